@@ -1,0 +1,6 @@
+"""`python -m advkit` is the command `advkit`."""
+
+from advkit.cli import main
+
+if __name__ == "__main__":
+    main()

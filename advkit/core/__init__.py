@@ -1,0 +1,1 @@
+"""What every attack is made of: see the module of each piece."""

@@ -1,0 +1,124 @@
+"""Names become objects here: registration by decorator, look-up by pattern, creation from a name or a spec string.
+
+A spec string is `name` or `name(option=value, ...)`; values are literals, fractions such as `8/255`, or nested specs.
+It is parsed and never evaluated.
+"""
+
+import ast
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from fnmatch import fnmatch
+from importlib import import_module
+from typing import Any, Generic, TypeVar
+
+from advkit.core.errors import InputError, unknown
+
+T = TypeVar("T")
+Factory = TypeVar("Factory", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A parsed spec string: a name and its options."""
+
+    name: str
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def parse_spec(text: str) -> Spec:
+    """`"pgd(eps=8/255, steps=40)"` -> `Spec("pgd", {"eps": 8 / 255, "steps": 40})`.
+
+    Raises:
+        InputError: the text is not of that form.
+    """
+    try:
+        return _spec(ast.parse(text.strip(), mode="eval").body)
+    except (SyntaxError, ValueError, ZeroDivisionError) as error:
+        raise InputError(
+            f"cannot read the spec {text!r}: expected NAME or NAME(option=value, ...), such as 'pgd(eps=8/255, steps=40)'"
+        ) from error
+
+
+def _spec(node: ast.expr) -> Spec:
+    if isinstance(node, ast.Name):
+        return Spec(node.id)
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
+        options = {k.arg: _value(k.value) for k in node.keywords if k.arg is not None}
+        if len(options) == len(node.keywords):
+            return Spec(node.func.id, options)
+    raise ValueError("not a spec")
+
+
+def _value(node: ast.expr) -> Any:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        return _value(node.left) / _value(node.right)
+    if isinstance(node, ast.Name | ast.Call):
+        return _spec(node)
+    return ast.literal_eval(node)
+
+
+class Registry(Generic[T]):
+    """The objects of one family, by name.
+
+    Args:
+        kind: what an entry is called in messages ("attack").
+        package: the package whose import registers the family; imported at the first look-up.
+    """
+
+    def __init__(self, kind: str, package: str) -> None:
+        self.kind, self.package = kind, package
+        self._factories: dict[str, Callable[..., T]] = {}
+
+    def register(self, name: str) -> Callable[[Factory], Factory]:
+        """Decorator: `@ATTACKS.register("fgsm")` above a class or a factory."""
+
+        def keep(factory: Factory) -> Factory:
+            if name in self._factories:
+                raise ValueError(f"{self.kind} {name!r} is registered already")
+            self._factories[name] = factory
+            return factory
+
+        return keep
+
+    def names(self, pattern: str = "*") -> list[str]:
+        """The registered names that match a shell pattern, in the order of registration."""
+        import_module(self.package)
+        return [name for name in self._factories if fnmatch(name, pattern)]
+
+    def factory(self, name: str) -> Callable[..., T]:
+        """The class or function registered under `name`.
+
+        Raises:
+            UnknownNameError: no such name; the message suggests the nearest.
+        """
+        if name not in self.names():
+            raise unknown(self.kind, name, self._factories)
+        return self._factories[name]
+
+    def create(self, spec: str | Spec, **options: Any) -> T:
+        """Build an entry from its name or spec; `options` override those of the spec.
+
+        Raises:
+            InputError: unknown name, unknown option, or a value that the entry refuses.
+        """
+        spec = parse_spec(spec) if isinstance(spec, str) else spec
+        factory = self.factory(spec.name)
+        options = {
+            k: self.create(v.name, **v.options) if isinstance(v, Spec) and v.options else v.name if isinstance(v, Spec) else v
+            for k, v in {**spec.options, **options}.items()
+        }
+        self.check_options(spec.name, factory, options)
+        return factory(**options)
+
+    def check_options(self, name: str, factory: Callable[..., T], options: dict[str, Any]) -> None:
+        """Raise for an option that the factory does not take, and for one that it needs and did not get."""
+        parameters = inspect.signature(factory).parameters
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            for option in options:
+                if option not in parameters:
+                    raise unknown(f"option of {self.kind} {name!r}", option, parameters)
+        required = (p for p in parameters.values() if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL))
+        for parameter in required:
+            if parameter.name not in options:
+                raise InputError(f"{self.kind} {name!r} needs {parameter.name}=: give it, as in '{name}({parameter.name}=...)'")
