@@ -1,0 +1,170 @@
+"""What every data set is: numbered images in [0, 1] with labels, read by number, slice or index tensor."""
+
+import operator
+import os
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils import data as torch_data
+
+from advkit.core.errors import InputError, unknown
+from advkit.core.registry import Registry
+
+DATASETS: Registry["Dataset"] = Registry("data set", "advkit.data")
+
+Index = int | slice | Sequence[int] | Tensor
+
+
+class Dataset(torch_data.Dataset[tuple[Tensor, Tensor]]):
+    """Images and labels in a fixed order; also a map-style data set for a torch DataLoader.
+
+    `data[3]` is one image (C, H, W) and its label (); `data[:100]`, `data[[1, 5]]` and `data[tensor]` (numbers, or a
+    boolean mask of all rows) are batches: x (N, C, H, W) float32 in [0, 1], y (N,) int64. A number that the set does
+    not have raises IndexError.
+
+    Attributes:
+        name: what `load_data` was asked for.
+        split: "train", "test" or whatever splits the set has.
+        classes: a name for each label 0 .. K - 1.
+        labels: (N,) int64; known without reading an image.
+        input_shape: (C, H, W) of every image.
+    """
+
+    name: str
+    split: str
+    classes: tuple[str, ...]
+    labels: Tensor
+    input_shape: tuple[int, int, int]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Index) -> tuple[Tensor, Tensor]:
+        if (isinstance(index, Tensor) and index.ndim) or (not isinstance(index, slice) and isinstance(index, Sequence)):
+            return self._batch(self._rows(torch.as_tensor(index)))
+        if isinstance(index, slice):
+            return self._batch(torch.arange(len(self))[_forward(index, len(self))])
+        x, y = self._batch(self._rows(torch.tensor([operator.index(index)])))
+        return x[0], y[0]
+
+    def _rows(self, index: Tensor) -> Tensor:
+        """Row numbers in 0 .. len - 1 of an index tensor, a boolean mask included."""
+        index = index.cpu()
+        if index.dtype == torch.bool:
+            if index.shape != self.labels.shape:
+                raise IndexError(f"expected a mask of {len(self)} rows, got {tuple(index.shape)}")
+            return index.nonzero()[:, 0]
+        if not index.numel():
+            return torch.empty(0, dtype=torch.int64)
+        if index.is_floating_point() or index.ndim != 1:
+            raise IndexError(f"expected row numbers (N,), got {index.dtype} {tuple(index.shape)}")
+        outside = index[(index < -len(self)) | (index >= len(self))]
+        if outside.numel():
+            raise IndexError(f"{self.name} {self.split} has {len(self)} images, no number {int(outside[0])}")
+        return torch.where(index < 0, index + len(self), index).long()
+
+    def _batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
+        return self._images(rows), self.labels[rows]
+
+    @abstractmethod
+    def _images(self, rows: Tensor) -> Tensor:
+        """The images of these rows, (N, C, H, W) float32 in [0, 1]; `rows` (N,) are valid numbers."""
+
+    def tensors(self) -> tuple[Tensor, Tensor]:
+        """All images and labels at once; for a set on the disk this reads everything."""
+        return self[:]
+
+    def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """The whole set in order, `batch_size` images at a time; the last batch may be smaller."""
+        if batch_size < 1:
+            raise InputError(f"expected batch_size >= 1, got {batch_size}")
+        return (self[start : start + batch_size] for start in range(0, len(self), batch_size))
+
+    def __repr__(self) -> str:
+        shape = "x".join(map(str, self.input_shape))
+        return f"<{self.name} {self.split}: {len(self)} images {shape}, {len(self.classes)} classes>"
+
+
+class MemoryDataset(Dataset):
+    """A data set held in memory.
+
+    Args:
+        name, split, classes: see Dataset.
+        images: (N, C, H, W) uint8 (0 .. 255, turned into [0, 1] when read) or float in [0, 1].
+        labels: (N,) integers in 0 .. K - 1.
+
+    Raises:
+        InputError: shapes, types or ranges that do not fit.
+    """
+
+    def __init__(self, name: str, split: str, classes: Sequence[str], images: Tensor, labels: Tensor) -> None:
+        if images.ndim != 4 or labels.shape != images.shape[:1]:
+            shapes = f"{tuple(images.shape)} and {tuple(labels.shape)}"
+            raise InputError(f"expected images (N, C, H, W) and labels (N,), got {shapes}")
+        if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < len(classes):
+            found = f"{int(labels.min())} .. {int(labels.max())}"
+            raise InputError(f"expected labels in 0 .. {len(classes) - 1}, one for each class name, got {found}")
+        if images.dtype != torch.uint8 and not (
+            images.is_floating_point() and bool(((images >= 0) & (images <= 1)).all())
+        ):
+            raise InputError(
+                f"expected images as uint8 or as floats in [0, 1], got {images.dtype}; divide by their maximum"
+            )
+        self.name, self.split, self.classes = name, split, tuple(classes)
+        self._stored, self.labels = images, labels.long()
+        channels, height, width = images.shape[1:]
+        self.input_shape = (channels, height, width)
+
+    def _images(self, rows: Tensor) -> Tensor:
+        images = self._stored[rows]
+        return images.float().div_(255) if images.dtype == torch.uint8 else images.float()
+
+
+def _forward(index: slice, length: int) -> slice:
+    """The slice with plain numbers; torch has no negative steps, and here they say so."""
+    start, stop, step = index.indices(length)
+    if step < 0:
+        raise IndexError("expected a slice with a positive step; give the numbers as a list instead")
+    return slice(start, stop, step)
+
+
+def list_datasets(pattern: str = "*") -> list[str]:
+    """The names that `load_data` knows and that match a shell pattern; `folder:PATH` works besides."""
+    return [name for name in DATASETS.names(pattern) if name != "folder"]
+
+
+def load_data(
+    name: str,
+    *,
+    split: str = "test",
+    root: str | os.PathLike[str] | None = None,
+    download: bool = False,
+    **options: Any,
+) -> Dataset:
+    """Load one split of a data set.
+
+    Args:
+        name: one of `list_datasets()`, or `folder:PATH` (one folder a class: see FolderDataset).
+        split: "train" or "test"; a folder may have others.
+        root: where the data sets lie; default $ADVKIT_DATA, else the user's cache.
+        download: allow a download if the set is not there. Nothing is downloaded without it.
+        options: what else the set takes, such as `size=` and `grey=` of a folder.
+
+    Raises:
+        InputError: unknown name, split or option; or the set is not there: the message gives the command that gets it.
+    """
+    given: dict[str, Any] = {"split": split, "root": root, "download": download, **options}
+    if name.startswith("folder:"):
+        return DATASETS.create("folder", path=name.removeprefix("folder:"), **given)
+    if name not in list_datasets():
+        raise unknown("data set", name, [*list_datasets(), "folder:PATH"])
+    return DATASETS.create(name, **given)
+
+
+def check_split(name: str, split: str, splits: Sequence[str] = ("train", "test")) -> None:
+    """Raise InputError unless the data set `name` has this split."""
+    if split not in splits:
+        raise unknown(f"split of {name}", split, splits)

