@@ -1,0 +1,134 @@
+"""Data of any accepted kind as one stream of numbered batches."""
+
+from collections.abc import Iterator, Sized
+from typing import Any, NamedTuple, cast
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from advkit.core.errors import InputError
+from advkit.data import Dataset
+
+
+class Batch(NamedTuple):
+    """Some images of the data, as they are handed to an attack.
+
+    Attributes:
+        x: images (N, C, H, W).
+        y: labels (N,) int64.
+        sample_ids: their numbers in the data (N,) int64.
+    """
+
+    x: Tensor
+    y: Tensor
+    sample_ids: Tensor
+
+
+def chosen(length: int, count: int | None) -> Tensor:
+    """The numbers (count,) of the images to look at, ascending: all, or a fixed random choice of them.
+
+    Random, because data that are sorted by class would otherwise give one class; fixed, and not a matter of the
+    attack's seed, so that figures stay comparable. A larger count contains the smaller one's choice.
+    """
+    if count is None or count >= length:
+        return torch.arange(length)
+    return torch.randperm(length, generator=torch.Generator().manual_seed(0))[:count].sort().values
+
+
+def check_count(count: int | None) -> None:
+    """Raise InputError unless `count` is None or a whole number from 1 up."""
+    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
+        raise InputError(
+            f"expected count, the number of images, to be at least 1, got {count}; leave it out to take all"
+        )
+
+
+def total(data: Any, count: int | None) -> int | None:
+    """How many images `batches` is going to give; None where a loader does not know its length."""
+    source = data.dataset if isinstance(data, DataLoader) else data[0] if isinstance(data, tuple | list) else data
+    length = len(source) if isinstance(source, Sized) else None
+    return length if count is None or length is None else min(length, count)
+
+
+def batches(data: Any, *, batch_size: int, count: int | None) -> Iterator[Batch]:
+    """The data in order, a batch at a time.
+
+    Args:
+        data: an advkit Dataset, any map-style torch data set of (image, label), a DataLoader of (images, labels),
+            whose own batches are kept and whose order numbers the samples, or a pair of tensors (x, y).
+        batch_size: images a batch, unless a DataLoader says.
+        count: look at so many images only: see `chosen`; of a DataLoader, at the first ones.
+
+    Raises:
+        InputError: another kind of data, a batch that is no pair, or no images at all.
+    """
+    check_count(count)
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise InputError(f"expected batch_size to be at least 1, got {batch_size}")
+    empty = True
+    for batch in _stream(data, batch_size, count):
+        empty = False
+        yield batch
+    if empty:
+        raise InputError("expected at least one image, got empty data")
+
+
+def _stream(data: Any, batch_size: int, count: int | None) -> Iterator[Batch]:
+    if isinstance(data, DataLoader):
+        yield from _loaded(data, count)
+    elif isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
+        x, y = data
+        if len(x) != len(y):
+            raise InputError(f"expected as many labels as images, got {len(x)} images and {len(y)} labels")
+        for ids in chosen(len(x), count).split(batch_size):
+            yield Batch(x[ids.to(x.device)], y[ids.to(y.device)], ids)
+    elif isinstance(data, Dataset):
+        for ids in chosen(len(data), count).split(batch_size):
+            yield Batch(*data[ids], ids)
+    elif (
+        hasattr(data, "__getitem__") and isinstance(data, Sized) and not isinstance(data, Tensor | tuple | list | dict)
+    ):
+        for ids in chosen(len(data), count).split(batch_size):
+            yield Batch(*_collated([data[i] for i in ids.tolist()]), ids)
+    else:
+        raise InputError(
+            f"expected data as a Dataset, a DataLoader or a pair of tensors (x, y), got {type(data).__name__}; "
+            "load_data('mnist5k') gives a Dataset"
+        )
+
+
+def _loaded(loader: DataLoader[Any], count: int | None) -> Iterator[Batch]:
+    """A loader's own batches, numbered as they come, cut after `count` images."""
+    seen = 0
+    for batch in loader:
+        x, y = _pair(batch)
+        keep = len(x) if count is None else min(len(x), count - seen)
+        yield Batch(x[:keep], y[:keep], torch.arange(seen, seen + keep))
+        seen += keep
+        if seen == count:
+            return
+
+
+def _pair(batch: Any) -> tuple[Tensor, Tensor]:
+    if isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch):
+        return batch[0], batch[1]
+    raise InputError(f"expected batches of (images, labels) as two tensors, got {type(batch).__name__}")
+
+
+def _collated(items: list[Any]) -> tuple[Tensor, Tensor]:
+    """Single (image, label) items as one batch."""
+    try:
+        images, labels = zip(*items, strict=True)
+        return torch.stack(cast("tuple[Tensor, ...]", images)), torch.as_tensor([int(label) for label in labels])
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"expected items (image tensor, label) of one size: {error}; torchvision's ToTensor() makes tensors"
+        ) from error
+
+
+def origin(data: Any) -> str:
+    """`"mnist5k:test"` where the data say what they are, else the empty string."""
+    source = data.dataset if isinstance(data, DataLoader) else data
+    name, split = getattr(source, "name", None), getattr(source, "split", None)
+    return f"{name}:{split}" if isinstance(name, str) and isinstance(split, str) else ""

@@ -1,0 +1,61 @@
+"""How sure a counted error is: Wilson's interval (1927) for one, McNemar's exact test (1947) for two."""
+
+from math import exp, lgamma, log, sqrt
+from statistics import NormalDist
+
+from advkit.core.errors import InputError
+
+
+def wilson_interval(errors: int, count: int, *, confidence: float = 0.95) -> tuple[float, float]:
+    """The interval around `errors / count` that covers the true rate in about `confidence` of all samplings.
+
+    Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927. Unlike the
+    textbook's normal interval it stays inside [0, 1] and has width where no error, or nothing but errors, was seen.
+    It covers the sampling of the images and nothing else.
+
+    Args:
+        errors: how many of the images are wrong, 0 to `count`.
+        count: how many images were looked at, at least 1.
+        confidence: the wished coverage, in (0, 1).
+
+    Returns:
+        Lower and upper end, fractions in [0, 1].
+
+    Raises:
+        InputError: a number outside its range.
+    """
+    if count < 1 or not 0 <= errors <= count:
+        raise InputError(f"expected 0 <= errors <= count and count >= 1, got errors {errors} and count {count}")
+    if not 0 < confidence < 1:
+        raise InputError(f"expected a confidence between 0 and 1, got {confidence}")
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    rate = errors / count
+    centre = (rate + z * z / (2 * count)) / (1 + z * z / count)
+    half = z * sqrt(rate * (1 - rate) / count + (z / (2 * count)) ** 2) / (1 + z * z / count)
+    low = 0.0 if errors == 0 else max(0.0, centre - half)
+    high = 1.0 if errors == count else min(1.0, centre + half)
+    return low, high
+
+
+def mcnemar(first_only: int, second_only: int) -> float:
+    """The p-value that two error rates on the SAME images are equal, exact and two-sided.
+
+    Only images on which the two verdicts differ speak: if the rates are equal, each is a fair coin.
+    Source: Q. McNemar, "Note on the sampling error of the difference between correlated proportions", 1947.
+
+    Args:
+        first_only: images wrong in the first case and right in the second.
+        second_only: images right in the first case and wrong in the second.
+
+    Returns:
+        A probability in [0, 1]; 1 where no image differs.
+
+    Raises:
+        InputError: a negative number.
+    """
+    if first_only < 0 or second_only < 0:
+        raise InputError(f"expected two counts >= 0, got {first_only} and {second_only}")
+    flips, fewer = first_only + second_only, min(first_only, second_only)
+    # summed as logarithms: 2^-flips underflows from about a thousand images
+    logs = (lgamma(flips + 1) - lgamma(k + 1) - lgamma(flips - k + 1) - flips * log(2) for k in range(fewer + 1))
+    return min(1.0, 2 * sum(exp(value) for value in logs))
