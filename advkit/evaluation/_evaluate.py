@@ -9,10 +9,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advkit.core.attack import Attack, Result
+from advkit.core import door
+from advkit.core.attack import Attack
+from advkit.core.driver import reporting
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.goals import untargeted
 from advkit.core.guard import Model, guard, modules_of
+from advkit.core.result import Result
 from advkit.evaluation._batches import Batch, batches, origin, total
 from advkit.evaluation.report import AttackReport, Report
 
@@ -55,8 +58,8 @@ def evaluate(
         bounds: the range of the pixels.
         stop: "fooled": a sample leaves an attack at its first adversarial point; "never": the strongest is sought.
         device: moves the model there; default: where its parameters are.
-        progress: called with (done, all) after each pass of a batch, in images times passes (the clean one, each
-            attack, the control); all is None if the data do not know their length.
+        progress: called with (done, all), in images times passes (the clean one, each attack, the control), after
+            every step of an attack; all is None if the data do not know their length.
 
     Returns:
         A Report; its adversarial errors are lower bounds.
@@ -64,15 +67,15 @@ def evaluate(
     Raises:
         InputError: data, labels, attacks or model outputs that do not fit.
     """
-    plan = _Plan(_listed(attacks), control, target, {"seed": seed, "bounds": bounds, "stop": stop})
+    plan = _Plan(_listed(attacks), control, target, {"seed": seed, "bounds": door.check_bounds(bounds), "stop": stop})
     plan.check()
     model = _moved(model, device)
     _warn_if_trained_on(model, origin(data))
     images = total(data, count)
     tick = _Ticker(progress, None if images is None else images * plan.passes)
-    table: list[list[Columns]] = [
-        plan.measure(model, _fitted(batch, model), tick) for batch in batches(data, batch_size=batch_size, count=count)
-    ]
+    table: list[list[Columns]] = []
+    for batch in batches(data, batch_size=batch_size, count=count):
+        table.append(plan.measure(model, _fitted(batch, model, plan.options["bounds"]), tick))
     clean, *rows = (_joined(columns) for columns in zip(*table, strict=True))
     reports = [plan.report(i, clean, row) for i, row in enumerate(rows)]
     return Report(
@@ -123,7 +126,10 @@ class _Plan:
             aim = None if is_control else _aim(self.target, batch)
             eps = None if not is_control or first is None else _budget(self.attacks[0], first)
             start = time.perf_counter()
-            result = attack(model, batch.x, batch.y, target=aim, eps=eps, sample_ids=batch.sample_ids, **self.options)
+            with reporting(tick.within(len(batch.y))):
+                result = attack(
+                    model, batch.x, batch.y, target=aim, eps=eps, sample_ids=batch.sample_ids, **self.options
+                )
             columns.append(_columns(result, batch.y, aim, clean["clean_wrong"]))  # to the CPU: a CPU-GPU sync point
             columns[-1]["seconds"] = torch.tensor([time.perf_counter() - start], dtype=torch.float64)
             first = result if first is None else first
@@ -155,8 +161,15 @@ class _Ticker:
 
     def __call__(self, more: int) -> None:
         self.done += more
+        self._tell(self.done)
+
+    def within(self, more: int) -> Callable[[int, int], None]:
+        """What an attack on `more` images is to call after each of its steps."""
+        return lambda step, steps: self._tell(self.done + more * step // (steps + 1))
+
+    def _tell(self, done: int) -> None:
         if self.progress is not None:
-            self.progress(self.done, self.whole)
+            self.progress(done, self.whole)
 
 
 def _listed(attacks: Sequence[Attack] | Attack) -> list[Attack]:
@@ -176,14 +189,14 @@ def _moved(model: Model, device: str | torch.device | None) -> Model:
         raise InputError(f"cannot use device {str(device)!r}: {str(error).splitlines()[0]}") from error
 
 
-def _fitted(batch: Batch, model: Model) -> Batch:
-    """The batch on the model's device and in its type of float."""
-    if not batch.x.is_floating_point():
-        raise InputError(f"expected images as floats, got {batch.x.dtype}; 8-bit images: x.float() / 255")
+def _fitted(batch: Batch, model: Model, bounds: tuple[float, float]) -> Batch:
+    """The batch, checked, on the model's device and in its type of float."""
+    door.check_images(batch.x, bounds)
+    y = door.check_classes("labels", batch.y.to(batch.x.device), batch.x)
     weights = (p for module in modules_of(model) for p in module.parameters(recurse=False) if p.is_floating_point())
     like = next(weights, batch.x)
     x = batch.x.to(like.device, like.dtype)
-    return Batch(x, batch.y.to(x.device), batch.sample_ids.to(x.device))
+    return Batch(x, y.to(x.device), batch.sample_ids.to(x.device))
 
 
 def _warn_if_trained_on(model: Model, data: str) -> None:
@@ -199,7 +212,8 @@ def _warn_if_trained_on(model: Model, data: str) -> None:
 def _clean(model: Model, batch: Batch) -> Columns:
     """One forward on the clean images."""
     with guard(model, device=batch.x.device), torch.no_grad():
-        logits = _checked(model(batch.x), batch.y)
+        logits = model(batch.x)
+    door.check_answer(logits, batch.x, batch.y)
     prediction = logits.argmax(1)
     return {
         "sample_ids": batch.sample_ids.cpu(),
@@ -208,25 +222,6 @@ def _clean(model: Model, batch: Batch) -> Columns:
         "clean_wrong": (prediction != batch.y).cpu(),
         "clean_confidence": _confidence(logits),
     }
-
-
-def _checked(logits: Any, y: Tensor) -> Tensor:
-    """The model's output, if it is what a classifier gives for these labels."""
-    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(y) or logits.shape[1] < 2:
-        raise InputError(f"expected logits (N, K) with N = {len(y)} and K >= 2 from the model, got {shape}")
-    if not bool(logits.isfinite().all()):
-        bad = int((~logits.isfinite()).any(1).sum())
-        raise InputError(
-            f"expected finite logits, got NaN or infinity on {bad} of {len(y)} clean images; check the weights"
-        )
-    if y.ndim != 1 or y.is_floating_point() or not 0 <= int(y.min()) <= int(y.max()) < logits.shape[1]:
-        found = f"{int(y.min())} to {int(y.max())}" if y.ndim == 1 else f"shape {tuple(y.shape)}"
-        raise InputError(
-            f"expected labels (N,) in 0 to {logits.shape[1] - 1}, the model's classes, got {found}; "
-            "take a model that was made for these data"
-        )
-    return logits
 
 
 def _confidence(logits: Tensor) -> Tensor:

@@ -1,0 +1,137 @@
+"""The picture of an attack: clean images, what was added, adversarial images (as figure 1 of arXiv 1412.6572)."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from advkit.core.errors import InputError
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+RIGHT, WRONG, MUTED = "#1a7f37", "#cf222e", "#57606a"
+"""Colours of a right label, of a wrong one, and of remarks."""
+
+
+def examples(
+    x: Tensor,
+    x_adv: Tensor,
+    y: Tensor,
+    *,
+    logits: Tensor,
+    logits_adv: Tensor,
+    classes: Sequence[str] | None = None,
+    bounds: tuple[float, float] = (0, 1),
+    title: str = "",
+    path: str | os.PathLike[str] | None = None,
+) -> "Figure":
+    """Draw each image above its perturbation and its adversarial image, with the class given and its confidence.
+
+    The perturbation is shown around grey (brighter: added, darker: taken away), enlarged until its largest entry
+    spans the range; the factor stands above it. Pixels are drawn as they are, without smoothing.
+
+    Args:
+        x, x_adv: clean and adversarial images (N, C, H, W) within `bounds`, C 1 (grey) or 3 (RGB), N at least 1.
+        y: labels (N,).
+        logits, logits_adv: the model's outputs on them (N, K).
+        classes: a name for each class; default: its number.
+        bounds: the range of the pixels.
+        title: a line above the picture.
+        path: where to write it (PNG, or what the suffix says); default: nowhere.
+
+    Returns:
+        The matplotlib figure; it belongs to no window and needs no closing.
+
+    Raises:
+        InputError: shapes that do not fit, or a path that cannot be written as an image.
+    """
+    _check(x, x_adv, y, logits, logits_adv)
+    x, x_adv = (_unit(images, bounds) for images in (x, x_adv))
+    figure = _canvas(len(x), title)
+    axes = figure.subplots(3, len(x), squeeze=False)
+    for column, (before, after) in enumerate(zip(x, x_adv, strict=True)):
+        delta, scale = _shown(after - before)
+        label = int(y[column])
+        _panel(axes[0, column], before, *_verdict(logits[column], label, classes))
+        _panel(axes[1, column], delta, f"x {_factor(scale)}" if scale else "unchanged", MUTED)
+        _panel(axes[2, column], after, *_verdict(logits_adv[column], label, classes))
+    for row, name in enumerate(("clean", "perturbation", "adversarial")):
+        axes[row, 0].set_ylabel(name, fontsize=10, color=MUTED)
+    if path is not None:
+        _write(figure, path)
+    return figure
+
+
+def _check(x: Tensor, x_adv: Tensor, y: Tensor, logits: Tensor, logits_adv: Tensor) -> None:
+    if x.ndim != 4 or x.shape != x_adv.shape or x.shape[1] not in (1, 3) or not len(x):
+        shapes = f"{tuple(x.shape)} and {tuple(x_adv.shape)}"
+        raise InputError(f"expected x and x_adv of one shape (N, C, H, W) with N >= 1 and C 1 or 3, got {shapes}")
+    for name, value, ndim in (("y", y, 1), ("logits", logits, 2), ("logits_adv", logits_adv, 2)):
+        if value.ndim != ndim or len(value) != len(x):
+            raise InputError(f"expected {name} with one row for each of {len(x)} images, got {tuple(value.shape)}")
+
+
+def _unit(images: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """Pixels in bounds -> float64 in [0, 1], on the CPU."""
+    low, high = bounds
+    return (images.detach().cpu().double() - low) / (high - low)
+
+
+def _shown(delta: Tensor) -> tuple[Tensor, float]:
+    """A perturbation (C, H, W) around grey .5, and the factor by which it was enlarged; 0 where nothing was added."""
+    peak = delta.abs().max().item()
+    scale = 0.5 / peak if peak > 0 else 0.0
+    return delta * scale + 0.5, scale
+
+
+def _factor(scale: float) -> str:
+    """How much a perturbation was enlarged: 71.4 -> "71", 2.54 -> "2.5", 12345678 -> "1.2e+07"."""
+    return f"{scale:.0f}" if 10 <= scale < 1e5 else f"{scale:.2g}"
+
+
+def _verdict(logits: Tensor, label: int, classes: Sequence[str] | None) -> tuple[str, str]:
+    """The class given with its confidence, and the colour that says whether it is right."""
+    confidence, best = logits.detach().double().softmax(0).max(0)
+    given = int(best)
+    name = classes[given] if classes is not None and given < len(classes) else str(given)
+    return f"{_short(name)}  {100 * confidence.item():.1f} %", RIGHT if given == label else WRONG
+
+
+def _short(name: str, length: int = 16) -> str:
+    return name if len(name) <= length else name[: length - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def _canvas(columns: int, title: str) -> "Figure":
+    """An empty figure that pyplot does not know of: no window, no global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    width = max(1.7 * columns + 0.4, 4.0)
+    figure = Figure(figsize=(width, 6.2 if title else 5.9), dpi=150, layout="constrained", facecolor="white")
+    FigureCanvasAgg(figure)
+    if title:
+        figure.suptitle(title, fontsize=10, wrap=True)
+    return figure
+
+
+def _panel(axes: "Axes", image: Tensor, label: str, colour: str) -> None:
+    """One image (C, H, W) in [0, 1], with a line above it."""
+    pixels = image.clamp(0, 1).permute(1, 2, 0).to(torch.float32).numpy()  # (H, W, C)
+    grey: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1} if pixels.shape[2] == 1 else {}
+    axes.imshow(pixels[..., 0] if grey else pixels, interpolation="nearest", **grey)
+    axes.set_title(label, fontsize=9, color=colour, pad=3)
+    axes.set(xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set(color="#d0d7de", linewidth=0.6)
+
+
+def _write(figure: "Figure", path: str | os.PathLike[str]) -> None:
+    try:
+        figure.savefig(path)
+    except ValueError as error:  # matplotlib does not know the suffix
+        raise InputError(f"cannot write a picture to {Path(path).name!r}: {error}; end the name with .png") from error
