@@ -1,1 +1,40 @@
-""""""
+"""The attacks: one paper a file."""
+
+from typing import Any
+
+from advkit.attacks.fgsm import FGSM
+
+# LB
+from advkit.attacks.noise import Noise
+from advkit.attacks.pgd import PGD
+from advkit.core.attack import ATTACKS, Attack, BudgetAttack, MinimalAttack
+from advkit.core.registry import Spec
+from advkit.core.result import Result
+
+__all__ = [
+    "ATTACKS",
+    "FGSM",
+    # "LBFGS",
+    "PGD",
+    "Attack",
+    "BudgetAttack",
+    "MinimalAttack",
+    "Noise",
+    "Result",
+    "create_attack",
+    "list_attacks",
+]
+
+
+def list_attacks(pattern: str = "*") -> list[str]:
+    """The names of the attacks that match a shell pattern."""
+    return ATTACKS.names(pattern)
+
+
+def create_attack(spec: str | Spec, **options: Any) -> Attack:
+    """An attack from its name or a spec such as "pgd(eps=8/255, steps=40)"; `options` override those of the spec.
+
+    Raises:
+        InputError: unknown name or option, or a value that the attack refuses.
+    """
+    return ATTACKS.create(spec, **options)

@@ -105,7 +105,11 @@ class Registry(Generic[T]):
         spec = parse_spec(spec) if isinstance(spec, str) else spec
         factory = self.factory(spec.name)
         options = {
-            k: self.create(v.name, **v.options) if isinstance(v, Spec) and v.options else v.name if isinstance(v, Spec) else v
+            k: self.create(v.name, **v.options)
+            if isinstance(v, Spec) and v.options
+            else v.name
+            if isinstance(v, Spec)
+            else v
             for k, v in {**spec.options, **options}.items()
         }
         self.check_options(spec.name, factory, options)
@@ -118,7 +122,11 @@ class Registry(Generic[T]):
             for option in options:
                 if option not in parameters:
                     raise unknown(f"option of {self.kind} {name!r}", option, parameters)
-        required = (p for p in parameters.values() if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL))
+        required = (
+            p for p in parameters.values() if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
+        )
         for parameter in required:
             if parameter.name not in options:
-                raise InputError(f"{self.kind} {name!r} needs {parameter.name}=: give it, as in '{name}({parameter.name}=...)'")
+                raise InputError(
+                    f"{self.kind} {name!r} needs {parameter.name}=: give it, as in '{name}({parameter.name}=...)'"
+                )

@@ -1,0 +1,253 @@
+"""What every attack is: a frozen dataclass of the paper's hyperparameters, a first state and a step."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, TypeVar
+
+import torch
+from torch import Tensor
+
+from advkit.core import door
+from advkit.core.draws import Draws
+from advkit.core.driver import Problem, drive
+from advkit.core.errors import InputError, unknown
+from advkit.core.guard import Model, guard
+from advkit.core.losses import LOSSES
+from advkit.core.oracle import Oracle
+from advkit.core.registry import Registry
+from advkit.core.result import Result, better_of
+from advkit.core.threat import Threat
+
+STOPS = ("fooled", "never")
+
+ATTACKS: Registry["Attack"] = Registry("attack", "advkit.attacks")
+
+A = TypeVar("A", bound="type[Attack]")
+
+
+def register_attack(name: str) -> Callable[[A], A]:
+    """Class decorator: the attack is found under this name."""
+
+    def keep(cls: A) -> A:
+        cls.name = name
+        return ATTACKS.register(name)(cls)
+
+    return keep
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attack(ABC):
+    """An attack on an image classifier; see `__call__`.
+
+    Traits, declared by the class: `kind` ("budget": maximise a loss within eps; "minimal": find the nearest
+    adversarial point), `norms`, `per_sample` (a sample's result does not depend on the rest of the batch),
+    `deterministic` (the seed changes nothing), `targetable`, `knowledge` ("gradients", "scores", "labels", "nothing")
+    and `paper`.
+
+    Args:
+        target: the default of the call's `target`: "untargeted", "runner_up" (the likeliest class other than y on the
+            clean image), "random", "all" (every other class in turn, the best kept), or a class.
+    """
+
+    name: ClassVar[str] = ""
+    kind: ClassVar[Literal["budget", "minimal"]]
+    norms: ClassVar[tuple[str, ...]]
+    per_sample: ClassVar[bool] = True
+    targetable: ClassVar[bool] = True
+    knowledge: ClassVar[str] = "gradients"
+    paper: ClassVar[str] = ""
+
+    target: str | int = "untargeted"
+    norm: str = "linf"
+    loss: str = "cross_entropy"
+
+    def __post_init__(self) -> None:
+        if self.norm not in self.norms:
+            raise unknown(f"norm of {self.name}", str(self.norm), self.norms)
+        if self.loss not in LOSSES:
+            raise unknown("loss", str(self.loss), LOSSES)
+        if not isinstance(self.target, str | int):
+            raise InputError("expected target as a word or a class; a tensor of targets belongs to the call")
+        door.check_target(self.target, torch.empty(0))
+
+    @property
+    def deterministic(self) -> bool:
+        """Whether the seed changes nothing."""
+        return self.target != "random"
+
+    @property
+    def starts_at_x(self) -> bool:
+        """Whether the first gradient is taken at the clean image, so that its forward pass serves twice."""
+        return True
+
+    @property
+    @abstractmethod
+    def total_steps(self) -> int:
+        """How many steps the driver makes at the most."""
+
+    @abstractmethod
+    def init(self, oracle: Oracle) -> Any:
+        """The first state: a NamedTuple of tensors, the batch first, with `x_adv` among them."""
+
+    @abstractmethod
+    def step(self, oracle: Oracle, state: Any, i: int) -> Any:
+        """The state after step i; the model has not seen its `x_adv`. A field `done` (M,) bool lets rows leave."""
+
+    @property
+    def spec(self) -> str:
+        """The string from which `create_attack` makes this attack again."""
+        changed = [f for f in dataclasses.fields(self) if getattr(self, f.name) != f.default]
+        options = ", ".join(f"{f.name}={_literal(getattr(self, f.name))}" for f in changed)
+        return f"{self.name}({options})" if options else self.name
+
+    def __call__(
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        *,
+        target: str | int | Tensor | None = None,
+        eps: float | Tensor | None = None,
+        sample_ids: Tensor | None = None,
+        seed: int = 0,
+        bounds: tuple[float, float] = (0, 1),
+        stop: str = "fooled",
+    ) -> Result:
+        """Attack a batch.
+
+        The model is taken in eval mode, with frozen parameters, and left as it was. No tensor that is passed in is
+        changed, and none that comes back shares its memory.
+
+        Args:
+            model: an `nn.Module` (or a function) from images to logits (N, K), K >= 2.
+            x: images (N, C, H, W), or (N, ...), within `bounds`.
+            y: true classes (N,), integers.
+            target: the class to reach: a tensor (N,), a class, or a word as in the class's `target`.
+            eps: the radius of the ball in units of the pixels, a number or a tensor (N,), one radius a sample (budget
+                attacks).
+            sample_ids: (N,) integers that name the samples: the random numbers of a sample depend on its name and
+                the seed only. Row numbers unless given.
+            seed: of the random numbers.
+            bounds: the range of the pixels.
+            stop: "fooled" lets a sample leave at its first adversarial point, and one that is wrong already at once,
+                at distance 0; "never" goes on to the strongest point. Of no effect on minimal attacks.
+
+        Returns:
+            A `Result`.
+
+        Raises:
+            InputError: wrong input; the message says what was expected.
+        """
+        problem = self._problem(model, x, y, target, eps, sample_ids, seed, bounds, stop)
+        if not len(x):
+            return _nothing(x)
+        if isinstance(problem.target, str) and problem.target == "all":
+            return self._over_all_targets(model, problem)
+        return drive(self, model, problem)
+
+    def _problem(
+        self, model: Any, x: Any, y: Any, target: Any, eps: Any, ids: Any, seed: Any, bounds: Any, stop: Any
+    ) -> Problem:
+        door.check_model(model)
+        bounds = door.check_bounds(bounds)
+        door.check_images(x, bounds)
+        y = door.check_classes("labels", y, x)
+        target = door.check_target(self.target if target is None else target, x)
+        if not self.targetable and not (isinstance(target, str) and target == "untargeted"):
+            raise InputError(f"{self.name} has no targeted form: leave target out")
+        if stop not in STOPS:
+            raise unknown("stop", str(stop), STOPS)
+        threat = Threat(self.norm, self._radius(eps, x), bounds)
+        return Problem(x.detach(), y, target, threat, Draws(int(seed), door.check_ids(ids, x)), stop)
+
+    def _radius(self, eps: Any, x: Tensor) -> float | Tensor:
+        if eps is not None:
+            raise InputError(f"{self.name} looks for the nearest adversarial point and takes no eps")
+        return torch.inf
+
+    def _over_all_targets(self, model: Model, problem: Problem) -> Result:
+        """Every class other than y in turn; the nearest success (minimal) or the first (budget) is kept."""
+        classes = _count_classes(model, problem)
+        first, *others = (problem._replace(target=(problem.y + shift) % classes) for shift in range(1, classes))
+        result = drive(self, model, first)
+        for other in others:
+            result = better_of(result, drive(self, model, other), minimal=self.kind == "minimal")
+        return result
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetAttack(Attack):
+    """An attack that maximises a loss within a ball.
+
+    Args:
+        eps: the radius of the ball in units of the pixels; the call's `eps` overrides it.
+        norm: the norm of the ball.
+        loss: what is maximised: "cross_entropy", "margin" or "dlr".
+        target: see `Attack`.
+    """
+
+    kind = "budget"
+
+    eps: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.eps is not None:
+            door.check_eps(self.eps)
+            object.__setattr__(self, "eps", float(self.eps))
+
+    def _radius(self, eps: Any, x: Tensor) -> float | Tensor:
+        eps = self.eps if eps is None else eps
+        if eps is None:
+            raise InputError(
+                f"{self.name} needs eps, the radius of the ball: {self.name}(eps=...), or eps= in the call"
+            )
+        return door.check_eps(eps, x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MinimalAttack(Attack):
+    """An attack that looks for the nearest adversarial point."""
+
+    kind = "minimal"
+
+
+def check_count(name: str, value: Any, *, least: int = 1) -> None:
+    """An integer hyperparameter.
+
+    Raises:
+        InputError: no integer, or below `least`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InputError(f"expected {name} as an integer >= {least}, got {value!r}")
+
+
+def check_positive(name: str, value: Any) -> None:
+    """A real hyperparameter > 0.
+
+    Raises:
+        InputError: no number, or not > 0.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+        raise InputError(f"expected {name} as a number > 0, got {value!r}")
+
+
+def _literal(value: Any) -> str:
+    return value if isinstance(value, str) else repr(value)
+
+
+def _count_classes(model: Model, problem: Problem) -> int:
+    """Classify one image, outside all counts."""
+    x, y = problem.x[:1], problem.y[:1]
+    with torch.inference_mode(False), torch.no_grad(), guard(model, device=x.device):
+        logits = model(x)
+    door.check_answer(logits, x, y)
+    return logits.shape[1]
+
+
+def _nothing(x: Tensor) -> Result:
+    """The result on a batch of no samples."""
+    none = torch.zeros(0, dtype=torch.int64, device=x.device)
+    return Result(x.clone(), none.bool(), none.double(), none, none, x.new_zeros(0, 0), none.bool())

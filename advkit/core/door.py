@@ -1,0 +1,176 @@
+"""Everything a caller can get wrong, checked once, before the first step: what was seen, what was expected, what to do."""
+
+import warnings
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from advkit.core.errors import AdvkitWarning, InputError
+from advkit.core.goals import TARGETS
+
+
+def check_model(model: Any) -> None:
+    """A callable whose parameters autograd can work with."""
+    if not callable(model):
+        raise InputError(f"expected a model (an nn.Module or a function from images to logits), got {_kind(model)}")
+    if isinstance(model, nn.Module) and any(p.is_inference() for p in model.parameters()):
+        raise InputError(
+            "the model was built under torch.inference_mode, so no gradient can pass through it; "
+            "build or load it outside, or copy its state_dict into a model built outside"
+        )
+
+
+def check_images(x: Any, bounds: tuple[float, float]) -> None:
+    """Floating-point images (N, ...), finite, within bounds."""
+    if not isinstance(x, Tensor):
+        raise InputError(f"expected images as a torch tensor (N, C, H, W), got {_kind(x)}")
+    if not x.is_floating_point():
+        raise InputError(
+            f"expected floating-point images in [{bounds[0]:g}, {bounds[1]:g}], got {x.dtype}; "
+            "for 8-bit images use x.float() / 255"
+        )
+    if x.ndim < 2:
+        raise InputError(
+            f"expected a batch of images (N, C, H, W), got shape {tuple(x.shape)}; add the batch dimension"
+        )
+    if not x.numel():
+        return
+    low, high = (bound.item() for bound in torch.aminmax(x))
+    if not low <= high:  # aminmax propagates NaN
+        raise InputError(f"the images contain NaN ({int(x.isnan().sum())} of {x.numel()} entries)")
+    least, most = (x.new_tensor(bound).item() for bound in bounds)
+    if low < least or high > most:
+        raise InputError(
+            f"images out of bounds: expected pixels in [{bounds[0]:g}, {bounds[1]:g}], saw {low:.6g} to {high:.6g}; "
+            "pass images in [0, 1] and put the normalisation into the model (advkit.models.Normalize), or give bounds="
+        )
+
+
+def check_bounds(bounds: Any) -> tuple[float, float]:
+    """A pair of numbers, low < high."""
+    try:
+        low, high = (float(bound) for bound in bounds)
+    except (TypeError, ValueError) as error:
+        raise InputError(f"expected bounds=(low, high), got {bounds!r}") from error
+    if not low < high:
+        raise InputError(f"expected bounds with low < high, got ({low:g}, {high:g})")
+    return low, high
+
+
+def check_classes(what: str, classes: Any, x: Tensor) -> Tensor:
+    """Integer classes, one a sample, on x's device; their range is checked when the model has answered."""
+    if not isinstance(classes, Tensor):
+        raise InputError(f"expected {what} as an integer tensor (N,), got {_kind(classes)}")
+    if classes.shape != (len(x),):
+        raise InputError(
+            f"expected {what} of shape ({len(x)},), one a sample, got {tuple(classes.shape)}"
+            + ("; one-hot rows become classes by .argmax(1)" if classes.ndim == 2 else "")
+        )
+    if classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool:
+        raise InputError(f"expected {what} as integers, got {classes.dtype}; use .long() if they are class indices")
+    if classes.device != x.device:
+        raise InputError(f"expected {what} on the images' device {x.device}, got {classes.device}")
+    return classes.long()
+
+
+def check_eps(eps: Any, x: Tensor | None = None) -> float | Tensor:
+    """A number >= 0, or a tensor (N,) of them."""
+    if isinstance(eps, Tensor) and eps.ndim:
+        if x is not None and eps.shape != (len(x),):
+            raise InputError(
+                f"expected eps as a number or a tensor of shape ({len(x)},), one a sample, got {tuple(eps.shape)}"
+            )
+        if len(eps) and not bool((eps >= 0).all()):
+            raise InputError("expected every eps >= 0, got a negative one or NaN")
+        return eps if x is None else eps.to(x.device, torch.float64)
+    if isinstance(eps, str | bytes | bool) or not isinstance(eps, int | float | Tensor):
+        raise InputError(f"expected eps as a number >= 0, got {eps!r}")
+    if not float(eps) >= 0:
+        raise InputError(f"expected eps >= 0, got {float(eps):g}")
+    return float(eps)
+
+
+def check_ids(sample_ids: Any, x: Tensor) -> Tensor:
+    """The samples' names (N,): the row numbers unless given."""
+    if sample_ids is None:
+        return torch.arange(len(x), device=x.device)
+    return check_classes("sample_ids", torch.as_tensor(sample_ids, device=x.device), x)
+
+
+def check_target(target: Any, x: Tensor) -> str | int | Tensor:
+    """A word, a class, or a tensor of classes (N,)."""
+    if isinstance(target, str):
+        if target not in TARGETS:
+            raise InputError(f"unknown target {target!r}; expected a class, or one of {', '.join(TARGETS)}")
+        return target
+    if isinstance(target, int) and not isinstance(target, bool):
+        return target
+    return check_classes("target", target, x)
+
+
+def check_answer(logits: Any, x: Tensor, y: Tensor) -> None:
+    """The model's answer to the clean images: logits (N, K), finite, with a place for every label."""
+    if not isinstance(logits, Tensor):
+        raise InputError(
+            f"expected the model to return a tensor of logits, got {_kind(logits)}; wrap it so that it returns the logits"
+        )
+    if logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
+        raise InputError(
+            f"expected logits of shape ({len(x)}, K) with K >= 2 classes for images {tuple(x.shape)}, "
+            f"got {tuple(logits.shape)}"
+        )
+    if not bool(logits.isfinite().all()):
+        rows = int((~logits.isfinite()).any(1).sum())
+        raise InputError(f"the model returned NaN or infinite logits for {rows} of {len(x)} clean images")
+    classes = logits.shape[1]
+    if not 0 <= int(y.min()) <= int(y.max()) < classes:
+        raise InputError(
+            f"labels out of range: saw {int(y.min())} to {int(y.max())}, "
+            f"the model has {classes} classes (0 to {classes - 1})"
+        )
+    _suspect(logits, x)
+
+
+def _suspect(logits: Tensor, x: Tensor) -> None:
+    total = logits.double().sum(1)
+    if bool((logits >= 0).all() & ((total - 1).abs() < 1e-3).all()):
+        _warn("the model seems to return probabilities; attacks expect logits: remove the final softmax")
+    if len(x) > 1 and bool((logits == logits[:1]).all()) and not bool((x == x[:1]).all()):
+        _warn("the model gives the same logits for different images: does it use its input?")
+
+
+def check_effect(eps: Tensor, moved: Tensor) -> None:
+    """Warn where eps > 0 is too small for the images' type: no pixel can move.
+
+    Args:
+        eps: (N,) the radii.
+        moved: (N,) bool, some feasible point differs from x.
+    """
+    lost = int(((eps > 0) & ~moved).sum())
+    if lost:
+        _warn(f"eps is below the resolution of the images' type for {lost} of {len(eps)} samples: they cannot change")
+
+
+def check_gradients(zero: Tensor) -> None:
+    """Warn where the gradient was exactly zero, (N,) bool."""
+    count = int(zero.sum())
+    if count:
+        _warn(
+            f"the gradient was exactly zero for {count} of {len(zero)} samples: the attack cannot see where to go "
+            "(saturated or quantised outputs, or an input that is not used), so their robustness may be an illusion; "
+            "try loss='dlr' or 'margin', or a model in float64"
+        )
+
+
+def _warn(text: str) -> None:
+    warnings.warn(text, AdvkitWarning, stacklevel=5)
+
+
+def _kind(value: Any) -> str:
+    return type(value).__name__
+
+
+def feasible_moves(low: Tensor, high: Tensor) -> Tensor:
+    """(N,) bool: the box of the row is more than a point."""
+    return (low < high).flatten(1).any(1)

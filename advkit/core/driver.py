@@ -1,0 +1,220 @@
+"""The one loop over steps: every attack is run from here.
+
+A row leaves the batch when it has nothing left to gain. The last forward pass is the verdict on what is returned.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from advkit.core import door
+from advkit.core.draws import Draws
+from advkit.core.goals import resolve
+from advkit.core.guard import Model, guard
+from advkit.core.oracle import Best, Oracle, Ranking, Record, Rows, choose, put, take
+from advkit.core.result import Result
+from advkit.core.threat import Threat
+
+
+class Steps(Protocol):
+    """What the driver needs to know of an attack."""
+
+    loss: str
+    kind: str
+
+    @property
+    def total_steps(self) -> int: ...
+    @property
+    def starts_at_x(self) -> bool: ...
+    def init(self, oracle: Oracle) -> Any: ...
+    def step(self, oracle: Oracle, state: Any, i: int) -> Any: ...
+
+
+class Problem(NamedTuple):
+    """One call, checked."""
+
+    x: Tensor
+    y: Tensor
+    target: str | int | Tensor
+    threat: Threat
+    draws: Draws
+    stop: str
+
+
+Progress = Callable[[int, int], None]
+_progress: ContextVar[Progress | None] = ContextVar("advkit_progress", default=None)
+
+COMPACT_AT = 0.25
+"""The batch is compacted when this share of its rows is done: less does not pay for the copy."""
+
+
+@contextmanager
+def reporting(progress: Progress) -> Iterator[None]:
+    """Inside the block every attack calls `progress(step, total_steps)` after each step."""
+    token = _progress.set(progress)
+    try:
+        yield
+    finally:
+        _progress.reset(token)
+
+
+def drive(attack: Steps, model: Model, problem: Problem) -> Result:
+    """Run an attack on a batch that has passed the door."""
+    x = problem.x
+    with torch.inference_mode(False), guard(model, device=x.device):
+        if x.is_inference():
+            problem = _outside_inference(problem)
+        with _own_precision(model, x) as classify:
+            return _drive(attack, classify, problem)
+
+
+def _outside_inference(problem: Problem) -> Problem:
+    """Inference tensors cannot be saved for a backward pass; their clones can."""
+    return problem._replace(
+        x=problem.x.clone(),
+        y=problem.y.clone(),
+        target=problem.target.clone() if isinstance(problem.target, Tensor) else problem.target,
+        draws=problem.draws._replace(sample_ids=problem.draws.sample_ids.clone()),
+    )
+
+
+@contextmanager
+def _own_precision(model: Model, x: Tensor) -> Iterator[Model]:
+    """Autocast, if the caller is in it, holds for the model and not for the arithmetic of the attack."""
+    kind = x.device.type
+    enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+
+    def classify(x: Tensor) -> Tensor:
+        with torch.autocast(kind, dtype=dtype, enabled=enabled):
+            return model(x)
+
+    with torch.autocast(kind, enabled=False):
+        yield classify if enabled else model
+
+
+def _drive(attack: Steps, classify: Model, problem: Problem) -> Result:
+    oracle, whole = _look_at_clean(attack, classify, problem)
+    record, clean = whole.record, whole.record.best
+    state: Any = None
+    if not oracle.holds_graph:
+        record, _ = _compact(oracle, record, None, share=0.0)
+    if len(oracle.x):
+        state = attack.init(oracle)
+    for i in range(attack.total_steps if len(oracle.x) else 0):
+        state = attack.step(oracle, state, i)
+        if oracle.stop or hasattr(state, "done"):
+            oracle.retire(getattr(state, "done", ~oracle.rows.live))
+            record, state = _compact(oracle, record, state)
+        _report(i + 1, attack.total_steps)
+        if not len(oracle.x):
+            break
+    record = _merge(record, oracle.rows)
+    last, unseen = record.best.x_adv, torch.zeros_like(clean.fooled)
+    if len(oracle.x):  # the steps are over: the last iterate of the rows that are still live is a candidate too
+        last, unseen = _last_iterates(oracle.rows, state.x_adv, last, unseen)
+    record = _judge(classify, whole._replace(record=record, live=~clean.fooled), oracle.ranking, last, unseen)
+    return _result(whole, record, minimal=oracle.ranking.minimal)
+
+
+def _report(step: int, total: int) -> None:
+    progress = _progress.get()
+    if progress is not None:
+        progress(step, total)
+
+
+def _look_at_clean(attack: Steps, classify: Model, problem: Problem) -> tuple[Oracle, Rows]:
+    """The first query of every sample: what the model is, what the goal is, and who is wrong already."""
+    x, y = problem.x, problem.y
+    leaf = x.detach().requires_grad_(attack.starts_at_x)
+    with torch.set_grad_enabled(attack.starts_at_x):
+        graph = classify(leaf)
+    door.check_answer(graph, x, y)
+    logits = graph.detach()
+    goal = resolve(problem.target, y, logits, problem.draws)
+    minimal = attack.kind == "minimal"
+    wrong = goal.margin(logits) > 0
+    if not minimal and problem.stop == "never":
+        wrong = torch.zeros_like(wrong)  # a sample that is wrong already is attacked all the same
+    worst = torch.full(y.shape, -torch.inf, dtype=torch.float64, device=x.device)
+    record = Record(Best(x, logits, wrong, worst), torch.ones_like(y), torch.zeros_like(y), torch.zeros_like(wrong))
+    index = torch.arange(len(x), device=x.device)
+    rows = Rows(index, ~wrong, problem.threat.around(x), goal, problem.draws, record)
+    ranking = Ranking(attack.loss, minimal)
+    oracle = Oracle(classify, rows, ranking, stop=not minimal and problem.stop == "fooled")
+    if attack.starts_at_x and graph.requires_grad:
+        oracle.start_from(leaf, graph)
+    return oracle, rows
+
+
+def _compact(oracle: Oracle, record: Record, state: Any, share: float = COMPACT_AT) -> tuple[Record, Any]:
+    """Let the rows go that are done, if they are many enough; what is known of them stays in `record`."""
+    live = oracle.rows.live
+    left = int(live.sum())  # the one sync of a step
+    if left == len(live) or (left and left > (1 - share) * len(live)):
+        return record, state
+    record = _merge(record, oracle.rows)
+    stay = live.nonzero().squeeze(1)
+    oracle.keep(stay)
+    return record, take(state, stay)
+
+
+def _merge(record: Record, rows: Rows) -> Record:
+    """The record of the whole batch, brought up to date with the rows that are in it."""
+    if len(rows.index) == len(record.queries):
+        return rows.record
+    return put(record, rows.index, rows.record)
+
+
+def _last_iterates(rows: Rows, x_adv: Tensor, last: Tensor, unseen: Tensor) -> tuple[Tensor, Tensor]:
+    live = rows.live.nonzero().squeeze(1)
+    index = rows.index[live]
+    return put(last, index, x_adv[live].to(last.dtype)), put(unseen, index, rows.live[live])
+
+
+def _judge(classify: Model, rows: Rows, ranking: Ranking, last: Tensor, unseen: Tensor) -> Record:
+    """The verdict: a forward pass on the point that each live row is to return.
+
+    A last iterate that turns out worse than the best point gives way to it; where that one claims to fool, it is
+    classified once more, alone.
+    """
+    record = rows.record
+    index = rows.live.nonzero().squeeze(1)
+    if not len(index):
+        return record
+    part, last, unseen = take(rows, index), last[index], unseen[index]
+    old = part.record.best
+    points = part.region.settle(last)
+    with torch.no_grad():
+        logits = classify(points)
+    new = ranking.rank(part.goal, part.region, points, logits)
+    adopted = ~unseen | ranking.improves(new, old)
+    best = choose(adopted, new._replace(fooled=part.goal.margin(logits) > 0), old)
+    record = put(record, index, part.record._replace(best=best, queries=part.record.queries + 1))
+    again = torch.zeros_like(rows.live).index_copy(0, index, ~adopted & old.fooled)
+    if not bool(again.any()):
+        return record
+    rows = rows._replace(record=record, live=again)
+    return _judge(classify, rows, ranking, record.best.x_adv, torch.zeros_like(again))
+
+
+def _result(whole: Rows, record: Record, *, minimal: bool) -> Result:
+    best, region, clean = record.best, whole.region, whole.record.best
+    if minimal:
+        best = choose(best.fooled, best, clean._replace(fooled=best.fooled))
+    distance = region.distance(best.x_adv)
+    if minimal:
+        distance = torch.where(best.fooled, distance, torch.inf)
+    door.check_gradients(record.zero)
+    return Result(
+        x_adv=torch.empty_like(region.x).copy_(best.x_adv),
+        success=best.fooled,
+        distance=distance,
+        queries=record.queries,
+        gradients=record.gradients,
+        logits=best.logits,
+        zero_gradient=record.zero,
+    )

@@ -1,0 +1,100 @@
+"""What an attacker wants: the only place that knows targeted from untargeted."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from advkit.core.draws import Draws
+from advkit.core.errors import InputError
+
+TARGETS = ("untargeted", "runner_up", "random", "all")
+"""What `target=` may say beside a class: no target, the likeliest wrong class, a random one, every one in turn."""
+
+
+def wide(logits: Tensor) -> Tensor:
+    """The logits in float32 or better: the least precision in which a loss is computed."""
+    return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def _other(logits: Tensor, label: Tensor) -> Tensor:
+    """(N,): the largest logit of the classes other than the label."""
+    return logits.scatter(1, label[:, None], -torch.inf).amax(1)
+
+
+class Goal(NamedTuple):
+    """Leave a class (sign +1: away from `label`) or reach one (sign -1: towards `label`).
+
+    Attributes:
+        label: the class that the goal speaks of (N,): y, or the target.
+        y: the true class (N,).
+        sign: +1 untargeted, -1 targeted.
+    """
+
+    label: Tensor
+    y: Tensor
+    sign: float
+
+    def margin(self, logits: Tensor) -> Tensor:
+        """(N, K) -> (N,): the lead of the goal; it is reached when > 0, and a tie is not."""
+        logits = wide(logits)
+        own = logits.gather(1, self.label[:, None]).squeeze(1)
+        return self.sign * (_other(logits, self.label) - own)
+
+    def gap(self, logits: Tensor) -> Tensor:
+        """(N, K) -> (N,): how far the class to reach leads y: the margin, or for a target its logit over that of y."""
+        if self.sign > 0:
+            return self.margin(logits)
+        logits = wide(logits)
+        return (logits.gather(1, self.label[:, None]) - logits.gather(1, self.y[:, None])).squeeze(1)
+
+    @property
+    def ranks(self) -> int:
+        """How many of the sorted logits the DLR loss uses: 3, with a target 4 (arXiv 2003.01690, equations 6 and 7)."""
+        return 3 if self.sign > 0 else 4
+
+
+def untargeted(y: Tensor) -> Goal:
+    """Any class but y (N,)."""
+    return Goal(y, y, 1.0)
+
+
+def targeted(target: Tensor, y: Tensor) -> Goal:
+    """The class `target` (N,); y (N,) is the true one."""
+    return Goal(target, y, -1.0)
+
+
+def resolve(target: str | int | Tensor, y: Tensor, logits: Tensor, draws: Draws) -> Goal:
+    """The goal that `target` names: a word of `TARGETS` other than "all", a class, or a tensor of classes (N,).
+
+    Args:
+        target: what the caller asked for.
+        y: the true classes (N,).
+        logits: of the clean images (N, K): "runner_up" is the likeliest class other than y on them.
+        draws: the source of "random".
+
+    Raises:
+        InputError: another word, or a class out of range.
+    """
+    classes = logits.shape[1]
+    if isinstance(target, str):
+        return _named(target, y, logits, draws)
+    target = torch.as_tensor(target, device=y.device).expand(len(y)).long()
+    if len(target) and not 0 <= int(target.min()) <= int(target.max()) < classes:
+        raise InputError(
+            f"target out of range: saw classes {int(target.min())} to {int(target.max())}, "
+            f"the model has {classes} (0 to {classes - 1})"
+        )
+    return targeted(target, y)
+
+
+def _named(word: str, y: Tensor, logits: Tensor, draws: Draws) -> Goal:
+    if word == "untargeted":
+        return untargeted(y)
+    if word == "runner_up":
+        return targeted(wide(logits).scatter(1, y[:, None], -torch.inf).argmax(1), y)
+    if word == "random":
+        others = logits.shape[1] - 1
+        shift = (draws.uniform(-1, (1,)).squeeze(1) * others).long().clamp(max=others - 1)
+        return targeted((y + 1 + shift) % (others + 1), y)
+    raise InputError(f"unknown target {word!r}; expected a class, a tensor of classes, or one of {', '.join(TARGETS)}")

@@ -1,0 +1,61 @@
+"""A model goes through an attack without a trace: what it was on entering it is again on leaving."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+Model = Callable[[Tensor], Tensor]
+"""An `nn.Module`, or any function from images (N, C, H, W) to logits (N, K)."""
+
+
+def modules_of(model: Model) -> list[nn.Module]:
+    """Every module of the model; none where it is a plain function."""
+    return list(model.modules()) if isinstance(model, nn.Module) else []
+
+
+@contextmanager
+def guard(
+    model: Model, *, mode: Literal["eval", "keep"] = "eval", device: torch.device | None = None
+) -> Iterator[None]:
+    """Parameters frozen and modules in eval mode (or as they are: "keep") inside the block.
+
+    On leaving, also by an exception: every module's mode, every parameter's `requires_grad` and `.grad`, every buffer
+    and torch's global random state are as they were.
+
+    Args:
+        model: the model; of a plain function only the random state is guarded.
+        mode: "eval", or "keep" to attack the model in the mode it is in.
+        device: where the images are, if the model has no parameters to tell.
+    """
+    modules = modules_of(model)
+    parameters = {p: (p.requires_grad, p.grad) for m in modules for p in m.parameters(recurse=False)}
+    buffers = [(m, k, b, b._version, b.clone()) for m in modules for k, b in m._buffers.items() if b is not None]
+    modes = [(m, m.training) for m in modules]
+    tensors: list[Any] = [*parameters, *(b for _, _, b, _, _ in buffers)]
+    devices = {t.device for t in tensors} | ({device} if device else set())
+    with torch.random.fork_rng(devices=[d for d in devices if d.type == "cuda"]):
+        try:
+            for parameter in parameters:
+                parameter.requires_grad_(False)
+            if mode == "eval" and isinstance(model, nn.Module) and any(training for _, training in modes):
+                model.eval()
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+            for parameter, (requires_grad, grad) in parameters.items():
+                parameter.requires_grad_(requires_grad)
+                parameter.grad = grad
+            for module, key, buffer, version, saved in buffers:
+                _restore(module, key, buffer, version, saved)
+
+
+def _restore(module: nn.Module, key: str, buffer: Tensor, version: int, saved: Tensor) -> None:
+    """Untouched buffers are left alone: a graph of the caller's may hold them."""
+    if buffer._version != version:
+        with torch.no_grad():
+            buffer.copy_(saved)
+    module._buffers[key] = buffer

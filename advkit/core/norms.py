@@ -1,0 +1,269 @@
+"""The norms: the only place that knows p.
+
+A perturbation is a tensor (N, ...) with one row a sample; every method works row by row. `eps` is a tensor that
+broadcasts against the rows, (N, 1, ...), or a number.
+"""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+from advkit.core.draws import Draws
+from advkit.core.errors import unknown
+
+
+def per_row(values: Tensor, like: Tensor) -> Tensor:
+    """(N,) -> (N, 1, ...), to broadcast against `like` (N, ...)."""
+    return values.view(-1, *[1] * (like.ndim - 1))
+
+
+def _unit(g: Tensor) -> Tensor:
+    """Rows scaled to l2 length 1, zero rows kept: by the largest entry first, so that nothing under- or overflows."""
+    g = g.to(torch.promote_types(g.dtype, torch.float32))
+    peak = per_row(g.flatten(1).abs().amax(1), g)
+    g = g / torch.where(peak > 0, peak, 1)
+    length = per_row(torch.linalg.vector_norm(g.flatten(1), dim=1), g)
+    return g / torch.where(length > 0, length, 1)
+
+
+def step_toward(values: Tensor, goal: Tensor) -> Tensor:
+    """Each value moved to the next float of its type in the direction of `goal`; equal ones stay."""
+    if values.dtype in (torch.float32, torch.float64):
+        return torch.nextafter(values, goal)
+    bits = values.contiguous().view(torch.int16)  # floats of one sign are ordered as their bits
+    away = torch.where((goal > values) == (values > 0), 1, -1).to(torch.int16)
+    tiny = torch.where(goal > 0, 1, torch.iinfo(torch.int16).min + 1).to(torch.int16)  # next to 0
+    moved = torch.where(values == 0, tiny, bits + away).view(values.dtype)
+    return torch.where(goal == values, values, moved)
+
+
+def rounded_toward(x: Tensor, point: Tensor) -> Tensor:
+    """float64 `point` as x's type, never further from x in any entry than it was."""
+    near, x_ = point.to(x.dtype), x.double()
+    return torch.where((near.double() - x_).abs() > (point - x_).abs(), step_toward(near, x), near)
+
+
+def _room(g: Tensor, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """(N, D) float64: how far each entry may go in the direction of g."""
+    return torch.where(g > 0, high.double() - x.double(), x.double() - low.double()).flatten(1)
+
+
+class Norm(ABC):
+    """A norm on the pixels of one image.
+
+    `largest` is the size beyond which a ball around an image in [0, 1] cannot grow.
+    """
+
+    name: str
+
+    @abstractmethod
+    def size(self, d: Tensor) -> Tensor:
+        """(N, ...) -> (N,) float64: the norm of each row."""
+
+    @abstractmethod
+    def dual_size(self, g: Tensor) -> Tensor:
+        """(N, ...) -> (N,) float64: the largest <g, d> over |d| <= 1."""
+
+    @abstractmethod
+    def steepest(self, g: Tensor) -> Tensor:
+        """The d of size 1 with the largest <g, d>; 0 where the row of g is 0."""
+
+    @abstractmethod
+    def project(self, d: Tensor, eps: Tensor | float) -> Tensor:
+        """The point of the ball of radius eps that is nearest to d in l2."""
+
+    @abstractmethod
+    def sample(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
+        """Uniform in the ball of radius eps; (N, ...) float64 (l0: uniform entries at uniform places)."""
+
+    @abstractmethod
+    def maximise(self, g: Tensor, x: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """The x_adv with the largest <g, x_adv - x> over |x_adv - x| <= eps and low <= x_adv <= high.
+
+        [low, high] lies within `reach` of x; the result is exact for linf, and float64 to be rounded for the others.
+        """
+
+    def reach(self, eps: Tensor) -> Tensor:
+        """The largest |d_i| in the ball of radius eps."""
+        return eps
+
+    def pull(self, x: Tensor, x_adv: Tensor, eps: Tensor) -> Tensor:
+        """x_adv moved into the ball around x, to the rounding of its type."""
+        return (x + self.project(x_adv - x, eps)).to(x.dtype)
+
+    def within(self, x: Tensor, x_adv: Tensor, eps: Tensor) -> Tensor:
+        """x_adv as x's type and in the ball as float64 measures it; rows that are there already do not change."""
+        delta = x_adv.double() - x.double()
+        landed = rounded_toward(x, x.double() + self.project(delta, eps))
+        return torch.where((self.size(delta) <= eps.flatten()).view(eps.shape), x_adv.to(x.dtype), landed)
+
+    def __repr__(self) -> str:
+        return self.name
+
+
+class LInf(Norm):
+    """The largest absolute entry."""
+
+    name = "linf"
+
+    def size(self, d: Tensor) -> Tensor:
+        return d.double().flatten(1).abs().amax(1)
+
+    def dual_size(self, g: Tensor) -> Tensor:
+        return L1().size(g)
+
+    def steepest(self, g: Tensor) -> Tensor:
+        return g.sign()
+
+    def project(self, d: Tensor, eps: Tensor | float) -> Tensor:
+        return torch.clamp(d, -torch.as_tensor(eps), torch.as_tensor(eps)).to(d.dtype)
+
+    def sample(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
+        return (2 * draws.uniform(step, tuple(like.shape[1:])) - 1) * eps
+
+    def maximise(self, g: Tensor, x: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        return torch.where(g > 0, high, torch.where(g < 0, low, x))
+
+    def pull(self, x: Tensor, x_adv: Tensor, eps: Tensor) -> Tensor:
+        return x_adv.to(x.dtype)  # the box around the ball is the ball, and the box is exact
+
+    def within(self, x: Tensor, x_adv: Tensor, eps: Tensor) -> Tensor:
+        return x_adv.to(x.dtype)
+
+
+class L2(Norm):
+    """The Euclidean length."""
+
+    name = "l2"
+
+    def size(self, d: Tensor) -> Tensor:
+        return torch.linalg.vector_norm(d.double().flatten(1), dim=1)
+
+    def dual_size(self, g: Tensor) -> Tensor:
+        return self.size(g)
+
+    def steepest(self, g: Tensor) -> Tensor:
+        return _unit(g)
+
+    def project(self, d: Tensor, eps: Tensor | float) -> Tensor:
+        size = per_row(self.size(d), d)
+        return d * torch.where(size > eps, eps / size, 1.0).to(d.dtype)
+
+    def sample(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
+        direction = _unit(draws.normal(step, tuple(like.shape[1:])))
+        radius = draws.uniform(step, (1,)) ** (1 / like[0].numel())
+        return direction * per_row(radius, like) * eps
+
+    def maximise(self, g: Tensor, x: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        # d = clamp(t g, low, high) for the t that spends eps: entries reach their bound in the order of room / |g|.
+        slope = _unit(g).double().flatten(1).abs()
+        room = _room(g, x, low, high)
+        rate = torch.where(room > 0, slope / room, torch.where(slope > 0, torch.inf, 0.0))
+        order = rate.argsort(dim=1, descending=True, stable=True)
+        slope_, room_ = slope.gather(1, order), room.gather(1, order)
+        spent = (room_**2).cumsum(1) - room_**2  # by the entries at their bound
+        rest = (slope_**2).flip(1).cumsum(1).flip(1)  # of the entries that still move
+        t = ((eps.double().flatten(1) ** 2 - spent).clamp(min=0) / rest.clamp(min=1e-300)).sqrt()
+        # The right t is the first whose next entry is not past its bound; the sequence of candidates decides it.
+        inside = t * slope_ <= room_
+        first = inside.to(torch.int8).argmax(1, keepdim=True)
+        t = torch.where(inside.any(1, keepdim=True), t.gather(1, first), torch.inf)
+        size = torch.where(slope > 0, (t * slope).nan_to_num(0.0), 0.0).minimum(room)
+        return x.double() + size.view_as(g) * g.sign()
+
+
+class L1(Norm):
+    """The sum of the absolute entries."""
+
+    name = "l1"
+
+    def size(self, d: Tensor) -> Tensor:
+        return d.double().flatten(1).abs().sum(1)
+
+    def dual_size(self, g: Tensor) -> Tensor:
+        return LInf().size(g)
+
+    def steepest(self, g: Tensor) -> Tensor:
+        flat = g.flatten(1)
+        place = flat.abs().argmax(1, keepdim=True)
+        return torch.zeros_like(flat).scatter(1, place, flat.gather(1, place).sign()).view_as(g)
+
+    def project(self, d: Tensor, eps: Tensor | float) -> Tensor:
+        # Duchi et al. 2008: shrink every entry by the same theta.
+        flat = d.double().flatten(1)
+        radius = (
+            torch.as_tensor(eps, dtype=torch.float64, device=d.device).expand(len(d), *[1] * (d.ndim - 1)).flatten(1)
+        )
+        sizes = flat.abs().sort(dim=1, descending=True).values
+        rank = torch.arange(1, flat.shape[1] + 1, device=d.device)
+        theta = (sizes.cumsum(1) - radius) / rank
+        count = (sizes > theta).sum(1, keepdim=True).clamp(min=1)
+        theta = theta.gather(1, count - 1).clamp(min=0)
+        return (flat.sign() * (flat.abs() - theta).clamp(min=0)).view_as(d).to(d.dtype)
+
+    def sample(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
+        # D exponentials over the sum of D + 1 are uniform in the simplex.
+        size = like[0].numel()
+        waits = -torch.log1p(-draws.uniform(step, (size + 1,)))
+        signs = torch.where(draws.uniform(step, (size,), stream=1) < 0.5, -1.0, 1.0)
+        return (signs * waits[:, :-1] / waits.sum(1, keepdim=True)).view(like.shape) * eps
+
+    def maximise(self, g: Tensor, x: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        # The entry with the largest |g| goes to its bound first, then the next.
+        slope = g.flatten(1).abs()
+        room = _room(g, x, low, high)
+        room = torch.where(slope > 0, room, 0.0)
+        order = slope.argsort(dim=1, descending=True, stable=True)
+        room_ = room.gather(1, order)
+        left = (eps.double().flatten(1) - (room_.cumsum(1) - room_)).clamp(min=0)
+        size = torch.zeros_like(room_).scatter(1, order, torch.minimum(room_, left))
+        return x.double() + size.view_as(g) * g.sign()
+
+
+class L0(Norm):
+    """The number of entries that differ from 0: entries, not pixels of several channels."""
+
+    name = "l0"
+
+    def size(self, d: Tensor) -> Tensor:
+        return (d.flatten(1) != 0).sum(1).double()
+
+    def dual_size(self, g: Tensor) -> Tensor:
+        return LInf().size(g)
+
+    def steepest(self, g: Tensor) -> Tensor:
+        return L1().steepest(g)
+
+    def project(self, d: Tensor, eps: Tensor | float) -> Tensor:
+        flat = d.flatten(1)
+        count = torch.as_tensor(eps, device=d.device).expand(len(d), *[1] * (d.ndim - 1)).flatten(1)
+        rank = flat.abs().argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+        return torch.where(rank < count.floor(), flat, 0).view_as(d)
+
+    def sample(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
+        shape = tuple(like.shape[1:])
+        places = self.project(draws.uniform(step, shape) + 1, eps) > 0
+        return torch.where(places, 2 * draws.uniform(step, shape, stream=1) - 1, 0.0)
+
+    def maximise(self, g: Tensor, x: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        best = torch.where(g > 0, high, torch.where(g < 0, low, x))
+        gain = self.project(g.double() * (best.double() - x.double()), eps)
+        return torch.where(gain != 0, best, x)
+
+    def reach(self, eps: Tensor) -> Tensor:
+        return torch.full_like(eps, torch.inf)
+
+
+NORMS: dict[str, Norm] = {norm.name: norm for norm in (LInf(), L2(), L1(), L0())}
+
+
+def get_norm(name: str) -> Norm:
+    """The norm called `linf`, `l2`, `l1` or `l0`.
+
+    Raises:
+        UnknownNameError: any other name.
+    """
+    if name not in NORMS:
+        raise unknown("norm", str(name), NORMS)
+    return NORMS[name]

@@ -1,0 +1,201 @@
+"""The only door to the model: it counts every pass of every sample and remembers the best point seen."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from advkit.core.draws import Draws
+from advkit.core.goals import Goal, wide
+from advkit.core.guard import Model
+from advkit.core.losses import get_loss
+from advkit.core.norms import per_row
+from advkit.core.threat import Region
+
+
+class Best(NamedTuple):
+    """The best point seen of each row: fooled before not fooled, then the larger value, then the later one."""
+
+    x_adv: Tensor  # (M, ...)
+    logits: Tensor  # (M, K)
+    fooled: Tensor  # (M,) bool
+    value: Tensor  # (M,) float64: the loss of a budget attack, minus the distance of a minimal one
+
+
+class Record(NamedTuple):
+    """What is known of each row."""
+
+    best: Best
+    queries: Tensor  # (M,) int64
+    gradients: Tensor  # (M,) int64
+    zero: Tensor  # (M,) bool
+
+
+class Rows(NamedTuple):
+    """The samples that are still in the batch; M rows."""
+
+    index: Tensor  # (M,) int64: the row in the caller's batch
+    live: Tensor  # (M,) bool: False once a row needs no further step
+    region: Region
+    goal: Goal
+    draws: Draws
+    record: Record
+
+
+def take(tree: Any, index: Tensor) -> Any:
+    """The rows of every tensor in a tree of NamedTuples; whatever is no tensor stays."""
+    if isinstance(tree, Tensor):
+        return tree.index_select(0, index)
+    if isinstance(tree, tuple):
+        return type(tree)(*(take(field, index) for field in tree))
+    return tree
+
+
+def noise_floor(logits: Tensor) -> Tensor:
+    """(N,): the margin that the rounding of a forward pass may feign, 16 units in the last place of the largest logit."""
+    return wide(logits).abs().amax(1) * (16 * torch.finfo(logits.dtype).eps)
+
+
+def put(tree: Any, index: Tensor, part: Any) -> Any:
+    """A copy of the tree in which the rows `index` are those of `part`; the inverse of `take`."""
+    if isinstance(tree, Tensor):
+        return tree.index_copy(0, index, part)
+    return type(tree)(*(put(a, index, b) for a, b in zip(tree, part, strict=True)))
+
+
+def choose(mask: Tensor, first: Any, second: Any) -> Any:
+    """Row by row `first` where mask (M,) is True, otherwise `second`, in two trees of one form."""
+    if isinstance(first, Tensor):
+        return torch.where(per_row(mask, first), first, second)
+    return type(first)(*(choose(mask, a, b) for a, b in zip(first, second, strict=True)))
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """How two points of one sample compare: by loss (budget attack) or by distance (minimal attack)."""
+
+    loss: str
+    minimal: bool
+
+    def rank(self, goal: Goal, region: Region, x: Tensor, logits: Tensor, values: Tensor | None = None) -> Best:
+        """The points as candidates; a minimal attack's must clear the noise. `values`: the loss, if it is known."""
+        margin = goal.margin(logits)
+        if self.minimal:
+            return Best(x, logits, margin > noise_floor(logits), -region.distance(x))
+        if values is None:
+            values = get_loss(self.loss, goal, logits.shape[1])(goal, logits)
+        return Best(x, logits, margin > 0, values.double())
+
+    def improves(self, new: Best, old: Best) -> Tensor:
+        """(M,) bool: the new point is the better one."""
+        same = (new.fooled == old.fooled) & (new.value >= old.value)
+        if self.minimal:  # a point that does not fool is of no use
+            same = same & new.fooled
+        return (new.fooled & ~old.fooled) | same
+
+
+class Oracle:
+    """The model as an attack sees it, bound to the rows of the batch that are still attacked.
+
+    Args:
+        model: images (M, ...) -> logits (M, K).
+        rows: the state of the batch, from the clean images.
+        ranking: which point is the better one.
+        stop: a row is done at its first adversarial point.
+    """
+
+    def __init__(self, model: Model, rows: Rows, ranking: Ranking, *, stop: bool) -> None:
+        self._model, self.rows, self.ranking, self.stop = model, rows, ranking, stop
+        self._clean: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def x(self) -> Tensor:
+        """The clean images (M, ...)."""
+        return self.rows.region.x
+
+    @property
+    def region(self) -> Region:
+        """The feasible points around them."""
+        return self.rows.region
+
+    @property
+    def goal(self) -> Goal:
+        """What is to be reached."""
+        return self.rows.goal
+
+    @property
+    def draws(self) -> Draws:
+        """The random numbers of these rows."""
+        return self.rows.draws
+
+    @property
+    def best(self) -> Best:
+        """The best point seen of each row."""
+        return self.rows.record.best
+
+    def start_from(self, leaf: Tensor, logits: Tensor) -> None:
+        """Keep the graph of the forward pass on the clean images for the first gradient there."""
+        self._clean = leaf, logits
+
+    @property
+    def holds_graph(self) -> bool:
+        """Whether that graph waits to be used."""
+        return self._clean is not None
+
+    def logits(self, x: Tensor) -> Tensor:
+        """(M, K) at the points x (M, ...): one query a row, no gradient."""
+        with torch.no_grad():
+            logits = self._model(x)
+        self._observe(x, logits, None)
+        return logits
+
+    def loss_and_gradient(self, x: Tensor, loss: str = "cross_entropy") -> tuple[Tensor, Tensor]:
+        """The loss (M,) and its gradient (M, ...) at the points x: one query and one gradient a row.
+
+        The first call on the clean images themselves costs no query: they have been classified already.
+        Entries of the gradient that are NaN count as 0, infinite ones as the largest number.
+        """
+        with torch.enable_grad():
+            leaf, graph, new = self._forward(x)
+            values = get_loss(loss, self.goal, graph.shape[1])(self.goal, graph)
+            gradient = None
+            if values.requires_grad:
+                (gradient,) = torch.autograd.grad(values.sum(), leaf, allow_unused=True)
+        gradient = torch.zeros_like(leaf) if gradient is None else gradient.nan_to_num(0.0)
+        values, logits = values.detach(), graph.detach()
+        self._count(logits, gradient)
+        if new:
+            self._observe(x, logits, values if loss == self.ranking.loss else None)
+        return values, gradient.detach()
+
+    def _forward(self, x: Tensor) -> tuple[Tensor, Tensor, bool]:
+        if self._clean is not None:
+            (leaf, graph), self._clean = self._clean, None
+            if x is self.x:
+                return leaf, graph, False
+        leaf = x.detach().requires_grad_()
+        return leaf, self._model(leaf), True
+
+    def _count(self, logits: Tensor, gradient: Tensor) -> None:
+        """Count the gradient, and note where it is zero at a point that is not adversarial."""
+        rows, record = self.rows, self.rows.record
+        lost = rows.live & ~gradient.flatten(1).any(1) & (self.goal.margin(logits) <= 0)
+        record = record._replace(gradients=record.gradients + rows.live, zero=record.zero | lost)
+        self.rows = rows._replace(record=record)
+
+    def _observe(self, x: Tensor, logits: Tensor, values: Tensor | None) -> None:
+        """Count the query, and remember the point where it is the best so far."""
+        rows, record = self.rows, self.rows.record
+        new = self.ranking.rank(self.goal, self.region, x, logits, values)
+        best = choose(rows.live & self.ranking.improves(new, record.best), new, record.best)
+        record = record._replace(best=best, queries=record.queries + rows.live)
+        self.rows = rows._replace(record=record, live=rows.live & ~(new.fooled & self.stop))
+
+    def retire(self, done: Tensor) -> None:
+        """The attack has no further step to make on these rows (M,) bool."""
+        self.rows = self.rows._replace(live=self.rows.live & ~done)
+
+    def keep(self, index: Tensor) -> None:
+        """Only these rows stay."""
+        self.rows = take(self.rows, index)

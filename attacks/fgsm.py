@@ -1,0 +1,55 @@
+"""FGSM, the fast gradient sign method: Goodfellow, Shlens, Szegedy 2014, section 4 (arXiv 1412.6572)."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from advkit.core.attack import BudgetAttack, register_attack
+from advkit.core.oracle import Oracle
+from advkit.core.threat import Threat
+
+
+class State(NamedTuple):
+    """The point to be judged."""
+
+    x_adv: Tensor  # (M, ...)
+
+
+@register_attack("fgsm")
+@dataclass(frozen=True, kw_only=True)
+class FGSM(BudgetAttack):
+    """One step to the point of the ball at which the linearised loss is largest.
+
+    linf: `x + eps * sign(grad_x J(theta, x, y))`. l2: along the gradient. l1: the entries of the largest gradient. In
+    each, what the range of the pixels takes from one entry goes to the others, so that the step is the exact optimum of
+    the linearised problem in ball and range. Towards a target: down the loss of the target.
+
+    Cost per sample: 2 queries, the second being the verdict, and 1 gradient.
+    """
+
+    norms = ("linf", "l2", "l1")
+    paper = "Goodfellow et al. 2014, arXiv 1412.6572"
+    total_steps = 1
+
+    def init(self, oracle: Oracle) -> State:
+        """The clean image."""
+        return State(oracle.x)
+
+    def step(self, oracle: Oracle, state: State, i: int) -> State:
+        """The optimum of the linearised loss."""
+        _, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
+        return State(oracle.region.maximise(gradient))
+
+    def from_gradient(
+        self, x: Tensor, gradient: Tensor, *, eps: float | Tensor | None = None, bounds: tuple[float, float] = (0, 1)
+    ) -> Tensor:
+        """The adversarial images for a gradient that is known already: no query.
+
+        Args:
+            x: images (N, ...) within bounds.
+            gradient: of the loss to be increased, at x (N, ...); every row may have its own positive scale.
+            eps: the radius, instead of the attack's own.
+            bounds: the range of the pixels.
+        """
+        return Threat(self.norm, self._radius(eps, x), bounds).around(x).maximise(gradient)

@@ -1,0 +1,36 @@
+"""Random noise of the same size: the control of Goodfellow, Shlens, Szegedy 2014, section 7 (arXiv 1412.6572).
+
+An attack that does not beat it has found nothing.
+"""
+
+from dataclasses import dataclass
+
+from advkit.attacks.fgsm import State
+from advkit.core.attack import BudgetAttack, register_attack
+from advkit.core.oracle import Oracle
+
+
+@register_attack("noise")
+@dataclass(frozen=True, kw_only=True)
+class Noise(BudgetAttack):
+    """FGSM's step along a random normal vector instead of the gradient: +-eps at every pixel (linf), or its l2 or l1 form.
+
+    Cost per sample: 2 queries, no gradient.
+    """
+
+    norms = ("linf", "l2", "l1")
+    paper = "Goodfellow et al. 2014, arXiv 1412.6572"
+    knowledge = "nothing"
+    targetable = False
+    total_steps = 0
+    starts_at_x = False
+    deterministic = False
+
+    def init(self, oracle: Oracle) -> State:
+        """The noisy image."""
+        direction = oracle.draws.normal(0, tuple(oracle.x.shape[1:]))
+        return State(oracle.region.maximise(direction))
+
+    def step(self, oracle: Oracle, state: State, i: int) -> State:
+        """Never called: there is nothing to improve."""
+        raise AssertionError("noise makes no step")

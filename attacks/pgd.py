@@ -1,0 +1,61 @@
+"""PGD, projected gradient descent: Madry et al. 2017, section 2.1 (arXiv 1706.06083)."""
+
+from dataclasses import dataclass
+
+from advkit.attacks.fgsm import State
+from advkit.core.attack import BudgetAttack, check_count, check_positive, register_attack
+from advkit.core.oracle import Oracle
+
+
+@register_attack("pgd")
+@dataclass(frozen=True, kw_only=True)
+class PGD(BudgetAttack):
+    """Steps along the steepest direction of the norm, each followed by the projection onto ball and range.
+
+    Cost per sample: `steps` gradients and `steps` + 1 queries, the last being the verdict; a random start costs one
+    more, since the clean image is classified too.
+
+    Args:
+        steps: the number of steps.
+        step_size: the length of a step in units of the pixels; 2.5 * eps / steps unless given, as in the paper's
+            section 5 (l2).
+        random_start: begin at a random point of the ball.
+    """
+
+    norms = ("linf", "l2")
+    paper = "Madry et al. 2017, arXiv 1706.06083"
+
+    steps: int = 40
+    step_size: float | None = None
+    random_start: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("steps", self.steps)
+        if self.step_size is not None:
+            check_positive("step_size", self.step_size)
+
+    @property
+    def total_steps(self) -> int:
+        """`steps`."""
+        return self.steps
+
+    @property
+    def starts_at_x(self) -> bool:
+        """Unless the start is random."""
+        return not self.random_start
+
+    @property
+    def deterministic(self) -> bool:
+        """Unless the start is random."""
+        return super().deterministic and not self.random_start
+
+    def init(self, oracle: Oracle) -> State:
+        """The clean image or a random point of the ball."""
+        return State(oracle.region.sample(oracle.draws, step=0) if self.random_start else oracle.x)
+
+    def step(self, oracle: Oracle, state: State, i: int) -> State:
+        """x <- Proj(x + step_size * steepest(grad J))."""
+        _, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
+        length = 2.5 * oracle.region.eps / self.steps if self.step_size is None else self.step_size
+        return State(oracle.region.step(state.x_adv, gradient, length))
