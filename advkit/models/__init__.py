@@ -1,1 +1,36 @@
-""""""
+"""The networks of the lecture, any other by reference, their cards and their checkpoints.
+
+`load_model(name)` gives a trained classifier, `create_model(name)` an untrained one, `summary` its layers.
+"""
+
+# isort: off
+from advkit.models import lenet, vgg, mlp  # noqa: F401  (this registers them, in the order of the table)
+# isort: on
+
+from advkit.models._card import RANDOM, SHIPPED, Card, count
+from advkit.models._checkpoint import load_checkpoint, read_card, save_checkpoint
+from advkit.models._classifier import Classifier, Normalize, parameters
+from advkit.models._create import create_model
+from advkit.models._load import load_model, shipped
+from advkit.models._registry import MODELS, Facts, facts, list_models, register_model
+
+__all__ = [
+    "MODELS",
+    "RANDOM",
+    "SHIPPED",
+    "Card",
+    "Classifier",
+    "Facts",
+    "Normalize",
+    "count",
+    "create_model",
+    "facts",
+    "list_models",
+    "load_checkpoint",
+    "load_model",
+    "parameters",
+    "read_card",
+    "register_model",
+    "save_checkpoint",
+    "shipped",
+]

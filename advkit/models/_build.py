@@ -1,0 +1,68 @@
+"""What the networks share: scaled widths, the limit of small images, sizes by a dry run, He's initialisation."""
+
+from collections.abc import Sequence
+from itertools import chain
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from advkit.core.errors import InputError
+
+Shape = tuple[int, int, int]
+SMALL = 64  # below this many pixels on the shorter side a network gets its stem and head for small images
+
+
+def scaled(size: int, width: float, *, multiple: int = 1) -> int:
+    """`size * width` rounded to a multiple, at least one of it: scaled(64, 0.25) is 16."""
+    return max(1, round(size * width / multiple)) * multiple
+
+
+def is_small(input_shape: Shape) -> bool:
+    """Whether images (C, H, W) have less than 64 pixels on the shorter side."""
+    return min(input_shape[1:]) < SMALL
+
+
+def output_shape(module: nn.Module, input_shape: Sequence[int]) -> tuple[int, ...]:
+    """The shape of one output, without the batch, found by a dry run on the meta device.
+
+    Raises:
+        InputError: the images are too small for the network.
+    """
+    tensors = chain(module.named_parameters(), module.named_buffers())
+    meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors}
+    try:
+        with torch.no_grad():
+            output: Tensor = functional_call(module, meta, (torch.empty(1, *input_shape, device="meta"),))
+    except RuntimeError as error:
+        shape = "x".join(map(str, input_shape[1:]))
+        raise InputError(
+            f"images of {shape} are too small for this network: expected larger ones (pad or resize)"
+        ) from error
+    return tuple(output.shape[1:])
+
+
+class PoolTo(nn.Module):
+    """Average pooling to a fixed size (H, W), so that other image sizes can be tested; the identity at that size."""
+
+    def __init__(self, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.size = size
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, C, h, w) -> (N, C, H, W)."""
+        return x if x.shape[2:] == self.size else F.adaptive_avg_pool2d(x, self.size)
+
+    def extra_repr(self) -> str:
+        """The size."""
+        return f"{self.size[0]}x{self.size[1]}"
+
+
+def he_(module: nn.Module) -> None:
+    """Start convolutions and linear layers as for rectifiers: N(0, 2 / inputs), bias 0 (He et al. 2015, arXiv 1502.01852)."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)

@@ -1,0 +1,190 @@
+"""Weights on disk: safetensors with the card in its metadata, or torch's state dicts; nothing unpickles code."""
+
+import os
+import pickle
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from advkit.core.errors import InputError
+from advkit.models._card import Card
+from advkit.models._classifier import Classifier
+from advkit.models._create import create_model
+from advkit.models._reference import runs_code
+
+CARD = "advkit_card"
+WEIGHTS_FILE = "model.safetensors"  # in a run folder of `advkit train`
+_HALF_LIMIT = 60_000.0  # float16 ends at 65,504
+
+State = dict[str, Tensor]
+
+
+def save_checkpoint(path: str | Path, classifier: Classifier, card: Card | None = None, *, half: bool = True) -> None:
+    """Write weights and card to a safetensors file, atomically.
+
+    Args:
+        path: of the file; a folder gets `model.safetensors`.
+        classifier: its `net` is stored; `Normalize` lies in the card's options.
+        card: default: the classifier's own.
+        half: store kernels and matrices in 16-bit floats; vectors (biases, batch-norm statistics) stay as they are.
+    """
+    path = Path(path) / WEIGHTS_FILE if Path(path).is_dir() else Path(path)
+    state = {k: _stored(v, half).contiguous().clone() for k, v in classifier.net.state_dict().items()}
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        save_file(state, temporary, metadata={"format": "pt", CARD: (card or classifier.card).to_json()})
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _stored(tensor: Tensor, half: bool) -> Tensor:
+    tensor = tensor.detach().cpu()
+    fits = half and tensor.is_floating_point() and tensor.ndim > 1 and tensor.abs().amax() < _HALF_LIMIT
+    return tensor.half() if fits else tensor
+
+
+def load_checkpoint(path: str | Path) -> Classifier:
+    """The classifier of `save_checkpoint`, in float32, on the CPU, in eval mode.
+
+    Args:
+        path: a safetensors file with a card, or the folder of a run of `advkit train`.
+
+    Raises:
+        InputError: no such file, not a safetensors file, no card in it, or weights that do not fit the card.
+    """
+    state, card = read_weights(path)
+    if card is None:
+        raise InputError(
+            f"{path} holds weights but no card: say which network they belong to, with load_model(NAME, weights=FILE)"
+        )
+    refuse_code(card, path)
+    return restore(state, card, path)
+
+
+def refuse_code(card: Card, path: str | Path) -> None:
+    """A file must not choose code to run: only the caller may name a factory."""
+    if runs_code(card.name):
+        raise InputError(
+            f"{path} holds weights of {card.name}, and building that runs its code: name it yourself, "
+            f"with load_model({card.name!r}, weights={str(path)!r})"
+        )
+
+
+def restore(state: State, card: Card, path: str | Path, options: Mapping[str, Any] | None = None) -> Classifier:
+    """Build the card's network, `options` overriding the card's, and fill it with the weights."""
+    classifier = create_model(card.name, **{**card.options, "seed": 0, **(options or {})})
+    fill(classifier.net, state, path, note=f"; it was saved as {card.describe()}" if options else "")
+    rebuilt = {**card.options, **{k: v for k, v in classifier.card.options.items() if k in (options or {})}}
+    classifier.card = replace(card, options=rebuilt, source=str(path))
+    return classifier.eval()
+
+
+def read_weights(path: str | Path) -> tuple[State, Card | None]:
+    """The tensors of a weights file on the CPU, and its card if it has one.
+
+    Args:
+        path: FILE.safetensors, a state dict saved by torch, or a folder that holds `model.safetensors`.
+
+    Raises:
+        InputError: no such file, or it holds no plain weights.
+    """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        path = path / WEIGHTS_FILE
+    if not path.is_file():
+        raise InputError(
+            f"no weights at {path}: expected a .safetensors or .pt file, or the folder of a run of `advkit train`"
+        )
+    if path.suffix in (".pt", ".pth", ".bin", ".ckpt"):
+        return _read_torch(path), None
+    return _read_safetensors(path)
+
+
+def read_card(path: str | Path) -> Card | None:
+    """The card of a safetensors file without its weights; None if it has none.
+
+    Raises:
+        InputError: not a safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(CARD)
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is not a safetensors file: {error}") from error
+    return Card.from_json(text) if text else None
+
+
+def _read_safetensors(path: Path) -> tuple[State, Card | None]:
+    card = read_card(path)
+    return load_file(path), card
+
+
+def _read_torch(path: Path) -> State:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remarks on archives that it then refuses
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise InputError(
+            f"{path} holds pickled Python objects, which are never run: save the weights alone, "
+            f"with torch.save(model.state_dict(), ...)"
+        ) from error
+    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+        raise InputError(f"{path} is not a weights file of torch: {_first_line(error)}") from error
+    return _state_dict(content, path)
+
+
+def _state_dict(content: Any, path: Path) -> State:
+    """The state dict itself, or the one that a training script put into a larger dictionary."""
+    for key in ("state_dict", "model_state_dict", "model"):
+        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
+            content = content[key]
+    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+        raise InputError(f"{path} holds no state dict: expected names and tensors, as from model.state_dict()")
+    return dict(content)
+
+
+def fill(net: nn.Module, state: State, path: str | Path, *, note: str = "") -> None:
+    """Copy a state dict into a network; the prefixes of DataParallel and of `Classifier` are taken off.
+
+    Raises:
+        InputError: names or shapes differ, or a weight is not finite; the network is left as it was.
+    """
+    own = net.state_dict()
+    for prefix in ("module.", "net."):
+        if all(name.startswith(prefix) for name in state) and not all(name.startswith(prefix) for name in own):
+            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    problem = _misfit(own, state)
+    if problem:
+        raise InputError(f"{path} does not fit this network: {problem}{note}")
+    net.load_state_dict(state)
+
+
+def _misfit(own: Mapping[str, Tensor], state: State) -> str:
+    """What is wrong with a state dict, in words; empty if nothing is."""
+    missing, extra = [k for k in own if k not in state], [k for k in state if k not in own]
+    if missing or extra:
+        return "; ".join(
+            f"{what} {_some(names)}" for what, names in (("it lacks", missing), ("it also has", extra)) if names
+        )
+    for name, tensor in own.items():
+        if state[name].shape != tensor.shape:
+            return f"expected {name} of {tuple(tensor.shape)}, got {tuple(state[name].shape)}"
+    broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
+    return f"{_some(broken)} holds NaN or infinity" if broken else ""
+
+
+def _some(names: list[str]) -> str:
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,108 @@
+"""A network with its normalisation in front: images in [0, 1] in, logits out."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from advkit.core.errors import InputError
+from advkit.models._card import Card
+
+
+class Normalize(nn.Module):
+    """`(x - mean) / std` by channel, so that attacks and budgets are always in units of [0, 1].
+
+    Args:
+        mean, std: a number for all channels, or one a channel.
+
+    Raises:
+        InputError: lengths differ, a number is not finite, or a std is not positive.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: float | Sequence[float] = 0.0, std: float | Sequence[float] = 1.0) -> None:
+        super().__init__()
+        means, stds = _numbers(mean), _numbers(std)
+        if len(means) != len(stds) or not all(map(math.isfinite, means)) or not all(0 < s < math.inf for s in stds):
+            raise InputError(
+                f"expected as many finite means as positive stds, one a channel; got mean={mean}, std={std}"
+            )
+        self.register_buffer("mean", torch.tensor(means)[:, None, None], persistent=False)  # (C, 1, 1)
+        self.register_buffer("std", torch.tensor(stds)[:, None, None], persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, C, H, W) in [0, 1] -> the same shape in the network's units."""
+        channels = self.mean.shape[0]
+        if channels > 1 and (x.ndim < 3 or x.shape[-3] != channels):
+            raise InputError(f"expected images (N, {channels}, H, W), got {tuple(x.shape)}")
+        return (x - self.mean) / self.std
+
+    def extra_repr(self) -> str:
+        """The numbers, for `print(model)`."""
+        return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
+
+
+def _numbers(value: float | Sequence[float]) -> list[float]:
+    return [float(value)] if isinstance(value, int | float) else [float(v) for v in value]
+
+
+class Classifier(nn.Module):
+    """Images (N, C, H, W) in [0, 1] -> logits (N, K): `net(normalize(x))`, with a card.
+
+    Args:
+        net: any network from normalised images to logits. It may offer `training_logits(x)`: a list of
+            (weight, logits) with auxiliary outputs that count in training only.
+        mean, std: of `Normalize`; the default leaves the images as they are.
+        card: what is known about the network.
+    """
+
+    def __init__(
+        self,
+        net: nn.Module,
+        *,
+        mean: float | Sequence[float] = 0.0,
+        std: float | Sequence[float] = 1.0,
+        card: Card | None = None,
+    ) -> None:
+        super().__init__()
+        self.normalize = Normalize(mean, std)
+        self.net = net
+        self.card = card or Card(name=type(net).__name__, parameters=parameters(net), source="given by the caller")
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, K).
+
+        Raises:
+            InputError: the images have another shape than the network was built for, and it cannot cope.
+        """
+        try:
+            logits: Tensor = self.net(self.normalize(x))
+        except RuntimeError as error:
+            expected = self.card.input_shape
+            if expected is None or x.shape[1:] == expected or isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise InputError(
+                f"{self.card.name} was built for images (N, {', '.join(map(str, expected))}), got {tuple(x.shape)}: "
+                f"resize them, or build it with input_shape={tuple(x.shape[1:])}"
+            ) from error
+        return logits
+
+    def training_logits(self, x: Tensor) -> list[tuple[float, Tensor]]:
+        """(weight, logits) of every output that counts in training: the network's own first, then its auxiliaries."""
+        auxiliary: Callable[[Tensor], list[tuple[float, Tensor]]] | None = getattr(self.net, "training_logits", None)
+        return [(1.0, self(x))] if auxiliary is None else auxiliary(self.normalize(x))
+
+    def training_loss(self, x: Tensor, y: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
+        """Mean cross-entropy plus that of the auxiliary classifiers by their weight, a scalar."""
+        outputs = self.training_logits(x)
+        losses = [w * F.cross_entropy(logits, y, label_smoothing=label_smoothing) for w, logits in outputs]
+        return torch.stack(losses).sum()
+
+
+def parameters(module: nn.Module) -> int:
+    """The number of parameters, a shared one once."""
+    return sum(p.numel() for p in module.parameters())

@@ -1,0 +1,24 @@
+"""Untrained networks by name or by reference."""
+
+from typing import Any
+
+from advkit.core.registry import parse_spec
+from advkit.models._classifier import Classifier
+from advkit.models._reference import create_reference, is_reference
+from advkit.models._registry import MODELS
+
+
+def create_model(name: str, **options: Any) -> Classifier:
+    """An untrained network, on the CPU and in train mode.
+
+    Args:
+        name: a registered name or a spec ("lenet5", "vgg16(width=1/4)"), or a reference ("torchvision:resnet50",
+            "timm:NAME", "package.module:factory"; the last imports and runs that code).
+        **options: `input_shape` (C, H, W), `num_classes`, `width`; `mean` and `std` of `Normalize` (default: MNIST's
+            for one channel, ImageNet's for three); `seed` of the random weights (default: torch's global state); and
+            what the network itself takes. The defaults are the paper's. Under `torch.device("meta")` it costs nothing.
+
+    Raises:
+        InputError: unknown name or option, or a value that the network refuses.
+    """
+    return create_reference(name, **options) if is_reference(name) else MODELS.create(parse_spec(name), **options)

@@ -1,0 +1,170 @@
+"""Trained networks: `load_model` finds the weights, says where they came from, and downloads nothing unless asked."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from advkit.core.errors import InputError
+from advkit.core.registry import parse_spec
+from advkit.models._card import SHIPPED, Card
+from advkit.models._checkpoint import WEIGHTS_FILE, fill, read_card, read_weights, refuse_code, restore
+from advkit.models._classifier import Classifier
+from advkit.models._create import create_model
+from advkit.models._reference import (
+    check_reference,
+    create_reference,
+    downloading,
+    imagenet_card,
+    is_reference,
+    metadata,
+    runs_code,
+    torchvision_weights,
+)
+from advkit.models._registry import MODELS
+
+WEIGHTS = Path(__file__).parent / "weights"
+_DEFAULT_DATA = "mnist5k"
+_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+_IN_TORCHVISION = ("vgg11", "vgg13", "vgg16", "vgg19")  # ours and torchvision's are the same network
+
+
+def load_model(
+    name: str,
+    *,
+    data: str | None = None,
+    weights: str | Path | None = None,
+    device: str | torch.device = "auto",
+    **options: Any,
+) -> Classifier:
+    """A trained classifier, in eval mode, with its card.
+
+    Args:
+        name: a registered name or spec ("vgg16"), a reference ("torchvision:resnet50", "timm:NAME",
+            "package.module:factory"; the last imports and runs that code), or a weights file that carries a card.
+        data: which shipped checkpoint: the data set that it was trained on; default "mnist5k".
+        weights: a file, or the folder of a run of `advkit train`; "imagenet" (torchvision's, downloaded unless cached);
+            "random" (untrained). Default: the checkpoint that ships with the package.
+        device: "cpu", "cuda", "cuda:1", ...; "auto" takes a GPU if there is one.
+        **options: of `create_model`; those of a checkpoint with a card need not be given.
+
+    Raises:
+        InputError: unknown name or option, no weights, weights that do not fit, a failed download, no such device.
+    """
+    place = _device(device)
+    if _is_file(name):
+        if weights is not None:
+            raise InputError(
+                f"the model is the weights file {name}, and weights={str(weights)!r} came too: give a name, or one file"
+            )
+        name, weights = _named(name), name
+    if not is_reference(name):
+        spec = parse_spec(name)
+        name, options = spec.name, {**spec.options, **options}
+        MODELS.check_options(name, MODELS.factory(name), options)
+    return _load(name, data, weights, options).eval().to(place)
+
+
+def _load(name: str, data: str | None, weights: str | Path | None, options: dict[str, Any]) -> Classifier:
+    if weights == "random":
+        return create_model(name, **{"seed": 0, **options})
+    if weights == "imagenet":
+        return create_reference(name, pretrained=True, **options) if is_reference(name) else _imagenet(name, options)
+    if weights is not None:
+        return _from_file(name, weights, options)
+    if not is_reference(name):
+        return _shipped(name, data or _DEFAULT_DATA, options)
+    if not runs_code(name):
+        check_reference(name)
+        raise InputError(
+            f"{name} needs weights: give 'imagenet' (downloads them), a weights file, or 'random' (untrained)"
+        )
+    return create_reference(name, **options)
+
+
+def _shipped(name: str, data: str, options: dict[str, Any]) -> Classifier:
+    path = WEIGHTS / f"{name}-{data}.safetensors"
+    if not path.is_file():
+        found = ", ".join(shipped(name)) or "none"
+        raise InputError(
+            f"no weights of {name} for {data!r} ship with advkit (data sets with weights: {found}): train them with "
+            f"`advkit train --model {name} --data {data}`, give a weights file, or 'random' for an untrained network"
+        )
+    classifier = _from_file(name, path, options)
+    classifier.card = replace(classifier.card, source=SHIPPED)
+    return classifier
+
+
+def shipped(name: str) -> dict[str, Card]:
+    """Data set -> card, for the checkpoints of a network that ship with the package."""
+    paths = sorted(WEIGHTS.glob(f"{name}-*.safetensors"))
+    cards = {path.stem.removeprefix(f"{name}-"): read_card(path) for path in paths}
+    return {data: replace(card, source=SHIPPED) for data, card in cards.items() if card is not None}
+
+
+def _from_file(name: str, path: str | Path, options: dict[str, Any]) -> Classifier:
+    state, card = read_weights(path)
+    if card is None:
+        classifier = create_model(name, **{"seed": 0, **options})
+        fill(
+            classifier.net,
+            state,
+            path,
+            note=f"; built {classifier.card.describe()}: give the options it was trained with",
+        )
+        classifier.card = replace(classifier.card, seed=None, source=str(path), licence="unknown")
+        return classifier
+    if card.name != name:
+        raise InputError(
+            f"{path} holds weights of {card.name!r}, expected {name!r}: give the model {card.name!r}, or another file"
+        )
+    return restore(state, card, path, options)
+
+
+def _imagenet(name: str, options: dict[str, Any]) -> Classifier:
+    if name not in _IN_TORCHVISION:
+        other = (
+            f"; torchvision's own network of that name is 'torchvision:{name}'"
+            if name in ("alexnet", "googlenet")
+            else ""
+        )
+        raise InputError(
+            f"'imagenet' weights exist for {', '.join(_IN_TORCHVISION)}, torchvision:NAME and timm:NAME, "
+            f"not for {name}{other}"
+        )
+    published = torchvision_weights(name)
+    classifier = create_model(name, **{**metadata(published), "seed": 0, **options})
+    with downloading(name, published.url):
+        state = published.get_state_dict(progress=True, check_hash=True)
+    fill(classifier.net, state, f"torchvision {published}")
+    licence = "BSD-3-Clause (torchvision); ImageNet's terms"
+    classifier.card = replace(classifier.card, seed=None, licence=licence, **imagenet_card(published))
+    return classifier
+
+
+def _is_file(name: str) -> bool:
+    path = Path(name).expanduser()
+    return path.suffix in _FILES or (path.is_dir() and (path / WEIGHTS_FILE).is_file())
+
+
+def _named(path: str) -> str:
+    """The name on the card of a weights file."""
+    _, card = read_weights(path)
+    if card is None:
+        raise InputError(f"{path} says not which network it belongs to: give the model's name, and the file as weights")
+    refuse_code(card, path)
+    return card.name
+
+
+def _device(device: str | torch.device) -> torch.device:
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(
+            f"no device {str(device)!r} here: expected 'auto', 'cpu' or a GPU that torch sees ({error})".splitlines()[0]
+        ) from error
+    return place

@@ -1,0 +1,260 @@
+"""Networks that are not ours, by reference: `torchvision:resnet50`, `timm:NAME`, `package.module:factory`."""
+
+import importlib
+import inspect
+import logging
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+from advkit.core.errors import InputError, unknown
+from advkit.models._card import RANDOM, Card
+from advkit.models._classifier import Classifier, parameters
+from advkit.models._registry import seeded
+
+log = logging.getLogger(__name__)
+_RESERVED = (
+    "weights",
+    "weights_backbone",
+    "pretrained",
+    "pretrained_cfg",
+    "checkpoint_path",
+    "progress",
+    "name",
+    "model_name",
+)
+
+
+def is_reference(name: str) -> bool:
+    """Whether a name has the form SOURCE:NAME."""
+    return ":" in name.partition("(")[0]
+
+
+def runs_code(name: str) -> bool:
+    """Whether building it imports and runs code of the caller's choice: package.module:factory."""
+    return is_reference(name) and not name.startswith(("torchvision:", "timm:"))
+
+
+def create_reference(name: str, *, pretrained: bool = False, seed: int | None = None, **options: Any) -> Classifier:
+    """The network that a reference names, behind `Normalize`, in train mode.
+
+    Args:
+        name: "torchvision:NAME", "timm:NAME" or "package.module:factory"; the last imports and runs that code.
+        pretrained: with the ImageNet weights of torchvision or timm, downloaded unless they are in their cache.
+        seed: of the random weights; default: torch's global state.
+        **options: `mean` and `std` of `Normalize` (default: those of the published weights; of a factory: 0 and 1);
+            `input_shape` for the card, and for a factory that takes it; the rest goes to the factory.
+
+    Raises:
+        InputError: nothing of that name, options that it does not take, or a download that failed.
+    """
+    source, _, entry = name.partition(":")
+    if source in ("torchvision", "timm"):
+        for option in set(_RESERVED) & options.keys():
+            raise InputError(
+                f"{name} does not take {option}= here: choose the weights with load_model(..., weights=...)"
+            )
+    if source == "torchvision":
+        return _torchvision(entry, pretrained, seed, options)
+    if source == "timm":
+        return _timm(entry, pretrained, seed, options)
+    if pretrained:
+        raise InputError(
+            f"'imagenet' weights exist for torchvision:NAME and timm:NAME; {name} brings its own, or give a file"
+        )
+    return _factory(name, source, entry, seed, options)
+
+
+def check_reference(name: str) -> None:
+    """Raise for a torchvision or timm network that does not exist, without building it."""
+    source, _, entry = name.partition(":")
+    if source == "torchvision":
+        from torchvision import models
+
+        if entry not in models.list_models(models):
+            raise unknown("torchvision classifier", entry, models.list_models(models))
+    if source == "timm":
+        timm = _import_timm()
+        if not timm.is_model(entry.split(".")[0]):
+            raise unknown("timm model", entry, timm.list_models())
+
+
+def _import_timm() -> Any:
+    try:
+        return importlib.import_module("timm")
+    except ImportError as error:
+        raise InputError("timm:NAME needs the package timm: pip install 'advkit[timm]'") from error
+
+
+def _torchvision(entry: str, pretrained: bool, seed: int | None, options: dict[str, Any]) -> Classifier:
+    from torchvision import models
+
+    weights = torchvision_weights(entry)
+    known = metadata(weights)
+    known.update({k: options.pop(k) for k in ("mean", "std", "input_shape") if k in options})
+    known["num_classes"] = options.get("num_classes", known["num_classes"])
+    chosen = weights if pretrained else None
+
+    def build() -> nn.Module:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # googlenet and inception_v3 on their initialisation
+            net: nn.Module = _call(
+                f"torchvision:{entry}", models.get_model, {**options, "name": entry, "weights": chosen}
+            )
+            return net
+
+    with downloading(f"torchvision:{entry}", weights.url) if pretrained else _nothing():
+        net = seeded(build, seed)
+    source = {"licence": "BSD-3-Clause (torchvision); ImageNet's terms", **imagenet_card(weights)} if pretrained else {}
+    return _classifier(f"torchvision:{entry}", net, known, options, seed=None if pretrained else seed, **source)
+
+
+def _timm(entry: str, pretrained: bool, seed: int | None, options: dict[str, Any]) -> Classifier:
+    timm = _import_timm()
+    given = {k: options.pop(k) for k in ("mean", "std", "input_shape") if k in options}
+    with downloading(f"timm:{entry}") if pretrained else _nothing():
+        net = seeded(
+            lambda: _call(
+                f"timm:{entry}", timm.create_model, {"model_name": entry, "pretrained": pretrained, **options}
+            ),
+            seed,
+        )
+    config = getattr(net, "pretrained_cfg", None) or {}
+    known: dict[str, Any] = {
+        "mean": config.get("mean", 0.0),
+        "std": config.get("std", 1.0),
+        "input_shape": config.get("input_size"),
+        "num_classes": getattr(net, "num_classes", None),
+        **given,
+    }
+    source: dict[str, Any] = (
+        {"source": f"timm {entry}", "data": "imagenet", "trained_on": "imagenet:train"} if pretrained else {}
+    )
+    source["licence"] = str(config.get("license") or "see timm")
+    return _classifier(f"timm:{entry}", net, known, options, seed=None if pretrained else seed, **source)
+
+
+def _factory(name: str, module: str, attribute: str, seed: int | None, options: dict[str, Any]) -> Classifier:
+    factory = _find(name, module, attribute)
+    wants = inspect.signature(factory).parameters
+    known = {
+        "mean": options.pop("mean", 0.0),
+        "std": options.pop("std", 1.0),
+        "num_classes": options.get("num_classes"),
+    }
+    known["input_shape"] = options.get("input_shape")
+    if "input_shape" not in wants:
+        options.pop("input_shape", None)
+    log.info("running the code of %s", name)
+    net = seeded(lambda: _call(name, factory, options), seed)
+    if not isinstance(net, nn.Module):
+        raise InputError(f"expected {name} to return a torch.nn.Module, got {type(net).__name__}")
+    if isinstance(net, Classifier):
+        return net
+    return _classifier(
+        name, net, known, options, seed=seed, source=f"built by {name}, whose code was run", licence="unknown"
+    )
+
+
+def _find(name: str, module: str, attribute: str) -> Callable[..., Any]:
+    try:
+        with _current_folder():
+            found: Any = importlib.import_module(module)
+    except (ImportError, ValueError) as error:
+        raise InputError(f"cannot import {module!r} for the model {name!r}: {error}") from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise InputError(f"module {module!r} has no {attribute!r}: expected package.module:factory, got {name!r}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise InputError(f"expected {name} to be a function or class that builds a network, got {type(found).__name__}")
+    return (lambda: found) if isinstance(found, nn.Module) else found
+
+
+@contextmanager
+def _current_folder() -> Iterator[None]:
+    """A module in the current folder can be imported, as with `python -m`; installed ones come first."""
+    appended = "" not in sys.path
+    sys.path.extend([""] * appended)
+    try:
+        yield
+    finally:
+        if appended:
+            sys.path.remove("")
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+@contextmanager
+def downloading(name: str, url: str = "") -> Iterator[None]:
+    """A failed download becomes one line that says what to do."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, RuntimeError) as error:  # URLError is an OSError; a wrong checksum is a RuntimeError
+        line = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"cannot download the ImageNet weights of {name} ({line}): connect to the internet, or fetch "
+            f"{url or 'the file'} on a machine that is, and give it with weights=FILE"
+        ) from error
+
+
+def _call(name: str, build: Callable[..., Any], options: dict[str, Any]) -> Any:
+    """Call a foreign factory; options that it refuses are the caller's to mend."""
+    try:
+        inspect.signature(build).bind(**options)
+    except TypeError as error:
+        raise InputError(f"{name} does not take these options: {error}") from error
+    return build(**options)
+
+
+def _classifier(name: str, net: nn.Module, known: dict[str, Any], options: dict[str, Any], **fields: Any) -> Classifier:
+    shape = known["input_shape"] and tuple(known["input_shape"])
+    statistics = {"mean": known["mean"], "std": known["std"]}
+    fields = {"source": RANDOM, "licence": "BSD-3-Clause", **fields}
+    card = Card(
+        name=name,
+        input_shape=shape,
+        num_classes=known["num_classes"],
+        parameters=parameters(net),
+        options={**options, **statistics, **({"input_shape": shape} if shape else {})},
+        **fields,
+    )
+    return Classifier(net, **statistics, card=card)
+
+
+def torchvision_weights(entry: str) -> Any:
+    """The published weights of a torchvision network: a member of its weights enum."""
+    from torchvision.models import get_model_weights
+
+    return get_model_weights(entry).DEFAULT
+
+
+def metadata(weights: Any) -> dict[str, Any]:
+    """mean, std, input_shape and num_classes as torchvision's weights state them."""
+    transforms = weights.transforms()
+    size = int(transforms.crop_size[0])
+    return {
+        "mean": tuple(transforms.mean),
+        "std": tuple(transforms.std),
+        "input_shape": (3, size, size),
+        "num_classes": len(weights.meta["categories"]),
+    }
+
+
+def imagenet_card(weights: Any) -> dict[str, Any]:
+    """The fields of a card that torchvision's weights fill."""
+    return {
+        "source": f"torchvision {weights}",
+        "data": "imagenet",
+        "trained_on": "imagenet:train",
+        "recipe": str(weights.meta.get("recipe", "")) or None,
+    }

@@ -1,0 +1,163 @@
+"""The registry of networks: one decorator to register a family, one function to build any of them untrained."""
+
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from typing import Any
+
+import torch
+from torch import nn
+
+from advkit.core.errors import InputError
+from advkit.core.registry import Registry
+from advkit.models._card import Card
+from advkit.models._classifier import Classifier, parameters
+
+MODELS: Registry[Classifier] = Registry("model", "advkit.models")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the table of models says about a name beside its counts.
+
+    Attributes:
+        name: registered name.
+        paper: authors, title, source.
+        year: of the paper.
+        parameters: the paper's count at the paper's size, auxiliary classifiers left out.
+        auxiliary: the count of the auxiliary classifiers, used in training only.
+        small_width: the `width` of the shipped checkpoints: at most a million parameters at (1, 32, 32), 10 classes.
+        licence: of the code and of the weights that ship.
+    """
+
+    name: str
+    paper: str
+    year: int
+    parameters: int
+    auxiliary: int = 0
+    small_width: float = 1.0
+    licence: str = "MIT"
+
+
+FACTS: dict[str, Facts] = {}
+_COMMON: Mapping[str, Any] = {"mean": None, "std": None, "seed": None}
+
+
+def register_model(
+    name: str,
+    *,
+    paper: str,
+    year: int,
+    parameters: int,
+    auxiliary: int = 0,
+    small_width: float = 1.0,
+    licence: str = "MIT",
+) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
+    """Decorator above a factory `(*, input_shape, num_classes, width, ...) -> nn.Module`.
+
+    The factory's defaults are the paper's. The module takes normalised images and returns logits; `create_model`
+    puts `Normalize` and a card around it.
+    """
+    facts = Facts(
+        name=name,
+        paper=paper,
+        year=year,
+        parameters=parameters,
+        auxiliary=auxiliary,
+        small_width=small_width,
+        licence=licence,
+    )
+
+    def keep(factory: Callable[..., nn.Module]) -> Callable[..., nn.Module]:
+        MODELS.register(name)(_builder(facts, factory))
+        FACTS[name] = facts
+        return factory
+
+    return keep
+
+
+def _builder(facts: Facts, factory: Callable[..., nn.Module]) -> Callable[..., Classifier]:
+    """The factory with a checked door, `Normalize`, a card, and the options mean, std, seed."""
+    signature = inspect.signature(factory)
+    defaults = {p.name: p.default for p in signature.parameters.values()}
+    if not {"input_shape", "num_classes", "width"} <= defaults.keys():
+        raise TypeError(f"the factory of model {facts.name!r} must take input_shape=, num_classes= and width=")
+
+    @wraps(factory)
+    def build(*, mean: Any = None, std: Any = None, seed: int | None = None, **options: Any) -> Classifier:
+        options = _checked({**defaults, **options})
+        mean, std = _statistics(options["input_shape"][0], mean, std)
+        net = seeded(lambda: factory(**options), seed)
+        return Classifier(net, mean=mean, std=std, card=_card(facts, net, {**options, "mean": mean, "std": std}, seed))
+
+    extra = [inspect.Parameter(k, inspect.Parameter.KEYWORD_ONLY, default=v) for k, v in _COMMON.items()]
+    build.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *extra])  # type: ignore[attr-defined]
+    return build
+
+
+def _card(facts: Facts, net: nn.Module, options: dict[str, Any], seed: int | None) -> Card:
+    return Card(
+        name=facts.name,
+        paper=facts.paper,
+        input_shape=options["input_shape"],
+        num_classes=options["num_classes"],
+        parameters=parameters(net),
+        options=options,
+        width=options["width"],
+        seed=seed,
+        licence=facts.licence,
+    )
+
+
+def _checked(options: dict[str, Any]) -> dict[str, Any]:
+    """Lists as tuples, and a clear error for the three options that every network has."""
+    options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    shape, classes, width = options["input_shape"], options["num_classes"], options["width"]
+    if not (isinstance(shape, tuple) and len(shape) == 3 and all(isinstance(s, int) and s > 0 for s in shape)):
+        raise InputError(f"expected input_shape=(channels, height, width) of positive whole numbers, got {shape!r}")
+    if not isinstance(classes, int) or classes < 2:
+        raise InputError(f"expected num_classes of at least 2, got {classes!r}")
+    if not isinstance(width, int | float) or not 0 < width < math.inf:
+        raise InputError(f"expected a width above 0 (1 is the paper's), got {width!r}")
+    return options
+
+
+def _statistics(channels: int, mean: Any, std: Any) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and sd by channel: those given, else MNIST's for one channel, ImageNet's for three."""
+    known = {1: ((0.1307,), (0.3081,)), 3: ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}
+    means, stds = known.get(channels, ((0.5,) * channels, (0.25,) * channels))
+    return _spread(means if mean is None else mean, channels), _spread(stds if std is None else std, channels)
+
+
+def _spread(value: float | Sequence[float], channels: int) -> tuple[float, ...]:
+    values = (float(value),) if isinstance(value, int | float) else tuple(float(v) for v in value)
+    values = values * channels if len(values) == 1 else values
+    if len(values) != channels:
+        raise InputError(f"expected one mean and one std, or one a channel ({channels}), got {value!r}")
+    return values
+
+
+def seeded(build: Callable[[], nn.Module], seed: int | None) -> nn.Module:
+    """Build with the caller's random state, or with a seed and the caller's state untouched."""
+    if seed is None:
+        return build()
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reseed every GPU too
+        return build()
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """The names that match a shell pattern: `list_models("vgg*")`."""
+    return MODELS.names(pattern)
+
+
+def facts(name: str) -> Facts:
+    """Paper, year, the paper's count and licence of a registered name.
+
+    Raises:
+        UnknownNameError: no such name.
+    """
+    MODELS.factory(name)
+    return FACTS[name]

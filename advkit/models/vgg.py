@@ -1,0 +1,104 @@
+"""VGG. Simonyan, Zisserman: Very deep convolutional networks for large-scale image recognition, arXiv 1409.1556."""
+
+import math
+
+from torch import Tensor, nn
+
+from advkit.models._build import PoolTo, Shape, he_, is_small, output_shape, scaled
+from advkit.models._registry import register_model
+from advkit.models.layers import LRN
+
+# Table 1. A number: a 3x3 convolution to that many maps; "1x1": a 1x1 convolution to as many; "|": max pooling 2/2.
+COLUMNS = {
+    "vgg11":     "64     | 128     | 256 256         | 512 512         | 512 512         |",  # A
+    "vgg11_lrn": "64 lrn | 128     | 256 256         | 512 512         | 512 512         |",  # A-LRN
+    "vgg13":     "64 64  | 128 128 | 256 256         | 512 512         | 512 512         |",  # B
+    "vgg16_1x1": "64 64  | 128 128 | 256 256 1x1     | 512 512 1x1     | 512 512 1x1     |",  # C
+    "vgg16":     "64 64  | 128 128 | 256 256 256     | 512 512 512     | 512 512 512     |",  # D
+    "vgg19":     "64 64  | 128 128 | 256 256 256 256 | 512 512 512 512 | 512 512 512 512 |",  # E
+}  # fmt: skip
+PARAMETERS = {
+    "vgg11": 132_863_336,
+    "vgg11_lrn": 132_863_336,
+    "vgg13": 133_047_848,
+    "vgg16_1x1": 133_638_952,
+    "vgg16": 138_357_544,
+    "vgg19": 143_667_240,
+}
+
+
+class VGG(nn.Module):
+    """Five groups of 3x3 convolutions with max pooling, then FC-4096, FC-4096, FC-classes with dropout.
+
+    Below 64 pixels the head is one linear layer, and pooling keeps an odd border (28 -> 14 -> 7 -> 4 -> 2 -> 1). The
+    paper starts its deep columns from a trained A; He's initialisation makes that needless. Parameter names are
+    torchvision's (but for A-LRN and C).
+    """
+
+    def __init__(self, column: str, input_shape: Shape, num_classes: int, width: float, dropout: float) -> None:
+        super().__init__()
+        small = is_small(input_shape)
+        self.features = convolutions(column, input_shape[0], width, ceil_mode=small)
+        maps, *size = output_shape(self.features, input_shape)
+        self.avgpool = PoolTo((size[0], size[1]))
+        flat = maps * math.prod(size)
+        self.classifier = (
+            nn.Linear(flat, num_classes) if small else head(flat, scaled(4096, width), num_classes, dropout)
+        )
+        he_(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, C, H, W) -> logits (N, K)."""
+        logits: Tensor = self.classifier(self.avgpool(self.features(x)).flatten(1))
+        return logits
+
+
+def convolutions(column: str, maps: int, width: float, *, ceil_mode: bool) -> nn.Sequential:
+    """The convolutions of a column; every one is followed by a rectifier."""
+    layers: list[nn.Module] = []
+    for item in COLUMNS[column].split():
+        if item == "|":
+            layers.append(nn.MaxPool2d(2, ceil_mode=ceil_mode))
+        elif item == "lrn":
+            layers.append(LRN())
+        else:
+            outputs, kernel = (maps, 1) if item == "1x1" else (scaled(int(item), width), 3)
+            layers += [nn.Conv2d(maps, outputs, kernel, padding=kernel // 2), nn.ReLU()]
+            maps = outputs
+    return nn.Sequential(*layers)
+
+
+def head(inputs: int, units: int, num_classes: int, dropout: float) -> nn.Sequential:
+    """FC-4096, FC-4096, FC-1000."""
+    return nn.Sequential(
+        nn.Linear(inputs, units), nn.ReLU(), nn.Dropout(dropout),
+        nn.Linear(units, units), nn.ReLU(), nn.Dropout(dropout),
+        nn.Linear(units, num_classes),
+    )  # fmt: skip
+
+
+def _register(name: str, small_width: float) -> None:
+    @register_model(
+        name,
+        paper="Simonyan, Zisserman: Very deep convolutional networks for large-scale image recognition",
+        year=2014,
+        parameters=PARAMETERS[name],
+        small_width=small_width,
+    )
+    def vgg(
+        *, input_shape: Shape = (3, 224, 224), num_classes: int = 1000, width: float = 1.0, dropout: float = 0.5
+    ) -> VGG:
+        return VGG(name, input_shape, num_classes, width, dropout)
+
+    vgg.__doc__ = f"{name} of table 1: {COLUMNS[name]} FC-4096 FC-4096 FC-1000: {PARAMETERS[name]:,} parameters."
+
+
+for _name, _small_width in {
+    "vgg11": 1 / 4,
+    "vgg11_lrn": 1 / 4,
+    "vgg13": 1 / 4,
+    "vgg16_1x1": 1 / 4,
+    "vgg16": 1 / 4,
+    "vgg19": 7 / 32,
+}.items():
+    _register(_name, _small_width)
