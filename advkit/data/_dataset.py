@@ -1,5 +1,6 @@
 """What every data set is: numbered images in [0, 1] with labels, read by number, slice or index tensor."""
 
+import copy
 import operator
 import os
 from abc import abstractmethod
@@ -117,6 +118,12 @@ class MemoryDataset(Dataset):
         self._stored, self.labels = images, labels.long()
         channels, height, width = images.shape[1:]
         self.input_shape = (channels, height, width)
+
+    def to(self, device: torch.device | str) -> "MemoryDataset":
+        """The same set with images and labels on a device; its batches are then there too."""
+        moved = copy.copy(self)
+        moved._stored, moved.labels = self._stored.to(device), self.labels.to(device)
+        return moved
 
     def _images(self, rows: Tensor) -> Tensor:
         images = self._stored[rows]

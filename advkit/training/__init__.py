@@ -1,1 +1,24 @@
-""""""
+"""Training: one loop, recipes as data, runs that resume bit for bit.
+
+recipe = find_recipe("lenet5-mnist5k")
+run = train(build(recipe), load_data(recipe.data, split="train"), recipe=recipe, output="runs/lenet5")
+"""
+
+from advkit.training._augment import Augment
+from advkit.training._loop import Progress, Run, build, measure, train
+from advkit.training._recipe import Recipe
+from advkit.training.recipes import RECIPES, find_recipe, list_recipes, recipe_for
+
+__all__ = [
+    "RECIPES",
+    "Augment",
+    "Progress",
+    "Recipe",
+    "Run",
+    "build",
+    "find_recipe",
+    "list_recipes",
+    "measure",
+    "recipe_for",
+    "train",
+]

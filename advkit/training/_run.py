@@ -1,0 +1,162 @@
+"""The folder of a run: what is in it, how it is begun, saved after an epoch and resumed."""
+
+import csv
+import io
+import json
+import platform
+from collections.abc import Callable
+from dataclasses import asdict, astuple, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from advkit._version import __version__
+from advkit.core.errors import InputError
+from advkit.data import Dataset, atomic_write
+from advkit.models import Card, read_card
+from advkit.training._recipe import Recipe
+from advkit.training.recipes import RECIPES
+
+CONFIG, LOG, STATE, WEIGHTS = "run.json", "log.csv", "state.pt", "model.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One epoch: number (from 1), last learning rate, mean loss, clean error (None: no test split), seconds."""
+
+    epoch: int
+    lr: float
+    loss: float
+    clean_error: float | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A run that has its weights."""
+
+    weights: Path
+    log: tuple[Row, ...]
+
+
+def begin(home: Path | None, recipe: Recipe, data: Dataset, resume: bool) -> Finished | None:
+    """Make the folder, or look at the run in it.
+
+    Returns:
+        the finished run that is there, else None.
+
+    Raises:
+        InputError: there is a run, and `resume` was not asked for or its recipe or data are others.
+    """
+    if home is None:
+        if resume:
+            raise InputError("expected the folder of the run to resume, got none: give output=")
+        return None
+    weights, config = home / WEIGHTS, _config(recipe, data)
+    if any((home / name).exists() for name in (STATE, WEIGHTS)):
+        if not resume:
+            raise InputError(
+                f"{home} holds a run already: go on with it by resume=True (--resume), or give another folder"
+            )
+        _check_same(home, config)
+        return None if (home / STATE).exists() else Finished(weights, _read_log(home / LOG))
+    atomic_write(home / CONFIG, lambda file: file.write(json.dumps(config, indent=2).encode() + b"\n"))
+    return None
+
+
+def _config(recipe: Recipe, data: Dataset) -> dict[str, Any]:
+    """What run.json says; no time and no place, so that equal runs have equal files."""
+    versions = {"advkit": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    return {"recipe": recipe.to_dict(), "data": repr(data), "versions": versions}
+
+
+def _check_same(home: Path, config: dict[str, Any]) -> None:
+    """Raise unless run.json describes this run; other versions may go on with it."""
+    try:
+        there = json.loads((home / CONFIG).read_text())
+        before, now = there["recipe"], json.loads(json.dumps(config["recipe"]))
+        differ = [name for name in now if before.get(name) != now[name]]
+        if differ:
+            changes = ", ".join(f"{name} was {before.get(name)!r}, now {now[name]!r}" for name in differ)
+            raise InputError(f"{home} holds a run of another recipe ({changes}): give another folder, or that recipe")
+        if there["data"] != config["data"]:
+            raise InputError(f"{home} holds a run on {there['data']}, got {config['data']}: give another folder")
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{home / CONFIG} is missing or broken, so the run cannot be resumed: give another folder"
+        ) from error
+
+
+def save_state(home: Path, model: nn.Module, optimizer: torch.optim.Optimizer, log: tuple[Row, ...]) -> None:
+    """Write state.pt and log.csv, each as a whole."""
+    state = {
+        "model": model.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "log": [asdict(row) for row in log],
+    }
+    atomic_write(home / STATE, lambda file: torch.save(state, file))
+    atomic_write(home / LOG, lambda file: file.write(_csv(log)))
+
+
+def load_state(home: Path, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> tuple[Row, ...]:
+    """Fill model and optimizer from state.pt and return the log; an empty one if there is no state.
+
+    Raises:
+        InputError: the state is broken or belongs to another network.
+    """
+    path = home / STATE
+    if not path.exists():
+        return ()
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        return tuple(Row(**row) for row in state["log"])
+    except (RuntimeError, ValueError, KeyError, TypeError, EOFError) as error:
+        problem = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(f"{path} is broken or belongs to another network ({problem}): give another folder") from error
+
+
+def _csv(log: tuple[Row, ...]) -> bytes:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(field.name for field in fields(Row))
+    writer.writerows(astuple(row) for row in log)
+    return text.getvalue().encode()
+
+
+def _read_log(path: Path) -> tuple[Row, ...]:
+    """The rows of log.csv; none if it is gone."""
+    if not path.exists():
+        return ()
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    return tuple(
+        Row(
+            epoch=int(row["epoch"]),
+            lr=float(row["lr"]),
+            loss=float(row["loss"]),
+            clean_error=float(row["clean_error"]) if row["clean_error"] else None,
+            seconds=float(row["seconds"]),
+        )
+        for row in rows
+    )
+
+
+def card_of(weights: Path) -> Card:
+    """The card in a checkpoint of a run."""
+    card = read_card(weights)
+    if card is None:
+        raise InputError(f"{weights} has no card, so it is not the end of a run: give another folder")
+    return card
+
+
+def label(recipe: Recipe, loss: Callable[..., Any] | None) -> str:
+    """What the card says: the name of a known recipe, else its options, and the loss if it is the caller's own."""
+    known = RECIPES.get(recipe.name)
+    text = recipe.name if known == replace(recipe, seed=known.seed if known else 0) else str(recipe)
+    return text if loss is None or recipe.defense else f"{text} with {getattr(loss, '__qualname__', repr(loss))}"
