@@ -1,0 +1,162 @@
+"""What `advkit attack` prints: a table with intervals, what it does not prove, what to try; or one JSON object."""
+
+import json
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from advkit._version import __version__
+from advkit.cli._console import console, table
+from advkit.data import Dataset
+from advkit.evaluation import AttackReport, Report, difference_p
+from advkit.evaluation.report import finite
+from advkit.models import Classifier
+
+SIGNIFICANT = 0.05
+"""Above this p-value two errors on the same images are called equal."""
+
+CAVEAT = (
+    "An adversarial error is a lower bound: a stronger attack may find more. "
+    "The intervals cover the sampling of the images, nothing else."
+)
+
+
+def print_json(report: Report, model: str, classifier: Classifier, *, device: str) -> None:
+    """The figures of the first attack as one JSON object on stdout; what is infinite or undefined is null."""
+    row, control = report.attacks[0], report.control
+    figures = {
+        "model": model,
+        "data": report.data,
+        "weights": classifier.card.source,
+        "count": report.count,
+        "attack": row.attack,
+        "norm": row.norm,
+        "eps": finite(row.eps),
+        "clean_error": report.clean_error,
+        "clean_error_interval": report.clean_error_interval,
+        "noise_error": control.adversarial_error if control else None,
+        "noise_error_interval": control.adversarial_error_interval if control else None,
+        "adversarial_error": row.adversarial_error,
+        "adversarial_error_interval": row.adversarial_error_interval,
+        "success_rate": finite(row.success_rate),
+        "mean_confidence": finite(row.mean_confidence),
+        "median_distance": finite(row.median_distance),
+        "queries_per_sample": row.queries_per_sample,
+        "gradients_per_sample": row.gradients_per_sample,
+        "seconds": row.seconds,
+        "device": device,
+        "seed": report.seed,
+        "version": __version__,
+    }
+    click.echo(json.dumps(figures, allow_nan=False))
+
+
+def print_report(report: Report, classifier: Classifier, data: Dataset, *, device: str) -> None:
+    """The figures as a table on stdout, with the weights first and the caveats last."""
+    out, row = console(), report.attacks[0]
+    _line(out, f"{classifier.card.describe()}; weights: {classifier.card.source}")
+    part = "" if report.count == len(data) else f" of {len(data):,}, a fixed random choice"
+    _line(out, f"{data.name} {data.split}, {report.count:,} images{part}; {device}, seed {report.seed}")
+    _line(out, f"{row.attack}: {radius(row.eps, row.norm, classifier)}")
+    out.print(_errors(report))
+    out.print(_details(report))
+    _line(out, CAVEAT)
+    for remark in remarks(report):
+        _line(out, remark)
+
+
+def _line(out: Console, text: str) -> None:
+    out.print(Text(text), soft_wrap=not out.is_terminal)
+
+
+def radius(eps: float | None, norm: str, classifier: Any) -> str:
+    """A radius in its three units: pixels in [0, 1], 255ths, and the network's normalised input."""
+    if eps is None:
+        return f"the nearest adversarial image, in {norm}"
+    text = f"{norm}, eps {eps:.6g} in [0, 1] = {eps * 255:.4g}/255"
+    std = getattr(getattr(classifier, "normalize", None), "std", None)
+    if std is None:
+        return text
+    inside = [f"{eps / s:.4g}" for s in std.flatten().tolist()]
+    channels = inside[0] if len(set(inside)) == 1 else f"({', '.join(inside)}) by channel"
+    return f"{text} = {channels} in the model's normalised input"
+
+
+def percent(fraction: float | None) -> str:
+    """0.0123 -> "1.2 %"; "-" where there is none."""
+    return "-" if finite(fraction) is None else f"{100 * fraction:.1f} %"  # type: ignore[operator]
+
+
+def _errors(report: Report) -> Any:
+    errors = table("error", "", "95 % interval", "images", right=("", "95 % interval", "images"))
+    row, control = report.attacks[0], report.control
+    rows = [("clean", report.clean_error, report.clean_error_interval)]
+    if control is not None:
+        size = "same budget" if row.kind == "budget" else "same distances"
+        rows.append((f"noise, {size}", control.adversarial_error, control.adversarial_error_interval))
+    rows.append((row.name, row.adversarial_error, row.adversarial_error_interval))
+    for name, error, (low, high) in rows:
+        wrong = round(error * report.count)
+        errors.add_row(name, percent(error), f"{percent(low)} to {percent(high)}", f"{wrong:,} of {report.count:,}")
+    return errors
+
+
+def _details(report: Report) -> Any:
+    row = report.attacks[0]
+    right = int((row.right & row.meant).sum())
+    details = table("under attack", "")
+    details.add_row("success rate", f"{percent(row.success_rate)} of the {right:,} images that were right")
+    details.add_row("confidence on mistakes", percent(row.mean_confidence))
+    details.add_row("median distance", f"{_short(row.median_distance)} ({row.norm})")
+    details.add_row("eps at which half fall", f"{_short(half_eps(report))} (linf, along FGSM's direction)")
+    details.add_row(
+        "passes an image", f"{row.queries_per_sample:.1f} queries, {row.gradients_per_sample:.1f} gradients"
+    )
+    details.add_row("seconds", f"{row.seconds:.1f}")
+    return details
+
+
+def _short(value: float | None) -> str:
+    return "-" if finite(value) is None else f"{value:.4g}"
+
+
+def half_eps(report: Report) -> float | None:
+    """The eps at which half of the initially right images fall, if the search along FGSM's direction was run."""
+    return finite(report.attacks[1].median_distance) if len(report.attacks) > 1 else None
+
+
+def remarks(report: Report) -> list[str]:
+    """Differences that the interval or the noise swallows, called that, with what to try."""
+    row, said = report.attacks[0], []
+    p = difference_p(row.wrong, report.clean_wrong)
+    if row.adversarial_error <= report.clean_error_interval[1] or p > SIGNIFICANT:
+        low, high = report.clean_error_interval
+        figures = f"{percent(row.adversarial_error)} against {percent(low)} to {percent(high)}; McNemar p = {p:.2g}"
+        said.append(f"The difference to the clean error is within the interval ({figures}).")
+    if report.control is not None and not _beats(row, report.control):
+        p = difference_p(row.wrong, report.control.wrong)
+        error = percent(report.control.adversarial_error)
+        said.append(f"Random noise of the same size does no less ({error}; McNemar p = {p:.2g}).")
+    blind = int(row.zero_gradient.sum())
+    if blind:
+        said.append(f"The gradient was exactly zero for {blind:,} images: there the attack saw nothing to follow.")
+    return [*said, f"Try {advice(report)}."] if said else []
+
+
+def _beats(row: AttackReport, control: AttackReport) -> bool:
+    """The attack finds more than the noise, and not by the luck of these images."""
+    return row.adversarial_error > control.adversarial_error and difference_p(row.wrong, control.wrong) <= SIGNIFICANT
+
+
+def advice(report: Report) -> str:
+    """What may show more."""
+    row, half = report.attacks[0], half_eps(report)
+    ideas = []
+    if row.eps is not None and row.norm == "linf" and half is not None and half > row.eps:
+        ideas.append(f"a larger --eps (half of the images fall at {half:.2g})")
+    elif row.eps is not None:
+        ideas.append("a larger --eps")
+    ideas += [f"--attack {name}" for name in ("pgd", "lbfgs") if name != row.name]
+    return f"{', '.join(ideas[:-1])} or {ideas[-1]}" if len(ideas) > 1 else ideas[0]

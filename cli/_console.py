@@ -1,0 +1,59 @@
+"""Where results and progress go: results to stdout, progress to a terminal on stderr."""
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from advkit.evaluation._evaluate import Progress
+
+WIDE = 200
+"""Columns of output that goes to a file or a pipe, unless $COLUMNS says otherwise."""
+
+
+def console() -> Console:
+    """Standard output: as wide as the terminal or $COLUMNS; no colours into a pipe or under NO_COLOR."""
+    width = None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else WIDE
+    return Console(width=width, highlight=False, markup=False, soft_wrap=False)
+
+
+def table(*headings: str, right: Sequence[str] = ()) -> Table:
+    """An empty table; the columns named in `right` are aligned to the right."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for heading in headings:
+        made.add_column(Text(heading), justify="right" if heading in right else "left", overflow="fold")
+    return made
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator["Progress | None"]:
+    """A bar with ETA on stderr, as a function (done, all); None where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, whole: bar.update(task, completed=done, total=whole)

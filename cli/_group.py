@@ -1,0 +1,145 @@
+"""The group of commands: each is imported when it is called, and errors become one line and an exit code.
+
+0 done; 2 whatever the user can mend by changing the input; 1 a crash or an I/O failure; 130 Ctrl-C.
+"""
+
+import os
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from typing import Any
+
+import click
+
+from advkit._version import __version__
+from advkit.core.errors import AdvkitWarning, InputError, unknown
+
+COMMANDS = {
+    "attack": "Attack a model and say how often it is wrong, clean and attacked.",
+    "attacks": "List the attacks and their options.",
+    "data": "List the data sets and whether they are here.",
+    "models": "List the networks, or the layers of one.",
+    "train": "Train a model by a recipe.",
+}
+"""Name -> help; the command lies in advkit.cli.NAME as `command`. Written here so that help imports none of them."""
+
+DONE, FAILED, MENDABLE, INTERRUPTED = 0, 1, 2, 130
+
+
+class Group(click.Group):
+    """Commands by name; see the module."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names, in alphabetical order."""
+        return sorted(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import and return a command; None of an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        command = import_module(f"advkit.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first argument names."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise unknown("command", args[0], COMMANDS, "(advkit --help lists them)")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing one."""
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(COMMANDS.items()))
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """Run; leaves by SystemExit with the exit code."""
+        words = list(sys.argv[1:] if args is None else args)
+        debug = "--debug" in words or bool(os.environ.get("ADVKIT_DEBUG"))
+        words = [word for word in words if word != "--debug"] or ["--help"]
+        call = super().main
+        if not standalone_mode:
+            return call(words, *rest, standalone_mode=False, **extra)
+        with _short_warnings():
+            sys.exit(_exit_code(lambda: call(words, *rest, standalone_mode=False, **extra), debug))
+
+
+def _exit_code(call: Callable[[], Any], debug: bool) -> int:
+    """Run the command; turn whatever it raises into one line on stderr and a code."""
+    try:
+        code = call()
+        sys.stdout.flush()  # a reader that has left is noticed here, not at exit
+        return code if isinstance(code, int) else DONE
+    except BrokenPipeError:
+        _drop_stdout()
+        return FAILED
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        return INTERRUPTED
+    except Exception as error:
+        if debug:
+            click.echo(traceback.format_exc(), err=True)
+        return _explain(error, debug)
+
+
+def _explain(error: Exception, debug: bool) -> int:
+    """One line on stderr; the exit code."""
+    if isinstance(error, click.ClickException):
+        click.echo(f"Error: {_one_line(error.format_message())}", err=True)
+        return MENDABLE if isinstance(error, click.UsageError) else error.exit_code
+    if isinstance(error, InputError):
+        click.echo(f"Error: {_one_line(error)}", err=True)
+        return MENDABLE
+    more = "" if debug else "; for the traceback run it again with --debug"
+    if type(error).__name__ == "OutOfMemoryError":
+        more = f"; try a smaller --batch-size{more}"
+    kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
+    click.echo(f"Error: {kind}{_one_line(error)}{more}", err=True)
+    return FAILED
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
+
+
+def _drop_stdout() -> None:
+    """The reader of our output has left (`| head`): say nothing, not even when Python flushes at exit."""
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - it stays open until the process ends
+
+
+@contextmanager
+def _short_warnings() -> Iterator[None]:
+    """Warnings as one line on stderr, each once, whatever numbers it speaks of."""
+    seen: set[str] = set()
+
+    def show(message: Warning | str, *place: Any, **more: Any) -> None:
+        key = re.sub(r"\d+", "#", str(message))
+        if key not in seen:
+            click.echo(f"Warning: {_one_line(message)}", err=True)
+        seen.add(key)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        warnings.filterwarnings("always", category=AdvkitWarning)
+        yield
+
+
+@click.group(cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error (so does $ADVKIT_DEBUG).")
+@click.version_option(__version__, message="advkit %(version)s")
+def main(debug: bool) -> None:
+    """How often is an image classifier wrong, clean and attacked, and what makes it better?
+
+    \b
+    advkit attack --model vgg16 --eps 0.007
+    advkit attack --model lenet5 --attack "pgd(eps=0.1, steps=40)"
+    """

@@ -1,0 +1,159 @@
+"""`advkit attack`: one attack on one model, with the figures that say how far to believe it."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+import advkit.attacks
+from advkit.attacks import FGSM, Attack, Noise
+from advkit.cli._attack_options import build_attack, derived_options
+from advkit.cli._attack_output import print_json, print_report
+from advkit.cli._console import progress_bar
+from advkit.cli._options import Eps, shared
+from advkit.cli._picture import NAME, check_place, draw
+from advkit.core.errors import InputError
+from advkit.data import Dataset, load_data
+from advkit.evaluation import Report, evaluate
+from advkit.models import Classifier, load_model, shipped
+
+MINIMAL_COUNT = 100
+"""Images by default for a minimal attack, which takes hundreds of passes each."""
+
+EPS = {"linf": 0.1, "l2": 1.0, "l1": 10.0}
+"""Radius by default, by norm, for an attack that has none of its own."""
+
+
+class AttackCommand(click.Command):
+    """The command with the options of all attacks."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The command's own options, the derived ones, --help."""
+        own = super().get_params(ctx)
+        return [*own[: len(self.params)], *derived_options(), *own[len(self.params) :]]
+
+
+@click.command(
+    cls=AttackCommand, epilog="In brackets: the attacks that take the option, with what they use without it."
+)
+@click.option(
+    "--model",
+    required=True,
+    help="A network (advkit models), torchvision:NAME, package.module:factory, or a weights file of advkit train.",
+)
+@shared("weights", "data", "split", "data-root", "download")
+@click.option(
+    "--count", type=int, metavar="N", help="Take N images, a fixed random choice. [all; minimal attacks: 100]"
+)
+@click.option("--attack", default="fgsm", show_default=True, help='A name or a spec: "pgd(eps=8/255, steps=40)".')
+@click.option("--eps", type=Eps(), help="Radius in units of the pixels: 0.007 or 8/255. [linf: .1, l2: 1, l1: 10]")
+@click.option("--norm", help="linf, l2, l1 as the attack allows. [the attack's own]")
+@click.option("--target", metavar="CLASS", help="Class to reach: a name, a number, runner_up, random or all.")
+@shared("seed")
+@click.option("--batch-size", type=click.IntRange(min=1), default=250, show_default=True, help="Images at once.")
+@shared("device", "threads")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+@click.option(
+    "--output", type=click.Path(path_type=Path), help=f"File or folder of the picture. [{NAME}; --json: none]"
+)
+@click.option("--no-picture", is_flag=True, help="Draw no picture.")
+def command(
+    model: str,
+    weights: str | None,
+    data: str,
+    split: str,
+    data_root: str | None,
+    download: bool,
+    count: int | None,
+    attack: str,
+    eps: float | None,
+    norm: str | None,
+    target: str | None,
+    seed: int,
+    batch_size: int,
+    device: str,
+    threads: int | None,
+    as_json: bool,
+    output: Path | None,
+    no_picture: bool,
+    **hyperparameters: Any,
+) -> None:
+    """Attack a model and say how often it is wrong, clean and attacked.
+
+    The errors come with 95 % intervals and beside random noise of the same size; an adversarial error is a lower bound.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    attacker = with_radius(attack, {"eps": eps, "norm": norm, **hyperparameters})
+    place = None if no_picture or (as_json and output is None) else check_place(output)
+    images = load_data(data, split=split, root=data_root, download=download)
+    classifier = load_model(model, data=checkpoint(model, data), weights=weights, device=device)
+    aim = parse_target(target, images)
+    along = [] if as_json else half_search()
+    with progress_bar(attacker.name) as progress:
+        report = evaluate(
+            classifier,
+            images,
+            [attacker, *along],
+            control=noise(attacker),
+            target=aim,
+            count=MINIMAL_COUNT if count is None and attacker.kind == "minimal" else count,
+            seed=seed,
+            batch_size=batch_size,
+            progress=progress,
+        )
+    show(report, model, classifier, images, as_json)
+    if place is not None:
+        shown = draw(place, report, classifier, attacker, images, target=aim)
+        click.echo(f"Picture: {place} ({shown} images)", err=as_json)
+
+
+def with_radius(text: str, given: dict[str, Any]) -> Attack:
+    """The attack that the user asked for; a budget attack without eps gets the default of its norm."""
+    attacker = build_attack(text, given)
+    if attacker.kind == "budget" and attacker.eps is None:
+        return build_attack(text, {**given, "eps": EPS.get(attacker.norm, 0.1)})
+    return attacker
+
+
+def checkpoint(model: str, data: str) -> str | None:
+    """Which shipped weights suit these data: their own; for a folder of images, or without some, the default's."""
+    name = data.partition(":")[0]
+    return None if name in ("folder", "mnist") and data not in shipped(model.partition("(")[0]) else data
+
+
+def parse_target(text: str | None, data: Dataset) -> str | int | None:
+    """A class by its name or number, or one of the attacks' words.
+
+    Raises:
+        InputError: none of them.
+    """
+    if text is None:
+        return None
+    if text in data.classes:
+        return data.classes.index(text)
+    number = int(text) if text.isdecimal() else None
+    if text.startswith("-") or (number is not None and number >= len(data.classes)):
+        raise InputError(f"--target: expected a class from 0 to {len(data.classes) - 1}, got {text}")
+    return text if number is None else number
+
+
+def noise(attacker: Attack) -> Attack | None:
+    """The control in the attack's norm; None where random noise has no such form."""
+    return Noise(eps=getattr(attacker, "eps", None), norm=attacker.norm) if attacker.norm in Noise.norms else None
+
+
+def half_search() -> list[Attack]:
+    """The search for the least eps along FGSM's direction."""
+    smallest = getattr(advkit.attacks, "smallest", None)
+    return [] if smallest is None else [smallest(FGSM())]
+
+
+def show(report: Report, model: str, classifier: Classifier, data: Dataset, as_json: bool) -> None:
+    """The figures, as a table or as JSON."""
+    device = str(next(classifier.parameters()).device)
+    if as_json:
+        print_json(report, model, classifier, device=device)
+    else:
+        print_report(report, classifier, data, device=device)
