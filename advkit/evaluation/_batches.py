@@ -68,8 +68,9 @@ def batches(data: Any, *, batch_size: int, count: int | None) -> Iterator[Batch]
         raise InputError(f"expected batch_size to be at least 1, got {batch_size}")
     empty = True
     for batch in _stream(data, batch_size, count):
-        empty = False
-        yield batch
+        if len(batch.sample_ids):
+            empty = False
+            yield batch
     if empty:
         raise InputError("expected at least one image, got empty data")
 
@@ -81,21 +82,27 @@ def _stream(data: Any, batch_size: int, count: int | None) -> Iterator[Batch]:
         x, y = data
         if len(x) != len(y):
             raise InputError(f"expected as many labels as images, got {len(x)} images and {len(y)} labels")
-        for ids in chosen(len(x), count).split(batch_size):
+        for ids in _parts(len(x), count, batch_size):
             yield Batch(x[ids.to(x.device)], y[ids.to(y.device)], ids)
     elif isinstance(data, Dataset):
-        for ids in chosen(len(data), count).split(batch_size):
+        for ids in _parts(len(data), count, batch_size):
             yield Batch(*data[ids], ids)
     elif (
         hasattr(data, "__getitem__") and isinstance(data, Sized) and not isinstance(data, Tensor | tuple | list | dict)
     ):
-        for ids in chosen(len(data), count).split(batch_size):
-            yield Batch(*_collated([data[i] for i in ids.tolist()]), ids)
+        for ids in _parts(len(data), count, batch_size):
+            yield Batch(*_collated([cast(Any, data)[i] for i in ids.tolist()]), ids)
     else:
         raise InputError(
             f"expected data as a Dataset, a DataLoader or a pair of tensors (x, y), got {type(data).__name__}; "
             "load_data('mnist5k') gives a Dataset"
         )
+
+
+def _parts(length: int, count: int | None, batch_size: int) -> Iterator[Tensor]:
+    """The chosen numbers, a batch at a time."""
+    ids = chosen(length, count)
+    return (ids[start : start + batch_size] for start in range(0, len(ids), batch_size))
 
 
 def _loaded(loader: DataLoader[Any], count: int | None) -> Iterator[Batch]:

@@ -123,7 +123,7 @@ class _Plan:
         columns, first = [clean], None
         for attack in self.all:
             is_control = attack is self.control
-            aim = None if is_control else _aim(self.target, batch)
+            aim = None if is_control else _aim(self._target(attack), batch)
             eps = None if not is_control or first is None else _budget(self.attacks[0], first)
             start = time.perf_counter()
             with reporting(tick.within(len(batch.y))):
@@ -136,6 +136,11 @@ class _Plan:
             tick(len(batch.y))
         return columns
 
+    def _target(self, attack: Attack) -> int | str | Tensor | None:
+        """What was asked for, else the class that the attack itself aims at, if it is one."""
+        own = getattr(attack, "target", None)
+        return own if self.target is None and isinstance(own, int) else self.target
+
     def report(self, i: int, clean: Columns, row: Columns) -> AttackReport:
         """The report of the i-th of `all`."""
         attack = self.all[i]
@@ -145,7 +150,7 @@ class _Plan:
             name=attack.name,
             kind=attack.kind,
             norm=attack.norm,
-            eps=like.eps if like.kind == "budget" else None,
+            eps=_eps(like),
             stop=self.options["stop"],
             right=~clean["clean_wrong"],
             seconds=row.pop("seconds").sum().item(),
@@ -263,4 +268,10 @@ def _aim(target: int | str | Tensor | None, batch: Batch) -> Tensor | str | None
 
 def _budget(attack: Attack, result: Result) -> float | Tensor | None:
     """What the control may spend: the attack's budget, or the distance it needed on each sample (0 if it failed)."""
-    return attack.eps if attack.kind == "budget" else result.distance.nan_to_num(nan=0.0, posinf=0.0)
+    return _eps(attack) if attack.kind == "budget" else result.distance.nan_to_num(nan=0.0, posinf=0.0)
+
+
+def _eps(attack: Attack) -> float | None:
+    """The budget of a budget attack, in units of the pixels."""
+    eps: float | None = getattr(attack, "eps", None) if attack.kind == "budget" else None
+    return eps
