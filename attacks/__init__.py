@@ -3,8 +3,7 @@
 from typing import Any
 
 from advkit.attacks.fgsm import FGSM
-
-# LB
+from advkit.attacks.lbfgs import LBFGS
 from advkit.attacks.noise import Noise
 from advkit.attacks.pgd import PGD
 from advkit.core.attack import ATTACKS, Attack, BudgetAttack, MinimalAttack
@@ -14,7 +13,7 @@ from advkit.core.result import Result
 __all__ = [
     "ATTACKS",
     "FGSM",
-    # "LBFGS",
+    "LBFGS",
     "PGD",
     "Attack",
     "BudgetAttack",

@@ -103,11 +103,15 @@ class Oracle:
         rows: the state of the batch, from the clean images.
         ranking: which point is the better one.
         stop: a row is done at its first adversarial point.
+
+    Attributes:
+        fooled: (M,) bool, the points of the latest call reach the goal.
     """
 
     def __init__(self, model: Model, rows: Rows, ranking: Ranking, *, stop: bool) -> None:
         self._model, self.rows, self.ranking, self.stop = model, rows, ranking, stop
         self._clean: tuple[Tensor, Tensor] | None = None
+        self.fooled = ~rows.live
 
     @property
     def x(self) -> Tensor:
@@ -188,6 +192,7 @@ class Oracle:
         """Count the query, and remember the point where it is the best so far."""
         rows, record = self.rows, self.rows.record
         new = self.ranking.rank(self.goal, self.region, x, logits, values)
+        self.fooled = new.fooled
         best = choose(rows.live & self.ranking.improves(new, record.best), new, record.best)
         record = record._replace(best=best, queries=record.queries + rows.live)
         self.rows = rows._replace(record=record, live=rows.live & ~(new.fooled & self.stop))
@@ -198,4 +203,4 @@ class Oracle:
 
     def keep(self, index: Tensor) -> None:
         """Only these rows stay."""
-        self.rows = take(self.rows, index)
+        self.rows, self.fooled = take(self.rows, index), self.fooled[index]

@@ -1,0 +1,82 @@
+"""The limited-memory BFGS direction for a batch of problems f = a + c b, every row with its own c and its own history.
+
+The inverse Hessian is used in its compact form (Byrd, Nocedal, Schnabel 1994, equation 3.1): the long vectors appear in
+three matrix products, the rest is algebra on m x m matrices. The result is that of the two-loop recursion.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class History(NamedTuple):
+    """The last m pairs of every row, in a ring."""
+
+    pairs: Tensor  # (M, 3m, D): steps s, changes of a's gradient along them, changes of b's
+    count: Tensor  # (M,) int64: pairs stored since the history was cleared
+
+
+def empty(like: Tensor, memory: int) -> History:
+    """No pairs, for points like (M, D)."""
+    return History(
+        like.new_zeros(len(like), 3 * memory, like.shape[1]),
+        torch.zeros(len(like), dtype=torch.int64, device=like.device),
+    )
+
+
+def push(history: History, where: Tensor, s: Tensor, a: Tensor, b: Tensor) -> History:
+    """Store a step (M, D) and the changes of the two gradients in the rows `where` (M,)."""
+    pairs, count = history
+    memory = pairs.shape[1] // 3
+    slot = (count % memory)[:, None] + memory * torch.arange(3, device=count.device)  # (M, 3)
+    rows = torch.arange(len(pairs), device=count.device)[:, None]
+    new = torch.stack([s, a, b], 1)  # (M, 3, D)
+    # In place: the history is the one long part of the state, and nothing else refers to it.
+    pairs[rows, slot] = torch.where(where[:, None, None], new, pairs[rows, slot])
+    return History(pairs, count + where)
+
+
+def direction(history: History, c: Tensor, gradient: Tensor, free: Tensor) -> Tensor:
+    """(M, D): minus the inverse Hessian times the gradient, in the subspace of the free entries.
+
+    Args:
+        history: the pairs.
+        c: (M,) the weight of b now: pairs that were stored under another c serve as well.
+        gradient: (M, D) of a + c b.
+        free: (M, D), 1 where an entry may move, else 0.
+    """
+    pairs, count = history
+    memory = pairs.shape[1] // 3
+    gradient = gradient * free
+    long = pairs * free[:, None]  # (M, 3m, D)
+    slots = (count[:, None] + torch.arange(memory, device=count.device)) % memory  # (M, m): oldest to newest
+    basis = _basis(slots, c, pairs)  # (M, 2m, 3m)
+    gram = basis @ (long @ long.mT) @ basis.mT  # (M, 2m, 2m)
+    along = (basis @ (long @ gradient[:, :, None])).squeeze(2)  # (M, 2m)
+    sy, yy = gram[:, :memory, memory:], gram[:, memory:, memory:]
+    curvature, bend = sy.diagonal(dim1=1, dim2=2), yy.diagonal(dim1=1, dim2=2)
+    stored = slots < count[:, None]  # (M, m)
+    valid = stored & (curvature > 1e-8 * bend) & (bend > 0)
+    both = valid[:, :, None] & valid[:, None, :]
+    eye = torch.eye(memory, device=c.device, dtype=c.dtype)
+    R = torch.where(both, sy.triu(), 0) + eye * ~valid[:, None, :]
+    newest = (valid * torch.arange(1, memory + 1, device=c.device)).argmax(1, keepdim=True)
+    length = torch.linalg.vector_norm(gradient, dim=1, keepdim=True).clamp(min=1e-30)
+    ratio = (curvature / bend.clamp(min=1e-30)).gather(1, newest)
+    gamma = torch.where(valid.any(1, keepdim=True), ratio, (1 / length).clamp(max=1))  # (M, 1)
+    p, q = torch.where(valid, along[:, :memory], 0), torch.where(valid, along[:, memory:], 0)
+    u = torch.linalg.solve_triangular(R, p[:, :, None], upper=True)
+    inner = (curvature * u.squeeze(2)) + gamma * ((torch.where(both, yy, 0) @ u).squeeze(2) - q)
+    inner = torch.where(valid, inner, 0)
+    w = torch.linalg.solve_triangular(R.mT, inner[:, :, None], upper=False)
+    weights = torch.cat([w, -gamma[:, :, None] * u], 1)  # (M, 2m, 1)
+    return -(gamma * gradient + (long.mT @ (basis.mT @ weights)).squeeze(2))
+
+
+def _basis(slots: Tensor, c: Tensor, like: Tensor) -> Tensor:
+    """(M, 2m, 3m): what makes of the ring the steps s, oldest first, and then the changes y = a + c b."""
+    order = torch.nn.functional.one_hot(slots, slots.shape[1]).to(like.dtype)  # (M, m, m)
+    none = torch.zeros_like(order)
+    steps, changes = (order, none, none), (none, order, c[:, None, None] * order)
+    return torch.cat([torch.cat(steps, 2), torch.cat(changes, 2)], 1)
