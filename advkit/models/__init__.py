@@ -4,7 +4,7 @@
 """
 
 # isort: off
-from advkit.models import lenet, vgg, mlp  # noqa: F401  (this registers them, in the order of the table)
+from advkit.models import lenet, alexnet, zfnet, nin, vgg, googlenet, stn, mlp, maxout  # noqa: F401  (registers them)
 # isort: on
 
 from advkit.models._card import RANDOM, SHIPPED, Card, count
@@ -13,6 +13,7 @@ from advkit.models._classifier import Classifier, Normalize, parameters
 from advkit.models._create import create_model
 from advkit.models._load import load_model, shipped
 from advkit.models._registry import MODELS, Facts, facts, list_models, register_model
+from advkit.models._summary import Overview, Row, overview, summary
 
 __all__ = [
     "MODELS",
@@ -22,15 +23,19 @@ __all__ = [
     "Classifier",
     "Facts",
     "Normalize",
+    "Overview",
+    "Row",
     "count",
     "create_model",
     "facts",
     "list_models",
     "load_checkpoint",
     "load_model",
+    "overview",
     "parameters",
     "read_card",
     "register_model",
     "save_checkpoint",
     "shipped",
+    "summary",
 ]

@@ -59,8 +59,17 @@ class PoolTo(nn.Module):
         return f"{self.size[0]}x{self.size[1]}"
 
 
+def head(inputs: int, units: int, num_classes: int, dropout: float) -> nn.Sequential:
+    """The three fully connected layers of AlexNet, ZFNet and VGG, with dropout after the hidden ones."""
+    return nn.Sequential(
+        nn.Linear(inputs, units), nn.ReLU(), nn.Dropout(dropout),
+        nn.Linear(units, units), nn.ReLU(), nn.Dropout(dropout),
+        nn.Linear(units, num_classes),
+    )  # fmt: skip
+
+
 def he_(module: nn.Module) -> None:
-    """Start convolutions and linear layers as for rectifiers: N(0, 2 / inputs), bias 0 (He et al. 2015, arXiv 1502.01852)."""
+    """Start every layer as for rectifiers: weights N(0, 2 / inputs), biases 0 (He et al. 2015, arXiv 1502.01852)."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")

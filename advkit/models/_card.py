@@ -21,7 +21,7 @@ class Card:
         paper: authors, title, year.
         input_shape: (C, H, W) that it was built for; None where nobody said.
         num_classes: number of logits; None where nobody said.
-        parameters: number of trainable and frozen parameters.
+        parameters: their number, auxiliary classifiers left out.
         options: options of `create_model` that rebuild the network.
         width: multiple of the paper's layer widths.
         data: data set that it was trained on ("mnist5k"); None if untrained.

@@ -103,6 +103,12 @@ class Classifier(nn.Module):
         return torch.stack(losses).sum()
 
 
+def evaluated_parameters(net: nn.Module) -> int:
+    """The number of parameters without those of `net.auxiliary`, the classifiers that serve training only."""
+    auxiliary = getattr(net, "auxiliary", None)
+    return parameters(net) - (parameters(auxiliary) if isinstance(auxiliary, nn.Module) else 0)
+
+
 def parameters(module: nn.Module) -> int:
     """The number of parameters, a shared one once."""
     return sum(p.numel() for p in module.parameters())

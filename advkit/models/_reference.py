@@ -115,7 +115,7 @@ def _torchvision(entry: str, pretrained: bool, seed: int | None, options: dict[s
 
 def _timm(entry: str, pretrained: bool, seed: int | None, options: dict[str, Any]) -> Classifier:
     timm = _import_timm()
-    given = {k: options.pop(k) for k in ("mean", "std", "input_shape") if k in options}
+    given: dict[str, Any] = {k: options.pop(k) for k in ("mean", "std", "input_shape") if k in options}
     with downloading(f"timm:{entry}") if pretrained else _nothing():
         net = seeded(
             lambda: _call(

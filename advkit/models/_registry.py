@@ -13,7 +13,7 @@ from torch import nn
 from advkit.core.errors import InputError
 from advkit.core.registry import Registry
 from advkit.models._card import Card
-from advkit.models._classifier import Classifier, parameters
+from advkit.models._classifier import Classifier, evaluated_parameters
 
 MODELS: Registry[Classifier] = Registry("model", "advkit.models")
 
@@ -26,7 +26,7 @@ class Facts:
         name: registered name.
         paper: authors, title, source.
         year: of the paper.
-        parameters: the paper's count at the paper's size, auxiliary classifiers left out.
+        parameters: the count at the paper's size, auxiliary classifiers left out; None if the paper leaves sizes open.
         auxiliary: the count of the auxiliary classifiers, used in training only.
         small_width: the `width` of the shipped checkpoints: at most a million parameters at (1, 32, 32), 10 classes.
         licence: of the code and of the weights that ship.
@@ -35,7 +35,7 @@ class Facts:
     name: str
     paper: str
     year: int
-    parameters: int
+    parameters: int | None
     auxiliary: int = 0
     small_width: float = 1.0
     licence: str = "MIT"
@@ -50,7 +50,7 @@ def register_model(
     *,
     paper: str,
     year: int,
-    parameters: int,
+    parameters: int | None,
     auxiliary: int = 0,
     small_width: float = 1.0,
     licence: str = "MIT",
@@ -103,7 +103,7 @@ def _card(facts: Facts, net: nn.Module, options: dict[str, Any], seed: int | Non
         paper=facts.paper,
         input_shape=options["input_shape"],
         num_classes=options["num_classes"],
-        parameters=parameters(net),
+        parameters=evaluated_parameters(net),
         options=options,
         width=options["width"],
         seed=seed,

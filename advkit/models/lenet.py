@@ -46,10 +46,6 @@ class TableConv2d(nn.Module):
         full = self.weight.new_zeros(self.shape).index_put((self.rows, self.columns), self.weight)
         return F.conv2d(x, full, self.bias)
 
-    def multiply_adds(self, output: Tensor) -> int:
-        """Multiplications for one image, given an output (N, maps, H, W)."""
-        return self.weight.numel() * output.shape[-2] * output.shape[-1]
-
     def extra_repr(self) -> str:
         """Maps and connections."""
         return f"{self.shape[1]}, {self.shape[0]}, kernel_size={self.shape[2:]}, connections={len(self.weight)}"

@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor, nn
 
-from advkit.models._build import PoolTo, Shape, he_, is_small, output_shape, scaled
+from advkit.models._build import PoolTo, Shape, he_, head, is_small, output_shape, scaled
 from advkit.models._registry import register_model
 from advkit.models.layers import LRN
 
@@ -66,15 +66,6 @@ def convolutions(column: str, maps: int, width: float, *, ceil_mode: bool) -> nn
             layers += [nn.Conv2d(maps, outputs, kernel, padding=kernel // 2), nn.ReLU()]
             maps = outputs
     return nn.Sequential(*layers)
-
-
-def head(inputs: int, units: int, num_classes: int, dropout: float) -> nn.Sequential:
-    """FC-4096, FC-4096, FC-1000."""
-    return nn.Sequential(
-        nn.Linear(inputs, units), nn.ReLU(), nn.Dropout(dropout),
-        nn.Linear(units, units), nn.ReLU(), nn.Dropout(dropout),
-        nn.Linear(units, num_classes),
-    )  # fmt: skip
 
 
 def _register(name: str, small_width: float) -> None:

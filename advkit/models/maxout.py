@@ -1,0 +1,51 @@
+"""Maxout. Goodfellow, Warde-Farley, Mirza, Courville, Bengio: Maxout networks, 2013, arXiv 1302.4389."""
+
+import math
+
+from torch import nn
+
+from advkit.models._build import Shape, scaled
+from advkit.models._registry import register_model
+from advkit.models.layers import Maxout
+
+
+@register_model(
+    "maxout",
+    paper="Goodfellow, Warde-Farley, Mirza, Courville, Bengio: Maxout networks",
+    year=2013,
+    parameters=1_233_610,
+    small_width=2 / 3,
+)
+def maxout(
+    *,
+    input_shape: Shape = (1, 28, 28),
+    num_classes: int = 10,
+    width: float = 1.0,
+    units: int = 240,
+    pieces: int = 5,
+    input_dropout: float = 0.2,
+    dropout: float = 0.5,
+) -> nn.Sequential:
+    """784-240x5-240x5-10, the victim of Goodfellow's FGSM: 1,233,610 parameters.
+
+    Weights start from N(0, 1 / inputs): the maximum of five such pieces keeps the scale of its input.
+
+    Args:
+        units: maxout units of each hidden layer, before `width`.
+        pieces: affine functions under each unit's maximum.
+        input_dropout, dropout: probability of dropping an input, and a hidden unit.
+    """
+    hidden = scaled(units, width)
+    net = nn.Sequential()
+    net.add_module("flatten", nn.Flatten())
+    net.add_module("dropout0", nn.Dropout(input_dropout))
+    net.add_module("hidden1", Maxout(math.prod(input_shape), hidden, pieces=pieces))
+    net.add_module("dropout1", nn.Dropout(dropout))
+    net.add_module("hidden2", Maxout(hidden, hidden, pieces=pieces))
+    net.add_module("dropout2", nn.Dropout(dropout))
+    net.add_module("output", nn.Linear(hidden, num_classes))
+    for layer in net.modules():
+        if isinstance(layer, nn.Linear):
+            nn.init.normal_(layer.weight, std=1 / math.sqrt(layer.in_features))
+            nn.init.zeros_(layer.bias)
+    return net

@@ -1,0 +1,49 @@
+"""Network in network. Lin, Chen, Yan: Network in network, 2013, arXiv 1312.4400."""
+
+from torch import Tensor, nn
+
+from advkit.models._build import Shape, he_, scaled
+from advkit.models._registry import register_model
+
+
+def mlpconv(inputs: int, maps: tuple[int, int, int], kernel: int, *, last_rectified: bool = True) -> nn.Sequential:
+    """A convolution and two 1x1 convolutions: a small perceptron slid over the image (cascaded pooling)."""
+    a, b, c = maps
+    block = nn.Sequential(
+        nn.Conv2d(inputs, a, kernel, padding=kernel // 2), nn.ReLU(),
+        nn.Conv2d(a, b, 1), nn.ReLU(),
+        nn.Conv2d(b, c, 1),
+    )  # fmt: skip
+    return block.append(nn.ReLU()) if last_rectified else block
+
+
+class NIN(nn.Module):
+    """Three mlpconv blocks, pooling and dropout between them, and global average pooling: one map a class.
+
+    It takes images of any size. The logits are not rectified (a class whose map is zero everywhere would have no
+    gradient). He's initialisation.
+    """
+
+    def __init__(self, input_shape: Shape, num_classes: int, width: float, dropout: float) -> None:
+        super().__init__()
+        m160, m96, m192 = (scaled(n, width) for n in (160, 96, 192))
+        self.features = nn.Sequential(  # at 32 pixels:
+            mlpconv(input_shape[0], (m192, m160, m96), 5),  # 96 maps of 32x32
+            nn.MaxPool2d(3, 2, padding=1), nn.Dropout(dropout),  # 16x16
+            mlpconv(m96, (m192, m192, m192), 5),  # 192 maps
+            nn.MaxPool2d(3, 2, padding=1), nn.Dropout(dropout),  # 8x8
+            mlpconv(m192, (m192, m192, num_classes), 3, last_rectified=False),  # one map a class
+        )  # fmt: skip
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        he_(self)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, C, H, W) -> logits (N, K)."""
+        logits: Tensor = self.avgpool(self.features(x)).flatten(1)
+        return logits
+
+
+@register_model("nin", paper="Lin, Chen, Yan: Network in network", year=2013, parameters=966_986)
+def nin(*, input_shape: Shape = (3, 32, 32), num_classes: int = 10, width: float = 1.0, dropout: float = 0.5) -> NIN:
+    """The paper's CIFAR-10 network: 966,986 parameters."""
+    return NIN(input_shape, num_classes, width, dropout)

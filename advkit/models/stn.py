@@ -1,0 +1,115 @@
+"""The spatial transformer networks for distorted MNIST. Jaderberg et al. 2015, sec. 4.1, arXiv 1506.02025."""
+
+import math
+
+from torch import nn
+
+from advkit.models._build import Shape, he_, output_shape, scaled
+from advkit.models._registry import register_model
+from advkit.models.spatial_transformer import SpatialTransformer
+
+_PAPER = "Jaderberg, Simonyan, Zisserman, Kavukcuoglu: Spatial transformer networks"
+
+
+def fcn(input_shape: Shape, num_classes: int, width: float) -> nn.Sequential:
+    """The FCN: two hidden layers of 256."""
+    units = scaled(256, width)
+    net = nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(math.prod(input_shape), units), nn.ReLU(),
+        nn.Linear(units, units), nn.ReLU(),
+        nn.Linear(units, num_classes),
+    )  # fmt: skip
+    he_(net)
+    return net
+
+
+def cnn(input_shape: Shape, num_classes: int, width: float) -> nn.Sequential:
+    """The CNN: 32 maps of 9x9 and 64 of 7x7, each with max pooling, and a linear classifier."""
+    a, b = scaled(32, width), scaled(64, width)
+    net = nn.Sequential(
+        nn.Conv2d(input_shape[0], a, 9, padding=4), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True),
+        nn.Conv2d(a, b, 7, padding=3), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True),
+        nn.Flatten(),
+    )  # fmt: skip
+    net.append(nn.Linear(output_shape(net, input_shape)[0], num_classes))
+    he_(net)
+    return net
+
+
+def localise_fully_connected(input_shape: Shape, width: float) -> tuple[nn.Sequential, int]:
+    """Three layers of 32 units; (network, number of its outputs)."""
+    units = scaled(32, width)
+    net = nn.Sequential(nn.Flatten())
+    for inputs in (math.prod(input_shape), units, units):
+        net.extend([nn.Linear(inputs, units), nn.ReLU()])
+    he_(net)
+    return net, units
+
+
+def localise_convolutional(input_shape: Shape, width: float) -> tuple[nn.Sequential, int]:
+    """Twice 20 maps of 5x5 with max pooling, then 50 units; (network, number of its outputs)."""
+    maps, units = scaled(20, width), scaled(50, width)
+    net = nn.Sequential(
+        nn.Conv2d(input_shape[0], maps, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True),
+        nn.Conv2d(maps, maps, 5, padding=2), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True),
+        nn.Flatten(),
+    )  # fmt: skip
+    net.extend([nn.Linear(output_shape(net, input_shape)[0], units), nn.ReLU()])
+    he_(net)
+    return net, units
+
+
+def _assemble(
+    transformer: tuple[nn.Sequential, int],
+    classifier: nn.Sequential,
+    size: tuple[int, int],
+    transform: str,
+    sampler: str,
+) -> nn.Sequential:
+    net = nn.Sequential()
+    net.add_module("transformer", SpatialTransformer(*transformer, size, transform=transform, sampler=sampler))
+    net.add_module("classifier", classifier)
+    return net
+
+
+@register_model("stn_fcn", paper=_PAPER, year=2015, parameters=None)
+def stn_fcn(
+    *,
+    input_shape: Shape = (1, 28, 28),
+    num_classes: int = 10,
+    width: float = 1.0,
+    transform: str = "affine",
+    sampler: str = "bilinear",
+) -> nn.Sequential:
+    """ST-FCN: a spatial transformer in front of the FCN. The paper leaves the layer sizes open; these are ours.
+
+    Args:
+        transform: "affine", "attention", "projective" or "tps"; "none" gives the FCN alone.
+        sampler: "bilinear" or "nearest".
+    """
+    classifier = fcn(input_shape, num_classes, width)
+    if transform == "none":
+        return classifier
+    return _assemble(localise_fully_connected(input_shape, width), classifier, input_shape[1:], transform, sampler)
+
+
+@register_model("stn_cnn", paper=_PAPER, year=2015, parameters=None)
+def stn_cnn(
+    *,
+    input_shape: Shape = (1, 28, 28),
+    num_classes: int = 10,
+    width: float = 1.0,
+    transform: str = "affine",
+    sampler: str = "bilinear",
+) -> nn.Sequential:
+    """ST-CNN: a spatial transformer in front of the CNN. The paper leaves the layer sizes open; these are ours.
+
+    Args:
+        transform: "affine", "attention", "projective" or "tps"; "none" gives the CNN alone.
+        sampler: "bilinear" or "nearest".
+    """
+    classifier = cnn(input_shape, num_classes, width)
+    if transform == "none":
+        return classifier
+    return _assemble(localise_convolutional(input_shape, width), classifier, input_shape[1:], transform, sampler)
