@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.text import Text
 
 from advkit._version import __version__
-from advkit.cli._console import console, table
+from advkit.cli._console import console, percent, table
 from advkit.data import Dataset
 from advkit.evaluation import AttackReport, Report, difference_p
 from advkit.evaluation.report import finite
@@ -82,11 +82,6 @@ def radius(eps: float | None, norm: str, classifier: Any) -> str:
     inside = [f"{eps / s:.4g}" for s in std.flatten().tolist()]
     channels = inside[0] if len(set(inside)) == 1 else f"({', '.join(inside)}) by channel"
     return f"{text} = {channels} in the model's normalised input"
-
-
-def percent(fraction: float | None) -> str:
-    """0.0123 -> "1.2 %"; "-" where there is none."""
-    return "-" if finite(fraction) is None else f"{100 * fraction:.1f} %"  # type: ignore[operator]
 
 
 def _errors(report: Report) -> Any:

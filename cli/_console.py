@@ -24,12 +24,19 @@ def console() -> Console:
     return Console(width=width, highlight=False, markup=False, soft_wrap=False)
 
 
-def table(*headings: str, right: Sequence[str] = ()) -> Table:
-    """An empty table; the columns named in `right` are aligned to the right."""
+def table(*headings: str, right: Sequence[str] = (), text: Sequence[str] = ()) -> Table:
+    """An empty table; the columns named in `right` are aligned to the right, those in `text` may be broken into lines."""
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for heading in headings:
-        made.add_column(Text(heading), justify="right" if heading in right else "left", overflow="fold")
+        made.add_column(
+            Text(heading), justify="right" if heading in right else "left", overflow="fold", no_wrap=heading not in text
+        )
     return made
+
+
+def percent(fraction: float | None) -> str:
+    """0.0123 -> "1.2 %"; "-" where there is none."""
+    return "-" if fraction is None else f"{100 * fraction:.1f} %"
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 import click
 
@@ -58,16 +58,20 @@ class Group(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(sorted(COMMANDS.items()))
 
-    def main(self, args: Sequence[str] | None = None, *rest: Any, standalone_mode: bool = True, **extra: Any) -> Any:
-        """Run; leaves by SystemExit with the exit code."""
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
+        """Run; leaves by SystemExit with the exit code, unless click's `standalone_mode=False` is among the options."""
         words = list(sys.argv[1:] if args is None else args)
         debug = "--debug" in words or bool(os.environ.get("ADVKIT_DEBUG"))
         words = [word for word in words if word != "--debug"] or ["--help"]
-        call = super().main
-        if not standalone_mode:
-            return call(words, *rest, standalone_mode=False, **extra)
+        alone = options.pop("standalone_mode", True)
+
+        def run() -> Any:
+            return cast(Any, click.Group.main)(self, words, *rest, standalone_mode=False, **options)
+
+        if not alone:
+            return run()
         with _short_warnings():
-            sys.exit(_exit_code(lambda: call(words, *rest, standalone_mode=False, **extra), debug))
+            sys.exit(_exit_code(run, debug))
 
 
 def _exit_code(call: Callable[[], Any], debug: bool) -> int:

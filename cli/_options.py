@@ -27,7 +27,7 @@ def number(text: str) -> float:
     return value
 
 
-class Eps(click.ParamType):
+class Eps(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on
     """A radius: a number or a fraction, at least 0."""
 
     name = "eps"

@@ -112,7 +112,7 @@ def command(
 def with_radius(text: str, given: dict[str, Any]) -> Attack:
     """The attack that the user asked for; a budget attack without eps gets the default of its norm."""
     attacker = build_attack(text, given)
-    if attacker.kind == "budget" and attacker.eps is None:
+    if attacker.kind == "budget" and getattr(attacker, "eps", None) is None:
         return build_attack(text, {**given, "eps": EPS.get(attacker.norm, 0.1)})
     return attacker
 

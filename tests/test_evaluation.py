@@ -116,7 +116,7 @@ def test_the_control_of_a_minimal_attack_gets_its_distances():
     row, control = report.attacks[0], report.control
     assert control.eps is None
     assert row.success_rate == 1
-    assert torch.allclose(control.distance[row.right], row.distance[row.right], rtol=1e-5)
+    assert torch.allclose(control.distance[row.right], row.distance[row.right], rtol=1e-3)
     assert control.adversarial_error < row.adversarial_error == 1
 
 

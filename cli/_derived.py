@@ -1,0 +1,102 @@
+"""Options derived from the signature of a dataclass or function: their names, kinds, and the values typed for them."""
+
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import click
+
+from advkit.core.errors import InputError
+from advkit.core.registry import Spec, parse_spec
+
+
+class Parameter(NamedTuple):
+    """One parameter of a signature."""
+
+    name: str
+    kind: Any  # its annotation
+    default: Any
+
+
+def parameters(factory: Callable[..., Any]) -> dict[str, Parameter]:
+    """What a dataclass or function takes, in the order of its definition."""
+    hints = typing.get_type_hints(factory)
+    signature = inspect.signature(factory)
+    return {p.name: Parameter(p.name, hints.get(p.name, Any), p.default) for p in signature.parameters.values()}
+
+
+def flag(name: str) -> str:
+    """`step_size` -> `--step-size`."""
+    return f"--{name.replace('_', '-')}"
+
+
+def option(name: str, takers: Mapping[str, Parameter]) -> click.Option:
+    """An option without default, for one parameter of several owners (name -> its own form of the parameter)."""
+    remark = "; ".join(f"{owner}: {said(p)}" if owner else said(p) for owner, p in takers.items())
+    if all(p.kind is bool for p in takers.values()):
+        return click.Option([f"{flag(name)}/--no-{flag(name)[2:]}", name], default=None, help=f"[{remark}]")
+    kinds = sorted({_word(p.kind) for p in takers.values()})
+    return click.Option([flag(name), name], metavar="|".join(kinds), help=f"[{remark}]")
+
+
+def said(parameter: Parameter) -> str:
+    """The default for people."""
+    if parameter.default is inspect.Parameter.empty:
+        return "needed"
+    if isinstance(parameter.default, bool):
+        return "yes" if parameter.default else "no"
+    return "none" if parameter.default is None else str(parameter.default)
+
+
+def _plain(kind: Any) -> set[Any]:
+    """The types that an annotation allows, None left out."""
+    union = typing.get_origin(kind) in (typing.Union, types.UnionType)
+    return set(typing.get_args(kind)) - {types.NoneType} if union else {kind}
+
+
+def _word(kind: Any) -> str:
+    plain = _plain(kind)
+    return "NUMBER" if plain & {int, float} else "WORD" if plain == {str} else "VALUE"
+
+
+def parse_value(owner: str, parameter: Parameter, text: Any) -> Any:
+    """A value as typed, in the type that the signature asks for; what is no text stays.
+
+    Args:
+        owner: whose parameter it is, for the message: "attack 'pgd'".
+        parameter: name and annotation.
+        text: such as "40", "8/255", "none", "dlr".
+
+    Raises:
+        InputError: the text is not of that type.
+    """
+    plain = _plain(parameter.kind)
+    if not isinstance(text, str) or plain == {str}:
+        return text
+    value = _literal(text)
+    if value is None and types.NoneType in typing.get_args(parameter.kind):
+        return None
+    if str in plain and isinstance(value, Spec) and not value.options:
+        return value.name
+    if plain <= {int, float, str} and not _fits(value, plain):
+        wanted = "a number" if float in plain else "a whole number"
+        raise InputError(f"{flag(parameter.name)} of {owner}: expected {wanted}, got {text!r}")
+    return value
+
+
+def _fits(value: Any, plain: set[Any]) -> bool:
+    if isinstance(value, bool):
+        return False
+    return isinstance(value, tuple(plain)) or (float in plain and isinstance(value, int))
+
+
+def _literal(text: str) -> Any:
+    """A number, fraction, tuple, word or spec; anything else as a word."""
+    if text.lower() == "none":
+        return None
+    try:
+        return parse_spec(f"x(value={text})").options["value"]
+    except (InputError, KeyError):
+        return Spec(text)

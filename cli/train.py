@@ -1,0 +1,165 @@
+"""`advkit train`: train a network by a recipe; a run folder that can be resumed and attacked."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+
+from advkit.cli._console import console
+from advkit.cli._derived import option, parameters, parse_value
+from advkit.cli._options import shared
+from advkit.core.errors import InputError
+from advkit.data import Dataset, load_data
+from advkit.defenses import create_defense
+from advkit.evaluation import wilson_interval
+from advkit.training import Progress, Recipe, Run, build, find_recipe, list_recipes, recipe_for, train
+
+OWN = ("model", "data", "defense", "seed", "expected", "options", "augment", "input_shape", "num_classes")
+"""Fields of a recipe that are no derived options: explained below, or following from model and data."""
+
+
+class TrainCommand(click.Command):
+    """The command with the fields of a recipe as options."""
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The command's own options, the derived ones, --help."""
+        own = super().get_params(ctx)
+        derived = [option(name, {"": p}) for name, p in parameters(Recipe).items() if name not in OWN]
+        return [*own[: len(self.params)], *derived, *own[len(self.params) :]]
+
+
+@click.command(cls=TrainCommand, epilog="In brackets: the default where the recipe says nothing else.")
+@click.option("--model", help="A network (advkit models); default: the recipe's.")
+@click.option("--data", help="A data set (advkit data) or folder:PATH; default: the recipe's, else mnist5k.")
+@click.option("--recipe", "recipe_name", metavar="NAME", help="MODEL-DATA; default: the one of model and data.")
+@click.option("--defense", metavar="SPEC", help='Train on a defence\'s loss, such as "fgsm(eps=0.25, alpha=0.5)".')
+@shared("data-root", "download")
+@click.option("--seed", type=click.IntRange(min=0), help="Of weights, order, augmentation, dropout. [the recipe's]")
+@click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the run. [runs/MODEL-DATA]")
+@click.option("--resume", is_flag=True, help="Go on with the run in that folder after its last whole epoch.")
+@shared("device", "threads")
+def command(
+    model: str | None,
+    data: str | None,
+    recipe_name: str | None,
+    defense: str | None,
+    data_root: str | None,
+    download: bool,
+    seed: int | None,
+    output: Path | None,
+    resume: bool,
+    device: str,
+    threads: int | None,
+    **changes: Any,
+) -> None:
+    """Train a network by a recipe; every option of the recipe can be changed.
+
+    The folder of the run holds the weights (model.safetensors), the log and the recipe; attack it with advkit attack
+    --model MODEL --weights DIR.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    known = None if recipe_name is None else find_recipe(recipe_name)
+    model = model or (known.model if known else None)
+    if model is None:
+        raise InputError(f"give --model NAME or --recipe NAME; recipes: {', '.join(list_recipes())}")
+    data = data or (known.data if known else "mnist5k")
+    images = load_data(data, split="train", root=data_root, download=download)
+    recipe = changed(known, model, images, {**changes, "defense": defense, "seed": seed})
+    home = output or Path("runs") / f"{recipe.model}-{recipe.data}".replace("/", "_").replace(":", "_")
+    loss = None if recipe.defense is None else create_defense(recipe.defense)
+    click.echo(f"{recipe} on {images}; run folder: {home}")
+    with _bar(recipe.epochs) as progress:
+        run = train(
+            build(recipe),
+            images,
+            recipe=recipe,
+            loss=loss,
+            output=home,
+            device=device,
+            progress=progress,
+            resume=resume,
+        )
+    _tell(run, recipe, home)
+
+
+def changed(known: Recipe | None, model: str, data: Dataset, changes: dict[str, Any]) -> Recipe:
+    """The recipe with what the user wants otherwise (None: as the recipe has it).
+
+    Raises:
+        InputError: a value of the wrong type or out of its range.
+    """
+    recipe = known if known and (known.model, known.data) == (model, data.name) else recipe_for(model, data)
+    recipe = recipe if known is None else replace(known, **_place(recipe))
+    fields = parameters(Recipe)
+    given = {
+        name: parse_value(f"recipe {recipe.name!r}", fields[name], value)
+        for name, value in changes.items()
+        if value is not None
+    }
+    return replace(recipe, **given)
+
+
+def _place(recipe: Recipe) -> dict[str, Any]:
+    """The fields that say which network and which data, not how they are trained."""
+    return {name: getattr(recipe, name) for name in ("model", "data", "width", "input_shape", "num_classes", "options")}
+
+
+@contextmanager
+def _bar(epochs: int) -> Iterator[Callable[[Progress], None]]:
+    """A bar with ETA where stderr is a terminal, else a line an epoch; both on stderr."""
+    if not sys.stderr.isatty():
+        yield _Lines(epochs)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bar
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+        task = bar.add_task("training", total=None)
+
+        def show(at: Progress) -> None:
+            bar.update(task, completed=at.step, total=at.steps, description=_state(at))
+
+        yield show
+
+
+class _Lines:
+    """One line on stderr for each epoch that is done."""
+
+    def __init__(self, epochs: int) -> None:
+        self.epochs, self.said = epochs, 0
+
+    def __call__(self, at: Progress) -> None:
+        done = at.step * at.epochs // at.steps
+        if done > self.said and at.loss is not None:
+            self.said = done
+            click.echo(_state(at), err=True)
+
+
+def _state(at: Progress) -> str:
+    """`epoch 3/30, loss 0.1234, clean error 2.10 %`: the figures of the last whole epoch."""
+    loss = "" if at.loss is None else f", loss {at.loss:.4f}"
+    error = "" if at.clean_error is None else f", clean error {100 * at.clean_error:.2f} %"
+    return f"epoch {at.epoch}/{at.epochs}{loss}{error}"
+
+
+def _tell(run: Run, recipe: Recipe, home: Path) -> None:
+    """What came out, and the next command."""
+    out, error = console(), run.card.clean_error
+    seconds = sum(row.seconds for row in run.log)
+    out.print(f"{run.card.describe()}; {len(run.log)} epochs, {seconds:.0f} s")
+    if error is not None:
+        count = len(load_data(recipe.data, split="test"))
+        low, high = wilson_interval(round(error * count), count)
+        interval = f"{100 * low:.2f} % to {100 * high:.2f} %"
+        out.print(f"clean error {100 * error:.2f} % of {count:,} test images (95 % interval {interval})")
+    out.print(
+        f"Weights: {home / 'model.safetensors'}; attack them: advkit attack --model {recipe.model} --weights {home}"
+    )
