@@ -211,7 +211,7 @@ class _Trainer:
         parts = [part.tolist() for part in rows]
         loader = DataLoader(
             self.data,
-            sampler=parts,  # type: ignore[arg-type]
+            sampler=parts,
             batch_size=None,
             num_workers=self.workers,
             generator=torch.Generator().manual_seed(0),  # else the loader draws its own from the global state
@@ -227,7 +227,7 @@ class _Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
             value = self.loss(self.classifier, x, y)
-        value.backward()
+        torch.autograd.backward(value)
         if self.recipe.clip is not None:
             nn.utils.clip_grad_norm_(self.classifier.parameters(), self.recipe.clip)
         self.optimizer.step()
