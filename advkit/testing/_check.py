@@ -1,0 +1,149 @@
+"""`check_attack`: every promise about an attack as a named check, in the manner of scikit-learn's `check_estimator`."""
+
+import warnings
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from typing import Any
+
+import torch
+
+from advkit.core.errors import unknown
+from advkit.testing._subject import Subject, subject_of
+
+Body = Callable[[Subject], None]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One promise.
+
+    Attributes:
+        name: of the check, with underscores.
+        promise: one sentence.
+        body: raises AssertionError where the promise is broken.
+        applies: whether an attack with these traits makes the promise at all.
+    """
+
+    name: str
+    promise: str
+    body: Body
+    applies: Callable[[Subject], bool]
+
+
+CHECKS: dict[str, Check] = {}
+
+
+def check(applies: Callable[[Subject], bool] = lambda subject: True) -> Callable[[Body], Body]:
+    """Decorator: the function is a check; its name and docstring are those of the promise."""
+
+    def keep(body: Body) -> Body:
+        promise = (body.__doc__ or "").strip().splitlines()[0]
+        CHECKS[body.__name__] = Check(body.__name__, promise, body, applies)
+        return body
+
+    return keep
+
+
+@dataclass(frozen=True)
+class CheckOutcome:
+    """What became of one check: "kept", "broken" or "skipped"; `evidence` says on what input a promise broke."""
+
+    name: str
+    verdict: str
+    promise: str
+    evidence: str = ""
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """The outcome of every check, in the order of `list_checks()`."""
+
+    attack: str
+    outcomes: tuple[CheckOutcome, ...]
+
+    @property
+    def broken(self) -> list[str]:
+        """The names of the checks that failed."""
+        return [outcome.name for outcome in self.outcomes if outcome.verdict == "broken"]
+
+    @property
+    def ok(self) -> bool:
+        """Whether every promise that was checked is kept."""
+        return not self.broken
+
+    def __str__(self) -> str:
+        counts = {v: sum(o.verdict == v for o in self.outcomes) for v in ("kept", "broken", "skipped")}
+        lines = [f"{self.attack}: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items())]
+        for outcome in self.outcomes:
+            if outcome.verdict == "broken":
+                lines.append(f"  {outcome.name}: {outcome.promise}\n    {outcome.evidence}")
+        return "\n".join(lines)
+
+
+class BrokenPromiseError(AssertionError):
+    """An attack breaks at least one promise; `report` has all of them."""
+
+    def __init__(self, report: CheckReport) -> None:
+        super().__init__(str(report))
+        self.report = report
+
+
+def list_checks(attack: Any = None, pattern: str = "*", **traits: Any) -> list[str]:
+    """The names of all checks that match a shell pattern, or of those that apply to this attack."""
+    names = [name for name in CHECKS if fnmatch(name, pattern)]
+    if attack is None:
+        return names
+    subject = subject_of(attack, traits)
+    return [name for name in names if CHECKS[name].applies(subject)]
+
+
+def check_attack(
+    attack: Any, *, only: Iterable[str] = (), skip: Iterable[str] = (), raises: bool = True, **traits: Any
+) -> CheckReport:
+    """Put an attack through every check that its traits call for.
+
+    Args:
+        attack: an advkit `Attack`; or any callable `attack(model, x, y, ...)` that takes some of `target eps sample_ids
+            seed bounds stop` by name and returns images, a tuple that begins with them, or an object with `x_adv` (and
+            `success`, `distance`, `queries`, `gradients`, `logits`, `zero_gradient`: what is there is checked); or a
+            callable without required parameters that makes such an attack.
+        only: names of checks; the others are left out.
+        skip: names of checks that are reported as skipped.
+        raises: raise where a promise is broken, else only report.
+        **traits: of a callable that does not declare them as attributes: `kind` ("budget" if it takes eps, else
+            "minimal"), `norm` ("linf"), `knowledge` ("gradients", "scores", "labels", "nothing"), `targetable`,
+            `targeted`, `per_sample`, `deterministic`.
+
+    Returns:
+        A `CheckReport`.
+
+    Raises:
+        BrokenPromiseError: an AssertionError that names every broken promise and the input on which it broke.
+        InputError: not an attack, or an unknown trait.
+        UnknownNameError: no such check.
+    """
+    only, skip = list(only), set(skip)
+    for name in (*only, *skip):
+        if name not in CHECKS:
+            raise unknown("check", name, CHECKS)
+    subject = subject_of(attack, traits)
+    chosen = [CHECKS[name] for name in only or CHECKS]
+    outcomes = tuple(_run(check, subject, skip) for check in chosen)
+    report = CheckReport(str(getattr(subject.attack, "spec", getattr(subject.attack, "__name__", attack))), outcomes)
+    if raises and not report.ok:
+        raise BrokenPromiseError(report)
+    return report
+
+
+def _run(check: Check, subject: Subject, skip: set[str]) -> CheckOutcome:
+    if check.name in skip or not check.applies(subject):
+        return CheckOutcome(check.name, "skipped", check.promise)
+    try:
+        with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+            warnings.simplefilter("ignore")
+            check.body(subject)
+    except Exception as error:  # an attack that crashes breaks the promise that was being checked
+        evidence = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+        return CheckOutcome(check.name, "broken", check.promise, evidence)
+    return CheckOutcome(check.name, "kept", check.promise)

@@ -1,0 +1,149 @@
+"""An attack under test, ours or anybody's, brought to one form: what it accepts, what it promises, what it returned."""
+
+import inspect
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from advkit.core.errors import InputError, unknown
+from advkit.core.guard import Model
+from advkit.core.norms import NORMS
+
+OPTIONS = ("target", "eps", "sample_ids", "seed", "bounds", "stop")
+RADII = {"linf": 0.1, "l2": 0.4, "l1": 1.5, "l0": 4.0}
+"""Radii at which some, but not all, of the toy images are fooled."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an attack returned. Only `x_adv` is needed; what an attack does not report is None and not checked."""
+
+    x_adv: Tensor
+    success: Tensor | None = None
+    distance: Tensor | None = None
+    queries: Tensor | None = None
+    gradients: Tensor | None = None
+    logits: Tensor | None = None
+    zero_gradient: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Subject:
+    """An attack with its traits.
+
+    Attributes:
+        attack: the callable.
+        accepts: which of `OPTIONS` it takes.
+        kind, norm, knowledge, targetable, per_sample, deterministic: as in `advkit.attacks.Attack`.
+        targeted: whether it aims at a class unless told otherwise.
+        ours: whether it is an advkit `Attack`.
+    """
+
+    attack: Callable[..., Any]
+    accepts: frozenset[str]
+    kind: str
+    norm: str
+    knowledge: str
+    targetable: bool
+    per_sample: bool
+    deterministic: bool
+    targeted: bool
+    ours: bool
+
+    @property
+    def eps(self) -> float:
+        """A radius that suits the toys."""
+        return RADII[self.norm]
+
+    def options(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Those that the attack takes; a budget attack gets a radius, a minimal one none."""
+        options = {"eps": self.eps, **options} if self.kind == "budget" else {**options, "eps": None}
+        return {name: value for name, value in options.items() if name in self.accepts and value is not None}
+
+    def __call__(self, model: Model, x: Tensor, y: Tensor, **options: Any) -> Outcome:
+        """Run the attack, whatever it warns of."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return outcome(self.attack(model, x, y, **self.options(options)))
+
+
+def outcome(answer: Any) -> Outcome:
+    """A tensor, a tuple that begins with one, or an object with `x_adv`.
+
+    Raises:
+        InputError: anything else.
+    """
+    if isinstance(answer, Tensor):
+        return Outcome(answer)
+    if isinstance(answer, tuple) and answer and isinstance(answer[0], Tensor):
+        return Outcome(answer[0])
+    if isinstance(getattr(answer, "x_adv", None), Tensor):
+        return outcome_of(lambda name: getattr(answer, name, None))
+    raise InputError(
+        f"expected the attack to return images or an object with x_adv, got {type(answer).__name__}; "
+        "wrap it in a function"
+    )
+
+
+def outcome_of(field: Callable[[str], Any]) -> Outcome:
+    """The outcome whose fields a function gives by name."""
+    return Outcome(**{name: field(name) for name in Outcome.__dataclass_fields__})
+
+
+def subject_of(attack: Any, traits: dict[str, Any]) -> Subject:
+    """The attack with its traits: those given, else those it declares, else the weakest.
+
+    Args:
+        attack: an attack, or a callable without required parameters that makes one.
+        traits: `kind`, `norm`, `knowledge`, `targetable`, `per_sample`, `deterministic`, `targeted`.
+
+    Raises:
+        InputError: not callable, unknown trait or norm.
+    """
+    from advkit.core.attack import Attack
+
+    if not callable(attack):
+        raise InputError(f"expected an attack: a callable (model, x, y, ...), got {type(attack).__name__}")
+    if not isinstance(attack, Attack) and not _required(attack):
+        attack = attack()
+    accepts = _accepted(attack)
+    defaults = {
+        "kind": "budget" if "eps" in accepts else "minimal",
+        "norm": "linf",
+        "knowledge": "gradients",
+        "targetable": "target" in accepts,
+        "per_sample": True,
+        "deterministic": "seed" not in accepts,
+        "targeted": getattr(attack, "target", "untargeted") != "untargeted",
+    }
+    for name in traits:
+        if name not in defaults:
+            raise unknown("trait", name, defaults)
+    values = {name: traits.get(name, getattr(attack, name, default)) for name, default in defaults.items()}
+    if values["norm"] not in NORMS:
+        raise unknown("norm", str(values["norm"]), NORMS)
+    return Subject(attack=attack, accepts=accepts, ours=isinstance(attack, Attack), **values)
+
+
+def _required(attack: Callable[..., Any]) -> list[str]:
+    parameters = inspect.signature(attack).parameters.values()
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+
+
+def _accepted(attack: Callable[..., Any]) -> frozenset[str]:
+    parameters = inspect.signature(attack).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return frozenset(OPTIONS)
+    return frozenset(OPTIONS) & parameters.keys()
+
+
+def reached(logits: Tensor, y: Tensor, target: Tensor | None) -> Tensor:
+    """(N,) bool: another class leads y, or the target leads all the others; a tie does not count."""
+    label = y if target is None else target
+    own = logits.double().gather(1, label[:, None]).squeeze(1)
+    other = logits.double().scatter(1, label[:, None], -torch.inf).amax(1)
+    return other > own if target is None else own > other

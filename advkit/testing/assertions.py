@@ -1,0 +1,50 @@
+"""Assertions on what an attack returned, for anybody's tests."""
+
+import torch
+from torch import Tensor
+
+from advkit.core.errors import InputError
+from advkit.core.norms import get_norm
+from advkit.core.threat import Threat
+
+RELATIVE = 1e-6
+"""By how much an l2 or l1 distance may exceed eps: x + delta is rounded to the type of the images."""
+
+
+def assert_in_threat(x: Tensor, x_adv: Tensor, threat: Threat) -> None:
+    """Every image lies in the ball around its clean image and within the bounds, as float64 measures it.
+
+    linf and l0 to the last bit, l2 and l1 to 1e-6 relative.
+
+    Args:
+        x: clean images (N, ...).
+        x_adv: adversarial images (N, ...).
+        threat: the ball and the range of the pixels.
+
+    Raises:
+        AssertionError: with the worst sample, its distance and eps, or its worst pixel.
+        InputError: the shapes differ.
+    """
+    if x.shape != x_adv.shape:
+        raise InputError(f"expected adversarial images of shape {tuple(x.shape)}, got {tuple(x_adv.shape)}")
+    if not x.numel():
+        return
+    low, high = (x.new_tensor(bound).double() for bound in threat.bounds)
+    wide = x_adv.detach().double()
+    beyond = torch.maximum(low - wide, wide - high).nan_to_num(nan=torch.inf).flatten(1).amax(1)
+    worst = int(beyond.argmax())
+    if beyond[worst] > 0:
+        raise AssertionError(
+            f"sample {worst} leaves the bounds ({threat.bounds[0]:g}, {threat.bounds[1]:g}) "
+            f"by {float(beyond[worst]):.3g}"
+        )
+    distance = get_norm(threat.norm).size(wide - x.detach().double())
+    eps = torch.as_tensor(threat.eps, dtype=torch.float64, device=x.device).expand(len(x))
+    slack = 1 + (RELATIVE if threat.norm in ("l2", "l1") else 0)
+    excess = torch.where(distance > eps * slack, distance - eps, -torch.inf)
+    worst = int(excess.argmax())
+    if excess[worst] > -torch.inf:
+        raise AssertionError(
+            f"sample {worst} is at {threat.norm} distance {float(distance[worst]):.17g}, "
+            f"eps is {float(eps[worst]):.17g}"
+        )

@@ -1,0 +1,125 @@
+"""Small classifiers for tests: sound ones, broken ones, and wrappers that watch or change a classifier."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+Transform = Callable[[Tensor], Tensor]
+
+
+def _same(t: Tensor) -> Tensor:
+    return t
+
+
+def toy_classifier(
+    input_shape: tuple[int, ...] = (2, 4, 4),
+    classes: int = 4,
+    *,
+    seed: int = 0,
+    batch_norm: bool = False,
+    dtype: torch.dtype = torch.float64,
+) -> nn.Sequential:
+    """A net with one hidden layer and random weights, smooth, in eval mode; torch's random state is not used.
+
+    Args:
+        input_shape: (C, H, W) gives a convolution, any other shape a fully connected layer.
+        classes: K >= 2.
+        seed: of the weights.
+        batch_norm: between the layers, with running statistics that are not those of any batch.
+        dtype: of the weights.
+    """
+    source = torch.Generator().manual_seed(seed)
+    if len(input_shape) == 3:
+        first: list[nn.Module] = [nn.Conv2d(input_shape[0], 4, 3, padding=1)]
+        norm: nn.Module = nn.BatchNorm2d(4)
+        width = 4 * math.prod(input_shape[1:])
+    else:
+        first, width = [nn.Flatten(), nn.Linear(math.prod(input_shape), 12)], 12
+        norm = nn.BatchNorm1d(12)
+    net = nn.Sequential(*first, *([norm] if batch_norm else []), nn.SiLU(), nn.Flatten(), nn.Linear(width, classes))
+    with torch.no_grad():
+        for name, value in [*net.named_parameters(), *net.named_buffers()]:
+            if value.is_floating_point():
+                spread = 2 / math.sqrt(value[0].numel()) if value.ndim > 1 else 0.2
+                noise = torch.randn(value.shape, generator=source, dtype=torch.float64)
+                value.copy_(1 + 0.3 * noise.abs() if name.endswith("var") else spread * noise)
+                if value.ndim == 1 and batch_norm and name.endswith("weight"):
+                    value.add_(1)
+    return net.to(dtype).eval()
+
+
+class Wrapped(nn.Module):
+    """A classifier with a function before and one after it."""
+
+    def __init__(self, net: Callable[[Tensor], Tensor], *, before: Transform = _same, after: Transform = _same) -> None:
+        super().__init__()
+        self.net, self.before, self.after = net, before, after
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, ...) -> (N, K)."""
+        return self.after(self.net(self.before(x)))
+
+
+class Spy(nn.Module):
+    """Counts what passes through a classifier.
+
+    Attributes:
+        forwards: rows that were classified.
+        backwards: rows that a gradient with respect to the images was taken of.
+        asked: whether any forward pass was made with gradients on while a parameter required one.
+    """
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+        self.forwards = self.backwards = 0
+        self.asked = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, ...) -> (N, K)."""
+        self.forwards += len(x)
+        self.asked |= torch.is_grad_enabled() and any(p.requires_grad for p in self.net.parameters())
+        x = x.view_as(x)
+        if x.requires_grad:
+            x.register_hook(self._count)  # type: ignore[no-untyped-call, unused-ignore]
+        logits: Tensor = self.net(x)
+        return logits
+
+    def _count(self, gradient: Tensor) -> None:
+        self.backwards += len(gradient)
+
+
+def nan_logits(net: nn.Module) -> Wrapped:
+    """Returns NaN for every class."""
+    return Wrapped(net, after=lambda logits: logits * torch.nan)
+
+
+def constant_logits(net: nn.Module) -> Wrapped:
+    """Ignores its input."""
+    return Wrapped(net, after=lambda logits: logits * 0 + torch.arange(logits.shape[1], device=logits.device))
+
+
+def probabilities(net: nn.Module) -> Wrapped:
+    """Ends in a softmax that it should not have."""
+    return Wrapped(net, after=lambda logits: logits.softmax(1))
+
+
+def zero_gradient(net: nn.Module) -> Wrapped:
+    """Rounds its input to a grid of 1/8, so that the gradient is zero everywhere."""
+    return Wrapped(net, before=lambda x: (8 * x).round() / 8)
+
+
+MARK = 0.4142135623730951
+"""The value of a first entry at which `nan_gradient` has none; no grid of pixels or steps meets it by chance."""
+
+
+def nan_gradient(net: nn.Module) -> Wrapped:
+    """Has a NaN gradient at every image whose first entry is exactly `MARK`, and the net's logits everywhere."""
+
+    def poison(x: Tensor) -> Tensor:
+        first = x.flatten(1)[:, :1]
+        return x + 0 * (first - MARK).abs().sqrt().view(-1, *[1] * (x.ndim - 1))
+
+    return Wrapped(net, before=poison)

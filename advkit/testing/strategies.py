@@ -1,0 +1,172 @@
+"""Strategies for hypothesis: images, labels, goals, threats, classifiers, attacks; simple things first, to shrink well.
+
+Arrays are drawn as a kind and a seed, not entry by entry: fast, and a counterexample is two words long.
+"""
+
+from typing import Any
+
+import torch
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from advkit.attacks import ATTACKS, Attack, create_attack
+from advkit.core.goals import Goal, targeted, untargeted
+from advkit.core.threat import Threat
+from advkit.testing._subject import RADII
+from advkit.testing.affine import AffineClassifier
+from advkit.testing.nets import constant_logits, nan_gradient, nan_logits, probabilities, toy_classifier, zero_gradient
+
+KINDS = ("flat", "black", "white", "one pixel", "saturated", "clipped", "faint", "uniform")
+BROKEN = {
+    "nan": nan_logits,
+    "constant": constant_logits,
+    "probabilities": probabilities,
+    "zero gradient": zero_gradient,
+    "nan gradient": nan_gradient,
+}
+SEEDS = st.integers(0, 2**16)
+
+
+def shapes(*, largest: int = 5) -> st.SearchStrategy[tuple[int, int, int]]:
+    """(C, H, W) of small images."""
+    return st.tuples(st.integers(1, 3), st.integers(1, largest), st.integers(1, largest))
+
+
+@st.composite
+def images(
+    draw: st.DrawFn,
+    shape: tuple[int, ...] = (1, 4, 4),
+    *,
+    count: int | None = None,
+    bounds: tuple[float, float] = (0, 1),
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """(N, *shape) within bounds: flat, black, white, one pixel, saturated, cut off at the bounds, faint, uniform.
+
+    Args:
+        draw: hypothesis'.
+        shape: of one image.
+        count: N; 1 to 6 unless given.
+        bounds: the range of the pixels.
+        dtype: of the pixels; entries at a bound are exactly there.
+    """
+    kinds = draw(st.lists(st.sampled_from(KINDS), min_size=count or 1, max_size=count or 6))
+    source = torch.Generator().manual_seed(draw(SEEDS))
+    rows = [_image(kind, torch.rand(shape, generator=source, dtype=torch.float64)) for kind in kinds]
+    low, high = bounds
+    return (torch.stack(rows) * (high - low) + low).to(dtype).clamp(low, high)
+
+
+def _image(kind: str, row: Tensor) -> Tensor:
+    match kind:
+        case "flat":
+            return torch.full_like(row, float(row.flatten()[0]))
+        case "black":
+            return torch.zeros_like(row)
+        case "white":
+            return torch.ones_like(row)
+        case "one pixel":
+            return (row == row.amax()).double()
+        case "saturated":
+            return row.round()
+        case "clipped":
+            return (3 * row - 1).clamp(0, 1)
+        case "faint":
+            return row * 1e-3
+        case _:
+            return row
+
+
+@st.composite
+def labels(draw: st.DrawFn, count: int, classes: int) -> Tensor:
+    """(N,) int64 classes below `classes`."""
+    return torch.tensor(draw(st.lists(st.integers(0, classes - 1), min_size=count, max_size=count)), dtype=torch.int64)
+
+
+@st.composite
+def goals(draw: st.DrawFn, count: int, classes: int) -> Goal:
+    """An untargeted goal, or one with targets other than the labels."""
+    y = draw(labels(count, classes))
+    if draw(st.booleans()):
+        return untargeted(y)
+    shift = draw(st.integers(1, classes - 1))
+    return targeted((y + shift) % classes, y)
+
+
+def budgets(norm: str = "linf") -> st.SearchStrategy[float]:
+    """Radii, from 0 to one that holds every image of a few dozen pixels."""
+    usual = RADII[norm]
+    if norm == "l0":
+        return st.integers(0, 40).map(float)
+    return st.sampled_from([0.0, usual, 10 * usual]) | st.floats(1e-3 * usual, 10 * usual)
+
+
+@st.composite
+def threats(draw: st.DrawFn, *, norms: tuple[str, ...] = ("linf", "l2", "l1", "l0")) -> Threat:
+    """A norm, a radius and the usual or other bounds."""
+    norm = draw(st.sampled_from(norms))
+    bounds = draw(st.sampled_from([(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-0.5, 3.25)]))
+    return Threat(norm, draw(budgets(norm)), bounds)
+
+
+@st.composite
+def affine_classifiers(
+    draw: st.DrawFn, shape: tuple[int, ...] = (1, 4, 4), *, classes: int | None = None
+) -> AffineClassifier:
+    """An `AffineClassifier` of 2 to 5 classes unless told how many."""
+    return AffineClassifier.random(shape, classes or draw(st.integers(2, 5)), seed=draw(SEEDS))
+
+
+@st.composite
+def classifiers(
+    draw: st.DrawFn,
+    shape: tuple[int, ...] = (1, 4, 4),
+    *,
+    classes: int | None = None,
+    dtype: torch.dtype = torch.float64,
+) -> nn.Module:
+    """Sound classifiers: affine, or a net with or without batch norm, in train or eval mode.
+
+    Args:
+        draw: hypothesis'.
+        shape: of one image.
+        classes: 2 to 5 unless given.
+        dtype: of the weights.
+    """
+    classes = classes or draw(st.integers(2, 5))
+    if draw(st.booleans()):
+        return draw(affine_classifiers(shape, classes=classes)).to(dtype)
+    net = toy_classifier(shape, classes, seed=draw(SEEDS), batch_norm=draw(st.booleans()), dtype=dtype)
+    return net.train(draw(st.booleans()))
+
+
+@st.composite
+def broken_classifiers(
+    draw: st.DrawFn, shape: tuple[int, ...] = (1, 4, 4), *, kinds: tuple[str, ...] = tuple(BROKEN)
+) -> nn.Module:
+    """Classifiers with NaN or constant logits, probabilities, gradients that are zero or NaN somewhere."""
+    kind = draw(st.sampled_from(kinds))
+    return BROKEN[kind](draw(classifiers(shape)))
+
+
+@st.composite
+def attacks(draw: st.DrawFn, /, pattern: str = "*", *, kind: str | None = None, **options: Any) -> Attack:
+    """A registered attack in one of its norms, with a radius if it takes one, aimed or not if it can aim.
+
+    Args:
+        draw: hypothesis'.
+        pattern: of the names, as in the shell.
+        kind: "budget" or "minimal" only.
+        **options: hyperparameters for those attacks that have them, such as `steps=5`.
+    """
+    factories: dict[str, Any] = {name: ATTACKS.factory(name) for name in ATTACKS.names(pattern)}
+    names = [name for name, factory in factories.items() if kind in (None, getattr(factory, "kind", None))]
+    factory = factories[name := draw(st.sampled_from(names))]
+    norm = draw(st.sampled_from(factory.norms))
+    fields = factory.__dataclass_fields__
+    chosen = {key: value for key, value in options.items() if key in fields}
+    if "eps" in fields and "eps" not in options:
+        chosen["eps"] = draw(budgets(norm))
+    if factory.targetable and "target" not in options:
+        chosen["target"] = draw(st.sampled_from(["untargeted", "runner_up"]))
+    return create_attack(name, norm=norm, **chosen)

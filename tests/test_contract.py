@@ -1,0 +1,83 @@
+"""Every registered attack, in each of its norms, aimed and not, through every check that applies to it."""
+
+import warnings
+
+import pytest
+
+from advkit.attacks import ATTACKS, create_attack, list_attacks
+from advkit.core.errors import InputError, UnknownNameError
+from advkit.testing import BrokenPromiseError, check_attack, list_checks
+
+CHEAPER = {"pgd": {"steps": 8}}
+"""Hyperparameters that keep an attack short here; what is not listed runs at its defaults."""
+
+
+def specs() -> list[str]:
+    found = []
+    for name in list_attacks():
+        factory = ATTACKS.factory(name)
+        targets = ["untargeted", "runner_up"] if factory.targetable else ["untargeted"]
+        for norm in factory.norms:
+            for target in targets:
+                found.append(create_attack(name, norm=norm, target=target, **CHEAPER.get(name, {})).spec)
+    return [*found, "pgd(steps=8, random_start=False)", "pgd(steps=1)", "pgd(steps=4, loss=dlr)", "fgsm(loss=margin)"]
+
+
+PAIRS = [(spec, check) for spec in specs() for check in list_checks(create_attack(spec))]
+
+
+@pytest.mark.parametrize(("spec", "check"), PAIRS, ids=[f"{spec}-{check}" for spec, check in PAIRS])
+def test_every_attack_keeps_every_promise(spec: str, check: str) -> None:
+    check_attack(create_attack(spec), only=[check])
+
+
+@pytest.mark.parametrize("spec", specs())
+def test_a_spec_makes_the_same_attack_again(spec: str) -> None:
+    attack = create_attack(spec)
+    assert create_attack(attack.spec) == attack
+
+
+def test_the_registry_is_not_empty_and_every_check_applies_to_some_attack() -> None:
+    assert {"fgsm", "pgd", "noise", "lbfgs"} <= set(list_attacks())
+    assert {check for _, check in PAIRS} == set(list_checks())
+
+
+def test_names_of_checks_match_patterns() -> None:
+    assert list_checks(pattern="stays_in_the_b*") == ["stays_in_the_ball", "stays_in_the_bounds"]
+
+
+def test_an_unknown_check_or_trait_is_refused_with_a_suggestion() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'stays_in_the_ball'"):
+        check_attack(create_attack("fgsm"), only=["stays_in_ball"])
+    with pytest.raises(UnknownNameError, match="trait"):
+        check_attack(create_attack("fgsm"), nrom="l2")
+    with pytest.raises(InputError, match="expected an attack"):
+        check_attack("fgsm")
+
+
+def test_a_skipped_check_is_reported_as_skipped() -> None:
+    report = check_attack(create_attack("fgsm"), only=["moves"], skip=["moves"])
+    assert [outcome.verdict for outcome in report.outcomes] == ["skipped"]
+    assert "1 skipped" in str(report)
+
+
+def test_a_plain_function_and_a_factory_go_through_the_checks() -> None:
+    def identity(model, x, y, *, eps):
+        return x.clone()
+
+    report = check_attack(identity, only=["stays_in_the_ball", "returns_x_at_eps_zero"])
+    assert report.ok
+    assert check_attack(lambda: create_attack("fgsm"), only=["moves"]).ok
+
+
+def test_a_broken_promise_is_raised_with_all_the_others_and_its_evidence() -> None:
+    def careless(model, x, y, *, eps):
+        warnings.warn("noisy", stacklevel=1)
+        return x + 2 * eps
+
+    with pytest.raises(BrokenPromiseError, match="leaves the bounds") as caught:
+        check_attack(careless, only=["stays_in_the_bounds", "moves", "returns_x_at_eps_zero"])
+    assert caught.value.report.broken == [
+        "stays_in_the_bounds",
+        "returns_x_at_eps_zero",
+    ] or caught.value.report.broken == ["stays_in_the_bounds"]
