@@ -8,7 +8,7 @@ import click
 
 from advkit.attacks import ATTACKS, Attack, create_attack
 from advkit.cli._derived import Parameter, flag, option, parameters, parse_value
-from advkit.core.errors import InputError, unknown
+from advkit.core.errors import InputError
 from advkit.core.registry import parse_spec
 
 OWN = ("eps", "norm", "target")
@@ -48,4 +48,6 @@ def build_attack(text: str, given: Mapping[str, Any]) -> Attack:
 def _not_taken(attack: str, name: str, known: Mapping[str, Parameter]) -> InputError:
     if name == "eps":
         return InputError(f"attack {attack!r} looks for the nearest adversarial point and takes no --eps: leave it out")
-    return unknown(f"option of attack {attack!r}:", flag(name), (flag(other) for other in known))
+    takers = [other for other in ATTACKS.names() if name in parameters(ATTACKS.factory(other))]
+    own = ", ".join(flag(other) for other in known)
+    return InputError(f"attack {attack!r} takes no {flag(name)} ({', '.join(takers)} does); it takes {own}")

@@ -4,11 +4,9 @@ import json
 from typing import Any
 
 import click
-from rich.console import Console
-from rich.text import Text
 
 from advkit._version import __version__
-from advkit.cli._console import console, percent, table
+from advkit.cli._console import percent, say, show, table
 from advkit.data import Dataset
 from advkit.evaluation import AttackReport, Report, difference_p
 from advkit.evaluation.report import finite
@@ -55,20 +53,16 @@ def print_json(report: Report, model: str, classifier: Classifier, *, device: st
 
 def print_report(report: Report, classifier: Classifier, data: Dataset, *, device: str) -> None:
     """The figures as a table on stdout, with the weights first and the caveats last."""
-    out, row = console(), report.attacks[0]
-    _line(out, f"{classifier.card.describe()}; weights: {classifier.card.source}")
+    row = report.attacks[0]
+    say(f"{classifier.card.describe()}; weights: {classifier.card.source}")
     part = "" if report.count == len(data) else f" of {len(data):,}, a fixed random choice"
-    _line(out, f"{data.name} {data.split}, {report.count:,} images{part}; {device}, seed {report.seed}")
-    _line(out, f"{row.attack}: {radius(row.eps, row.norm, classifier)}")
-    out.print(_errors(report))
-    out.print(_details(report))
-    _line(out, CAVEAT)
+    say(f"{data.name} {data.split}, {report.count:,} images{part}; {device}, seed {report.seed}")
+    say(f"{row.attack}: {radius(row.eps, row.norm, classifier)}")
+    show(_errors(report))
+    show(_details(report))
+    say(CAVEAT)
     for remark in remarks(report):
-        _line(out, remark)
-
-
-def _line(out: Console, text: str) -> None:
-    out.print(Text(text), soft_wrap=not out.is_terminal)
+        say(remark)
 
 
 def radius(eps: float | None, norm: str, classifier: Any) -> str:
@@ -124,20 +118,27 @@ def half_eps(report: Report) -> float | None:
 
 def remarks(report: Report) -> list[str]:
     """Differences that the interval or the noise swallows, called that, with what to try."""
-    row, said = report.attacks[0], []
-    p = difference_p(row.wrong, report.clean_wrong)
-    if row.adversarial_error <= report.clean_error_interval[1] or p > SIGNIFICANT:
-        low, high = report.clean_error_interval
-        figures = f"{percent(row.adversarial_error)} against {percent(low)} to {percent(high)}; McNemar p = {p:.2g}"
-        said.append(f"The difference to the clean error is within the interval ({figures}).")
-    if report.control is not None and not _beats(row, report.control):
-        p = difference_p(row.wrong, report.control.wrong)
-        error = percent(report.control.adversarial_error)
-        said.append(f"Random noise of the same size does no less ({error}; McNemar p = {p:.2g}).")
+    row, control = report.attacks[0], report.control
+    said = [_against_clean(report)]
+    if control is not None and not _beats(row, control):
+        p = difference_p(row.wrong, control.wrong)
+        error = percent(control.adversarial_error)
+        said.append(f"No clear difference to random noise of the same size ({error}; McNemar p = {p:.2g}).")
     blind = int(row.zero_gradient.sum())
     if blind:
         said.append(f"The gradient was exactly zero for {blind:,} images: there the attack saw nothing to follow.")
+    said = [remark for remark in said if remark]
     return [*said, f"Try {advice(report)}."] if said else []
+
+
+def _against_clean(report: Report) -> str:
+    """What is to be said of the difference to the clean error; nothing where it is clear."""
+    row, (low, high) = report.attacks[0], report.clean_error_interval
+    p = difference_p(row.wrong, report.clean_wrong)
+    if row.adversarial_error <= high:
+        figures = f"{percent(row.adversarial_error)} in {percent(low)} to {percent(high)}; McNemar p = {p:.2g}"
+        return f"The difference to the clean error is within the interval ({figures})."
+    return f"No clear difference to the clean error on so few images (McNemar p = {p:.2g})." if p > SIGNIFICANT else ""
 
 
 def _beats(row: AttackReport, control: AttackReport) -> bool:

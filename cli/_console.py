@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import click
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -25,13 +26,30 @@ def console() -> Console:
 
 
 def table(*headings: str, right: Sequence[str] = (), text: Sequence[str] = ()) -> Table:
-    """An empty table; the columns named in `right` are aligned to the right, those in `text` may be broken into lines."""
+    """An empty table; columns named in `right` are aligned there, those in `text` may be broken into lines."""
     made = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for heading in headings:
         made.add_column(
             Text(heading), justify="right" if heading in right else "left", overflow="fold", no_wrap=heading not in text
         )
     return made
+
+
+def show(made: Table) -> None:
+    """Print a table to standard output; into a file without the blanks that fill its lines."""
+    out = console()
+    if out.is_terminal:
+        out.print(made)
+        return
+    with out.capture() as captured:
+        out.print(made)
+    click.echo("\n".join(line.rstrip() for line in captured.get().splitlines()))
+
+
+def say(text: str) -> None:
+    """Print a paragraph to standard output, broken at words on a terminal."""
+    out = console()
+    out.print(Text(text), soft_wrap=not out.is_terminal)
 
 
 def percent(fraction: float | None) -> str:

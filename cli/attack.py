@@ -39,7 +39,6 @@ class AttackCommand(click.Command):
 )
 @click.option(
     "--model",
-    required=True,
     help="A network (advkit models), torchvision:NAME, package.module:factory, or a weights file of advkit train.",
 )
 @shared("weights", "data", "split", "data-root", "download")
@@ -59,7 +58,7 @@ class AttackCommand(click.Command):
 )
 @click.option("--no-picture", is_flag=True, help="Draw no picture.")
 def command(
-    model: str,
+    model: str | None,
     weights: str | None,
     data: str,
     split: str,
@@ -83,6 +82,8 @@ def command(
 
     The errors come with 95 % intervals and beside random noise of the same size; an adversarial error is a lower bound.
     """
+    if model is None:
+        raise InputError("give --model NAME, such as --model lenet5: advkit models lists them")
     if threads is not None:
         torch.set_num_threads(threads)
     attacker = with_radius(attack, {"eps": eps, "norm": norm, **hyperparameters})

@@ -3,7 +3,7 @@
 import click
 
 from advkit.attacks import ATTACKS
-from advkit.cli._console import console, table
+from advkit.cli._console import show, table
 from advkit.cli._derived import flag, parameters, said
 
 
@@ -17,4 +17,4 @@ def command(pattern: str) -> None:
         options = ", ".join(f"{flag(p.name)} ({said(p)})" for p in parameters(attack).values())
         kind, norms, paper = (getattr(attack, trait, "") for trait in ("kind", "norms", "paper"))
         listed.add_row(name, kind, " ".join(norms), paper, options)
-    console().print(listed)
+    show(listed)

@@ -2,7 +2,7 @@
 
 import click
 
-from advkit.cli._console import console, table
+from advkit.cli._console import show, table
 from advkit.cli._options import shared
 from advkit.core.errors import InputError, unknown
 from advkit.data import DATASETS, list_datasets, load_data
@@ -22,10 +22,9 @@ def command(pattern: str, data_root: str | None) -> None:
         about = (DATASETS.factory(name).__doc__ or "").strip().splitlines()[0].rstrip(".")
         listed.add_row(name, *_presence(name, data_root), about)
     listed.add_row("folder:PATH", "", "", "Images in one folder a class")
-    out = console()
-    out.print(listed)
-    out.print(f"Looked for under {folder_of_data(data_root)}; --data-root or $ADVKIT_DATA give another folder.")
-    out.print("Nothing is downloaded unless asked: advkit attack ... --data NAME --download.")
+    show(listed)
+    click.echo(f"Looked for under {folder_of_data(data_root)}; --data-root or $ADVKIT_DATA give another folder.")
+    click.echo("Nothing is downloaded unless asked: advkit attack ... --data NAME --download.")
 
 
 def _presence(name: str, root: str | None) -> tuple[str, str]:

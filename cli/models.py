@@ -3,13 +3,15 @@
 from typing import Any
 
 import click
-from rich.text import Text
 
-from advkit.cli._console import console, percent, table
+from advkit.cli._console import console, percent, show, table
 from advkit.cli._options import number
 from advkit.core.errors import InputError, unknown
 from advkit.models import Card, Overview, count, list_models, overview, shipped, summary
 from advkit.models import create_model as create
+
+WIDE = 125
+"""Columns that the whole table takes; narrower terminals get fewer of them."""
 
 
 @click.command()
@@ -47,28 +49,33 @@ def _size(input_shape: str | None, classes: int | None, width: str | None) -> di
 
 def print_table(rows: list[Overview]) -> None:
     """One line a network, at its paper's size, and the checkpoint that ships."""
-    numbers = ("parameters", "the paper's", "multiply-adds", "input", "clean error")
-    headings = (*numbers[:4], "ships, trained on", "clean error", "licence", "paper")
-    listed = table("name", *headings, right=numbers, text=("ships, trained on", "paper"))
-    for row in rows:
-        listed.add_row(
-            row.facts.name,
-            _parts(row.parameters, row.auxiliary),
-            _parts(row.facts.parameters, row.facts.auxiliary),
-            _short(row.multiply_adds),
-            "x".join(map(str, row.input_shape)),
-            *_checkpoint(shipped(row.facts.name)),
-            row.facts.licence,
-            f"{row.facts.paper.partition(':')[0]} {row.facts.year}",
-        )
-    console().print(listed)
+    lines = [_line(row) for row in rows]
+    hidden = () if console().width >= WIDE else ("multiply-adds", "licence", "paper")
+    headings = [heading for heading in lines[0] if heading not in hidden]
+    numbers = ("parameters", "the paper's", "multiply-adds", "input", "error")
+    listed = table(*headings, right=numbers, text=("ships for", "paper"))
+    for line in lines:
+        listed.add_row(*(line[heading] for heading in headings))
+    show(listed)
+    for row in (row for row in rows if row.auxiliary):
+        click.echo(f"{row.facts.name}: {row.auxiliary:,} parameters more in the classifiers that only training uses.")
+    click.echo("At the paper's size; 'ships for': trained weights, their size and their clean error on the test split.")
 
 
-def _parts(parameters: int | None, auxiliary: int) -> str:
-    """A count, and that of the classifiers that serve in training only; "-" where the paper gives none."""
-    if parameters is None:
-        return "-"
-    return f"{parameters:,} + {auxiliary:,}" if auxiliary else f"{parameters:,}"
+def _line(row: Overview) -> dict[str, str]:
+    """Heading -> text."""
+    ships, error = _checkpoint(shipped(row.facts.name))
+    return {
+        "name": row.facts.name,
+        "parameters": f"{row.parameters:,}",
+        "the paper's": f"{row.facts.parameters:,}" if row.facts.parameters else "-",
+        "multiply-adds": _short(row.multiply_adds),
+        "input": "x".join(map(str, row.input_shape)),
+        "ships for": ships,
+        "error": error,
+        "licence": row.facts.licence,
+        "paper": f"{row.facts.paper.partition(':')[0]} {row.facts.year}",
+    }
 
 
 def _short(number: int) -> str:
@@ -94,9 +101,9 @@ def print_layers(name: str, size: dict[str, Any]) -> None:
         output = row.text.rpartition(", ")[0]
         used = f"{row.multiply_adds:,}" if row.multiply_adds else ""
         layers.add_row(row.name, row.kind, output, f"{row.parameters:,}" if row.parameters else "", used)
-    out, card = console(), classifier.card
+    card = classifier.card
     shape = "x".join(map(str, card.input_shape or ()))
-    out.print(Text(f"{card.describe()}; images {shape}, {card.num_classes} classes. {card.paper}"))
-    out.print(layers)
+    click.echo(f"{card.describe()}; images {shape}, {card.num_classes} classes. {card.paper}")
+    show(layers)
     total = sum(row.multiply_adds for row in rows)
-    out.print(f"Together {card.parameters:,} parameters, {total:,} multiply-adds an image.")
+    click.echo(f"Together {card.parameters:,} parameters, {total:,} multiply-adds an image.")

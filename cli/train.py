@@ -10,7 +10,7 @@ from typing import Any
 import click
 import torch
 
-from advkit.cli._console import console
+from advkit.cli._console import say
 from advkit.cli._derived import option, parameters, parse_value
 from advkit.cli._options import shared
 from advkit.core.errors import InputError
@@ -74,17 +74,21 @@ def command(
     home = output or Path("runs") / f"{recipe.model}-{recipe.data}".replace("/", "_").replace(":", "_")
     loss = None if recipe.defense is None else create_defense(recipe.defense)
     click.echo(f"{recipe} on {images}; run folder: {home}")
-    with _bar(recipe.epochs) as progress:
-        run = train(
-            build(recipe),
-            images,
-            recipe=recipe,
-            loss=loss,
-            output=home,
-            device=device,
-            progress=progress,
-            resume=resume,
-        )
+    try:
+        with _bar(recipe.epochs) as progress:
+            run = train(
+                build(recipe),
+                images,
+                recipe=recipe,
+                loss=loss,
+                output=home,
+                device=device,
+                progress=progress,
+                resume=resume,
+            )
+    except KeyboardInterrupt:
+        click.echo("\nStopped. Whole epochs are kept: the same command with --resume goes on.", err=True)
+        raise
     _tell(run, recipe, home)
 
 
@@ -152,14 +156,12 @@ def _state(at: Progress) -> str:
 
 def _tell(run: Run, recipe: Recipe, home: Path) -> None:
     """What came out, and the next command."""
-    out, error = console(), run.card.clean_error
+    error = run.card.clean_error
     seconds = sum(row.seconds for row in run.log)
-    out.print(f"{run.card.describe()}; {len(run.log)} epochs, {seconds:.0f} s")
+    say(f"{run.card.describe()}; {len(run.log)} epochs, {seconds:.0f} s")
     if error is not None:
         count = len(load_data(recipe.data, split="test"))
         low, high = wilson_interval(round(error * count), count)
         interval = f"{100 * low:.2f} % to {100 * high:.2f} %"
-        out.print(f"clean error {100 * error:.2f} % of {count:,} test images (95 % interval {interval})")
-    out.print(
-        f"Weights: {home / 'model.safetensors'}; attack them: advkit attack --model {recipe.model} --weights {home}"
-    )
+        say(f"clean error {100 * error:.2f} % of {count:,} test images (95 % interval {interval})")
+    say(f"Weights: {home / 'model.safetensors'}; attack them: advkit attack --model {recipe.model} --weights {home}")

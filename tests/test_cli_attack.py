@@ -1,0 +1,246 @@
+"""`advkit attack`: what it prints, what it writes, and one clear line for everything that a user can get wrong."""
+
+import json
+import math
+
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from advkit.cli import main
+
+KEYS = """
+model data weights count attack norm eps clean_error clean_error_interval noise_error noise_error_interval
+adversarial_error adversarial_error_interval success_rate mean_confidence median_distance queries_per_sample
+gradients_per_sample seconds device seed version
+"""
+BASE = ("attack", "--model", "lenet5", "--weights", "random", "--count", "30")
+
+
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path, monkeypatch):
+    """An empty current folder, and one thread."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ADVKIT_DEBUG", raising=False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield tmp_path
+    torch.set_num_threads(before)
+
+
+def advkit(*words, **extra):
+    return CliRunner().invoke(main, [str(word) for word in words], **extra)
+
+
+def figures(*words):
+    result = advkit(*BASE, "--json", *words)
+    assert result.exit_code == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+def refused(*words):
+    """The one line of stderr of a command that exits with 2."""
+    result = advkit(*words)
+    assert result.exit_code == 2, (result.exit_code, result.output)
+    lines = [line for line in result.stderr.splitlines() if not line.startswith("Warning: ")]
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("Error: ")
+    assert "Traceback" not in result.output
+    assert result.stdout == ""
+    return lines[0]
+
+
+def test_json_has_exactly_the_promised_keys_and_nothing_else_is_on_stdout(somewhere):
+    found = figures("--eps", "8/255", "--seed", "3")
+    assert list(found) == KEYS.split()
+    assert found["eps"] == pytest.approx(8 / 255)
+    assert (found["model"], found["data"], found["count"], found["seed"]) == ("lenet5", "mnist5k:test", 30, 3)
+    assert found["attack"].startswith("fgsm")
+    assert found["clean_error"] <= found["noise_error"] <= found["adversarial_error"]
+    for name in ("clean", "noise", "adversarial"):
+        low, high = found[f"{name}_error_interval"]
+        assert low <= found[f"{name}_error"] <= high
+    assert list(somewhere.iterdir()) == []  # no picture unless it is asked for
+
+
+def test_the_text_says_weights_first_then_every_figure_then_the_caveat(somewhere):
+    result = advkit(*BASE, "--eps", "0.1")
+    lines = result.stdout.splitlines()
+    assert result.exit_code == 0
+    assert lines[0].startswith("lenet5, 60,806 parameters")
+    assert "weights: random" in lines[0]
+    assert "30 images of 1,000, a fixed random choice" in lines[1]
+    assert "eps 0.1 in [0, 1] = 25.5/255 = 0.3246 in the model's normalised input" in lines[2]
+    for word in ("clean", "noise, same budget", "fgsm", "95 % interval", "success rate", "confidence on mistakes"):
+        assert word in result.stdout
+    for word in ("median distance", "half fall", "queries", "gradients", "seconds", "lower bound", "sampling"):
+        assert word in result.stdout
+    assert "Picture: advkit-attack.png" in lines[-1]
+    assert (somewhere / "advkit-attack.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_difference_within_the_interval_is_called_that_with_what_to_try():
+    text = advkit(*BASE, "--eps", "0.0001", "--no-picture").stdout
+    assert "within the interval" in text
+    assert "No clear difference to random noise" in text
+    assert "--attack pgd" in text
+    assert "--attack lbfgs" in text
+    assert "larger --eps" in text
+
+
+def test_every_option_of_an_attack_is_reachable_as_flag_and_as_spec():
+    flags = figures("--attack", "pgd", "--steps", "3", "--step-size", "1/50", "--no-random-start", "--eps", ".02")
+    spec = figures("--attack", "pgd(steps=3, step_size=1/50, random_start=False, eps=.02)")
+    mixed = figures("--attack", "pgd(steps=40, step_size=0.02, eps=.5)", "--steps=3", "--eps=.02", "--no-random-start")
+    for found in (flags, spec, mixed):
+        found.pop("seconds")
+        assert "steps=3" in found["attack"]
+    assert flags == spec == mixed
+
+
+def test_a_minimal_attack_takes_no_eps_and_fools_all():
+    found = figures("--attack", "lbfgs", "--count", "10")
+    assert found["eps"] is None
+    assert found["norm"] == "l2"
+    assert found["adversarial_error"] == 1
+    assert 0 < found["median_distance"] < math.inf
+
+
+def test_l2_has_its_own_default_radius_and_target_takes_names_and_numbers():
+    assert figures("--norm", "l2")["eps"] == 1.0
+    assert figures("--eps", "0.2", "--target", "3")["success_rate"] == figures("--eps=.2", "--target=3")["success_rate"]
+    assert figures("--attack", "pgd", "--steps", "2", "--target", "runner_up")["count"] == 30
+
+
+def test_the_picture_goes_where_it_is_told(somewhere):
+    (somewhere / "there").mkdir()
+    assert "Picture: there/advkit-attack.png" in advkit(*BASE, "--output", "there").stdout
+    assert advkit(*BASE, "--output", "mine.png", "--json").exit_code == 0
+    assert {path.name for path in somewhere.rglob("*.png")} == {"advkit-attack.png", "mine.png"}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--attack", "fsgm"], "did you mean 'fgsm'?"),
+        (["--attack", "pgd(stps=3)"], "did you mean 'steps'?"),
+        (["--attack", "pgd(steps"], "cannot read the spec"),
+        (["--attack", "pgd", "--steps", "many"], "--steps of attack 'pgd': expected a whole number, got 'many'"),
+        (["--attack", "pgd", "--steps", "0"], "steps"),
+        (["--attack", "pgd(steps='a')"], "steps"),
+        (["--attack", "fgsm", "--steps", "3"], "attack 'fgsm' takes no --steps (pgd does); it takes --"),
+        (["--attack", "lbfgs", "--eps", "0.1"], "takes no --eps"),
+        (["--eps", "-0.1"], "got '-0.1'"),
+        (["--eps", "nan"], "got 'nan'"),
+        (["--eps", "inf"], "got 'inf'"),
+        (["--eps", "8/0"], "got '8/0'"),
+        (["--eps", "much"], "8/255"),
+        (["--norm", "l7"], "l7"),
+        (["--target", "10"], "expected a class from 0 to 9, got 10"),
+        (["--target", "-1"], "expected a class from 0 to 9, got -1"),
+        (["--target", "cat"], "cat"),
+        (["--attack", "noise", "--target", "1"], "target"),
+        (["--count", "0"], "at least 1, got 0"),
+        (["--count", "-3"], "at least 1, got -3"),
+        (["--batch-size", "0"], "0"),
+        (["--seed", "-1"], "-1"),
+        (["--data", "mnist5"], "did you mean 'mnist5k'?"),
+        (["--data", "cifar10", "--data-root", "nowhere"], "cifar10"),
+        (["--split", "tset"], "tset"),
+        (["--device", "toaster"], "toaster"),
+        (["--model", "lenet6"], "did you mean 'lenet5'?"),
+        (["--weights", "missing.safetensors"], "missing.safetensors"),
+        (["--weights", "imagenet"], "imagenet"),
+        (["--output", "no/such/folder/a.png"], "no folder"),
+        (["--output", "a.txt"], ".png"),
+        (["--stepz", "3"], "--stepz"),
+        (["surplus"], "surplus"),
+    ],
+)
+def test_wrong_options_are_one_line_and_exit_2(words, message):
+    assert message in refused(*BASE, *words)
+
+
+def test_a_missing_model_is_one_line_and_exit_2():
+    assert "advkit models lists them" in refused("attack")
+
+
+def test_weights_that_do_not_fit_or_are_none_are_named(somewhere):
+    (somewhere / "text.safetensors").write_text("these are no weights")
+    torch.save({"net.weight": torch.zeros(3)}, somewhere / "other.pt")
+    for name in ("text.safetensors", "other.pt"):
+        assert name in refused("attack", "--model", "lenet5", "--weights", name)
+
+
+def test_images_from_a_folder_and_a_folder_without_images(somewhere):
+    assert "empty" in refused(*BASE, "--data", "folder:empty")
+    (somewhere / "empty" / "0").mkdir(parents=True)
+    assert "empty" in refused(*BASE, "--data", "folder:empty")
+    for label in "01":
+        (somewhere / "grey" / label).mkdir(parents=True)
+        for i in range(3):
+            Image.new("RGB", (32, 32), (80 * i, 90, 100)).save(somewhere / "grey" / label / f"{i}.png")
+    assert "lenet5" in refused(*BASE, "--data", "folder:grey", "--count", "4")  # colour images, a grey network
+
+
+MODULE = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, change):
+        super().__init__()
+        self.linear, self.change = nn.Linear(1024, 10), change
+    def forward(self, x):
+        return self.change(self.linear(x.flatten(1)))
+
+good = lambda: Net(lambda logits: logits)
+flat = lambda: Net(lambda logits: logits[:, 0])
+less = lambda: Net(lambda logits: logits[:, :5])
+dead = lambda: Net(lambda logits: logits * 0)
+nans = lambda: Net(lambda logits: logits * float("nan"))
+pair = lambda: Net(lambda logits: (logits, logits))
+number = 3
+"""
+
+
+@pytest.fixture
+def module(somewhere, monkeypatch):
+    (somewhere / "some_nets.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(somewhere)
+    return "some_nets"
+
+
+def test_a_factory_by_reference_is_attacked(module):
+    result = advkit("attack", "--model", f"{module}:good", "--count", "30", "--json")
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["model"] == f"{module}:good"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("flat", "logits"),
+        ("less", "labels"),
+        ("nans", "NaN"),
+        ("pair", "logits"),
+        ("missing", "missing"),
+        ("number", "number"),
+    ],
+)
+def test_factories_that_give_no_classifier_are_one_line_and_exit_2(module, name, message):
+    assert message in refused("attack", "--model", f"{module}:{name}", "--count", "30")
+
+
+def test_a_module_that_is_not_there_is_one_line_and_exit_2():
+    assert "no_such_module_at_all" in refused("attack", "--model", "no_such_module_at_all:net")
+
+
+def test_warnings_are_one_line_on_stderr_and_said_once(module):
+    result = advkit("attack", "--model", f"{module}:dead", "--count", "30", "--batch-size", "8", "--json")
+    warned = [line for line in result.stderr.splitlines() if line.startswith("Warning: ")]
+    assert result.exit_code == 0
+    assert len(warned) == len(set(warned)) > 0
+    assert not any("AdvkitWarning" in line or ".py" in line for line in result.stderr.splitlines())
+    json.loads(result.stdout)
