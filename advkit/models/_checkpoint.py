@@ -37,9 +37,10 @@ def save_checkpoint(path: str | Path, classifier: Classifier, card: Card | None 
     """
     path = Path(path) / WEIGHTS_FILE if Path(path).is_dir() else Path(path)
     state = {k: _stored(v, half).contiguous().clone() for k, v in classifier.net.state_dict().items()}
+    metadata = {CARD: (card or classifier.card).to_json()}  # one entry: safetensors writes several in random order
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(state, temporary, metadata={"format": "pt", CARD: (card or classifier.card).to_json()})
+        save_file(state, temporary, metadata=metadata)
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -80,7 +80,7 @@ class Classifier(nn.Module):
             InputError: the images have another shape than the network was built for, and it cannot cope.
         """
         try:
-            logits: Tensor = self.net(self.normalize(x))
+            logits: Tensor | tuple[Tensor, ...] = self.net(self.normalize(x))
         except RuntimeError as error:
             expected = self.card.input_shape
             if expected is None or x.shape[1:] == expected or isinstance(error, torch.OutOfMemoryError):
@@ -89,7 +89,8 @@ class Classifier(nn.Module):
                 f"{self.card.name} was built for images (N, {', '.join(map(str, expected))}), got {tuple(x.shape)}: "
                 f"resize them, or build it with input_shape={tuple(x.shape[1:])}"
             ) from error
-        return logits
+        # In train mode torchvision's googlenet and inception_v3 return their auxiliary logits too, after their own.
+        return logits[0] if isinstance(logits, tuple) else logits
 
     def training_logits(self, x: Tensor) -> list[tuple[float, Tensor]]:
         """(weight, logits) of every output that counts in training: the network's own first, then its auxiliaries."""

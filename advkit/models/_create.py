@@ -21,4 +21,4 @@ def create_model(name: str, **options: Any) -> Classifier:
     Raises:
         InputError: unknown name or option, or a value that the network refuses.
     """
-    return create_reference(name, **options) if is_reference(name) else MODELS.create(parse_spec(name), **options)
+    return create_reference(name, options) if is_reference(name) else MODELS.create(parse_spec(name), **options)

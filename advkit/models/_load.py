@@ -70,7 +70,7 @@ def _load(name: str, data: str | None, weights: str | Path | None, options: dict
     if weights == "random":
         return create_model(name, **{"seed": 0, **options})
     if weights == "imagenet":
-        return create_reference(name, pretrained=True, **options) if is_reference(name) else _imagenet(name, options)
+        return create_reference(name, options, pretrained=True) if is_reference(name) else _imagenet(name, options)
     if weights is not None:
         return _from_file(name, weights, options)
     if not is_reference(name):
@@ -80,7 +80,7 @@ def _load(name: str, data: str | None, weights: str | Path | None, options: dict
         raise InputError(
             f"{name} needs weights: give 'imagenet' (downloads them), a weights file, or 'random' (untrained)"
         )
-    return create_reference(name, **options)
+    return create_reference(name, options)
 
 
 def _shipped(name: str, data: str, options: dict[str, Any]) -> Classifier:
@@ -138,8 +138,7 @@ def _imagenet(name: str, options: dict[str, Any]) -> Classifier:
     with downloading(name, published.url):
         state = published.get_state_dict(progress=True, check_hash=True)
     fill(classifier.net, state, f"torchvision {published}")
-    licence = "BSD-3-Clause (torchvision); ImageNet's terms"
-    classifier.card = replace(classifier.card, seed=None, licence=licence, **imagenet_card(published))
+    classifier.card = replace(classifier.card, seed=None, **imagenet_card(published))
     return classifier
 
 

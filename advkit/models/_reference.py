@@ -5,8 +5,8 @@ import inspect
 import logging
 import sys
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from torch import nn
@@ -17,6 +17,10 @@ from advkit.models._classifier import Classifier, parameters
 from advkit.models._registry import seeded
 
 log = logging.getLogger(__name__)
+_OF_PUBLISHED: dict[str, dict[str, Any]] = {  # what torchvision sets where it builds these with published weights
+    "googlenet": {"transform_input": True, "aux_logits": False},
+    "inception_v3": {"transform_input": True},
+}
 _RESERVED = (
     "weights",
     "weights_backbone",
@@ -39,34 +43,35 @@ def runs_code(name: str) -> bool:
     return is_reference(name) and not name.startswith(("torchvision:", "timm:"))
 
 
-def create_reference(name: str, *, pretrained: bool = False, seed: int | None = None, **options: Any) -> Classifier:
+def create_reference(name: str, options: dict[str, Any], *, pretrained: bool = False) -> Classifier:
     """The network that a reference names, behind `Normalize`, in train mode.
 
     Args:
         name: "torchvision:NAME", "timm:NAME" or "package.module:factory"; the last imports and runs that code.
+        options: `mean` and `std` of `Normalize` (default: those of the published weights; of a factory: 0 and 1);
+            `input_shape` for the card, and for a factory that takes it; `seed` of the random weights (default: torch's
+            global state); the rest goes to the factory.
         pretrained: with the ImageNet weights of torchvision or timm, downloaded unless they are in their cache.
-        seed: of the random weights; default: torch's global state.
-        **options: `mean` and `std` of `Normalize` (default: those of the published weights; of a factory: 0 and 1);
-            `input_shape` for the card, and for a factory that takes it; the rest goes to the factory.
 
     Raises:
         InputError: nothing of that name, options that it does not take, or a download that failed.
     """
     source, _, entry = name.partition(":")
-    if source in ("torchvision", "timm"):
-        for option in set(_RESERVED) & options.keys():
+    options, seed = dict(options), options.get("seed")
+    options.pop("seed", None)
+    if runs_code(name):
+        if pretrained:
+            raise InputError(
+                f"'imagenet' weights exist for torchvision:NAME and timm:NAME, not for {name}: give a file"
+            )
+        return _factory(name, source, entry, seed, options)
+    check_reference(name)
+    for option in _RESERVED:
+        if option in options:
             raise InputError(
                 f"{name} does not take {option}= here: choose the weights with load_model(..., weights=...)"
             )
-    if source == "torchvision":
-        return _torchvision(entry, pretrained, seed, options)
-    if source == "timm":
-        return _timm(entry, pretrained, seed, options)
-    if pretrained:
-        raise InputError(
-            f"'imagenet' weights exist for torchvision:NAME and timm:NAME; {name} brings its own, or give a file"
-        )
-    return _factory(name, source, entry, seed, options)
+    return (_torchvision if source == "torchvision" else _timm)(entry, pretrained, seed, options)
 
 
 def check_reference(name: str) -> None:
@@ -97,32 +102,29 @@ def _torchvision(entry: str, pretrained: bool, seed: int | None, options: dict[s
     known = metadata(weights)
     known.update({k: options.pop(k) for k in ("mean", "std", "input_shape") if k in options})
     known["num_classes"] = options.get("num_classes", known["num_classes"])
-    chosen = weights if pretrained else None
+    arguments = {**options, "name": entry, "weights": weights if pretrained else None}
 
     def build() -> nn.Module:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)  # googlenet and inception_v3 on their initialisation
-            net: nn.Module = _call(
-                f"torchvision:{entry}", models.get_model, {**options, "name": entry, "weights": chosen}
-            )
+            net: nn.Module = _call(f"torchvision:{entry}", models.get_model, arguments, (TypeError, ValueError))
             return net
 
-    with downloading(f"torchvision:{entry}", weights.url) if pretrained else _nothing():
-        net = seeded(build, seed)
-    source = {"licence": "BSD-3-Clause (torchvision); ImageNet's terms", **imagenet_card(weights)} if pretrained else {}
-    return _classifier(f"torchvision:{entry}", net, known, options, seed=None if pretrained else seed, **source)
+    if not pretrained:
+        return _classifier(f"torchvision:{entry}", seeded(build, seed), known, options, seed=seed)
+    with downloading(f"torchvision:{entry}", weights.url):
+        net = build()
+    options = {**_OF_PUBLISHED.get(entry, {}), **options}
+    return _classifier(f"torchvision:{entry}", net, known, options, **imagenet_card(weights))
 
 
 def _timm(entry: str, pretrained: bool, seed: int | None, options: dict[str, Any]) -> Classifier:
     timm = _import_timm()
     given: dict[str, Any] = {k: options.pop(k) for k in ("mean", "std", "input_shape") if k in options}
-    with downloading(f"timm:{entry}") if pretrained else _nothing():
-        net = seeded(
-            lambda: _call(
-                f"timm:{entry}", timm.create_model, {"model_name": entry, "pretrained": pretrained, **options}
-            ),
-            seed,
-        )
+    arguments = {**options, "model_name": entry, "pretrained": pretrained}
+    refusals = (TypeError, ValueError)
+    with downloading(f"timm:{entry}") if pretrained else nullcontext():
+        net = seeded(lambda: _call(f"timm:{entry}", timm.create_model, arguments, refusals), seed)
     config = getattr(net, "pretrained_cfg", None) or {}
     known: dict[str, Any] = {
         "mean": config.get("mean", 0.0),
@@ -131,23 +133,21 @@ def _timm(entry: str, pretrained: bool, seed: int | None, options: dict[str, Any
         "num_classes": getattr(net, "num_classes", None),
         **given,
     }
-    source: dict[str, Any] = (
-        {"source": f"timm {entry}", "data": "imagenet", "trained_on": "imagenet:train"} if pretrained else {}
-    )
-    source["licence"] = str(config.get("license") or "see timm")
-    return _classifier(f"timm:{entry}", net, known, options, seed=None if pretrained else seed, **source)
+    fields: dict[str, Any] = {"licence": str(config.get("license") or "see timm"), "seed": seed}
+    if pretrained:
+        fields.update(source=f"timm {entry}", data="imagenet", trained_on="imagenet:train", seed=None)
+    return _classifier(f"timm:{entry}", net, known, options, **fields)
 
 
 def _factory(name: str, module: str, attribute: str, seed: int | None, options: dict[str, Any]) -> Classifier:
     factory = _find(name, module, attribute)
-    wants = inspect.signature(factory).parameters
     known = {
         "mean": options.pop("mean", 0.0),
         "std": options.pop("std", 1.0),
         "num_classes": options.get("num_classes"),
     }
     known["input_shape"] = options.get("input_shape")
-    if "input_shape" not in wants:
+    if "input_shape" not in _parameters(factory):
         options.pop("input_shape", None)
     log.info("running the code of %s", name)
     net = seeded(lambda: _call(name, factory, options), seed)
@@ -188,11 +188,6 @@ def _current_folder() -> Iterator[None]:
 
 
 @contextmanager
-def _nothing() -> Iterator[None]:
-    yield
-
-
-@contextmanager
 def downloading(name: str, url: str = "") -> Iterator[None]:
     """A failed download becomes one line that says what to do."""
     try:
@@ -207,13 +202,33 @@ def downloading(name: str, url: str = "") -> Iterator[None]:
         ) from error
 
 
-def _call(name: str, build: Callable[..., Any], options: dict[str, Any]) -> Any:
-    """Call a foreign factory; options that it refuses are the caller's to mend."""
+def _parameters(build: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """What a function says it takes; nothing for a built-in that does not say."""
     try:
-        inspect.signature(build).bind(**options)
-    except TypeError as error:
+        return inspect.signature(build).parameters
+    except (TypeError, ValueError):
+        return {}
+
+
+def _call(
+    name: str, build: Callable[..., Any], options: dict[str, Any], refusals: tuple[type[Exception], ...] = ()
+) -> Any:
+    """Call a foreign factory; options that do not suit it are the caller's to mend, as are the `refusals` it raises."""
+    known = _parameters(build)
+    if known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        for option in options.keys() - known.keys():
+            raise unknown(f"option of {name}", option, known)
+    for parameter in known.values():
+        optional = parameter.default is not parameter.empty or parameter.kind in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        )
+        if not optional and parameter.name not in options:
+            raise InputError(f"{name} needs {parameter.name}=: give it as an option, or name a factory that does not")
+    try:
+        return build(**options)
+    except refusals as error:
         raise InputError(f"{name} does not take these options: {error}") from error
-    return build(**options)
 
 
 def _classifier(name: str, net: nn.Module, known: dict[str, Any], options: dict[str, Any], **fields: Any) -> Classifier:
@@ -254,6 +269,7 @@ def imagenet_card(weights: Any) -> dict[str, Any]:
     """The fields of a card that torchvision's weights fill."""
     return {
         "source": f"torchvision {weights}",
+        "licence": "BSD-3-Clause (torchvision); ImageNet's terms",
         "data": "imagenet",
         "trained_on": "imagenet:train",
         "recipe": str(weights.meta.get("recipe", "")) or None,

@@ -1,0 +1,90 @@
+"""LRN, DropConnect, maxout and max-norm against their formulas."""
+
+import pytest
+import torch
+from torch import nn
+
+from advkit.core.errors import InputError
+from advkit.models.layers import LRN, DropConnectLinear, MaxNorm, Maxout
+
+
+@pytest.mark.parametrize(("n", "maps"), [(5, 12), (5, 3), (3, 7), (1, 4)])
+def test_lrn_is_the_papers_formula(n, maps):
+    a, layer = torch.randn(2, maps, 3, 4, dtype=torch.float64) * 30, LRN(n)
+    b = torch.empty_like(a)
+    for i in range(maps):
+        around = a[:, max(0, i - n // 2) : min(maps, i + n // 2 + 1)]
+        b[:, i] = a[:, i] / (2 + 1e-4 * around.square().sum(1)) ** 0.75
+    torch.testing.assert_close(layer(a), b)
+
+
+def test_lrn_is_torchs_layer_with_n_times_alpha():
+    a = torch.randn(2, 9, 3, 4, dtype=torch.float64) * 30
+    theirs = nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
+    torch.testing.assert_close(LRN()(a), theirs(a))
+
+
+def test_lrn_passes_gradcheck_and_refuses_even_windows():
+    a = (torch.randn(1, 6, 2, 2, dtype=torch.float64) * 30).requires_grad_()
+    assert torch.autograd.gradcheck(LRN(), a)
+    with pytest.raises(InputError, match="expected an odd number of maps n, got 4"):
+        LRN(4)
+
+
+def test_dropconnect_is_the_linear_layer_in_eval_mode():
+    layer, x = DropConnectLinear(7, 5, p=0.5).eval(), torch.randn(3, 7)
+    assert torch.equal(layer(x), nn.functional.linear(x, layer.weight, layer.bias))
+
+
+def test_dropconnect_drops_weights_not_units_and_keeps_the_mean():
+    torch.manual_seed(0)
+    layer = DropConnectLinear(30, 20, p=0.25)
+    nn.init.ones_(layer.weight)
+    nn.init.zeros_(layer.bias)
+    x = torch.eye(30)
+    outputs = torch.stack([layer(x) for _ in range(400)])  # (400, 30, 20): the masked weights themselves
+    kept = outputs != 0
+    torch.testing.assert_close(outputs[kept], torch.full_like(outputs[kept], 1 / 0.75))
+    assert abs(float(kept.float().mean()) - 0.75) < 0.01
+    assert (outputs.mean(0) - 1).abs().amax() < 0.15
+    assert (kept.all(1) | ~kept.any(1)).float().mean() < 0.01  # dropping units would keep or drop all of them
+
+
+def test_dropconnect_refuses_p_outside_its_range():
+    for p in (-0.1, 1.0):
+        with pytest.raises(InputError, match="expected a probability p"):
+            DropConnectLinear(2, 2, p=p)
+
+
+def test_maxout_is_the_largest_of_its_pieces():
+    layer, x = Maxout(6, 4, pieces=3), torch.randn(5, 6)
+    pieces = layer.linear(x)
+    expected = torch.stack([pieces[:, 3 * i : 3 * i + 3].max(1).values for i in range(4)], 1)
+    assert torch.equal(layer(x), expected)
+
+
+def test_max_norm_projects_each_unit_onto_the_ball_and_is_idempotent():
+    net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.Flatten(), nn.Linear(16, 3))
+    with torch.no_grad():
+        net[2].weight[0] *= 100
+        net[2].weight[1] *= 0.01
+    before = net[2].weight.detach().clone()
+    constraint = MaxNorm(net, 0.5)
+    constraint()
+    once = [p.detach().clone() for p in net.parameters()]
+    assert all(w.detach().flatten(1).norm(dim=1).amax() <= 0.5 + 1e-6 for w in (net[0].weight, net[2].weight))
+    assert torch.equal(net[2].weight[1], before[1])
+    torch.testing.assert_close(net[2].weight[0] / net[2].weight[0].norm(), before[0] / before[0].norm())
+    constraint()
+    assert all(torch.allclose(a, b, atol=1e-7) for a, b in zip(once, net.parameters(), strict=True))
+
+
+def test_max_norm_follows_an_optimiser():
+    net = nn.Linear(4, 2)
+    optimiser = torch.optim.SGD(net.parameters(), lr=100.0)
+    optimiser.register_step_post_hook(MaxNorm(net, 1.0))
+    net(torch.randn(8, 4)).square().sum().backward()
+    optimiser.step()
+    assert net.weight.detach().norm(dim=1).amax() <= 1 + 1e-6
+    with pytest.raises(InputError, match="expected a limit above 0"):
+        MaxNorm(net, 0.0)
