@@ -27,6 +27,16 @@ def number(text: str) -> float:
     return value
 
 
+def check_device(name: str) -> None:
+    """Raise InputError unless it is "auto" or a device that torch can use here."""
+    import torch
+
+    try:
+        torch.empty(0, device=None if name == "auto" else name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise InputError(f"no device {name!r} here: expected auto, cpu, or a GPU such as cuda or cuda:1") from error
+
+
 class Eps(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on
     """A radius: a number or a fraction, at least 0."""
 

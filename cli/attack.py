@@ -11,7 +11,7 @@ from advkit.attacks import FGSM, Attack, Noise
 from advkit.cli._attack_options import build_attack, derived_options
 from advkit.cli._attack_output import print_json, print_report
 from advkit.cli._console import progress_bar
-from advkit.cli._options import Eps, shared
+from advkit.cli._options import Eps, check_device, shared
 from advkit.cli._picture import NAME, check_place, draw
 from advkit.core.errors import InputError
 from advkit.data import Dataset, load_data
@@ -86,6 +86,7 @@ def command(
         raise InputError("give --model NAME, such as --model lenet5: advkit models lists them")
     if threads is not None:
         torch.set_num_threads(threads)
+    check_device(device)
     attacker = with_radius(attack, {"eps": eps, "norm": norm, **hyperparameters})
     place = None if no_picture or (as_json and output is None) else check_place(output)
     images = load_data(data, split=split, root=data_root, download=download)

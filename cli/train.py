@@ -12,7 +12,7 @@ import torch
 
 from advkit.cli._console import say
 from advkit.cli._derived import option, parameters, parse_value
-from advkit.cli._options import shared
+from advkit.cli._options import check_device, shared
 from advkit.core.errors import InputError
 from advkit.data import Dataset, load_data
 from advkit.defenses import create_defense
@@ -64,6 +64,7 @@ def command(
     """
     if threads is not None:
         torch.set_num_threads(threads)
+    check_device(device)
     known = None if recipe_name is None else find_recipe(recipe_name)
     model = model or (known.model if known else None)
     if model is None:

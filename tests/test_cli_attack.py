@@ -200,7 +200,7 @@ flat = lambda: Net(lambda logits: logits[:, 0])
 less = lambda: Net(lambda logits: logits[:, :5])
 dead = lambda: Net(lambda logits: logits * 0)
 nans = lambda: Net(lambda logits: logits * float("nan"))
-pair = lambda: Net(lambda logits: (logits, logits))
+text = lambda: Net(lambda logits: "cat")
 number = 3
 """
 
@@ -224,7 +224,7 @@ def test_a_factory_by_reference_is_attacked(module):
         ("flat", "logits"),
         ("less", "labels"),
         ("nans", "NaN"),
-        ("pair", "logits"),
+        ("text", "logits"),
         ("missing", "missing"),
         ("number", "number"),
     ],
