@@ -69,7 +69,7 @@ def test_the_figures_are_those_counted_by_hand():
 def test_samples_that_are_wrong_already_stay_wrong_at_distance_0():
     net, x, y = toy()
     for stop in ("fooled", "never"):
-        row = evaluate(net, (x, y), FGSM(eps=0.05), stop=stop).attacks[0]
+        row = evaluate(net, (x, y), Noise(eps=0.5), stop=stop).attacks[0]
         assert row.wrong[~row.right].all()
         assert row.adversarial_error >= 1 - row.right.double().mean().item()
     assert (evaluate(net, (x, y), FGSM(eps=0.05)).attacks[0].distance[~row.right] == 0).all()
@@ -175,6 +175,8 @@ def test_a_target_class_counts_only_where_there_is_a_way_to_go():
     assert torch.equal(row.meant, y != 2)
     assert row.success_rate == row.reached[row.right & (y != 2)].double().mean().item()
     assert not row.wrong[row.right & (y == 2)].any()
+    assert (row.reached & ~row.right & (y == 2)).any()  # a wrong image was made right, and still counts as wrong
+    assert row.wrong[~row.right].all()
     own = evaluate(net, (x, y), PGD(eps=0.1, steps=10, target=2)).attacks[0]
     each = evaluate(net, (x, y), PGD(eps=0.1, steps=10), target=torch.full((N,), 2)).attacks[0]
     assert row.success_rate == own.success_rate == each.success_rate
