@@ -116,7 +116,7 @@ def load_state(home: Path, model: nn.Module, optimizer: torch.optim.Optimizer, d
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         return tuple(Row(**row) for row in state["log"])
-    except (RuntimeError, ValueError, KeyError, TypeError, EOFError) as error:
+    except Exception as error:  # torch's reader raises nearly anything for a file that is not its own
         problem = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path} is broken or belongs to another network ({problem}): give another folder") from error
 

@@ -1,0 +1,430 @@
+"""The training loop: learns, repeats itself, survives being killed, and says what went wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from advkit.core.errors import InputError, UnknownNameError
+from advkit.data import MemoryDataset, load_data
+from advkit.models import Classifier, load_checkpoint, read_card
+from advkit.training import (
+    RECIPES,
+    Augment,
+    Progress,
+    Recipe,
+    Run,
+    build,
+    find_recipe,
+    list_recipes,
+    measure,
+    recipe_for,
+    train,
+)
+
+RECIPE = Recipe(
+    model="toy",
+    data="toy",
+    input_shape=(1, 6, 6),
+    num_classes=3,
+    epochs=4,
+    batch_size=16,
+    lr=0.1,
+    augment=Augment(rotation=10, shift=1, scale=0.1),
+)
+
+
+def toy_data(n: int = 60, split: str = "train") -> MemoryDataset:
+    """Images whose class is the row of a bright bar."""
+    y = torch.arange(n) % 3
+    x = torch.rand(n, 1, 6, 6, generator=torch.Generator().manual_seed(len(split))) * 0.5
+    x[torch.arange(n), 0, 2 * y] += 0.5
+    return MemoryDataset("toy", split, "abc", x, y)
+
+
+def toy_net(seed: int = 0) -> Classifier:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        layers = [nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten()]
+        return Classifier(nn.Sequential(*layers, nn.Dropout(0.2), nn.Linear(144, 3)))
+
+
+def run_toy(recipe: Recipe = RECIPE, **options: object) -> Run:
+    return train(toy_net(), toy_data(), recipe=recipe, test=toy_data(30, "test"), device="cpu", **options)  # type: ignore[arg-type]
+
+
+def weights(run: Run) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in run.classifier.state_dict().items()}
+
+
+def assert_same(left: dict[str, Tensor], right: dict[str, Tensor]) -> None:
+    assert left.keys() == right.keys()
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+class InterruptionError(Exception):
+    pass
+
+
+def interrupted(output: Path, epochs: int, recipe: Recipe = RECIPE) -> None:
+    """A run that dies in the middle of an epoch."""
+
+    def stop(progress: Progress) -> None:
+        if progress.epoch == epochs + 1 and progress.step % 2:
+            raise InterruptionError
+
+    with pytest.raises(InterruptionError):
+        run_toy(recipe, output=output, progress=stop)
+
+
+def test_training_learns() -> None:
+    before = measure(toy_net().eval(), toy_data(30, "test"))
+    run = run_toy()
+    assert run.card.clean_error is not None
+    assert run.card.clean_error < 0.05 < before
+    assert run.log[-1].loss < run.log[0].loss
+    assert [row.epoch for row in run.log] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "constant"])
+def test_every_optimizer_and_schedule_learns(optimizer: str, schedule: str) -> None:
+    lr = 0.05 if optimizer == "sgd" else 0.01
+    run = run_toy(
+        replace(RECIPE, optimizer=optimizer, schedule=schedule, lr=lr, epochs=6, clip=5.0, label_smoothing=0.1)
+    )
+    assert run.card.clean_error is not None
+    assert run.card.clean_error < 0.2
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
+    first = weights(run_toy())
+    torch.manual_seed(123)  # the global state has no say
+    assert_same(first, weights(run_toy()))
+    assert any(not torch.equal(first[name], tensor) for name, tensor in weights(run_toy(seed=1)).items())
+
+
+def test_the_global_random_state_is_left_alone() -> None:
+    state = torch.get_rng_state()
+    run_toy()
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("epochs", [0, 1, 3])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path: Path, epochs: int, optimizer: str) -> None:
+    recipe = replace(RECIPE, optimizer=optimizer, lr=0.01, channels_last=epochs == 1)
+    expected = run_toy(recipe)
+    interrupted(tmp_path, epochs, recipe)
+    assert (tmp_path / "state.pt").exists() == (epochs > 0)
+    run = run_toy(recipe, output=tmp_path, resume=True)
+    assert_same(weights(expected), weights(run))
+    assert [(row.epoch, row.loss, row.clean_error) for row in run.log] == [
+        (row.epoch, row.loss, row.clean_error) for row in expected.log
+    ]
+
+
+CHILD = """
+import os, sys, time, torch
+sys.path.insert(0, os.environ["TESTS"])
+from pathlib import Path
+from test_training import run_toy
+def slow(progress):
+    Path(sys.argv[1], "beat").write_text(str(progress.step))
+    time.sleep(0.1)
+torch.set_num_threads(int(sys.argv[2]))  # sums depend on how they are split
+run_toy(output=sys.argv[1], progress=slow)
+"""
+
+
+def test_a_killed_process_leaves_a_run_that_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    environment = {**os.environ, "TESTS": str(Path(__file__).parent)}
+    command = [sys.executable, "-W", "ignore", "-c", CHILD, str(tmp_path), str(torch.get_num_threads())]
+    child = subprocess.Popen(command, env=environment)
+    limit = time.monotonic() + 60
+    while not (tmp_path / "state.pt").exists() and time.monotonic() < limit:
+        time.sleep(0.02)
+    child.send_signal(signal.SIGKILL)
+    assert child.wait(timeout=30) == -signal.SIGKILL
+    assert (tmp_path / "state.pt").exists()
+    assert not (tmp_path / "model.safetensors").exists()
+    assert_same(weights(run_toy(output=tmp_path, resume=True)), weights(run_toy()))
+
+
+def test_a_finished_run_is_reopened_not_repeated(tmp_path: Path) -> None:
+    first = run_toy(output=tmp_path)
+    again = run_toy(output=tmp_path, resume=True, progress=lambda _: pytest.fail("trained again"))
+    assert_same(weights(first), weights(again))
+    assert again.log == first.log
+    assert again.card == first.card
+    assert not again.classifier.training
+
+
+def test_a_run_is_not_overwritten_nor_mixed_with_another(tmp_path: Path) -> None:
+    interrupted(tmp_path, 1)
+    with pytest.raises(InputError, match="resume"):
+        run_toy(output=tmp_path)
+    with pytest.raises(InputError, match=r"lr was 0\.1, now 0\.2"):
+        run_toy(replace(RECIPE, lr=0.2), output=tmp_path, resume=True)
+    with pytest.raises(InputError, match="60 images"):
+        train(toy_net(), toy_data(30), recipe=RECIPE, output=tmp_path, resume=True, device="cpu")
+    other = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(36, 3)))
+    with pytest.raises(InputError, match="another network"):
+        train(other, toy_data(), recipe=RECIPE, output=tmp_path, resume=True, device="cpu")
+    (tmp_path / "state.pt").write_bytes(b"broken")
+    with pytest.raises(InputError, match="broken"):
+        run_toy(output=tmp_path, resume=True)
+    (tmp_path / "run.json").unlink()
+    with pytest.raises(InputError, match=r"run\.json"):
+        run_toy(output=tmp_path, resume=True)
+    with pytest.raises(InputError, match="output="):
+        run_toy(resume=True)
+
+
+def test_the_folder_of_a_run_holds_config_log_and_weights_and_nothing_else(tmp_path: Path) -> None:
+    run = run_toy(output=tmp_path / "deep" / "er")
+    assert run.output is not None
+    assert sorted(path.name for path in run.output.iterdir()) == ["log.csv", "model.safetensors", "run.json"]
+    assert json.loads((run.output / "run.json").read_text())["recipe"]["lr"] == 0.1
+    head, *rows = (run.output / "log.csv").read_text().splitlines()
+    assert head == "epoch,lr,loss,clean_error,seconds"
+    assert [row.split(",")[0] for row in rows] == ["1", "2", "3", "4"]
+
+
+def test_equal_runs_write_equal_checkpoints(tmp_path: Path) -> None:
+    for name in "ab":
+        run_toy(output=tmp_path / name)
+    assert (tmp_path / "a/model.safetensors").read_bytes() == (tmp_path / "b/model.safetensors").read_bytes()
+    assert (tmp_path / "a/run.json").read_bytes() == (tmp_path / "b/run.json").read_bytes()
+
+
+def test_the_cards_clean_error_is_that_of_the_stored_weights(tmp_path: Path) -> None:
+    data = load_data("mnist5k", split="train")
+    few = MemoryDataset("mnist5k", "train", data.classes, *data[:200])
+    recipe = replace(find_recipe("mlp-mnist5k"), epochs=1, width=0.02)
+    test = MemoryDataset("mnist5k", "test", data.classes, *data[200:500])
+    run = train(build(recipe), few, recipe=recipe, output=tmp_path, test=test, device="cpu")
+    stored = load_checkpoint(tmp_path)
+    assert_same({k: v.float() for k, v in stored.state_dict().items()}, weights(run))
+    card = read_card(tmp_path / "model.safetensors")
+    assert card == run.card
+    assert card.clean_error == measure(stored, test)
+    assert (card.name, card.data, card.trained_on, card.seed) == ("mlp", "mnist5k", "mnist5k:train", 0)
+    assert card.recipe is not None
+    assert card.recipe.startswith("mlp-mnist5k(width=0.02, epochs=1")
+
+
+def test_the_card_names_a_known_recipe_and_a_foreign_loss() -> None:
+    recipe = replace(find_recipe("lenet5-mnist5k"), seed=3)
+    from advkit.training._run import label
+
+    assert label(recipe, None) == "lenet5-mnist5k"
+    assert label(replace(recipe, lr=0.9), None) != "lenet5-mnist5k"
+    assert label(recipe, toy_data).startswith("lenet5-mnist5k with toy_data")
+
+
+def test_without_a_test_split_no_error_is_claimed() -> None:
+    run = train(toy_net(), toy_data(), recipe=replace(RECIPE, epochs=1), device="cpu")
+    assert run.card.clean_error is None
+    assert run.log[0].clean_error is None
+
+
+def test_a_given_loss_is_what_is_trained_on() -> None:
+    calls = []
+
+    def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        calls.append(len(x))
+        assert model.training
+        assert x.min() >= 0
+        assert x.max() <= 1
+        out: Tensor = model(x).square().mean()
+        return out
+
+    run_toy(loss=loss, recipe=replace(RECIPE, epochs=2))
+    assert calls == [15] * 8  # 60 images in steps of at most 16: four equal ones
+
+
+def test_a_recipe_with_a_defence_needs_its_loss() -> None:
+    with pytest.raises(InputError, match="create_defense"):
+        run_toy(replace(RECIPE, defense="fgsm(eps=0.25)"))
+
+
+def test_every_image_is_seen_once_an_epoch() -> None:
+    n = 23
+    data = MemoryDataset("count", "train", [str(i) for i in range(n)], torch.zeros(n, 1, 2, 2), torch.arange(n))
+    seen: list[int] = []
+
+    def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        seen.extend(y.tolist())
+        out: Tensor = model(x).mean()
+        return out
+
+    net = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(4, n)))
+    train(net, data, recipe=replace(RECIPE, epochs=2, batch_size=5, augment=None), loss=loss, device="cpu")
+    assert sorted(seen[:n]) == sorted(seen[n:]) == list(range(n))
+    assert seen[:n] != seen[n:] != list(range(n))
+
+
+def test_progress_counts_every_step_and_gives_the_last_epochs_figures() -> None:
+    seen: list[Progress] = []
+    run_toy(progress=seen.append)
+    assert {report.step for report in seen} == set(range(1, 17))
+    assert seen[-1] == replace(seen[-1], step=16, steps=16, epoch=4, epochs=4)
+    assert seen[0].loss is None
+    assert seen[-1].loss is not None
+    assert seen[-1].clean_error is not None
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_last_good_epoch(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="lower lr"):
+        run_toy(replace(RECIPE, lr=1e30, schedule="constant"), output=tmp_path)
+    assert not (tmp_path / "model.safetensors").exists()
+
+
+def test_images_on_the_disk_train_as_images_in_memory_do(tmp_path: Path) -> None:
+    whole = toy_data(24)
+    for i, (x, y) in enumerate(whole):
+        (tmp_path / "abc"[int(y)]).mkdir(exist_ok=True)
+        Image.fromarray((x[0] * 255).round().byte().numpy()).save(tmp_path / "abc"[int(y)] / f"{i:02}.png")
+    disk = load_data(f"folder:{tmp_path}", grey=True)
+    memory = MemoryDataset(disk.name, disk.split, disk.classes, *disk.tensors())
+    runs = [train(toy_net(), data, recipe=RECIPE, device="cpu") for data in (disk, memory)]
+    assert_same(weights(runs[0]), weights(runs[1]))
+
+
+def test_bfloat16_and_channels_last_train_too() -> None:
+    run = run_toy(replace(RECIPE, precision="bfloat16", channels_last=True))
+    assert run.card.clean_error is not None
+    assert run.card.clean_error < 0.1
+    assert all(p.dtype == torch.float32 for p in run.classifier.parameters())
+
+
+def test_max_norm_holds_after_every_step() -> None:
+    run = run_toy(replace(RECIPE, max_norm=0.5))
+    for layer in run.classifier.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d):
+            assert layer.weight.flatten(1).norm(dim=1).max() <= 0.5 * (1 + 1e-3)
+
+
+def test_clip_bounds_the_first_plain_step() -> None:
+    recipe = replace(RECIPE, clip=1e-3, lr=1.0, momentum=0.0, weight_decay=0.0, schedule="constant", epochs=1)
+    net, data = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(36, 3))), toy_data()
+    before = torch.cat([p.detach().clone().flatten() for p in net.parameters()])
+    train(net, data, recipe=replace(recipe, batch_size=60), device="cpu")
+    after = torch.cat([p.detach().flatten() for p in net.parameters()])
+    assert 0 < (after - before).norm() < 2e-3 + 1e-3 * before.norm()  # the second part: 16-bit rounding
+
+
+def test_measure_counts_mistakes_and_leaves_the_mode_alone() -> None:
+    class Constant(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            assert not self.training
+            return torch.eye(3)[0].expand(len(x), 3)
+
+    model = Constant().train()
+    assert measure(model, toy_data(), batch_size=7) == pytest.approx(2 / 3)
+    assert model.training
+    with pytest.raises(InputError, match="got none"):
+        measure(model, MemoryDataset("none", "test", "a", torch.zeros(0, 1, 2, 2), torch.zeros(0).long()))
+
+
+def test_the_learning_rate_is_torchs_one_cycle_and_cosine() -> None:
+    for schedule in ("one_cycle", "cosine"):
+        recipe, steps = replace(RECIPE, schedule=schedule, lr=0.3), 41
+        optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=0.3)
+        theirs: torch.optim.lr_scheduler.LRScheduler = (
+            torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps - 1)
+            if schedule == "cosine"
+            else torch.optim.lr_scheduler.OneCycleLR(
+                optimizer, 0.3, steps, pct_start=0.25, final_div_factor=1e9, cycle_momentum=False
+            )
+        )
+        for step in range(steps):
+            t = step / (steps - 1)
+            if schedule == "cosine" or t >= 0.275:  # torch ends its rise a step earlier and rises along a cosine
+                assert recipe.learning_rate(step, steps) == pytest.approx(theirs.get_last_lr()[0], abs=0.012)
+            optimizer.step()
+            theirs.step()
+    assert replace(RECIPE, schedule="constant").learning_rate(3, 5) == 0.1
+
+
+def test_only_matrices_are_decayed() -> None:
+    groups = RECIPE.make_optimizer(toy_net()).param_groups
+    decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
+    assert all(decay[id(p)] == (5e-4 if p.ndim > 1 else 0) for p in toy_net().parameters() if id(p) in decay)
+    assert len(decay) == len(list(toy_net().parameters()))
+    with pytest.raises(InputError, match="frozen"):
+        RECIPE.make_optimizer(toy_net().requires_grad_(False))
+
+
+def test_data_that_do_not_fit_the_network_are_refused() -> None:
+    recipe = replace(find_recipe("mlp-mnist5k"), width=0.02)
+    with pytest.raises(InputError, match="input_shape"):
+        train(build(recipe), toy_data(), recipe=recipe)
+    eleven = MemoryDataset("e", "train", "abcdefghijk", torch.zeros(11, 1, 32, 32), torch.arange(11))
+    with pytest.raises(InputError, match="num_classes"):
+        train(build(recipe), eleven, recipe=recipe)
+    with pytest.raises(InputError, match="got none"):
+        train(build(recipe), MemoryDataset("e", "train", "a", torch.zeros(0, 1, 32, 32), torch.zeros(0)), recipe=recipe)
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("epochs", 0),
+        ("batch_size", 0),
+        ("lr", 0.0),
+        ("lr", float("nan")),
+        ("momentum", 1.0),
+        ("weight_decay", -1.0),
+        ("label_smoothing", 1.0),
+        ("clip", 0.0),
+        ("max_norm", 0.0),
+    ],
+)
+def test_values_out_of_range_are_refused(field: str, value: float) -> None:
+    with pytest.raises(InputError, match=field):
+        replace(RECIPE, **{field: value})  # type: ignore[arg-type]
+
+
+def test_unknown_choices_are_refused_with_a_suggestion() -> None:
+    with pytest.raises(UnknownNameError, match="did you mean 'adamw'"):
+        replace(RECIPE, optimizer="adam")
+    with pytest.raises(UnknownNameError, match="one_cycle"):
+        replace(RECIPE, schedule="onecycle")
+    with pytest.raises(UnknownNameError, match="bfloat16"):
+        replace(RECIPE, precision="bf16")
+    with pytest.raises(UnknownNameError, match="did you mean 'lenet5-mnist5k'"):
+        find_recipe("lenet-mnist5k")
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_every_recipe_builds_its_network_and_says_what_to_expect(name: str) -> None:
+    recipe = RECIPES[name]
+    assert recipe.name == name
+    with torch.device("meta"):
+        net = build(replace(recipe))
+    assert net.card.parameters <= 1_200_000
+    assert recipe.expected
+
+
+def test_a_recipe_prints_what_differs_from_the_defaults() -> None:
+    assert str(Recipe(model="a", data="b")) == "a-b()"
+    assert str(Recipe(model="a", data="b", lr=0.5, seed=2)) == "a-b(lr=0.5, seed=2)"
+
+
+def test_other_data_get_the_models_recipe_in_their_shape() -> None:
+    assert recipe_for("lenet5", load_data("mnist5k")) is RECIPES["lenet5-mnist5k"]
+    recipe = recipe_for("lenet5", toy_data())
+    assert (recipe.name, recipe.input_shape, recipe.num_classes) == ("lenet5-toy", (1, 6, 6), 3)
+    assert recipe.lr == RECIPES["lenet5-mnist5k"].lr
+    assert recipe_for("unheard", toy_data()).model == "unheard"
