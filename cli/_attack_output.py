@@ -1,7 +1,7 @@
 """What `advkit attack` prints: a table with intervals, what it does not prove, what to try; or one JSON object."""
 
 import json
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
@@ -14,6 +14,14 @@ from advkit.models import Classifier
 
 SIGNIFICANT = 0.05
 """Above this p-value two errors on the same images are called equal."""
+
+
+class Half(NamedTuple):
+    """The eps at which half of the initially right images fall along FGSM's direction, and on how many images."""
+
+    eps: float | None
+    images: int
+
 
 CAVEAT = (
     "An adversarial error is a lower bound: a stronger attack may find more. "
@@ -51,7 +59,7 @@ def print_json(report: Report, model: str, classifier: Classifier, *, device: st
     click.echo(json.dumps(figures, allow_nan=False))
 
 
-def print_report(report: Report, classifier: Classifier, data: Dataset, *, device: str) -> None:
+def print_report(report: Report, classifier: Classifier, data: Dataset, *, half: Half | None, device: str) -> None:
     """The figures as a table on stdout, with the weights first and the caveats last."""
     row = report.attacks[0]
     say(f"{classifier.card.describe()}; weights: {classifier.card.source}")
@@ -59,9 +67,9 @@ def print_report(report: Report, classifier: Classifier, data: Dataset, *, devic
     say(f"{data.name} {data.split}, {report.count:,} images{part}; {device}, seed {report.seed}")
     say(f"{row.attack}: {radius(row.eps, row.norm, classifier)}")
     show(_errors(report))
-    show(_details(report))
+    show(_details(report, half))
     say(CAVEAT)
-    for remark in remarks(report):
+    for remark in remarks(report, half.eps if half else None):
         say(remark)
 
 
@@ -92,14 +100,16 @@ def _errors(report: Report) -> Any:
     return errors
 
 
-def _details(report: Report) -> Any:
+def _details(report: Report, half: Half | None) -> Any:
     row = report.attacks[0]
     right = int((row.right & row.meant).sum())
     details = table("under attack", "")
     details.add_row("success rate", f"{percent(row.success_rate)} of the {right:,} images that were right")
     details.add_row("confidence on mistakes", percent(row.mean_confidence))
     details.add_row("median distance", f"{_short(row.median_distance)} ({row.norm})")
-    details.add_row("eps at which half fall", f"{_short(half_eps(report))} (linf, along FGSM's direction)")
+    if half is not None:
+        where = f"linf, along FGSM's direction, {half.images:,} images"
+        details.add_row("eps at which half fall", f"{_short(half.eps)} ({where})")
     details.add_row(
         "passes an image", f"{row.queries_per_sample:.1f} queries, {row.gradients_per_sample:.1f} gradients"
     )
@@ -111,13 +121,8 @@ def _short(value: float | None) -> str:
     return "-" if finite(value) is None else f"{value:.4g}"
 
 
-def half_eps(report: Report) -> float | None:
-    """The eps at which half of the initially right images fall, if the search along FGSM's direction was run."""
-    return finite(report.attacks[1].median_distance) if len(report.attacks) > 1 else None
-
-
-def remarks(report: Report) -> list[str]:
-    """Differences that the interval or the noise swallows, called that, with what to try."""
+def remarks(report: Report, half: float | None) -> list[str]:
+    """Differences that the interval or the noise swallows, called that, with what to try (`half`: see `advice`)."""
     row, control = report.attacks[0], report.control
     said = [_against_clean(report)]
     if control is not None and not _beats(row, control):
@@ -128,17 +133,23 @@ def remarks(report: Report) -> list[str]:
     if blind:
         said.append(f"The gradient was exactly zero for {blind:,} images: there the attack saw nothing to follow.")
     said = [remark for remark in said if remark]
-    return [*said, f"Try {advice(report)}."] if said else []
+    return [*said, f"Try {advice(report, half)}."] if said else []
 
 
 def _against_clean(report: Report) -> str:
     """What is to be said of the difference to the clean error; nothing where it is clear."""
-    row, (low, high) = report.attacks[0], report.clean_error_interval
-    p = difference_p(row.wrong, report.clean_wrong)
-    if row.adversarial_error <= high:
-        figures = f"{percent(row.adversarial_error)} in {percent(low)} to {percent(high)}; McNemar p = {p:.2g}"
-        return f"The difference to the clean error is within the interval ({figures})."
-    return f"No clear difference to the clean error on so few images (McNemar p = {p:.2g})." if p > SIGNIFICANT else ""
+    clean, attacked = report.clean_error_interval, report.attacks[0].adversarial_error_interval
+    p = difference_p(report.attacks[0].wrong, report.clean_wrong)
+    if attacked[0] > clean[1] and p <= SIGNIFICANT:
+        return ""
+    ranges = (
+        f"{percent(clean[0])} to {percent(clean[1])} clean, {percent(attacked[0])} to {percent(attacked[1])} attacked"
+    )
+    paired = "not clear either" if p > SIGNIFICANT else "clear"
+    return (
+        f"The difference to the clean error is within the interval ({ranges}); "
+        f"on these same images it is {paired} (McNemar p = {p:.2g})."
+    )
 
 
 def _beats(row: AttackReport, control: AttackReport) -> bool:
@@ -146,10 +157,9 @@ def _beats(row: AttackReport, control: AttackReport) -> bool:
     return row.adversarial_error > control.adversarial_error and difference_p(row.wrong, control.wrong) <= SIGNIFICANT
 
 
-def advice(report: Report) -> str:
-    """What may show more."""
-    row, half = report.attacks[0], half_eps(report)
-    ideas = []
+def advice(report: Report, half: float | None) -> str:
+    """What may show more; `half` is the eps at which half of the images fall, if it is known."""
+    row, ideas = report.attacks[0], []
     if row.eps is not None and row.norm == "linf" and half is not None and half > row.eps:
         ideas.append(f"a larger --eps (half of the images fall at {half:.2g})")
     elif row.eps is not None:

@@ -1,0 +1,102 @@
+"""What is said of a difference: only a clear one goes without a remark."""
+
+import pytest
+import torch
+
+from advkit.cli._attack_output import radius, remarks
+from advkit.evaluation import AttackReport, Report
+from advkit.models import Normalize
+
+N = 1000
+
+
+def wrong(count, start=0):
+    mask = torch.zeros(N, dtype=torch.bool)
+    mask[start : start + count] = True
+    return mask
+
+
+def row(mask, clean, name="fgsm", norm="linf", eps=0.1, blind=0):
+    return AttackReport(
+        attack=name,
+        name=name,
+        kind="budget" if eps else "minimal",
+        norm=norm,
+        eps=eps,
+        stop="fooled",
+        right=~clean,
+        wrong=mask | clean,
+        reached=mask | clean,
+        meant=torch.ones(N, dtype=torch.bool),
+        distance=torch.full((N,), 0.1, dtype=torch.float64),
+        confidence=torch.full((N,), 0.9, dtype=torch.float64),
+        zero_gradient=wrong(blind),
+        queries=torch.ones(N, dtype=torch.int64),
+        gradients=torch.ones(N, dtype=torch.int64),
+        seconds=1.0,
+    )
+
+
+def said(attacked, noise, *, clean=20, half=None, **options):
+    """The remarks on so many wrong images: clean, under noise, under attack."""
+    mask = wrong(clean)
+    rows = [row(wrong(attacked), mask, **options)]
+    control = row(wrong(noise), mask, name="noise")
+    ids, ones = torch.arange(N), torch.ones(N)
+    report = Report(
+        data="toys:test",
+        seed=0,
+        sample_ids=ids,
+        y=ids,
+        prediction=ids,
+        clean_wrong=mask,
+        clean_confidence=ones,
+        attacks=rows,
+        control=control,
+    )
+    return " ".join(remarks(report, half))
+
+
+def test_a_clear_difference_needs_no_remark():
+    assert said(400, 22) == ""
+
+
+def test_a_difference_within_the_interval_is_called_that_even_where_the_paired_test_sees_it():
+    few, more = said(23, 20), said(34, 21)
+    assert "within the interval" in few
+    assert "not clear either" in few
+    assert "within the interval" in more
+    assert "it is clear (McNemar p = 0.00012)" in more
+    assert "--attack pgd or --attack lbfgs" in few
+
+
+def test_noise_that_does_as_much_is_named():
+    assert "No clear difference to random noise" in said(400, 398)
+    assert "No clear difference to random noise" in said(400, 500)
+    assert "random noise" not in said(34, 21)
+
+
+def test_the_advice_knows_where_half_of_the_images_fall():
+    assert "a larger --eps (half of the images fall at 0.12)" in said(23, 20, half=0.12)
+    assert "half of the images" not in said(23, 20, half=0.05)
+    assert "half of the images" not in said(23, 20, half=0.12, norm="l2", eps=1.0)
+    assert "--attack lbfgs" not in said(23, 20, name="lbfgs", eps=None)
+
+
+def test_zero_gradients_are_counted():
+    assert "exactly zero for 7 images" in said(400, 22, blind=7)
+
+
+@pytest.mark.parametrize(
+    ("std", "text"),
+    [
+        ([0.3081], "eps 0.007 in [0, 1] = 1.785/255 = 0.02272 in the model's normalised input"),
+        ([0.5, 0.25, 0.25], "eps 0.007 in [0, 1] = 1.785/255 = (0.014, 0.028, 0.028) by channel in the model's"),
+    ],
+)
+def test_eps_is_said_in_three_units(std, text):
+    model = torch.nn.Module()
+    model.normalize = Normalize([0.0] * len(std), std)
+    assert text in radius(0.007, "linf", model)
+    assert radius(None, "l2", model) == "the nearest adversarial image, in l2"
+    assert radius(8 / 255, "linf", torch.nn.Module()).endswith("= 8/255")
