@@ -124,6 +124,8 @@ def _short(value: float | None) -> str:
 def remarks(report: Report, half: float | None) -> list[str]:
     """Differences that the interval or the noise swallows, called that, with what to try (`half`: see `advice`)."""
     row, control = report.attacks[0], report.control
+    if not bool(row.right.any()):
+        return ["Every image is wrong without an attack: do weights, classes and image range belong together?"]
     said = [_against_clean(report)]
     if control is not None and not _beats(row, control):
         p = difference_p(row.wrong, control.wrong)

@@ -17,7 +17,7 @@ from advkit.core.errors import InputError
 from advkit.data import Dataset, load_data
 from advkit.evaluation import evaluate
 from advkit.evaluation.report import finite
-from advkit.models import Classifier, load_model, shipped
+from advkit.models import Classifier, load_model
 
 MINIMAL_COUNT = 100
 """Images by default for a minimal attack, which takes hundreds of passes each."""
@@ -46,6 +46,10 @@ class AttackCommand(click.Command):
     help="A network (advkit models), torchvision:NAME, package.module:factory, or a weights file of advkit train.",
 )
 @shared("weights", "data", "split", "data-root", "download")
+@click.option("--image-size", type=click.IntRange(min=1), help="Side of a folder's images. [what the network takes]")
+@click.option(
+    "--resize", type=click.IntRange(min=1), help="Their shorter side before the centre is cut. [--image-size]"
+)
 @click.option(
     "--count", type=int, metavar="N", help="Take N images, a fixed random choice. [all; minimal attacks: 100]"
 )
@@ -68,6 +72,8 @@ def command(
     split: str,
     data_root: str | None,
     download: bool,
+    image_size: int | None,
+    resize: int | None,
     count: int | None,
     attack: str,
     eps: float | None,
@@ -93,8 +99,8 @@ def command(
     check_device(device)
     attacker = with_radius(attack, {"eps": eps, "norm": norm, **hyperparameters})
     place = None if no_picture or (as_json and output is None) else check_place(output)
-    images = load_data(data, split=split, root=data_root, download=download)
-    classifier = load_model(model, data=checkpoint(model, data), weights=weights, device=device)
+    classifier = load_model(model, data=checkpoint(data), weights=weights, device=device)
+    images = load_images(data, classifier, image_size, resize, split=split, root=data_root, download=download)
     aim = parse_target(target, images)
     with progress_bar(attacker.name) as progress:
         report = evaluate(
@@ -127,10 +133,24 @@ def with_radius(text: str, given: dict[str, Any]) -> Attack:
     return attacker
 
 
-def checkpoint(model: str, data: str) -> str | None:
-    """Which shipped weights suit these data: their own; for a folder of images, or without some, the default's."""
-    name = data.partition(":")[0]
-    return None if name in ("folder", "mnist") and data not in shipped(model.partition("(")[0]) else data
+def checkpoint(data: str) -> str | None:
+    """Which shipped weights suit these data: their own; for MNIST and a folder of images the default's (None)."""
+    return None if data == "mnist" or data.startswith("folder:") else data
+
+
+def load_images(data: str, classifier: Classifier, image_size: int | None, resize: int | None, **where: Any) -> Dataset:
+    """The data set; images of a folder in the size and the colours that the network takes.
+
+    Raises:
+        InputError: no such data, or a size for data that have one.
+    """
+    if not data.startswith("folder:"):
+        if image_size is not None or resize is not None:
+            raise InputError(f"--image-size and --resize are for folder:PATH: the images of {data} have their size")
+        return load_data(data, **where)
+    channels, height, width = classifier.card.input_shape or (3, 0, 0)
+    own = height if height and height == width else None
+    return load_data(data, size=image_size or own, resize=resize, grey=channels == 1, **where)
 
 
 def parse_target(text: str | None, data: Dataset) -> str | int | None:

@@ -178,10 +178,14 @@ def test_images_from_a_folder_and_a_folder_without_images(somewhere):
     (somewhere / "empty" / "0").mkdir(parents=True)
     assert "empty" in refused(*BASE, "--data", "folder:empty")
     for label in "01":
-        (somewhere / "grey" / label).mkdir(parents=True)
+        (somewhere / "some" / label).mkdir(parents=True)
         for i in range(3):
-            Image.new("RGB", (32, 32), (80 * i, 90, 100)).save(somewhere / "grey" / label / f"{i}.png")
-    assert "lenet5" in refused(*BASE, "--data", "folder:grey", "--count", "4")  # colour images, a grey network
+            Image.new("RGB", (50, 40 + i), (80 * i, 90, 100)).save(somewhere / "some" / label / f"{i}.png")
+    fitted = figures("--data", "folder:some", "--count", "4")  # colour photographs, a grey network of 32 pixels
+    assert (fitted["count"], fitted["data"]) == (4, "folder:some:test")
+    assert "shape" in refused(*BASE, "--data", "folder:some", "--image-size", "20")
+    assert "resize" in refused(*BASE, "--data", "folder:some", "--resize", "20")
+    assert "folder:PATH" in refused(*BASE, "--image-size", "20")
 
 
 MODULE = """

@@ -83,6 +83,11 @@ def test_the_advice_knows_where_half_of_the_images_fall():
     assert "--attack lbfgs" not in said(23, 20, name="lbfgs", eps=None)
 
 
+def test_a_model_that_is_always_wrong_is_asked_about_and_not_attacked_harder():
+    assert said(N, N, clean=N).startswith("Every image is wrong without an attack")
+    assert "Try" not in said(N, N, clean=N)
+
+
 def test_zero_gradients_are_counted():
     assert "exactly zero for 7 images" in said(400, 22, blind=7)
 
