@@ -74,8 +74,8 @@ def command(
     recipe = changed(known, model, images, {**changes, "defense": defense, "seed": seed})
     home = output or Path("runs") / f"{recipe.model}-{recipe.data}".replace("/", "_").replace(":", "_")
     loss = None if recipe.defense is None else create_defense(recipe.defense)
-    click.echo(f"{recipe} on {images}; run folder: {home}")
     try:
+        click.echo(f"{recipe} on {images}; run folder: {home}")
         with _bar(recipe.epochs) as progress:
             run = train(
                 build(recipe),
