@@ -68,10 +68,16 @@ def head(inputs: int, units: int, num_classes: int, dropout: float) -> nn.Sequen
     )  # fmt: skip
 
 
-def he_(module: nn.Module) -> None:
-    """Start every layer as for rectifiers: weights N(0, 2 / inputs), biases 0 (He et al. 2015, arXiv 1502.01852)."""
-    for layer in module.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
-            if layer.bias is not None:
-                nn.init.zeros_(layer.bias)
+def he_(net: nn.Module, *, logits: bool = True) -> None:
+    """Start every layer as for rectifiers: weights N(0, 2 / inputs), biases 0 (He et al. 2015, arXiv 1502.01852).
+
+    With `logits` the last layer, which no rectifier follows, starts at a tenth of that: the first loss is near ln K.
+    """
+    layers = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
+    for layer in layers:
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+    if logits:
+        with torch.no_grad():
+            layers[-1].weight.mul_(0.1)

@@ -60,7 +60,7 @@ def _as_in_the_paper_(net: AlexNet) -> None:
     paper="Krizhevsky, Sutskever, Hinton: ImageNet classification with deep convolutional neural networks",
     year=2012,
     parameters=60_965_224,
-    small_width=1 / 3,
+    small_width=9 / 32,
 )
 def alexnet(
     *, input_shape: Shape = (3, 224, 224), num_classes: int = 1000, width: float = 1.0, dropout: float = 0.5

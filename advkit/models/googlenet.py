@@ -146,7 +146,7 @@ class GoogLeNet(nn.Module):
     year=2014,
     parameters=6_998_552,
     auxiliary=6_379_728,
-    small_width=11 / 32,
+    small_width=1 / 4,
 )
 def googlenet(
     *,

@@ -24,9 +24,9 @@ class LRN(nn.Module):
 
     def forward(self, a: Tensor) -> Tensor:
         """a (N, C, H, W) -> b of the same shape."""
-        maps, half = a.shape[1], self.n // 2
+        half = self.n // 2
         squares = F.pad(a.square(), (0, 0, 0, 0, half, half))  # (N, C + n - 1, H, W)
-        total = torch.stack([squares[:, j : j + maps] for j in range(self.n)]).sum(0)
+        total = squares.unfold(1, self.n, 1).sum(-1)  # (N, C, H, W, n) -> (N, C, H, W)
         return a / (self.k + self.alpha * total) ** self.beta
 
     def extra_repr(self) -> str:

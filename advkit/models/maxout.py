@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from torch import nn
 
 from advkit.models._build import Shape, scaled
@@ -28,7 +29,8 @@ def maxout(
 ) -> nn.Sequential:
     """784-240x5-240x5-10, the victim of Goodfellow's FGSM: 1,233,610 parameters.
 
-    Weights start from N(0, 1 / inputs): the maximum of five such pieces keeps the scale of its input.
+    Weights start from N(0, 1 / inputs), where the maximum of five pieces keeps the scale of its input; the output layer
+    at a tenth of that.
 
     Args:
         units: maxout units of each hidden layer, before `width`.
@@ -43,9 +45,12 @@ def maxout(
     net.add_module("dropout1", nn.Dropout(dropout))
     net.add_module("hidden2", Maxout(hidden, hidden, pieces=pieces))
     net.add_module("dropout2", nn.Dropout(dropout))
-    net.add_module("output", nn.Linear(hidden, num_classes))
+    output = nn.Linear(hidden, num_classes)
+    net.add_module("output", output)
     for layer in net.modules():
         if isinstance(layer, nn.Linear):
             nn.init.normal_(layer.weight, std=1 / math.sqrt(layer.in_features))
             nn.init.zeros_(layer.bias)
+    with torch.no_grad():
+        output.weight.mul_(0.1)
     return net

@@ -43,7 +43,7 @@ class NIN(nn.Module):
         return logits
 
 
-@register_model("nin", paper="Lin, Chen, Yan: Network in network", year=2013, parameters=966_986)
+@register_model("nin", paper="Lin, Chen, Yan: Network in network", year=2013, parameters=966_986, small_width=1 / 2)
 def nin(*, input_shape: Shape = (3, 32, 32), num_classes: int = 10, width: float = 1.0, dropout: float = 0.5) -> NIN:
     """The paper's CIFAR-10 network: 966,986 parameters."""
     return NIN(input_shape, num_classes, width, dropout)

@@ -43,7 +43,7 @@ def localise_fully_connected(input_shape: Shape, width: float) -> tuple[nn.Seque
     net = nn.Sequential(nn.Flatten())
     for inputs in (math.prod(input_shape), units, units):
         net.extend([nn.Linear(inputs, units), nn.ReLU()])
-    he_(net)
+    he_(net, logits=False)
     return net, units
 
 
@@ -56,7 +56,7 @@ def localise_convolutional(input_shape: Shape, width: float) -> tuple[nn.Sequent
         nn.Flatten(),
     )  # fmt: skip
     net.extend([nn.Linear(output_shape(net, input_shape)[0], units), nn.ReLU()])
-    he_(net)
+    he_(net, logits=False)
     return net, units
 
 

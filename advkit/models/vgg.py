@@ -90,6 +90,6 @@ for _name, _small_width in {
     "vgg13": 1 / 4,
     "vgg16_1x1": 1 / 4,
     "vgg16": 1 / 4,
-    "vgg19": 7 / 32,
+    "vgg19": 13 / 64,
 }.items():
     _register(_name, _small_width)

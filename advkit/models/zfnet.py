@@ -47,7 +47,7 @@ class ZFNet(nn.Module):
     paper="Zeiler, Fergus: Visualizing and understanding convolutional networks",
     year=2013,
     parameters=62_357_608,
-    small_width=5 / 16,
+    small_width=1 / 4,
 )
 def zfnet(
     *, input_shape: Shape = (3, 224, 224), num_classes: int = 1000, width: float = 1.0, dropout: float = 0.5
