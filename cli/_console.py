@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from advkit.evaluation._evaluate import Progress
+    from advkit.evaluation import Progress
 
 WIDE = 200
 """Columns of output that goes to a file or a pipe, unless $COLUMNS says otherwise."""

@@ -110,6 +110,14 @@ def test_the_control_gets_the_budget_of_the_attack():
     assert torch.allclose(control.distance, torch.tensor(0.03, dtype=torch.float64), rtol=1e-6)
 
 
+def test_one_object_may_be_attack_and_control():
+    net, x, y = toy()
+    noise = Noise(eps=0.2)
+    report = evaluate(net, (x, y), [noise, FGSM(eps=0.01)], control=noise, target=None)
+    assert torch.equal(report.control.wrong, report.attacks[0].wrong)
+    assert report.control.eps == report.attacks[0].eps == 0.2
+
+
 def test_the_control_of_a_minimal_attack_gets_its_distances():
     net, x, y = toy()
     report = evaluate(net, (x, y), LBFGS(), control=Noise(norm="l2"), stop="never")
