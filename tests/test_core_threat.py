@@ -1,0 +1,112 @@
+"""The feasible set is exact: linf to the last bit in every type, the others to the rounding of float64."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from advkit.attacks import FGSM, PGD
+from advkit.core.draws import Draws
+from advkit.core.errors import AdvkitWarning
+from advkit.core.norms import step_toward
+from advkit.core.threat import Threat
+from advkit.testing import AffineClassifier, assert_in_threat
+from advkit.testing.strategies import images, threats
+
+DTYPES = [torch.float64, torch.float32, torch.bfloat16, torch.float16]
+ALL = st.sampled_from(DTYPES)
+
+
+def uniform(count: int, dtype: torch.dtype, seed: int = 0) -> torch.Tensor:
+    return torch.rand(4, count, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("eps", [0.007, 1 / 255, 8 / 255, 0.1, 0.25, 0.3])
+def test_the_linf_box_is_the_largest_within_eps(dtype: torch.dtype, eps: float) -> None:
+    x = uniform(2000, dtype)
+    region = Threat("linf", eps).around(x)
+    for bound, far, edge in ((region.low, -9.0, 0.0), (region.high, 9.0, 1.0)):
+        assert bound.dtype == dtype
+        assert bool(((bound.double() - x.double()).abs() <= eps).all())
+        outward = step_toward(bound, torch.full_like(bound, far))
+        beyond = (outward.double() - x.double()).abs() > eps
+        slack = eps * 2.0**-52 if dtype == torch.float64 else 0.0  # one float64 ulp may be given away: sums round
+        nearly = (outward.double() - x.double()).abs() > eps - slack - 2.0**-52
+        assert bool((beyond | (bound == edge) | (nearly if slack else beyond)).all())
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_box_holds_x_and_stays_in_the_bounds(dtype: torch.dtype) -> None:
+    x = uniform(500, dtype).round(decimals=1) if dtype == torch.float64 else uniform(500, dtype)
+    for bounds in ((0.0, 1.0), (-1.0, 2.0)):
+        region = Threat("linf", 0.3, bounds).around(x)
+        assert bool(((region.low <= x) & (x <= region.high)).all())
+        assert bool(((region.low >= bounds[0]) & (region.high <= bounds[1])).all())
+
+
+@given(st.data(), threats(), ALL)
+def test_samples_maxima_and_settled_points_are_feasible(
+    data: st.DataObject, threat: Threat, dtype: torch.dtype
+) -> None:
+    x = data.draw(images((1, 3, 3), bounds=threat.bounds, dtype=dtype))
+    region = threat.around(x)
+    gradient = torch.randn(x.shape, generator=torch.Generator().manual_seed(data.draw(st.integers(0, 99)))).to(dtype)
+    for point in (
+        region.maximise(gradient),
+        region.sample(Draws(0, torch.arange(len(x))), 0),
+        region.settle(region.project(x + gradient * 3)),
+    ):
+        assert point.dtype == dtype
+        assert_in_threat(x, point, threat)
+
+
+@given(st.data(), threats(), ALL)
+def test_settling_is_idempotent_and_keeps_feasible_points(
+    data: st.DataObject, threat: Threat, dtype: torch.dtype
+) -> None:
+    x = data.draw(images((1, 3, 3), bounds=threat.bounds, dtype=dtype))
+    region = threat.around(x)
+    assert torch.equal(region.settle(x), x)
+    once = region.settle(region.sample(Draws(1, torch.arange(len(x))), 0))
+    assert torch.equal(region.settle(once), once)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_radius_zero_leaves_one_point(norm: str) -> None:
+    x = uniform(30, torch.float32)
+    region = Threat(norm, 0.0).around(x)
+    assert torch.equal(region.maximise(torch.ones_like(x)), x)
+    assert torch.equal(region.sample(Draws(0, torch.arange(4)), 0), x)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_without_a_radius_only_the_range_limits(norm: str) -> None:
+    x = uniform(30, torch.float32)
+    gradient = torch.ones_like(x)
+    assert torch.equal(Threat(norm).around(x).maximise(gradient), torch.ones_like(x))
+
+
+def test_one_radius_a_sample() -> None:
+    x = torch.full((3, 1, 2, 2), 0.5)
+    region = Threat("linf", torch.tensor([0.0, 0.25, 9.0])).around(x)
+    assert region.high[:, 0, 0, 0].tolist() == [0.5, 0.75, 1.0]
+
+
+@pytest.mark.parametrize("attack", [FGSM(eps=1e-10), PGD(eps=1e-10, steps=2)])
+def test_an_eps_below_the_resolution_of_the_images_warns(attack: FGSM | PGD) -> None:
+    model, x = AffineClassifier.random(), torch.full((2, 1, 4, 4), 0.7)
+    with pytest.warns(AdvkitWarning, match="below the resolution"):
+        result = attack(model, x, model(x).argmax(1))
+    assert torch.equal(result.x_adv, x)
+
+
+def test_assert_in_threat_names_the_worst_sample() -> None:
+    x = torch.full((3, 1, 2, 2), 0.5, dtype=torch.float64)
+    x_adv = x.clone()
+    x_adv[1] += 0.25
+    assert_in_threat(x, x_adv, Threat("linf", 0.25))
+    with pytest.raises(AssertionError, match=r"sample 1 is at linf distance 0\.25, eps is 0\.2"):
+        assert_in_threat(x, x_adv, Threat("linf", 0.2))
+    with pytest.raises(AssertionError, match="sample 1 leaves the bounds"):
+        assert_in_threat(x, x_adv, Threat("linf", 1.0, (0.0, 0.7)))

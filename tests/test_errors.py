@@ -1,0 +1,216 @@
+"""Every wrong input says what was seen, what was expected and what to do."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from advkit.attacks import FGSM, LBFGS, PGD, Noise, create_attack
+from advkit.core.errors import AdvkitError, AdvkitWarning, InputError, UnknownNameError, unknown
+from advkit.core.registry import Registry, parse_spec
+from advkit.testing import AffineClassifier, toy_classifier
+from advkit.testing.nets import Wrapped, constant_logits, nan_logits, probabilities
+
+MODEL = toy_classifier()
+X = torch.rand(5, 2, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+Y = MODEL(X).argmax(1).detach()
+NAN = torch.where(torch.arange(5).view(-1, 1, 1, 1) == 2, torch.nan, X)
+
+
+def built_under_inference_mode() -> nn.Module:
+    with torch.inference_mode():
+        return toy_classifier()
+
+
+def broken(after: Callable[[Any], Any]) -> nn.Module:
+    return Wrapped(MODEL, after=after).eval()
+
+
+WRONG: dict[str, tuple[Any, Any, Any, dict[str, Any], str]] = {
+    "labels too large": (MODEL, X, Y + 4, {}, r"labels out of range: saw \d to \d, the model has 4 classes \(0 to 3\)"),
+    "labels negative": (MODEL, X, Y - 9, {}, r"labels out of range: saw -\d"),
+    "labels as floats": (MODEL, X, Y.double(), {}, r"expected labels as integers, got torch.float64; use .long\(\)"),
+    "labels as booleans": (MODEL, X, Y > 1, {}, r"expected labels as integers, got torch.bool"),
+    "labels as a list": (MODEL, X, Y.tolist(), {}, r"expected labels as an integer tensor \(N,\), got list"),
+    "one-hot labels": (MODEL, X, torch.eye(4)[Y], {}, r"shape \(5,\).*got \(5, 4\); one-hot rows.*argmax\(1\)"),
+    "too few labels": (MODEL, X, Y[1:], {}, r"expected labels of shape \(5,\), one a sample, got \(4,\)"),
+    "target too large": (MODEL, X, Y, {"target": 4}, r"target out of range: saw classes 4 to 4, the model has 4"),
+    "targets too large": (MODEL, X, Y, {"target": Y + 4}, r"target out of range"),
+    "targets too few": (MODEL, X, Y, {"target": Y[1:]}, r"expected target of shape \(5,\)"),
+    "target word": (MODEL, X, Y, {"target": "runnerup"}, r"unknown target 'runnerup'; expected.*runner_up"),
+    "target type": (MODEL, X, Y, {"target": 1.5}, r"expected target as"),
+    "pixels above": (MODEL, 255 * X, Y, {}, r"images out of bounds.*\[0, 1\], saw .* to 2\d\d.*Normalize.*bounds="),
+    "pixels below": (MODEL, X - 1, Y, {}, r"images out of bounds: expected pixels in \[0, 1\], saw -"),
+    "pixels outside other bounds": (MODEL, X, Y, {"bounds": (0.9, 1.0)}, r"expected pixels in \[0.9, 1\]"),
+    "pixels NaN": (MODEL, NAN, Y, {}, r"the images contain NaN \(32 of 160 entries\)"),
+    "8-bit images": (MODEL, (255 * X).byte(), Y, {}, r"floating-point images.*got torch.uint8; .*x.float\(\) / 255"),
+    "images as an array": (MODEL, X.numpy(), Y, {}, r"expected images as a torch tensor \(N, C, H, W\), got ndarray"),
+    "one image without batch": (
+        MODEL,
+        X[0, 0, 0],
+        Y,
+        {},
+        r"expected a batch.*got shape \(4,\); add the batch dimension",
+    ),
+    "eps negative": (MODEL, X, Y, {"eps": -0.1}, r"expected eps >= 0, got -0.1"),
+    "eps NaN": (MODEL, X, Y, {"eps": float("nan")}, r"expected eps >= 0, got nan"),
+    "eps as text": (MODEL, X, Y, {"eps": "8/255"}, r"expected eps as a number >= 0, got '8/255'"),
+    "one eps too few": (
+        MODEL,
+        X,
+        Y,
+        {"eps": torch.ones(4)},
+        r"eps as a number or a tensor of shape \(5,\).*got \(4,\)",
+    ),
+    "one eps negative": (MODEL, X, Y, {"eps": -torch.ones(5)}, r"expected every eps >= 0"),
+    "one eps NaN": (MODEL, X, Y, {"eps": torch.full((5,), torch.nan)}, r"expected every eps >= 0.*NaN"),
+    "bounds reversed": (MODEL, X, Y, {"bounds": (1, 0)}, r"expected bounds with low < high, got \(1, 0\)"),
+    "bounds NaN": (MODEL, X, Y, {"bounds": (0, float("nan"))}, r"expected bounds with low < high"),
+    "one bound": (MODEL, X, Y, {"bounds": 1}, r"expected bounds=\(low, high\), got 1"),
+    "stop": (MODEL, X, Y, {"stop": "fool"}, r"unknown stop 'fool'; did you mean 'fooled'"),
+    "ids too few": (MODEL, X, Y, {"sample_ids": torch.arange(4)}, r"expected sample_ids of shape \(5,\)"),
+    "ids as floats": (MODEL, X, Y, {"sample_ids": torch.rand(5)}, r"expected sample_ids as integers"),
+    "seed": (MODEL, X, Y, {"seed": "abc"}, r"expected seed as an integer, got 'abc'"),
+    "no model": ("vgg16", X, Y, {}, r"expected a model \(an nn.Module or a function.*got str"),
+    "inference-mode model": (built_under_inference_mode(), X, Y, {}, r"built under torch.inference_mode.*state_dict"),
+    "NaN logits": (nan_logits(MODEL), X, Y, {}, r"NaN or infinite logits for 5 of 5 clean images"),
+    "infinite logits": (broken(lambda z: z / 0), X, Y, {}, r"NaN or infinite logits"),
+    "a tuple": (broken(lambda z: (z, z)), X, Y, {}, r"return a tensor of logits, got tuple; wrap it"),
+    "one logit": (broken(lambda z: z[:, :1]), X, Y, {}, r"expected logits of shape \(5, K\) with K >= 2.*got \(5, 1\)"),
+    "maps of logits": (broken(lambda z: z[..., None]), X, Y, {}, r"expected logits of shape.*got \(5, 4, 1\)"),
+    "logits of another batch": (broken(lambda z: z[:2]), X, Y, {}, r"expected logits of shape \(5, K\).*got \(2, 4\)"),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_wrong_input_is_refused_with_what_was_seen_and_expected(what: str) -> None:
+    model, x, y, options, message = WRONG[what]
+    with pytest.raises(InputError, match=message):
+        PGD(eps=0.1, steps=2)(model, x, y, **options)
+
+
+@pytest.mark.parametrize("what", [w for w in WRONG if "eps" not in w])
+def test_minimal_attacks_refuse_the_same(what: str) -> None:
+    model, x, y, options, message = WRONG[what]
+    with pytest.raises(InputError, match=message):
+        LBFGS(searches=1, first_steps=1)(model, x, y, **options)
+
+
+@pytest.mark.parametrize("what", [w for w in WRONG if "target" not in w])
+def test_a_refusal_leaves_the_model_as_it_was(what: str) -> None:
+    model, x, y, options, _ = WRONG[what]
+    if not isinstance(model, nn.Module) or what == "inference-mode model":
+        return
+    model.train()
+    with pytest.raises(InputError):
+        Noise(eps=0.1)(model, x, y, **options)
+    assert model.training
+    assert all(p.requires_grad for p in model.parameters())
+    model.eval()
+
+
+OPTIONS: dict[str, tuple[Callable[[], object], str]] = {
+    "no eps": (lambda: FGSM()(MODEL, X, Y), r"fgsm needs eps, the radius of the ball: fgsm\(eps=...\), or eps= in"),
+    "eps for a minimal attack": (lambda: LBFGS()(MODEL, X, Y, eps=0.1), r"lbfgs looks for the nearest.*takes no eps"),
+    "a target for noise": (
+        lambda: Noise(eps=0.1)(MODEL, X, Y, target=1),
+        r"noise has no targeted form: leave target out",
+    ),
+    "norm": (lambda: FGSM(norm="l7"), r"unknown norm of fgsm 'l7'; "),
+    "norm that it lacks": (lambda: PGD(norm="l1"), r"unknown norm of pgd 'l1'"),
+    "loss": (lambda: FGSM(loss="crossentropy"), r"unknown loss 'crossentropy'; did you mean 'cross_entropy'"),
+    "target": (lambda: FGSM(target="all_"), r"unknown target 'all_'"),
+    "a tensor of targets": (lambda: FGSM(target=Y), r"a tensor of targets belongs to the call"),
+    "negative eps": (lambda: FGSM(eps=-1), r"expected eps >= 0, got -1"),
+    "steps": (lambda: PGD(steps=0), r"expected steps as an integer >= 1, got 0"),
+    "steps as a float": (lambda: PGD(steps=2.5), r"expected steps as an integer >= 1, got 2.5"),
+    "steps as a boolean": (lambda: PGD(steps=True), r"expected steps as an integer"),
+    "step_size": (lambda: PGD(step_size=0), r"expected step_size as a number > 0, got 0"),
+    "step_size NaN": (lambda: PGD(step_size=float("nan")), r"expected step_size as a number > 0, got nan"),
+    "searches": (lambda: LBFGS(searches=0), r"expected searches as an integer >= 1"),
+    "name": (lambda: create_attack("fsgm"), r"unknown attack 'fsgm'; did you mean 'fgsm'"),
+    "option": (lambda: create_attack("pgd(stps=4)"), r"unknown option of attack 'pgd' 'stps'; did you mean 'steps'"),
+    "spec": (lambda: create_attack("pgd(steps=4"), r"cannot read the spec 'pgd\(steps=4': expected NAME or NAME\("),
+    "code in a spec": (lambda: create_attack("pgd(steps=exit())"), r"cannot read|unknown|expected"),
+    "positional in a spec": (lambda: create_attack("pgd(4)"), r"cannot read the spec"),
+    "division by zero": (lambda: create_attack("pgd(eps=1/0)"), r"cannot read the spec"),
+}
+
+
+@pytest.mark.parametrize("what", OPTIONS)
+def test_wrong_options_are_refused(what: str) -> None:
+    call, message = OPTIONS[what]
+    with pytest.raises(InputError, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (probabilities(MODEL), r"seems to return probabilities; attacks expect logits: remove the final softmax"),
+        (constant_logits(MODEL), r"the same logits for different images: does it use its input"),
+    ],
+    ids=["probabilities", "constant"],
+)
+def test_a_suspicious_model_is_a_warning_that_says_what_to_do(model: nn.Module, message: str) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        FGSM(eps=0.01)(model.eval(), X, model.eval()(X).argmax(1).detach())
+    texts = [w for w in caught if issubclass(w.category, AdvkitWarning)]
+    import re
+
+    assert any(re.search(message, str(w.message)) for w in texts), [str(w.message) for w in texts]
+
+
+def test_errors_are_value_errors_of_one_family() -> None:
+    assert issubclass(UnknownNameError, InputError)
+    assert issubclass(InputError, ValueError)
+    assert issubclass(InputError, AdvkitError)
+
+
+def test_an_unknown_name_gets_the_nearest_or_the_list() -> None:
+    assert str(unknown("norm", "l2 ", ["linf", "l2"])) == "unknown norm 'l2 '; did you mean 'l2'?"
+    assert str(unknown("norm", "zzz", ["linf", "l2"])) == "unknown norm 'zzz'; expected one of: l2, linf"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a b", "f(x)", "f(**x)", "f(a=g(1))", "f(a=lambda: 1)", "__import__('os')", "f()()"]
+)
+def test_what_is_no_spec_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="cannot read the spec"):
+        parse_spec(text)
+
+
+def test_a_spec_is_read_and_never_run() -> None:
+    spec = parse_spec("pgd(eps=8/255, steps=40, norm=l2, target='all', x=(1, -2.5), y=None, inner=fgsm(eps=.1))")
+    assert spec.options["eps"] == 8 / 255
+    assert spec.options["norm"].name == "l2"
+    assert spec.options["inner"].options == {"eps": 0.1}
+    assert spec.options["x"] == (1, -2.5)
+
+
+def test_a_name_is_registered_once() -> None:
+    registry: Registry[object] = Registry("thing", "advkit.core")
+    registry.register("a")(object)
+    with pytest.raises(ValueError, match="registered already"):
+        registry.register("a")(object)
+
+
+def test_an_entry_that_needs_an_option_says_so() -> None:
+    registry: Registry[object] = Registry("thing", "advkit.core")
+
+    @registry.register("a")
+    def make(*, size: int) -> int:
+        return size
+
+    with pytest.raises(InputError, match=r"thing 'a' needs size=: give it, as in 'a\(size=...\)'"):
+        registry.create("a")
+    assert registry.create("a(size=3)") == 3
+
+
+def test_the_affine_classifier_needs_two_classes() -> None:
+    with pytest.raises(InputError, match=r"expected a weight of shape \(K, D\) with K >= 2 classes, got \(1, 4\)"):
+        AffineClassifier(torch.ones(1, 4))

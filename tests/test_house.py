@@ -1,0 +1,200 @@
+"""The house: which layer may import which, and what is written in one place only. Read from the sources."""
+
+import ast
+from collections.abc import Iterator
+from importlib.metadata import distribution, packages_distributions
+from pathlib import Path
+
+import pytest
+
+import advkit
+
+ROOT = Path(__file__).resolve().parents[1]
+FOLDERS = {"advkit": "advkit", "advkit.attacks": "attacks", "advkit.defenses": "defenses", "advkit.cli": "cli"}
+LAYERS = {
+    "core": 0,
+    "_version": 0,
+    "models": 1,
+    "data": 1,
+    "evaluation": 2,
+    "figures": 2,
+    "training": 2,
+    "attacks": 3,
+    "defenses": 4,
+    "cli": 5,
+    "testing": 5,
+}
+EXCEPTIONS = {"advkit.__main__", "advkit"}
+"""`python -m advkit` is the command line; the package itself is the lazy table of its public names.
+
+The third, the registry, names no package: it imports the one it is given.
+"""
+
+
+def sources() -> list[tuple[str, Path]]:
+    """(module, file) of everything that ships."""
+    found = []
+    for package, folder in FOLDERS.items():
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            inner = path.relative_to(ROOT / folder).with_suffix("").parts
+            found.append((".".join([package, *(part for part in inner if part != "__init__")]), path))
+    return found
+
+
+SOURCES = sources()
+NAMES = [module for module, _ in SOURCES]
+
+
+def imports(tree: ast.AST) -> Iterator[tuple[str, int, int]]:
+    """(module, relative level, line) of every import, `import_module("...")` included."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, 0, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module or "", node.level, node.lineno
+            if node.module == "advkit":
+                yield from ((f"advkit.{alias.name}", 0, node.lineno) for alias in node.names)
+        elif isinstance(node, ast.Call):
+            name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            if name in ("import_module", "__import__") and node.args and isinstance(node.args[0], ast.Constant):
+                yield str(node.args[0].value), 0, node.lineno
+
+
+def dynamic_names(tree: ast.AST) -> Iterator[tuple[str, int]]:
+    """Whole strings that name a package of ours: tables for a later import."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("advkit."):
+            head = node.value.split(".")[1]
+            if head in LAYERS and all(part.isidentifier() for part in node.value.split(".")):
+                yield node.value, node.lineno
+
+
+def layer(module: str) -> int | None:
+    parts = module.split(".")
+    if parts[0] != "advkit" or len(parts) < 2:
+        return None
+    return LAYERS.get(parts[1])
+
+
+def family(module: str) -> str:
+    return module.split(".")[1] if "." in module else ""
+
+
+@pytest.mark.parametrize(("module", "path"), SOURCES, ids=NAMES)
+def test_imports_point_downwards_only(module: str, path: Path) -> None:
+    if module in EXCEPTIONS:
+        return
+    own = layer(module)
+    assert own is not None, f"{module} belongs to no layer: add it to LAYERS"
+    tree = ast.parse(path.read_text())
+    for name, level, line in imports(tree):
+        assert level == 0, f"{path.name}:{line}: relative import"
+        assert name.split(".")[0] not in ("attacks", "defenses", "cli"), (
+            f"{path.name}:{line}: {name}, not advkit.{name}"
+        )
+        other = layer(name)
+        if other is not None and family(name) != family(module):
+            assert other < own, f"{path.name}:{line}: layer {own} imports {name} of layer {other}"
+
+
+@pytest.mark.parametrize(("module", "path"), [s for s in SOURCES if layer(s[0]) is not None], ids=str)
+def test_names_for_dynamic_imports_point_downwards_too(module: str, path: Path) -> None:
+    own = layer(module)
+    assert own is not None
+    for name, line in dynamic_names(ast.parse(path.read_text())):
+        other = layer(name)
+        if family(name) == family(module) or (module.startswith("advkit.core") and is_registry_argument(path, line)):
+            continue
+        assert other is not None
+        assert other < own, f"{path.name}:{line}: {name!r} of layer {other} in layer {own}"
+
+
+def is_registry_argument(path: Path, line: int) -> bool:
+    """The exception of the design: a registry of core is told the package that fills it."""
+    return "Registry" in path.read_text().splitlines()[line - 1]
+
+
+def test_every_folder_is_in_a_layer() -> None:
+    folders = {p.name for p in (ROOT / "advkit").iterdir() if (p / "__init__.py").exists()}
+    assert folders <= LAYERS.keys()
+
+
+def test_nothing_installs_a_top_level_package_of_a_common_name() -> None:
+    files = distribution("advkit").files or []
+    tops = {str(f).split("/")[0] for f in files if "dist-info" not in str(f) and str(f).endswith(".py")}
+    assert tops.isdisjoint({"attacks", "defenses", "cli", "tests"})
+    for name in ("attacks", "defenses", "cli"):
+        assert "advkit" not in packages_distributions().get(name, [])
+
+
+def test_the_packages_live_where_the_design_draws_them() -> None:
+    if not Path(advkit.__file__).is_relative_to(ROOT):
+        pytest.skip("an installed wheel is tested")
+    from advkit import attacks, cli, defenses
+
+    for package, folder in ((attacks, "attacks"), (defenses, "defenses"), (cli, "cli")):
+        assert Path(package.__file__ or "").parent == ROOT / folder
+
+
+def compares(tree: ast.AST, words: set[str]) -> Iterator[int]:
+    """Lines of `if` tests and conditional expressions that compare something called by one of these words."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If | ast.IfExp | ast.While):
+            for inner in ast.walk(node.test):
+                if isinstance(inner, ast.Compare):
+                    sides = [inner.left, *inner.comparators]
+                    names = {getattr(s, "id", getattr(s, "attr", None)) for s in sides}
+                    texts = any(isinstance(s, ast.Constant) and isinstance(s.value, str) for s in sides)
+                    if names & words and texts:
+                        yield inner.lineno
+        elif isinstance(node, ast.Match) and getattr(node.subject, "attr", getattr(node.subject, "id", "")) in words:
+            yield node.lineno
+
+
+NUMERICS = [
+    s for s in SOURCES if s[0].startswith(("advkit.core", "advkit.attacks", "advkit.defenses", "advkit.evaluation"))
+]
+
+
+@pytest.mark.parametrize(("module", "path"), NUMERICS, ids=[m for m, _ in NUMERICS])
+def test_no_norm_is_asked_for_by_name_outside_norms(module: str, path: Path) -> None:
+    if module != "advkit.core.norms":
+        assert list(compares(ast.parse(path.read_text()), {"norm", "p", "ord"})) == []
+
+
+@pytest.mark.parametrize(("module", "path"), NUMERICS, ids=[m for m, _ in NUMERICS])
+def test_nobody_asks_whether_a_goal_is_targeted_outside_goals(module: str, path: Path) -> None:
+    if module == "advkit.core.goals":
+        return
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.If | ast.IfExp):
+            words = {getattr(n, "id", getattr(n, "attr", "")) for n in ast.walk(node.test)}
+            assert not words & {"targeted", "untargeted", "is_targeted", "sign"}, f"{path.name}:{node.lineno}"
+
+
+LIBRARY = [s for s in SOURCES if not s[0].startswith("advkit.cli")]
+
+
+@pytest.mark.parametrize(("module", "path"), LIBRARY, ids=[m for m, _ in LIBRARY])
+def test_the_library_prints_nothing(module: str, path: Path) -> None:
+    calls = (n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call))
+    assert [c.lineno for c in calls if getattr(c.func, "id", "") in ("print", "breakpoint")] == []
+
+
+@pytest.mark.parametrize(("module", "path"), SOURCES, ids=NAMES)
+def test_every_file_begins_with_a_sentence(module: str, path: Path) -> None:
+    text = ast.get_docstring(ast.parse(path.read_text()))
+    assert text is not None, f"{path} has no header"
+    assert text.splitlines()[0].rstrip().endswith((".", ":", ";", ",")) or len(text.splitlines()) > 1
+
+
+ATTACKS = [s for s in SOURCES if s[0].startswith("advkit.attacks.") and not s[0].split(".")[-1].startswith("_")]
+
+
+@pytest.mark.parametrize(("module", "path"), ATTACKS, ids=[m for m, _ in ATTACKS])
+def test_attacks_leave_the_loop_over_steps_to_the_driver(module: str, path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef) and node.name in ("init", "step"):
+            loops = [n.lineno for n in ast.walk(node) if isinstance(n, ast.For | ast.While)]
+            assert loops == [], f"{path.name}: a loop in {node.name}"

@@ -1,0 +1,347 @@
+"""Broken attacks, and the check that catches each: a suite that lets one of them pass is broken itself."""
+
+from collections.abc import Callable
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from advkit.attacks import FGSM, LBFGS, PGD, Result
+from advkit.core import attack as attack_module
+from advkit.core import driver, guard, losses, norms, oracle, threat
+from advkit.core.goals import Goal
+from advkit.testing import BrokenPromiseError, check_attack, list_checks
+
+Call = Callable[..., Any]
+
+
+def reference(model: Any, x: Tensor, y: Tensor, *, eps: Any = 0.1, target: Any = None, **options: Any) -> Result:
+    """A sound attack behind a plain function: what the mutants are made from."""
+    return PGD(steps=5, random_start=False)(model, x, y, eps=eps, target=target, **options)
+
+
+def no_op(model: Any, x: Tensor, y: Tensor, *, eps: Any = 0.1) -> Tensor:
+    return x.clone()
+
+
+def flipped_sign(model: Any, x: Tensor, y: Tensor, *, eps: Any = 0.1) -> Tensor:
+    radius = torch.as_tensor(eps, dtype=x.dtype).reshape(-1, *[1] * (x.ndim - 1))
+    leaf = x.clone().requires_grad_()
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(F.cross_entropy(model(leaf), y), leaf)
+    return (x - radius * gradient.sign()).clamp(0, 1)
+
+
+def exceeds_eps_by_one_step(model: Any, x: Tensor, y: Tensor, *, eps: Any = 0.1, **options: Any) -> Result:
+    return reference(model, x, y, eps=torch.as_tensor(eps, dtype=torch.float64) * 1.5, **options)
+
+
+def exceeds_eps_by_one_ulp(model: Any, x: Tensor, y: Tensor, *, eps: Any = 0.1, **options: Any) -> Result:
+    found = reference(model, x, y, eps=eps, **options)
+    away = norms.step_toward(found.x_adv, torch.where(found.x_adv > x, 2.0, -1.0).to(x.dtype))
+    return replace(found, x_adv=torch.where(found.x_adv != x, away.clamp(0, 1), x))
+
+
+def leaves_the_bounds(model: Any, x: Tensor, y: Tensor, *, eps: Any = 0.1, **options: Any) -> Result:
+    found = reference(model, x, y, eps=eps, **options)
+    return replace(found, x_adv=found.x_adv - 1e-6)
+
+
+def leaves_train_mode(model: Any, x: Tensor, y: Tensor, **options: Any) -> Result:
+    found = reference(model, x, y, **options)
+    for module in model.modules() if isinstance(model, torch.nn.Module) else []:
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
+            module.train()
+    return found
+
+
+def leaves_eval_mode(model: Any, x: Tensor, y: Tensor, **options: Any) -> Result:
+    found = reference(model, x, y, **options)
+    if isinstance(model, torch.nn.Module):
+        model.eval()
+    return found
+
+
+def attacks_in_the_mode_it_finds(model: Any, x: Tensor, y: Tensor, **options: Any) -> Result:
+    return reference(lambda images: model(images), x, y, **options)
+
+
+def leaves_gradients(model: Any, x: Tensor, y: Tensor, **options: Any) -> Result:
+    if len(x) and isinstance(model, torch.nn.Module):
+        with torch.enable_grad():
+            model(x.detach()).sum().backward()
+    return reference(model, x, y, **options)
+
+
+def reseeds(model: Any, x: Tensor, y: Tensor, **options: Any) -> Result:
+    torch.manual_seed(0)
+    return reference(model, x, y, **options)
+
+
+def consumes_random_numbers(model: Any, x: Tensor, y: Tensor, **options: Any) -> Result:
+    torch.rand(1)
+    return reference(model, x, y, **options)
+
+
+def writes_on_x(model: Any, x: Tensor, y: Tensor, **options: Any) -> Result:
+    found = reference(model, x, y, **options)
+    x.data.copy_(found.x_adv)
+    return found
+
+
+def returns_x_itself(model: Any, x: Tensor, y: Tensor, **options: Any) -> Result:
+    found = reference(model, x, y, **options)
+    return replace(found, x_adv=x.detach()) if torch.equal(found.x_adv, x) else found
+
+
+def mixes_samples(model: Any, x: Tensor, y: Tensor, *, eps: Any = 0.1, **options: Any) -> Result:
+    found = reference(model, x, y, eps=eps, **options)
+    return replace(found, x_adv=x + (found.x_adv - x) / max(len(x), 1) ** 0.5)
+
+
+def spares_the_last_class(model: Any, x: Tensor, y: Tensor, **options: Any) -> Tensor:
+    found = reference(model, x, y, **options).x_adv
+    classes = len(torch.atleast_2d(model(x[:1]).detach())[0]) if len(x) else 2
+    return torch.where((y == classes - 1).view(-1, *[1] * (x.ndim - 1)), x, found)
+
+
+def ignores_the_target(model: Any, x: Tensor, y: Tensor, *, target: Any = None, **options: Any) -> Result:
+    return reference(model, x, y, **options)
+
+
+def inverts_the_target(model: Any, x: Tensor, y: Tensor, *, target: Any = None, eps: Any = 0.1, **options: Any) -> Any:
+    if target is None:
+        return reference(model, x, y, eps=eps, **options)
+    return reference(model, x, target, eps=eps, **options).x_adv
+
+
+def claims_success(model: Any, x: Tensor, y: Tensor, **options: Any) -> Result:
+    found = reference(model, x, y, **options)
+    return replace(found, success=torch.ones_like(found.success))
+
+
+def denies_success(model: Any, x: Tensor, y: Tensor, **options: Any) -> Result:
+    found = reference(model, x, y, **options)
+    return replace(found, success=torch.zeros_like(found.success))
+
+
+def counts_too_little(model: Any, x: Tensor, y: Tensor, **options: Any) -> Result:
+    found = reference(model, x, y, **options)
+    return replace(found, queries=found.queries.clamp(max=2))
+
+
+def measures_the_wrong_norm(model: Any, x: Tensor, y: Tensor, **options: Any) -> Result:
+    found = reference(model, x, y, **options)
+    return replace(found, distance=norms.get_norm("l2").size(found.x_adv.double() - x.double()))
+
+
+def last_start_wins(model: Any, x: Tensor, y: Tensor, *, eps: Any = 0.1, **options: Any) -> Result:
+    first = reference(model, x, y, eps=eps, **options)
+    last = PGD(steps=1, step_size=1e-9)(model, x, y, eps=eps, seed=1, **options)
+    return replace(last, success=first.success | last.success)
+
+
+def forgets_its_type(model: Any, x: Tensor, y: Tensor, **options: Any) -> Tensor:
+    return reference(model, x, y, **options).x_adv.float()
+
+
+def keeps_the_graph(model: Any, x: Tensor, y: Tensor, **options: Any) -> Tensor:
+    return reference(model, x, y, **options).x_adv.requires_grad_()
+
+
+def fails_without_gradients(model: Any, x: Tensor, y: Tensor, **options: Any) -> Result:
+    if not torch.is_grad_enabled():
+        raise RuntimeError("element 0 of tensors does not require grad")
+    return reference(model, x, y, **options)
+
+
+def swallows_mistakes(model: Any, x: Tensor, y: Tensor, **options: Any) -> Any:
+    try:
+        return reference(model, x, y, **options)
+    except ValueError:
+        return x.clone()
+
+
+def trains_parameters(model: Any, x: Tensor, y: Tensor, **options: Any) -> Tensor:
+    leaf = x.clone().requires_grad_()
+    with torch.enable_grad():
+        F.cross_entropy(model(leaf), y.clamp(0, 1)).backward()
+    return reference(model, x, y, **options).x_adv
+
+
+FUNCTIONS: list[tuple[Call, str]] = [
+    (no_op, "fools_a_linear_classifier"),
+    (no_op, "moves"),
+    (flipped_sign, "fools_a_linear_classifier"),
+    (exceeds_eps_by_one_step, "stays_in_the_ball"),
+    (exceeds_eps_by_one_ulp, "stays_in_the_ball"),
+    (leaves_the_bounds, "stays_in_the_bounds"),
+    (leaves_train_mode, "leaves_no_trace_on_the_model"),
+    (leaves_eval_mode, "leaves_no_trace_on_the_model"),
+    (attacks_in_the_mode_it_finds, "attacks_in_eval_mode"),
+    (attacks_in_the_mode_it_finds, "leaves_no_trace_on_the_model"),
+    (leaves_gradients, "leaves_no_trace_on_the_model"),
+    (reseeds, "leaves_the_random_state"),
+    (consumes_random_numbers, "leaves_the_random_state"),
+    (writes_on_x, "leaves_its_input_alone"),
+    (returns_x_itself, "leaves_its_input_alone"),
+    (mixes_samples, "gives_the_same_alone_or_in_a_batch"),
+    (spares_the_last_class, "attacks_every_label"),
+    (spares_the_last_class, "follows_a_permutation_of_the_classes"),
+    (ignores_the_target, "follows_its_target"),
+    (ignores_the_target, "tells_the_truth"),
+    (inverts_the_target, "follows_its_target"),
+    (claims_success, "tells_the_truth"),
+    (denies_success, "tells_the_truth"),
+    (counts_too_little, "counts_every_pass"),
+    (measures_the_wrong_norm, "tells_the_truth"),
+    (last_start_wins, "fools_a_linear_classifier"),
+    (last_start_wins, "tells_the_truth"),
+    (forgets_its_type, "returns_images_of_the_same_form"),
+    (keeps_the_graph, "returns_images_of_the_same_form"),
+    (fails_without_gradients, "works_without_gradients_around"),
+    (swallows_mistakes, "refuses_wrong_input"),
+    (trains_parameters, "asks_no_gradient_of_parameters"),
+]
+
+
+@pytest.mark.parametrize(("mutant", "check"), FUNCTIONS, ids=[f"{m.__name__}-{c}" for m, c in FUNCTIONS])
+def test_each_broken_attack_is_caught(mutant: Call, check: str) -> None:
+    traits = {"deterministic": True, "norm": "linf", "kind": "budget"}
+    assert check in list_checks(mutant, **traits)
+    with pytest.raises(BrokenPromiseError):
+        check_attack(mutant, only=[check], **traits)
+
+
+@pytest.mark.parametrize("check", sorted({check for _, check in FUNCTIONS}))
+def test_the_sound_attack_that_they_are_made_from_passes(check: str) -> None:
+    check_attack(reference, only=[check], deterministic=True)
+
+
+# Mutants of core: one line of it is replaced, and a real attack runs through the checks.
+
+
+def core_no_step(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(threat.Region, "maximise", lambda self, gradient: self.x)
+
+
+def core_flipped_sign(patch: pytest.MonkeyPatch) -> None:
+    maximise = threat.Region.maximise
+    patch.setattr(threat.Region, "maximise", lambda self, gradient: maximise(self, -gradient))
+
+
+def core_pgd_flipped_sign(patch: pytest.MonkeyPatch) -> None:
+    step = threat.Region.step
+    patch.setattr(threat.Region, "step", lambda self, x, gradient, length: step(self, x, -gradient, length))
+
+
+def core_no_projection(patch: pytest.MonkeyPatch) -> None:
+    for name in ("project", "settle", "clamp"):
+        patch.setattr(threat.Region, name, lambda self, x_adv: x_adv.to(self.x.dtype))
+
+
+def core_no_guard(patch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def none(model: Any, **options: Any) -> Any:
+        yield
+
+    patch.setattr(driver, "guard", none)
+
+
+def core_guard_that_stays_in_eval(patch: pytest.MonkeyPatch) -> None:
+    original = guard.guard
+
+    @contextmanager
+    def careless(model: Any, **options: Any) -> Any:
+        with original(model, **options):
+            yield
+        if isinstance(model, torch.nn.Module):
+            model.eval()
+
+    patch.setattr(driver, "guard", careless)
+
+
+def core_guard_in_train_mode(patch: pytest.MonkeyPatch) -> None:
+    original = guard.guard
+    patch.setattr(driver, "guard", lambda model, **options: original(model, **{**options, "mode": "keep"}))
+
+
+def core_mean_loss(patch: pytest.MonkeyPatch) -> None:
+    sound = losses.cross_entropy
+    patch.setitem(losses.LOSSES, "cross_entropy", lambda goal, logits: sound(goal, logits) / len(logits))
+
+
+def core_targets_are_labels(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(driver, "resolve", lambda target, y, logits, draws: Goal(y, y, 1.0))
+
+
+def core_ties_count(patch: pytest.MonkeyPatch) -> None:
+    margin = Goal.margin
+    patch.setattr(Goal, "margin", lambda self, logits: margin(self, logits) + 0.05)
+
+
+def core_counts_nothing(patch: pytest.MonkeyPatch) -> None:
+    observe = oracle.Oracle._observe
+
+    def forget(self: Any, x: Tensor, logits: Tensor, values: Tensor | None) -> None:
+        queries = self.rows.record.queries
+        observe(self, x, logits, values)
+        self.rows = self.rows._replace(record=self.rows.record._replace(queries=queries))
+
+    patch.setattr(oracle.Oracle, "_observe", forget)
+
+
+def core_batch_norms_the_direction(patch: pytest.MonkeyPatch) -> None:
+    # momentum or gradient normalised over the whole batch mixes the samples
+    patch.setattr(norms.L2, "steepest", lambda self, g: g / g.norm().clamp(min=1e-30))
+
+
+def core_shared_numbers(patch: pytest.MonkeyPatch) -> None:
+    check_ids = attack_module.door.check_ids
+    patch.setattr(attack_module.door, "check_ids", lambda ids, x: check_ids(None, x) + len(x))
+
+
+def core_returns_the_image(patch: pytest.MonkeyPatch) -> None:
+    result = driver._result
+
+    def alias(whole: Any, record: Any, *, minimal: bool) -> Result:
+        return replace(result(whole, record, minimal=minimal), x_adv=whole.region.x)
+
+    patch.setattr(driver, "_result", alias)
+
+
+CORE: list[tuple[Callable[[pytest.MonkeyPatch], None], Any, str]] = [
+    (core_no_step, FGSM(), "fools_a_linear_classifier"),
+    (core_flipped_sign, FGSM(), "fools_a_linear_classifier"),
+    (core_flipped_sign, FGSM(norm="l2"), "attacks_every_label"),
+    (core_pgd_flipped_sign, PGD(steps=4), "fools_a_linear_classifier"),
+    (core_no_projection, PGD(steps=4), "stays_in_the_ball"),
+    (core_no_projection, PGD(steps=4, norm="l2"), "stays_in_the_bounds"),
+    (core_no_guard, FGSM(), "leaves_no_trace_on_the_model"),
+    (core_no_guard, FGSM(), "attacks_in_eval_mode"),
+    (core_no_guard, FGSM(), "asks_no_gradient_of_parameters"),
+    (core_guard_that_stays_in_eval, FGSM(), "leaves_no_trace_on_the_model"),
+    (core_guard_in_train_mode, FGSM(), "attacks_in_eval_mode"),
+    (core_mean_loss, LBFGS(), "gives_the_same_alone_or_in_a_batch"),
+    (core_targets_are_labels, FGSM(), "follows_its_target"),
+    (core_targets_are_labels, LBFGS(), "follows_its_target"),
+    (core_ties_count, PGD(steps=4), "tells_the_truth"),
+    (core_counts_nothing, PGD(steps=4), "counts_every_pass"),
+    (core_batch_norms_the_direction, PGD(steps=4, norm="l2"), "gives_the_same_alone_or_in_a_batch"),
+    (core_shared_numbers, PGD(steps=4), "gives_the_same_in_any_order"),
+    (core_returns_the_image, FGSM(), "leaves_its_input_alone"),
+]
+
+
+@pytest.mark.parametrize(("mutate", "attack", "check"), CORE, ids=[f"{m.__name__}-{a.spec}-{c}" for m, a, c in CORE])
+def test_each_broken_core_is_caught(
+    mutate: Callable[[pytest.MonkeyPatch], None], attack: Any, check: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    check_attack(attack, only=[check])
+    mutate(monkeypatch)
+    with pytest.raises(BrokenPromiseError):
+        check_attack(attack, only=[check])
