@@ -69,7 +69,6 @@ def test_toy_classifiers_are_reproducible_and_spare_the_random_state() -> None:
     state = torch.random.get_rng_state()
     first, second = toy_classifier(seed=3), toy_classifier(seed=3)
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
-    # torch's layers initialise themselves before the toy's weights replace theirs
     assert torch.equal(state, torch.random.get_rng_state())
 
 

@@ -13,6 +13,17 @@ def _same(t: Tensor) -> Tensor:
     return t
 
 
+def _layers(input_shape: tuple[int, ...], classes: int, batch_norm: bool) -> nn.Sequential:
+    if len(input_shape) == 3:
+        first: list[nn.Module] = [nn.Conv2d(input_shape[0], 4, 3, padding=1)]
+        norm: nn.Module = nn.BatchNorm2d(4)
+        width = 4 * math.prod(input_shape[1:])
+    else:
+        first, width = [nn.Flatten(), nn.Linear(math.prod(input_shape), 12)], 12
+        norm = nn.BatchNorm1d(12)
+    return nn.Sequential(*first, *([norm] if batch_norm else []), nn.SiLU(), nn.Flatten(), nn.Linear(width, classes))
+
+
 def toy_classifier(
     input_shape: tuple[int, ...] = (2, 4, 4),
     classes: int = 4,
@@ -31,14 +42,8 @@ def toy_classifier(
         dtype: of the weights.
     """
     source = torch.Generator().manual_seed(seed)
-    if len(input_shape) == 3:
-        first: list[nn.Module] = [nn.Conv2d(input_shape[0], 4, 3, padding=1)]
-        norm: nn.Module = nn.BatchNorm2d(4)
-        width = 4 * math.prod(input_shape[1:])
-    else:
-        first, width = [nn.Flatten(), nn.Linear(math.prod(input_shape), 12)], 12
-        norm = nn.BatchNorm1d(12)
-    net = nn.Sequential(*first, *([norm] if batch_norm else []), nn.SiLU(), nn.Flatten(), nn.Linear(width, classes))
+    with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made; these are replaced
+        net = _layers(input_shape, classes, batch_norm)
     with torch.no_grad():
         for name, value in [*net.named_parameters(), *net.named_buffers()]:
             if value.is_floating_point():
