@@ -64,7 +64,7 @@ def print_report(report: Report, classifier: Classifier, data: Dataset, *, half:
     row = report.attacks[0]
     say(f"{classifier.card.describe()}; weights: {classifier.card.source}")
     part = "" if report.count == len(data) else f" of {len(data):,}, a fixed random choice"
-    say(f"{data.name} {data.split}, {report.count:,} images{part}; {device}, seed {report.seed}")
+    say(f"{data.name} {data.split}, {report.count:,} images{part}; {device}, seed {report.seed}, stop {row.stop!r}")
     say(f"{row.attack}: {radius(row.eps, row.norm, classifier)}")
     show(_errors(report))
     show(_details(report, half))

@@ -64,11 +64,12 @@ def draw(
     The attack on them is the one that was counted: its random numbers belong to the seed and the image's number.
     """
     ids = report.sample_ids[chosen(report)]
+    stop = report.attacks[0].stop
     device = classifier.normalize.mean.device
     x, y = (part.to(device) for part in data[ids])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AdvkitWarning)  # given already, for all images
-        result = attack(classifier, x, y, target=target, sample_ids=ids.to(device), seed=report.seed)
+        result = attack(classifier, x, y, target=target, sample_ids=ids.to(device), seed=report.seed, stop=stop)
     with guard(classifier), torch.no_grad():
         logits = classifier(x)
     title = f"{attack.spec} on {classifier.card.name}, {data.name} {data.split}"

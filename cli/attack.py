@@ -57,6 +57,13 @@ class AttackCommand(click.Command):
 @click.option("--eps", type=Eps(), help="Radius in units of the pixels: 0.007 or 8/255. [linf: .1, l2: 1, l1: 10]")
 @click.option("--norm", help="linf, l2, l1 as the attack allows. [the attack's own]")
 @click.option("--target", metavar="CLASS", help="Class to reach: a name, a number, runner_up, random or all.")
+@click.option(
+    "--stop",
+    type=click.Choice(["fooled", "never"]),
+    default="fooled",
+    show_default=True,
+    help="Leave an image at its first adversarial point, or go on to the strongest.",
+)
 @shared("seed")
 @click.option("--batch-size", type=click.IntRange(min=1), default=250, show_default=True, help="Images at once.")
 @shared("device", "threads")
@@ -79,6 +86,7 @@ def command(
     eps: float | None,
     norm: str | None,
     target: str | None,
+    stop: str,
     seed: int,
     batch_size: int,
     device: str,
@@ -111,6 +119,7 @@ def command(
             target=aim,
             count=MINIMAL_COUNT if count is None and attacker.kind == "minimal" else count,
             seed=seed,
+            stop=stop,
             batch_size=batch_size,
             progress=progress,
         )

@@ -8,6 +8,8 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
+import advkit.attacks
+from advkit.attacks import LBFGS
 from advkit.cli import main
 
 KEYS = """
@@ -29,19 +31,19 @@ def somewhere(tmp_path, monkeypatch):
     torch.set_num_threads(before)
 
 
-def advkit(*words, **extra):
+def call(*words, **extra):
     return CliRunner().invoke(main, [str(word) for word in words], **extra)
 
 
 def figures(*words):
-    result = advkit(*BASE, "--json", *words)
+    result = call(*BASE, "--json", *words)
     assert result.exit_code == 0, result.stderr
     return json.loads(result.stdout)
 
 
 def refused(*words):
     """The one line of stderr of a command that exits with 2."""
-    result = advkit(*words)
+    result = call(*words)
     assert result.exit_code == 2, (result.exit_code, result.output)
     lines = [line for line in result.stderr.splitlines() if not line.startswith("Warning: ")]
     assert len(lines) == 1, lines
@@ -65,7 +67,7 @@ def test_json_has_exactly_the_promised_keys_and_nothing_else_is_on_stdout(somewh
 
 
 def test_the_text_says_weights_first_then_every_figure_then_the_caveat(somewhere):
-    result = advkit(*BASE, "--eps", "0.1")
+    result = call(*BASE, "--eps", "0.1")
     lines = result.stdout.splitlines()
     assert result.exit_code == 0
     assert lines[0].startswith("lenet5, 60,806 parameters")
@@ -81,7 +83,7 @@ def test_the_text_says_weights_first_then_every_figure_then_the_caveat(somewhere
 
 
 def test_a_difference_within_the_interval_is_called_that_with_what_to_try():
-    text = advkit(*BASE, "--eps", "0.0001", "--no-picture").stdout
+    text = call(*BASE, "--eps", "0.0001", "--no-picture").stdout
     assert "within the interval" in text
     assert "No clear difference to random noise" in text
     assert "--attack pgd" in text
@@ -97,6 +99,21 @@ def test_every_option_of_an_attack_is_reachable_as_flag_and_as_spec():
         found.pop("seconds")
         assert "steps=3" in found["attack"]
     assert flags == spec == mixed
+
+
+def test_the_eps_at_which_half_fall_is_the_median_of_the_search(monkeypatch):
+    asked = []
+    monkeypatch.setattr(advkit.attacks, "smallest", lambda attack: asked.append(attack) or LBFGS(), raising=False)
+    text = call(*BASE, "--count", "10", "--no-picture").stdout
+    median = figures("--attack", "lbfgs", "--count", "10")["median_distance"]
+    assert f"eps at which half fall   {median:.4g} (linf, along FGSM's direction, 10 images)" in text
+    assert [attack.name for attack in asked] == ["fgsm"]
+
+
+def test_the_stop_rule_is_said_and_changes_what_an_attack_costs():
+    words = ("--attack", "pgd", "--steps", "4", "--eps", "0.05")
+    assert figures(*words)["gradients_per_sample"] < figures(*words, "--stop", "never")["gradients_per_sample"] == 4
+    assert "stop 'never'" in call(*BASE, *words, "--stop", "never", "--no-picture").stdout
 
 
 def test_a_minimal_attack_takes_no_eps_and_fools_all():
@@ -115,8 +132,8 @@ def test_l2_has_its_own_default_radius_and_target_takes_names_and_numbers():
 
 def test_the_picture_goes_where_it_is_told(somewhere):
     (somewhere / "there").mkdir()
-    assert "Picture: there/advkit-attack.png" in advkit(*BASE, "--output", "there").stdout
-    assert advkit(*BASE, "--output", "mine.png", "--json").exit_code == 0
+    assert "Picture: there/advkit-attack.png" in call(*BASE, "--output", "there").stdout
+    assert call(*BASE, "--output", "mine.png", "--json").exit_code == 0
     assert {path.name for path in somewhere.rglob("*.png")} == {"advkit-attack.png", "mine.png"}
 
 
@@ -155,6 +172,7 @@ def test_the_picture_goes_where_it_is_told(somewhere):
         (["--output", "no/such/folder/a.png"], "no folder"),
         (["--output", "a.txt"], ".png"),
         (["--stepz", "3"], "--stepz"),
+        (["--stop", "later"], "never"),
         (["surplus"], "surplus"),
     ],
 )
@@ -217,7 +235,7 @@ def module(somewhere, monkeypatch):
 
 
 def test_a_factory_by_reference_is_attacked(module):
-    result = advkit("attack", "--model", f"{module}:good", "--count", "30", "--json")
+    result = call("attack", "--model", f"{module}:good", "--count", "30", "--json")
     assert result.exit_code == 0, result.stderr
     assert json.loads(result.stdout)["model"] == f"{module}:good"
 
@@ -242,7 +260,7 @@ def test_a_module_that_is_not_there_is_one_line_and_exit_2():
 
 
 def test_warnings_are_one_line_on_stderr_and_said_once(module):
-    result = advkit("attack", "--model", f"{module}:dead", "--count", "30", "--batch-size", "8", "--json")
+    result = call("attack", "--model", f"{module}:dead", "--count", "30", "--batch-size", "8", "--json")
     warned = [line for line in result.stderr.splitlines() if line.startswith("Warning: ")]
     assert result.exit_code == 0
     assert len(warned) == len(set(warned)) > 0
