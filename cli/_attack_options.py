@@ -11,17 +11,13 @@ from advkit.cli._derived import Parameter, flag, option, parameters, parse_value
 from advkit.core.errors import InputError
 from advkit.core.registry import parse_spec
 
-OWN = ("eps", "norm", "target")
-"""Options that the command explains itself; the others are listed by attack."""
-
 
 def derived_options() -> list[click.Option]:
     """One option for each hyperparameter of any attack; its help says which attacks take it, with their defaults."""
     takers: dict[str, dict[str, Parameter]] = defaultdict(dict)
     for attack in ATTACKS.names():
         for name, parameter in parameters(ATTACKS.factory(attack)).items():
-            if name not in OWN:
-                takers[name][attack] = parameter
+            takers[name][attack] = parameter
     return [option(name, by_attack) for name, by_attack in takers.items()]
 
 

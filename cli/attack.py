@@ -35,7 +35,9 @@ class AttackCommand(click.Command):
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         """The command's own options, the derived ones, --help."""
         own = super().get_params(ctx)
-        return [*own[: len(self.params)], *derived_options(), *own[len(self.params) :]]
+        taken = {parameter.name for parameter in own}
+        derived = [option for option in derived_options() if option.name not in taken]
+        return [*own[: len(self.params)], *derived, *own[len(self.params) :]]
 
 
 @click.command(
