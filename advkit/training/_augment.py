@@ -35,7 +35,7 @@ class Augment:
             raise InputError(f"expected rotation >= 0, shift >= 0 and 0 <= scale < 1, got {self}")
 
     def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Changed copies of x (N, C, H, W) in [0, 1]; the numbers come from `generator` (on the CPU), the global state stays."""
+        """Changed copies of x (N, C, H, W) in [0, 1]; the numbers come from `generator` (on the CPU), no others."""
         grid = F.affine_grid(self.maps(x.shape, generator).to(x), list(x.shape), align_corners=False)
         moved = F.grid_sample(x, grid, padding_mode="zeros", align_corners=False)
         return moved.clamp_(0, 1)  # the four weights of a pixel may add up to one rounding more than 1
