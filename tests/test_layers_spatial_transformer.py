@@ -136,6 +136,16 @@ def test_a_projective_grid_maps_lines_to_lines_and_survives_the_horizon():
     assert bilinear(torch.rand(1, 1, 4, 4), horizon).isfinite().all()
 
 
+def test_a_projective_grid_divides_by_the_third_coordinate():
+    theta = 0.4 * rand(1, 8) - 0.2 + torch.tensor([[1.0, 0, 0, 0, 1, 0, 0, 0]], dtype=F64)
+    H = torch.cat([theta, torch.ones(1, 1, dtype=F64)], 1).reshape(3, 3)
+    for point, source in zip(
+        regular_grid((3, 4)).double().reshape(-1, 2), Projective((3, 4))(theta).reshape(-1, 2), strict=True
+    ):
+        image = H @ torch.cat([point, torch.ones(1, dtype=F64)])
+        torch.testing.assert_close(source, image[:2] / image[2], atol=1e-6, rtol=1e-6)
+
+
 def test_projective_without_perspective_is_affine():
     theta = 2 * rand(3, 6) - 1
     padded = torch.cat([theta, torch.zeros(3, 2, dtype=F64)], 1)

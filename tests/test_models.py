@@ -83,6 +83,7 @@ def test_it_takes_any_input_shape_and_number_of_classes(name, shape, classes):
     with torch.device("meta"):
         net = create_model(name, input_shape=shape, num_classes=classes, width=0.3)
         assert net(torch.rand(2, *shape)).shape == (2, classes)
+        assert all(logits.shape == (2, classes) for _, logits in net.training_logits(torch.rand(2, *shape)))
     assert net.card.input_shape == shape
     assert net.card.num_classes == classes
 
@@ -323,6 +324,27 @@ def test_the_summary_of_lenet5_reads_like_the_lecture():
     assert rows["c1"].multiply_adds == 28 * 28 * 6 * 25
     assert rows["c3"].multiply_adds == 10 * 10 * 60 * 25
     assert rows["f6"].multiply_adds == 120 * 84
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "sides"),
+    [
+        ("alexnet", (3, 224, 224), [55, 27, 13, 6]),
+        ("alexnet", (1, 32, 32), [32, 16, 8, 4]),
+        ("zfnet", (3, 224, 224), [110, 55, 26, 13, 6]),
+        ("zfnet", (1, 32, 32), [32, 16, 8, 4]),
+        ("nin", (3, 32, 32), [32, 16, 8, 1]),
+        ("vgg16", (3, 224, 224), [224, 112, 56, 28, 14, 7]),
+        ("vgg16", (1, 28, 28), [28, 14, 7, 4, 2, 1]),
+        ("googlenet", (3, 224, 224), [112, 56, 28, 14, 7, 1]),
+        ("googlenet", (1, 32, 32), [32, 16, 8, 4, 1]),
+    ],
+)
+def test_the_maps_shrink_as_in_the_paper_and_slowly_on_small_images(name, shape, sides):
+    with torch.device("meta"):
+        rows = summary(create_model(name, input_shape=shape))
+    seen = [row.output[1] for row in rows if len(row.output) == 3]
+    assert [side for i, side in enumerate(seen) if i == 0 or side != seen[i - 1]] == sides
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -318,7 +318,7 @@ def test_every_other_torchvision_classifier_can_be_reached_without_a_warning():
             assert create_model(f"torchvision:{name}").card.num_classes == 1000
 
 
-def test_imagenet_weights_are_downloaded_only_if_asked(monkeypatch):
+def test_imagenet_weights_are_downloaded_only_if_asked(monkeypatch, tmp_path):
     from torchvision import models
 
     asked, state = [], {}
@@ -330,6 +330,9 @@ def test_imagenet_weights_are_downloaded_only_if_asked(monkeypatch):
     monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", download)
     with pytest.raises(InputError, match="torchvision:squeezenet1_1 needs weights: give 'imagenet'"):
         load_model("torchvision:squeezenet1_1")
+    monkeypatch.setattr(loading, "WEIGHTS", tmp_path)
+    with pytest.raises(InputError, match="no weights of vgg11 for 'mnist5k' ship"):
+        load_model("vgg11")
     assert asked == []
     net = models.squeezenet1_1()
     state.update(net.state_dict())

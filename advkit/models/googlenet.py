@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from advkit.models._build import Shape, he_, is_small, scaled
+from advkit.models._build import PoolTo, Shape, he_, is_small, scaled
 from advkit.models._registry import register_model
 from advkit.models.layers import LRN
 
@@ -64,13 +64,16 @@ class Inception(nn.Module):
         return torch.cat(branches, 1)
 
 
-def auxiliary(inputs: int, num_classes: int, width: float, *, small: bool) -> nn.Sequential:
-    """A classifier on maps in the middle (sec. 5): average pooling 5/3, 1x1 to 128, FC-1024, dropout .7, FC-classes."""
+def auxiliary(inputs: int, num_classes: int, width: float, input_shape: Shape) -> nn.Sequential:
+    """A classifier on maps in the middle (sec. 5): average pooling 5/3, 1x1 to 128, FC-1024, dropout .7, FC-classes.
+
+    Images below 224 pixels are pooled to the paper's 4x4 maps at once, those below 64 to 2x2.
+    """
     maps, units = scaled(128, width), scaled(1024, width)
-    side = 2 if small else 4
-    pool = nn.AdaptiveAvgPool2d(side) if small else nn.AvgPool2d(5, 3)
+    side = 2 if is_small(input_shape) else 4
+    pool = [nn.AvgPool2d(5, 3)] if min(input_shape[1:]) >= 224 else []
     return nn.Sequential(
-        pool, Conv(inputs, maps, 1), nn.Flatten(),
+        *pool, PoolTo((side, side)), Conv(inputs, maps, 1), nn.Flatten(),
         nn.Linear(maps * side * side, units), nn.ReLU(), nn.Dropout(0.7),
         nn.Linear(units, num_classes),
     )  # fmt: skip
@@ -113,7 +116,7 @@ class GoogLeNet(nn.Module):
             self.inceptions[name] = module = Inception(maps, n1, r3, n3, r5, n5, proj)
             maps = module.maps
             if auxiliaries and name in ("4a", "4d"):
-                self.auxiliary[name] = auxiliary(maps, num_classes, width, small=small)
+                self.auxiliary[name] = auxiliary(maps, num_classes, width, input_shape)
         self.classifier = nn.Sequential(
             nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Dropout(dropout), nn.Linear(maps, num_classes)
         )
