@@ -43,7 +43,7 @@ class Recipe:
         precision: "float32", or "bfloat16" (autocast; weights stay in float32).
         channels_last: store images as (N, H, W, C), which convolutions like on many devices.
         seed: of the initial weights, the order of the images, augmentation and dropout.
-        expected: what comes out, and in what time.
+        expected: what comes out, and in what time; empty: not measured yet.
 
     Raises:
         InputError: a value out of its range or an unknown choice.
