@@ -73,8 +73,8 @@ def test_a_positive_margin_is_the_argmax(data: st.DataObject, classes: int, coun
     assert torch.equal(goal.margin(logits) > 0, ~leads if goal.sign > 0 else leads)
 
 
-@given(st.data(), st.integers(4, 7), st.sampled_from(sorted(LOSSES)), st.integers(0, 999))
-def test_each_loss_rises_with_its_goal(data: st.DataObject, classes: int, loss: str, seed: int) -> None:
+@given(st.data(), st.integers(2, 7), st.sampled_from(["cross_entropy", "margin"]), st.integers(0, 999))
+def test_a_loss_rises_with_the_logit_of_its_goal(data: st.DataObject, classes: int, loss: str, seed: int) -> None:
     goal, logits = data.draw(goals(3, classes)), logits_of(seed, 3, classes).requires_grad_()
     (gradient,) = torch.autograd.grad(LOSSES[loss](goal, logits).sum(), logits)
     toward = gradient.gather(1, goal.label[:, None]).squeeze(1) * -goal.sign
