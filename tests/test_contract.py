@@ -3,10 +3,14 @@
 import warnings
 
 import pytest
+import torch
 
 from advkit.attacks import ATTACKS, create_attack, list_attacks
+from advkit.core import driver
 from advkit.core.errors import InputError, UnknownNameError
 from advkit.testing import BrokenPromiseError, check_attack, list_checks
+from advkit.testing._subject import RADII
+from advkit.testing._toys import toy_case
 
 CHEAPER = {"pgd": {"steps": 8}}
 """Hyperparameters that keep an attack short here; what is not listed runs at its defaults."""
@@ -29,6 +33,20 @@ PAIRS = [(spec, check) for spec in specs() for check in list_checks(create_attac
 @pytest.mark.parametrize(("spec", "check"), PAIRS, ids=[f"{spec}-{check}" for spec, check in PAIRS])
 def test_every_attack_keeps_every_promise(spec: str, check: str) -> None:
     check_attack(create_attack(spec), only=[check])
+
+
+@pytest.mark.parametrize("spec", specs())
+@pytest.mark.parametrize("stop", ["fooled", "never"])
+def test_compaction_changes_nothing(spec: str, stop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    attack, case = create_attack(spec), toy_case(2, samples=18)
+    options = {"stop": stop} if attack.kind == "minimal" else {"stop": stop, "eps": RADII[attack.norm]}
+    results = []
+    for share in (0.0, 2.0):  # at every step, never
+        monkeypatch.setattr(driver, "COMPACT_AT", share)
+        results.append(attack(case.model, case.x, case.y, **options))
+    assert torch.allclose(results[0].x_adv, results[1].x_adv, atol=1e-9)
+    for name in ("success", "queries", "gradients", "zero_gradient"):
+        assert torch.equal(getattr(results[0], name), getattr(results[1], name)), name
 
 
 @pytest.mark.parametrize("spec", specs())

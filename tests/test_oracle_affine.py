@@ -12,6 +12,7 @@ from advkit.attacks import FGSM, LBFGS, PGD
 from advkit.core.errors import InputError
 from advkit.core.norms import get_norm
 from advkit.testing import AffineClassifier
+from advkit.testing._cell import nearest_in_cell
 from advkit.testing._toys import awkward_images
 from advkit.testing.strategies import affine_classifiers, images
 
@@ -239,3 +240,18 @@ def test_lbfgs_is_never_nearer_than_the_nearest_point(model: AffineClassifier, x
     nearest, _ = model.nearest(x, y, "l2")
     result = LBFGS(searches=3, first_steps=10, later_steps=5)(model, x, y)
     assert bool((result.distance >= nearest * (1 - 1e-9)).all())
+
+
+@given(affine_classifiers(SHAPE, classes=2), images(SHAPE, dtype=torch.float64), st.booleans())
+def test_the_water_level_and_the_dual_ascent_agree_in_l2(model: AffineClassifier, x: Tensor, box: bool) -> None:
+    y = model(x).argmax(1).detach()
+    bounds = (0.0, 1.0) if box else None
+    distance, point = model.nearest(x, y, "l2", bounds=bounds)
+    flat, found = x.flatten(1), distance.isfinite()
+    logits = model(x).detach()
+    normals = (model.weight[1 - y] - model.weight[y]).detach()[:, None]
+    need = logits.gather(1, y[:, None]) - logits.gather(1, 1 - y[:, None])
+    low, high = (0 - flat, 1 - flat) if box else (torch.full_like(flat, -torch.inf), torch.full_like(flat, torch.inf))
+    d = nearest_in_cell(normals, need, low, high)
+    assert torch.equal(d.isfinite().all(1), found)
+    assert torch.allclose((flat + d)[found], point.flatten(1)[found], atol=1e-9)
