@@ -1,5 +1,7 @@
 """The limited-memory BFGS direction for a batch of problems f = a + c b, every row with its own c and its own history.
 
+Where b is |r|^2, the change of its gradient along a step s is 2 s and is not stored.
+
 The inverse Hessian is used in its compact form (Byrd, Nocedal, Schnabel 1994, equation 3.1): the long vectors appear in
 three matrix products, the rest is algebra on m x m matrices. The result is that of the two-loop recursion.
 """
@@ -13,27 +15,25 @@ from torch import Tensor
 class History(NamedTuple):
     """The last m pairs of every row, in a ring."""
 
-    pairs: Tensor  # (M, 3m, D): steps s, changes of a's gradient along them, changes of b's
+    pairs: Tensor  # (M, blocks, m, D): steps s, changes of a's gradient along them, changes of b's (2 or 3 blocks)
     count: Tensor  # (M,) int64: pairs stored since the history was cleared
 
 
-def empty(like: Tensor, memory: int) -> History:
-    """No pairs, for points like (M, D)."""
+def empty(like: Tensor, memory: int, blocks: int) -> History:
+    """No pairs, for points like (M, D); 2 blocks where b is |r|^2."""
     return History(
-        like.new_zeros(len(like), 3 * memory, like.shape[1]),
+        like.new_zeros(len(like), blocks, memory, like.shape[1]),
         torch.zeros(len(like), dtype=torch.int64, device=like.device),
     )
 
 
-def push(history: History, where: Tensor, s: Tensor, a: Tensor, b: Tensor) -> History:
-    """Store a step (M, D) and the changes of the two gradients in the rows `where` (M,)."""
+def push(history: History, where: Tensor, *changes: Tensor) -> History:
+    """Store in the rows `where` (M,) a step and the changes of the gradients along it, each (M, D), one a block."""
     pairs, count = history
-    memory = pairs.shape[1] // 3
-    slot = (count % memory)[:, None] + memory * torch.arange(3, device=count.device)  # (M, 3)
-    rows = torch.arange(len(pairs), device=count.device)[:, None]
-    new = torch.stack([s, a, b], 1)  # (M, 3, D)
-    # In place: the history is the one long part of the state, and nothing else refers to it.
-    pairs[rows, slot] = torch.where(where[:, None, None], new, pairs[rows, slot])
+    rows, slot = torch.arange(len(count), device=count.device), count % pairs.shape[2]
+    for block, new in zip(pairs.unbind(1), changes, strict=True):
+        # In place: the history is the one long part of the state, and nothing else refers to it.
+        block[rows, slot] = torch.where(where[:, None], new, block[rows, slot])
     return History(pairs, count + where)
 
 
@@ -47,11 +47,11 @@ def direction(history: History, c: Tensor, gradient: Tensor, free: Tensor) -> Te
         free: (M, D), 1 where an entry may move, else 0.
     """
     pairs, count = history
-    memory = pairs.shape[1] // 3
+    blocks, memory = pairs.shape[1:3]
     gradient = gradient * free
-    long = pairs * free[:, None]  # (M, 3m, D)
+    long = pairs.flatten(1, 2) * free[:, None]  # (M, blocks m, D)
     slots = (count[:, None] + torch.arange(memory, device=count.device)) % memory  # (M, m): oldest to newest
-    basis = _basis(slots, c, pairs)  # (M, 2m, 3m)
+    basis = _basis(slots, c, blocks, pairs)  # (M, 2m, blocks m)
     gram = basis @ (long @ long.mT) @ basis.mT  # (M, 2m, 2m)
     along = (basis @ (long @ gradient[:, :, None])).squeeze(2)  # (M, 2m)
     sy, yy = gram[:, :memory, memory:], gram[:, memory:, memory:]
@@ -74,9 +74,9 @@ def direction(history: History, c: Tensor, gradient: Tensor, free: Tensor) -> Te
     return -(gamma * gradient + (long.mT @ (basis.mT @ weights)).squeeze(2))
 
 
-def _basis(slots: Tensor, c: Tensor, like: Tensor) -> Tensor:
-    """(M, 2m, 3m): what makes of the ring the steps s, oldest first, and then the changes y = a + c b."""
+def _basis(slots: Tensor, c: Tensor, blocks: int, like: Tensor) -> Tensor:
+    """(M, 2m, blocks m): what makes of the ring the steps s, oldest first, and then the changes of a + c b."""
     order = torch.nn.functional.one_hot(slots, slots.shape[1]).to(like.dtype)  # (M, m, m)
-    none = torch.zeros_like(order)
-    steps, changes = (order, none, none), (none, order, c[:, None, None] * order)
-    return torch.cat([torch.cat(steps, 2), torch.cat(changes, 2)], 1)
+    none, weighted = torch.zeros_like(order), c[:, None, None] * order
+    rows = [(order, none), (2 * weighted, order)] if blocks == 2 else [(order, none, none), (none, order, weighted)]
+    return torch.cat([torch.cat(row, 2) for row in rows], 1)
