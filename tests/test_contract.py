@@ -29,8 +29,19 @@ def specs() -> list[str]:
 
 PAIRS = [(spec, check) for spec in specs() for check in list_checks(create_attack(spec))]
 
+OVERSHOOTS = """minus the loss of y has no lower bound, so its minimisers go past the nearest point, up to 1.7 times as
+far; the default target, the runner-up, does not"""
+WAIVERS = {("lbfgs(target=untargeted)", "fools_a_linear_classifier"): OVERSHOOTS}
+"""Promises that an attack does not keep, with the reason; a waiver that is not needed any more fails."""
 
-@pytest.mark.parametrize(("spec", "check"), PAIRS, ids=[f"{spec}-{check}" for spec, check in PAIRS])
+
+def pair(spec: str, check: str) -> object:
+    reason = WAIVERS.get((spec, check))
+    marks = [pytest.mark.xfail(reason=reason, raises=BrokenPromiseError, strict=True)] if reason else []
+    return pytest.param(spec, check, id=f"{spec}-{check}", marks=marks)
+
+
+@pytest.mark.parametrize(("spec", "check"), [pair(*names) for names in PAIRS])
 def test_every_attack_keeps_every_promise(spec: str, check: str) -> None:
     check_attack(create_attack(spec), only=[check])
 
