@@ -160,7 +160,7 @@ class Attack(ABC):
         if stop not in STOPS:
             raise unknown("stop", str(stop), STOPS)
         threat = Threat(self.norm, self._radius(eps, x), bounds)
-        return Problem(x.detach(), y, target, threat, Draws(int(seed), door.check_ids(ids, x)), stop)
+        return Problem(x.detach(), y, target, threat, Draws(door.check_seed(seed), door.check_ids(ids, x)), stop)
 
     def _radius(self, eps: Any, x: Tensor) -> float | Tensor:
         if eps is not None:
@@ -250,4 +250,4 @@ def _count_classes(model: Model, problem: Problem) -> int:
 def _nothing(x: Tensor) -> Result:
     """The result on a batch of no samples."""
     none = torch.zeros(0, dtype=torch.int64, device=x.device)
-    return Result(x.clone(), none.bool(), none.double(), none, none, x.new_zeros(0, 0), none.bool())
+    return Result(x.detach().clone(), none.bool(), none.double(), none, none, x.new_zeros(0, 0), none.bool())

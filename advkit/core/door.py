@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.goals import TARGETS
+from advkit.core.threat import Region
 
 
 def check_model(model: Any) -> None:
@@ -91,6 +92,13 @@ def check_eps(eps: Any, x: Tensor | None = None) -> float | Tensor:
     return float(eps)
 
 
+def check_seed(seed: Any) -> int:
+    """An integer."""
+    if isinstance(seed, bool) or not hasattr(seed, "__index__"):
+        raise InputError(f"expected seed as an integer, got {seed!r}")
+    return int(seed)
+
+
 def check_ids(sample_ids: Any, x: Tensor) -> Tensor:
     """The samples' names (N,): the row numbers unless given."""
     if sample_ids is None:
@@ -140,16 +148,16 @@ def _suspect(logits: Tensor, x: Tensor) -> None:
         _warn("the model gives the same logits for different images: does it use its input?")
 
 
-def check_effect(eps: Tensor, moved: Tensor) -> None:
-    """Warn where eps > 0 is too small for the images' type: no pixel can move.
-
-    Args:
-        eps: (N,) the radii.
-        moved: (N,) bool, some feasible point differs from x.
-    """
-    lost = int(((eps > 0) & ~moved).sum())
-    if lost:
-        _warn(f"eps is below the resolution of the images' type for {lost} of {len(eps)} samples: they cannot change")
+def check_effect(region: Region) -> None:
+    """Warn where eps > 0 is too small for the images' type: no pixel can move."""
+    eps = region.eps.flatten()
+    tiny = (eps > 0) & (eps < torch.finfo(region.x.dtype).eps * region.high.abs().amax())
+    if bool(tiny.any()):
+        lost = int((tiny & (region.low == region.high).flatten(1).all(1)).sum())
+        if lost:
+            _warn(
+                f"eps is below the resolution of the images' type for {lost} of {len(eps)} samples: they cannot change"
+            )
 
 
 def check_gradients(zero: Tensor) -> None:
@@ -169,8 +177,3 @@ def _warn(text: str) -> None:
 
 def _kind(value: Any) -> str:
     return type(value).__name__
-
-
-def feasible_moves(low: Tensor, high: Tensor) -> Tensor:
-    """(N,) bool: the box of the row is more than a point."""
-    return (low < high).flatten(1).any(1)

@@ -15,7 +15,8 @@ from advkit.core import door
 from advkit.core.draws import Draws
 from advkit.core.goals import resolve
 from advkit.core.guard import Model, guard
-from advkit.core.oracle import Best, Oracle, Ranking, Record, Rows, choose, put, take
+from advkit.core.norms import per_row
+from advkit.core.oracle import Best, Oracle, Ranking, Record, Rows, choose, noise_floor, put, take
 from advkit.core.result import Result
 from advkit.core.threat import Threat
 
@@ -66,20 +67,24 @@ def drive(attack: Steps, model: Model, problem: Problem) -> Result:
     """Run an attack on a batch that has passed the door."""
     x = problem.x
     with torch.inference_mode(False), guard(model, device=x.device):
-        if x.is_inference():
-            problem = _outside_inference(problem)
+        problem = _outside_inference(problem)
         with _own_precision(model, x) as classify:
             return _drive(attack, classify, problem)
 
 
 def _outside_inference(problem: Problem) -> Problem:
     """Inference tensors cannot be saved for a backward pass; their clones can."""
+    ids = problem.draws.sample_ids
     return problem._replace(
-        x=problem.x.clone(),
-        y=problem.y.clone(),
-        target=problem.target.clone() if isinstance(problem.target, Tensor) else problem.target,
-        draws=problem.draws._replace(sample_ids=problem.draws.sample_ids.clone()),
+        x=_normal(problem.x),
+        y=_normal(problem.y),
+        target=_normal(problem.target) if isinstance(problem.target, Tensor) else problem.target,
+        draws=problem.draws._replace(sample_ids=_normal(ids)),
     )
+
+
+def _normal(tensor: Tensor) -> Tensor:
+    return tensor.clone() if tensor.is_inference() else tensor
 
 
 @contextmanager
@@ -89,18 +94,21 @@ def _own_precision(model: Model, x: Tensor) -> Iterator[Model]:
     enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
 
     def classify(x: Tensor) -> Tensor:
-        with torch.autocast(kind, dtype=dtype, enabled=enabled):
+        x = x.clone()  # some models write on their input
+        if not enabled:
+            return model(x)
+        with torch.autocast(kind, dtype=dtype):
             return model(x)
 
     with torch.autocast(kind, enabled=False):
-        yield classify if enabled else model
+        yield classify
 
 
 def _drive(attack: Steps, classify: Model, problem: Problem) -> Result:
     oracle, whole = _look_at_clean(attack, classify, problem)
     record, clean = whole.record, whole.record.best
     state: Any = None
-    if not oracle.holds_graph:
+    if not oracle.holds_graph or not bool(whole.live.any()):
         record, _ = _compact(oracle, record, None, share=0.0)
     if len(oracle.x):
         state = attack.init(oracle)
@@ -142,7 +150,9 @@ def _look_at_clean(attack: Steps, classify: Model, problem: Problem) -> tuple[Or
     worst = torch.full(y.shape, -torch.inf, dtype=torch.float64, device=x.device)
     record = Record(Best(x, logits, wrong, worst), torch.ones_like(y), torch.zeros_like(y), torch.zeros_like(wrong))
     index = torch.arange(len(x), device=x.device)
-    rows = Rows(index, ~wrong, problem.threat.around(x), goal, problem.draws, record)
+    region = problem.threat.around(x)
+    door.check_effect(region)
+    rows = Rows(index, ~wrong, region, goal, problem.draws, record)
     ranking = Ranking(attack.loss, minimal)
     oracle = Oracle(classify, rows, ranking, stop=not minimal and problem.stop == "fooled")
     if attack.starts_at_x and graph.requires_grad:
@@ -150,9 +160,10 @@ def _look_at_clean(attack: Steps, classify: Model, problem: Problem) -> tuple[Or
     return oracle, rows
 
 
-def _compact(oracle: Oracle, record: Record, state: Any, share: float = COMPACT_AT) -> tuple[Record, Any]:
+def _compact(oracle: Oracle, record: Record, state: Any, share: float | None = None) -> tuple[Record, Any]:
     """Let the rows go that are done, if they are many enough; what is known of them stays in `record`."""
     live = oracle.rows.live
+    share = COMPACT_AT if share is None else share
     left = int(live.sum())  # the one sync of a step
     if left == len(live) or (left and left > (1 - share) * len(live)):
         return record, state
@@ -181,24 +192,26 @@ def _judge(classify: Model, rows: Rows, ranking: Ranking, last: Tensor, unseen: 
     A last iterate that turns out worse than the best point gives way to it; where that one claims to fool, it is
     classified once more, alone.
     """
-    record = rows.record
+    record, old, region = rows.record, rows.record.best, rows.region
     index = rows.live.nonzero().squeeze(1)
     if not len(index):
         return record
-    part, last, unseen = take(rows, index), last[index], unseen[index]
-    old = part.record.best
-    points = part.region.settle(last)
+    points = region.settle(last)
     with torch.no_grad():
-        logits = classify(points)
-    new = ranking.rank(part.goal, part.region, points, logits)
-    adopted = ~unseen | ranking.improves(new, old)
-    best = choose(adopted, new._replace(fooled=part.goal.margin(logits) > 0), old)
-    record = put(record, index, part.record._replace(best=best, queries=part.record.queries + 1))
-    again = torch.zeros_like(rows.live).index_copy(0, index, ~adopted & old.fooled)
-    if not bool(again.any()):
+        answers = classify(points if len(index) == len(points) else points[index])
+    logits = old.logits.index_copy(0, index, answers)
+    new = ranking.rank(rows.goal, region, points, logits)
+    slack = 0.0 if ranking.minimal else noise_floor(logits)  # rounding must not tell a point from itself
+    adopted = rows.live & (~unseen | ranking.improves(new, old, slack))
+    best = choose(adopted, new._replace(fooled=rows.goal.margin(logits) > 0), old)
+    record = record._replace(best=best, queries=record.queries + rows.live)
+    rest = rows.live & ~adopted
+    if not bool(rest.any()):
         return record
-    rows = rows._replace(record=record, live=again)
-    return _judge(classify, rows, ranking, record.best.x_adv, torch.zeros_like(again))
+    settled = torch.where(per_row(rest, last), region.settle(best.x_adv), best.x_adv)
+    record = record._replace(best=best._replace(x_adv=settled))
+    rows = rows._replace(record=record, live=rest & old.fooled)
+    return _judge(classify, rows, ranking, settled, torch.zeros_like(rest))
 
 
 def _result(whole: Rows, record: Record, *, minimal: bool) -> Result:
@@ -215,6 +228,6 @@ def _result(whole: Rows, record: Record, *, minimal: bool) -> Result:
         distance=distance,
         queries=record.queries,
         gradients=record.gradients,
-        logits=best.logits,
+        logits=best.logits.clone(),
         zero_gradient=record.zero,
     )

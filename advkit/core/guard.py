@@ -32,9 +32,9 @@ def guard(
     """
     modules = modules_of(model)
     parameters = {p: (p.requires_grad, p.grad) for m in modules for p in m.parameters(recurse=False)}
-    buffers = [(m, k, b, b._version, b.clone()) for m in modules for k, b in m._buffers.items() if b is not None]
+    buffers = [(m, k, b, b.clone()) for m in modules for k, b in m._buffers.items() if b is not None]
     modes = [(m, m.training) for m in modules]
-    tensors: list[Any] = [*parameters, *(b for _, _, b, _, _ in buffers)]
+    tensors: list[Any] = [*parameters, *(b for _, _, b, _ in buffers)]
     devices = {t.device for t in tensors} | ({device} if device else set())
     with torch.random.fork_rng(devices=[d for d in devices if d.type == "cuda"]):
         try:
@@ -49,13 +49,14 @@ def guard(
             for parameter, (requires_grad, grad) in parameters.items():
                 parameter.requires_grad_(requires_grad)
                 parameter.grad = grad
-            for module, key, buffer, version, saved in buffers:
-                _restore(module, key, buffer, version, saved)
+            for module, key, buffer, saved in buffers:
+                _restore(module, key, buffer, saved)
 
 
-def _restore(module: nn.Module, key: str, buffer: Tensor, version: int, saved: Tensor) -> None:
-    """Untouched buffers are left alone: a graph of the caller's may hold them."""
-    if buffer._version != version:
+def _restore(module: nn.Module, key: str, buffer: Tensor, saved: Tensor) -> None:
+    """Untouched buffers are left alone: a graph of the caller's may hold them. Their version does not tell: batch norm
+    writes without raising it."""
+    if not torch.equal(buffer, saved):
         with torch.no_grad():
             buffer.copy_(saved)
     module._buffers[key] = buffer

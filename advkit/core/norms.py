@@ -94,9 +94,10 @@ class Norm(ABC):
 
     def within(self, x: Tensor, x_adv: Tensor, eps: Tensor) -> Tensor:
         """x_adv as x's type and in the ball as float64 measures it; rows that are there already do not change."""
-        delta = x_adv.double() - x.double()
-        landed = rounded_toward(x, x.double() + self.project(delta, eps))
-        return torch.where((self.size(delta) <= eps.flatten()).view(eps.shape), x_adv.to(x.dtype), landed)
+        near = x_adv.to(x.dtype)
+        landed = rounded_toward(x, x.double() + self.project(x_adv.double() - x.double(), eps))
+        inside = self.size(near.double() - x.double()) <= eps.flatten()
+        return torch.where(inside.view(eps.shape), near, landed)
 
     def __repr__(self) -> str:
         return self.name
@@ -108,7 +109,7 @@ class LInf(Norm):
     name = "linf"
 
     def size(self, d: Tensor) -> Tensor:
-        return d.double().flatten(1).abs().amax(1)
+        return d.double().abs().flatten(1).amax(1)
 
     def dual_size(self, g: Tensor) -> Tensor:
         return L1().size(g)
@@ -117,13 +118,15 @@ class LInf(Norm):
         return g.sign()
 
     def project(self, d: Tensor, eps: Tensor | float) -> Tensor:
-        return torch.clamp(d, -torch.as_tensor(eps), torch.as_tensor(eps)).to(d.dtype)
+        eps = torch.as_tensor(eps, dtype=torch.float64, device=d.device)
+        return torch.clamp(d, -eps, eps).to(d.dtype)
 
     def sample(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
         return (2 * draws.uniform(step, tuple(like.shape[1:])) - 1) * eps
 
     def maximise(self, g: Tensor, x: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        return torch.where(g > 0, high, torch.where(g < 0, low, x))
+        over = g.sign().mul_(2 * eps.to(torch.promote_types(g.dtype, torch.float32))).add_(x)
+        return over.clamp_(low, high)  # from twice as far back onto the exact edge
 
     def pull(self, x: Tensor, x_adv: Tensor, eps: Tensor) -> Tensor:
         return x_adv.to(x.dtype)  # the box around the ball is the ball, and the box is exact

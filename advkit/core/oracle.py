@@ -87,9 +87,9 @@ class Ranking:
             values = get_loss(self.loss, goal, logits.shape[1])(goal, logits)
         return Best(x, logits, margin > 0, values.double())
 
-    def improves(self, new: Best, old: Best) -> Tensor:
-        """(M,) bool: the new point is the better one."""
-        same = (new.fooled == old.fooled) & (new.value >= old.value)
+    def improves(self, new: Best, old: Best, slack: Tensor | float = 0.0) -> Tensor:
+        """(M,) bool: the new point is the better one, or as good to within `slack` (M,)."""
+        same = (new.fooled == old.fooled) & (new.value >= old.value - slack)
         if self.minimal:  # a point that does not fool is of no use
             same = same & new.fooled
         return (new.fooled & ~old.fooled) | same

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from advkit.core.draws import Draws
-from advkit.core.norms import Norm, get_norm, per_row, rounded_toward
+from advkit.core.norms import Norm, get_norm, per_row, step_toward
 
 
 class Region(NamedTuple):
@@ -53,7 +53,21 @@ class Region(NamedTuple):
 
     def distance(self, x_adv: Tensor) -> Tensor:
         """(N,) float64: the size of x_adv - x."""
-        return self.norm.size(x_adv.double() - self.x.double())
+        return self.norm.size(x_adv.to(torch.float64, copy=True).sub_(self.x))
+
+
+def _edge(x: Tensor, wide: Tensor, offset: Tensor, side: float) -> Tensor:
+    """x + offset (N, 1, ...) float64 as x's type, no further from x than the offset as float64 measures it.
+
+    `wide` is x in float64, `side` the sign of the offset. No mask and few allocations: on small networks these alone
+    would be a tenth of FGSM's time.
+    """
+    exact = wide + offset
+    edge = exact.to(x.dtype, copy=True)
+    beyond = exact.copy_(edge).sub_(wide).sub_(offset).mul_(side)  # > 0 where rounding went too far
+    beyond = beyond.to(torch.promote_types(x.dtype, torch.float32)).clamp_(min=0)
+    back = torch.add(edge, beyond, alpha=-side * 1e30).to(x.dtype)  # far on x's side of the edge there, else the edge
+    return step_toward(edge, back)
 
 
 @dataclass(frozen=True)
@@ -75,7 +89,8 @@ class Threat:
         norm = get_norm(self.norm)
         eps = torch.as_tensor(self.eps, dtype=torch.float64, device=x.device).expand(len(x))
         eps = per_row(eps, x).contiguous()
-        reach = norm.reach(eps)
         low, high = (x.new_tensor(bound) for bound in self.bounds)
-        below, above = (rounded_toward(x, x.double() + offset) for offset in (-reach, reach))
-        return Region(norm, x, eps, below.clamp(min=low), above.clamp(max=high))
+        most = min(self.bounds[1] - self.bounds[0], torch.finfo(x.dtype).max / 4)
+        reach, wide = norm.reach(eps).clamp(max=most), x.double()
+        below, above = _edge(x, wide, -reach, -1.0), _edge(x, wide, reach, 1.0)
+        return Region(norm, x, eps, below.clamp_(min=low), above.clamp_(max=high))
