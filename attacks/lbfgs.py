@@ -1,4 +1,4 @@
-"""L-BFGS, the first attack: Szegedy et al. 2013, Intriguing properties of neural networks, sec. 4.1 (arXiv 1312.6199)."""
+"""L-BFGS, the first attack: Szegedy et al. 2013, Intriguing properties of neural networks, 4.1 (arXiv 1312.6199)."""
 
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -72,8 +72,8 @@ class LBFGS(MinimalAttack):
     Cost per sample: about 200 queries and gradients at the default settings.
 
     Args:
-        target: "runner_up" (the paper leaves the class open; the likeliest rival is the natural one), "random", "all", a
-            class, or "untargeted": minimise `c |r|^2 - J(x + r, y)`.
+        target: "runner_up" (the likeliest rival on the clean image; the paper leaves the class open), "random", "all",
+            a class, or "untargeted": the likeliest rival at every point.
         searches: the number of minimisations before the first leap.
         leaps: the number of repetitions of the search from another start; 0 is the paper's attack.
         leap_searches: the number of minimisations of each.
@@ -83,6 +83,7 @@ class LBFGS(MinimalAttack):
             about a quarter of what a linear model of J leads one to expect of the largest c.
         squared: False takes |r| as the paper writes it, in place of its square.
         memory: the number of steps that the inverse Hessian remembers.
+        loss: minus J, "rival"; "margin" minimises the difference of the logits in its place.
         tolerance: a minimisation ends when a step lowers the objective by less than this share.
 
     A sample for which nothing has fooled the model gets up to three times as many minimisations.
@@ -93,6 +94,7 @@ class LBFGS(MinimalAttack):
 
     norm: str = "l2"
     target: str | int = "runner_up"
+    loss: str = "rival"
     searches: int = 7
     leaps: int = 2
     leap_searches: int = 4
@@ -134,7 +136,7 @@ class LBFGS(MinimalAttack):
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """Classify the trial points, let each row accept or shorten its step, and set out for the next."""
         x = oracle.x.flatten(1).to(state.now.point.dtype)
-        loss, gradient = oracle.loss_and_gradient(state.x_adv)
+        loss, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
         loss, gradient = -loss.to(x.dtype), -gradient.flatten(1).to(x.dtype)
         new = Iterate(state.x_adv.flatten(1).to(x.dtype), loss, gradient, oracle.fooled)
         state, accepted, flat = self._accept(x, state, new)

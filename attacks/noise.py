@@ -13,7 +13,7 @@ from advkit.core.oracle import Oracle
 @register_attack("noise")
 @dataclass(frozen=True, kw_only=True)
 class Noise(BudgetAttack):
-    """FGSM's step along a random normal vector instead of the gradient: +-eps at every pixel (linf), or its l2 or l1 form.
+    """FGSM's step along a random normal vector in place of the gradient: +-eps at every pixel (linf), or l2, or l1.
 
     Cost per sample: 2 queries, no gradient.
     """

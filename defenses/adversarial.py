@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from advkit.attacks import Attack
 from advkit.core import door
 from advkit.core.errors import AdvkitWarning, InputError
+from advkit.core.goals import wide
+from advkit.core.losses import surprise
 from advkit.defenses._carry import carry, gradients
 from advkit.defenses._registry import DEFENSES
 
@@ -136,5 +137,8 @@ class AdversarialLoss:
         return self.alpha * clean + (1 - self.alpha) * adversarial
 
     def _loss(self, logits: Tensor, y: Tensor) -> Tensor:
-        logits = logits.float() if logits.dtype in (torch.float16, torch.bfloat16) else logits
-        return F.cross_entropy(logits, y, label_smoothing=self.label_smoothing)
+        loss = surprise(logits, y).mean()
+        if not self.label_smoothing:
+            return loss
+        every_class = (wide(logits).logsumexp(1) - wide(logits).mean(1)).mean()
+        return (1 - self.label_smoothing) * loss + self.label_smoothing * every_class

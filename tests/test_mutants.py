@@ -271,8 +271,9 @@ def core_guard_in_train_mode(patch: pytest.MonkeyPatch) -> None:
 
 
 def core_mean_loss(patch: pytest.MonkeyPatch) -> None:
-    sound = losses.cross_entropy
-    patch.setitem(losses.LOSSES, "cross_entropy", lambda goal, logits: sound(goal, logits) / len(logits))
+    for name in ("cross_entropy", "rival"):
+        sound = losses.LOSSES[name]
+        patch.setitem(losses.LOSSES, name, lambda goal, logits, sound=sound: sound(goal, logits) / len(logits))
 
 
 def core_targets_are_labels(patch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from advkit.core import door
 from advkit.core.draws import Draws
 from advkit.core.driver import Problem, drive
 from advkit.core.errors import InputError, unknown
+from advkit.core.goals import untargeted
 from advkit.core.guard import Model, guard
 from advkit.core.losses import LOSSES
 from advkit.core.oracle import Oracle
@@ -168,12 +169,14 @@ class Attack(ABC):
         return torch.inf
 
     def _over_all_targets(self, model: Model, problem: Problem) -> Result:
-        """Every class other than y in turn; the nearest success (minimal) or the first (budget) is kept."""
+        """Every class other than y in turn; the nearest success (minimal) or the one that leads y most is kept."""
         classes = _count_classes(model, problem)
         first, *others = (problem._replace(target=(problem.y + shift) % classes) for shift in range(1, classes))
-        result = drive(self, model, first)
+        result, lead = drive(self, model, first), untargeted(problem.y)
         for other in others:
-            result = better_of(result, drive(self, model, other), minimal=self.kind == "minimal")
+            found = drive(self, model, other)
+            nearer, stronger = found.distance < result.distance, lead.margin(found.logits) > lead.margin(result.logits)
+            result = better_of(result, found, nearer if self.kind == "minimal" else stronger)
         return result
 
 

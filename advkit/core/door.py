@@ -1,4 +1,4 @@
-"""Everything a caller can get wrong, checked once, before the first step: what was seen, what was expected, what to do."""
+"""What a caller can get wrong, checked once, before the first step: what was seen, what was expected, what to do."""
 
 import warnings
 from typing import Any
@@ -121,7 +121,7 @@ def check_answer(logits: Any, x: Tensor, y: Tensor) -> None:
     """The model's answer to the clean images: logits (N, K), finite, with a place for every label."""
     if not isinstance(logits, Tensor):
         raise InputError(
-            f"expected the model to return a tensor of logits, got {_kind(logits)}; wrap it so that it returns the logits"
+            f"expected the model to return a tensor of logits, got {_kind(logits)}; wrap it so that it returns them"
         )
     if logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
         raise InputError(

@@ -17,9 +17,9 @@ def wide(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
-def _other(logits: Tensor, label: Tensor) -> Tensor:
-    """(N,): the largest logit of the classes other than the label."""
-    return logits.scatter(1, label[:, None], -torch.inf).amax(1)
+def _without(logits: Tensor, label: Tensor) -> Tensor:
+    """(N, K): the logits, that of the label at minus infinity."""
+    return logits.scatter(1, label[:, None], -torch.inf)
 
 
 class Goal(NamedTuple):
@@ -39,7 +39,7 @@ class Goal(NamedTuple):
         """(N, K) -> (N,): the lead of the goal; it is reached when > 0, and a tie is not."""
         logits = wide(logits)
         own = logits.gather(1, self.label[:, None]).squeeze(1)
-        return self.sign * (_other(logits, self.label) - own)
+        return self.sign * (_without(logits, self.label).amax(1) - own)
 
     def gap(self, logits: Tensor) -> Tensor:
         """(N, K) -> (N,): how far the class to reach leads y: the margin, or for a target its logit over that of y."""
@@ -47,6 +47,12 @@ class Goal(NamedTuple):
             return self.margin(logits)
         logits = wide(logits)
         return (logits.gather(1, self.label[:, None]) - logits.gather(1, self.y[:, None])).squeeze(1)
+
+    def rival(self, logits: Tensor) -> Tensor:
+        """(N, K) -> (N,) int64: the class to reach, the target or the likeliest class other than y."""
+        if self.sign < 0:
+            return self.label
+        return _without(logits.detach(), self.label).argmax(1)
 
     @property
     def ranks(self) -> int:
@@ -92,7 +98,7 @@ def _named(word: str, y: Tensor, logits: Tensor, draws: Draws) -> Goal:
     if word == "untargeted":
         return untargeted(y)
     if word == "runner_up":
-        return targeted(wide(logits).scatter(1, y[:, None], -torch.inf).argmax(1), y)
+        return targeted(untargeted(y).rival(logits), y)
     if word == "random":
         others = logits.shape[1] - 1
         shift = (draws.uniform(-1, (1,)).squeeze(1) * others).long().clamp(max=others - 1)

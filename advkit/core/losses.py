@@ -6,6 +6,7 @@ Computed in float32 or better, whatever the model's type.
 import warnings
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -15,9 +16,21 @@ from advkit.core.goals import Goal, wide
 Loss = Callable[[Goal, Tensor], Tensor]
 
 
+def surprise(logits: Tensor, label: Tensor) -> Tensor:
+    """J = -log softmax(logits)[label], (N, K) and (N,) -> (N,), exact however confident the model is.
+
+    Where the label's probability rounds to 1, the usual formula gives J = 0 and a gradient from which the label's logit
+    has vanished: it points elsewhere. Here J = log(1 + exp(log sum exp(others) - own)) keeps both.
+    """
+    logits = wide(logits)
+    own = logits.gather(1, label[:, None])
+    others = logits.scatter(1, label[:, None], -torch.inf)
+    return F.softplus((others - own).logsumexp(1), threshold=50)
+
+
 def cross_entropy(goal: Goal, logits: Tensor) -> Tensor:
     """J of the label to leave, or minus J of the target (Goodfellow et al. 2014, arXiv 1412.6572)."""
-    return goal.sign * F.cross_entropy(wide(logits), goal.label, reduction="none")
+    return goal.sign * surprise(logits, goal.label)
 
 
 def margin(goal: Goal, logits: Tensor) -> Tensor:
@@ -26,7 +39,7 @@ def margin(goal: Goal, logits: Tensor) -> Tensor:
 
 
 def dlr(goal: Goal, logits: Tensor) -> Tensor:
-    """Difference of logits ratio, unchanged by a shift or a scale of the logits (Croce and Hein 2020, arXiv 2003.01690).
+    """Difference of logits ratio, blind to a shift or a scale of the logits (Croce and Hein 2020, arXiv 2003.01690).
 
     It needs 3 classes, with a target 4: `get_loss` falls back on `margin` below that.
     """
@@ -35,7 +48,12 @@ def dlr(goal: Goal, logits: Tensor) -> Tensor:
     return goal.gap(logits) / (spread + 1e-12)
 
 
-LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "margin": margin, "dlr": dlr}
+def rival(goal: Goal, logits: Tensor) -> Tensor:
+    """Minus J of the class to reach: the target, or without one the likeliest class other than y; it is at most 0."""
+    return -surprise(logits, goal.rival(logits))
+
+
+LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "margin": margin, "dlr": dlr, "rival": rival}
 
 
 def get_loss(name: str, goal: Goal, classes: int) -> Loss:

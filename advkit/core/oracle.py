@@ -53,7 +53,7 @@ def take(tree: Any, index: Tensor) -> Any:
 
 
 def noise_floor(logits: Tensor) -> Tensor:
-    """(N,): the margin that the rounding of a forward pass may feign, 16 units in the last place of the largest logit."""
+    """(N,): the margin that rounding may feign, 16 units in the last place of the largest logit."""
     return wide(logits).abs().amax(1) * (16 * torch.finfo(logits.dtype).eps)
 
 

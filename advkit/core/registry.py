@@ -36,7 +36,7 @@ def parse_spec(text: str) -> Spec:
         return _spec(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, ValueError, ZeroDivisionError) as error:
         raise InputError(
-            f"cannot read the spec {text!r}: expected NAME or NAME(option=value, ...), such as 'pgd(eps=8/255, steps=40)'"
+            f"cannot read the spec {text!r}: expected NAME or NAME(option=value, ...), such as 'pgd(eps=.1, steps=9)'"
         ) from error
 
 

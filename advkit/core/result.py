@@ -33,13 +33,12 @@ class Result:
         return len(self.x_adv)
 
 
-def better_of(first: Result, second: Result, *, minimal: bool) -> Result:
+def better_of(first: Result, second: Result, prefer: Tensor) -> Result:
     """Sample by sample the stronger of two results on the same images; the costs add up.
 
-    A success beats a failure. Of two successes of a minimal attack the nearer wins, otherwise the first stays.
+    A success beats a failure; otherwise the second wins where `prefer` (N,) bool says so.
     """
-    nearer = second.distance < first.distance if minimal else torch.zeros_like(second.success)
-    take = second.success & (~first.success | nearer)
+    take = (second.success & ~first.success) | ((second.success == first.success) & prefer)
 
     def pick(a: Tensor, b: Tensor) -> Tensor:
         return torch.where(take.view(-1, *[1] * (a.ndim - 1)), b, a)

@@ -1,0 +1,45 @@
+"""J keeps its value and its gradient where the label's probability rounds to 1."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+
+from advkit.attacks import FGSM
+from advkit.core.losses import surprise
+
+
+def gradient(loss: object, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
+    leaf = logits.clone().requires_grad_()
+    return torch.autograd.grad(loss(leaf, y).sum(), leaf)[0]
+
+
+@given(st.floats(-60, 60), st.integers(2, 12), st.integers(0, 99))
+def test_float32_agrees_with_float64_at_any_confidence(lead: float, classes: int, seed: int) -> None:
+    logits = torch.randn(5, classes, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    y = torch.arange(5) % classes
+    logits[torch.arange(5), y] += lead
+    logits = logits.float().double()
+    exact = gradient(surprise, logits, y)
+    torch.testing.assert_close(surprise(logits.float(), y).double(), surprise(logits, y), rtol=2e-5, atol=1e-30)
+    torch.testing.assert_close(gradient(surprise, logits.float(), y).double(), exact, rtol=2e-5, atol=1e-30)
+    torch.testing.assert_close(surprise(logits, y), F.cross_entropy(logits, y, reduction="none"), rtol=1e-6, atol=1e-12)
+
+
+def test_the_label_stays_in_the_gradient_of_a_confident_model() -> None:
+    logits, y = torch.tensor([[30.0, 0.0, -1.0]]), torch.tensor([0])
+    ours = gradient(surprise, logits, y)
+    usual = gradient(lambda z, y: F.cross_entropy(z, y, reduction="none"), logits, y)
+    assert usual[0, 0] == 0  # what this is here for
+    assert ours[0, 0] == pytest.approx(-float(ours[0, 1:].sum()), rel=1e-5)
+
+
+def test_fgsm_is_exact_on_a_confident_affine_net() -> None:
+    weight = torch.tensor([[4.0, -3.0], [1.0, 2.0]]) * 20
+    x, y = torch.tensor([[0.9, 0.1]]), torch.tensor([0])
+    model = torch.nn.Linear(2, 2, bias=False)
+    model.weight.data = weight
+    eps = float(((weight[0] - weight[1]) * x).sum() / (weight[0] - weight[1]).abs().sum())
+    assert not FGSM(eps=eps - 1e-3)(model, x, y).success
+    assert FGSM(eps=eps + 1e-3)(model, x, y).success
