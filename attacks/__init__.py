@@ -4,6 +4,7 @@ from typing import Any
 
 from advkit.attacks.fgsm import FGSM
 from advkit.attacks.lbfgs import LBFGS
+from advkit.attacks.minimal_eps import Smallest, smallest
 from advkit.attacks.noise import Noise
 from advkit.attacks.pgd import PGD
 from advkit.core.attack import ATTACKS, Attack, BudgetAttack, MinimalAttack
@@ -20,8 +21,10 @@ __all__ = [
     "MinimalAttack",
     "Noise",
     "Result",
+    "Smallest",
     "create_attack",
     "list_attacks",
+    "smallest",
 ]
 
 

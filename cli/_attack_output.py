@@ -59,7 +59,7 @@ def print_json(report: Report, model: str, classifier: Classifier, *, device: st
     click.echo(json.dumps(figures, allow_nan=False))
 
 
-def print_report(report: Report, classifier: Classifier, data: Dataset, *, half: Half | None, device: str) -> None:
+def print_report(report: Report, classifier: Classifier, data: Dataset, *, half: Half, device: str) -> None:
     """The figures as a table on stdout, with the weights first and the caveats last."""
     row = report.attacks[0]
     say(f"{classifier.card.describe()}; weights: {classifier.card.source}")
@@ -69,7 +69,7 @@ def print_report(report: Report, classifier: Classifier, data: Dataset, *, half:
     show(_errors(report))
     show(_details(report, half))
     say(CAVEAT)
-    for remark in remarks(report, half.eps if half else None):
+    for remark in remarks(report, half.eps):
         say(remark)
 
 
@@ -100,16 +100,15 @@ def _errors(report: Report) -> Any:
     return errors
 
 
-def _details(report: Report, half: Half | None) -> Any:
+def _details(report: Report, half: Half) -> Any:
     row = report.attacks[0]
     right = int((row.right & row.meant).sum())
     details = table("under attack", "")
     details.add_row("success rate", f"{percent(row.success_rate)} of the {right:,} images that were right")
     details.add_row("confidence on mistakes", percent(row.mean_confidence))
     details.add_row("median distance", f"{_short(row.median_distance)} ({row.norm})")
-    if half is not None:
-        where = f"linf, along FGSM's direction, {half.images:,} images"
-        details.add_row("eps at which half fall", f"{_short(half.eps)} ({where})")
+    where = f"linf, along FGSM's direction, {half.images:,} images"
+    details.add_row("eps at which half fall", f"{_short(half.eps)} ({where})")
     details.add_row(
         "passes an image", f"{row.queries_per_sample:.1f} queries, {row.gradients_per_sample:.1f} gradients"
     )

@@ -6,8 +6,7 @@ from typing import Any
 import click
 import torch
 
-import advkit.attacks
-from advkit.attacks import FGSM, Attack, Noise
+from advkit.attacks import FGSM, Attack, Noise, smallest
 from advkit.cli._attack_options import build_attack, derived_options
 from advkit.cli._attack_output import Half, print_json, print_report
 from advkit.cli._console import progress_bar
@@ -185,11 +184,8 @@ def noise(attacker: Attack) -> Attack | None:
     return Noise(eps=getattr(attacker, "eps", None), norm=attacker.norm) if attacker.norm in Noise.norms else None
 
 
-def half_search(classifier: Classifier, data: Dataset, count: int, seed: int, batch_size: int) -> Half | None:
-    """Look for the least eps along FGSM's direction, on some of the images; None where there is no such search."""
-    smallest = getattr(advkit.attacks, "smallest", None)
-    if smallest is None:
-        return None
+def half_search(classifier: Classifier, data: Dataset, count: int, seed: int, batch_size: int) -> Half:
+    """The least eps along the direction of FGSM, on some of the images."""
     report = evaluate(
         classifier, data, [smallest(FGSM())], count=min(count, HALF_COUNT), seed=seed, batch_size=batch_size
     )

@@ -51,6 +51,16 @@ class Region(NamedTuple):
         """x_adv as x's type and feasible as float64 measures it: what `project` is up to rounding."""
         return self.clamp(self.norm.within(self.x, x_adv, self.eps))
 
+    def shrunk(self, eps: Tensor) -> "Region":
+        """The part of this region within eps (N,) float64 of x; the box is exact, see `_edge`."""
+        eps = per_row(eps, self.x).contiguous()
+        if not bool(eps.isfinite().any()):
+            return self._replace(eps=eps)
+        most = torch.finfo(self.x.dtype).max / 4
+        reach, wide = self.norm.reach(eps).clamp(max=most), self.x.double()
+        below, above = _edge(self.x, wide, -reach, -1.0), _edge(self.x, wide, reach, 1.0)
+        return self._replace(eps=eps, low=below.clamp_(min=self.low), high=above.clamp_(max=self.high))
+
     def distance(self, x_adv: Tensor) -> Tensor:
         """(N,) float64: the size of x_adv - x."""
         return self.norm.size(x_adv.to(torch.float64, copy=True).sub_(self.x))
@@ -86,11 +96,7 @@ class Threat:
 
     def around(self, x: Tensor) -> Region:
         """The region around x (N, ...); the box is computed in float64 and rounded toward x, for eps itself rounds."""
-        norm = get_norm(self.norm)
-        eps = torch.as_tensor(self.eps, dtype=torch.float64, device=x.device).expand(len(x))
-        eps = per_row(eps, x).contiguous()
-        low, high = (x.new_tensor(bound) for bound in self.bounds)
-        most = min(self.bounds[1] - self.bounds[0], torch.finfo(x.dtype).max / 4)
-        reach, wide = norm.reach(eps).clamp(max=most), x.double()
-        below, above = _edge(x, wide, -reach, -1.0), _edge(x, wide, reach, 1.0)
-        return Region(norm, x, eps, below.clamp_(min=low), above.clamp_(max=high))
+        low, high = (x.new_tensor(bound).expand_as(x) for bound in self.bounds)
+        everything = x.new_full((len(x),), torch.inf, dtype=torch.float64)
+        whole = Region(get_norm(self.norm), x, per_row(everything, x), low, high)
+        return whole.shrunk(torch.as_tensor(self.eps, dtype=torch.float64, device=x.device).expand(len(x)))

@@ -1,0 +1,139 @@
+"""The smallest eps at which a budget attack fools: its curve of error against eps, sample by sample, in one run."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from advkit.core.attack import Attack, BudgetAttack, MinimalAttack, check_count, check_positive
+from advkit.core.draws import Draws
+from advkit.core.errors import InputError
+from advkit.core.goals import Goal
+from advkit.core.oracle import Oracle
+from advkit.core.threat import Region
+
+
+class State(NamedTuple):
+    """Each row is at its own eps; all are at the same step of the attack."""
+
+    x_adv: Tensor  # (M, ...)
+    eps: Tensor  # (M,) float64: on trial
+    low: Tensor  # (M,) float64: the largest eps below `high` that did not fool
+    high: Tensor  # (M,) float64: the smallest that did, inf if none
+    fooled: Tensor  # (M,) bool: in this trial
+    gradient: Tensor  # (M, ...): at the clean image
+    inner: Any  # the attack's own state
+    done: Tensor  # (M,) bool
+
+
+class _Within:
+    """The oracle as the attack sees it in a trial: a smaller region, and the clean image's gradient for nothing."""
+
+    def __init__(self, oracle: Oracle, state: State, *, at_x: bool = False) -> None:
+        self._oracle, self._state, self._at_x = oracle, state, at_x
+        self.x: Tensor = oracle.x
+        self.goal: Goal = oracle.goal
+        self.draws: Draws = oracle.draws
+        self.region: Region = oracle.region.shrunk(state.eps)
+        self.fooled = state.fooled
+
+    def loss_and_gradient(self, x: Tensor, loss: str = "cross_entropy") -> tuple[Tensor, Tensor]:
+        """As the oracle's; the value at the clean image is not remembered."""
+        if self._at_x:
+            return x.new_zeros(len(x)), self._state.gradient
+        values, gradient = self._oracle.loss_and_gradient(x, loss)
+        self.fooled = self.fooled | self._oracle.fooled
+        return values, gradient
+
+
+@dataclass(frozen=True, kw_only=True)
+class Smallest(MinimalAttack):
+    """A budget attack turned minimal: the nearest point that it finds over a scan of eps and a bisection.
+
+    From `first` times the size of the whole range, eps doubles until the attack fools; then the interval is halved.
+    More eps may fool less, so the smallest eps found need not be the smallest there is; the point returned is verified.
+    The gradient at the clean image is taken once for all eps: FGSM's whole curve costs one, and a query a trial.
+
+    Args:
+        attack: the budget attack; its own eps is not used.
+        first: the first eps, as a share of the distance between the corners of the range.
+        halvings: the number of bisections.
+    """
+
+    norms = ("linf", "l2", "l1", "l0")
+    name = "smallest"
+
+    attack: BudgetAttack
+    first: float = 2.0**-10
+    halvings: int = 8
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.attack, BudgetAttack):
+            raise InputError(f"expected a budget attack such as FGSM(), got {self.attack!r}")
+        object.__setattr__(self, "norm", self.attack.norm)
+        object.__setattr__(self, "target", self.attack.target)
+        object.__setattr__(self, "loss", self.attack.loss)
+        super().__post_init__()
+        check_positive("first", self.first)
+        check_count("halvings", self.halvings)
+
+    @property
+    def paper(self) -> str:  # type: ignore[override]
+        """The attack's."""
+        return self.attack.paper
+
+    @property
+    def deterministic(self) -> bool:
+        """As the attack is."""
+        return self.attack.deterministic
+
+    @property
+    def spec(self) -> str:
+        """As it is written in Python."""
+        return f"smallest({self.attack.spec})"
+
+    @property
+    def _period(self) -> int:
+        """The steps of one trial: the attack's, and a look at its last point."""
+        return self.attack.total_steps + 1
+
+    @property
+    def total_steps(self) -> int:
+        """Doublings from `first` up to the whole range, then halvings."""
+        doublings = 1 + max(0, (int(1 / self.first) - 1).bit_length())
+        return (doublings + self.halvings) * self._period
+
+    def init(self, oracle: Oracle) -> State:
+        """The first eps; nothing is known yet."""
+        widest = oracle.region.norm.size(oracle.region.high.double() - oracle.region.low.double())
+        _, gradient = oracle.loss_and_gradient(oracle.x, self.loss)
+        zero, no = torch.zeros_like(widest), torch.zeros_like(widest, dtype=torch.bool)
+        start = State(oracle.x, widest * self.first, zero, zero + torch.inf, no, gradient, None, no)
+        return start._replace(inner=self.attack.init(_Within(oracle, start)))  # type: ignore[arg-type]
+
+    def step(self, oracle: Oracle, state: State, i: int) -> State:
+        """A step of the attack at the row's eps, or, after its last, the choice of the next eps."""
+        view = _Within(oracle, state, at_x=self.attack.starts_at_x and i % self._period == 0)
+        if (i + 1) % self._period:
+            inner = self.attack.step(view, state.inner, i % self._period)  # type: ignore[arg-type]
+            return state._replace(x_adv=inner.x_adv, inner=inner, fooled=view.fooled)
+        oracle.logits(view.region.settle(state.inner.x_adv))
+        fooled = state.fooled | oracle.fooled
+        low, high = torch.where(fooled, state.low, state.eps), torch.where(fooled, state.eps, state.high)
+        eps = torch.where(high.isfinite(), (low + high) / 2, 2 * state.eps)
+        widest = oracle.region.norm.size(oracle.region.high.double() - oracle.region.low.double())
+        narrow = high.isfinite() & (high - low <= high * 2.0**-self.halvings)
+        nothing = ~high.isfinite() & (state.eps >= widest)
+        none = torch.zeros_like(fooled)
+        state = state._replace(x_adv=oracle.x, eps=eps, low=low, high=high, fooled=none, done=narrow | nothing)
+        return state._replace(inner=self.attack.init(_Within(oracle, state)))  # type: ignore[arg-type]
+
+
+def smallest(attack: Attack, *, first: float = 2.0**-10, halvings: int = 8) -> Smallest:
+    """A minimal attack from a budget attack, see `Smallest`: `smallest(FGSM())(model, x, y).distance`.
+
+    Raises:
+        InputError: not a budget attack, or a value that `Smallest` refuses.
+    """
+    return Smallest(attack=attack, first=first, halvings=halvings)  # type: ignore[arg-type]
