@@ -16,7 +16,7 @@ class History(NamedTuple):
     """The last m pairs of every row, in a ring."""
 
     pairs: Tensor  # (M, blocks, m, D): steps s, changes of a's gradient along them, changes of b's (2 or 3 blocks)
-    count: Tensor  # (M,) int64: pairs stored since the history was cleared
+    stored: Tensor  # (M,) int64: pairs stored since the history was cleared
 
 
 def empty(like: Tensor, memory: int, blocks: int) -> History:
@@ -29,12 +29,12 @@ def empty(like: Tensor, memory: int, blocks: int) -> History:
 
 def push(history: History, where: Tensor, *changes: Tensor) -> History:
     """Store in the rows `where` (M,) a step and the changes of the gradients along it, each (M, D), one a block."""
-    pairs, count = history
-    rows, slot = torch.arange(len(count), device=count.device), count % pairs.shape[2]
+    pairs, stored = history
+    rows, slot = torch.arange(len(stored), device=stored.device), stored % pairs.shape[2]
     for block, new in zip(pairs.unbind(1), changes, strict=True):
         # In place: the history is the one long part of the state, and nothing else refers to it.
         block[rows, slot] = torch.where(where[:, None], new, block[rows, slot])
-    return History(pairs, count + where)
+    return History(pairs, stored + where)
 
 
 def direction(history: History, c: Tensor, gradient: Tensor, free: Tensor) -> Tensor:
@@ -46,18 +46,18 @@ def direction(history: History, c: Tensor, gradient: Tensor, free: Tensor) -> Te
         gradient: (M, D) of a + c b.
         free: (M, D), 1 where an entry may move, else 0.
     """
-    pairs, count = history
+    pairs, stored = history
     blocks, memory = pairs.shape[1:3]
     gradient = gradient * free
     long = pairs.flatten(1, 2) * free[:, None]  # (M, blocks m, D)
-    slots = (count[:, None] + torch.arange(memory, device=count.device)) % memory  # (M, m): oldest to newest
+    slots = (stored[:, None] + torch.arange(memory, device=stored.device)) % memory  # (M, m): oldest to newest
     basis = _basis(slots, c, blocks, pairs)  # (M, 2m, blocks m)
     gram = basis @ (long @ long.mT) @ basis.mT  # (M, 2m, 2m)
     along = (basis @ (long @ gradient[:, :, None])).squeeze(2)  # (M, 2m)
     sy, yy = gram[:, :memory, memory:], gram[:, memory:, memory:]
     curvature, bend = sy.diagonal(dim1=1, dim2=2), yy.diagonal(dim1=1, dim2=2)
-    stored = slots < count[:, None]  # (M, m)
-    valid = stored & (curvature > 1e-8 * bend) & (bend > 0)
+    filled = slots < stored[:, None]  # (M, m)
+    valid = filled & (curvature > 1e-8 * bend) & (bend > 0)
     both = valid[:, :, None] & valid[:, None, :]
     eye = torch.eye(memory, device=c.device, dtype=c.dtype)
     R = torch.where(both, sy.triu(), 0) + eye * ~valid[:, None, :]

@@ -69,7 +69,7 @@ class LBFGS(MinimalAttack):
     leap against the sign of the gradient, farther each time. A minimisation that misses before any has reached the
     target leaps too.
 
-    Cost per sample: about 200 queries and gradients at the default settings.
+    Cost per sample: 200 to 300 queries and gradients at the default settings.
 
     Args:
         target: "runner_up" (the likeliest rival on the clean image; the paper leaves the class open), "random", "all",
@@ -99,11 +99,11 @@ class LBFGS(MinimalAttack):
     leaps: int = 2
     leap_searches: int = 4
     first_steps: int = 30
-    later_steps: int = 10
+    later_steps: int = 15
     c: float | None = None
     squared: bool = True
     memory: int = 5
-    tolerance: float = 1e-4
+    tolerance: float = 3e-4
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -208,7 +208,7 @@ class LBFGS(MinimalAttack):
             trials=torch.where(over, 0, search.trials),
             length=torch.where(over, 1, search.length),
         )
-        history = state.history._replace(count=torch.where(miss | leap, 0, state.history.count))
+        history = state.history._replace(stored=torch.where(miss | leap, 0, state.history.stored))
         done = (number >= self._most) & (fooled | (number >= 3 * self._most))
         now = choose(miss, reached, now)
         return state._replace(now=now, reached=reached, history=history, search=search, done=done), leap

@@ -90,7 +90,8 @@ def compare(victim, count, start, chunks):
         f"{victim:>13} {start:>5} {len(x):4d} | {float(success.float().mean()):7.1%} | "
         f"{np.median(ours):.4f} {np.median(theirs):.4f} {np.median(ours) / np.median(theirs):6.4f} | "
         f"{np.max(ratio):6.3f} {int((ratio > 1.05).sum()):5d} | "
-        f"{float(queries.float().mean()):6.1f} {np.mean(passes):6.1f} | {our_time:6.2f} {their_time:7.2f} {our_time / their_time:6.4f}",
+        f"{float(queries.float().mean()):6.1f} {np.mean(passes):6.1f} | "
+        f"{our_time:6.2f} {their_time:7.2f} {our_time / their_time:6.4f}",
         flush=True,
     )
 

@@ -24,9 +24,10 @@ from advkit.core.threat import Threat
 class Steps(Protocol):
     """What the driver needs to know of an attack."""
 
-    loss: str
-    kind: str
-
+    @property
+    def loss(self) -> str: ...
+    @property
+    def kind(self) -> str: ...
     @property
     def total_steps(self) -> int: ...
     @property
@@ -49,7 +50,7 @@ class Problem(NamedTuple):
 Progress = Callable[[int, int], None]
 _progress: ContextVar[Progress | None] = ContextVar("advkit_progress", default=None)
 
-COMPACT_AT = 0.25
+COMPACT_AT = 0.1
 """The batch is compacted when this share of its rows is done: less does not pay for the copy."""
 
 
@@ -175,14 +176,15 @@ def _compact(oracle: Oracle, record: Record, state: Any, share: float | None = N
 
 def _merge(record: Record, rows: Rows) -> Record:
     """The record of the whole batch, brought up to date with the rows that are in it."""
-    if len(rows.index) == len(record.queries):
+    if len(rows.row) == len(record.queries):
         return rows.record
-    return put(record, rows.index, rows.record)
+    merged: Record = put(record, rows.row, rows.record)
+    return merged
 
 
 def _last_iterates(rows: Rows, x_adv: Tensor, last: Tensor, unseen: Tensor) -> tuple[Tensor, Tensor]:
     live = rows.live.nonzero().squeeze(1)
-    index = rows.index[live]
+    index = rows.row[live]
     return put(last, index, x_adv[live].to(last.dtype)), put(unseen, index, rows.live[live])
 
 

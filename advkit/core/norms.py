@@ -141,7 +141,8 @@ class L2(Norm):
     name = "l2"
 
     def size(self, d: Tensor) -> Tensor:
-        return torch.linalg.vector_norm(d.double().flatten(1), dim=1)
+        size: Tensor = torch.linalg.vector_norm(d.double().flatten(1), dim=1)
+        return size
 
     def dual_size(self, g: Tensor) -> Tensor:
         return self.size(g)

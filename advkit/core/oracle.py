@@ -35,7 +35,7 @@ class Record(NamedTuple):
 class Rows(NamedTuple):
     """The samples that are still in the batch; M rows."""
 
-    index: Tensor  # (M,) int64: the row in the caller's batch
+    row: Tensor  # (M,) int64: its number in the caller's batch
     live: Tensor  # (M,) bool: False once a row needs no further step
     region: Region
     goal: Goal
