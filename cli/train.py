@@ -76,7 +76,7 @@ def command(
     loss = None if recipe.defense is None else create_defense(recipe.defense)
     try:
         click.echo(f"{recipe} on {images}; run folder: {home}")
-        with _bar(recipe.epochs) as progress:
+        with _bar() as progress:
             run = train(
                 build(recipe),
                 images,
@@ -116,10 +116,10 @@ def _place(recipe: Recipe) -> dict[str, Any]:
 
 
 @contextmanager
-def _bar(epochs: int) -> Iterator[Callable[[Progress], None]]:
+def _bar() -> Iterator[Callable[[Progress], None]]:
     """A bar with ETA where stderr is a terminal, else a line an epoch; both on stderr."""
     if not sys.stderr.isatty():
-        yield _Lines(epochs)
+        yield _Lines()
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -136,16 +136,18 @@ def _bar(epochs: int) -> Iterator[Callable[[Progress], None]]:
 
 
 class _Lines:
-    """One line on stderr for each epoch that is done."""
+    """One line on stderr for each epoch that is done.
 
-    def __init__(self, epochs: int) -> None:
-        self.epochs, self.said = epochs, 0
+    An epoch's last step is reported twice: after the step, and again with the epoch's own figures.
+    """
+
+    def __init__(self) -> None:
+        self.step: int | None = None
 
     def __call__(self, at: Progress) -> None:
-        done = at.step * at.epochs // at.steps
-        if done > self.said and at.loss is not None:
-            self.said = done
+        if at.step == self.step:
             click.echo(_state(at), err=True)
+        self.step = at.step
 
 
 def _state(at: Progress) -> str:

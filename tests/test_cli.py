@@ -1,5 +1,6 @@
 """The group: help without torch, exit codes, one-line errors; the commands that list; advkit train."""
 
+import csv
 import json
 import os
 import signal
@@ -255,6 +256,17 @@ def test_training_leaves_a_run_that_can_be_attacked_and_resumed(somewhere):
     assert shape.startswith("lenet5, width 1/2, 15,738 parameters, trained on mnist5k:train; weights: run")
     on_training = advkit("attack", "--model", "run", "--split", "train", "--count", "20", "--json")
     assert "Warning: the model was trained on these very images" in on_training.stderr
+
+
+def test_each_epochs_line_carries_its_own_figures(somewhere):
+    words = ("train", "--model", "lenet5", "--epochs", "3", "--width", "1/2", "--batch-size", "400", "--output", "run")
+    lines = [line for line in advkit(*words).stderr.splitlines() if line.startswith("epoch")]
+    rows = list(csv.DictReader((somewhere / "run" / "log.csv").read_text().splitlines()))
+    assert lines == [
+        f"epoch {row['epoch']}/3, loss {float(row['loss']):.4f}, clean error {100 * float(row['clean_error']):.2f} %"
+        for row in rows
+    ]
+    assert len({row["loss"] for row in rows}) == len(lines) == 3
 
 
 def test_training_on_a_defence_uses_its_loss():
