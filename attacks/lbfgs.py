@@ -23,7 +23,7 @@ LEAP = 0.2
 class Iterate(NamedTuple):
     """A point and what is known there."""
 
-    point: Tensor  # (M, D)
+    point: Tensor  # (M, D), in units of the range of a pixel, as all that follows
     loss: Tensor  # (M,): of the network, to be minimised
     gradient: Tensor  # (M, D): of that loss
     fooled: Tensor  # (M,) bool
@@ -79,8 +79,9 @@ class LBFGS(MinimalAttack):
         leap_searches: the number of minimisations of each.
         first_steps: the most steps of a minimisation that begins far from its solution.
         later_steps: of one that begins at the solution for another c.
-        c: the first weight of the distance; |g|^2 / (20 J) unless given, with J and its gradient g on the clean image,
-            about a quarter of what a linear model of J leads one to expect of the largest c.
+        c: the first weight of the distance, pixels in units of their range; |g|^2 / (20 J) unless given, with J and its
+            gradient g on the clean image, about a quarter of what a linear model of J leads one to expect of the
+            largest c.
         squared: False takes |r| as the paper writes it, in place of its square.
         memory: the number of steps that the inverse Hessian remembers.
         loss: minus J, "rival"; "margin" minimises the difference of the logits in its place.
@@ -126,7 +127,7 @@ class LBFGS(MinimalAttack):
 
     def init(self, oracle: Oracle) -> State:
         """The clean image is the first trial point, and every row accepts it."""
-        x = oracle.x.flatten(1).to(torch.promote_types(oracle.x.dtype, torch.float32))  # (M, D)
+        x, *_ = self._unit_box(oracle)
         zero, none = x.new_zeros(len(x)), torch.zeros(len(x), dtype=torch.int64, device=x.device)
         start = Iterate(x, zero, torch.zeros_like(x), none.bool())
         search = Search(zero + (self.c or 0), zero, zero + torch.inf, none, none, none - 1, none, zero + 1)
@@ -135,10 +136,10 @@ class LBFGS(MinimalAttack):
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """Classify the trial points, let each row accept or shorten its step, and set out for the next."""
-        x = oracle.x.flatten(1).to(state.now.point.dtype)
+        x, low, high, span = self._unit_box(oracle)
         loss, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
-        loss, gradient = -loss.to(x.dtype), -gradient.flatten(1).to(x.dtype)
-        new = Iterate(state.x_adv.flatten(1).to(x.dtype), loss, gradient, oracle.fooled)
+        point = state.x_adv.flatten(1).to(x.dtype) / span
+        new = Iterate(point, -loss.to(x.dtype), -gradient.flatten(1).to(x.dtype) * span, oracle.fooled)
         state, accepted, flat = self._accept(x, state, new)
         if i == 0:
             state = self._first_c(state)
@@ -146,7 +147,17 @@ class LBFGS(MinimalAttack):
         most = torch.where(search.hit == 0, self.first_steps, self.later_steps)
         over = (accepted & (flat | (search.steps >= most))) | (search.trials > TRIALS)
         state, leap = self._next_search(state, over, oracle.best.fooled)
-        return self._set_out(oracle, x, state, accepted | over, leap)
+        state, trial = self._set_out((x, low, high), state, accepted | over, leap)
+        return state._replace(x_adv=(trial * span).view(oracle.x.shape).to(oracle.x.dtype))
+
+    @staticmethod
+    def _unit_box(oracle: Oracle) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """x, low and high (M, D) in units of the range of a pixel, and that range (M, 1)."""
+        region, dtype = oracle.region, torch.promote_types(oracle.x.dtype, torch.float32)
+        x, low, high = (t.flatten(1).to(dtype) for t in (region.x, region.low, region.high))
+        span = (high - low)[:, :1]
+        span = torch.where(span.isfinite(), span, 1)
+        return x / span, low / span, high / span, span
 
     def _first_c(self, state: State) -> State:
         """From the linear model: J falls along g and is spent at a distance r = J / |g|, where c = |g| / (2 r)."""
@@ -213,10 +224,11 @@ class LBFGS(MinimalAttack):
         now = choose(miss, reached, now)
         return state._replace(now=now, reached=reached, history=history, search=search, done=done), leap
 
-    def _set_out(self, oracle: Oracle, x: Tensor, state: State, fresh: Tensor, leap: Tensor) -> State:
-        """The next trial point: along a new direction where a step was accepted, else nearer along the old one."""
-        now, search, region = state.now, state.search, oracle.region
-        low, high = region.low.flatten(1), region.high.flatten(1)
+    def _set_out(
+        self, box: tuple[Tensor, Tensor, Tensor], state: State, fresh: Tensor, leap: Tensor
+    ) -> tuple[State, Tensor]:
+        """The next trial point (M, D): along a new direction where a step was accepted, else nearer along the old."""
+        now, search, (x, low, high) = state.now, state.search, box
         gradient = now.gradient + search.c[:, None] * self._distance(now.point - x, now.gradient)[1]
         held = ((now.point <= low) & (gradient > 0)) | ((now.point >= high) & (gradient < 0))
         free = (~held).to(x.dtype)
@@ -225,6 +237,6 @@ class LBFGS(MinimalAttack):
         direction = torch.where(uphill, -gradient * free, direction)
         direction = torch.where(fresh[:, None], direction, state.direction)
         trial = now.point + search.length[:, None] * direction
-        away = x + (LEAP * search.leaps[:, None]).clamp(max=1) * (high - low) * state.downhill
-        trial = torch.clamp(torch.where(leap[:, None], away, trial), low, high)
-        return state._replace(x_adv=trial.view(oracle.x.shape).to(oracle.x.dtype), direction=direction)
+        away = x + (LEAP * search.leaps[:, None]).clamp(max=1) * state.downhill
+        trial = torch.where(leap[:, None], away, trial)
+        return state._replace(direction=direction), torch.clamp(trial, low, high)
