@@ -13,10 +13,11 @@ from advkit.cli._console import progress_bar
 from advkit.cli._options import Eps, check_device, shared
 from advkit.cli._picture import NAME, check_place, draw
 from advkit.core.errors import InputError
+from advkit.core.registry import parse_spec
 from advkit.data import Dataset, load_data
 from advkit.evaluation import evaluate
 from advkit.evaluation.report import finite
-from advkit.models import Classifier, load_model
+from advkit.models import Classifier, create_model, list_models, load_model
 
 MINIMAL_COUNT = 100
 """Images by default for a minimal attack, which takes hundreds of passes each."""
@@ -108,8 +109,12 @@ def command(
     check_device(device)
     attacker = with_radius(attack, {"eps": eps, "norm": norm, **hyperparameters})
     place = None if no_picture or (as_json and output is None) else check_place(output)
-    classifier = load_model(model, data=checkpoint(data), weights=weights, device=device)
-    images = load_images(data, classifier, image_size, resize, split=split, root=data_root, download=download)
+    where = {"split": split, "root": data_root, "download": download}
+    if weights == "random" and model.partition("(")[0].strip() in list_models():
+        classifier, images = untrained(model, data, device, image_size, resize, **where)
+    else:
+        classifier = load_model(model, data=checkpoint(data), weights=weights, device=device)
+        images = load_images(data, classifier, image_size, resize, **where)
     aim = parse_target(target, images)
     with progress_bar(attacker.name) as progress:
         report = evaluate(
@@ -146,6 +151,22 @@ def with_radius(text: str, given: dict[str, Any]) -> Attack:
 def checkpoint(data: str) -> str | None:
     """Which shipped weights suit these data: their own; for MNIST and a folder of images the default's (None)."""
     return None if data == "mnist" or data.startswith("folder:") else data
+
+
+def untrained(
+    model: str, data: str, device: str, image_size: int | None, resize: int | None, **where: Any
+) -> tuple[Classifier, Dataset]:
+    """A registered network with random weights, for images of the data's shape and so many classes; and the data.
+
+    What the spec of the model says itself stands.
+    """
+    with torch.device("meta"):  # costs nothing, and knows what a folder's images are to be resized to
+        plan = create_model(model)
+    images = load_images(data, plan, image_size, resize, **where)
+    fit = {"input_shape": images.input_shape, "num_classes": len(images.classes)}
+    given = parse_spec(model).options
+    fit = {name: value for name, value in fit.items() if name not in given}
+    return load_model(model, weights="random", device=device, **fit), images
 
 
 def load_images(data: str, classifier: Classifier, image_size: int | None, resize: int | None, **where: Any) -> Dataset:

@@ -10,6 +10,7 @@ from PIL import Image
 
 from advkit.attacks import LBFGS
 from advkit.cli import main
+from advkit.cli.attack import untrained
 
 KEYS = """
 model data weights count attack norm eps clean_error clean_error_interval noise_error noise_error_interval
@@ -79,6 +80,31 @@ def test_the_text_says_weights_first_then_every_figure_then_the_caveat(somewhere
         assert word in result.stdout
     assert "Picture: advkit-attack.png" in lines[-1]
     assert (somewhere / "advkit-attack.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("spec", ["vgg16(width=1/16)", "alexnet(width=1/16)", "mlp(width=1/16)", "stn_cnn(width=1/4)"])
+def test_an_untrained_network_is_built_for_the_images_and_their_classes(spec):
+    result = call("attack", "--model", spec, "--weights", "random", "--count", "4", "--no-picture")
+    assert result.exit_code == 0, result.stderr
+    assert "weights: random" in result.stdout
+
+
+def test_an_untrained_network_takes_the_classes_of_a_folder_and_the_size_asked_for(somewhere):
+    for label in ("cat", "dog", "owl"):
+        (somewhere / "pets" / label).mkdir(parents=True)
+        Image.new("RGB", (40, 36), (90, 120, 30)).save(somewhere / "pets" / label / "0.png")
+    words = ("--weights", "random", "--data", "folder:pets", "--image-size", "32", "--no-picture")
+    result = call("attack", "--model", "vgg11(width=1/16)", *words)
+    assert result.exit_code == 0, result.stderr
+    assert "3 images" in result.stdout
+    classifier, images = untrained("vgg11(width=1/16)", "folder:pets", "cpu", 32, None, split="test")
+    assert (classifier.card.input_shape, classifier.card.num_classes) == ((3, 32, 32), 3) == (images.input_shape, 3)
+
+
+def test_what_the_spec_of_an_untrained_network_says_stands():
+    classifier, _ = untrained("mlp(width=1/16, num_classes=12)", "mnist5k", "cpu", None, None)
+    assert (classifier.card.input_shape, classifier.card.num_classes) == ((1, 32, 32), 12)
+    assert "mlp was built for images" in refused("attack", "--model", "mlp(input_shape=(1, 28, 28))", *BASE[3:5])
 
 
 def test_a_difference_within_the_interval_is_called_that_with_what_to_try():
@@ -200,7 +226,7 @@ def test_images_from_a_folder_and_a_folder_without_images(somewhere):
             Image.new("RGB", (50, 40 + i), (80 * i, 90, 100)).save(somewhere / "some" / label / f"{i}.png")
     fitted = figures("--data", "folder:some", "--count", "4")  # colour photographs, a grey network of 32 pixels
     assert (fitted["count"], fitted["data"]) == (4, "folder:some:test")
-    assert "shape" in refused(*BASE, "--data", "folder:some", "--image-size", "20")
+    assert "shape" in refused("attack", "--model", "lenet5", "--data", "folder:some", "--image-size", "20")
     assert "resize" in refused(*BASE, "--data", "folder:some", "--resize", "20")
     assert "folder:PATH" in refused(*BASE, "--image-size", "20")
 
