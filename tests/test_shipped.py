@@ -1,5 +1,6 @@
 """Every checkpoint that ships: its card, the figures on it measured again, attacks on it, and broken attacks on one."""
 
+import re
 from functools import cache
 from pathlib import Path
 
@@ -98,6 +99,14 @@ def test_a_checkpoint_is_small_and_its_card_complete(path):
     model = network(card.name)
     assert card.parameters == model.card.parameters == evaluated_parameters(model.net)
     assert model.card.source == SHIPPED
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_expects_what_the_run_of_its_checkpoint_gave(name):
+    card, expected = network(name).card, RECIPES[f"{name}-mnist5k"].expected
+    spread = re.search(r"; ([\d.]+) to ([\d.]+)\)", expected)
+    low, high = spread.groups() if spread else re.findall(r"([\d.]+) % \(one seed, 0\)", expected) * 2
+    assert float(low) <= round(100 * card.clean_error, 2) <= float(high)
 
 
 @pytest.mark.parametrize("name", NAMES)
