@@ -1,12 +1,10 @@
 """What the networks share: scaled widths, the limit of small images, sizes by a dry run, He's initialisation."""
 
 from collections.abc import Sequence
-from itertools import chain
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from advkit.core.errors import InputError
 
@@ -25,21 +23,25 @@ def is_small(input_shape: Shape) -> bool:
 
 
 def output_shape(module: nn.Module, input_shape: Sequence[int]) -> tuple[int, ...]:
-    """The shape of one output, without the batch, found by a dry run on the meta device.
+    """The shape of one output, without the batch, found by a run in eval mode, which draws no random numbers.
 
     Raises:
         InputError: the images are too small for the network.
     """
-    tensors = chain(module.named_parameters(), module.named_buffers())
-    meta = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors}
+    modes = [(part, part.training) for part in module.modules()]
+    device = next((p.device for p in module.parameters()), None)
+    module.eval()
     try:
         with torch.no_grad():
-            output: Tensor = functional_call(module, meta, (torch.empty(1, *input_shape, device="meta"),))
+            output: Tensor = module(torch.zeros(1, *input_shape, device=device))
     except RuntimeError as error:
         shape = "x".join(map(str, input_shape[1:]))
         raise InputError(
             f"images of {shape} are too small for this network: expected larger ones (pad or resize)"
         ) from error
+    finally:
+        for part, training in modes:
+            part.training = training
     return tuple(output.shape[1:])
 
 
