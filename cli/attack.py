@@ -163,7 +163,7 @@ def untrained(
     with torch.device("meta"):  # costs nothing, and knows what a folder's images are to be resized to
         plan = create_model(model)
     images = load_images(data, plan, image_size, resize, **where)
-    fit = {"input_shape": images.input_shape, "num_classes": len(images.classes)}
+    fit: dict[str, Any] = {"input_shape": images.input_shape, "num_classes": len(images.classes)}
     given = parse_spec(model).options
     fit = {name: value for name, value in fit.items() if name not in given}
     return load_model(model, weights="random", device=device, **fit), images
