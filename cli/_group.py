@@ -24,6 +24,7 @@ COMMANDS = {
     "data": "List the data sets and whether they are here.",
     "models": "List the networks, or the layers of one.",
     "train": "Train a model by a recipe.",
+    "visualize": "Draw what a network does inside.",
 }
 """Name -> help; the command lies in advkit.cli.NAME as `command`. Written here so that help imports none of them."""
 

@@ -1,0 +1,95 @@
+"""What a spatial transformer does to images: input, sampling grid, output (Jaderberg et al. 2015, arXiv 1506.02025)."""
+
+import os
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from advkit.core.errors import InputError
+from advkit.figures._examples import MUTED, _canvas, _panel, _write
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LINES = 8
+"""Lines of the sampling grid that are drawn, each way."""
+
+GRID = "#fb8500"
+
+
+def transformations(
+    x: Tensor,
+    points: Tensor,
+    output: Tensor,
+    *,
+    labels: tuple[str, ...] | None = None,
+    title: str = "",
+    path: str | os.PathLike[str] | None = None,
+) -> "Figure":
+    """Draw each image above itself with the sampling grid on it, and above what the transformer makes of it.
+
+    The lines run through the points that the output's pixels are taken from; the border is where the output ends.
+
+    Args:
+        x: images (N, C, H, W) in [0, 1], C 1 or 3, N at least 1.
+        points: source points (N, H', W', 2), x and y in [-1, 1] over the image, as `SpatialTransformer.points` gives.
+        output: what the transformer puts out, (N, C, H', W'), in the units of x.
+        labels: a line above each image; default: none.
+        title: a line above the picture.
+        path: where to write it (PNG, or what the suffix says); default: nowhere.
+
+    Returns:
+        The matplotlib figure; it belongs to no window and needs no closing.
+
+    Raises:
+        InputError: shapes that do not fit, or a path that cannot be written as an image.
+    """
+    _check(x, points, output, labels)
+    x, points, output = (part.detach().cpu().double() for part in (x, points, output))
+    figure = _canvas(len(x), title)
+    axes = figure.subplots(3, len(x), squeeze=False)
+    for column in range(len(x)):
+        _panel(axes[0, column], x[column], labels[column] if labels else "", MUTED)
+        _panel(axes[1, column], x[column], "", MUTED)
+        _grid(axes[1, column], points[column], (x.shape[2], x.shape[3]))
+        _panel(axes[2, column], output[column], "", MUTED)
+    for row, name in enumerate(("input", "sampling grid", "output")):
+        axes[row, 0].set_ylabel(name, fontsize=10, color=MUTED)
+    if path is not None:
+        _write(figure, path)
+    return figure
+
+
+def _check(x: Tensor, points: Tensor, output: Tensor, labels: tuple[str, ...] | None) -> None:
+    if x.ndim != 4 or x.shape[1] not in (1, 3) or not len(x):
+        raise InputError(f"expected images (N, C, H, W) with N >= 1 and C 1 or 3, got {tuple(x.shape)}")
+    size = tuple(output.shape[2:])
+    if output.shape[:2] != x.shape[:2] or points.shape != (len(x), *size, 2):
+        raise InputError(
+            f"expected output (N, C, H', W') and points (N, H', W', 2) for images {tuple(x.shape)}, "
+            f"got {tuple(output.shape)} and {tuple(points.shape)}"
+        )
+    if labels is not None and len(labels) != len(x):
+        raise InputError(f"expected one label for each of {len(x)} images, got {len(labels)}")
+
+
+def to_pixels(points: Tensor, size: tuple[int, int]) -> Tensor:
+    """x and y in [-1, 1] over an image (H, W) -> column and row, pixel centres at whole numbers."""
+    height, width = size
+    return ((points + 1) * torch.tensor([width, height], dtype=points.dtype) - 1) / 2
+
+
+def _grid(axes: "Axes", points: Tensor, size: tuple[int, int]) -> None:
+    """Some rows and columns of the source points (H', W', 2), the first and the last among them."""
+    places = to_pixels(points, size)
+    for lines in (places, places.transpose(0, 1)):
+        for i in torch.linspace(0, len(lines) - 1, min(LINES, len(lines))).round().long().tolist():
+            edge = i in (0, len(lines) - 1)
+            axes.plot(*lines[i].T.numpy(), color=GRID, linewidth=1.4 if edge else 0.6)
+    height, width = size
+    margin = 0.15
+    axes.set(xlim=(-0.5 - margin * width, width * (1 + margin) - 0.5))
+    axes.set(ylim=(height * (1 + margin) - 0.5, -0.5 - margin * height))
+    axes.set_facecolor("#30363d")

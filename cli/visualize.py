@@ -1,0 +1,93 @@
+"""`advkit visualize`: pictures of what a network does inside."""
+
+from pathlib import Path
+
+import click
+import torch
+
+from advkit.cli._options import check_device, shared
+from advkit.cli._picture import COLUMNS, check_place
+from advkit.core.errors import InputError
+from advkit.core.guard import guard
+from advkit.data import Dataset, load_data
+from advkit.figures.stn import transformations
+from advkit.models import Classifier, load_model
+from advkit.models.spatial_transformer import SpatialTransformer
+
+NAME = "advkit-stn.png"
+
+
+@click.group()
+def command() -> None:
+    """Draw what a network does inside."""
+
+
+@command.command()
+@click.option("--model", default="stn_cnn", show_default=True, help="A network that begins with a spatial transformer.")
+@shared("weights", "data", "split", "data-root", "download")
+@click.option("--count", type=click.IntRange(1, 20), default=COLUMNS, show_default=True, help="Images to draw.")
+@shared("device")
+@click.option("--output", type=click.Path(path_type=Path), help=f"File or folder of the picture. [{NAME}]")
+def stn(
+    model: str,
+    weights: str | None,
+    data: str,
+    split: str,
+    data_root: str | None,
+    download: bool,
+    count: int,
+    device: str,
+    output: Path | None,
+) -> None:
+    """Images, the sampling grid of a spatial transformer on them, and what it hands to the network behind it."""
+    check_device(device)
+    place = check_place(Path(NAME) if output is None else output / NAME if output.is_dir() else output)
+    classifier = load_model(model, weights=weights, device=device)
+    transformer = first_transformer(classifier)
+    images = load_data(data, split=split, root=data_root, download=download)
+    expected = classifier.card.input_shape
+    if expected != images.input_shape:
+        raise InputError(f"{model} was built for images {expected}, {data} has {images.input_shape}: give other --data")
+    drawn = draw(place, classifier, transformer, images, count)
+    click.echo(f"{classifier.card.describe()}; weights: {classifier.card.source}; {images}")
+    click.echo(f"Picture: {place} ({drawn} images)")
+
+
+def first_transformer(classifier: Classifier) -> SpatialTransformer:
+    """The spatial transformer in front of the network.
+
+    Raises:
+        InputError: the network does not begin with one.
+    """
+    first = next(iter(classifier.net.children()), None)
+    if not isinstance(first, SpatialTransformer):
+        raise InputError(
+            f"{classifier.card.name} does not begin with a spatial transformer: give --model stn_cnn or stn_fcn"
+        )
+    return first
+
+
+def draw(place: Path, classifier: Classifier, transformer: SpatialTransformer, data: Dataset, count: int) -> int:
+    """Write the picture of one image a class in turn; returns how many images it shows."""
+    rows = choose(data, count)
+    x, y = (part.to(classifier.normalize.mean.device) for part in data[rows])
+    with guard(classifier), torch.no_grad():
+        inside = classifier.normalize(x)
+        points, output = transformer.points(inside), transformer(inside)
+        given = classifier(x).argmax(1)
+    output = output * classifier.normalize.std + classifier.normalize.mean
+    pairs = zip(y.tolist(), given.tolist(), strict=True)
+    names = tuple(f"{data.classes[label]}, given {data.classes[guess]}" for label, guess in pairs)
+    title = f"{classifier.card.name} on {data.name} {data.split}"
+    transformations(x, points, output, labels=names, title=title, path=place)
+    return len(rows)
+
+
+def choose(data: Dataset, count: int) -> torch.Tensor:
+    """The first images of the classes in turn, among the first 500."""
+    _, y = data[:500]
+    turn = torch.zeros_like(y)
+    for label in set(y.tolist()):
+        mine = y == label
+        turn[mine] = torch.arange(int(mine.sum()))
+    return (turn * (int(y.max()) + 1) + y).argsort()[:count]

@@ -1,0 +1,81 @@
+"""`advkit visualize stn`: the picture shows the points that the transformer samples; wrong input gets one line."""
+
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from advkit.cli import main
+from advkit.cli.visualize import choose, first_transformer
+from advkit.core.errors import InputError
+from advkit.data import load_data
+from advkit.figures.stn import to_pixels, transformations
+from advkit.models import load_model
+from advkit.models.spatial_transformer import regular_grid
+
+
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def advkit(*words):
+    return CliRunner().invoke(main, ["visualize", "stn", *words])
+
+
+def test_the_regular_grid_lies_on_the_pixel_centres():
+    places = to_pixels(regular_grid((3, 5)).double(), (3, 5))
+    assert torch.allclose(places[..., 0], torch.arange(5.0).double().expand(3, 5), atol=1e-6)
+    assert torch.allclose(places[..., 1], torch.arange(3.0).double()[:, None].expand(3, 5), atol=1e-6)
+
+
+def test_the_grid_that_is_drawn_is_that_of_the_points():
+    x, points = torch.rand(1, 1, 6, 6), regular_grid((6, 6))[None] * 0.5
+    figure = transformations(x, points, x, labels=("a",))
+    middle = figure.axes[1]
+    drawn = torch.tensor([line.get_xydata().tolist() for line in middle.lines])
+    assert drawn.amin().item() == pytest.approx(((-5 / 6 * 0.5 + 1) * 6 - 1) / 2)
+    assert len(middle.lines) == 12
+    assert [axes.get_ylabel() for axes in figure.axes] == ["input", "sampling grid", "output"]
+
+
+@pytest.mark.parametrize("model", ["stn_cnn", "stn_fcn"])
+def test_the_command_writes_a_picture_and_says_which_weights(model, somewhere):
+    result = advkit("--model", model, "--count", "3", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert "ships with advkit" in result.stdout
+    assert "Picture: advkit-stn.png (3 images)" in result.stdout
+    with Image.open(somewhere / "advkit-stn.png") as picture:
+        assert picture.width > 300
+    assert advkit("--output", str(somewhere), "--count", "1").exit_code == 0
+
+
+def test_the_images_are_of_the_classes_in_turn():
+    data = load_data("mnist5k", split="test")
+    assert data[choose(data, 12)][1].tolist() == [*range(10), 0, 1]
+
+
+def test_a_network_without_a_transformer_in_front_gets_one_clear_line(somewhere):
+    result = advkit("--model", "lenet5")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: lenet5 does not begin with a spatial transformer")
+    assert len(result.stderr.splitlines()) == 1
+    assert list(somewhere.iterdir()) == []
+    with pytest.raises(InputError, match="does not begin"):
+        first_transformer(load_model("stn_cnn(transform='none')", weights="random"))
+
+
+def test_images_of_another_size_get_one_clear_line():
+    result = advkit("--weights", "random", "--device", "cpu")
+    assert result.exit_code == 2
+    assert "stn_cnn was built for images (1, 28, 28), mnist5k has (1, 32, 32)" in result.stderr
+
+
+def test_shapes_that_do_not_fit_get_a_clear_error():
+    x, points = torch.rand(2, 1, 6, 6), regular_grid((6, 6)).expand(2, 6, 6, 2)
+    for wrong in ((x[:0], points, x), (x, points[:1], x), (x, points, x[:, :, :4]), (x[0], points, x)):
+        with pytest.raises(InputError, match="expected"):
+            transformations(*wrong)
+    with pytest.raises(InputError, match="one label for each of 2"):
+        transformations(x, points, x, labels=("a",))
