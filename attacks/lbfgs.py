@@ -29,6 +29,15 @@ class Iterate(NamedTuple):
     fooled: Tensor  # (M,) bool
 
 
+class Box(NamedTuple):
+    """The problem in units of the range of a pixel."""
+
+    x: Tensor  # (M, D)
+    low: Tensor  # (M, D)
+    high: Tensor  # (M, D)
+    span: Tensor  # (M, 1): that range
+
+
 class Search(NamedTuple):
     """The search for c; a minimisation for each c; a line search for each step of it."""
 
@@ -46,6 +55,7 @@ class State(NamedTuple):
     """Every row is in the middle of its own search: one step of the driver is one trial point of each."""
 
     x_adv: Tensor  # (M, ...): the trial point
+    box: Box
     now: Iterate  # the last accepted point
     reached: Iterate  # the minimiser for `hit`
     downhill: Tensor  # (M, D): the sign of minus the gradient at x
@@ -127,16 +137,17 @@ class LBFGS(MinimalAttack):
 
     def init(self, oracle: Oracle) -> State:
         """The clean image is the first trial point, and every row accepts it."""
-        x, *_ = self._unit_box(oracle)
+        box = self._unit_box(oracle)
+        x = box.x
         zero, none = x.new_zeros(len(x)), torch.zeros(len(x), dtype=torch.int64, device=x.device)
         start = Iterate(x, zero, torch.zeros_like(x), none.bool())
         search = Search(zero + (self.c or 0), zero, zero + torch.inf, none, none, none - 1, none, zero + 1)
         history = _curvature.empty(x, self.memory, 2 if self.squared else 3)
-        return State(oracle.x, start, start, start.gradient, start.gradient, history, search, none.bool())
+        return State(oracle.x, box, start, start, start.gradient, start.gradient, history, search, none.bool())
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """Classify the trial points, let each row accept or shorten its step, and set out for the next."""
-        x, low, high, span = self._unit_box(oracle)
+        x, span = state.box.x, state.box.span
         loss, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
         point = state.x_adv.flatten(1).to(x.dtype) / span
         new = Iterate(point, -loss.to(x.dtype), -gradient.flatten(1).to(x.dtype) * span, oracle.fooled)
@@ -147,17 +158,16 @@ class LBFGS(MinimalAttack):
         most = torch.where(search.hit == 0, self.first_steps, self.later_steps)
         over = (accepted & (flat | (search.steps >= most))) | (search.trials > TRIALS)
         state, leap = self._next_search(state, over, oracle.best.fooled)
-        state, trial = self._set_out((x, low, high), state, accepted | over, leap)
+        state, trial = self._set_out(state, accepted | over, leap)
         return state._replace(x_adv=(trial * span).view(oracle.x.shape).to(oracle.x.dtype))
 
     @staticmethod
-    def _unit_box(oracle: Oracle) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """x, low and high (M, D) in units of the range of a pixel, and that range (M, 1)."""
+    def _unit_box(oracle: Oracle) -> Box:
         region, dtype = oracle.region, torch.promote_types(oracle.x.dtype, torch.float32)
         x, low, high = (t.flatten(1).to(dtype) for t in (region.x, region.low, region.high))
         span = (high - low)[:, :1]
         span = torch.where(span.isfinite(), span, 1)
-        return x / span, low / span, high / span, span
+        return Box(x / span, low / span, high / span, span)
 
     def _first_c(self, state: State) -> State:
         """From the linear model: J falls along g and is spent at a distance r = J / |g|, where c = |g| / (2 r)."""
@@ -224,11 +234,9 @@ class LBFGS(MinimalAttack):
         now = choose(miss, reached, now)
         return state._replace(now=now, reached=reached, history=history, search=search, done=done), leap
 
-    def _set_out(
-        self, box: tuple[Tensor, Tensor, Tensor], state: State, fresh: Tensor, leap: Tensor
-    ) -> tuple[State, Tensor]:
+    def _set_out(self, state: State, fresh: Tensor, leap: Tensor) -> tuple[State, Tensor]:
         """The next trial point (M, D): along a new direction where a step was accepted, else nearer along the old."""
-        now, search, (x, low, high) = state.now, state.search, box
+        now, search, (x, low, high, _) = state.now, state.search, state.box
         gradient = now.gradient + search.c[:, None] * self._distance(now.point - x, now.gradient)[1]
         held = ((now.point <= low) & (gradient > 0)) | ((now.point >= high) & (gradient < 0))
         free = (~held).to(x.dtype)
