@@ -170,16 +170,20 @@ def test_a_reader_that_leaves_is_no_error():
 
 
 def test_ctrl_c_ends_with_130_and_one_line():
-    words = [sys.executable, "-m", "advkit", "train", "--model", "lenet5", "--epochs", "2000", "--threads", "1"]
-    running = subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    try:
-        assert running.stdout is not None
-        running.stdout.readline()  # the recipe is printed: training begins
-        time.sleep(1)
-        running.send_signal(signal.SIGINT)
-        _, stderr = running.communicate(timeout=60)
-    finally:
-        running.kill()
+    words = ["train", "--model", "lenet5", "--epochs", "2000", "--threads", "1"]
+    code = (  # whoever started the tests may have told them, and so their children, to ignore Ctrl-C
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"from advkit.cli import main; main({words!r})"
+    )
+    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", code], **pipes) as running:
+        try:
+            running.stdout.readline()  # the recipe is printed: training begins
+            time.sleep(1)
+            running.send_signal(signal.SIGINT)
+            _, stderr = running.communicate(timeout=60)
+        finally:
+            running.kill()
     assert running.returncode == 130
     assert "Traceback" not in stderr
     assert "--resume" in stderr
