@@ -41,9 +41,16 @@ def save_checkpoint(path: str | Path, classifier: Classifier, card: Card | None 
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         save_file(state, temporary, metadata=metadata)
+        os.chmod(temporary, 0o666 & ~_umask())  # safetensors keeps files to their owner
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _stored(tensor: Tensor, half: bool) -> Tensor:
