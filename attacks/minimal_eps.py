@@ -89,6 +89,11 @@ class Smallest(MinimalAttack):
         return self.attack.deterministic
 
     @property
+    def starts_at_x(self) -> bool:
+        """As the attack does."""
+        return self.attack.starts_at_x
+
+    @property
     def spec(self) -> str:
         """As it is written in Python."""
         return f"smallest({self.attack.spec})"
@@ -107,14 +112,16 @@ class Smallest(MinimalAttack):
     def init(self, oracle: Oracle) -> State:
         """The first eps; nothing is known yet."""
         widest = oracle.region.norm.size(oracle.region.high.double() - oracle.region.low.double())
-        _, gradient = oracle.loss_and_gradient(oracle.x, self.loss)
+        gradient = torch.zeros_like(oracle.x)
+        if self.starts_at_x:
+            _, gradient = oracle.loss_and_gradient(oracle.x, self.loss)
         zero, no = torch.zeros_like(widest), torch.zeros_like(widest, dtype=torch.bool)
         start = State(oracle.x, widest * self.first, zero, zero + torch.inf, no, gradient, None, no)
         return start._replace(inner=self.attack.init(_Within(oracle, start)))  # type: ignore[arg-type]
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """A step of the attack at the row's eps, or, after its last, the choice of the next eps."""
-        view = _Within(oracle, state, at_x=self.attack.starts_at_x and i % self._period == 0)
+        view = _Within(oracle, state, at_x=self.starts_at_x and i % self._period == 0)
         if (i + 1) % self._period:
             inner = self.attack.step(view, state.inner, i % self._period)  # type: ignore[arg-type]
             return state._replace(x_adv=inner.x_adv, inner=inner, fooled=view.fooled)

@@ -70,7 +70,6 @@ def compare(victim, count, start, chunks):
         parameter.requires_grad_(False)
     LBFGS()(model, x[:2], y[:2])  # warm up
     theirs, passes, their_time = [], [], 0.0
-    ours, queries, success, our_time = [], [], [], 0.0
     repeats = []
     for part in range(chunks):
         begin = time.process_time()

@@ -1,5 +1,6 @@
 """What an attacker may do: a ball around the image, cut by the range of the pixels."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -54,8 +55,6 @@ class Region(NamedTuple):
     def shrunk(self, eps: Tensor) -> "Region":
         """The part of this region within eps (N,) float64 of x; the box is exact, see `_edge`."""
         eps = per_row(eps, self.x).contiguous()
-        if not bool(eps.isfinite().any()):
-            return self._replace(eps=eps)
         most = torch.finfo(self.x.dtype).max / 4
         reach, wide = self.norm.reach(eps).clamp(max=most), self.x.double()
         below, above = _edge(self.x, wide, -reach, max=0), _edge(self.x, wide, reach, min=0)
@@ -99,4 +98,6 @@ class Threat:
         low, high = (x.new_tensor(bound).expand_as(x) for bound in self.bounds)
         everything = x.new_full((len(x),), torch.inf, dtype=torch.float64)
         whole = Region(get_norm(self.norm), x, per_row(everything, x), low, high)
+        if isinstance(self.eps, float) and math.isinf(self.eps):
+            return whole
         return whole.shrunk(torch.as_tensor(self.eps, dtype=torch.float64, device=x.device).expand(len(x)))
