@@ -12,6 +12,7 @@ from advkit.attacks import Attack
 from advkit.core import door
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.goals import wide
+from advkit.core.layout import Passes
 from advkit.core.losses import surprise
 from advkit.defenses._carry import carry, gradients
 from advkit.defenses._registry import DEFENSES
@@ -99,7 +100,9 @@ class AdversarialLoss:
             raise InputError("expected a batch of at least one image, got none")
         with torch.inference_mode(False):  # tensors made in inference mode cannot be part of a graph, their copies can
             x, y = (t.clone() if t.is_inference() else t.detach() for t in (x, y))
-        return self._two_passes(model, x, y) if self._is_one_step(model) else self._made_first(model, x, y)
+        passes = Passes(model, x)
+        passes.probe(x)
+        return (self._two_passes if self._is_one_step(model) else self._made_first)(model, passes, x, y)
 
     def _is_one_step(self, model: Any) -> bool:
         """Whether the example follows from the gradient of J at x, and the parameter gradients can be stored."""
@@ -108,22 +111,22 @@ class AdversarialLoss:
             return False
         return isinstance(model, nn.Module) and not any(p._backward_hooks for p in model.parameters())
 
-    def _two_passes(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    def _two_passes(self, model: nn.Module, passes: Passes, x: Tensor, y: Tensor) -> Tensor:
         """The clean pass with both its gradients, then the adversarial pass."""
         trained = [p for p in model.parameters() if p.requires_grad] if self._keeps_graph() else []
         with torch.inference_mode(False), torch.enable_grad():
             leaf = x.detach().requires_grad_()
-            clean = self._loss(model(leaf.clone()), y)  # a copy, since a model may begin with an operation in place
+            clean = self._loss(passes(leaf), y)
             by_x, *by_parameter = gradients(clean, [leaf, *trained])
             by_x = torch.zeros_like(x) if by_x is None else by_x
-            x_adv = self.attack.from_gradient(x, by_x, bounds=self.bounds)  # type: ignore[attr-defined]
-        adversarial = self._loss(model(x_adv), y)
+            x_adv = self.attack.from_gradient(x, by_x.contiguous(), bounds=self.bounds)  # type: ignore[attr-defined]
+        adversarial = self._loss(passes(x_adv), y)
         return self.alpha * carry(clean.detach(), by_parameter, trained) + (1 - self.alpha) * adversarial
 
     def _keeps_graph(self) -> bool:
         return torch.is_grad_enabled() and self.alpha > 0
 
-    def _made_first(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    def _made_first(self, model: nn.Module, passes: Passes, x: Tensor, y: Tensor) -> Tensor:
         """The attack on the model in eval mode, then one pass over both batches."""
         bare = model.module if isinstance(model, DistributedDataParallel | DataParallel) else model
         seed = 0 if self.attack.deterministic else int(torch.randint(2**62, ()))
@@ -131,8 +134,8 @@ class AdversarialLoss:
             warnings.filterwarnings("ignore", "the gradient was exactly zero", AdvkitWarning)
             x_adv = self.attack(bare, x, y, seed=seed, bounds=self.bounds, stop="never").x_adv
         if self.alpha == 0:
-            return self._loss(model(x_adv), y)
-        logits: Tensor = model(torch.cat([x, x_adv]))  # (2 N, K)
+            return self._loss(passes(x_adv), y)
+        logits: Tensor = passes(torch.cat([x, x_adv]))  # (2 N, K)
         clean, adversarial = (self._loss(part, y) for part in logits.chunk(2))
         return self.alpha * clean + (1 - self.alpha) * adversarial
 

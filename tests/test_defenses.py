@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from advkit.attacks import FGSM, PGD, Attack, Noise, list_attacks
 from advkit.core.errors import AdvkitError, InputError, UnknownNameError
+from advkit.core.layout import Passes
 from advkit.data import MemoryDataset
 from advkit.defenses import DEFENSES, AdversarialLoss, create_defense, list_defenses
 from advkit.models import Classifier, create_model
@@ -216,7 +217,8 @@ def test_other_attacks_are_made_by_the_attack_and_mixed(attack: Attack) -> None:
 def test_fgsm_by_its_own_gradient_and_by_the_driver_agree() -> None:
     model, (x, y) = net("convolution"), images()
     loss = AdversarialLoss(attack=FGSM(eps=0.1))
-    torch.testing.assert_close(loss._two_passes(model, x, y), loss._made_first(model, x, y))
+    passes = Passes(model, x)
+    torch.testing.assert_close(loss._two_passes(model, passes, x, y), loss._made_first(model, passes, x, y))
 
 
 def test_random_attacks_draw_anew_at_each_call_and_again_the_same_from_the_same_state() -> None:

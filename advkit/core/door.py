@@ -148,10 +148,10 @@ def _suspect(logits: Tensor, x: Tensor) -> None:
         _warn("the model gives the same logits for different images: does it use its input?")
 
 
-def check_effect(region: Region) -> None:
+def check_effect(region: Region, bounds: tuple[float, float]) -> None:
     """Warn where eps > 0 is too small for the images' type: no pixel can move."""
     eps = region.eps.flatten()
-    tiny = (eps > 0) & (eps < torch.finfo(region.x.dtype).eps * region.high.abs().amax())
+    tiny = (eps > 0) & (eps < torch.finfo(region.x.dtype).eps * max(map(abs, bounds)))
     if bool(tiny.any()):
         lost = int((tiny & (region.low == region.high).flatten(1).all(1)).sum())
         if lost:

@@ -15,6 +15,7 @@ from advkit.core import door
 from advkit.core.draws import Draws
 from advkit.core.goals import resolve
 from advkit.core.guard import Model, guard
+from advkit.core.layout import Passes
 from advkit.core.norms import per_row
 from advkit.core.oracle import Best, Oracle, Ranking, Record, Rows, choose, noise_floor, put, take
 from advkit.core.result import Result
@@ -93,16 +94,15 @@ def _own_precision(model: Model, x: Tensor) -> Iterator[Model]:
     """Autocast, if the caller is in it, holds for the model and not for the arithmetic of the attack."""
     kind = x.device.type
     enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
+    passes = Passes(model, x)
 
     def classify(x: Tensor) -> Tensor:
-        x = x.clone()  # some models write on their input
-        if not enabled:
-            return model(x)
         with torch.autocast(kind, dtype=dtype):
-            return model(x)
+            answer: Tensor = passes(x)
+        return answer
 
     with torch.autocast(kind, enabled=False):
-        yield classify
+        yield classify if enabled else passes
 
 
 def _drive(attack: Steps, classify: Model, problem: Problem) -> Result:
@@ -152,7 +152,7 @@ def _look_at_clean(attack: Steps, classify: Model, problem: Problem) -> tuple[Or
     record = Record(Best(x, logits, wrong, worst), torch.ones_like(y), torch.zeros_like(y), torch.zeros_like(wrong))
     index = torch.arange(len(x), device=x.device)
     region = problem.threat.around(x)
-    door.check_effect(region)
+    door.check_effect(region, problem.threat.bounds)
     rows = Rows(index, ~wrong, region, goal, problem.draws, record)
     ranking = Ranking(attack.loss, minimal)
     oracle = Oracle(classify, rows, ranking, stop=not minimal and problem.stop == "fooled")
@@ -183,6 +183,8 @@ def _merge(record: Record, rows: Rows) -> Record:
 
 
 def _last_iterates(rows: Rows, x_adv: Tensor, last: Tensor, unseen: Tensor) -> tuple[Tensor, Tensor]:
+    if len(x_adv) == len(last):
+        return choose(rows.live, x_adv.to(last.dtype), last), rows.live
     live = rows.live.nonzero().squeeze(1)
     index = rows.row[live]
     return put(last, index, x_adv[live].to(last.dtype)), put(unseen, index, rows.live[live])

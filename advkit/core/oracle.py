@@ -166,7 +166,7 @@ class Oracle:
             gradient = None
             if values.requires_grad:
                 (gradient,) = torch.autograd.grad(values.sum(), leaf, allow_unused=True)
-        gradient = torch.zeros_like(leaf) if gradient is None else gradient.nan_to_num(0.0)
+        gradient = torch.zeros_like(leaf) if gradient is None else gradient.contiguous().nan_to_num(0.0)
         values, logits = values.detach(), graph.detach()
         self._count(logits, gradient)
         if new:
@@ -184,7 +184,7 @@ class Oracle:
     def _count(self, logits: Tensor, gradient: Tensor) -> None:
         """Count the gradient, and note where it is zero at a point that is not adversarial."""
         rows, record = self.rows, self.rows.record
-        lost = rows.live & ~gradient.flatten(1).any(1) & (self.goal.margin(logits) <= 0)
+        lost = rows.live & (gradient.flatten(1).abs().amax(1) == 0) & (self.goal.margin(logits) <= 0)
         record = record._replace(gradients=record.gradients + rows.live, zero=record.zero | lost)
         self.rows = rows._replace(record=record)
 

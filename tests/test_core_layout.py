@@ -1,0 +1,90 @@
+"""The layout of the images changes the time, not what comes out, and a model that refuses one is asked in the other."""
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from advkit.attacks import FGSM, PGD
+from advkit.core.layout import Passes
+from advkit.defenses import AdversarialLoss
+
+
+class Flattened(nn.Module):
+    """Batch norm, a convolution and a linear layer, with `view`, which channels-last maps refuse, or `flatten`."""
+
+    def __init__(self, *, by_view: bool) -> None:
+        super().__init__()
+        self.norm, self.conv, self.linear = nn.BatchNorm2d(3), nn.Conv2d(3, 4, 3), nn.Linear(4 * 36, 5)
+        self.by_view, self.seen = by_view, []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append(x.is_contiguous(memory_format=torch.channels_last))
+        maps = self.conv(self.norm(x)).relu()
+        return self.linear(maps.view(len(x), -1) if self.by_view else maps.flatten(1))
+
+
+@pytest.fixture
+def batch() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    return torch.rand(6, 3, 8, 8, generator=generator).double(), torch.randint(0, 5, (6,), generator=generator)
+
+
+def net(*, by_view: bool) -> Flattened:
+    torch.manual_seed(0)
+    return Flattened(by_view=by_view).double()
+
+
+def test_a_network_that_convolves_gets_channels_last_images(batch):
+    model = net(by_view=False)
+    FGSM(eps=0.1)(model, *batch)
+    assert model.seen == [True, True]
+
+
+def test_a_network_that_refuses_is_asked_once_and_then_gets_the_images_as_they_lie(batch):
+    model = net(by_view=True)
+    PGD(eps=0.1, steps=3, random_start=False)(model, *batch, stop="never")
+    assert model.seen[0]
+    assert not any(model.seen[1:])
+    model.seen.clear()
+    FGSM(eps=0.1)(model, *batch)
+    assert model.seen == [False, False]
+
+
+def test_another_size_of_images_is_tried_again(batch):
+    x, _ = batch
+    model = net(by_view=True)
+    Passes(model, x)(x)
+    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+        Passes(model, x[..., :7])(x[..., :7])
+    assert model.seen == [True, False, True, False]
+
+
+@pytest.mark.parametrize("attack", [FGSM(eps=0.1), FGSM(eps=0.5, norm="l2"), PGD(eps=0.1, steps=4)], ids=str)
+def test_the_layout_does_not_change_the_result(batch, attack):
+    one, other = (attack(net(by_view=by_view), *batch, stop="never") for by_view in (False, True))
+    assert torch.allclose(one.x_adv, other.x_adv, atol=1e-12)
+    assert torch.allclose(one.logits, other.logits, atol=1e-12)
+    assert torch.equal(one.queries, other.queries)
+
+
+@pytest.mark.parametrize("attack", [FGSM(eps=0.1), PGD(eps=0.1, steps=2)], ids=lambda attack: attack.name)
+def test_training_a_network_that_refuses_updates_batch_norm_as_often(batch, attack):
+    loss = AdversarialLoss(attack=attack)
+    one, other = net(by_view=False).train(), net(by_view=True).train()
+    for model in (one, other):
+        torch.manual_seed(1)
+        loss(model, *batch).backward()
+    assert one.norm.num_batches_tracked == other.norm.num_batches_tracked > 0
+    assert torch.allclose(one.norm.running_mean, other.norm.running_mean)
+    assert torch.allclose(one.conv.weight.grad, other.conv.weight.grad)
+
+
+def test_a_copy_of_a_model_is_a_model_of_its_own(batch):
+    model = net(by_view=True)
+    FGSM(eps=0.1)(model, *batch)
+    twin = copy.deepcopy(model)
+    twin.by_view, twin.seen = False, []
+    FGSM(eps=0.1)(twin, *batch)
+    assert twin.seen == [True, True]
