@@ -194,7 +194,7 @@ def test_wrong_names_splits_and_options_are_refused_with_a_suggestion(root: Path
         load_data("mnist5k", size=3, root=root)
 
 
-@pytest.mark.parametrize("name", [name for name in list_datasets() if name != "mnist5k"])
+@pytest.mark.parametrize("name", [name for name in list_datasets() if name not in ("mnist5k", "distorted_mnist")])
 def test_a_data_set_that_is_not_there_says_how_to_get_it_and_touches_no_network(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -231,3 +231,28 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
 
 def test_every_data_set_has_a_docstring() -> None:
     assert all(_dataset.DATASETS.factory(name).__doc__ for name in list_datasets())
+
+
+def test_a_sibling_is_another_split_of_the_same_set_with_the_same_options(root: Path) -> None:
+    data = load_data("mnist5k", split="train", root=root)
+    assert data.sibling("test").split == "test"
+    assert data.sibling("test").sibling("train").labels.equal(data.labels)
+    with pytest.raises(InputError, match="load_data made"):
+        numbered().sibling("train")
+
+
+def test_a_name_may_carry_options_and_arguments_override_them(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def factory(*, split: str, root: object, download: bool, variant: str = "a", size: int = 1) -> MemoryDataset:
+        return MemoryDataset(variant * size, split, "a", torch.zeros(1, 1, 1, 1), torch.tensor([0]))
+
+    list_datasets()
+    monkeypatch.setitem(_dataset.DATASETS._factories, "made", factory)
+    assert load_data("made:b").name == "b"
+    assert load_data("made(variant=c, size=2)").name == "cc"
+    assert load_data("made(variant=c, size=2)", size=3).sibling("train").name == "ccc"
+    with pytest.raises(InputError, match="split as an argument of its own"):
+        load_data("made(split=train)")
+    with pytest.raises(UnknownNameError, match="option of data set 'mnist5k'"):
+        load_data("mnist5k:b", root=root)
+    with pytest.raises(InputError, match="cannot read the spec"):
+        load_data("made(size=)")

@@ -4,7 +4,7 @@ import copy
 import operator
 import os
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils import data as torch_data
 
 from advkit.core.errors import InputError, unknown
-from advkit.core.registry import Registry
+from advkit.core.registry import Registry, Spec, parse_spec
 
 DATASETS: Registry["Dataset"] = Registry("data set", "advkit.data")
 
@@ -39,6 +39,17 @@ class Dataset(torch_data.Dataset[tuple[Tensor, Tensor]]):
     classes: tuple[str, ...]
     labels: Tensor
     input_shape: tuple[int, int, int]
+    _asked: Mapping[str, Any] | None = None
+
+    def sibling(self, split: str) -> "Dataset":
+        """Another split of the same set, from the same place and with the same options.
+
+        Raises:
+            InputError: no such split, or this set was not made by `load_data`.
+        """
+        if self._asked is None:
+            raise InputError(f"expected a data set that load_data made, got {self!r}: give its {split} split too")
+        return load_data(**{**self._asked, "split": split})
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -154,21 +165,34 @@ def load_data(
     """Load one split of a data set.
 
     Args:
-        name: one of `list_datasets()`, or `folder:PATH` (one folder a class: see FolderDataset).
-        split: "train" or "test"; a folder may have others.
+        name: one of `list_datasets()`; with options as in `norb(view=left)`; with a variant as in
+            `distorted_mnist:RTS`; or `folder:PATH` (one folder a class: see FolderDataset).
+        split: "train" or "test"; some sets have others.
         root: where the data sets lie; default $ADVKIT_DATA, else the user's cache.
         download: allow a download if the set is not there. Nothing is downloaded without it.
-        options: what else the set takes, such as `size=` and `grey=` of a folder.
+        options: what else the set takes, such as `size=` and `grey=` of a folder; they override those in the name.
 
     Raises:
         InputError: unknown name, split or option; or the set is not there: the message gives the command that gets it.
     """
-    given: dict[str, Any] = {"split": split, "root": root, "download": download, **options}
-    if name.startswith("folder:"):
-        return DATASETS.create("folder", path=name.removeprefix("folder:"), **given)
-    if name not in list_datasets():
-        raise unknown("data set", name, [*list_datasets(), "folder:PATH"])
-    return DATASETS.create(name, **given)
+    asked: dict[str, Any] = {"split": split, "root": root, "download": download, **options}
+    spec = _spec(name)
+    for option in spec.options.keys() & asked.keys() - options.keys():
+        raise InputError(f"expected {option} as an argument of its own, got it in the name {name!r}")
+    data = DATASETS.create(spec, **asked)
+    data._asked = {**asked, "name": name}
+    return data
+
+
+def _spec(name: str) -> Spec:
+    """The registered name and the options that a user's name stands for."""
+    head, colon, tail = name.partition(":")
+    if head == "folder" and colon:
+        return Spec("folder", {"path": tail})
+    spec = parse_spec(name) if "(" in name else Spec(head, {"variant": tail} if colon else {})
+    if spec.name not in list_datasets():
+        raise unknown("data set", spec.name, [*list_datasets(), "folder:PATH"])
+    return spec
 
 
 def check_split(name: str, split: str, splits: Sequence[str] = ("train", "test")) -> None:
