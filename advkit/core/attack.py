@@ -146,6 +146,10 @@ class Attack(ABC):
             return _nothing(x)
         if isinstance(problem.target, str) and problem.target == "all":
             return self._over_all_targets(model, problem)
+        return self._run(model, problem)
+
+    def _run(self, model: Model, problem: Problem) -> Result:
+        """Through the driver; an attack that is made of several others gives each its part of the problem."""
         return drive(self, model, problem)
 
     def _problem(
@@ -172,9 +176,9 @@ class Attack(ABC):
         """Every class other than y in turn; the nearest success (minimal) or the one that leads y most is kept."""
         classes = _count_classes(model, problem)
         first, *others = (problem._replace(target=(problem.y + shift) % classes) for shift in range(1, classes))
-        result, lead = drive(self, model, first), untargeted(problem.y)
+        result, lead = self._run(model, first), untargeted(problem.y)
         for other in others:
-            found = drive(self, model, other)
+            found = self._run(model, other)
             nearer, stronger = found.distance < result.distance, lead.margin(found.logits) > lead.margin(result.logits)
             result = better_of(result, found, nearer if self.kind == "minimal" else stronger)
         return result

@@ -43,6 +43,10 @@ class Draws(NamedTuple):
     seed: int
     sample_ids: Tensor
 
+    def branch(self, number: int, family: int = 0) -> "Draws":
+        """The numbers of repetition `number` of the same samples, independent of the others'; 0 is this one."""
+        return self._replace(seed=self.seed + number * (0x632BE59BD9B4E019 + 2 * family * 0x9E6C63D0876A9A35))
+
     def bits(self, step: int, shape: tuple[int, ...], stream: int = 0) -> Tensor:
         """(N, *shape) int64, every bit uniform; another `step` or `stream` is another, independent draw."""
         key = _hash(self.sample_ids + _signed(self.seed * _GOLDEN))

@@ -153,7 +153,7 @@ def _look_at_clean(attack: Steps, classify: Model, problem: Problem) -> tuple[Or
     index = torch.arange(len(x), device=x.device)
     region = problem.threat.around(x)
     door.check_effect(region, problem.threat.bounds)
-    rows = Rows(index, ~wrong, region, goal, problem.draws, record)
+    rows = Rows(index, ~wrong, region, goal, problem.draws, record, logits)
     ranking = Ranking(attack.loss, minimal)
     oracle = Oracle(classify, rows, ranking, stop=not minimal and problem.stop == "fooled")
     if attack.starts_at_x and graph.requires_grad:

@@ -54,6 +54,17 @@ class Goal(NamedTuple):
             return self.label
         return _without(logits.detach(), self.label).argmax(1)
 
+    def duels(self, logits: Tensor, count: int) -> Tensor:
+        """(N, k, K): the combinations of logits, one class less another, of which one has to become positive.
+
+        Untargeted: the `count` likeliest rivals (all, where there are fewer), each less y. Targeted: the target less
+        the likeliest of the other classes, k = 1.
+        """
+        others = _without(wide(logits), self.label)
+        classes, best = logits.shape[1], others.topk(min(count, logits.shape[1] - 1) if self.sign > 0 else 1).indices
+        lead = torch.nn.functional.one_hot(best, classes) - torch.nn.functional.one_hot(self.label, classes)[:, None]
+        return (self.sign * lead).to(others.dtype)
+
     @property
     def ranks(self) -> int:
         """How many of the sorted logits the DLR loss uses: 3, with a target 4 (arXiv 2003.01690, equations 6 and 7)."""

@@ -52,10 +52,11 @@ def _room(g: Tensor, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
 class Norm(ABC):
     """A norm on the pixels of one image.
 
-    `largest` is the size beyond which a ball around an image in [0, 1] cannot grow.
+    `sparse`: a steepest step moves few entries.
     """
 
     name: str
+    sparse = False
 
     @abstractmethod
     def size(self, d: Tensor) -> Tensor:
@@ -68,6 +69,10 @@ class Norm(ABC):
     @abstractmethod
     def steepest(self, g: Tensor) -> Tensor:
         """The d of size 1 with the largest <g, d>; 0 where the row of g is 0."""
+
+    def ascent(self, g: Tensor, x_adv: Tensor, low: Tensor, high: Tensor, share: float | Tensor) -> Tensor:
+        """The direction of size 1 of one step of many; `share` (M,) or a number is of use to l1 only."""
+        return self.steepest(g)
 
     @abstractmethod
     def project(self, d: Tensor, eps: Tensor | float) -> Tensor:
@@ -88,8 +93,8 @@ class Norm(ABC):
         """The largest |d_i| in the ball of radius eps."""
         return eps
 
-    def pull(self, x: Tensor, x_adv: Tensor, eps: Tensor) -> Tensor:
-        """x_adv moved into the ball around x, to the rounding of its type."""
+    def pull(self, x: Tensor, x_adv: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """x_adv moved into the ball around x, to the rounding of its type; clamped afterwards it stays there."""
         return (x + self.project(x_adv - x, eps)).to(x.dtype)
 
     def within(self, x: Tensor, x_adv: Tensor, eps: Tensor) -> Tensor:
@@ -128,7 +133,7 @@ class LInf(Norm):
         over = g.sign().mul_(2 * eps.to(torch.promote_types(g.dtype, torch.float32))).add_(x)
         return over.clamp_(low, high)  # from twice as far back onto the exact edge
 
-    def pull(self, x: Tensor, x_adv: Tensor, eps: Tensor) -> Tensor:
+    def pull(self, x: Tensor, x_adv: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
         return x_adv.to(x.dtype)  # the box around the ball is the ball, and the box is exact
 
     def within(self, x: Tensor, x_adv: Tensor, eps: Tensor) -> Tensor:
@@ -181,6 +186,7 @@ class L1(Norm):
     """The sum of the absolute entries."""
 
     name = "l1"
+    sparse = True
 
     def size(self, d: Tensor) -> Tensor:
         return d.double().flatten(1).abs().sum(1)
@@ -192,6 +198,44 @@ class L1(Norm):
         flat = g.flatten(1)
         place = flat.abs().argmax(1, keepdim=True)
         return torch.zeros_like(flat).scatter(1, place, flat.gather(1, place).sign()).view_as(g)
+
+    def ascent(self, g: Tensor, x_adv: Tensor, low: Tensor, high: Tensor, share: float | Tensor) -> Tensor:
+        """The signs of the `share` of the entries with the largest |g| that can move, one at least, over their number.
+
+        The sparse step of Tramer and Boneh 2019 (arXiv 1904.13000, section 3.2).
+        """
+        stuck = torch.where(g > 0, x_adv >= high, x_adv <= low)
+        slope = torch.where(stuck, 0, g.abs()).flatten(1)
+        entries = slope.shape[1]
+        if isinstance(share, Tensor):
+            count = (share.flatten() * entries).long().clamp(1, entries)[:, None]
+            least = slope.sort(dim=1, descending=True).values.gather(1, count - 1)
+        else:
+            least = slope.topk(max(1, round(share * entries)), dim=1).values[:, -1:]
+        chosen = ((slope >= least) & (slope > 0)).to(slope.dtype)
+        size = chosen / chosen.sum(1, keepdim=True).clamp(min=1)
+        return size.view_as(g) * g.sign()
+
+    def pull(self, x: Tensor, x_adv: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """The point of ball and box that is nearest to x_adv in l2: exact, not one projection after the other.
+
+        Croce and Hein 2021 (arXiv 2103.01208, proposition 2.1): every entry shrinks by the same theta and no further
+        than its room. The size that is left is piecewise linear in theta; its slope changes at |d| - room and at |d|.
+        """
+        wide = torch.promote_types(x.dtype, torch.float32)
+        d = x_adv.to(wide) - x.to(wide)
+        room = torch.where(d > 0, high - x, x - low).to(wide).flatten(1)
+        size, radius = d.abs().flatten(1), eps.to(wide).flatten(1)
+        left = torch.minimum(size, room)
+        bends, order = torch.cat([(size - room).clamp(min=0), size], 1).sort(dim=1)
+        slopes = torch.cat([torch.full_like(size, -1.0), torch.ones_like(size)], 1).gather(1, order).cumsum(1)
+        falls = slopes[:, :-1] * bends.diff(dim=1)  # of the size, from each bend to the next
+        sizes = left.sum(1, keepdim=True) + torch.nn.functional.pad(falls.cumsum(1), (1, 0))
+        place = (sizes >= radius).sum(1, keepdim=True).clamp(min=1) - 1  # the last bend before the radius
+        rest = (sizes.gather(1, place) - radius) / slopes.gather(1, place).abs().clamp(min=1)
+        theta = torch.where(left.sum(1, keepdim=True) > radius, bends.gather(1, place) + rest, 0)
+        kept = torch.minimum((size - theta).clamp(min=0), room)
+        return (x.to(wide) + kept.view_as(d) * d.sign()).to(x.dtype)
 
     def project(self, d: Tensor, eps: Tensor | float) -> Tensor:
         # Duchi et al. 2008: shrink every entry by the same theta.

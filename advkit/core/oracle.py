@@ -1,5 +1,7 @@
 """The only door to the model: it counts every pass of every sample and remembers the best point seen."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -41,6 +43,7 @@ class Rows(NamedTuple):
     goal: Goal
     draws: Draws
     record: Record
+    clean: Tensor  # (M, K): the logits of the clean images
 
 
 def take(tree: Any, index: Tensor) -> Any:
@@ -69,6 +72,19 @@ def choose(mask: Tensor, first: Any, second: Any) -> Any:
     if isinstance(first, Tensor):
         return torch.where(per_row(mask, first), first, second)
     return type(first)(*(choose(mask, a, b) for a, b in zip(first, second, strict=True)))
+
+
+def _gradients(values: Tensor, leaf: Tensor) -> Tensor:
+    """(M, k, ...): of each column of values (M, k), by one backward pass each; NaN counts as 0.
+
+    One pass over k copies of the batch, or k passes at once (`is_grads_batched`), were no faster on a CPU.
+    """
+    if not values.requires_grad:
+        return torch.zeros_like(leaf).detach()[:, None].expand(-1, values.shape[1], *leaf.shape[1:])
+    columns = values.sum(0).unbind()
+    last = len(columns) - 1
+    found = [torch.autograd.grad(c, leaf, retain_graph=j < last, allow_unused=True)[0] for j, c in enumerate(columns)]
+    return torch.stack([torch.zeros_like(leaf) if g is None else g for g in found], 1).detach().nan_to_num(0.0)
 
 
 @dataclass(frozen=True)
@@ -110,6 +126,7 @@ class Oracle:
 
     def __init__(self, model: Model, rows: Rows, ranking: Ranking, *, stop: bool) -> None:
         self._model, self.rows, self.ranking, self.stop = model, rows, ranking, stop
+        self._seen: dict[str, Any] = {}
         self._clean: tuple[Tensor, Tensor] | None = None
         self.fooled = ~rows.live
 
@@ -121,17 +138,37 @@ class Oracle:
     @property
     def region(self) -> Region:
         """The feasible points around them."""
-        return self.rows.region
+        region: Region = self._seen.get("region", self.rows.region)
+        return region
 
     @property
     def goal(self) -> Goal:
         """What is to be reached."""
-        return self.rows.goal
+        goal: Goal = self._seen.get("goal", self.rows.goal)
+        return goal
 
     @property
     def draws(self) -> Draws:
         """The random numbers of these rows."""
-        return self.rows.draws
+        draws: Draws = self._seen.get("draws", self.rows.draws)
+        return draws
+
+    @property
+    def clean(self) -> Tensor:
+        """The logits of the clean images (M, K)."""
+        return self.rows.clean
+
+    @contextmanager
+    def seen(self, **instead: Goal | Draws | Region) -> Iterator[None]:
+        """Inside the block the attack sees another `goal`, `draws` or `region`: how a wrapper guides what it wraps.
+
+        Which point is the best one, and who is fooled, is still for the true goal and region to say.
+        """
+        before, self._seen = self._seen, {**self._seen, **instead}
+        try:
+            yield
+        finally:
+            self._seen = before
 
     @property
     def best(self) -> Best:
@@ -170,8 +207,28 @@ class Oracle:
         values, logits = values.detach(), graph.detach()
         self._count(logits, gradient)
         if new:
-            self._observe(x, logits, values if loss == self.ranking.loss else None)
+            known = loss == self.ranking.loss and "goal" not in self._seen
+            self._observe(x, logits, values if known else None)
         return values, gradient.detach()
+
+    def jacobian(self, x: Tensor, rows: int | Tensor) -> tuple[Tensor, Tensor]:
+        """Combinations of logits (M, k) and the gradient of each (M, k, ...) at the points x: one query, k gradients.
+
+        Args:
+            x: points (M, ...).
+            rows: the weights of the combinations (M, k, K); or the number of the goal's likeliest duels, see
+                `Goal.duels`: on reaching the goal one of these turns positive.
+        """
+        with torch.enable_grad():
+            leaf, graph, new = self._forward(x)
+            logits = graph.detach()
+            weights = self.goal.duels(logits, rows) if isinstance(rows, int) else rows
+            values = (weights * wide(graph)[:, None]).sum(2)  # (M, k)
+            gradients = _gradients(values, leaf)
+        self._count(logits, gradients, times=values.shape[1])
+        if new:
+            self._observe(x, logits, None)
+        return values.detach(), gradients
 
     def _forward(self, x: Tensor) -> tuple[Tensor, Tensor, bool]:
         if self._clean is not None:
@@ -181,18 +238,21 @@ class Oracle:
         leaf = x.detach().requires_grad_()
         return leaf, self._model(leaf), True
 
-    def _count(self, logits: Tensor, gradient: Tensor) -> None:
+    def _count(self, logits: Tensor, gradient: Tensor, times: int = 1) -> None:
         """Count the gradient, and note where it is zero at a point that is not adversarial."""
         rows, record = self.rows, self.rows.record
-        lost = rows.live & (gradient.flatten(1).abs().amax(1) == 0) & (self.goal.margin(logits) <= 0)
-        record = record._replace(gradients=record.gradients + rows.live, zero=record.zero | lost)
+        lost = rows.live & (gradient.flatten(1).abs().amax(1) == 0) & (rows.goal.margin(logits) <= 0)
+        record = record._replace(gradients=record.gradients + times * rows.live, zero=record.zero | lost)
         self.rows = rows._replace(record=record)
 
     def _observe(self, x: Tensor, logits: Tensor, values: Tensor | None) -> None:
         """Count the query, and remember the point where it is the best so far."""
         rows, record = self.rows, self.rows.record
-        new = self.ranking.rank(self.goal, self.region, x, logits, values)
+        new = self.ranking.rank(rows.goal, rows.region, x, logits, values)
         self.fooled = new.fooled
+        if "region" in self._seen:
+            inside = rows.region.holds(x)
+            new = new._replace(fooled=new.fooled & inside, value=torch.where(inside, new.value, -torch.inf))
         best = choose(rows.live & self.ranking.improves(new, record.best), new, record.best)
         record = record._replace(best=best, queries=record.queries + rows.live)
         self.rows = rows._replace(record=record, live=rows.live & ~(new.fooled & self.stop))

@@ -16,6 +16,7 @@ from advkit.core.errors import InputError, unknown
 
 T = TypeVar("T")
 Factory = TypeVar("Factory", bound=Callable[..., Any])
+Wrap = TypeVar("Wrap", bound=Callable[..., Any])
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, package: str) -> None:
         self.kind, self.package = kind, package
         self._factories: dict[str, Callable[..., T]] = {}
+        self.wrappers: dict[str, Callable[[T, Any], T]] = {}
 
     def register(self, name: str) -> Callable[[Factory], Factory]:
         """Decorator: `@ATTACKS.register("fgsm")` above a class or a factory."""
@@ -78,6 +80,18 @@ class Registry(Generic[T]):
                 raise ValueError(f"{self.kind} {name!r} is registered already")
             self._factories[name] = factory
             return factory
+
+        return keep
+
+    def wrapper(self, option: str) -> Callable[[Wrap], Wrap]:
+        """Decorator: `@ATTACKS.wrapper("restarts")` above a function (entry, value) -> entry.
+
+        Any entry that has no option of this name of its own takes it: the entry is made and then wrapped.
+        """
+
+        def keep(wrap: Wrap) -> Wrap:
+            self.wrappers[option] = wrap
+            return wrap
 
         return keep
 
@@ -112,8 +126,13 @@ class Registry(Generic[T]):
             else v
             for k, v in {**spec.options, **options}.items()
         }
+        own = inspect.signature(factory).parameters
+        around = {name: options.pop(name) for name in self.wrappers if name in options and name not in own}
         self.check_options(spec.name, factory, options)
-        return factory(**options)
+        entry = factory(**options)
+        for name, value in around.items():
+            entry = self.wrappers[name](entry, value)
+        return entry
 
     def check_options(self, name: str, factory: Callable[..., T], options: dict[str, Any]) -> None:
         """Raise for an option that the factory does not take, and for one that it needs and did not get."""
@@ -121,7 +140,7 @@ class Registry(Generic[T]):
         if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             for option in options:
                 if option not in parameters:
-                    raise unknown(f"option of {self.kind} {name!r}", option, parameters)
+                    raise unknown(f"option of {self.kind} {name!r}", option, [*parameters, *self.wrappers])
         required = (
             p for p in parameters.values() if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)
         )

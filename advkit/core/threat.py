@@ -34,11 +34,16 @@ class Region(NamedTuple):
 
     def project(self, x_adv: Tensor) -> Tensor:
         """Into ball and range: onto the ball, then onto the range, which never leaves the ball."""
-        return self.clamp(self.norm.pull(self.x, x_adv, self.eps))
+        return self.clamp(self.norm.pull(self.x, x_adv, self.eps, self.low, self.high))
 
-    def step(self, x_adv: Tensor, gradient: Tensor, length: Tensor | float) -> Tensor:
-        """From x_adv along the norm's steepest direction, and back into the region."""
-        return self.project(x_adv + length * self.norm.steepest(gradient))
+    def holds(self, x_adv: Tensor) -> Tensor:
+        """(M,) bool: whether x_adv is feasible to within a millionth of eps, which `settle` takes away."""
+        inside = ((x_adv >= self.low) & (x_adv <= self.high)).flatten(1).all(1)
+        return inside & (self.distance(x_adv) <= self.eps.flatten() * (1 + 1e-6))
+
+    def step(self, x_adv: Tensor, gradient: Tensor, length: Tensor | float, share: float | Tensor = 0.01) -> Tensor:
+        """From x_adv along the norm's direction of ascent, see `Norm.ascent`, and back into the region."""
+        return self.project(x_adv + length * self.norm.ascent(gradient, x_adv, self.low, self.high, share))
 
     def maximise(self, gradient: Tensor) -> Tensor:
         """The feasible point at which the linear function with this gradient is largest."""
