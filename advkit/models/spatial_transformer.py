@@ -5,6 +5,7 @@ torch's `align_corners=False`. What lies outside the image is 0.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advkit.core.errors import InputError, unknown
@@ -124,7 +125,8 @@ def linear_map(A: Tensor, points: Tensor) -> Tensor:
 def bilinear(U: Tensor, grid: Tensor) -> Tensor:
     """`V_i^c = sum_n sum_m U_nm^c max(0, 1 - |x_i - m|) max(0, 1 - |y_i - n|)`, equation 5.
 
-    Only the four pixels around a point count. At a kink (on a pixel centre) the gradient is that from the right.
+    Only the four pixels around a point count, which is what torch's sampler adds up. At a kink (on a pixel centre) the
+    gradient is that from the right. There is no second derivative.
 
     Args:
         U: maps (N, C, H, W).
@@ -133,12 +135,9 @@ def bilinear(U: Tensor, grid: Tensor) -> Tensor:
     Returns:
         V (N, C, H', W'), of U's dtype.
     """
-    x, y = _pixels(U, grid)
-    m, n = x.detach().floor(), y.detach().floor()
-    s, t = x - m, y - n  # in [0, 1): the kernel at m + 1 and n + 1
-    corners = ((m, n, (1 - s) * (1 - t)), (m + 1, n, s * (1 - t)), (m, n + 1, (1 - s) * t), (m + 1, n + 1, s * t))
-    V = sum(weight[:, None] * _pick(U, columns, rows) for columns, rows, weight in corners)
-    assert isinstance(V, Tensor)
+    points = precise(grid)
+    dtype = torch.promote_types(U.dtype, points.dtype)
+    V = F.grid_sample(U.to(dtype), points.to(dtype), padding_mode="zeros", align_corners=False)
     return V.to(U.dtype)
 
 
