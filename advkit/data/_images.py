@@ -1,0 +1,130 @@
+"""Images in files on the disk: only their names and labels are held in memory, and no broken file goes unnamed."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from advkit.core.errors import InputError
+from advkit.data._dataset import Dataset
+
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+"""What PIL raises for a file that it cannot read."""
+
+
+class ImageFiles(Dataset):
+    """Images that are decoded when they are asked for, by PIL, 8 bits a channel.
+
+    Args:
+        name, split, classes: see Dataset.
+        files: the images, in the order of the set.
+        labels: (N,) integers in 0 .. K - 1.
+        size: side of the square images (C, size, size): the shorter side is resized to `resize`, then the centre is cut
+            out, as torchvision's Resize (bilinear, antialiased) and CenterCrop do. None: all have one size already.
+        resize: length of the shorter side before the cut; default `size`.
+        grey: one channel instead of red, green and blue.
+
+    Raises:
+        InputError: impossible sizes; images of several sizes without `size`, or files whose header is broken (without
+            `size` all headers are read: all broken ones are counted and the first named). A file that is found broken
+            when it is decoded raises then.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        classes: Sequence[str],
+        files: Sequence[Path],
+        labels: Sequence[int],
+        *,
+        size: int | None = None,
+        resize: int | None = None,
+        grey: bool = False,
+    ) -> None:
+        check_size(size, resize)
+        self.name, self.split, self.classes = name, split, tuple(classes)
+        self.files, self.labels = list(files), torch.tensor(labels, dtype=torch.int64)
+        self.size, self.resize, self.grey = size, resize or size, grey
+        height, width = _common_size(self.files, name) if size is None else (size, size)
+        self.input_shape = (1 if grey else 3, height, width)
+
+    def broken(self) -> Iterator[tuple[Path, str]]:
+        """Decode every image; the files that cannot be read, each with the reason."""
+        for file in self.files:
+            try:
+                self._decode(file)
+            except UNREADABLE as error:
+                yield file, str(error)
+
+    def _images(self, rows: Tensor) -> Tensor:
+        images, broken = torch.empty(len(rows), *self.input_shape), []
+        for image, row in zip(images, rows.tolist(), strict=True):
+            try:
+                image.copy_(self._decode(self.files[row]))
+            except UNREADABLE as error:
+                broken.append(f"{self.files[row]} ({error})")
+        if broken:
+            raise _broken(broken, len(rows))
+        return images
+
+    def _decode(self, file: Path) -> Tensor:
+        """One image, (C, H, W) float32 in [0, 1]."""
+        with Image.open(file) as opened:
+            if opened.mode.startswith(("I", "F")):
+                raise ValueError(f"expected 8 bits a channel, got mode {opened.mode}: save it as 8-bit PNG")
+            image = opened.convert("L" if self.grey else "RGB")
+        if self.size is not None:
+            image = _resize_and_crop(image, self.resize or self.size, self.size)
+        pixels = torch.from_numpy(np.array(image)).reshape(image.height, image.width, -1)
+        return pixels.permute(2, 0, 1).float().div_(255)
+
+
+def check_size(size: int | None, resize: int | None) -> None:
+    """Raise InputError unless images can be resized to `resize` and cut to `size`."""
+    if (size is not None and size < 1) or (resize is not None and (size is None or resize < size)):
+        raise InputError(f"expected size >= 1 and resize >= size, got size={size}, resize={resize}")
+
+
+def is_image(file: Path) -> bool:
+    """Whether the suffix is that of an image that PIL knows."""
+    return file.suffix.lower() in Image.registered_extensions()
+
+
+def some(things: Sequence[object], most: int = 5) -> str:
+    """The first few of a list, and how many more there are."""
+    more = f" and {len(things) - most} more" if len(things) > most else ""
+    return ", ".join(map(str, things[:most])) + more
+
+
+def _resize_and_crop(image: Image.Image, shorter: int, size: int) -> Image.Image:
+    """torchvision's Resize(shorter) and CenterCrop(size) on a PIL image."""
+    from torchvision.transforms import functional  # here: the import takes a second that `--help` need not wait for
+
+    resized: Image.Image = functional.center_crop(functional.resize(image, [shorter]), [size])
+    return resized
+
+
+def _common_size(files: Sequence[Path], name: str) -> tuple[int, int]:
+    """(height, width) of all images, from their headers."""
+    first: dict[tuple[int, int], Path] = {}
+    broken = []
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                first.setdefault((image.height, image.width), file)
+        except UNREADABLE as error:
+            broken.append(f"{file} ({error})")
+    if broken:
+        raise _broken(broken, len(files))
+    if len(first) > 1:
+        found = " and ".join(f"{height}x{width} ({file.name})" for (height, width), file in list(first.items())[:2])
+        raise InputError(f"expected images of one size in {name}, got {found}: give size=, such as size=224")
+    return next(iter(first))
+
+
+def _broken(broken: Sequence[str], count: int) -> InputError:
+    return InputError(f"{len(broken)} of {count} files cannot be read as images; mend or remove them: {some(broken)}")
