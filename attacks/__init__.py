@@ -2,28 +2,35 @@
 
 from typing import Any
 
+from advkit.attacks.bim import BIM
 from advkit.attacks.fgsm import FGSM
 from advkit.attacks.lbfgs import LBFGS
+from advkit.attacks.mifgsm import MIFGSM
 from advkit.attacks.minimal_eps import Smallest, smallest
 from advkit.attacks.noise import Noise
 from advkit.attacks.pgd import PGD
+from advkit.attacks.restarts import Restarts, restarts
 from advkit.core.attack import ATTACKS, Attack, BudgetAttack, MinimalAttack
 from advkit.core.registry import Spec
 from advkit.core.result import Result
 
 __all__ = [
     "ATTACKS",
+    "BIM",
     "FGSM",
     "LBFGS",
+    "MIFGSM",
     "PGD",
     "Attack",
     "BudgetAttack",
     "MinimalAttack",
     "Noise",
+    "Restarts",
     "Result",
     "Smallest",
     "create_attack",
     "list_attacks",
+    "restarts",
     "smallest",
 ]
 

@@ -12,6 +12,9 @@ from advkit.core.oracle import Oracle
 class PGD(BudgetAttack):
     """Steps along the steepest direction of the norm, each followed by the projection onto ball and range.
 
+    l1: along the signs of the hundredth of the entries with the largest gradients, one at least, that can still move
+    (Tramer and Boneh 2019, arXiv 1904.13000), and onto the nearest point of ball and range together.
+
     Cost per sample: `steps` gradients and `steps` + 1 queries, the last being the verdict; a random start costs one
     more, since the clean image is classified too.
 
@@ -22,7 +25,7 @@ class PGD(BudgetAttack):
         random_start: begin at a random point of the ball.
     """
 
-    norms = ("linf", "l2")
+    norms = ("linf", "l2", "l1")
     paper = "Madry et al. 2017, arXiv 1706.06083"
 
     steps: int = 40

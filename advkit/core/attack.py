@@ -3,7 +3,7 @@
 import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, TypeVar
 
 import torch
@@ -44,8 +44,8 @@ class Attack(ABC):
 
     Traits, declared by the class: `kind` ("budget": maximise a loss within eps; "minimal": find the nearest
     adversarial point), `norms`, `per_sample` (a sample's result does not depend on the rest of the batch),
-    `deterministic` (the seed changes nothing), `targetable`, `knowledge` ("gradients", "scores", "labels", "nothing")
-    and `paper`.
+    `deterministic` (the seed changes nothing), `targetable`, `knowledge` ("gradients", "scores", "labels", "nothing"),
+    `stepwise` (False: made of several attacks, so that no wrapper can drive it) and `paper`.
 
     Args:
         target: the default of the call's `target`: "untargeted", "runner_up" (the likeliest class other than y on the
@@ -58,6 +58,7 @@ class Attack(ABC):
     per_sample: ClassVar[bool] = True
     targetable: ClassVar[bool] = True
     knowledge: ClassVar[str] = "gradients"
+    stepwise: ClassVar[bool] = True
     paper: ClassVar[str] = ""
 
     target: str | int = "untargeted"
@@ -150,7 +151,18 @@ class Attack(ABC):
 
     def _run(self, model: Model, problem: Problem) -> Result:
         """Through the driver; an attack that is made of several others gives each its part of the problem."""
-        return drive(self, model, problem)
+        found = drive(self, *self._arrange(model, problem))
+        passes = self.passes
+        return replace(found, queries=found.queries * passes, gradients=found.gradients * passes)
+
+    def _arrange(self, model: Model, problem: Problem) -> tuple[Model, Problem]:
+        """What the driver gets: a wrapper may put something around the model, or narrow the region."""
+        return model, problem
+
+    @property
+    def passes(self) -> int:
+        """How many passes of the model one query takes."""
+        return 1
 
     def _problem(
         self, model: Any, x: Any, y: Any, target: Any, eps: Any, ids: Any, seed: Any, bounds: Any, stop: Any

@@ -43,7 +43,10 @@ class Region(NamedTuple):
 
     def step(self, x_adv: Tensor, gradient: Tensor, length: Tensor | float, share: float | Tensor = 0.01) -> Tensor:
         """From x_adv along the norm's direction of ascent, see `Norm.ascent`, and back into the region."""
-        return self.project(x_adv + length * self.norm.ascent(gradient, x_adv, self.low, self.high, share))
+        direction = self.norm.ascent(gradient, x_adv, self.low, self.high, share)
+        if isinstance(length, Tensor):
+            length = length.to(direction.dtype)  # eps is float64: the step need not be
+        return self.project(x_adv + length * direction)
 
     def maximise(self, gradient: Tensor) -> Tensor:
         """The feasible point at which the linear function with this gradient is largest."""

@@ -1,0 +1,69 @@
+"""What every wrapper is: an attack made of another, whose traits it takes over."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from advkit.core.attack import Attack
+from advkit.core.driver import Problem
+from advkit.core.errors import InputError
+from advkit.core.guard import Model
+
+TRAITS = ("name", "kind", "norms", "per_sample", "targetable", "knowledge", "paper", "norm", "loss", "target")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wrapper(Attack):
+    """An attack that runs another one: its traits, its norm, its loss, its target and its eps are those inside.
+
+    Args:
+        attack: the attack inside.
+    """
+
+    norms = ("linf", "l2", "l1", "l0")
+    drives: ClassVar[bool] = True
+    """Whether it makes the steps of the attack inside itself."""
+
+    attack: Attack
+
+    def __post_init__(self) -> None:
+        word = type(self).__name__.lower()
+        if not isinstance(self.attack, Attack):
+            raise InputError(f"expected an attack such as PGD(eps=0.1) in {word}, got {self.attack!r}")
+        if self.drives and not self.attack.stepwise:
+            raise InputError(f"{self.attack.name} is made of several attacks and cannot stand in {word}")
+        for trait in TRAITS:
+            object.__setattr__(self, trait, getattr(self.attack, trait))
+        super().__post_init__()
+
+    @property
+    def deterministic(self) -> bool:
+        """As the attack inside is."""
+        return self.attack.deterministic
+
+    @property
+    def starts_at_x(self) -> bool:
+        """As the attack inside does."""
+        return self.attack.starts_at_x
+
+    @property
+    def total_steps(self) -> int:
+        """As many as the attack inside."""
+        return self.attack.total_steps
+
+    @property
+    def passes(self) -> int:
+        """As many as the attack inside."""
+        return self.attack.passes
+
+    def _radius(self, eps: Any, x: Tensor) -> float | Tensor:
+        return self.attack._radius(eps, x)
+
+    def _arrange(self, model: Model, problem: Problem) -> tuple[Model, Problem]:
+        return self.attack._arrange(model, problem)
+
+    def _with(self, option: str, value: Any) -> str:
+        """The spec of the attack inside with one more option."""
+        spec = self.attack.spec
+        return f"{spec[:-1]}, {option}={value})" if spec.endswith(")") else f"{spec}({option}={value})"
