@@ -2,7 +2,21 @@
 
 from advkit.evaluation._evaluate import evaluate
 from advkit.evaluation._measure import Progress
+from advkit.evaluation.checks import Checks, Finding, Probes, check_evaluation, probes
 from advkit.evaluation.intervals import mcnemar, wilson_interval
 from advkit.evaluation.report import AttackReport, Report, difference_p
 
-__all__ = ["AttackReport", "Progress", "Report", "difference_p", "evaluate", "mcnemar", "wilson_interval"]
+__all__ = [
+    "AttackReport",
+    "Checks",
+    "Finding",
+    "Probes",
+    "Progress",
+    "Report",
+    "check_evaluation",
+    "difference_p",
+    "evaluate",
+    "mcnemar",
+    "probes",
+    "wilson_interval",
+]

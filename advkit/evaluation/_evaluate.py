@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from advkit.core import door
 from advkit.core.attack import Attack
 from advkit.core.errors import AdvkitWarning, InputError
-from advkit.core.guard import Model, modules_of
-from advkit.evaluation._batches import Batch, batches, origin, total
+from advkit.core.guard import Model
+from advkit.evaluation._batches import batches, origin, total
+from advkit.evaluation._fit import fitted
 from advkit.evaluation._measure import Columns, Plan, Progress, Ticker, joined
 from advkit.evaluation.report import Report
 
@@ -68,7 +69,7 @@ def evaluate(
     tick = Ticker(progress, None if images is None else images * plan.passes)
     table: list[list[Columns]] = []
     for batch in batches(data, batch_size=batch_size, count=count):
-        table.append(plan.measure(model, _fitted(batch, model, plan.options["bounds"]), tick))
+        table.append(plan.measure(model, fitted(batch, model, plan.options["bounds"]), tick))
     clean, *rows = (joined(columns) for columns in zip(*table, strict=True))
     reports = [plan.report(i, clean, row) for i, row in enumerate(rows)]
     return Report(
@@ -92,16 +93,6 @@ def _moved(model: Model, device: str | torch.device | None) -> Model:
         return model.to(device)
     except (RuntimeError, AssertionError) as error:
         raise InputError(f"cannot use device {str(device)!r}: {str(error).splitlines()[0]}") from error
-
-
-def _fitted(batch: Batch, model: Model, bounds: tuple[float, float]) -> Batch:
-    """The batch, checked, on the model's device and in its type of float."""
-    door.check_images(batch.x, bounds)
-    y = door.check_classes("labels", batch.y.to(batch.x.device), batch.x)
-    weights = (p for module in modules_of(model) for p in module.parameters(recurse=False) if p.is_floating_point())
-    like = next(weights, batch.x)
-    x = batch.x.to(like.device, like.dtype)
-    return Batch(x, y.to(x.device), batch.sample_ids.to(x.device))
 
 
 def _warn_if_trained_on(model: Model, data: str) -> None:

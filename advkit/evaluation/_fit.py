@@ -1,0 +1,19 @@
+"""A batch as the model wants it: checked, on its device, in its type of float."""
+
+from advkit.core import door
+from advkit.core.guard import Model, modules_of
+from advkit.evaluation._batches import Batch
+
+
+def fitted(batch: Batch, model: Model, bounds: tuple[float, float]) -> Batch:
+    """The batch, checked, on the model's device and in its type of float.
+
+    Raises:
+        InputError: images out of bounds, or labels that are no classes.
+    """
+    door.check_images(batch.x, bounds)
+    y = door.check_classes("labels", batch.y.to(batch.x.device), batch.x)
+    weights = (p for module in modules_of(model) for p in module.parameters(recurse=False) if p.is_floating_point())
+    like = next(weights, batch.x)
+    x = batch.x.to(like.device, like.dtype)
+    return Batch(x, y.to(x.device), batch.sample_ids.to(x.device))

@@ -1,0 +1,156 @@
+"""Can an evaluation be believed? Cheap signs that a model hides its gradients or that its figures mean something else.
+
+The signs are those of Athalye, Carlini, Wagner 2018, section 3.1 (arXiv 1802.00420) and Carlini et al. 2019, section 5
+(arXiv 1902.06705). They can show that a low adversarial error is not to be trusted, never that it is right.
+"""
+
+import time
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from advkit.core import door
+from advkit.core.attack import ATTACKS, Attack
+from advkit.core.errors import AdvkitWarning, InputError
+from advkit.core.guard import Model
+from advkit.evaluation import _signs
+from advkit.evaluation._batches import Batch, batches
+from advkit.evaluation._fit import fitted
+from advkit.evaluation._signs import Finding, gather
+
+__all__ = ["CHECKS", "Checks", "Finding", "Probes", "check_evaluation", "probes"]
+
+MOST = 128
+"""The checks look at so many images at the most."""
+
+CHECKS = tuple(sign.__name__ for sign in _signs.SIGNS)
+"""Names of the findings, in their order."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probes:
+    """The attacks that the checks use, all of them budget attacks in linf; each is called with several `eps`.
+
+    Attributes:
+        fgsm: one step along the gradient.
+        pgd: many such steps.
+        noise: as large a step that knows nothing of the model.
+    """
+
+    fgsm: Attack
+    pgd: Attack
+    noise: Attack
+
+
+def probes(*, steps: int = 20) -> Probes:
+    """FGSM, PGD with so many steps and a random start, and random noise, as registered under these names."""
+    return Probes(
+        fgsm=ATTACKS.create("fgsm"), pgd=ATTACKS.create("pgd", steps=steps), noise=ATTACKS.create("noise", norm="linf")
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checks:
+    """What `check_evaluation` found.
+
+    Attributes:
+        findings: one a sign, in the order of `CHECKS`.
+        samples: how many images were looked at.
+        eps: the linf radius that was taken for the attack's own, in units of the pixels.
+        seconds: wall-clock time of all checks.
+    """
+
+    findings: Sequence[Finding] = field(default=())
+    samples: int
+    eps: float
+    seconds: float
+
+    @property
+    def suspects(self) -> list[Finding]:
+        """The findings that speak against the evaluation."""
+        return [finding for finding in self.findings if finding.verdict == "suspect"]
+
+    @property
+    def verdict(self) -> str:
+        """ "suspect" if any finding is, otherwise "trustworthy": no sign of hidden gradients was seen."""
+        return "suspect" if self.suspects else "trustworthy"
+
+    def __getitem__(self, name: str) -> Finding:
+        """The finding of this name.
+
+        Raises:
+            KeyError: no such check.
+        """
+        return {finding.name: finding for finding in self.findings}[name]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON takes it."""
+        return {
+            "verdict": self.verdict,
+            "samples": self.samples,
+            "eps": self.eps,
+            "seconds": self.seconds,
+            "findings": [finding.to_dict() for finding in self.findings],
+        }
+
+
+def check_evaluation(
+    model: Model,
+    data: Any,
+    *,
+    eps: float | None = None,
+    attacks: Probes | None = None,
+    surrogate: Model | None = None,
+    count: int = MOST,
+    seed: int = 0,
+    bounds: tuple[float, float] = (0, 1),
+) -> Checks:
+    """Look for signs that attacks by gradients see too little of this model, on at most 128 images.
+
+    The model is used in eval mode and left as it was. Images that are wrong without an attack are evidence of nothing
+    and left out. "trustworthy" means that no sign was seen; it is no proof.
+
+    Args:
+        model: an nn.Module, or any function, from images (N, C, H, W) in `bounds` to logits (N, K).
+        data: a Dataset, a DataLoader or a pair of tensors (x, y).
+        eps: linf radius of the evaluation, in units of the pixels; a tenth of the range unless given. PGD is also
+            tried with larger ones, up to the whole range.
+        attacks: what to probe with; `probes()` unless given.
+        surrogate: another model for the same images, without the defence: if attacks on it work better than attacks on
+            the model itself, those are at fault.
+        count: look at so many images, a fixed random choice; 1 to 128.
+        seed: of the attacks' random numbers.
+        bounds: the range of the pixels.
+
+    Returns:
+        The findings, each with its evidence and what to do.
+
+    Raises:
+        InputError: data or model outputs that do not fit, a count outside 1 to 128, or an eps that is not > 0.
+    """
+    door.check_model(model)
+    low, high = door.check_bounds(bounds)
+    eps = (high - low) / 10 if eps is None else float(door.check_eps(eps))
+    if not 0 < eps < float("inf"):
+        raise InputError(f"expected eps > 0 for the checks, got {eps:g}")
+    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST:
+        raise InputError(f"expected count, the number of images to check, from 1 to {MOST}, got {count}")
+    start = time.perf_counter()
+    batch = _some(model, data, count, (low, high))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AdvkitWarning)  # what they say is among the findings, with its figures
+        evidence = gather(
+            model, batch, probes() if attacks is None else attacks, surrogate, eps=eps, seed=seed, bounds=(low, high)
+        )
+    findings = [sign(evidence) for sign in _signs.SIGNS]
+    return Checks(findings=findings, samples=len(batch.y), eps=eps, seconds=time.perf_counter() - start)
+
+
+def _some(model: Model, data: Any, count: int, bounds: tuple[float, float]) -> Batch:
+    """The images to check as one batch, where the model is."""
+    parts = list(batches(data, batch_size=count, count=count))
+    whole = Batch(*(torch.cat(column) for column in zip(*parts, strict=True)))
+    return fitted(whole, model, bounds)

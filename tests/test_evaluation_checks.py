@@ -1,0 +1,170 @@
+"""The checks: models made to hide their gradients are called suspect for the right reason, honest ones are not."""
+
+import json
+
+import pytest
+import torch
+from torch import nn
+
+from advkit import load_data, load_model
+from advkit.attacks import FGSM, PGD, Noise
+from advkit.core.errors import InputError
+from advkit.evaluation import Probes, check_evaluation
+from advkit.evaluation._eight_bit import nearest, toward
+from advkit.evaluation.checks import CHECKS
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return load_data("mnist5k")
+
+
+@pytest.fixture(scope="module")
+def mlp():
+    return load_model("mlp")
+
+
+class Masked(nn.Module):
+    """A network behind something that spoils its gradients."""
+
+    def __init__(self, net, before=lambda x: x, after=lambda z: z):
+        super().__init__()
+        self.net, self.before, self.after = net, before, after
+
+    def forward(self, x):
+        return self.after(self.net(self.before(x)))
+
+
+MASKS = {
+    "defensive quantisation": (
+        {"before": lambda x: (4 * x).round() / 4},
+        {"zero_gradients", "survives_the_whole_range", "transfer_beats_white_box"},
+    ),
+    "shattered gradients": (
+        {"before": lambda x: x + 0.1 * torch.sin(300 * x)},
+        {"fgsm_beats_pgd", "error_not_rising"},
+    ),
+    "saturated softmax": (
+        {"after": lambda z: 1e4 * z},
+        {"zero_gradients", "noise_as_good", "survives_the_whole_range", "transfer_beats_white_box"},
+    ),
+    "softmax": ({"after": lambda z: (100 * z).softmax(1)}, {"probabilities", "zero_gradients"}),
+    "random noise layer": ({"before": lambda x: x + 0.2 * torch.randn_like(x)}, {"random_logits"}),
+}
+
+
+@pytest.mark.parametrize("mask", MASKS)
+def test_a_model_that_hides_its_gradients_is_suspect_for_the_right_reason(mask, mlp, digits):
+    how, reasons = MASKS[mask]
+    checks = check_evaluation(Masked(mlp, **how), digits, surrogate=mlp)
+    assert checks.verdict == "suspect"
+    assert reasons <= {finding.name for finding in checks.suspects}
+    assert all(finding.advice and any(c.isdigit() for c in finding.evidence) for finding in checks.suspects)
+
+
+@pytest.mark.parametrize(("name", "eps"), [("mlp", 0.01), ("mlp", 0.1), ("lenet5", 0.1), ("vgg11", 0.3)])
+def test_an_honest_model_is_trustworthy(name, eps, digits):
+    checks = check_evaluation(load_model(name), digits, eps=eps)
+    assert checks.suspects == []
+    assert checks.verdict == "trustworthy"
+    assert checks.samples == 128
+
+
+def test_a_network_that_withstands_is_trustworthy(digits):
+    checks = check_evaluation(load_model("benchmarks/victims/lenet5-robust.safetensors"), digits, eps=0.2)
+    assert checks.suspects == []
+
+
+def test_the_answer_is_one_json_object_with_a_finding_for_each_check(mlp, digits):
+    checks = check_evaluation(mlp, digits, count=40)
+    found = json.loads(json.dumps(checks.to_dict(), allow_nan=False))
+    assert tuple(finding["name"] for finding in found["findings"]) == CHECKS
+    assert found["verdict"] == "trustworthy"
+    assert found["samples"] == 40
+    assert found["seconds"] > 0
+    assert {finding["verdict"] for finding in found["findings"]} <= {"ok", "skipped"}
+    assert all(set(finding) == {"name", "verdict", "evidence", "advice", "figures"} for finding in found["findings"])
+
+
+def test_the_same_seed_gives_the_same_findings_and_the_model_is_left_alone(digits):
+    net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(1024), nn.Linear(1024, 10)).train()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    first, second = (check_evaluation(net, digits, count=30, seed=1).findings for _ in range(2))
+    assert first == second
+    assert net.training
+    assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
+    assert all(p.grad is None for p in net.parameters())
+
+
+def test_images_scaled_twice_are_noticed(mlp, digits):
+    x, y = digits[:60]
+    assert check_evaluation(mlp, (x / 255, y))["input_range"].verdict == "suspect"
+    assert check_evaluation(mlp, (x, y), bounds=(-100, 100))["input_range"].verdict == "suspect"
+
+
+def test_success_that_rounding_takes_away_is_noticed(digits):
+    x, _ = digits[:100]
+
+    def between(x):  # reads only what 8 bits cannot hold
+        off = (x * 255 - (x * 255).round().detach()).abs().flatten(1).mean(1)
+        return torch.stack([torch.full_like(off, 0.1), off], 1)
+
+    checks = check_evaluation(between, (x, torch.zeros(100).long()), eps=1.5 / 255)
+    assert checks["eight_bit"].verdict == "suspect"
+    assert checks["eight_bit"].figures["fooled"] == 100
+
+
+def test_a_model_that_is_always_wrong_gives_no_evidence(digits):
+    x, y = digits[:20]
+    checks = check_evaluation(load_model("mlp"), (x, (y + 1) % 10), surrogate=load_model("mlp"))
+    assert checks["zero_gradients"].verdict == "skipped"
+    assert checks["fgsm_beats_pgd"].verdict == "skipped"
+    assert checks.verdict == "trustworthy"
+
+
+def test_own_probes_are_used(mlp, digits):
+    weak = Probes(fgsm=PGD(steps=10), pgd=FGSM(target=3), noise=Noise())
+    assert check_evaluation(mlp, digits, attacks=weak)["fgsm_beats_pgd"].verdict == "suspect"
+
+
+@pytest.mark.parametrize("wrong", [{"count": 0}, {"count": 129}, {"eps": 0}, {"eps": -1}, {"bounds": (1, 0)}])
+def test_wrong_input_is_one_clear_line(wrong, mlp, digits):
+    with pytest.raises(InputError, match="expected"):
+        check_evaluation(mlp, digits, **wrong)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("bounds", [(0, 1), (-1, 1), (0, 255)])
+@pytest.mark.parametrize("on_grid", [True, False])
+def test_a_file_is_never_further_from_x_than_the_image_was(dtype, bounds, on_grid):
+    low, high = bounds
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(40, 1, 8, 8, generator=generator, dtype=dtype)
+    x = (x * 255).round() / 255 if on_grid else x
+    x = x * (high - low) + low
+    for eps in (0.001, 1 / 255, 8 / 255, 0.1):
+        sign = torch.where(torch.rand(x.shape, generator=generator) < 0.5, -1, 1)
+        x_adv = (x + sign * eps * (high - low)).clamp(low, high)
+        levels, fits = toward(x, x_adv, bounds)
+        read = levels.to(dtype) / 255
+        read = read if bounds == (0, 1) else read * (high - low) + low
+        inside = (read.double() - x.double()).abs() <= (x_adv.double() - x.double()).abs()
+        assert inside.flatten(1).all(1)[fits].all()
+        assert (levels.double() - 255 * (x_adv.double() - low) / (high - low)).abs().max() < 1.01
+        if on_grid:
+            assert fits.all()
+
+
+def test_an_image_without_levels_between_is_said_to_have_none():
+    x = torch.full((1, 1, 2, 2), 0.5 / 255)
+    _, fits = toward(x, x + 0.1 / 255)
+    assert not fits.any()
+    levels, fits = toward(x, x + 1 / 255)
+    assert fits.all()
+    assert (levels == 1).all()
+
+
+def test_rounding_is_to_the_nearest_of_256_levels():
+    x = torch.tensor([[0.0, 0.4 / 255, 0.6 / 255, 254.7 / 255, 1.0]])
+    assert torch.equal(nearest(x), torch.tensor([[0.0, 0.0, 1 / 255, 1.0, 1.0]]))
+    assert torch.equal(nearest(nearest(x)), nearest(x))
