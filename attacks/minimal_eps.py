@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from advkit.core.attack import Attack, BudgetAttack, MinimalAttack, check_count, check_positive
-from advkit.core.draws import Draws
+from advkit.core.attack import Attack, MinimalAttack, check_count, check_positive
+from advkit.core.driver import Problem
 from advkit.core.errors import InputError
-from advkit.core.goals import Goal
+from advkit.core.guard import Model
 from advkit.core.oracle import Oracle
 from advkit.core.threat import Region
+
+TRAITS = ("norm", "loss", "target", "targetable", "per_sample", "knowledge", "paper")
 
 
 class State(NamedTuple):
@@ -32,11 +34,17 @@ class _Within:
 
     def __init__(self, oracle: Oracle, state: State, *, at_x: bool = False) -> None:
         self._oracle, self._state, self._at_x = oracle, state, at_x
-        self.x: Tensor = oracle.x
-        self.goal: Goal = oracle.goal
-        self.draws: Draws = oracle.draws
         self.region: Region = oracle.region.shrunk(state.eps)
         self.fooled = state.fooled
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._oracle, name)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """As the oracle's."""
+        logits = self._oracle.logits(x)
+        self.fooled = self.fooled | self._oracle.fooled
+        return logits
 
     def loss_and_gradient(self, x: Tensor, loss: str = "cross_entropy") -> tuple[Tensor, Tensor]:
         """As the oracle's; the value at the clean image is not remembered."""
@@ -64,24 +72,18 @@ class Smallest(MinimalAttack):
     norms = ("linf", "l2", "l1", "l0")
     name = "smallest"
 
-    attack: BudgetAttack
+    attack: Attack
     first: float = 2.0**-10
     halvings: int = 8
 
     def __post_init__(self) -> None:
-        if not isinstance(self.attack, BudgetAttack):
+        if not isinstance(self.attack, Attack) or self.attack.kind != "budget" or not self.attack.stepwise:
             raise InputError(f"expected a budget attack such as FGSM(), got {self.attack!r}")
-        object.__setattr__(self, "norm", self.attack.norm)
-        object.__setattr__(self, "target", self.attack.target)
-        object.__setattr__(self, "loss", self.attack.loss)
+        for trait in TRAITS:
+            object.__setattr__(self, trait, getattr(self.attack, trait))
         super().__post_init__()
         check_positive("first", self.first)
         check_count("halvings", self.halvings)
-
-    @property
-    def paper(self) -> str:  # type: ignore[override]
-        """The attack's."""
-        return self.attack.paper
 
     @property
     def deterministic(self) -> bool:
@@ -92,6 +94,14 @@ class Smallest(MinimalAttack):
     def starts_at_x(self) -> bool:
         """As the attack does."""
         return self.attack.starts_at_x
+
+    @property
+    def passes(self) -> int:
+        """As many as the attack's."""
+        return self.attack.passes
+
+    def _arrange(self, model: Model, problem: Problem) -> tuple[Model, Problem]:
+        return self.attack._arrange(model, problem)
 
     @property
     def spec(self) -> str:
@@ -143,4 +153,4 @@ def smallest(attack: Attack, *, first: float = 2.0**-10, halvings: int = 8) -> S
     Raises:
         InputError: not a budget attack, or a value that `Smallest` refuses.
     """
-    return Smallest(attack=attack, first=first, halvings=halvings)  # type: ignore[arg-type]
+    return Smallest(attack=attack, first=first, halvings=halvings)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from advkit.core import door
 from advkit.core.draws import Draws
-from advkit.core.goals import resolve
+from advkit.core.goals import Goal, resolve
 from advkit.core.guard import Model, guard
 from advkit.core.layout import Passes
 from advkit.core.norms import per_row
@@ -42,7 +42,7 @@ class Problem(NamedTuple):
 
     x: Tensor
     y: Tensor
-    target: str | int | Tensor
+    target: str | int | Tensor | Goal
     threat: Threat
     draws: Draws
     stop: str

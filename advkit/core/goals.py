@@ -81,8 +81,8 @@ def targeted(target: Tensor, y: Tensor) -> Goal:
     return Goal(target, y, -1.0)
 
 
-def resolve(target: str | int | Tensor, y: Tensor, logits: Tensor, draws: Draws) -> Goal:
-    """The goal that `target` names: a word of `TARGETS` other than "all", a class, or a tensor of classes (N,).
+def resolve(target: str | int | Tensor | Goal, y: Tensor, logits: Tensor, draws: Draws) -> Goal:
+    """The goal that `target` names: a word of `TARGETS` other than "all", a class, a tensor of classes (N,), or itself.
 
     Args:
         target: what the caller asked for.
@@ -96,6 +96,8 @@ def resolve(target: str | int | Tensor, y: Tensor, logits: Tensor, draws: Draws)
     classes = logits.shape[1]
     if isinstance(target, str):
         return _named(target, y, logits, draws)
+    if isinstance(target, Goal):
+        return target
     target = torch.as_tensor(target, device=y.device).expand(len(y)).long()
     if len(target) and not 0 <= int(target.min()) <= int(target.max()) < classes:
         raise InputError(
