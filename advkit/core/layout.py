@@ -42,6 +42,16 @@ class Passes:
         self._known[self._shape] = False
         return self._model(x.clone())
 
+    @property
+    def is_channels_last(self) -> bool:
+        """Whether the last pass, or `probe`, found that the model convolves on a CPU and accepts channels-last."""
+        return self._known is not None and self._known.get(self._shape, False)
+
+    def layout(self, x: Tensor) -> str:
+        """ "channels_last" or "contiguous": how the model gets its images, after a `probe`."""
+        self.probe(x)
+        return "channels_last" if self._known is not None and self._known[self._shape] else "contiguous"
+
     def probe(self, x: Tensor) -> None:
         """Find the layout by a pass that leaves no trace on the model, where a second try would leave two."""
         if self._known is not None and self._shape not in self._known:

@@ -10,10 +10,12 @@ from torch import nn
 
 from advkit.core.errors import InputError, unknown
 from advkit.training._augment import Augment
+from advkit.training._lecture import LectureSGD
 
-OPTIMIZERS = ("sgd", "adamw")
-SCHEDULES = ("one_cycle", "cosine", "constant")
-PRECISIONS = ("float32", "bfloat16")
+OPTIMIZERS = ("sgd", "adamw", "lecture")
+SCHEDULES = ("one_cycle", "cosine", "steps", "constant")
+CLEAN = "clean"  # the value of `watch` that means no attack
+PRECISIONS = ("float32", "bfloat16", "float16")
 WARMUP = 0.25  # part of a one-cycle run in which the learning rate rises
 START = 0.04  # and from which part of its peak
 
@@ -29,19 +31,31 @@ class Recipe:
         options: further options of `create_model`.
         epochs: passes through the training split.
         batch_size: most images a step; an epoch is cut into steps of equal size (to one image).
-        optimizer: "sgd" (Nesterov's momentum) or "adamw".
+        accumulate: parts that a step's batch is cut into, one after another through the network; their gradients add
+            up to the batch's. Batch norm sees each part by itself.
+        optimizer: "sgd" (Nesterov's momentum), "adamw", or "lecture" (Krizhevsky's rule: see LectureSGD).
         lr: the learning rate at its peak.
         schedule: "one_cycle" (up linearly in the first quarter of the steps, then down to 0 along a cosine), "cosine"
-            (from `lr` down to 0) or "constant".
-        momentum: of "sgd"; "adamw" takes its defaults.
-        weight_decay: on kernels and matrices; biases and norms are left alone.
+            (from `lr` down to 0), "steps" (a tenth after each third of the steps) or "constant".
+        momentum: of "sgd" and "lecture"; "adamw" takes its defaults.
+        weight_decay: on kernels and matrices; biases and norms are left alone, except by "lecture", whose rule is one
+            for all.
         label_smoothing: of the cross-entropy, in [0, 1); a loss given to `train` has its own.
         clip: largest l2 norm of a step's gradient, longer ones are shortened; None: no limit.
+        l1, l2: weights of the penalties `sum |w|` and `sum w^2 / 2` over kernels and matrices, part of the loss.
+        sparsity: weight of the KL divergence of the hidden units' mean activations from `sparsity_target`, part of the
+            loss (see Penalties).
         max_norm: largest l2 norm of the weights into one unit (see MaxNorm), kept after every step; None: no limit.
         augment: what is done to the training images; None: nothing.
         defense: spec of the defence whose loss is trained on ("fgsm(eps=0.25, alpha=0.5)"); None: the plain loss.
-        precision: "float32", or "bfloat16" (autocast; weights stay in float32).
-        channels_last: store images as (N, H, W, C), which convolutions like on many devices.
+        validation: images that are held out of the training split, drawn by `seed`; their error is logged.
+        watch: "clean", or the spec of an attack ("fgsm(eps=0.25)"): which error the validation error is.
+        patience: stop after that many epochs in a row without a lower validation error, and keep the weights of the
+            epoch with the lowest (the first of equals); None: train to the end and keep the last.
+        precision: "float32"; "bfloat16" or "float16" by autocast, with weights in float32 and, for "float16", scaled
+            losses.
+        channels_last: store images as (N, H, W, C); None: where the network convolves on a CPU and accepts it.
+        compile: let torch.compile make the network's passes; the first steps then take up to minutes.
         seed: of the initial weights, the order of the images, augmentation and dropout.
         expected: what comes out, and in what time; empty: not measured yet.
 
@@ -57,6 +71,7 @@ class Recipe:
     options: Mapping[str, Any] = field(default_factory=dict)
     epochs: int = 30
     batch_size: int = 64
+    accumulate: int = 1
     optimizer: str = "sgd"
     lr: float = 0.05
     schedule: str = "one_cycle"
@@ -64,11 +79,19 @@ class Recipe:
     weight_decay: float = 5e-4
     label_smoothing: float = 0.0
     clip: float | None = None
+    l1: float = 0.0
+    l2: float = 0.0
+    sparsity: float = 0.0
+    sparsity_target: float = 0.05
     max_norm: float | None = None
     augment: Augment | None = None
     defense: str | None = None
+    validation: int = 0
+    watch: str = CLEAN
+    patience: int | None = None
     precision: str = "float32"
-    channels_last: bool = False
+    channels_last: bool | None = None
+    compile: bool = False
     seed: int = 0
     expected: str = field(default="", compare=False)
 
@@ -83,14 +106,20 @@ class Recipe:
 
     def _ranges(self) -> Iterator[tuple[str, bool, str]]:
         """(field, whether it lies in its range, the range in words)."""
-        yield "epochs", isinstance(self.epochs, int) and self.epochs >= 1, "of 1 or more"
-        yield "batch_size", isinstance(self.batch_size, int) and self.batch_size >= 1, "of 1 or more"
+        for name in ("epochs", "batch_size", "accumulate"):
+            value = getattr(self, name)
+            yield name, isinstance(value, int) and value >= 1, "of 1 or more"
         yield "lr", 0 < self.lr < math.inf, "above 0"
         yield "momentum", 0 <= self.momentum < 1, "in [0, 1)"
         yield "weight_decay", 0 <= self.weight_decay < math.inf, "of 0 or more"
         yield "label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)"
         yield "clip", self.clip is None or self.clip > 0, "above 0"
+        for name in ("l1", "l2", "sparsity", "validation"):
+            yield name, 0 <= getattr(self, name) < math.inf, "of 0 or more"
+        yield "sparsity_target", 0 < self.sparsity_target < 1, "in (0, 1)"
         yield "max_norm", self.max_norm is None or self.max_norm > 0, "above 0"
+        yield "patience", self.patience is None or self.patience >= 1, "of 1 or more"
+        yield "patience", self.patience is None or self.validation > 0, "none unless validation= holds images out"
 
     @property
     def name(self) -> str:
@@ -120,6 +149,8 @@ class Recipe:
         t = step / max(steps - 1, 1)
         if self.schedule == "constant":
             return self.lr
+        if self.schedule == "steps":
+            return self.lr / (1.0, 10.0, 100.0)[min(3 * step // steps, 2)]
         if self.schedule == "one_cycle":
             if t < WARMUP:
                 return self.lr * (START + (1 - START) * t / WARMUP)
@@ -127,15 +158,21 @@ class Recipe:
         return self.lr * (1 + math.cos(math.pi * t)) / 2
 
     def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """The optimizer of the model's trainable parameters; vectors and scalars are not decayed."""
+        """The optimizer of the model's trainable parameters.
+
+        Raises:
+            InputError: there are none.
+        """
         trained = [p for p in model.parameters() if p.requires_grad]
+        if not trained:
+            raise InputError("expected a network with parameters to train, got one without: are they all frozen?")
+        if self.optimizer == "lecture":
+            return LectureSGD(trained, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
         groups: list[dict[str, Any]] = [
             {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.weight_decay},
             {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
         ]
         groups = [group for group in groups if group["params"]]
-        if not groups:
-            raise InputError("expected a network with parameters to train, got one without: are they all frozen?")
         if self.optimizer == "adamw":
             return torch.optim.AdamW(groups, lr=self.lr)
         return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0)

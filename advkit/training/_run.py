@@ -4,13 +4,13 @@ import csv
 import io
 import json
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, astuple, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from advkit._version import __version__
 from advkit.core.errors import InputError
@@ -24,13 +24,25 @@ CONFIG, LOG, STATE, WEIGHTS = "run.json", "log.csv", "state.pt", "model.safetens
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One epoch: number (from 1), last learning rate, mean loss, clean error (None: no test split), seconds."""
+    """One epoch, as a line of log.csv.
+
+    Attributes:
+        epoch: number, from 1.
+        lr: the last learning rate.
+        loss: mean over the epoch, penalties included.
+        clean_error: on the test split; None if there is none.
+        validation_error: on the images held out, clean or under the attack that is watched; None if there are none.
+        seconds: of the epoch, measuring included; over all sittings.
+        images_per_second: of training alone, all processes together.
+    """
 
     epoch: int
     lr: float
     loss: float
     clean_error: float | None
+    validation_error: float | None = None
     seconds: float
+    images_per_second: float | None = None
 
 
 @dataclass(frozen=True)
@@ -41,8 +53,10 @@ class Finished:
     log: tuple[Row, ...]
 
 
-def begin(home: Path | None, recipe: Recipe, data: Dataset, resume: bool) -> Finished | None:
-    """Make the folder, or look at the run in it.
+def begin(
+    home: Path | None, recipe: Recipe, data: Dataset, resume: bool, conditions: dict[str, Any]
+) -> Finished | None:
+    """Make the folder, or look at the run in it; `conditions` (device, threads, ...) go into run.json.
 
     Returns:
         the finished run that is there, else None.
@@ -54,7 +68,7 @@ def begin(home: Path | None, recipe: Recipe, data: Dataset, resume: bool) -> Fin
         if resume:
             raise InputError("expected the folder of the run to resume, got none: give output=")
         return None
-    weights, config = home / WEIGHTS, _config(recipe, data)
+    weights, config = home / WEIGHTS, {**_config(recipe, data), **conditions}
     if any((home / name).exists() for name in (STATE, WEIGHTS)):
         if not resume:
             raise InputError(
@@ -77,6 +91,7 @@ def _check_same(home: Path, config: dict[str, Any]) -> None:
     try:
         there = json.loads((home / CONFIG).read_text())
         before, now = there["recipe"], json.loads(json.dumps(config["recipe"]))
+        before = {**json.loads(json.dumps(_defaults())), **before}  # fields that are younger than the run
         differ = [name for name in now if before.get(name) != now[name]]
         if differ:
             changes = ", ".join(f"{name} was {before.get(name)!r}, now {now[name]!r}" for name in differ)
@@ -91,32 +106,38 @@ def _check_same(home: Path, config: dict[str, Any]) -> None:
         ) from error
 
 
-def save_state(home: Path, model: nn.Module, optimizer: torch.optim.Optimizer, log: tuple[Row, ...]) -> None:
+def _defaults() -> dict[str, Any]:
+    """The values of the fields that a recipe need not give."""
+    return Recipe(model="", data="").to_dict()
+
+
+def save_state(home: Path, state: dict[str, Any], log: tuple[Row, ...]) -> None:
     """Write state.pt and log.csv, each as a whole."""
-    state = {
-        "model": model.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "log": [asdict(row) for row in log],
-    }
+    state = {**state, "log": [asdict(row) for row in log]}
     atomic_write(home / STATE, lambda file: torch.save(state, file))
     atomic_write(home / LOG, lambda file: file.write(_csv(log)))
 
 
-def load_state(home: Path, model: nn.Module, optimizer: torch.optim.Optimizer, device: torch.device) -> tuple[Row, ...]:
-    """Fill model and optimizer from state.pt and return the log; an empty one if there is no state.
+def read_state(home: Path) -> tuple[dict[str, Any], tuple[Row, ...]] | None:
+    """What save_state wrote, on the CPU; None if there is nothing.
 
     Raises:
-        InputError: the state is broken or belongs to another network.
+        InputError: the file is broken.
     """
     path = home / STATE
     if not path.exists():
-        return ()
+        return None
+    with refusing(path):
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        return state, tuple(Row(**row) for row in state.pop("log"))
+
+
+@contextmanager
+def refusing(path: Path) -> Iterator[None]:
+    """Whatever goes wrong inside, which may be anything for a file that is not its own, is the file's fault."""
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        return tuple(Row(**row) for row in state["log"])
-    except Exception as error:  # torch's reader raises nearly anything for a file that is not its own
+        yield
+    except Exception as error:
         problem = (str(error).splitlines() or [type(error).__name__])[0]
         raise InputError(f"{path} is broken or belongs to another network ({problem}): give another folder") from error
 
@@ -140,11 +161,17 @@ def _read_log(path: Path) -> tuple[Row, ...]:
             epoch=int(row["epoch"]),
             lr=float(row["lr"]),
             loss=float(row["loss"]),
-            clean_error=float(row["clean_error"]) if row["clean_error"] else None,
+            clean_error=_number(row["clean_error"]),
+            validation_error=_number(row.get("validation_error")),
             seconds=float(row["seconds"]),
+            images_per_second=_number(row.get("images_per_second")),
         )
         for row in rows
     )
+
+
+def _number(text: str | None) -> float | None:
+    return float(text) if text else None
 
 
 def card_of(weights: Path) -> Card:

@@ -1,0 +1,75 @@
+"""Errors on held-out images, clean and under attack, each process measuring its share."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from advkit.core.errors import InputError
+from advkit.core.layout import Passes
+from advkit.data import Dataset
+from advkit.training._processes import World
+
+BATCH = 500
+
+
+def measure(model: nn.Module, data: Dataset, *, batch_size: int = BATCH) -> float:
+    """The clean error: the fraction of the images of `data` that `model`, put into eval mode for it, gets wrong.
+
+    Raises:
+        InputError: there are no images.
+    """
+    return clean_error(model, data, World(), batch_size)
+
+
+def clean_error(model: nn.Module, data: Dataset, world: World, batch_size: int = BATCH) -> float:
+    """As `measure`, shared among processes."""
+
+    def wrong(x: Tensor, y: Tensor, _: Tensor) -> Tensor:
+        with torch.no_grad():
+            logits: Tensor = Passes(model, x)(x)
+            return logits.argmax(1) != y
+
+    return _fraction(model, data, world, batch_size, wrong)
+
+
+def adversarial_error(model: nn.Module, data: Dataset, world: World, attack: Callable[..., Any]) -> float:
+    """The fraction that is wrong clean or under `attack`, which is told the images' numbers: the same at each call."""
+
+    def fooled(x: Tensor, y: Tensor, rows: Tensor) -> Tensor:
+        success: Tensor = attack(model, x, y, sample_ids=rows.to(x.device)).success
+        return success
+
+    return _fraction(model, data, world, BATCH, fooled)
+
+
+def _fraction(
+    model: nn.Module,
+    data: Dataset,
+    world: World,
+    batch_size: int,
+    verdict: Callable[[Tensor, Tensor, Tensor], Tensor],
+) -> float:
+    if not len(data):
+        raise InputError(f"expected images to measure the error on, got none in {data.name} {data.split}")
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    count = torch.zeros((), dtype=torch.int64, device=device)
+    with _in_eval_mode(model):
+        own = world.share(torch.arange(len(data)))
+        for start in range(0, len(own), batch_size):
+            rows = own[start : start + batch_size]
+            x, y = data[rows]
+            count += verdict(x.to(device), y.to(device), rows).sum()
+    return int(world.total(count)) / len(data)
+
+
+@contextmanager
+def _in_eval_mode(model: nn.Module) -> Iterator[None]:
+    was_training = model.training
+    model.eval()
+    try:
+        yield
+    finally:
+        model.train(was_training)

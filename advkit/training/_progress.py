@@ -1,0 +1,68 @@
+"""How far a run is, how fast it goes, and how long it will take."""
+
+import time
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """Where a run is; given to the callback after every step and, with the figures, after every epoch.
+
+    Attributes:
+        step, steps: steps done and steps in all.
+        epoch, epochs: epochs begun and epochs in all.
+        loss: mean of the last whole epoch; None in the first.
+        clean_error: on the test split after that epoch; None if there is no test split or no epoch yet.
+        validation_error: on the images held out, after that epoch; None if none are.
+        images_per_second: of training, over the epoch so far, on all processes together.
+        seconds_left: at the pace of this run so far, measuring and saving included.
+    """
+
+    step: int
+    steps: int
+    epoch: int
+    epochs: int
+    loss: float | None = None
+    clean_error: float | None = None
+    validation_error: float | None = None
+    images_per_second: float | None = None
+    seconds_left: float | None = None
+
+
+class Clock:
+    """Times a run from where it was begun or resumed."""
+
+    def __init__(self, step: int) -> None:
+        self.begun, self.first, self.saved = time.perf_counter(), step, time.perf_counter()
+        self.epoch_begun, self.images = self.begun, 0
+
+    def start_epoch(self, seconds: float = 0.0, images: int = 0) -> None:
+        """An epoch begins, or goes on after `seconds` and `images`."""
+        self.epoch_begun, self.images = time.perf_counter() - seconds, images
+
+    def count(self, images: int) -> None:
+        """A step is done."""
+        self.images += images
+
+    @property
+    def epoch_seconds(self) -> float:
+        """Since the epoch began."""
+        return time.perf_counter() - self.epoch_begun
+
+    @property
+    def images_per_second(self) -> float:
+        """Over the epoch so far."""
+        return self.images / max(self.epoch_seconds, 1e-9)
+
+    def seconds_left(self, step: int, steps: int) -> float | None:
+        """For the rest of the steps; None before the first."""
+        done = step - self.first
+        return (time.perf_counter() - self.begun) / done * (steps - step) if done > 0 else None
+
+    def is_time_to_save(self, every: float) -> bool:
+        """Whether `every` seconds have passed since the last time this said so."""
+        now = time.perf_counter()
+        if now - self.saved < every:
+            return False
+        self.saved = now
+        return True

@@ -1,0 +1,49 @@
+"""Random numbers of a run: seeds for every epoch, and the global generators' states that it borrows."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+
+
+@contextmanager
+def own_random_state(device: torch.device) -> Iterator[None]:
+    """What happens inside leaves torch's global generators as they were; cuDNN takes its deterministic ways."""
+    cudnn, before = torch.backends.cudnn, torch.backends.cudnn.deterministic
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        cudnn.deterministic = True
+        try:
+            yield
+        finally:
+            cudnn.deterministic = before
+
+
+def begin(seed: int, epoch: int, device: torch.device) -> torch.Generator:
+    """The generator of an epoch's order and augmentation; the global ones, on the CPU and this device, are seeded too.
+
+    Dropout and the attacks of a defence draw from those. Nothing random is carried from one epoch to the next.
+    """
+    torch.default_generator.manual_seed(_number(seed, epoch, 1))
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(_number(seed, epoch, 1))
+    return torch.Generator().manual_seed(_number(seed, epoch, 0))
+
+
+def _number(seed: int, epoch: int, stream: int) -> int:
+    return (2 * seed + stream) * 1_000_003 + epoch
+
+
+def states(draws: torch.Generator, device: torch.device) -> dict[str, Tensor | None]:
+    """Where the generators are: the epoch's own, and the global ones."""
+    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+    return {"draws": draws.get_state(), "random": torch.get_rng_state(), "cuda": cuda}
+
+
+def restore(saved: dict[str, Tensor], draws: torch.Generator, device: torch.device) -> None:
+    """Put the generators where `states` found them."""
+    draws.set_state(saved["draws"])
+    torch.set_rng_state(saved["random"])
+    if device.type == "cuda" and saved["cuda"] is not None:
+        torch.cuda.set_rng_state(saved["cuda"], device)

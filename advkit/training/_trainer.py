@@ -1,0 +1,272 @@
+"""The state of a run and what is done with it: an epoch, saving, going on, finishing."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from advkit.core.errors import InputError
+from advkit.data import Dataset, MemoryDataset
+from advkit.models import Classifier, save_checkpoint
+from advkit.training import _random, _run
+from advkit.training._batches import HeldRows, Plan, read
+from advkit.training._board import Board
+from advkit.training._measure import adversarial_error, clean_error
+from advkit.training._processes import World
+from advkit.training._progress import Clock, Progress
+from advkit.training._recipe import Recipe
+from advkit.training._step import Loss, Part, Stepper
+
+ASK_EVERY = 20  # steps, since asking makes the processes wait for each other
+
+
+class Trainer:
+    """Network, optimizer, log, and the place within an epoch; the arguments are `train`'s."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        data: Dataset,
+        *,
+        recipe: Recipe,
+        loss: Loss | None,
+        watch: Callable[..., Any] | None,
+        validation: Dataset | None,
+        test: Dataset | None,
+        device: torch.device,
+        workers: int,
+        world: World,
+        home: Path | None,
+        progress: Callable[[Progress], None] | None,
+        save_seconds: float,
+    ) -> None:
+        self.classifier, self.recipe, self.world, self.device = classifier, recipe, world, device
+        self.whole, self.workers, self.watch = data, workers, watch
+        self.data, self.validation, self.test = (_moved(d, device) for d in (data, validation, test))
+        self.home, self.progress, self.save_seconds = home, progress, save_seconds
+        self.plan = Plan.of(len(data), recipe.batch_size, recipe.accumulate, world.size)
+        self.stepper = Stepper(classifier, recipe, loss or _plain(recipe), world, device, data.input_shape)
+        self.log: tuple[_run.Row, ...] = ()
+        self.middle: dict[str, Any] | None = None  # where a resumed run was in its epoch
+        self.best: dict[str, Any] | None = None  # the weights of the epoch that patience keeps
+
+    def run(self, tensorboard: bool) -> None:
+        """All epochs that are left."""
+        self.clock = Clock(len(self.log) * self.plan.steps + (self.middle["step"] if self.middle else 0))
+        with ExitStack() as stack:
+            stack.enter_context(_random.own_random_state(self.device))
+            stack.enter_context(self.stepper.ready())
+            board = Board.of(self.home if tensorboard and self.world.rank == 0 else None, len(self.log))
+            stack.callback(board.close)
+            while len(self.log) < self.recipe.epochs and not _is_out_of_patience(self.log, self.recipe):
+                self._epoch()
+                board.add(self.log[-1])
+
+    def _epoch(self) -> None:
+        """One pass through the data, or the rest of one, and its row of the log."""
+        number, steps = len(self.log), self.plan.steps
+        draws = _random.begin(self.recipe.seed, number, self.device)
+        rows = self.plan.rows(draws)
+        total, first = self._begin_epoch(draws)
+        self.classifier.train()
+        parts = self._parts(rows[first:], draws)
+        for i in range(first, steps):
+            count = sum(len(part) for part in rows[i])
+            rate = self.recipe.learning_rate(number * steps + i, steps * self.recipe.epochs)
+            total += self.stepper.step((next(parts) for _ in range(self.plan.parts)), count, rate)
+            self.clock.count(count)
+            self._report(number * steps + i + 1)
+            if i + 1 < steps and self.home is not None and self._is_time_to_save(i + 1):
+                self._save(self._middle(i + 1, total, draws))
+        self._end_epoch(total, rate)
+
+    def _begin_epoch(self, draws: torch.Generator) -> tuple[Tensor, int]:
+        """The sum of the loss so far and the first step: those of the beginning, or where the run was."""
+        if self.middle is None:
+            self.clock.start_epoch()
+            return torch.zeros((), device=self.device), 0
+        _random.restore(self.middle["generators"], draws, self.device)
+        totals, step = self.middle["totals"].to(self.device), self.middle["step"]
+        self.clock.start_epoch(self.middle["seconds"], self.middle["images"])
+        self.middle = None
+        same = len(totals) == self.world.size
+        return (totals[self.world.rank] if same else totals.sum() / self.world.size), step
+
+    def _middle(self, step: int, total: Tensor, draws: torch.Generator) -> dict[str, Any]:
+        """What _begin_epoch needs to go on from here."""
+        ranks = torch.arange(self.world.size, device=self.device)
+        return {
+            "step": step,
+            "totals": self.world.total(torch.where(ranks == self.world.rank, total, 0)).cpu(),  # (processes,)
+            "generators": _random.states(draws, self.device),
+            "seconds": self.clock.epoch_seconds,
+            "images": self.clock.images,
+        }
+
+    def _is_time_to_save(self, step: int) -> bool:
+        """By the clock of the first process, which the others ask now and then."""
+        if self.world.size > 1 and step % ASK_EVERY:
+            return False
+        return bool(self.world.agree(lambda: self.clock.is_time_to_save(self.save_seconds)))
+
+    def _parts(self, rows: list[tuple[Tensor, ...]], draws: torch.Generator) -> Iterator[Part]:
+        """The parts of all steps in order: images changed, on the device."""
+        whole = [part for step in rows for part in step]
+        own = [self.world.share(part) for part in whole]
+        for (x, y), part in zip(read(self.data, own, self.device, self.workers), whole, strict=True):
+            yield self._augmented(x, len(part), draws), y, len(part)
+
+    def _augmented(self, x: Tensor, whole: int, draws: torch.Generator) -> Tensor:
+        """This process's images as they would be changed among all `whole` ones."""
+        augment = self.recipe.augment
+        if augment is None or self.world.size == 1:
+            return x if augment is None else augment(x, draws)
+        own = self.world.share(torch.arange(whole))
+        images = x.new_zeros(whole, *x.shape[1:]).index_copy_(0, own.to(x.device), x)
+        return augment(images, draws)[own.to(x.device)]
+
+    def _end_epoch(self, total: Tensor, rate: float) -> None:
+        number = len(self.log)
+        mean = self.world.total(total).item() / self.plan.images  # note: the epoch's one wait for the device
+        if mean != mean or abs(mean) == float("inf"):
+            raise InputError(f"the loss is {mean} in epoch {number + 1}: lower lr ({self.recipe.lr}) or set clip")
+        speed = self.clock.images_per_second
+        row = _run.Row(
+            epoch=number + 1,
+            lr=rate,
+            loss=mean,
+            clean_error=None if self.test is None else clean_error(self.classifier, self.test, self.world),
+            validation_error=self._validation_error(),
+            seconds=round(self.clock.epoch_seconds, 3),
+            images_per_second=round(speed, 1),
+        )
+        self.log = (*self.log, row)
+        if self.recipe.patience is not None and best_epoch(self.log, self.recipe) == row.epoch:
+            self.best = {k: v.detach().clone() for k, v in self.classifier.state_dict().items()}
+        self._report(row.epoch * self.plan.steps)
+        if self.home is not None:
+            self._save(None)
+
+    def _validation_error(self) -> float | None:
+        if self.validation is None:
+            return None
+        if self.watch is None:
+            return clean_error(self.classifier, self.validation, self.world)
+        return adversarial_error(self.classifier, self.validation, self.world, self.watch)
+
+    def _report(self, step: int) -> None:
+        if self.progress is None:
+            return
+        steps, last = self.plan.steps, self.log[-1] if self.log else None
+        self.progress(
+            Progress(
+                step=step,
+                steps=steps * self.recipe.epochs,
+                epoch=(step - 1) // steps + 1,
+                epochs=self.recipe.epochs,
+                loss=last.loss if last else None,
+                clean_error=last.clean_error if last else None,
+                validation_error=last.validation_error if last else None,
+                images_per_second=self.clock.images_per_second,
+                seconds_left=self.clock.seconds_left(step, steps * self.recipe.epochs),
+            )
+        )
+
+    def _save(self, middle: dict[str, Any] | None) -> None:
+        """Everything that the next step depends on."""
+        assert self.home is not None
+        if self.world.rank == 0:
+            state = {
+                "model": self.classifier.state_dict(),
+                "optimizer": self.stepper.optimizer.state_dict(),
+                "scaler": self.stepper.scaler.state_dict(),
+                "best": self.best,
+                "middle": middle,
+            }
+            _run.save_state(self.home, state, self.log)
+
+    def restore(self, home: Path) -> None:
+        """The state that was saved last, if there is one.
+
+        Raises:
+            InputError: the state is broken or belongs to another network.
+        """
+        found = self.world.agree(lambda: _run.read_state(home))
+        if found is None:
+            return
+        state, self.log = found
+        with _run.refusing(home / _run.STATE):
+            self.classifier.load_state_dict(state["model"])
+            self.stepper.optimizer.load_state_dict(state["optimizer"])
+            if state.get("scaler"):
+                self.stepper.scaler.load_state_dict(state["scaler"])
+            self.best, self.middle = state.get("best"), state.get("middle")
+
+    def finish(self, label: str) -> None:
+        """Round the weights as the checkpoint stores them, measure them, and write card and checkpoint."""
+        if self.best is not None:
+            self.classifier.load_state_dict(self.best)
+        with tempfile.TemporaryDirectory() as folder:
+            draft = Path(folder) / "model.safetensors"
+            save_checkpoint(draft, self.classifier, self.classifier.card)
+            self._load(load_file(draft))
+        card = replace(
+            self.classifier.card,
+            data=self.whole.name,
+            trained_on=f"{self.whole.name}:{self.whole.split}",
+            recipe=label,
+            seed=self.recipe.seed,
+            clean_error=None if self.test is None else clean_error(self.classifier, self.test, self.world),
+            source="a run of advkit train",
+        )
+        self.classifier.card = card
+        self.world.agree(self._write)
+
+    def _write(self) -> None:
+        if self.home is not None:
+            save_checkpoint(self.home / _run.WEIGHTS, self.classifier)
+            (self.home / _run.STATE).unlink(missing_ok=True)
+
+    def reopen(self, finished: _run.Finished) -> None:
+        """A run that is finished already."""
+        self.log = finished.log
+        weights, card = self.world.agree(lambda: (load_file(finished.weights), _run.card_of(finished.weights)))
+        self._load(weights)
+        self.classifier.card = card
+
+    def _load(self, weights: dict[str, Tensor]) -> None:
+        self.classifier.net.load_state_dict(weights)
+        self.classifier.eval()
+
+
+def best_epoch(log: tuple[_run.Row, ...], recipe: Recipe) -> int:
+    """The epoch whose weights are kept: the first with the lowest validation error; without patience the last."""
+    if recipe.patience is None:
+        return log[-1].epoch
+    return min(log, key=lambda row: row.validation_error if row.validation_error is not None else 1.0).epoch
+
+
+def _is_out_of_patience(log: tuple[_run.Row, ...], recipe: Recipe) -> bool:
+    return bool(log) and recipe.patience is not None and log[-1].epoch - best_epoch(log, recipe) >= recipe.patience
+
+
+def _moved(data: Dataset | None, device: torch.device) -> Any:
+    """A set in memory on the device; another as it is."""
+    if isinstance(data, HeldRows):
+        return HeldRows(_moved(data.whole, device), data.rows)
+    return data.to(device) if isinstance(data, MemoryDataset) else data
+
+
+def _plain(recipe: Recipe) -> Loss:
+    """The network's own training loss."""
+
+    def loss(model: Classifier, x: Tensor, y: Tensor) -> Tensor:
+        return model.training_loss(x, y, label_smoothing=recipe.label_smoothing)
+
+    return loss
