@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from advkit.data import load_data
+from advkit.data import MemoryDataset, load_data
 from advkit.evaluation.intervals import mcnemar
 from advkit.training import build, find_recipe, train
 
@@ -32,13 +32,19 @@ def recipes(variant, epochs):
 def wrong(recipe, seed, home):
     """Which of the distorted test digits a run gets wrong, (copies, digits) bool; how many parameters it has."""
     recipe = replace(recipe, seed=seed)
-    data, test = (load_data(recipe.data, split=split) for split in ("train", "test"))
+    data, test = (in_memory(load_data(recipe.data, split=split)) for split in ("train", "test"))
     run = train(build(recipe), data, recipe=recipe, test=test, output=home, device="cpu", resume=True)
     many = load_data(recipe.data, split="test", copies=COPIES)
     with torch.no_grad():
         verdicts = [run.classifier(x).argmax(1) != y for x, y in many.batches(500)]
     seconds = sum(row.seconds for row in run.log)
     return torch.cat(verdicts).view(COPIES, -1), run.card.parameters, seconds
+
+
+def in_memory(data):
+    """The same images, made once and not in every epoch."""
+    x, y = data.tensors()
+    return MemoryDataset(data.name, data.split, data.classes, x.mul(255).round().byte(), y)
 
 
 def compare(cnn, stn):
