@@ -1,23 +1,90 @@
-"""Tools for tests of attacks and models: classifiers with known answers, strategies for hypothesis, `check_attack`.
+"""Tools for tests of attacks and models: assertions, `check_attack`, classifiers with known answers, a pytest plugin.
 
-`advkit.testing.strategies` needs hypothesis (`pip install advkit[testing]`); nothing else here does.
+`advkit.testing.strategies` holds strategies for hypothesis; it and the plugin need `pip install advkit[testing]`,
+nothing else here does. Everything is imported at its first use: pytest loads this package at every start.
 """
 
-from advkit.testing import _checks_batch, _checks_inputs, _checks_result, _checks_strength, _checks_traces
-from advkit.testing._check import BrokenPromiseError, CheckOutcome, CheckReport, check_attack, list_checks
-from advkit.testing.affine import AffineClassifier
-from advkit.testing.assertions import assert_in_threat
-from advkit.testing.nets import toy_classifier
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from advkit.core.goals import Goal
+    from advkit.core.threat import Threat
+    from advkit.testing._suite import BrokenPromiseError, CheckOutcome, CheckReport, check_attack, list_checks
+    from advkit.testing._toys import affine_case, awkward_images, toy_case
+    from advkit.testing.affine import AffineClassifier
+    from advkit.testing.assertions import assert_in_threat
+    from advkit.testing.nets import (
+        Spy,
+        constant_logits,
+        nan_gradient,
+        nan_logits,
+        probabilities,
+        random_logits,
+        toy_classifier,
+        zero_gradient,
+    )
+    from advkit.testing.pictures import make_images
+    from advkit.testing.quadratic import QuadraticClassifier
+    from advkit.testing.robust import InconclusiveError, NotRobustError, Robustness, assert_robust
 
 __all__ = [
     "AffineClassifier",
     "BrokenPromiseError",
     "CheckOutcome",
     "CheckReport",
+    "Goal",
+    "InconclusiveError",
+    "NotRobustError",
+    "QuadraticClassifier",
+    "Robustness",
+    "Spy",
+    "Threat",
+    "affine_case",
     "assert_in_threat",
+    "assert_robust",
+    "awkward_images",
     "check_attack",
+    "constant_logits",
     "list_checks",
+    "make_images",
+    "nan_gradient",
+    "nan_logits",
+    "probabilities",
+    "random_logits",
+    "toy_case",
     "toy_classifier",
+    "zero_gradient",
 ]
 
-del _checks_batch, _checks_inputs, _checks_result, _checks_strength, _checks_traces  # imported for their checks
+pytest_plugins = ("advkit.testing._plugin",)
+"""What `-p advkit.testing` and the entry point load."""
+
+_HOME = {
+    "advkit.core.goals": ("Goal",),
+    "advkit.core.threat": ("Threat",),
+    "_suite": ("BrokenPromiseError", "CheckOutcome", "CheckReport", "check_attack", "list_checks"),
+    "_toys": ("affine_case", "awkward_images", "toy_case"),
+    "affine": ("AffineClassifier",),
+    "assertions": ("assert_in_threat",),
+    "nets": (
+        "Spy",
+        "constant_logits",
+        "nan_gradient",
+        "nan_logits",
+        "probabilities",
+        "random_logits",
+        "toy_classifier",
+        "zero_gradient",
+    ),
+    "pictures": ("make_images",),
+    "quadratic": ("QuadraticClassifier",),
+    "robust": ("InconclusiveError", "NotRobustError", "Robustness", "assert_robust"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _HOME.items():
+        if name in names:
+            return getattr(import_module(module if "." in module else f"{__name__}.{module}"), name)
+    raise AttributeError(f"module 'advkit.testing' has no attribute {name!r}")

@@ -29,6 +29,10 @@ class AffineClassifier(nn.Module):
             raise InputError(f"expected a weight of shape (K, D) with K >= 2 classes, got {tuple(weight.shape)}")
         self.weight = nn.Parameter(weight.detach().clone())
         self.bias = nn.Parameter(weight.new_zeros(len(weight)) if bias is None else bias.detach().clone())
+        self.code = ""
+
+    def __repr__(self) -> str:
+        return self.code or super().__repr__()
 
     @classmethod
     def random(
@@ -45,7 +49,10 @@ class AffineClassifier(nn.Module):
         source = torch.Generator().manual_seed(seed)
         weight = torch.randn(classes, math.prod(input_shape), generator=source, dtype=torch.float64)
         noise = 0.1 * torch.randn(classes, generator=source, dtype=torch.float64)
-        return cls(weight, noise - 0.5 * weight.sum(1) if centred else noise)
+        made = cls(weight, noise - 0.5 * weight.sum(1) if centred else noise)
+        options = f"seed={seed}" + ("" if centred else ", centred=False")
+        made.code = f"AffineClassifier.random({tuple(input_shape)}, {classes}, {options})"
+        return made
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ...) -> (N, K)."""

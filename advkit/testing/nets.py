@@ -13,7 +13,16 @@ def _same(t: Tensor) -> Tensor:
     return t
 
 
-def _layers(input_shape: tuple[int, ...], classes: int, batch_norm: bool) -> nn.Sequential:
+class Toy(nn.Sequential):
+    """A net that prints as the call that makes it."""
+
+    code = ""
+
+    def __repr__(self) -> str:
+        return f"{self.code}{'.train()' if self.training else ''}" if self.code else super().__repr__()
+
+
+def _layers(input_shape: tuple[int, ...], classes: int, batch_norm: bool) -> Toy:
     if len(input_shape) == 3:
         first: list[nn.Module] = [nn.Conv2d(input_shape[0], 4, 3, padding=1)]
         norm: nn.Module = nn.BatchNorm2d(4)
@@ -21,7 +30,7 @@ def _layers(input_shape: tuple[int, ...], classes: int, batch_norm: bool) -> nn.
     else:
         first, width = [nn.Flatten(), nn.Linear(math.prod(input_shape), 12)], 12
         norm = nn.BatchNorm1d(12)
-    return nn.Sequential(*first, *([norm] if batch_norm else []), nn.SiLU(), nn.Flatten(), nn.Linear(width, classes))
+    return Toy(*first, *([norm] if batch_norm else []), nn.SiLU(), nn.Flatten(), nn.Linear(width, classes))
 
 
 def toy_classifier(
@@ -31,7 +40,7 @@ def toy_classifier(
     seed: int = 0,
     batch_norm: bool = False,
     dtype: torch.dtype = torch.float64,
-) -> nn.Sequential:
+) -> Toy:
     """A net with one hidden layer and random weights, smooth, in eval mode; torch's random state is not used.
 
     Args:
@@ -52,15 +61,23 @@ def toy_classifier(
                 value.copy_(1 + 0.3 * noise.abs() if name.endswith("var") else spread * noise)
                 if value.ndim == 1 and batch_norm and name.endswith("weight"):
                     value.add_(1)
-    return net.to(dtype).eval()
+    options = [f"seed={seed}", *["batch_norm=True"] * batch_norm, *[f"dtype={dtype}"] * (dtype != torch.float64)]
+    net.code = f"toy_classifier({tuple(input_shape)}, {classes}, {', '.join(options)})"
+    made: Toy = net.to(dtype).eval()
+    return made
 
 
 class Wrapped(nn.Module):
-    """A classifier with a function before and one after it."""
+    """A classifier with a function before and one after it; it prints as a call of `maker`, if that has a name."""
 
-    def __init__(self, net: Callable[[Tensor], Tensor], *, before: Transform = _same, after: Transform = _same) -> None:
+    def __init__(
+        self, net: Callable[[Tensor], Tensor], *, before: Transform = _same, after: Transform = _same, maker: str = ""
+    ) -> None:
         super().__init__()
-        self.net, self.before, self.after = net, before, after
+        self.net, self.before, self.after, self.maker = net, before, after, maker
+
+    def __repr__(self) -> str:
+        return f"{self.maker}({self.net!r})" if self.maker else super().__repr__()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, ...) -> (N, K)."""
@@ -82,6 +99,9 @@ class Spy(nn.Module):
         self.forwards = self.backwards = 0
         self.asked = False
 
+    def __repr__(self) -> str:
+        return f"Spy({self.net!r})"
+
     def forward(self, x: Tensor) -> Tensor:
         """(N, ...) -> (N, K)."""
         self.forwards += len(x)
@@ -98,22 +118,31 @@ class Spy(nn.Module):
 
 def nan_logits(net: nn.Module) -> Wrapped:
     """Returns NaN for every class."""
-    return Wrapped(net, after=lambda logits: logits * torch.nan)
+    return Wrapped(net, after=lambda logits: logits * torch.nan, maker="nan_logits")
 
 
 def constant_logits(net: nn.Module) -> Wrapped:
     """Ignores its input."""
-    return Wrapped(net, after=lambda logits: logits * 0 + torch.arange(logits.shape[1], device=logits.device))
+
+    def forget(logits: Tensor) -> Tensor:
+        return logits * 0 + torch.arange(logits.shape[1], device=logits.device)
+
+    return Wrapped(net, after=forget, maker="constant_logits")
+
+
+def random_logits(net: nn.Module) -> Wrapped:
+    """Answers the same image differently at each call: half of the logits is fresh noise from torch's generator."""
+    return Wrapped(net, after=lambda logits: logits + torch.randn_like(logits) * logits.std(), maker="random_logits")
 
 
 def probabilities(net: nn.Module) -> Wrapped:
     """Ends in a softmax that it should not have."""
-    return Wrapped(net, after=lambda logits: logits.softmax(1))
+    return Wrapped(net, after=lambda logits: logits.softmax(1), maker="probabilities")
 
 
 def zero_gradient(net: nn.Module) -> Wrapped:
     """Rounds its input to a grid of 1/8, so that the gradient is zero everywhere."""
-    return Wrapped(net, before=lambda x: (8 * x).round() / 8)
+    return Wrapped(net, before=lambda x: (8 * x).round() / 8, maker="zero_gradient")
 
 
 MARK = 0.4142135623730951
@@ -127,4 +156,15 @@ def nan_gradient(net: nn.Module) -> Wrapped:
         first = x.flatten(1)[:, :1]
         return x + 0 * (first - MARK).abs().sqrt().view(-1, *[1] * (x.ndim - 1))
 
-    return Wrapped(net, before=poison)
+    return Wrapped(net, before=poison, maker="nan_gradient")
+
+
+BROKEN = {
+    "nan": nan_logits,
+    "constant": constant_logits,
+    "random": random_logits,
+    "probabilities": probabilities,
+    "zero gradient": zero_gradient,
+    "nan gradient": nan_gradient,
+}
+"""What the strategy `broken_classifiers` draws from."""

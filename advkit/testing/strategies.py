@@ -1,29 +1,28 @@
 """Strategies for hypothesis: images, labels, goals, threats, classifiers, attacks; simple things first, to shrink well.
 
-Arrays are drawn as a kind and a seed, not entry by entry: fast, and a counterexample is two words long.
+Arrays are drawn as a kind and a seed, not entry by entry: that is fast, and a counterexample is a line of code that
+`from advkit.testing import *`, `from advkit.attacks import *` and `import torch; from torch import tensor` let run.
 """
 
 from typing import Any
 
 import torch
-from hypothesis import strategies as st
 from torch import Tensor, nn
+
+try:
+    from hypothesis import strategies as st
+except ImportError as error:
+    raise ImportError("advkit.testing.strategies needs hypothesis: pip install 'advkit[testing]'") from error
 
 from advkit.attacks import ATTACKS, Attack, create_attack
 from advkit.core.goals import Goal, targeted, untargeted
 from advkit.core.threat import Threat
 from advkit.testing._subject import RADII
 from advkit.testing.affine import AffineClassifier
-from advkit.testing.nets import constant_logits, nan_gradient, nan_logits, probabilities, toy_classifier, zero_gradient
+from advkit.testing.nets import BROKEN, toy_classifier
+from advkit.testing.pictures import KINDS, make_images
+from advkit.testing.quadratic import QuadraticClassifier
 
-KINDS = ("flat", "black", "white", "one pixel", "saturated", "clipped", "faint", "uniform")
-BROKEN = {
-    "nan": nan_logits,
-    "constant": constant_logits,
-    "probabilities": probabilities,
-    "zero gradient": zero_gradient,
-    "nan gradient": nan_gradient,
-}
 SEEDS = st.integers(0, 2**16)
 
 
@@ -32,55 +31,33 @@ def shapes(*, largest: int = 5) -> st.SearchStrategy[tuple[int, int, int]]:
     return st.tuples(st.integers(1, 3), st.integers(1, largest), st.integers(1, largest))
 
 
-@st.composite
 def images(
-    draw: st.DrawFn,
     shape: tuple[int, ...] = (1, 4, 4),
     *,
     count: int | None = None,
     bounds: tuple[float, float] = (0, 1),
     dtype: torch.dtype = torch.float32,
-) -> Tensor:
-    """(N, *shape) within bounds: flat, black, white, one pixel, saturated, cut off at the bounds, faint, uniform.
+) -> st.SearchStrategy[Tensor]:
+    """(N, *shape) within bounds: black, white, flat, one pixel, saturated, cut off at the bounds, faint, uniform.
 
     Args:
-        draw: hypothesis'.
         shape: of one image.
         count: N; 1 to 6 unless given.
         bounds: the range of the pixels.
         dtype: of the pixels; entries at a bound are exactly there.
     """
-    kinds = draw(st.lists(st.sampled_from(KINDS), min_size=count or 1, max_size=count or 6))
-    source = torch.Generator().manual_seed(draw(SEEDS))
-    rows = [_image(kind, torch.rand(shape, generator=source, dtype=torch.float64)) for kind in kinds]
-    low, high = bounds
-    return (torch.stack(rows) * (high - low) + low).to(dtype).clamp(low, high)
+    least, most = (1, 6) if count is None else (count, count)
+    kinds = st.lists(st.sampled_from(KINDS), min_size=least, max_size=most)
+    options: dict[str, Any] = {"bounds": bounds} if tuple(bounds) != (0, 1) else {}
+    options |= {"dtype": dtype} if dtype != torch.float32 else {}
+    constants = {name: st.just(value) for name, value in options.items()}
+    return st.builds(make_images, kinds, st.just(shape), seed=SEEDS, **constants)
 
 
-def _image(kind: str, row: Tensor) -> Tensor:
-    match kind:
-        case "flat":
-            return torch.full_like(row, float(row.flatten()[0]))
-        case "black":
-            return torch.zeros_like(row)
-        case "white":
-            return torch.ones_like(row)
-        case "one pixel":
-            return (row == row.amax()).double()
-        case "saturated":
-            return row.round()
-        case "clipped":
-            return (3 * row - 1).clamp(0, 1)
-        case "faint":
-            return row * 1e-3
-        case _:
-            return row
-
-
-@st.composite
-def labels(draw: st.DrawFn, count: int, classes: int) -> Tensor:
+def labels(count: int, classes: int) -> st.SearchStrategy[Tensor]:
     """(N,) int64 classes below `classes`."""
-    return torch.tensor(draw(st.lists(st.integers(0, classes - 1), min_size=count, max_size=count)), dtype=torch.int64)
+    drawn = st.lists(st.integers(0, classes - 1), min_size=count, max_size=count)
+    return drawn.map(lambda values: torch.tensor(values, dtype=torch.int64))
 
 
 @st.composite
@@ -117,6 +94,11 @@ def affine_classifiers(
     return AffineClassifier.random(shape, classes or draw(st.integers(2, 5)), seed=draw(SEEDS))
 
 
+def quadratic_classifiers(shape: tuple[int, ...] = (1, 4, 4)) -> st.SearchStrategy[QuadraticClassifier]:
+    """A `QuadraticClassifier`: two classes, a curved boundary."""
+    return SEEDS.map(lambda seed: QuadraticClassifier.random(shape, seed=seed))
+
+
 @st.composite
 def classifiers(
     draw: st.DrawFn,
@@ -144,7 +126,13 @@ def classifiers(
 def broken_classifiers(
     draw: st.DrawFn, shape: tuple[int, ...] = (1, 4, 4), *, kinds: tuple[str, ...] = tuple(BROKEN)
 ) -> nn.Module:
-    """Classifiers with NaN or constant logits, probabilities, gradients that are zero or NaN somewhere."""
+    """Classifiers with NaN, constant or random logits, probabilities, gradients that are zero or NaN somewhere.
+
+    Args:
+        draw: hypothesis'.
+        shape: of one image.
+        kinds: some of "nan", "constant", "random", "probabilities", "zero gradient", "nan gradient".
+    """
     kind = draw(st.sampled_from(kinds))
     return BROKEN[kind](draw(classifiers(shape)))
 
@@ -169,4 +157,5 @@ def attacks(draw: st.DrawFn, /, pattern: str = "*", *, kind: str | None = None, 
         chosen["eps"] = draw(budgets(norm))
     if factory.targetable and "target" not in options:
         chosen["target"] = draw(st.sampled_from(["untargeted", "runner_up"]))
-    return create_attack(name, norm=norm, **chosen)
+    spec = create_attack(name, norm=norm, **chosen).spec
+    return draw(st.builds(create_attack, st.just(spec)))  # a counterexample prints this call
