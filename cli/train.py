@@ -1,23 +1,38 @@
 """`advkit train`: train a network by a recipe; a run folder that can be resumed and attacked."""
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import click
 import torch
 
-from advkit.cli._console import say
+from advkit.attacks import create_attack
+from advkit.cli._console import say, show, table
 from advkit.cli._derived import option, parameters, parse_value
 from advkit.cli._options import check_device, shared
 from advkit.core.errors import InputError
+from advkit.core.registry import parse_spec
 from advkit.data import Dataset, load_data
 from advkit.defenses import create_defense
 from advkit.evaluation import wilson_interval
-from advkit.training import Progress, Recipe, Run, build, find_recipe, list_recipes, recipe_for, train
+from advkit.training import (
+    RECIPES,
+    Progress,
+    Recipe,
+    Run,
+    build,
+    find_recipe,
+    is_writer,
+    list_recipes,
+    recipe_for,
+    train,
+)
 
 OWN = ("model", "data", "defense", "seed", "expected", "options", "augment", "input_shape", "num_classes")
 """Fields of a recipe that are no derived options: explained below, or following from model and data."""
@@ -34,25 +49,53 @@ class TrainCommand(click.Command):
 
 
 @click.command(cls=TrainCommand, epilog="In brackets: the default where the recipe says nothing else.")
-@click.option("--model", help="A network (advkit models); default: the recipe's.")
+@click.option("--model", help='A network (advkit models) or "NAME(option=value)"; default: the recipe\'s.')
 @click.option("--data", help="A data set (advkit data) or folder:PATH; default: the recipe's, else mnist5k.")
 @click.option("--recipe", "recipe_name", metavar="NAME", help="MODEL-DATA; default: the one of model and data.")
+@click.option(
+    "--recipes", "listed", is_flag=True, help="List the recipes, their networks' options and results; train nothing."
+)
 @click.option("--defense", metavar="SPEC", help='Train on a defence\'s loss, such as "fgsm(eps=0.25, alpha=0.5)".')
 @shared("data-root", "download")
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, order, augmentation, dropout. [the recipe's]")
 @click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the run. [runs/MODEL-DATA]")
-@click.option("--resume", is_flag=True, help="Go on with the run in that folder after its last whole epoch.")
+@click.option("--resume", is_flag=True, help="Go on with the run in that folder where it was last saved.")
+@click.option(
+    "--save-seconds",
+    type=click.FloatRange(min=0),
+    default=300.0,
+    show_default=True,
+    help="Save within an epoch, too, after so long.",
+)
+@click.option(
+    "--log",
+    type=click.Choice(["csv", "tensorboard"]),
+    default="csv",
+    show_default=True,
+    help="log.csv, or TensorBoard's files beside it.",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Processes that read images from the disk.",
+)
 @shared("device", "threads")
 def command(
     model: str | None,
     data: str | None,
     recipe_name: str | None,
+    listed: bool,
     defense: str | None,
     data_root: str | None,
     download: bool,
     seed: int | None,
     output: Path | None,
     resume: bool,
+    save_seconds: float,
+    log: str,
+    workers: int,
     device: str,
     threads: int | None,
     **changes: Any,
@@ -60,8 +103,11 @@ def command(
     """Train a network by a recipe; every option of the recipe can be changed.
 
     The folder of the run holds the weights (model.safetensors), the log and the recipe; attack it with advkit attack
-    --model MODEL --weights DIR.
+    --model MODEL --weights DIR. Several GPUs or machines: torchrun --nproc-per-node 4 -m advkit train ...
     """
+    if listed:
+        _list()
+        return
     if threads is not None:
         torch.set_num_threads(threads)
     check_device(device)
@@ -70,27 +116,37 @@ def command(
     if model is None:
         raise InputError(f"give --model NAME or --recipe NAME; recipes: {', '.join(list_recipes())}")
     data = data or (known.data if known else "mnist5k")
+    if download and int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise InputError(f"--download from several processes at once: run advkit data {data} --download first")
     images = load_data(data, split="train", root=data_root, download=download)
     recipe = changed(known, model, images, {**changes, "defense": defense, "seed": seed})
     home = output or Path("runs") / f"{recipe.model}-{recipe.data}".replace("/", "_").replace(":", "_")
     loss = None if recipe.defense is None else create_defense(recipe.defense)
+    watch = None if recipe.watch == "clean" else create_attack(recipe.watch)
     try:
-        click.echo(f"{recipe} on {images}; run folder: {home}")
+        if is_writer():
+            click.echo(f"{recipe} on {images}; run folder: {home}")
         with _bar() as progress:
             run = train(
                 build(recipe),
                 images,
                 recipe=recipe,
                 loss=loss,
+                watch=watch,
                 output=home,
                 device=device,
+                workers=workers,
                 progress=progress,
                 resume=resume,
+                save_seconds=save_seconds,
+                tensorboard=log == "tensorboard",
             )
     except KeyboardInterrupt:
-        click.echo("\nStopped. Whole epochs are kept: the same command with --resume goes on.", err=True)
+        if is_writer():
+            click.echo("\nStopped. What was saved is kept: the same command with --resume goes on.", err=True)
         raise
-    _tell(run, recipe, home)
+    if is_writer():
+        _tell(run, recipe, home, images)
 
 
 def changed(known: Recipe | None, model: str, data: Dataset, changes: dict[str, Any]) -> Recipe:
@@ -99,8 +155,13 @@ def changed(known: Recipe | None, model: str, data: Dataset, changes: dict[str, 
     Raises:
         InputError: a value of the wrong type or out of its range.
     """
+    spec = parse_spec(model)
+    model, wanted = spec.name, dict(spec.options)
     recipe = known if known and (known.model, known.data) == (model, data.name) else recipe_for(model, data)
     recipe = recipe if known is None else replace(known, **_place(recipe))
+    if "width" in wanted:
+        recipe = replace(recipe, width=wanted.pop("width"))
+    recipe = replace(recipe, options={**recipe.options, **wanted}) if wanted else recipe
     fields = parameters(Recipe)
     given = {
         name: parse_value(f"recipe {recipe.name!r}", fields[name], value)
@@ -115,9 +176,20 @@ def _place(recipe: Recipe) -> dict[str, Any]:
     return {name: getattr(recipe, name) for name in ("model", "data", "width", "input_shape", "num_classes", "options")}
 
 
+def _list() -> None:
+    """The recipes with the command that runs each and what is known of its result."""
+    shown = table("command", "expected", text=["expected"])
+    for name, recipe in RECIPES.items():
+        shown.add_row(f"advkit train --recipe {name}", recipe.expected or "not measured")
+    show(shown)
+
+
 @contextmanager
-def _bar() -> Iterator[Callable[[Progress], None]]:
-    """A bar with ETA where stderr is a terminal, else a line an epoch; both on stderr."""
+def _bar() -> Iterator[Callable[[Progress], None] | None]:
+    """A bar with ETA where stderr is a terminal, else a line an epoch; both on stderr, by one process of several."""
+    if not is_writer():
+        yield None
+        return
     if not sys.stderr.isatty():
         yield _Lines()
         return
@@ -130,7 +202,7 @@ def _bar() -> Iterator[Callable[[Progress], None]]:
         task = bar.add_task("training", total=None)
 
         def show(at: Progress) -> None:
-            bar.update(task, completed=at.step, total=at.steps, description=_state(at))
+            bar.update(task, completed=at.step, total=at.steps, description=f"{_state(at)}, {_speed(at)}")
 
         yield show
 
@@ -146,7 +218,7 @@ class _Lines:
 
     def __call__(self, at: Progress) -> None:
         if at.step == self.step:
-            click.echo(_state(at), err=True)
+            click.echo(f"{_state(at)}{_pace(at)}", err=True)
         self.step = at.step
 
 
@@ -154,16 +226,28 @@ def _state(at: Progress) -> str:
     """`epoch 3/30, loss 0.1234, clean error 2.10 %`: the figures of the last whole epoch."""
     loss = "" if at.loss is None else f", loss {at.loss:.4f}"
     error = "" if at.clean_error is None else f", clean error {100 * at.clean_error:.2f} %"
-    return f"epoch {at.epoch}/{at.epochs}{loss}{error}"
+    held_out = "" if at.validation_error is None else f", validation error {100 * at.validation_error:.2f} %"
+    return f"epoch {at.epoch}/{at.epochs}{loss}{error}{held_out}"
 
 
-def _tell(run: Run, recipe: Recipe, home: Path) -> None:
+def _speed(at: Progress) -> str:
+    return f"{at.images_per_second or 0:,.0f} images/s"
+
+
+def _pace(at: Progress) -> str:
+    """`; 11,900 images/s, 0:02:10 left`."""
+    left = "" if at.seconds_left is None else f", {timedelta(seconds=round(at.seconds_left))} left"
+    return f"; {_speed(at)}{left}"
+
+
+def _tell(run: Run, recipe: Recipe, home: Path, images: Dataset) -> None:
     """What came out, and the next command."""
     error = run.card.clean_error
     seconds = sum(row.seconds for row in run.log)
-    say(f"{run.card.describe()}; {len(run.log)} epochs, {seconds:.0f} s")
+    kept = "" if run.epoch == len(run.log) else f" (weights of epoch {run.epoch})"
+    say(f"{run.card.describe()}; {len(run.log)} epochs{kept}, {seconds:.0f} s")
     if error is not None:
-        count = len(load_data(recipe.data, split="test"))
+        count = len(images.sibling("test"))
         low, high = wilson_interval(round(error * count), count)
         interval = f"{100 * low:.2f} % to {100 * high:.2f} %"
         say(f"clean error {100 * error:.2f} % of {count:,} test images (95 % interval {interval})")

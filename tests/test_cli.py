@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -265,6 +266,8 @@ def test_training_leaves_a_run_that_can_be_attacked_and_resumed(somewhere):
 def test_each_epochs_line_carries_its_own_figures(somewhere):
     words = ("train", "--model", "lenet5", "--epochs", "3", "--width", "1/2", "--batch-size", "400", "--output", "run")
     lines = [line for line in advkit(*words).stderr.splitlines() if line.startswith("epoch")]
+    assert all(re.fullmatch(r".*; [\d,]+ images/s, 0:\d\d:\d\d left", line) for line in lines)
+    lines = [line.partition(";")[0] for line in lines]
     rows = list(csv.DictReader((somewhere / "run" / "log.csv").read_text().splitlines()))
     assert lines == [
         f"epoch {row['epoch']}/3, loss {float(row['loss']):.4f}, clean error {100 * float(row['clean_error']):.2f} %"

@@ -91,7 +91,7 @@ def train(
             cross-entropy, and that of auxiliary classifiers) with the recipe's label smoothing.
         watch: the attack whose error on the images held out is the validation error, such as FGSM(eps=0.25); needed
             if the recipe's `watch` is not "clean".
-        test: the test split for the clean error; default: that of the registered data set `data.name`, if it is one.
+        test: the test split for the clean error; default: that of the same data set, if it has one.
         output: folder of the run: run.json, log.csv, state.pt (removed at the end) and model.safetensors (see
             `save_checkpoint`). None: nothing is kept on the disk.
         seed: overrides the recipe's.
@@ -114,8 +114,7 @@ def train(
         raise InputError("expected the folder of the run to write for TensorBoard, got none: give output=")
     home = None if output is None else Path(output).expanduser()
     place = _processes.place(device)
-    if test is None and data.name in list_datasets():
-        test = load_data(data.name, split="test")
+    test = _test_split(data) if test is None else test
     with _processes.joined(place) as world:
         conditions = _conditions(place, world)
         finished = world.agree(lambda: _run.begin(home, recipe, data, resume, conditions))
@@ -156,6 +155,16 @@ def _check(
     if recipe.watch != CLEAN and watch is None:
         advice = f"pass watch=advkit.attacks.create_attack({recipe.watch!r})"
         raise InputError(f"the recipe watches the error under {recipe.watch}, got no attack: {advice}")
+
+
+def _test_split(data: Dataset) -> Dataset | None:
+    """The images that the clean error is measured on."""
+    if data.name in list_datasets():
+        return load_data(data.name, split="test") if data._asked is None else data.sibling("test")
+    try:
+        return data.sibling("test")
+    except InputError:  # a folder without, or the caller's own set
+        return None
 
 
 def _conditions(device: torch.device, world: World) -> dict[str, Any]:
