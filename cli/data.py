@@ -1,37 +1,173 @@
-"""`advkit data`: the data sets, and which of them are here."""
+"""`advkit data`: the data sets, which of them are here, where and how big; one of them closely, with a download."""
+
+import json
+from pathlib import Path
+from typing import Any
 
 import click
 
-from advkit.cli._console import show, table
+from advkit.cli._console import say, show, table
 from advkit.cli._options import shared
 from advkit.core.errors import InputError, unknown
-from advkit.data import DATASETS, list_datasets, load_data
+from advkit.data import (
+    DATASETS,
+    Dataset,
+    ImageFiles,
+    MissingDataError,
+    SplitFacts,
+    inventory,
+    list_datasets,
+    load_data,
+    places,
+    size_on_disk,
+    splits,
+)
 from advkit.data import data_root as folder_of_data
 
 
 @click.command()
 @click.argument("pattern", default="*")
 @shared("data-root")
-def command(pattern: str, data_root: str | None) -> None:
-    """List the data sets whose names match PATTERN, and look which of them are here."""
-    names = list_datasets(pattern)
-    if not names:
-        raise unknown("data set", pattern, list_datasets())
-    listed = table("data set", "here", "test images", "what it is", right=("test images",), text=("what it is",))
-    for name in names:
-        about = (DATASETS.factory(name).__doc__ or "").strip().splitlines()[0].rstrip(".")
-        listed.add_row(name, *_presence(name, data_root), about)
-    listed.add_row("folder:PATH", "", "", "Images in one folder a class")
-    show(listed)
-    click.echo(f"Looked for under {folder_of_data(data_root)}; --data-root or $ADVKIT_DATA give another folder.")
-    click.echo("Nothing is downloaded unless asked: advkit attack ... --data NAME --download.")
+@click.option("--download", is_flag=True, help="Get the data set PATTERN if it is not here, and verify it.")
+@click.option("--check", is_flag=True, help="Read every image of the data set PATTERN and name the broken files.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+def command(pattern: str, data_root: str | None, download: bool, check: bool, as_json: bool) -> None:
+    """List the data sets whose names match PATTERN, and which of them are here; or show one closely.
+
+    PATTERN is a name (advkit data mnist), a shell pattern ("cifar*") or folder:PATH.
+    """
+    one = pattern.startswith("folder:") or pattern in list_datasets()
+    if not one and not list_datasets(pattern):
+        raise unknown("data set", pattern, [*list_datasets(), "folder:PATH"])
+    if (download or check) and not one:
+        raise InputError(f"--download and --check are for one data set, got {pattern!r}: give its name")
+    if download:
+        for split in wanted(pattern):
+            load_data(pattern, split=split, root=data_root, download=True)
+    names = [pattern] if one else list_datasets(pattern)
+    found = {name: look(name, data_root) for name in names}
+    if as_json:
+        click.echo(json.dumps(found))
+    elif one:
+        tell(pattern, found[pattern])
+    else:
+        tell_all(found, data_root)
+    if one and "problem" in found[pattern]:
+        raise InputError(found[pattern]["problem"])
+    if check:
+        check_images(pattern, data_root, quiet=as_json)
 
 
-def _presence(name: str, root: str | None) -> tuple[str, str]:
-    """Whether the set is here, and its test images: ("yes", "1,000 of 1x32x32")."""
+def wanted(name: str) -> list[str]:
+    """The splits that a download gets: not the ones that few want."""
+    return [split for split in splits(name) if split != "extra"]
+
+
+def look(name: str, root: str | None) -> dict[str, Any]:
+    """What is here of one data set, as plain values; `problem` says what is wrong, if anything is."""
+    facts, problems, missing = [], [], 0
     try:
-        data = load_data(name, root=root)
-    except InputError:
-        return "no", ""
-    shape = "x".join(str(size) for size in data.input_shape)
-    return "yes", f"{len(data):,} of {shape}"
+        for split in splits(name):
+            try:
+                facts.append(inventory(name, split, root)[0])
+            except MissingDataError as error:
+                missing += 1
+                problems += [str(error)] if split != "extra" else []
+    except InputError as error:
+        problems.insert(0, str(error))
+        missing = -1
+    here = places(name, root)
+    state = "broken" if missing < 0 else "yes" if facts else "no"
+    known: dict[str, Any] = {"here": state, "about": about(name), "where": [str(path) for path in here]}
+    known["bytes"] = size_on_disk(here)  # walks through every file of the set
+    known["splits"] = {fact.split: plain(fact) for fact in facts}
+    known["classes"] = list(facts[0].classes) if facts else []
+    return {**known, "problem": problems[0]} if problems and state != "yes" else known
+
+
+def plain(fact: SplitFacts) -> dict[str, Any]:
+    """A split's facts for JSON."""
+    shape = None if fact.input_shape is None else list(fact.input_shape)
+    counts = list(fact.per_class)
+    return {"images": fact.images, "published": fact.published, "input_shape": shape, "per_class": counts}
+
+
+def about(name: str) -> str:
+    """The first sentence of the data set's documentation."""
+    kind = "folder" if name.startswith("folder:") else name
+    return (DATASETS.factory(kind).__doc__ or "").strip().splitlines()[0].rstrip(".")
+
+
+def tell_all(found: dict[str, dict[str, Any]], root: str | None) -> None:
+    """The table of the data sets."""
+    right = ("test images", "train images", "classes", "on disk")
+    listed = table("data set", "here", *right[:2], "image", *right[2:], "what it is", right=right, text=("what it is",))
+    for name, facts in found.items():
+        images = {split: f"{part['images']:,}" for split, part in facts["splits"].items()}
+        shapes = [part["input_shape"] for part in facts["splits"].values()]
+        shape = "x".join(map(str, shapes[0])) if shapes else ""
+        classes = str(len(facts["classes"]) or "")
+        size = megabytes(facts["bytes"]) if facts["bytes"] else ""
+        row = (facts["here"], images.get("test", ""), images.get("train", ""), shape, classes, size, facts["about"])
+        listed.add_row(name, *row)
+    listed.add_row("folder:PATH", "", "", "", "", "", "", about("folder"))
+    show(listed)
+    for name, facts in found.items():
+        if facts["here"] == "broken":
+            say(f"{name}: {facts['problem']}")
+    say(f"Looked for under {folder_of_data(root)}; --data-root or $ADVKIT_DATA give another folder.")
+    say("One closely: advkit data NAME. Nothing is downloaded unless asked: advkit data NAME --download.")
+
+
+def tell(name: str, facts: dict[str, Any]) -> None:
+    """One data set: where it is, its splits and its classes."""
+    say(f"{name}: {facts['about']}")
+    if facts["where"]:
+        say(f"Where: {', '.join(facts['where'])} ({megabytes(facts['bytes'])})")
+    for split, part in facts["splits"].items():
+        counts = [count for count in part["per_class"] if count]
+        spread = f"{min(counts):,} to {max(counts):,}" if min(counts) < max(counts) else f"{counts[0]:,}"
+        shape = " of " + "x".join(map(str, part["input_shape"])) if part["input_shape"] else ""
+        absent = len(part["per_class"]) - len(counts)
+        more = f", no image of {absent} classes" if absent else ""
+        short = part["published"] is not None and part["published"] != part["images"]
+        warning = f"; published are {part['published']:,}" if short else ""
+        say(f"Split {split}: {part['images']:,} images{shape}, {spread} a class{more}{warning}")
+    present = {label for part in facts["splits"].values() for label, count in enumerate(part["per_class"]) if count}
+    if present:
+        names = ", ".join(facts["classes"][label] for label in sorted(present))
+        say(f"Classes ({len(facts['classes'])}): {names}")
+
+
+def megabytes(count: int) -> str:
+    """54,950,048 -> "55 MB"."""
+    return f"{count / 1e6:.0f} MB" if count >= 9.5e6 else f"{count / 1e6:.1f} MB"
+
+
+def check_images(name: str, root: str | None, *, quiet: bool) -> None:
+    """Read every image of every split.
+
+    Raises:
+        InputError: files that cannot be read; all of them are named on standard error.
+    """
+    read, broken = 0, list[tuple[Path, str]]()
+    for split in splits(name):
+        try:
+            data = inventory(name, split, root)[1]
+        except MissingDataError:
+            continue
+        broken += list(data.broken()) if isinstance(data, ImageFiles) else read_all(data)
+        read += len(data)
+    for file, reason in broken:
+        click.echo(f"{file}: {reason}", err=True)
+    if broken:
+        raise InputError(f"{len(broken)} of {read} files cannot be read as images: mend or remove them")
+    if not quiet:
+        say(f"Read all {read:,} images: none is broken.")
+
+
+def read_all(data: Dataset) -> list[tuple[Path, str]]:
+    """Read a set that is one file or is made on the fly; nothing to name, a broken file would not have opened."""
+    for _ in data.batches(500):
+        pass
+    return []

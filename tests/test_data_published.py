@@ -11,7 +11,7 @@ import torch
 from torchvision import datasets
 
 from advkit.core.errors import InputError
-from advkit.data import load_data
+from advkit.data import MissingDataError, load_data
 from advkit.data.mnist5k import _table, split_rows
 from advkit.data.published import _stored
 
@@ -87,8 +87,51 @@ def test_a_truncated_file_is_called_broken(tmp_path: Path) -> None:
     write_mnist(tmp_path / "MNIST", RNG.integers(0, 256, (2, 28, 28), dtype=np.uint8), np.zeros(2, dtype=np.uint8))
     file = tmp_path / "MNIST" / "raw" / "t10k-images-idx3-ubyte"
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(InputError, match="broken"):
+    with pytest.raises(InputError, match=r"1 of 4 files: t10k-images-idx3-ubyte .* advkit data mnist --download"):
         load_data("mnist", root=tmp_path)
+
+
+def test_missing_and_broken_pickles_are_counted_and_named(tmp_path: Path) -> None:
+    folder = tmp_path / datasets.CIFAR10.base_folder
+    folder.mkdir()
+    (folder / "data_batch_2").write_bytes(b"not a pickle")
+    with pytest.raises(InputError, match=r"7 of 7 files: data_batch_1 \(missing\), data_batch_2 \(not the published"):
+        load_data("cifar10", root=tmp_path)
+
+
+def test_a_broken_matlab_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "extra_32x32.mat").write_bytes(b"nothing")
+    with pytest.raises(InputError, match=r"1 of 1 files: extra_32x32.mat \(not the published file\)"):
+        load_data("svhn", root=tmp_path, split="extra")
+    with pytest.raises(MissingDataError, match="svhn is not under"):
+        load_data("svhn", root=tmp_path)
+
+
+def test_files_packed_by_others_are_to_be_unpacked_not_downloaded(tmp_path: Path) -> None:
+    write_mnist(tmp_path / "MNIST", RNG.integers(0, 256, (2, 28, 28), dtype=np.uint8), np.zeros(2, dtype=np.uint8))
+    for file in (tmp_path / "MNIST" / "raw").iterdir():
+        file.rename(f"{file}.gz")
+    with pytest.raises(MissingDataError, match=r"packed; this unpacks it: gunzip -k .*/MNIST/raw/\*\.gz"):
+        load_data("mnist", root=tmp_path)
+
+
+def test_a_download_gets_broken_files_anew_and_says_nothing_on_stdout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, labels = RNG.integers(0, 256, (2, 28, 28), dtype=np.uint8), np.zeros(2, dtype=np.uint8)
+    write_mnist(tmp_path / "MNIST", images, labels)
+    file, whole = tmp_path / "MNIST" / "raw" / "t10k-images-idx3-ubyte", tmp_path / "MNIST" / "raw" / "whole"
+    file.rename(whole)
+    file.write_bytes(whole.read_bytes()[:100])
+
+    def fetch(self: datasets.MNIST) -> None:
+        assert not file.exists()
+        print("Downloading")
+        whole.rename(file)
+
+    monkeypatch.setattr(datasets.MNIST, "download", fetch)
+    assert len(load_data("mnist", root=tmp_path, download=True)) == 2
+    assert capsys.readouterr().out == ""
 
 
 def test_a_download_that_fails_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

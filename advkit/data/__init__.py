@@ -4,18 +4,31 @@ data = load_data("mnist5k", split="test")
 x, y = data[:100]  # (100, 1, 32, 32) float32 in [0, 1], (100,) int64
 """
 
-from advkit.data import distorted_mnist, folder, mnist5k, published  # noqa: F401  (they register their data sets)
+# isort: off
+from advkit.data import mnist5k, published, distorted_mnist, norb, caltech, imagenet, folder  # noqa: F401
+
+# isort: on  (they register their data sets, in the order in which they are listed)
 from advkit.data._dataset import DATASETS, Dataset, MemoryDataset, list_datasets, load_data
 from advkit.data._files import atomic_write, data_root
+from advkit.data._images import ImageFiles
+from advkit.data._inventory import SplitFacts, inventory, places, size_on_disk, splits
+from advkit.data._torchvision import MissingDataError
 from advkit.data.folder import FolderDataset
 
 __all__ = [
     "DATASETS",
     "Dataset",
     "FolderDataset",
+    "ImageFiles",
     "MemoryDataset",
+    "MissingDataError",
+    "SplitFacts",
     "atomic_write",
     "data_root",
+    "inventory",
     "list_datasets",
     "load_data",
+    "places",
+    "size_on_disk",
+    "splits",
 ]

@@ -89,6 +89,11 @@ def check_size(size: int | None, resize: int | None) -> None:
         raise InputError(f"expected size >= 1 and resize >= size, got size={size}, resize={resize}")
 
 
+def shorter_side(size: int | None, resize: int | None) -> int | None:
+    """The length of the shorter side before the cut: in the proportion of 256 to 224, unless given."""
+    return resize if size is None or resize is not None else round(size * 256 / 224)
+
+
 def is_image(file: Path) -> bool:
     """Whether the suffix is that of an image that PIL knows."""
     return file.suffix.lower() in Image.registered_extensions()

@@ -3,8 +3,7 @@
 Each takes `split`, `root` and `download` of `load_data`. The grey ones are padded from 28x28 to (1, 32, 32) with zeros.
 """
 
-import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,12 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from advkit.core.errors import InputError
 from advkit.data._dataset import DATASETS, MemoryDataset, check_split
 from advkit.data._files import data_root
+from advkit.data._torchvision import PublishedFile, Root, open_reader
 from advkit.data.mnist5k import DIGITS, mnist5k
-
-Root = str | os.PathLike[str] | None
 
 
 @DATASETS.register("mnist")
@@ -58,41 +55,41 @@ def cifar100(*, split: str = "test", root: Root = None, download: bool = False) 
 
 @DATASETS.register("svhn")
 def svhn(*, split: str = "test", root: Root = None, download: bool = False) -> MemoryDataset:
-    """Street View House Numbers (Netzer et al. 2011), digits (3, 32, 32): 73,257/26,032; reading needs scipy."""
-    images, labels, _ = _read("svhn", "SVHN", split, root, download)
+    """Street View House Numbers (Netzer et al. 2011), digits (3, 32, 32): 73,257/26,032; reading needs scipy.
+
+    The split "extra" holds 531,131 easier digits.
+    """
+    images, labels, _ = _read("svhn", "SVHN", split, root, download, ("train", "test", "extra"))
     return MemoryDataset("svhn", split, DIGITS, torch.from_numpy(np.ascontiguousarray(images)), torch.as_tensor(labels))
 
 
-def _read(name: str, reader: str, split: str, root: Root, download: bool) -> tuple[Any, Any, Sequence[str]]:
+def _read(
+    name: str, reader: str, split: str, root: Root, download: bool, splits: Sequence[str] = ("train", "test")
+) -> tuple[Any, Any, Sequence[str]]:
     """Images, labels and class names as torchvision's class `reader` holds them."""
     from torchvision import datasets  # here: the import takes a second that the embedded digits need not wait for
 
-    check_split(name, split)
-    home = data_root(root)
+    check_split(name, split, splits)
+    home, kind = data_root(root), getattr(datasets, reader)
     which: dict[str, Any] = {"split": split} if reader == "SVHN" else {"train": split == "train"}
-    data = _open(name, getattr(datasets, reader), home, {**which, "download": download})
-    images = data.data
+    files = _files(kind, home, split)
+    data = open_reader(name, root, home, lambda d: kind(str(home), **which, download=d), files, download=download)
     labels = data.labels if reader == "SVHN" else data.targets
-    return images, labels, getattr(data, "classes", ())
+    return data.data, labels, getattr(data, "classes", ())
 
 
-def _open(name: str, reader: Callable[..., Any], home: Path, options: dict[str, Any]) -> Any:
-    """torchvision's data set; what it raises for a missing, broken or unreachable one says what to do."""
-    try:
-        return reader(str(home), **options)
-    except ModuleNotFoundError as error:
-        raise InputError(
-            f"{name} cannot be read without the package {error.name}: run pip install {error.name}"
-        ) from error
-    except (RuntimeError, OSError, EOFError, ValueError) as error:
-        if options["download"]:
-            raise InputError(f"cannot download {name} to {home}: {_line(error)}") from error
-        command = f'python -c "import advkit; advkit.load_data({name!r}, root={str(home)!r}, download=True)"'
-        raise InputError(f"{name} is not under {home}, or is broken; this downloads it: {command}") from error
+def _files(kind: Any, home: Path, split: str) -> list[PublishedFile]:
+    """What torchvision's class needs on the disk."""
+    from torchvision.datasets.mnist import read_sn3_pascalvincent_tensor as read_idx
 
-
-def _line(error: Exception) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+    if hasattr(kind, "resources"):  # the MNIST family; only the packed files have a digest
+        names = [Path(file).stem for file, _ in kind.resources]
+        return [PublishedFile(home / kind.__name__ / "raw" / name, check=read_idx) for name in names]
+    if hasattr(kind, "split_list"):  # SVHN
+        _, name, md5 = kind.split_list[split]
+        return [PublishedFile(home / name, md5)]
+    listed = [*kind.train_list, *kind.test_list, (kind.meta["filename"], kind.meta["md5"])]
+    return [PublishedFile(home / kind.base_folder / name, md5) for name, md5 in listed]
 
 
 def _padded(images: Tensor) -> Tensor:

@@ -1,0 +1,105 @@
+"""What is on the disk of a data set: where, how big, which splits, how many images of which classes."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from advkit.data._dataset import Dataset, load_data
+from advkit.data._files import data_root
+from advkit.data.folder import folder_splits
+
+PLACES = {
+    "mnist5k": ("mnist5k.npz",),
+    "mnist": ("MNIST",),
+    "fashion_mnist": ("FashionMNIST",),
+    "cifar10": ("cifar-10-batches-py", "cifar-10-python.tar.gz"),
+    "cifar100": ("cifar-100-python", "cifar-100-python.tar.gz"),
+    "svhn": ("train_32x32.mat", "test_32x32.mat", "extra_32x32.mat"),
+    "norb": ("norb",),
+    "caltech101": ("caltech101",),
+    "caltech256": ("caltech256",),
+    "imagenet": ("imagenet",),
+}
+"""Files and folders of a set under the data root."""
+
+PUBLISHED = {
+    "mnist5k": {"train": 4_000, "test": 1_000},
+    "mnist": {"train": 59_000, "test": 10_000},
+    "fashion_mnist": {"train": 60_000, "test": 10_000},
+    "cifar10": {"train": 50_000, "test": 10_000},
+    "cifar100": {"train": 50_000, "test": 10_000},
+    "svhn": {"train": 73_257, "test": 26_032, "extra": 531_131},
+    "norb": {"train": 24_300, "test": 24_300},
+    "imagenet": {"train": 1_281_167, "test": 50_000},
+}
+"""How many images a split has as published, for the sets that have splits of their own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitFacts:
+    """What `inventory` found in one split.
+
+    Attributes:
+        split: its name.
+        images: how many.
+        published: how many there should be; None: not fixed.
+        input_shape: (C, H, W); None for a folder, whose images have their own sizes.
+        classes: their names.
+        per_class: how many images each has, in the order of `classes`.
+    """
+
+    split: str
+    images: int
+    published: int | None
+    input_shape: tuple[int, int, int] | None
+    classes: tuple[str, ...]
+    per_class: tuple[int, ...]
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the split has as many images as were published."""
+        return self.published is None or self.images == self.published
+
+
+def places(name: str, root: str | os.PathLike[str] | None = None) -> list[Path]:
+    """The files and folders of a set that are there; none for one that is made on the fly."""
+    if name.startswith("folder:"):
+        return [Path(name.removeprefix("folder:")).expanduser()]
+    home = data_root(root)
+    return [home / place for place in PLACES.get(name, ()) if (home / place).exists()]
+
+
+def size_on_disk(paths: list[Path]) -> int:
+    """Bytes in these files and in all files under these folders."""
+    files = (file for path in paths for file in ([path] if path.is_file() else path.rglob("*")))
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def splits(name: str) -> list[str]:
+    """The splits to look for."""
+    if name.startswith("folder:"):
+        return folder_splits(name.removeprefix("folder:"))
+    return list(PUBLISHED.get(name, ("train", "test")))
+
+
+def inventory(name: str, split: str, root: str | os.PathLike[str] | None = None) -> tuple[SplitFacts, Dataset]:
+    """Open one split and count.
+
+    Raises:
+        MissingDataError: it is not there.
+        InputError: it is broken.
+    """
+    is_folder = name.startswith("folder:")
+    options: dict[str, Any] = {"size": 1} if is_folder else {}  # images of several sizes are counted too
+    data = load_data(name, split=split, root=root, **options)
+    counts = data.labels.bincount(minlength=len(data.classes))
+    facts = SplitFacts(
+        split=split,
+        images=len(data),
+        published=PUBLISHED.get(name, {}).get(split),
+        input_shape=None if is_folder else data.input_shape,
+        classes=data.classes,
+        per_class=tuple(counts.tolist()),
+    )
+    return facts, data
