@@ -8,6 +8,8 @@ from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
 
+collect_ignore = ["outsider"]  # a project of its own: test_testing_outsider.py runs it
+
 SLOW_START = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("dev", max_examples=12, deadline=None, suppress_health_check=SLOW_START, database=None)
 settings.register_profile("ci", settings.get_profile("dev"), max_examples=50, derandomize=True)

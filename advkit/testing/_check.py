@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from advkit.core.errors import unknown
-from advkit.testing._subject import Subject, subject_of
+from advkit.testing._code import reproduction
+from advkit.testing._subject import Subject, last_call, subject_of
 
 Body = Callable[[Subject], None]
 
@@ -47,12 +48,22 @@ def check(applies: Callable[[Subject], bool] = lambda subject: True) -> Callable
 
 @dataclass(frozen=True)
 class CheckOutcome:
-    """What became of one check: "kept", "broken" or "skipped"; `evidence` says on what input a promise broke."""
+    """What became of one check.
+
+    Attributes:
+        name: of the check.
+        verdict: "kept", "broken" or "skipped".
+        promise: one sentence.
+        evidence: what was seen, and on what input.
+        code: lines that run the check again, and where they can be written down the last call before it broke; `attack`
+            is the attack.
+    """
 
     name: str
     verdict: str
     promise: str
     evidence: str = ""
+    code: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,7 +88,8 @@ class CheckReport:
         lines = [f"{self.attack}: " + ", ".join(f"{count} {verdict}" for verdict, count in counts.items())]
         for outcome in self.outcomes:
             if outcome.verdict == "broken":
-                lines.append(f"  {outcome.name}: {outcome.promise}\n    {outcome.evidence}")
+                lines += [f"  {outcome.name}: {outcome.promise}", f"    {outcome.evidence}"]
+                lines += [f"    >>> {line}" for line in outcome.code.splitlines()]
         return "\n".join(lines)
 
 
@@ -113,7 +125,7 @@ def check_attack(
         raises: raise where a promise is broken, else only report.
         **traits: of a callable that does not declare them as attributes: `kind` ("budget" if it takes eps, else
             "minimal"), `norm` ("linf"), `knowledge` ("gradients", "scores", "labels", "nothing"), `targetable`,
-            `targeted`, `per_sample`, `deterministic`.
+            `targeted`, `per_sample`, `deterministic`, `radius_per_sample` (whether eps may be a tensor (N,)).
 
     Returns:
         A `CheckReport`.
@@ -139,11 +151,14 @@ def check_attack(
 def _run(check: Check, subject: Subject, skip: set[str]) -> CheckOutcome:
     if check.name in skip or not check.applies(subject):
         return CheckOutcome(check.name, "skipped", check.promise)
+    token = last_call.set(None)
     try:
         with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
             warnings.simplefilter("ignore")
             check.body(subject)
     except Exception as error:  # an attack that crashes breaks the promise that was being checked
         evidence = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
-        return CheckOutcome(check.name, "broken", check.promise, evidence)
+        return CheckOutcome(check.name, "broken", check.promise, evidence, reproduction(check.name, last_call.get()))
+    finally:
+        last_call.reset(token)
     return CheckOutcome(check.name, "kept", check.promise)

@@ -152,6 +152,8 @@ def refuses_wrong_input(subject: Subject) -> None:
             continue
         if "eps" in options and subject.kind != "budget":
             continue
+        if isinstance(options.get("eps"), Tensor) and not subject.radius_per_sample:
+            continue
         _refused(what, lambda m=model, x=x, y=y, o=options: subject(m, x, y, **o))  # type: ignore[misc]
 
 

@@ -92,7 +92,7 @@ def stays_in_the_bounds(subject: Subject) -> None:
         with_context(x, found.x_adv, Threat(subject.norm, torch.inf, bounds), f"bounds {bounds}")
 
 
-@check(budget)
+@check(lambda subject: budget(subject) and subject.radius_per_sample)
 def takes_one_eps_a_sample(subject: Subject) -> None:
     """A tensor of radii limits every sample by its own, and a radius of 0 leaves the image as it is."""
     case = toy_case(3, wrong=())

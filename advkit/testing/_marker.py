@@ -23,7 +23,7 @@ def check_answer(answer: Any, args: Sequence[object], options: Mapping[str, Any]
         args: the marker's positional arguments; there must be none.
         options: the marker's options, those of `assert_robust`, and besides `data` (a name for `load_data`, a Dataset,
             a DataLoader or a pair of tensors; that of a shipped classifier's card unless given) and `count` (how many
-            of its images, 100; the choice is fixed).
+            of its images; the choice is fixed; 100 of a set given by name and else all, unless given).
 
     Raises:
         AssertionError: the classifier is not robust, or the images do not tell.
@@ -36,7 +36,7 @@ def check_answer(answer: Any, args: Sequence[object], options: Mapping[str, Any]
         if name not in OPTIONS:
             raise unknown("option of the marker robustness", name, OPTIONS)
     rest = {name: value for name, value in options.items() if name not in ("data", "count")}
-    model, x, y = _parts(answer, options.get("data"), options.get("count", 100))
+    model, x, y = _parts(answer, options.get("data"), options.get("count"))
     assert_robust(model, x, y, **rest)
 
 
@@ -50,7 +50,8 @@ def _parts(answer: Any, data: Any, count: int | None) -> tuple[Model, Tensor, Te
     if own:
         data = own[0] if len(own) == 1 else tuple(own)
     data = _default(model) if data is None else data
-    data = load_data(data) if isinstance(data, str) else data
+    if isinstance(data, str):
+        data, count = load_data(data), 100 if count is None else count
     parts = list(batches(data, batch_size=250, count=count))
     return cast(Model, model), torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts])
 

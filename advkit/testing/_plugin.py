@@ -1,7 +1,7 @@
 """The pytest plugin: fixtures, the marker `robustness`, and a table of errors at the end of the run.
 
 pytest loads it at every start where advkit is installed, so torch and the rest of advkit are imported by the tests that
-ask for them and by nothing else.
+ask for them and by nothing else. PYTEST_DONT_REWRITE: there are no assertions here.
 """
 
 import functools
@@ -23,7 +23,7 @@ MOST = 8
 
 SHAPE = (3, 8, 8)
 MARKER = (
-    "robustness(*, max_error, eps=None, attack='pgd', data=None, count=100, seed=0, inconclusive='fail'): the test "
+    "robustness(*, max_error, eps=None, attack='pgd', data=None, count=None, seed=0, inconclusive='fail'): the test "
     "returns a classifier, or (classifier, data), and passes if the classifier's error under the attack is at most "
     "max_error; needs advkit"
 )
@@ -69,6 +69,7 @@ def digits(_digits: "tuple[Tensor, Tensor]") -> "tuple[Tensor, Tensor]":
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
     """What `assert_robust` measures during the test becomes a property of its report."""
+    __tracebackhide__ = True
     with collecting() as figures:
         try:
             return (yield)
@@ -79,6 +80,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
     """A function with the marker is called, and the classifier that it returns is put to the test."""
+    __tracebackhide__ = True
     marker = pyfuncitem.get_closest_marker("robustness")
     if marker is None:
         return (yield)

@@ -3,6 +3,7 @@
 import inspect
 import warnings
 from collections.abc import Callable
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +17,9 @@ from advkit.core.norms import NORMS
 OPTIONS = ("target", "eps", "sample_ids", "seed", "bounds", "stop")
 RADII = {"linf": 0.1, "l2": 0.4, "l1": 1.5, "l0": 4.0}
 """Radii at which some, but not all, of the toy images are fooled."""
+
+last_call: ContextVar[Any] = ContextVar("advkit_last_call", default=None)
+"""(model, x, y, options) of the latest call of an attack under test."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Subject:
         accepts: which of `OPTIONS` it takes.
         kind, norm, knowledge, targetable, per_sample, deterministic: as in `advkit.attacks.Attack`.
         targeted: whether it aims at a class unless told otherwise.
+        radius_per_sample: whether eps may be a tensor (N,); if not, samples of different radii are attacked one by one.
         ours: whether it is an advkit `Attack`.
     """
 
@@ -52,6 +57,7 @@ class Subject:
     per_sample: bool
     deterministic: bool
     targeted: bool
+    radius_per_sample: bool
     ours: bool
 
     @property
@@ -66,9 +72,26 @@ class Subject:
 
     def __call__(self, model: Model, x: Tensor, y: Tensor, **options: Any) -> Outcome:
         """Run the attack, whatever it warns of."""
+        options = self.options(options)
+        last_call.set((model, x, y, options))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            return outcome(self.attack(model, x, y, **self.options(options)))
+            if self.radius_per_sample or not isinstance(options.get("eps"), Tensor) or not len(x):
+                return outcome(self.attack(model, x, y, **options))
+            return self._one_by_one(model, x, y, options)
+
+    def _one_by_one(self, model: Model, x: Tensor, y: Tensor, options: dict[str, Any]) -> Outcome:
+        """A call for each sample, with its own radius as a number."""
+        found = []
+        for i in range(len(x)):
+            own = {k: v[i : i + 1] if isinstance(v, Tensor) and v.ndim else v for k, v in options.items()}
+            own["eps"] = float(options["eps"][i])
+            found.append(outcome(self.attack(model, x[i : i + 1], y[i : i + 1], **own)))
+        return outcome_of(lambda name: _joined([getattr(part, name) for part in found]))
+
+
+def _joined(parts: list[Any]) -> Tensor | None:
+    return torch.cat(parts) if all(isinstance(part, Tensor) for part in parts) else None
 
 
 def outcome(answer: Any) -> Outcome:
@@ -99,7 +122,8 @@ def subject_of(attack: Any, traits: dict[str, Any]) -> Subject:
 
     Args:
         attack: an attack, or a callable without required parameters that makes one.
-        traits: `kind`, `norm`, `knowledge`, `targetable`, `per_sample`, `deterministic`, `targeted`.
+        traits: `kind`, `norm`, `knowledge`, `targetable`, `per_sample`, `deterministic`, `targeted`,
+            `radius_per_sample`.
 
     Raises:
         InputError: not callable, unknown trait or norm.
@@ -119,6 +143,7 @@ def subject_of(attack: Any, traits: dict[str, Any]) -> Subject:
         "per_sample": True,
         "deterministic": "seed" not in accepts,
         "targeted": getattr(attack, "target", "untargeted") != "untargeted",
+        "radius_per_sample": True,
     }
     for name in traits:
         if name not in defaults:
