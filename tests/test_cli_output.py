@@ -24,6 +24,8 @@ def row(mask, clean, name="fgsm", norm="linf", eps=0.1, blind=0):
         norm=norm,
         eps=eps,
         stop="fooled",
+        prediction=torch.zeros(N, dtype=torch.int64),
+        top5_wrong=clean,
         right=~clean,
         wrong=mask | clean,
         reached=mask | clean,
@@ -51,6 +53,7 @@ def said(attacked, noise, *, clean=20, half=None, **options):
         prediction=ids,
         clean_wrong=mask,
         clean_confidence=ones,
+        clean_top5_wrong=mask,
         attacks=rows,
         control=control,
     )

@@ -5,6 +5,7 @@ from advkit.evaluation._measure import Progress
 from advkit.evaluation.checks import Checks, Finding, Probes, check_evaluation, probes
 from advkit.evaluation.intervals import mcnemar, wilson_interval
 from advkit.evaluation.report import AttackReport, Report, difference_p
+from advkit.evaluation.run import Run, load_run
 
 __all__ = [
     "AttackReport",
@@ -13,9 +14,11 @@ __all__ = [
     "Probes",
     "Progress",
     "Report",
+    "Run",
     "check_evaluation",
     "difference_p",
     "evaluate",
+    "load_run",
     "mcnemar",
     "probes",
     "wilson_interval",

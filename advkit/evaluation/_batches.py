@@ -1,6 +1,7 @@
 """Data of any accepted kind as one stream of numbered batches."""
 
-from collections.abc import Iterator, Sized
+from collections.abc import Callable, Iterator, Sized
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -63,19 +64,36 @@ def batches(data: Any, *, batch_size: int, count: int | None) -> Iterator[Batch]
     Raises:
         InputError: another kind of data, a batch that is no pair, or no images at all.
     """
+    for _, _, batch in numbered(data, batch_size=batch_size, count=count):
+        assert batch is not None
+        yield batch
+
+
+def numbered(
+    data: Any, *, batch_size: int, count: int | None, wanted: Callable[[int], bool] = lambda number: True
+) -> Iterator[tuple[int, int, Batch | None]]:
+    """As `batches`, with number and size of each; one that is not wanted is None, and is not read (but by a loader).
+
+    Raises:
+        InputError: see `batches`.
+    """
     check_count(count)
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise InputError(f"expected batch_size to be at least 1, got {batch_size}")
-    empty = True
-    for batch in _stream(data, batch_size, count):
-        if len(batch.sample_ids):
-            empty = False
-            yield batch
-    if empty:
+    number = 0
+    for ids, read in _stream(data, batch_size, count):
+        if len(ids):
+            yield number, len(ids), Batch(*read(), ids) if wanted(number) else None
+            number += 1
+    if not number:
         raise InputError("expected at least one image, got empty data")
 
 
-def _stream(data: Any, batch_size: int, count: int | None) -> Iterator[Batch]:
+Read = Callable[[], tuple[Tensor, Tensor]]
+
+
+def _stream(data: Any, batch_size: int, count: int | None) -> Iterator[tuple[Tensor, Read]]:
+    """The numbers of each batch, and what reads it."""
     if isinstance(data, DataLoader):
         yield from _loaded(data, count)
     elif isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
@@ -83,20 +101,28 @@ def _stream(data: Any, batch_size: int, count: int | None) -> Iterator[Batch]:
         if len(x) != len(y):
             raise InputError(f"expected as many labels as images, got {len(x)} images and {len(y)} labels")
         for ids in _parts(len(x), count, batch_size):
-            yield Batch(x[ids.to(x.device)], y[ids.to(y.device)], ids)
+            yield ids, partial(_rows, x, y, ids)
     elif isinstance(data, Dataset):
         for ids in _parts(len(data), count, batch_size):
-            yield Batch(*data[ids], ids)
+            yield ids, partial(data.__getitem__, ids)
     elif (
         hasattr(data, "__getitem__") and isinstance(data, Sized) and not isinstance(data, Tensor | tuple | list | dict)
     ):
         for ids in _parts(len(data), count, batch_size):
-            yield Batch(*_collated([cast(Any, data)[i] for i in ids.tolist()]), ids)
+            yield ids, partial(_items, data, ids)
     else:
         raise InputError(
             f"expected data as a Dataset, a DataLoader or a pair of tensors (x, y), got {type(data).__name__}; "
             "load_data('mnist5k') gives a Dataset"
         )
+
+
+def _rows(x: Tensor, y: Tensor, ids: Tensor) -> tuple[Tensor, Tensor]:
+    return x[ids.to(x.device)], y[ids.to(y.device)]
+
+
+def _items(data: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
+    return _collated([data[i] for i in ids.tolist()])
 
 
 def _parts(length: int, count: int | None, batch_size: int) -> Iterator[Tensor]:
@@ -105,13 +131,13 @@ def _parts(length: int, count: int | None, batch_size: int) -> Iterator[Tensor]:
     return (ids[start : start + batch_size] for start in range(0, len(ids), batch_size))
 
 
-def _loaded(loader: DataLoader[Any], count: int | None) -> Iterator[Batch]:
+def _loaded(loader: DataLoader[Any], count: int | None) -> Iterator[tuple[Tensor, Read]]:
     """A loader's own batches, numbered as they come, cut after `count` images."""
     seen = 0
     for batch in loader:
         x, y = _pair(batch)
         keep = len(x) if count is None else min(len(x), count - seen)
-        yield Batch(x[:keep], y[:keep], torch.arange(seen, seen + keep))
+        yield torch.arange(seen, seen + keep), partial(_rows, x, y, torch.arange(keep))
         seen += keep
         if seen == count:
             return

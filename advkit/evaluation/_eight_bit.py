@@ -6,7 +6,7 @@ from torch import Tensor
 
 def nearest(x: Tensor, bounds: tuple[float, float] = (0, 1)) -> Tensor:
     """The pixels rounded to the nearest of 256 equal levels from bound to bound, in x's type."""
-    return _decoded(nearest_level(x, bounds), x, bounds)
+    return decoded(nearest_level(x, bounds), x, bounds)
 
 
 def toward(x: Tensor, x_adv: Tensor, bounds: tuple[float, float] = (0, 1)) -> tuple[Tensor, Tensor]:
@@ -23,11 +23,11 @@ def toward(x: Tensor, x_adv: Tensor, bounds: tuple[float, float] = (0, 1)) -> tu
     """
     gap, wide = (x_adv.double() - x.double()).abs(), x.double()
     level = nearest_level(x_adv, bounds)
-    beyond = (_decoded(level, x, bounds).double() - wide).abs() > gap
+    beyond = (decoded(level, x, bounds).double() - wide).abs() > gap
     level = torch.where(beyond, level - (x_adv.double() - wide).sign(), level).clamp(0, 255)
-    beyond = (_decoded(level, x, bounds).double() - wide).abs() > gap
+    beyond = (decoded(level, x, bounds).double() - wide).abs() > gap
     level = torch.where(beyond, nearest_level(x, bounds), level)
-    fits = (_decoded(level, x, bounds).double() - wide).abs() <= gap
+    fits = (decoded(level, x, bounds).double() - wide).abs() <= gap
     return level.to(torch.uint8), fits.flatten(1).all(1)
 
 
@@ -37,7 +37,7 @@ def nearest_level(x: Tensor, bounds: tuple[float, float]) -> Tensor:
     return ((x.double() - low) / (high - low) * 255).round().clamp(0, 255)
 
 
-def _decoded(levels: Tensor, like: Tensor, bounds: tuple[float, float]) -> Tensor:
+def decoded(levels: Tensor, like: Tensor, bounds: tuple[float, float]) -> Tensor:
     """Levels as the pixels that a reader of the file gets, in the type of `like`: level / 255, in that type."""
     low, high = bounds
     unit = levels.to(like.dtype) / 255

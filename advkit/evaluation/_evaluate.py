@@ -1,7 +1,9 @@
 """`evaluate`: how often a model is wrong, clean and under each attack, sample by sample."""
 
+import os
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,9 +13,12 @@ from advkit.core import door
 from advkit.core.attack import Attack
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.guard import Model
+from advkit.core.norms import get_norm
+from advkit.evaluation import _recorded
 from advkit.evaluation._batches import batches, origin, total
 from advkit.evaluation._fit import fitted
-from advkit.evaluation._measure import Columns, Plan, Progress, Ticker, joined
+from advkit.evaluation._measure import Columns, Plan, Progress, Ticker, assembled, joined
+from advkit.evaluation.checks import MOST, Checks, check_evaluation
 from advkit.evaluation.report import Report
 
 
@@ -31,11 +36,22 @@ def evaluate(
     stop: str = "fooled",
     device: str | torch.device | None = None,
     progress: Progress | None = None,
+    checks: bool | None = None,
+    surrogate: Model | None = None,
+    output: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    images: bool = True,
+    png: bool = False,
 ) -> Report:
     """Measure a classifier's error on clean and on adversarial images.
 
     The model is used in eval mode and left as it was. The same data, seed and attack give the same adversarial
     images whatever the batch size, up to the float noise of the model.
+
+    With `output` it is a run: each batch is committed to the folder as it is done (docs/run-format.md), memory holds
+    one batch of images, and a run that was stopped goes on by `resume`. Where a process group of torch.distributed is
+    there, its processes share the batches of the one run; the rows are the same. The number of threads is that of the
+    process that began.
 
     Args:
         model: an nn.Module, or any function, from images (N, C, H, W) in `bounds` to logits (N, K).
@@ -54,31 +70,56 @@ def evaluate(
         device: moves the model there; default: where its parameters are.
         progress: called with (done, all), in images times passes (the clean one, each attack, the control), after
             every step of an attack; all is None if the data do not know their length.
+        checks: also look for signs that the figures cannot be believed (`check_evaluation`); default: in a run.
+        surrogate: another model, for these checks.
+        output: folder of the run; it is made.
+        resume: go on with the run in that folder, or return what it found if it is complete.
+        images: keep the clean and the adversarial images in the run.
+        png: also write each adversarial image as a PNG file, rounded toward the clean one.
 
     Returns:
         A Report; its adversarial errors are lower bounds.
 
     Raises:
-        InputError: data, labels, attacks or model outputs that do not fit.
+        InputError: data, labels, attacks or model outputs that do not fit; a folder that holds another run.
+        OSError: the disk is full; the run is intact.
     """
-    plan = Plan(_listed(attacks), control, target, {"seed": seed, "bounds": door.check_bounds(bounds), "stop": stop})
+    options = {"seed": seed, "bounds": door.check_bounds(bounds), "stop": stop}
+    plan = Plan(_listed(attacks), control, target, options, record=output is not None)
     plan.check()
     model = _moved(model, device)
     _warn_if_trained_on(model, origin(data))
-    images = total(data, count)
-    tick = Ticker(progress, None if images is None else images * plan.passes)
+    length = total(data, count)
+    tick = Ticker(progress, None if length is None else length * plan.passes)
+
+    def look() -> Checks | None:
+        wanted = output is not None if checks is None else checks
+        return _checked(model, data, plan, surrogate) if wanted else None
+
+    if output is None:
+        report = _in_memory(model, data, plan, tick, batch_size, count)
+        return replace(report, checks=look())
+    job = _recorded.Job(model, data, plan, tick, batch_size, count, images, png)
+    return _recorded.run(job, output, resume=resume, look=look)
+
+
+def _in_memory(model: Model, data: Any, plan: Plan, tick: Ticker, batch_size: int, count: int | None) -> Report:
     table: list[list[Columns]] = []
     for batch in batches(data, batch_size=batch_size, count=count):
-        table.append(plan.measure(model, fitted(batch, model, plan.options["bounds"]), tick))
-    clean, *rows = (joined(columns) for columns in zip(*table, strict=True))
-    reports = [plan.report(i, clean, row) for i, row in enumerate(rows)]
-    return Report(
-        data=origin(data),
-        seed=seed,
-        attacks=tuple(reports[: len(plan.attacks)]),
-        control=reports[-1] if control is not None else None,
-        **clean,
-    )
+        columns, _ = plan.measure(model, fitted(batch, model, plan.options["bounds"]), tick)
+        table.append(columns)
+    return assembled(plan, origin(data), [joined(parts) for parts in zip(*table, strict=True)])
+
+
+def _checked(model: Model, data: Any, plan: Plan, surrogate: Model | None) -> Checks:
+    """The checks at the linf radius that is as large, evenly spread, as the first attack's; their default without."""
+    bounds, length = plan.options["bounds"], total(data, None)
+    even = torch.ones_like(next(batches(data, batch_size=1, count=1)).x)
+    budgets = [(get_norm(a.norm).size(even).item(), eps) for a in plan.attacks if (eps := getattr(a, "eps", None))]
+    eps = min(budgets[0][1] / budgets[0][0], bounds[1] - bounds[0]) if budgets else None
+    count = MOST if length is None else min(MOST, max(length, 1))
+    seed = plan.options["seed"]
+    return check_evaluation(model, data, eps=eps, surrogate=surrogate, count=count, seed=seed, bounds=bounds)
 
 
 def _listed(attacks: Sequence[Attack] | Attack) -> list[Attack]:

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -12,11 +12,13 @@ from advkit.core import door
 from advkit.core.attack import Attack
 from advkit.core.driver import reporting
 from advkit.core.errors import InputError
-from advkit.core.goals import untargeted
+from advkit.core.goals import targeted, untargeted
 from advkit.core.guard import Model, guard
+from advkit.core.norms import get_norm
 from advkit.core.result import Result
 from advkit.evaluation._batches import Batch
-from advkit.evaluation.report import AttackReport
+from advkit.evaluation._eight_bit import decoded, toward
+from advkit.evaluation.report import AttackReport, Report
 
 Columns = dict[str, Tensor]
 """Name -> one value a sample, (N,)."""
@@ -33,6 +35,7 @@ class Plan:
     control: Attack | None
     target: int | str | Tensor | None
     options: dict[str, Any]
+    record: bool = False  # for a run: four distances and the 8-bit verdict beside the figures, and the images
 
     @property
     def all(self) -> list[Attack]:
@@ -54,25 +57,30 @@ class Plan:
                 f"expected a control in the first attack's norm, got {got} beside {norm}; give norm={norm!r}"
             )
 
-    def measure(self, model: Model, batch: Batch, tick: "Ticker") -> list[Columns]:
-        """The columns of one batch: clean, then one for each attack and the control."""
+    def measure(self, model: Model, batch: Batch, tick: "Ticker") -> tuple[list[Columns], list[Tensor]]:
+        """The columns of one batch: clean, then one for each attack and the control; and their images, if recorded."""
         clean = _clean(model, batch)
         tick(len(batch.y))
-        columns, first = [clean], None
+        columns: list[Columns] = [clean]
+        images: list[Tensor] = []
+        first: Result | None = None
         for i, attack in enumerate(self.all):
             is_control = i == len(self.attacks)
             aim = None if is_control else _aim(self._target(attack), batch)
-            eps = None if not is_control or first is None else _budget(self.attacks[0], first)
+            eps: float | Tensor | None = None if not is_control or first is None else _budget(self.attacks[0], first)
             start = time.perf_counter()
             with reporting(tick.within(len(batch.y))):
                 result = attack(
                     model, batch.x, batch.y, target=aim, eps=eps, sample_ids=batch.sample_ids, **self.options
                 )
-            columns.append(_columns(result, batch.y, aim, clean["clean_wrong"]))  # to the CPU: a CPU-GPU sync point
+            columns.append(_columns(result, batch.y, aim, clean))  # to the CPU: a CPU-GPU sync point
             columns[-1]["seconds"] = torch.tensor([time.perf_counter() - start], dtype=torch.float64)
+            if self.record:
+                columns[-1].update(recorded(model, batch, result, aim, self.options["bounds"]))
+                images.append(result.x_adv)
             first = result if first is None else first
             tick(len(batch.y))
-        return columns
+        return columns, images
 
     def _target(self, attack: Attack) -> int | str | Tensor | None:
         """What was asked for, else the class that the attack itself aims at, if it is one."""
@@ -82,6 +90,7 @@ class Plan:
     def report(self, i: int, clean: Columns, row: Columns) -> AttackReport:
         """The report of the i-th of `all`."""
         attack = self.all[i]
+        own = {name: value for name, value in row.items() if name not in (*EXTRA, "seconds")}
         like = self.attacks[0] if i == len(self.attacks) and self.attacks else attack
         return AttackReport(
             attack=attack.spec,
@@ -91,8 +100,8 @@ class Plan:
             eps=_eps(like),
             stop=self.options["stop"],
             right=~clean["clean_wrong"],
-            seconds=row.pop("seconds").sum().item(),
-            **row,
+            seconds=row["seconds"].sum().item(),
+            **own,
         )
 
 
@@ -127,7 +136,13 @@ def _clean(model: Model, batch: Batch) -> Columns:
         "prediction": prediction.cpu(),
         "clean_wrong": (prediction != batch.y).cpu(),
         "clean_confidence": _confidence(logits),
+        "clean_top5_wrong": _below_five(logits, batch.y),
     }
+
+
+def _below_five(logits: Tensor, y: Tensor) -> Tensor:
+    """(N,) bool: five classes or more lie above the label; on the CPU."""
+    return ((logits > logits.gather(1, y[:, None])).sum(1) >= 5).cpu()
 
 
 def _confidence(logits: Tensor) -> Tensor:
@@ -135,10 +150,13 @@ def _confidence(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(1).amax(1).double().cpu()
 
 
-def _columns(result: Result, y: Tensor, target: Tensor | str | None, clean_wrong: Tensor) -> Columns:
+def _columns(result: Result, y: Tensor, target: Tensor | str | None, clean: Columns) -> Columns:
     """What is kept of a result, on the CPU."""
+    clean_wrong = clean["clean_wrong"]
     meant = (target != y).cpu() if isinstance(target, Tensor) else torch.ones_like(clean_wrong)
     return {
+        "prediction": result.logits.argmax(1).cpu(),
+        "top5_wrong": clean["clean_top5_wrong"] | _below_five(result.logits, y),
         "wrong": clean_wrong | (untargeted(y).margin(result.logits) > 0).cpu(),
         "reached": result.success.cpu(),
         "meant": meant,
@@ -148,6 +166,28 @@ def _columns(result: Result, y: Tensor, target: Tensor | str | None, clean_wrong
         "queries": result.queries.cpu(),
         "gradients": result.gradients.cpu(),
     }
+
+
+EXTRA = ("linf", "l2", "l1", "l0", "survives_8bit")
+"""Columns of a run that the report does without."""
+
+
+def recorded(
+    model: Model, batch: Batch, result: Result, target: Tensor | str | None, bounds: tuple[float, float]
+) -> Columns:
+    """The columns of EXTRA, on the CPU: sizes of x_adv - x, and whether the 8-bit file is still a success."""
+    delta = result.x_adv.double() - batch.x.double()
+    columns = {name: get_norm(name).size(delta).cpu() for name in EXTRA[:4]}
+    survives = torch.zeros_like(result.success)
+    index = result.success.nonzero().squeeze(1)
+    if len(index):
+        x, x_adv, y = batch.x[index], result.x_adv[index], batch.y[index]
+        levels, fits = toward(x, x_adv, bounds)
+        with guard(model, device=x.device), torch.no_grad():
+            logits = model(decoded(levels, x, bounds))
+        goal = targeted(target[index], y) if isinstance(target, Tensor) else untargeted(y)
+        survives = survives.index_copy(0, index, fits & (goal.margin(logits) > 0))
+    return {**columns, "survives_8bit": survives.cpu()}
 
 
 def joined(parts: Sequence[Columns]) -> Columns:
@@ -176,3 +216,16 @@ def _eps(attack: Attack) -> float | None:
     """The budget of a budget attack, in units of the pixels."""
     eps: float | None = getattr(attack, "eps", None) if attack.kind == "budget" else None
     return eps
+
+
+def assembled(plan: Plan, data: str, columns: list[Columns]) -> Report:
+    """The report of all samples: clean columns, then those of each attack and the control."""
+    clean, *rows = columns
+    reports = [plan.report(i, clean, row) for i, row in enumerate(rows)]
+    return Report(
+        data=data,
+        seed=plan.options["seed"],
+        attacks=tuple(reports[: len(plan.attacks)]),
+        control=reports[-1] if plan.control is not None else None,
+        **cast("dict[str, Any]", clean),
+    )

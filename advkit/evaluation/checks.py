@@ -86,6 +86,12 @@ class Checks:
         """
         return {finding.name: finding for finding in self.findings}[name]
 
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> "Checks":
+        """The checks of `to_dict`."""
+        findings = [Finding(**finding) for finding in found["findings"]]
+        return cls(findings=findings, samples=found["samples"], eps=found["eps"], seconds=found["seconds"])
+
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON takes it."""
         return {

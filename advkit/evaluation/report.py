@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from advkit.evaluation.checks import Checks
 from advkit.evaluation.intervals import mcnemar, wilson_interval
 
 
@@ -38,6 +39,8 @@ class AttackReport:
         name, kind, norm: its registered name, "budget" or "minimal", and the norm of its distances.
         eps: its budget in the units of the pixels; None of a minimal attack.
         stop: "fooled" if samples left at their first adversarial point, "never" if the strongest one was sought.
+        prediction: (N,) int64, the class given to the adversarial image.
+        top5_wrong: (N,) bool, at least five classes lie above the label, on the clean or the adversarial image.
         right: (N,) bool, the clean image is classified rightly.
         wrong: (N,) bool, the clean or the adversarial image is misclassified.
         reached: (N,) bool, the attack reached its goal: a wrong class, or the target.
@@ -55,6 +58,8 @@ class AttackReport:
     norm: str
     eps: float | None
     stop: str
+    prediction: Tensor
+    top5_wrong: Tensor
     right: Tensor
     wrong: Tensor
     reached: Tensor
@@ -75,6 +80,14 @@ class AttackReport:
     def adversarial_error_interval(self) -> tuple[float, float]:
         """Its 95 % Wilson interval."""
         return _interval(self.wrong)
+
+    @property
+    def top5_error(self) -> float:
+        """The fraction of all images whose label is not among the five likeliest classes, clean or attacked.
+
+        The attack aimed at the likeliest class: an attack on the five may find more.
+        """
+        return self.top5_wrong.double().mean().item()
 
     @property
     def success_rate(self) -> float | None:
@@ -112,6 +125,7 @@ class AttackReport:
             "stop": self.stop,
             "adversarial_error": self.adversarial_error,
             "adversarial_error_interval": list(self.adversarial_error_interval),
+            "top5_error": self.top5_error,
             "success_rate": finite(self.success_rate),
             "mean_confidence": finite(self.mean_confidence),
             "median_distance": finite(self.median_distance),
@@ -133,8 +147,10 @@ class Report:
         prediction: (N,) int64, the classes given to the clean images.
         clean_wrong: (N,) bool, the clean image is misclassified.
         clean_confidence: (N,) float64, largest softmax output on the clean image.
+        clean_top5_wrong: (N,) bool, at least five classes lie above the label.
         attacks: one report an attack, in the order given.
         control: the report of the control, if one was asked for; not part of the worst case.
+        checks: whether the figures can be believed, if that was asked for.
     """
 
     data: str
@@ -144,8 +160,10 @@ class Report:
     prediction: Tensor
     clean_wrong: Tensor
     clean_confidence: Tensor
+    clean_top5_wrong: Tensor
     attacks: Sequence[AttackReport] = field(default=())
     control: AttackReport | None = None
+    checks: Checks | None = None
 
     @property
     def count(self) -> int:
@@ -161,6 +179,11 @@ class Report:
     def clean_error_interval(self) -> tuple[float, float]:
         """Its 95 % Wilson interval."""
         return _interval(self.clean_wrong)
+
+    @property
+    def clean_top5_error(self) -> float:
+        """The fraction of the images whose label is not among the five likeliest classes."""
+        return self.clean_top5_wrong.double().mean().item()
 
     @property
     def worst_case(self) -> Tensor:
@@ -185,10 +208,12 @@ class Report:
             "seed": self.seed,
             "clean_error": self.clean_error,
             "clean_error_interval": list(self.clean_error_interval),
+            "clean_top5_error": self.clean_top5_error,
             "adversarial_error": self.adversarial_error,
             "adversarial_error_interval": list(self.adversarial_error_interval),
             "attacks": [row.to_dict() for row in self.attacks],
             "control": self.control.to_dict() if self.control else None,
+            "checks": self.checks.to_dict() if self.checks else None,
         }
 
 

@@ -1,0 +1,130 @@
+"""What a run depends on: the configuration, which resuming compares, and the machine and versions that made it."""
+
+import hashlib
+import platform
+import sys
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+
+from advkit._version import __version__
+from advkit.core.errors import InputError
+from advkit.core.guard import Model, modules_of
+from advkit.core.layout import Passes
+from advkit.evaluation._batches import Batch, origin, total
+from advkit.evaluation._measure import Plan
+
+
+def configuration(
+    model: Model, data: Any, plan: Plan, first: Batch, *, batch_size: int, count: int | None, images: bool, png: bool
+) -> dict[str, Any]:
+    """All that decides the rows of a run, as JSON; `first` is the first batch of the data."""
+    own = data.batch_size if isinstance(data, DataLoader) else batch_size
+    return {
+        "model": {"name": model_name(model), "digest": model_digest(model)},
+        "attacks": [attack.spec for attack in plan.attacks],
+        "control": None if plan.control is None else plan.control.spec,
+        "target": digest(plan.target) if isinstance(plan.target, Tensor) else plan.target,
+        "seed": plan.options["seed"],
+        "bounds": list(plan.options["bounds"]),
+        "stop": plan.options["stop"],
+        "count": count,
+        "batch_size": own,
+        "data": {"name": origin(data), "images": total(data, count), "digest": digest(first.x, first.y)},
+        "images": images,
+        "png": png,
+    }
+
+
+def environment(model: Model, first: Batch) -> dict[str, Any]:
+    """Versions, hardware, threads and layout; rows are promised to be the same under equal ones only."""
+    device = first.x.device
+    return {
+        "advkit": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "dtype": str(first.x.dtype).removeprefix("torch."),
+        "layout": Passes(model, first.x).layout(first.x),
+    }
+
+
+BINDING = ("advkit", "torch", "device", "threads", "dtype", "layout")
+"""The parts of the environment that change the rows."""
+
+
+def processor() -> str:
+    """The name of the CPU, as the system gives it."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            names = (line.partition(":")[2].strip() for line in file if line.startswith("model name"))
+            return next(names, platform.machine())
+    except OSError:
+        return platform.processor() or platform.machine()
+
+
+def check_same(home: str, old: dict[str, Any], new: dict[str, Any]) -> None:
+    """Raise InputError at the first difference between two configurations (or the binding parts of environments)."""
+    for key, value in new.items():
+        if old.get(key) != value:
+            was, now = _told(old.get(key), value)
+            raise InputError(
+                f"cannot go on with the run in {home}: its {key} is {was}, now {key} is {now}; "
+                "go on with what it began with, or give another folder"
+            )
+
+
+def _told(old: Any, new: Any) -> tuple[Any, Any]:
+    """Of two records the parts that differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        differ = [key for key in new if old.get(key) != new[key]]
+        return {key: old.get(key) for key in differ}, {key: new[key] for key in differ}
+    return old, new
+
+
+def model_name(model: Model) -> str:
+    """The name on the card, else the class or function."""
+    card = getattr(model, "card", None)
+    if card is not None:
+        return str(card.name)
+    kind = type(model) if isinstance(model, nn.Module) else model
+    return str(getattr(kind, "__qualname__", type(model).__qualname__))
+
+
+def model_digest(model: Model) -> str | None:
+    """A hash of all parameters and buffers, with the classes of the modules; None of a plain function."""
+    modules = modules_of(model)
+    if not modules:
+        return None
+    made = hashlib.sha256()
+    for module in modules:
+        made.update(type(module).__qualname__.encode())
+        for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
+            if tensor is not None:
+                made.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                made.update(_bytes(tensor))
+    return made.hexdigest()[:16]
+
+
+def digest(*tensors: Tensor) -> str:
+    """A hash of some tensors."""
+    made = hashlib.sha256()
+    for tensor in tensors:
+        made.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
+        made.update(_bytes(tensor))
+    return made.hexdigest()[:16]
+
+
+def _bytes(tensor: Tensor) -> bytes:
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
+
+
+def command_line() -> list[str]:
+    """The words that this process was started with."""
+    return list(sys.argv)

@@ -1,0 +1,29 @@
+"""Adversarial images as PNG files, rounded toward the clean image so that no file exceeds eps."""
+
+from PIL import Image
+from torch import Tensor
+
+from advkit.evaluation._batches import Batch
+from advkit.evaluation._eight_bit import toward
+from advkit.evaluation._measure import Columns, Plan
+from advkit.evaluation.run import Run
+
+
+def write_pngs(made: Run, batch: Batch, columns: list[Columns], images: list[Tensor], plan: Plan) -> None:
+    """One file for each image that an attack fooled, `png/ATTACK/ID.png`.
+
+    An image that was wrong already has none; nor has one that no 8-bit file holds, since x itself is no 8-bit image and
+    eps is below one level.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    clean, *rows = columns
+    for i, (row, x_adv) in enumerate(zip(rows, images, strict=True)):
+        levels, fits = toward(batch.x, x_adv, plan.options["bounds"])
+        wanted = row["reached"] & ~clean["clean_wrong"] & fits.cpu()
+        for sample in wanted.nonzero().squeeze(1).tolist():
+            pixels = levels[sample].cpu().permute(1, 2, 0).numpy()
+            picture = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+            name = f"png/{i}-{plan.all[i].name}/{int(batch.sample_ids[sample]):06d}.png"
+            made.write_loose(name, lambda file, picture=picture: picture.save(file, "PNG"))

@@ -1,0 +1,135 @@
+"""An evaluation that is a run: its batches are shared out, committed one by one, and put together at the end."""
+
+import datetime
+import os
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from advkit.core.errors import InputError
+from advkit.core.guard import Model
+from advkit.evaluation._batches import batches, numbered, origin
+from advkit.evaluation._config import command_line, configuration, environment
+from advkit.evaluation._fit import fitted
+from advkit.evaluation._measure import Plan, Ticker, assembled
+from advkit.evaluation._png import write_pngs
+from advkit.evaluation._ranks import place, wait_for_all
+from advkit.evaluation.checks import Checks
+from advkit.evaluation.report import Report
+from advkit.evaluation.run import Begun, Run, begin, check_place, earlier, sweep
+
+
+@dataclass(frozen=True)
+class Job:
+    """What `evaluate` was asked for, checked."""
+
+    model: Model
+    data: Any
+    plan: Plan
+    tick: Ticker
+    batch_size: int
+    count: int | None
+    images: bool
+    png: bool
+
+    @property
+    def parts(self) -> dict[str, Any]:
+        return {"batch_size": self.batch_size, "count": self.count}
+
+
+def run(job: Job, output: str | os.PathLike[str], *, resume: bool, look: Callable[[], Checks | None]) -> Report:
+    """Do what of the run is not done yet; its report."""
+    home = Path(output)
+    check_place(home, resume=resume)
+    old = earlier(home)
+    with _threads(old["environment"]["threads"] if old else None):
+        made = _begin(job, home)
+        if not made.complete:
+            _work(job, made)
+            wait_for_all()
+            report = _report(job, made)
+            if place().first:
+                _finish(job, made, replace(report, checks=look()))
+            wait_for_all()
+    return _report(job, Run(home, earlier(home) or {}))
+
+
+def _begin(job: Job, home: Path) -> Run:
+    """The folder, made by the first process and checked by all."""
+    first = fitted(next(batches(job.data, **job.parts)), job.model, job.plan.options["bounds"])
+    config = configuration(job.model, job.data, job.plan, first, **job.parts, images=job.images, png=job.png)
+    if job.png and (first.x.ndim != 4 or first.x.shape[1] not in (1, 3)):
+        raise InputError(f"expected images (N, C, H, W) of 1 or 3 channels for PNG, got {tuple(first.x.shape)}")
+    begun = Begun(config, environment(job.model, first))
+    wait_for_all()
+    if place().first:
+        sweep(begin(home, begun, **_about(job)))
+    wait_for_all()
+    return begin(home, begun)
+
+
+def _about(job: Job) -> dict[str, Any]:
+    """What run.json says beside configuration and environment."""
+    card, classes = getattr(job.model, "card", None), getattr(job.data, "classes", None)
+    return {
+        "command": shlex.join(command_line()),
+        "started": _now(),
+        "card": None if card is None else {"describe": card.describe(), "source": card.source},
+        "classes": [str(name) for name in classes] if isinstance(classes, list | tuple) else None,
+    }
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+
+
+def _work(job: Job, made: Run) -> None:
+    """Measure and commit the batches that are this process's and not there yet."""
+    mine = place()
+    for number, size, batch in numbered(
+        job.data, **job.parts, wanted=lambda number: mine.takes(number) and not made.has(number)
+    ):
+        if batch is None:
+            job.tick(size * job.plan.passes)
+            continue
+        batch = fitted(batch, job.model, job.plan.options["bounds"])
+        columns, images = job.plan.measure(job.model, batch, job.tick)
+        if job.png:
+            write_pngs(made, batch, columns, images, job.plan)
+        made.commit(number, batch, columns, images if job.images else [])
+
+
+def _report(job: Job, made: Run) -> Report:
+    """The report of all batches; the checks as run.json has them."""
+    columns = made.all_columns()
+    ids = columns[0]["sample_ids"]
+    if len(set(ids.tolist())) != len(ids):
+        raise InputError(f"the batches in {made.home} overlap: the data came in other batches than when the run began")
+    found = made.record.get("checks")
+    report = assembled(job.plan, origin(job.data), columns)
+    return replace(report, checks=None if found is None else Checks.from_dict(found))
+
+
+def _finish(job: Job, made: Run, report: Report) -> None:
+    """Rows, figures; run.json says last that the run is complete."""
+    made.write_rows()
+    figures = report.to_dict()
+    checks = figures.pop("checks")
+    made.save(status="complete", finished=_now(), figures=figures, checks=checks)
+
+
+@contextmanager
+def _threads(number: int | None) -> Iterator[None]:
+    """So many CPU threads inside the block; None: as many as there are now."""
+    before = torch.get_num_threads()
+    if number is not None:
+        torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,69 @@
+"""samples.csv: one row a sample and attack."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+
+from advkit.evaluation._measure import Columns
+
+CLEAN = {
+    "id": "sample_ids",
+    "label": "y",
+    "clean_prediction": "prediction",
+    "clean_confidence": "clean_confidence",
+    "clean_top5_wrong": "clean_top5_wrong",
+}
+"""Heading -> column of the clean pass."""
+
+ATTACKED = {
+    "prediction": "prediction",
+    "success": "reached",
+    "wrong": "wrong",
+    "top5_wrong": "top5_wrong",
+    "confidence": "confidence",
+    "linf": "linf",
+    "l2": "l2",
+    "l1": "l1",
+    "l0": "l0",
+    "distance": "distance",
+    "queries": "queries",
+    "gradients": "gradients",
+    "zero_gradient": "zero_gradient",
+    "survives_8bit": "survives_8bit",
+}
+"""Heading -> column of an attack."""
+
+HEADER = ["id", "attack", *list(CLEAN)[1:], *ATTACKED]
+
+
+def rows(columns: list[Columns], attacks: list[str]) -> Iterator[list[Any]]:
+    """The rows of a batch: every attack on the first sample, then on the next; without attacks the clean pass alone."""
+    clean, *attacked = columns
+    heads = _values(clean, CLEAN)
+    tails = [_values(row, ATTACKED) for row in attacked]
+    if not attacked:
+        tails = [_values({**clean, **_unattacked(clean)}, ATTACKED)]
+    for head, *each in zip(heads, *tails, strict=True):
+        for attack, tail in zip(attacks or ["clean"], each, strict=True):
+            yield [head[0], attack, *head[1:], *tail]
+
+
+def _values(columns: Columns, names: dict[str, str]) -> list[tuple[Any, ...]]:
+    """One tuple a sample; truth values as 0 and 1, numbers so that they are read back exactly."""
+    lists = [_plain(columns[name]) for name in names.values()]
+    return list(zip(*lists, strict=True))
+
+
+def _plain(column: torch.Tensor) -> list[Any]:
+    return (column.long() if column.dtype == torch.bool else column).tolist()
+
+
+def _unattacked(clean: Columns) -> Columns:
+    """What an attack that does nothing would have left."""
+    wrong = clean["clean_wrong"]
+    nothing, none = torch.zeros_like(clean["clean_confidence"]), torch.zeros_like(clean["y"])
+    sizes = dict.fromkeys(("linf", "l2", "l1", "l0", "distance"), nothing)
+    flags = dict.fromkeys(("reached", "wrong", "survives_8bit"), wrong)
+    flags = {**flags, "zero_gradient": torch.zeros_like(wrong), "top5_wrong": clean["clean_top5_wrong"]}
+    return {**sizes, **flags, "queries": none + 1, "gradients": none, "confidence": clean["clean_confidence"]}

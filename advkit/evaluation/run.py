@@ -1,0 +1,245 @@
+"""The folder of an evaluation: `run.json`, one file a batch, `samples.csv`; see docs/run-format.md.
+
+A batch is committed by the renaming of one whole file, so a run that was killed at any moment goes on where it was.
+"""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, Any, NamedTuple
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from advkit.core.errors import InputError
+from advkit.data import atomic_write
+from advkit.evaluation._batches import Batch
+from advkit.evaluation._config import BINDING, check_same
+from advkit.evaluation._measure import Columns, joined
+from advkit.evaluation._rows import HEADER, rows
+
+FORMAT = 1
+"""Version of the folder's format, in run.json."""
+
+Path_ = str | os.PathLike[str]
+
+
+class Run:
+    """A run folder.
+
+    Attributes:
+        home: the folder.
+        record: the content of run.json.
+    """
+
+    def __init__(self, home: Path, record: dict[str, Any]) -> None:
+        self.home, self.record = home, record
+
+    @property
+    def complete(self) -> bool:
+        """Whether every batch is there and the figures are written."""
+        return bool(self.record["status"] == "complete")
+
+    @property
+    def attacks(self) -> list[str]:
+        """The specs of the attacks, and last the control's if there was one."""
+        config = self.record["config"]
+        return [*config["attacks"], *([config["control"]] if config["control"] else [])]
+
+    def has(self, number: int) -> bool:
+        """Whether the batch of this number is committed."""
+        return self._file(number).exists()
+
+    def numbers(self) -> list[int]:
+        """The numbers of the batches that are committed, ascending."""
+        return sorted(int(path.stem) for path in (self.home / "batches").glob("[0-9]*.safetensors"))
+
+    def commit(self, number: int, batch: Batch, columns: list[Columns], images: list[Tensor]) -> None:
+        """Keep a batch; all of it or nothing."""
+        tensors = dict(columns[0])
+        for i, row in enumerate(columns[1:]):
+            tensors.update({f"{i}.{name}": column for name, column in row.items()})
+            if images:
+                tensors[f"{i}.x_adv"] = images[i].cpu()
+        if images:
+            tensors["x"] = batch.x.cpu()
+        content = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        self.write(f"batches/{number:06d}.safetensors", lambda file: file.write(content))
+
+    def columns(self, number: int) -> list[Columns]:
+        """The columns of one batch, without its images: clean, each attack, the control."""
+        clean: Columns = {}
+        parts: list[Columns] = [clean, *({} for _ in self.attacks)]
+        with self._opened(number) as file:
+            for key in file.keys():  # noqa: SIM118  (no mapping)
+                head, _, name = key.rpartition(".")
+                if name not in ("x", "x_adv"):
+                    parts[int(head) + 1 if head else 0][name] = file.get_tensor(key)
+        return parts
+
+    def all_columns(self) -> list[Columns]:
+        """The columns of the whole run."""
+        return [joined(parts) for parts in zip(*(self.columns(number) for number in self.numbers()), strict=True)]
+
+    def images(self, number: int, attack: int | None) -> Tensor:
+        """The adversarial images of one batch under the i-th of `attacks`, or the clean ones (None): (N, C, H, W).
+
+        Raises:
+            InputError: the run kept no images.
+        """
+        key = "x" if attack is None else f"{attack}.x_adv"
+        with self._opened(number) as file:
+            if key not in file.keys():  # noqa: SIM118
+                raise InputError(f"the run in {self.home} kept no images: evaluate again without images=False")
+            tensor: Tensor = file.get_tensor(key)
+        return tensor
+
+    def write_rows(self) -> None:
+        """samples.csv from the batches, one batch at a time."""
+
+        def write(file: IO[bytes]) -> None:
+            text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
+            lines = csv.writer(text, lineterminator="\n")
+            lines.writerow(HEADER)
+            for number in self.numbers():
+                lines.writerows(rows(self.columns(number), self.attacks))
+            text.detach()
+
+        self.write("samples.csv", write)
+
+    def save(self, **changes: Any) -> None:
+        """Write run.json, with these of its entries changed."""
+        self.record = {**self.record, **changes}
+        text = json.dumps(self.record, indent=1, allow_nan=False)
+        self.write("run.json", lambda file: file.write(text.encode()))
+
+    def write(self, name: str, content: Any) -> None:
+        """A file of the folder, atomically; `content` fills an open binary file.
+
+        Raises:
+            OSError: the disk is full or cannot be written to; what was there stays.
+        """
+        with self._explained(name):
+            atomic_write(self.home / name, content)
+
+    def write_loose(self, name: str, content: Any) -> None:
+        """A file of a batch that is not committed yet: neither atomic nor flushed, for it would be written again.
+
+        Raises:
+            OSError: the disk is full or cannot be written to.
+        """
+        with self._explained(name):
+            path = self.home / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("wb") as file:
+                content(file)
+
+    @contextmanager
+    def _explained(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            done = len(self.numbers())
+            raise OSError(
+                f"cannot write {name} in {self.home}: {error.strerror or error}; the run is intact with "
+                f"{done} batches: make room, then go on with --resume (resume=True)"
+            ) from error
+
+    def _file(self, number: int) -> Path:
+        return self.home / "batches" / f"{number:06d}.safetensors"
+
+    @contextmanager
+    def _opened(self, number: int) -> Iterator[Any]:
+        path = self._file(number)
+        try:
+            with safe_open(path, framework="pt") as file:
+                yield file
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"cannot read {path}: {error}; remove the file and go on with --resume") from error
+
+
+class Begun(NamedTuple):
+    """What a run is begun or gone on with."""
+
+    config: dict[str, Any]
+    environment: dict[str, Any]
+
+
+def check_place(home: Path_, *, resume: bool) -> None:
+    """Raise InputError early where a new run cannot begin, or there is none to go on with.
+
+    Raises:
+        InputError: a file is in the way, a run is there already, or (resume) none is.
+    """
+    home = Path(home)
+    if home.exists() and not home.is_dir():
+        raise InputError(f"expected a folder for the run, got the file {home}: give another path")
+    if not resume and (home / "run.json").exists():
+        raise InputError(f"there is a run in {home} already: go on with it by --resume (resume=True), or give another")
+
+
+def earlier(home: Path_) -> dict[str, Any] | None:
+    """The content of a folder's run.json; None where there is none.
+
+    Raises:
+        InputError: it is no run of a known format.
+    """
+    path = Path(home) / "run.json"
+    try:
+        record = json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT or "config" not in record:
+        raise InputError(f"expected {path} as the record of a run in format {FORMAT}, got something else")
+    return record
+
+
+def begin(home: Path_, begun: Begun, **more: Any) -> Run:
+    """The run in this folder, made or gone on with.
+
+    Raises:
+        InputError: a run with another configuration is there, or one from other versions or another machine.
+    """
+    home, record = Path(home), earlier(home)
+    if record is None:
+        record = {"format": FORMAT, "status": "running", **begun._asdict(), **more}
+        run = Run(home, record)
+        try:
+            (home / "batches").mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot make the folder {home}: {error.strerror}") from error
+        run.save()
+        return run
+    run = Run(home, record)
+    check_same(str(home), record["config"], begun.config)
+    new = {key: begun.environment[key] for key in BINDING}
+    check_same(str(home), record["environment"], new)
+    return run
+
+
+def sweep(run: Run) -> None:
+    """Remove what a process left that was killed while it wrote; nobody else may be at work in the folder."""
+    for left in [*run.home.glob(".*.*"), *(run.home / "batches").glob(".*.*")]:
+        left.unlink(missing_ok=True)
+
+
+def load_run(home: Path_) -> Run:
+    """The run in a folder, to read.
+
+    Raises:
+        InputError: there is no run, or it is not complete.
+    """
+    record = earlier(home)
+    if record is None:
+        raise InputError(f"there is no run in {home}: expected a folder that advkit evaluate --output wrote")
+    run = Run(Path(home), record)
+    if not run.complete:
+        raise InputError(f"the run in {home} is not complete: go on with advkit evaluate ... --output {home} --resume")
+    return run
