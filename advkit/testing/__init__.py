@@ -1,8 +1,8 @@
 """Tools for tests of attacks and models: assertions, `check_attack`, classifiers with known answers, a pytest plugin.
 
 `advkit.testing.strategies` holds strategies for hypothesis; it and the plugin need `pip install advkit[testing]`,
-nothing else here does. Everything is imported at its first use: pytest loads this package at every start (PYTEST_DONT_REWRITE:
-there are no assertions here).
+nothing else here does. Everything is imported at its first use: pytest loads this package at every start.
+PYTEST_DONT_REWRITE: there are no assertions here.
 """
 
 from importlib import import_module
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from advkit.testing._toys import affine_case, awkward_images, toy_case
     from advkit.testing.affine import AffineClassifier
     from advkit.testing.assertions import assert_in_threat
+    from advkit.testing.masked import MaskedError, assert_not_masked
     from advkit.testing.nets import (
         Spy,
         constant_logits,
@@ -36,6 +37,7 @@ __all__ = [
     "CheckReport",
     "Goal",
     "InconclusiveError",
+    "MaskedError",
     "NotRobustError",
     "QuadraticClassifier",
     "Robustness",
@@ -43,6 +45,7 @@ __all__ = [
     "Threat",
     "affine_case",
     "assert_in_threat",
+    "assert_not_masked",
     "assert_robust",
     "awkward_images",
     "check_attack",
@@ -68,6 +71,7 @@ _HOME = {
     "_toys": ("affine_case", "awkward_images", "toy_case"),
     "affine": ("AffineClassifier",),
     "assertions": ("assert_in_threat",),
+    "masked": ("MaskedError", "assert_not_masked"),
     "nets": (
         "Spy",
         "constant_logits",

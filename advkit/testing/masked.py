@@ -1,0 +1,73 @@
+"""`assert_not_masked`: attacks by gradients see what the model does, as far as cheap signs can tell."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor
+
+from advkit.core.errors import InputError, unknown
+from advkit.core.guard import Model
+from advkit.evaluation.checks import CHECKS, Checks, Probes, check_evaluation
+
+
+class MaskedError(AssertionError):
+    """There is a sign that the model hides its gradients; `checks` has all findings."""
+
+    def __init__(self, message: str, checks: Checks) -> None:
+        super().__init__(message)
+        self.checks = checks
+
+
+def assert_not_masked(
+    model: Model,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float | None = None,
+    attacks: Probes | None = None,
+    surrogate: Model | None = None,
+    skip: Iterable[str] = (),
+    count: int = 128,
+    seed: int = 0,
+    bounds: tuple[float, float] = (0, 1),
+) -> Checks:
+    """No sign is seen that a low error under attack is a defect of the attack: see `check_evaluation`.
+
+    Signs are gradients that are zero or not finite, one step that beats many, noise that does as well as gradients, PGD
+    over the whole range that does not fool every image, logits that differ from call to call, probabilities in place of
+    logits, and others: `advkit.evaluation.checks.CHECKS` names them. Passing shows that no sign was seen and no more.
+
+    Args:
+        model: images (N, C, H, W) within `bounds` to logits (N, K); taken in eval mode and left as it was.
+        x: images (N, C, H, W).
+        y: true classes (N,).
+        eps: linf radius of the evaluation in units of the pixels; a tenth of the range unless given.
+        attacks: what to probe with; FGSM, PGD and noise unless given.
+        surrogate: the same model without its defence, for attacks that transfer.
+        skip: names of findings that are to be ignored.
+        count: look at so many images, 1 to 128.
+        seed: of the random numbers.
+        bounds: the range of the pixels.
+
+    Returns:
+        All findings.
+
+    Raises:
+        MaskedError: an AssertionError with each suspect finding, its evidence and what to do.
+        InputError: wrong input, no image that is right without an attack, or no such finding to skip.
+    """
+    __tracebackhide__ = True
+    skipped = set(skip)
+    for name in skipped:
+        if name not in CHECKS:
+            raise unknown("finding", name, CHECKS)
+    options: dict[str, Any] = {"eps": eps, "attacks": attacks, "surrogate": surrogate, "count": count, "seed": seed}
+    checks = check_evaluation(model, (x, y), bounds=bounds, **options)
+    if checks["zero_gradients"].verdict == "skipped":
+        raise InputError(f"all {checks.samples} images are wrong without an attack: they cannot tell; check the labels")
+    suspects = [finding for finding in checks.suspects if finding.name not in skipped]
+    if suspects:
+        lines = [f"{f.name}: {f.evidence}; {f.advice}" for f in suspects]
+        head = f"{len(suspects)} of {len(CHECKS)} signs of hidden gradients on {checks.samples} images"
+        raise MaskedError("\n  ".join([f"{head}, linf eps {checks.eps:g}:", *lines]), checks)
+    return checks
