@@ -14,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import nn
 
+from advkit.attacks import FGSM
 from advkit.core.errors import InputError
 from advkit.models import (
     RANDOM,
@@ -435,6 +436,33 @@ def test_timm_by_reference(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(InputError, match="pip install 'advkit"):
         load_model("timm:tiny", weights="random")
+
+
+def test_a_failed_download_of_timm_is_no_wrong_option(monkeypatch):
+    class NotFoundError(FileNotFoundError, ValueError):  # what huggingface_hub raises is both
+        pass
+
+    def offline(model_name, pretrained=False):
+        raise NotFoundError("cannot find the requested files")
+
+    timm = types.ModuleType("timm")
+    timm.is_model, timm.list_models, timm.create_model = bool, list, offline
+    monkeypatch.setitem(sys.modules, "timm", timm)
+    with pytest.raises(InputError, match="cannot download the ImageNet weights of timm:tiny .cannot find"):
+        load_model("timm:tiny", weights="imagenet")
+
+
+def test_a_network_of_the_installed_timm_takes_its_normalisation_and_is_attacked():
+    pytest.importorskip("timm")
+    vit, resnet = (
+        load_model(f"timm:{name}", weights="random", device="cpu") for name in ("vit_tiny_patch16_224", "resnet18")
+    )
+    assert vit.normalize.mean.flatten().tolist() == [0.5, 0.5, 0.5]
+    assert resnet.normalize.mean.flatten().tolist() == pytest.approx([0.485, 0.456, 0.406])
+    assert resnet.card.input_shape == vit.card.input_shape == (3, 224, 224)
+    x = torch.rand(1, 3, 64, 64)
+    result = FGSM(eps=0.01)(resnet, x, resnet(x).argmax(1), stop="never")
+    assert not result.zero_gradient.any()
 
 
 def test_torchvisions_auxiliary_outputs_leave_one_tensor_of_logits():

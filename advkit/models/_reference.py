@@ -228,6 +228,8 @@ def _call(
     try:
         return build(**options)
     except refusals as error:
+        if isinstance(error, OSError):  # huggingface_hub's error for a failed download is a ValueError as well
+            raise
         raise InputError(f"{name} does not take these options: {error}") from error
 
 
