@@ -134,31 +134,56 @@ def test_an_interrupted_run_goes_on_bit_for_bit(tmp_path: Path, epochs: int, opt
     ]
 
 
+@pytest.mark.parametrize("stop", [2, 5, 7])
+@pytest.mark.parametrize("precision", ["float32", "float16"])
+def test_a_run_that_is_saved_within_an_epoch_goes_on_there_bit_for_bit(
+    tmp_path: Path, stop: int, precision: str
+) -> None:
+    recipe = replace(RECIPE, accumulate=2, precision=precision, validation=12, patience=3)
+    expected = run_toy(recipe)
+
+    def interrupt(progress: Progress) -> None:
+        if progress.step == stop:
+            raise InterruptionError
+
+    with pytest.raises(InterruptionError):
+        run_toy(recipe, output=tmp_path, progress=interrupt, save_seconds=0)
+    steps: list[int] = []
+    run = run_toy(recipe, output=tmp_path, resume=True, progress=lambda at: steps.append(at.step))
+    assert steps[0] == stop  # what was done after the last saving, and no more, is done again
+    assert_same(weights(expected), weights(run))
+    figures = [[(row.loss, row.clean_error, row.validation_error) for row in r.log] for r in (expected, run)]
+    assert figures[0] == figures[1]
+
+
 CHILD = """
 import os, sys, time, torch
 sys.path.insert(0, os.environ["TESTS"])
 from pathlib import Path
 from test_training import run_toy
 def slow(progress):
-    Path(sys.argv[1], "beat").write_text(str(progress.step))
+    Path(sys.argv[1], f"at{progress.step}").touch()
     time.sleep(0.1)
 torch.set_num_threads(int(sys.argv[2]))  # sums depend on how they are split
-run_toy(output=sys.argv[1], progress=slow)
+run_toy(output=sys.argv[1], progress=slow, save_seconds=0)
 """
 
 
 def test_a_killed_process_leaves_a_run_that_goes_on_bit_for_bit(tmp_path: Path) -> None:
     environment = {**os.environ, "TESTS": str(Path(__file__).parent)}
-    command = [sys.executable, "-W", "ignore", "-c", CHILD, str(tmp_path), str(torch.get_num_threads())]
-    child = subprocess.Popen(command, env=environment)
+    arguments = [str(tmp_path), str(torch.get_num_threads())]
+    child = subprocess.Popen([sys.executable, "-W", "ignore", "-c", CHILD, *arguments], env=environment)
     limit = time.monotonic() + 60
-    while not (tmp_path / "state.pt").exists() and time.monotonic() < limit:
-        time.sleep(0.02)
+    while not (tmp_path / "at6").exists() and child.poll() is None and time.monotonic() < limit:
+        time.sleep(0.005)
     child.send_signal(signal.SIGKILL)
     assert child.wait(timeout=30) == -signal.SIGKILL
-    assert (tmp_path / "state.pt").exists()
+    reached = max(int(path.name.removeprefix("at")) for path in tmp_path.glob("at*"))
     assert not (tmp_path / "model.safetensors").exists()
-    assert_same(weights(run_toy(output=tmp_path, resume=True)), weights(run_toy()))
+    steps: list[int] = []
+    run = run_toy(output=tmp_path, resume=True, progress=lambda at: steps.append(at.step))
+    assert steps[0] in (reached, reached + 1)  # in the middle of an epoch of four steps: at most one is done again
+    assert_same(weights(run), weights(run_toy()))
 
 
 def test_a_finished_run_is_reopened_not_repeated(tmp_path: Path) -> None:
@@ -305,8 +330,9 @@ def test_images_on_the_disk_train_as_images_in_memory_do(tmp_path: Path) -> None
     assert_same(weights(runs[0]), weights(runs[1]))
 
 
-def test_bfloat16_and_channels_last_train_too() -> None:
-    run = run_toy(replace(RECIPE, precision="bfloat16", channels_last=True))
+@pytest.mark.parametrize("precision", ["bfloat16", "float16"])
+def test_half_precision_and_channels_last_train_too(precision: str) -> None:
+    run = run_toy(replace(RECIPE, precision=precision, channels_last=True))
     assert run.card.clean_error is not None
     assert run.card.clean_error < 0.1
     assert all(p.dtype == torch.float32 for p in run.classifier.parameters())
@@ -361,13 +387,14 @@ def test_the_learning_rate_is_torchs_one_cycle_and_cosine() -> None:
     assert replace(RECIPE, schedule="constant").learning_rate(3, 5) == 0.1
 
 
-def test_only_matrices_are_decayed() -> None:
-    groups = RECIPE.make_optimizer(toy_net()).param_groups
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_only_matrices_are_decayed(optimizer: str) -> None:
+    net = toy_net()
+    groups = replace(RECIPE, optimizer=optimizer).make_optimizer(net).param_groups
     decay = {id(p): group["weight_decay"] for group in groups for p in group["params"]}
-    assert all(decay[id(p)] == (5e-4 if p.ndim > 1 else 0) for p in toy_net().parameters() if id(p) in decay)
-    assert len(decay) == len(list(toy_net().parameters()))
+    assert [decay[id(p)] for p in net.parameters()] == [5e-4 if p.ndim > 1 else 0 for p in net.parameters()]
     with pytest.raises(InputError, match="frozen"):
-        RECIPE.make_optimizer(toy_net().requires_grad_(False))
+        RECIPE.make_optimizer(net.requires_grad_(False))
 
 
 def test_data_that_do_not_fit_the_network_are_refused() -> None:
@@ -393,6 +420,14 @@ def test_data_that_do_not_fit_the_network_are_refused() -> None:
         ("label_smoothing", 1.0),
         ("clip", 0.0),
         ("max_norm", 0.0),
+        ("accumulate", 0),
+        ("l1", -1.0),
+        ("l2", float("inf")),
+        ("sparsity", -0.1),
+        ("sparsity_target", 1.0),
+        ("validation", -1),
+        ("patience", 0),
+        ("patience", 3),
     ],
 )
 def test_values_out_of_range_are_refused(field: str, value: float) -> None:

@@ -115,22 +115,22 @@ def train(
     home = None if output is None else Path(output).expanduser()
     place = _processes.place(device)
     test = _test_split(data) if test is None else test
-    with _processes.joined(place) as world:
-        conditions = _conditions(place, world)
-        finished = world.agree(lambda: _run.begin(home, recipe, data, resume, conditions))
-        classifier.to(place)
-        images, held = hold_out(data, recipe.validation, recipe.seed)
-        trainer = Trainer(
-            classifier, images, recipe=recipe, loss=loss, watch=watch, validation=held, test=test, device=place,
-            workers=workers, world=world, home=home, progress=progress, save_seconds=save_seconds,
-        )  # fmt: skip
-        if finished is not None:
-            trainer.reopen(finished)
-        else:
-            if home is not None and resume:
-                trainer.restore(home)
-            trainer.run(tensorboard)
-            trainer.finish(_run.label(recipe, loss))
+    world = _processes.join(place)
+    conditions = _conditions(place, world)
+    finished = world.agree(lambda: _run.begin(home, recipe, data, resume, conditions))
+    classifier.to(place)
+    images, held = hold_out(data, recipe.validation, recipe.seed)
+    trainer = Trainer(
+        classifier, images, recipe=recipe, loss=loss, watch=watch, validation=held, test=test, device=place,
+        workers=workers, world=world, home=home, progress=progress, save_seconds=save_seconds,
+    )  # fmt: skip
+    if finished is not None:
+        trainer.reopen(finished)
+    else:
+        if home is not None and resume:
+            trainer.restore(home)
+        trainer.run(tensorboard)
+        trainer.finish(_run.label(recipe, loss))
     log = trainer.log
     return Run(classifier=classifier, card=classifier.card, log=log, epoch=best_epoch(log, recipe), output=home)
 

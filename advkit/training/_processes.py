@@ -5,6 +5,7 @@ each batch. Batch norm takes its statistics over all shares, and dropout draws t
 is that of one process up to float noise.
 """
 
+import atexit
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -72,25 +73,19 @@ class World:
         return outcome[0]
 
 
-@contextmanager
-def joined(device: torch.device) -> Iterator[World]:
+def join(device: torch.device) -> World:
     """The processes that torchrun started, or those of a process group that is there already; else this one alone.
 
-    A group that is made here is taken down on leaving.
+    A group that is made here lasts as long as the process: a second one cannot be made from torchrun's store.
     """
-    if _joined():
-        yield World(dist.get_rank(), dist.get_world_size())
-        return
-    if not _is_launched():
-        yield World()
-        return
-    if device.type == "cuda":
-        torch.cuda.set_device(device)
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    try:
-        yield World(dist.get_rank(), dist.get_world_size())
-    finally:
-        dist.destroy_process_group()
+    if not _joined():
+        if not _is_launched():
+            return World()
+        if device.type == "cuda":
+            torch.cuda.set_device(device)
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        atexit.register(dist.destroy_process_group)
+    return World(dist.get_rank(), dist.get_world_size())
 
 
 def _joined() -> bool:

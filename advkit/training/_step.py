@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from inspect import signature
 from typing import Any
 
 import torch
@@ -66,8 +67,7 @@ class Stepper:
             stack.enter_context(self.penalties.watching())
             stack.enter_context(_compiled(self.classifier, self.recipe.compile))
             if self.world.size > 1:
-                ids = [self.device.index] if self.device.type == "cuda" else None
-                self.model = DistributedDataParallel(self._objective, device_ids=ids, broadcast_buffers=False)
+                self.model = _parallel(self._objective, self.device)
             yield
             self.model = self._objective
 
@@ -125,6 +125,14 @@ class _Objective(nn.Module):
         if not self.penalties:
             return value
         return value + self.penalties(lambda means: mean_over_processes(means, self.world, weight))
+
+
+def _parallel(objective: nn.Module, device: torch.device) -> DistributedDataParallel:
+    """Every process's gradients are averaged; buffers are equal by themselves and are not sent."""
+    options: dict[str, Any] = {"device_ids": [device.index] if device.type == "cuda" else None}
+    known = signature(DistributedDataParallel.__init__).parameters
+    options["forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"] = False  # torch < 2.15
+    return DistributedDataParallel(objective, **options)
 
 
 def _takes_channels_last(model: nn.Module, x: Tensor) -> bool:

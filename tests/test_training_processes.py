@@ -1,0 +1,177 @@
+"""Two processes against one: the same losses and weights to float noise, batch norm, dropout and order included."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from advkit.core.errors import InputError
+from advkit.data import MemoryDataset, load_data
+from advkit.defenses import create_defense
+from advkit.models import Classifier
+from advkit.training import Augment, Recipe, build, recipe_for, train
+from advkit.training._batches import Plan
+from advkit.training._processes import Share, World, place
+
+BASE = Recipe(model="toy", data="toy", input_shape=(1, 6, 6), num_classes=3, epochs=3, batch_size=15, lr=0.1)
+RECIPES = {
+    "plain": replace(BASE, augment=Augment(rotation=10, shift=1, scale=0.1), validation=7),  # odd: 4 and 3 rows
+    "accumulated": replace(BASE, accumulate=2, clip=0.5, l1=1e-3, sparsity=1e-2, optimizer="lecture"),
+    "fgsm": replace(BASE, defense="fgsm(eps=0.1)", batch_size=12, validation=1),  # equal shares: see docs/training.md
+    "pgd": replace(BASE, defense="pgd(eps=0.1, steps=2, random_start=False)"),
+}
+
+
+def data(n: int = 61, split: str = "train") -> MemoryDataset:
+    y = torch.arange(n) % 3
+    x = torch.rand(n, 1, 6, 6, generator=torch.Generator().manual_seed(len(split))) * 0.5
+    x[torch.arange(n), 0, 2 * y] += 0.5
+    return MemoryDataset("toy", split, "abc", x, y)
+
+
+def net() -> Classifier:
+    """Float64, so that only mistakes show."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        layers = [nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout2d(0.1), nn.Flatten()]
+        layers += [nn.Linear(144, 8), nn.BatchNorm1d(8, momentum=None), nn.Tanh(), nn.Dropout(0.3), nn.Linear(8, 3)]
+        return Classifier(nn.Sequential(Double(), *layers).double())
+
+
+class Double(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.double()
+
+
+def outcome(name: str, **options: Any) -> dict[str, Any]:
+    """Losses, errors and the last weights before rounding of one recipe."""
+    recipe, model, last = RECIPES[name], net(), {}
+    loss = None if recipe.defense is None else create_defense(recipe.defense)
+
+    def keep(progress: Any) -> None:
+        last.update({k: v.double().flatten().tolist() for k, v in model.state_dict().items()})
+
+    run = train(model, data(), recipe=recipe, loss=loss, test=data(31, "test"), device="cpu", progress=keep, **options)
+    return {
+        "loss": [row.loss for row in run.log],
+        "errors": [(row.clean_error, row.validation_error) for row in run.log],
+        "weights": last,
+    }
+
+
+WORKER = """
+import json, os, runpy, sys, torch
+torch.set_num_threads(1)
+sys.path.insert(0, os.environ["TESTS"])
+import torch.distributed as dist
+from test_training_processes import RECIPES, data, outcome
+from pathlib import Path
+home = Path(sys.argv[1])
+found = {name: outcome(name) for name in RECIPES}
+outcome("plain", output=home / "run")
+if dist.get_rank() == 0:
+    (home / "found.json").write_text(json.dumps(found))
+try:
+    outcome("plain", output=home / "run")
+except Exception as error:
+    (home / f"refused{dist.get_rank()}").write_text(f"{type(error).__name__} {error}")
+again = outcome("plain", output=home / "run", resume=True)
+(home / f"again{dist.get_rank()}").write_text(json.dumps(again["loss"]))
+os.chdir(home)
+sys.argv = ["advkit", *sys.argv[2:]]
+runpy.run_module("advkit", run_name="__main__")  # python -m advkit
+"""
+COMMAND = "train --model lenet5 --epochs 1 --width 1/2 --batch-size 400 --device cpu --output cli"
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> "Two":
+    """The folder that two processes of torchrun left, and what they said."""
+    home = tmp_path_factory.mktemp("two")
+    (home / "worker.py").write_text(WORKER)
+    launch = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run(
+        [*launch, "worker.py", str(home), *COMMAND.split()],
+        cwd=home,
+        env={**os.environ, "TESTS": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return home, done
+
+
+Two = tuple[Path, "subprocess.CompletedProcess[str]"]
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_two_processes_train_as_one(two: Two, name: str) -> None:
+    found, expected = json.loads((two[0] / "found.json").read_text())[name], outcome(name)
+    assert found["loss"] == pytest.approx(expected["loss"], rel=1e-6)  # the log's sums are float32
+    assert found["errors"] == [list(pair) for pair in expected["errors"]]
+    assert expected["loss"][-1] < expected["loss"][0]
+    for key, value in expected["weights"].items():
+        assert found["weights"][key] == pytest.approx(value, rel=1e-6, abs=1e-9), key
+
+
+def test_one_process_writes_and_all_hear_of_what_is_wrong(two: Two) -> None:
+    home, _ = two
+    assert sorted(path.name for path in (home / "run").iterdir()) == ["log.csv", "model.safetensors", "run.json"]
+    assert json.loads((home / "run" / "run.json").read_text())["processes"] == 2
+    losses = json.loads((home / "found.json").read_text())["plain"]["loss"]
+    for rank in (0, 1):
+        refused = (home / f"refused{rank}").read_text()
+        assert refused.startswith("InputError")
+        assert "resume" in refused
+        assert json.loads((home / f"again{rank}").read_text()) == pytest.approx(losses, rel=1e-9)
+
+
+def test_the_command_trains_as_one_and_talks_once(two: Two) -> None:
+    home, done = two
+    assert done.stdout.count("run folder: cli") == done.stdout.count("clean error") == 1
+    assert done.stderr.count("epoch 1/1") == 1
+    images = load_data("mnist5k", split="train")
+    recipe = replace(recipe_for("lenet5", images), epochs=1, width=0.5, batch_size=400)
+    alone = train(build(recipe), images, recipe=recipe, device="cpu").log[0]
+    head, row = (home / "cli" / "log.csv").read_text().splitlines()
+    together = dict(zip(head.split(","), row.split(","), strict=True))
+    assert float(together["loss"]) == pytest.approx(alone.loss, rel=1e-4)
+    assert float(together["clean_error"]) == pytest.approx(alone.clean_error or 0, abs=0.003)
+
+
+def test_shares_are_the_whole_and_differ_by_one_row() -> None:
+    rows = torch.arange(11)
+    parts = [World(rank, 3).share(rows) for rank in range(3)]
+    assert torch.equal(torch.cat(parts), rows)
+    assert {len(part) for part in parts} == {3, 4}
+
+
+def test_a_share_of_two_batches_on_end_is_that_of_each() -> None:
+    share, values = Share(), torch.arange(10)
+    share.take(World(1, 2), 5)
+    assert share.of(values).tolist() == [3, 4, 8, 9]
+    assert share.whole_of(4) == 10
+
+
+def test_a_step_needs_an_image_for_every_process() -> None:
+    assert Plan.of(60, 16, 1, 4).steps == 4
+    with pytest.raises(InputError, match="raise batch_size"):
+        Plan.of(60, 3, 1, 4)
+
+
+def test_alone_nothing_is_launched(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert place("cpu") == torch.device("cpu")
+    assert place("cuda") == torch.device("cuda")
+    for name, value in (("RANK", 3), ("WORLD_SIZE", 4), ("LOCAL_RANK", 1), ("MASTER_ADDR", "a"), ("MASTER_PORT", 1)):
+        monkeypatch.setenv(name, str(value))
+    assert place("cuda") == torch.device("cuda", 1)
+    assert place("cuda:3") == torch.device("cuda", 3)
+    assert place("cpu") == torch.device("cpu")
