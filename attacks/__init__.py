@@ -3,6 +3,8 @@
 from typing import Any
 
 from advkit.attacks.bim import BIM
+from advkit.attacks.ddn import DDN
+from advkit.attacks.deepfool import DeepFool
 from advkit.attacks.fgsm import FGSM
 from advkit.attacks.lbfgs import LBFGS
 from advkit.attacks.mifgsm import MIFGSM
@@ -17,12 +19,14 @@ from advkit.core.result import Result
 __all__ = [
     "ATTACKS",
     "BIM",
+    "DDN",
     "FGSM",
     "LBFGS",
     "MIFGSM",
     "PGD",
     "Attack",
     "BudgetAttack",
+    "DeepFool",
     "MinimalAttack",
     "Noise",
     "Restarts",

@@ -14,6 +14,7 @@ from advkit.testing._toys import toy_case
 
 CHEAPER = {"pgd": {"steps": 8}, "apgd": {"steps": 6}, "apgd_targeted": {"steps": 3, "classes": 2}}
 CHEAPER |= {"spatial": {"rotations": 3, "shifts": 3}}
+CHEAPER |= {"ddn": {"steps": 80}}
 """Hyperparameters that keep an attack short here; what is not listed runs at its defaults."""
 
 

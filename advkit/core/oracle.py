@@ -122,13 +122,14 @@ class Oracle:
 
     Attributes:
         fooled: (M,) bool, the points of the latest call reach the goal.
+        answer: (M, K), the logits of the points of the latest call.
     """
 
     def __init__(self, model: Model, rows: Rows, ranking: Ranking, *, stop: bool) -> None:
         self._model, self.rows, self.ranking, self.stop = model, rows, ranking, stop
         self._seen: dict[str, Any] = {}
         self._clean: tuple[Tensor, Tensor] | None = None
-        self.fooled = ~rows.live
+        self.fooled, self.answer = ~rows.live, rows.record.best.logits
 
     @property
     def x(self) -> Tensor:
@@ -230,6 +231,11 @@ class Oracle:
             self._observe(x, logits, None)
         return values.detach(), gradients
 
+    def saw(self, x: Tensor, logits: Tensor, values: Tensor, gradient: Tensor) -> None:
+        """Count and remember a pass that was made elsewhere: the points x, their logits (M, K), loss and gradient."""
+        self._count(logits, gradient)
+        self._observe(x, logits, values)
+
     def _forward(self, x: Tensor) -> tuple[Tensor, Tensor, bool]:
         if self._clean is not None:
             (leaf, graph), self._clean = self._clean, None
@@ -249,7 +255,7 @@ class Oracle:
         """Count the query, and remember the point where it is the best so far."""
         rows, record = self.rows, self.rows.record
         new = self.ranking.rank(rows.goal, rows.region, x, logits, values)
-        self.fooled = new.fooled
+        self.fooled, self.answer = new.fooled, logits
         if "region" in self._seen:
             inside = rows.region.holds(x)
             new = new._replace(fooled=new.fooled & inside, value=torch.where(inside, new.value, -torch.inf))
@@ -263,4 +269,4 @@ class Oracle:
 
     def keep(self, index: Tensor) -> None:
         """Only these rows stay."""
-        self.rows, self.fooled = take(self.rows, index), self.fooled[index]
+        self.rows, self.fooled, self.answer = take(self.rows, index), self.fooled[index], self.answer[index]

@@ -1,0 +1,82 @@
+"""DDN, decoupled direction and norm: Rony, Hafemann, Oliveira, Ben Ayed, Sabourin, Granger 2018 (arXiv 1811.09600)."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from advkit.core.attack import MinimalAttack, check_count, check_positive, register_attack
+from advkit.core.norms import per_row
+from advkit.core.oracle import Oracle
+
+
+class State(NamedTuple):
+    """A point on the sphere of radius eps, cut by the range of the pixels."""
+
+    x_adv: Tensor  # (M, ...)
+    eps: Tensor  # (M,)
+
+
+@register_attack("ddn")
+@dataclass(frozen=True, kw_only=True)
+class DDN(MinimalAttack):
+    """Steps along the gradient, each followed by the projection onto a sphere: smaller after a hit, else larger.
+
+    Cost per sample: `steps` gradients and `steps` + 1 queries.
+
+    Args:
+        target: see `Attack`.
+        loss: what is climbed.
+        steps: the number of steps; algorithm 1's K.
+        gamma: the share by which the radius grows or shrinks in a step.
+        init_norm: the first radius, in units of the pixels.
+        step_size: the length of the first step; the last is a hundredth of it, on half a cosine.
+        levels: round the points to so many values of a pixel, as the paper does with 256; None: no rounding.
+    """
+
+    norms = ("l2",)
+    paper = "Rony et al. 2018, arXiv 1811.09600"
+
+    norm: str = "l2"
+    steps: int = 100
+    gamma: float = 0.05
+    init_norm: float = 1.0
+    step_size: float = 1.0
+    levels: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("steps", self.steps)
+        for name in ("gamma", "init_norm", "step_size"):
+            check_positive(name, getattr(self, name))
+        if self.levels is not None:
+            check_count("levels", self.levels, least=2)
+
+    @property
+    def total_steps(self) -> int:
+        """`steps`."""
+        return self.steps
+
+    def init(self, oracle: Oracle) -> State:
+        """The clean image and the first radius."""
+        return State(oracle.x, oracle.x.new_full((len(oracle.x),), self.init_norm, dtype=torch.float64))
+
+    def step(self, oracle: Oracle, state: State, i: int) -> State:
+        """x + delta, delta <- eps (delta + alpha g / |g|) / |delta + alpha g / |g||."""
+        region = oracle.region
+        _, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
+        alpha = self.step_size * (0.01 + 0.99 * (1 + math.cos(math.pi * i / self.steps)) / 2)
+        delta = state.x_adv - region.x + alpha * region.norm.steepest(gradient)
+        eps = state.eps * torch.where(oracle.fooled, 1 - self.gamma, 1 + self.gamma)
+        size = region.norm.size(delta)
+        delta = delta * per_row(torch.where(size > 0, eps / size, 0).to(delta.dtype), delta)
+        return State(self._rounded(oracle, region.clamp((region.x + delta).to(region.x.dtype))), eps)
+
+    def _rounded(self, oracle: Oracle, x_adv: Tensor) -> Tensor:
+        if self.levels is None:
+            return x_adv
+        low, high = oracle.region.low, oracle.region.high
+        grid = (high - low) / (self.levels - 1)
+        return oracle.region.clamp(low + ((x_adv - low) / grid).round() * grid)

@@ -1,0 +1,93 @@
+"""DeepFool: Moosavi-Dezfooli, Fawzi, Frossard 2015, algorithm 2 and section 3.2 (arXiv 1511.04599)."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from advkit.core.attack import MinimalAttack, check_count, check_positive, register_attack
+from advkit.core.norms import per_row
+from advkit.core.oracle import Oracle, noise_floor
+
+
+class State(NamedTuple):
+    """The latest point."""
+
+    x_adv: Tensor  # (M, ...)
+    done: Tensor  # (M,) bool
+
+
+HOLD_FROM = 6
+"""From this step on, pixels that the range holds back are left out: what hardly moves any more would never cross."""
+
+
+@register_attack("deepfool")
+@dataclass(frozen=True, kw_only=True)
+class DeepFool(MinimalAttack):
+    """Step onto the nearest boundary of the linearised classifier, and a little beyond, until the class changes.
+
+    A sample leaves as soon as it has crossed. Only the likeliest rivals are linearised: the nearest boundary is rarely
+    another's, and each costs a gradient.
+
+    Cost per sample: 1 query and 3 gradients a step, 9 gradients in the first; some 3 to 10 steps.
+
+    Args:
+        norm: "l2" or "linf".
+        target: the paper has none; towards one the only boundary is that with the likeliest other class.
+        steps: the most steps.
+        overshoot: the share of a step that is added to cross the boundary.
+        rivals: how many rivals of y are linearised in the first step; later a third of them.
+    """
+
+    norms = ("l2", "linf")
+    paper = "Moosavi-Dezfooli et al. 2015, arXiv 1511.04599"
+
+    norm: str = "l2"
+    steps: int = 50
+    overshoot: float = 0.02
+    rivals: int = 9
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("steps", self.steps)
+        check_count("rivals", self.rivals)
+        check_positive("overshoot", self.overshoot)
+
+    @property
+    def total_steps(self) -> int:
+        """`steps`."""
+        return self.steps
+
+    def init(self, oracle: Oracle) -> State:
+        """The clean image."""
+        return State(oracle.x, torch.zeros_like(oracle.fooled))
+
+    def step(self, oracle: Oracle, state: State, i: int) -> State:
+        """x <- x + (1 + overshoot) r, r the least move onto a boundary of the linear model."""
+        region, x = oracle.region, state.x_adv
+        lead, gradients = oracle.jacobian(x, self.rivals if i == 0 else -(-self.rivals // 3))
+        if i >= HOLD_FROM:
+            held = (x <= region.low)[:, None] & (gradients < 0) | (x >= region.high)[:, None] & (gradients > 0)
+            gradients = torch.where(held, 0, gradients)
+        r = onto_boundary(oracle, lead, gradients, self.overshoot)
+        return State(region.clamp((x + r).to(x.dtype)), oracle.fooled)
+
+
+def onto_boundary(oracle: Oracle, lead: Tensor, gradients: Tensor, overshoot: float) -> Tensor:
+    """(M, ...): the least move to a lead of 0 in one of the duels, and beyond; zero where no gradient leads there.
+
+    Args:
+        oracle: that gave the next two.
+        lead: (M, k) at the latest point.
+        gradients: (M, k, ...) of these.
+        overshoot: the share by which the move is longer; what rounding may feign is added to it.
+    """
+    norm = oracle.region.norm
+    slope = norm.dual_size(gradients.flatten(0, 1)).view(lead.shape)  # (M, k)
+    distance = torch.where(slope > 0, lead.clamp(max=0).abs() / slope, torch.inf)
+    closest = distance.argmin(1, keepdim=True)
+    rise = (1 + overshoot) * lead.clamp(max=0).abs() + 2 * noise_floor(oracle.answer)[:, None]
+    length = (rise / slope).gather(1, closest).squeeze(1).nan_to_num(0.0, 0.0, 0.0)
+    gradient = gradients[torch.arange(len(lead), device=lead.device), closest.squeeze(1)]
+    return norm.steepest(gradient) * per_row(length.to(lead.dtype), gradient)
