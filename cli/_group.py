@@ -21,9 +21,13 @@ from advkit.core.errors import AdvkitWarning, InputError, unknown
 COMMANDS = {
     "attack": "Attack a model and say how often it is wrong, clean and attacked.",
     "attacks": "List the attacks and their options.",
+    "compare": "Compare two runs of advkit evaluate image by image.",
+    "curve": "Draw the error against eps, for one or several models.",
     "data": "List the data sets and whether they are here.",
+    "evaluate": "Evaluate a model under several attacks, into a folder that can be resumed.",
     "models": "List the networks, or the layers of one.",
     "train": "Train a model by a recipe.",
+    "transfer": "Try the adversarial images of each model on all others.",
     "visualize": "Draw what a network does inside.",
 }
 """Name -> help; the command lies in advkit.cli.NAME as `command`. Written here so that help imports none of them."""

@@ -90,7 +90,7 @@ class Plan:
     def report(self, i: int, clean: Columns, row: Columns) -> AttackReport:
         """The report of the i-th of `all`."""
         attack = self.all[i]
-        own = {name: value for name, value in row.items() if name not in (*EXTRA, "seconds")}
+        own = {name: value for name, value in row.items() if name not in (*SIZES, "seconds")}
         like = self.attacks[0] if i == len(self.attacks) and self.attacks else attack
         return AttackReport(
             attack=attack.spec,
@@ -168,16 +168,16 @@ def _columns(result: Result, y: Tensor, target: Tensor | str | None, clean: Colu
     }
 
 
-EXTRA = ("linf", "l2", "l1", "l0", "survives_8bit")
+SIZES = ("linf", "l2", "l1", "l0")
 """Columns of a run that the report does without."""
 
 
 def recorded(
     model: Model, batch: Batch, result: Result, target: Tensor | str | None, bounds: tuple[float, float]
 ) -> Columns:
-    """The columns of EXTRA, on the CPU: sizes of x_adv - x, and whether the 8-bit file is still a success."""
+    """The sizes of x_adv - x, and whether the 8-bit file is still a success; on the CPU."""
     delta = result.x_adv.double() - batch.x.double()
-    columns = {name: get_norm(name).size(delta).cpu() for name in EXTRA[:4]}
+    columns = {name: get_norm(name).size(delta).cpu() for name in SIZES}
     survives = torch.zeros_like(result.success)
     index = result.success.nonzero().squeeze(1)
     if len(index):

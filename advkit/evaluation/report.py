@@ -50,6 +50,7 @@ class AttackReport:
         zero_gradient: (N,) bool, the gradient was zero everywhere: the attack saw nothing to follow.
         queries, gradients: (N,) int64, forward and backward passes.
         seconds: wall-clock time of the attack over all images.
+        survives_8bit: (N,) bool, still a success as a file of 8 bits a pixel, rounded toward x; None outside of runs.
     """
 
     attack: str
@@ -70,6 +71,7 @@ class AttackReport:
     queries: Tensor
     gradients: Tensor
     seconds: float
+    survives_8bit: Tensor | None = None
 
     @property
     def adversarial_error(self) -> float:
@@ -93,6 +95,11 @@ class AttackReport:
     def success_rate(self) -> float | None:
         """The fraction of the initially right images on which the attack reached its goal; None if there are none."""
         return _mean(self.reached[self.right & self.meant])
+
+    @property
+    def survival_rate(self) -> float | None:
+        """The fraction of the successes on initially right images that are left in 8-bit files; None if unknown."""
+        return None if self.survives_8bit is None else _mean(self.survives_8bit[self.right & self.meant & self.reached])
 
     @property
     def mean_confidence(self) -> float | None:
@@ -127,6 +134,7 @@ class AttackReport:
             "adversarial_error_interval": list(self.adversarial_error_interval),
             "top5_error": self.top5_error,
             "success_rate": finite(self.success_rate),
+            "survival_rate": finite(self.survival_rate),
             "mean_confidence": finite(self.mean_confidence),
             "median_distance": finite(self.median_distance),
             "queries_per_sample": self.queries_per_sample,
