@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from advkit.attacks.apgd import APGD
+from advkit.attacks.apgd_targeted import APGDTargeted
 from advkit.attacks.bim import BIM
 from advkit.attacks.ddn import DDN
 from advkit.attacks.deepfool import DeepFool
@@ -12,11 +14,13 @@ from advkit.attacks.minimal_eps import Smallest, smallest
 from advkit.attacks.noise import Noise
 from advkit.attacks.pgd import PGD
 from advkit.attacks.restarts import Restarts, restarts
+from advkit.attacks.targets import Targets, targets
 from advkit.core.attack import ATTACKS, Attack, BudgetAttack, MinimalAttack
 from advkit.core.registry import Spec
 from advkit.core.result import Result
 
 __all__ = [
+    "APGD",
     "ATTACKS",
     "BIM",
     "DDN",
@@ -24,6 +28,7 @@ __all__ = [
     "LBFGS",
     "MIFGSM",
     "PGD",
+    "APGDTargeted",
     "Attack",
     "BudgetAttack",
     "DeepFool",
@@ -32,10 +37,12 @@ __all__ = [
     "Restarts",
     "Result",
     "Smallest",
+    "Targets",
     "create_attack",
     "list_attacks",
     "restarts",
     "smallest",
+    "targets",
 ]
 
 

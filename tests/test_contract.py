@@ -12,7 +12,7 @@ from advkit.testing import BrokenPromiseError, check_attack, list_checks
 from advkit.testing._subject import RADII
 from advkit.testing._toys import toy_case
 
-CHEAPER = {"pgd": {"steps": 8}, "apgd": {"steps": 6}, "apgd_targeted": {"steps": 3, "classes": 2}}
+CHEAPER = {"pgd": {"steps": 8}, "apgd": {"steps": 12}, "apgd_targeted": {"steps": 12, "classes": 2}}
 CHEAPER |= {"spatial": {"rotations": 3, "shifts": 3}}
 CHEAPER |= {"ddn": {"steps": 80}}
 """Hyperparameters that keep an attack short here; what is not listed runs at its defaults."""

@@ -82,6 +82,11 @@ class Norm(ABC):
     def sample(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
         """Uniform in the ball of radius eps; (N, ...) float64 (l0: uniform entries at uniform places)."""
 
+    def far(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
+        """A random point on the surface of the ball, (N, ...) float64; for l1 one with few entries."""
+        d = self.sample(like, 1.0, draws, step)
+        return d * (eps / per_row(self.size(d).clamp(min=1e-300), like))
+
     @abstractmethod
     def maximise(self, g: Tensor, x: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """The x_adv with the largest <g, x_adv - x> over |x_adv - x| <= eps and low <= x_adv <= high.
@@ -200,17 +205,18 @@ class L1(Norm):
         return torch.zeros_like(flat).scatter(1, place, flat.gather(1, place).sign()).view_as(g)
 
     def ascent(self, g: Tensor, x_adv: Tensor, low: Tensor, high: Tensor, share: float | Tensor) -> Tensor:
-        """The signs of the `share` of the entries with the largest |g| that can move, one at least, over their number.
+        """The signs of the `share` of the entries with the largest |g|, one at least, over their number.
 
-        The sparse step of Tramer and Boneh 2019 (arXiv 1904.13000, section 3.2).
+        A number: among those that can move (Tramer and Boneh 2019, arXiv 1904.13000, section 3.2). A tensor (M,), one
+        share a row: among all (Croce and Hein 2021, arXiv 2103.01208, section 3.3).
         """
-        stuck = torch.where(g > 0, x_adv >= high, x_adv <= low)
-        slope = torch.where(stuck, 0, g.abs()).flatten(1)
-        entries = slope.shape[1]
+        slope, entries = g.abs().flatten(1), g[0].numel()
         if isinstance(share, Tensor):
-            count = (share.flatten() * entries).long().clamp(1, entries)[:, None]
+            count = (share.flatten() * entries - 1e-6).ceil().long().clamp(1, entries)[:, None]
             least = slope.sort(dim=1, descending=True).values.gather(1, count - 1)
         else:
+            stuck = torch.where(g > 0, x_adv >= high, x_adv <= low)
+            slope = torch.where(stuck.flatten(1), 0, slope)
             least = slope.topk(max(1, round(share * entries)), dim=1).values[:, -1:]
         chosen = ((slope >= least) & (slope > 0)).to(slope.dtype)
         size = chosen / chosen.sum(1, keepdim=True).clamp(min=1)
@@ -256,6 +262,9 @@ class L1(Norm):
         waits = -torch.log1p(-draws.uniform(step, (size + 1,)))
         signs = torch.where(draws.uniform(step, (size,), stream=1) < 0.5, -1.0, 1.0)
         return (signs * waits[:, :-1] / waits.sum(1, keepdim=True)).view(like.shape) * eps
+
+    def far(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
+        return draws.normal(step, tuple(like.shape[1:]))  # sparse once it is pulled into ball and box
 
     def maximise(self, g: Tensor, x: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
         # The entry with the largest |g| goes to its bound first, then the next.

@@ -56,6 +56,10 @@ class Region(NamedTuple):
         """A random feasible point: uniform in the ball, then into the range."""
         return self.settle(self.x.double() + self.norm.sample(self.x, self.eps, draws, step))
 
+    def far(self, draws: Draws, step: int) -> Tensor:
+        """A random feasible point at the edge of the ball, or as far as the range lets it go; see `Norm.far`."""
+        return self.project(self.x.double() + self.norm.far(self.x, self.eps, draws, step))
+
     def settle(self, x_adv: Tensor) -> Tensor:
         """x_adv as x's type and feasible as float64 measures it: what `project` is up to rounding."""
         return self.clamp(self.norm.within(self.x, x_adv, self.eps))
