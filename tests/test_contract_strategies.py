@@ -90,3 +90,43 @@ def test_a_report_says_what_was_broken_and_why() -> None:
     assert {"moves", "fools_a_linear_classifier", "refuses_wrong_input"} <= set(report.broken)
     assert "no image changed at eps" in str(report)
     assert len(report.outcomes) == len(list_checks())
+
+
+def test_without_hypothesis_the_strategies_say_in_one_line_what_to_install() -> None:
+    program = "import sys; sys.modules['hypothesis'] = None; import advkit.testing.strategies"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
+    assert done.stderr.splitlines()[-1] == (
+        "ImportError: advkit.testing.strategies needs hypothesis: pip install 'advkit[testing]'"
+    )
+
+
+@given(own.broken_classifiers(kinds=("random",)), own.images(dtype=torch.float64, count=2))
+def test_a_net_of_random_logits_answers_differently_each_time(model: torch.nn.Module, x: torch.Tensor) -> None:
+    assert not torch.equal(model(x), model(x))
+
+
+def test_the_code_of_a_broken_promise_repeats_the_call_on_which_it_broke() -> None:
+    def too_far(model, x, y, *, eps=0.1, stop="fooled"):
+        return (x + 2 * eps).clamp(0, 1)
+
+    report = check_attack(too_far, only=["stays_in_the_ball", "moves"], raises=False)
+    (outcome,) = (outcome for outcome in report.outcomes if outcome.name == "stays_in_the_ball")
+    names: dict[str, object] = {"attack": too_far}
+    with pytest.raises(AssertionError, match="stays_in_the_ball"):
+        exec("\n".join(outcome.code.splitlines()[:2]), names)
+    exec("\n".join(line for line in outcome.code.splitlines() if "check_attack(" not in line), names)
+    found = names["found"]
+    assert isinstance(found, torch.Tensor)
+    assert found.shape == (9, 2, 4, 4)
+    assert f"    >>> {outcome.code.splitlines()[-1]}" in str(report)
+    assert [o.code for o in report.outcomes if o.verdict == "kept"] == [""]
+
+
+def test_an_attack_of_one_radius_is_called_sample_by_sample_where_radii_differ() -> None:
+    def scalar(model, x, y, *, eps=0.1):
+        return create_attack("fgsm")(model, x, y, eps=float(eps)).x_adv
+
+    checks = ["fools_a_linear_classifier", "never_does_the_impossible", "takes_one_eps_a_sample"]
+    report = check_attack(scalar, only=checks, radius_per_sample=False)
+    assert [outcome.verdict for outcome in report.outcomes] == ["kept", "kept", "skipped"]
+    assert not check_attack(scalar, only=checks, raises=False).ok

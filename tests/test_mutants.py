@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -176,8 +177,12 @@ def trains_parameters(model: Any, x: Tensor, y: Tensor, **options: Any) -> Tenso
 FUNCTIONS: list[tuple[Call, str]] = [
     (no_op, "fools_a_linear_classifier"),
     (no_op, "moves"),
+    (no_op, "attacks_every_label"),
     (flipped_sign, "fools_a_linear_classifier"),
+    (flipped_sign, "attacks_every_label"),
+    (flipped_sign, "moves_pixels_off_the_bounds"),
     (exceeds_eps_by_one_step, "stays_in_the_ball"),
+    (exceeds_eps_by_one_step, "never_does_the_impossible"),
     (exceeds_eps_by_one_ulp, "stays_in_the_ball"),
     (leaves_the_bounds, "stays_in_the_bounds"),
     (leaves_train_mode, "leaves_no_trace_on_the_model"),
@@ -207,6 +212,39 @@ FUNCTIONS: list[tuple[Call, str]] = [
     (swallows_mistakes, "refuses_wrong_input"),
     (trains_parameters, "asks_no_gradient_of_parameters"),
 ]
+
+
+TWELVE = {
+    no_op: "returns a copy of the images",
+    flipped_sign: "steps down the loss",
+    last_start_wins: "its last random start wins, not the best",
+    exceeds_eps_by_one_step: "makes one step beyond eps",
+    leaves_train_mode: "leaves batch norm in train mode",
+    leaves_gradients: "leaves gradients on the parameters",
+    reseeds: "seeds torch's random numbers",
+    writes_on_x: "writes on x",
+    mixes_samples: "mixes the samples of a batch",
+    spares_the_last_class: "fails where the label is the last class",
+    ignores_the_target: "ignores the target",
+    claims_success: "claims success untruthfully",
+}
+"""What docs/testing.md lists."""
+
+
+def mutation_table() -> str:
+    """The table of docs/testing.md."""
+    lines = ["| the attack | is caught by |", "|---|---|"]
+    for mutant, what in TWELVE.items():
+        caught = ", ".join(f"`{check}`" for found, check in FUNCTIONS if found is mutant)
+        lines.append(f"| {what} | {caught} |")
+    return "\n".join(lines)
+
+
+def test_the_table_of_the_docs_is_what_the_tests_below_show() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "testing.md").read_text()
+    between = page.split("<!-- mutants: begin -->\n")[1].split("\n<!-- mutants: end -->")[0]
+    assert between == mutation_table(), f"put this between the marks:\n{mutation_table()}"
+    assert all(any(found is mutant for found, _ in FUNCTIONS) for mutant in TWELVE)
 
 
 @pytest.mark.parametrize(("mutant", "check"), FUNCTIONS, ids=[f"{m.__name__}-{c}" for m, c in FUNCTIONS])

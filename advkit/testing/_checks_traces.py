@@ -103,10 +103,10 @@ def leaves_the_random_state(subject: Subject) -> None:
     model = Wrapped(case.model, before=lambda x: x + 0 * torch.rand(1, dtype=x.dtype)).eval()
     torch.manual_seed(7)
     expected = torch.rand(3)
-    for net in (case.model, model):
+    for net, context in ((case.model, "a model"), (model, "a model that draws random numbers itself")):
         torch.manual_seed(7)
         subject(net, case.x, case.y)
-        expect(torch.equal(torch.rand(3), expected), "torch's random state was consumed or set")
+        expect(torch.equal(torch.rand(3), expected), f"an attack on {context} consumed or set torch's random state")
 
 
 @check()

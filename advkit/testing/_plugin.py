@@ -103,7 +103,7 @@ def _tested(function: Callable[..., Any], marker: pytest.Mark) -> Callable[..., 
     return test
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
     """One line a measurement: clean error, adversarial error with its interval, the limit, the verdict."""
     rows = sorted(_rows(terminalreporter), key=lambda row: row[0])
     if not rows:
@@ -115,7 +115,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line("adversarial errors are lower bounds: another attack may find more")
 
 
-def _rows(reporter: pytest.TerminalReporter) -> list[tuple[str, Figures]]:
+def _rows(reporter: "pytest.TerminalReporter") -> list[tuple[str, Figures]]:
     reports = [report for reports in reporter.stats.values() for report in reports]
     return [
         (report.nodeid, value)

@@ -1,0 +1,151 @@
+"""`python benchmarks/contract_peers.py`: other libraries' attacks through check_attack, and the table of what breaks.
+
+Each attack stands behind an adapter of a few lines, without a random start, so that it may be called deterministic, and
+with one radius for a batch (`radius_per_sample=False`: samples with radii of their own are attacked one by one). All at
+their defaults but for the number of steps, which keeps C&W short. adv-lib has no FGSM: one step of its PGD stands for
+it. Needs foolbox, torchattacks and adv-lib. `--write` puts the table into docs/testing.md; `--evidence` prints what was
+seen.
+"""
+
+import argparse
+import logging
+import re
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+
+import adv_lib.attacks
+import foolbox
+import torch
+import torchattacks
+
+from advkit.attacks import FGSM, PGD
+from advkit.testing import check_attack, list_checks
+
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "testing.md"
+BUDGET = {"deterministic": True, "radius_per_sample": False}
+MINIMAL = {"deterministic": True, "kind": "minimal", "norm": "l2"}
+
+
+def foolbox_budget(attack):
+    def run(model, x, y, *, eps=0.1, bounds=(0, 1)):
+        return attack(foolbox.PyTorchModel(model, bounds=bounds), x, y, epsilons=eps)[1]
+
+    return run
+
+
+def foolbox_minimal(attack):
+    def run(model, x, y, *, bounds=(0, 1)):
+        return attack(foolbox.PyTorchModel(model, bounds=bounds), x, y, epsilons=None)[1]
+
+    return run
+
+
+def torchattacks_budget(make, **options):
+    def run(model, x, y, *, eps=0.1):
+        return make(model, eps=eps, **options)(x, y)
+
+    return run
+
+
+def torchattacks_minimal(make, **options):
+    def run(model, x, y):
+        return make(model, **options)(x, y)
+
+    return run
+
+
+def adv_lib_budget(attack, **options):
+    def run(model, x, y, *, eps=0.1):
+        return attack(model, x, y, ε=eps, **options)
+
+    return run
+
+
+def adv_lib_minimal(attack, **options):
+    def run(model, x, y):
+        return attack(model, x, y, **options)
+
+    return run
+
+
+ATTACKS = {
+    "advkit": {"FGSM": (FGSM(), {}), "PGD": (PGD(random_start=False), {})},
+    "foolbox": {
+        "FGSM": (foolbox_budget(foolbox.attacks.LinfFastGradientAttack()), BUDGET),
+        "PGD": (foolbox_budget(foolbox.attacks.LinfPGD(random_start=False)), BUDGET),
+        "DeepFool": (foolbox_minimal(foolbox.attacks.L2DeepFoolAttack()), MINIMAL),
+        "C&W": (foolbox_minimal(foolbox.attacks.L2CarliniWagnerAttack(binary_search_steps=4, steps=100)), MINIMAL),
+    },
+    "torchattacks": {
+        "FGSM": (torchattacks_budget(torchattacks.FGSM), BUDGET),
+        "PGD": (torchattacks_budget(torchattacks.PGD, random_start=False), BUDGET),
+        "DeepFool": (torchattacks_minimal(torchattacks.DeepFool), MINIMAL),
+        "C&W": (torchattacks_minimal(torchattacks.CW, steps=100), MINIMAL),
+    },
+    "adv-lib": {
+        "FGSM": (
+            adv_lib_budget(adv_lib.attacks.pgd_linf, steps=1, relative_step_size=1.0, random_init=False),
+            BUDGET,
+        ),
+        "PGD": (adv_lib_budget(adv_lib.attacks.pgd_linf, random_init=False), BUDGET),
+        "DeepFool": (adv_lib_minimal(adv_lib.attacks.df), MINIMAL),
+        "C&W": (
+            adv_lib_minimal(adv_lib.attacks.carlini_wagner_l2, binary_search_steps=4, max_iterations=100),
+            MINIMAL,
+        ),
+    },
+}
+MARKS = {"kept": "·", "broken": "**x**", "skipped": ""}
+
+
+def ours() -> None:
+    """advkit's DeepFool and C&W, where they are there."""
+    from advkit.attacks import create_attack, list_attacks
+
+    for label, spec in (("DeepFool", "deepfool"), ("C&W", "cw")):
+        if spec in list_attacks():
+            ATTACKS["advkit"][label] = (create_attack(spec), {})
+
+
+def table(reports):
+    """Markdown: a line a promise, a column an attack; x: broken, a dot: kept, empty: not promised by such an attack."""
+    head = "| promise | " + " | ".join(f"{library}<br>{name}" for library, name in reports) + " |"
+    lines = [head, "|---" * (len(reports) + 1) + "|"]
+    verdicts = [{o.name: o.verdict for o in report.outcomes} for report in reports.values()]
+    for check in list_checks():
+        cells = [MARKS[found[check]] for found in verdicts]
+        lines.append(f"| `{check}` | " + " | ".join(cells) + " |")
+    counts = [str(len(report.broken)) for report in reports.values()]
+    return "\n".join([*lines, "| broken | " + " | ".join(counts) + " |"])
+
+
+def main(evidence: bool, write: bool, only: str) -> None:
+    torch.set_num_threads(1)
+    warnings.showwarning = lambda *_, **__: None  # Foolbox insists on its own
+    logging.disable()
+    ours()
+    reports = {}
+    for library, attacks in ATTACKS.items():
+        for name, (attack, traits) in attacks.items():
+            if only in f"{library} {name}":
+                reports[library, name] = check_attack(attack, raises=False, **traits)
+                print(f"{library} {name}: {len(reports[library, name].broken)} broken", flush=True)
+                if evidence:
+                    print(reports[library, name], flush=True)
+    versions = ", ".join(f"{name} {version(name)}" for name in ("foolbox", "torchattacks", "adv-lib", "torch"))
+    text = f"Measured with {versions}.\n\n{table(reports)}"
+    print(text)
+    if write:
+        page = DOCS.read_text()
+        pattern = r"(<!-- peers: begin -->\n).*(<!-- peers: end -->)"
+        DOCS.write_text(re.sub(pattern, lambda m: f"{m[1]}{text}\n{m[2]}", page, flags=re.DOTALL))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--evidence", action="store_true")
+    parser.add_argument("--write", action="store_true")
+    parser.add_argument("--only", default="", help="a part of 'library attack'")
+    given = parser.parse_args()
+    main(given.evidence, given.write, given.only)
