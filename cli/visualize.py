@@ -5,6 +5,7 @@ from pathlib import Path
 import click
 import torch
 
+from advkit.cli._augment import augment
 from advkit.cli._options import check_device, shared
 from advkit.cli._picture import COLUMNS, check_place
 from advkit.core.errors import InputError
@@ -20,6 +21,9 @@ NAME = "advkit-stn.png"
 @click.group()
 def command() -> None:
     """Draw what a network does inside."""
+
+
+command.add_command(augment)
 
 
 @command.command()

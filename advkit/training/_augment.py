@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from advkit.core.draws import Draws
 from advkit.core.errors import InputError
+from advkit.training.augment._base import Augmentation, Numbers
+from advkit.training.augment._resample import affine_maps, warp
 
 
 @dataclass(frozen=True, kw_only=True)
-class Augment:
+class Augment(Augmentation):
     """Every image is turned, shifted and scaled about its centre by its own uniform random amounts.
 
     Pixels are interpolated bilinearly; what comes from outside the image is 0.
@@ -34,20 +36,26 @@ class Augment:
         if not (self.rotation >= 0 and self.shift >= 0 and 0 <= self.scale < 1):
             raise InputError(f"expected rotation >= 0, shift >= 0 and 0 <= scale < 1, got {self}")
 
-    def __call__(self, x: Tensor, generator: torch.Generator) -> Tensor:
-        """Changed copies of x (N, C, H, W) in [0, 1]; the numbers come from `generator` (on the CPU), no others."""
-        grid = F.affine_grid(self.maps(x.shape, generator).to(x), list(x.shape), align_corners=False)
-        moved = F.grid_sample(x, grid, padding_mode="zeros", align_corners=False)
-        return moved.clamp_(0, 1)  # the four weights of a pixel may add up to one rounding more than 1
+    def __call__(self, x: Tensor, draws: Draws | torch.Generator, *, step: int = 0) -> Tensor:
+        """Changed copies of x (N, C, H, W) in [0, 1]; the numbers come from `draws`, no others.
+
+        A generator (on the CPU) gives five numbers an image; Draws give each sample its own (see Numbers).
+        """
+        if isinstance(draws, torch.Generator) and len(x):
+            return warp(x, self.maps(x.shape, draws))
+        return super().__call__(x, draws, step=step)
+
+    def apply(self, x: Tensor, numbers: Numbers) -> Tensor:
+        """One resampling."""
+        return warp(x, self._maps(x.shape, numbers.uniform(-1, 1, (5,)).T))
 
     def maps(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
         """The affine maps (N, 2, 3) from each output image to its input, in the coordinates of `affine_grid`."""
-        n, _, height, width = shape
-        angle, zoom, right, down, turn = torch.rand(5, n, generator=generator).mul_(2).sub_(1)
-        angle = angle * self.rotation * (torch.pi / 180)
-        zoom = 1 / (1 + zoom * self.scale)
-        sign = torch.where(turn < 0, -1.0, 1.0) if self.mirror else torch.ones(n)
-        cos, sin = angle.cos() * zoom, angle.sin() * zoom
-        row_x = [cos * sign, -sin * height / width, right * self.shift * 2 / width]
-        row_y = [sin * sign * width / height, cos, down * self.shift * 2 / height]
-        return torch.stack([torch.stack(row_x, 1), torch.stack(row_y, 1)], 1)
+        return self._maps(shape, torch.rand(5, shape[0], generator=generator).mul_(2).sub_(1))
+
+    def _maps(self, shape: torch.Size, numbers: Tensor) -> Tensor:
+        """Of the numbers (5, N) in [-1, 1)."""
+        angle, zoom, right, down, turn = numbers
+        sign = torch.where(turn < 0, -1.0, 1.0) if self.mirror else torch.ones_like(turn)
+        angle, zoom = angle * self.rotation * (torch.pi / 180), 1 / (1 + zoom * self.scale)
+        return affine_maps(shape, angle, zoom, right * self.shift, down * self.shift, sign)

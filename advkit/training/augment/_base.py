@@ -1,0 +1,114 @@
+"""What every augmentation is: changed copies of a batch, drawn for each sample from its own numbers."""
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from advkit.core.draws import Draws
+from advkit.core.errors import InputError
+from advkit.core.registry import Registry
+
+AUGMENTATIONS: Registry["Augmentation"] = Registry("augmentation", "advkit.training.augment")
+
+
+class Numbers:
+    """The random numbers of one call, float64; every request is another draw.
+
+    Args:
+        draws: by seed and sample; or a generator on the CPU: then the samples are numbered by their rows, with a seed
+            from the generator.
+        step: of the training; the same sample gets other numbers at another step.
+        count: samples.
+        device: where the numbers are wanted.
+    """
+
+    def __init__(self, draws: Draws | torch.Generator, step: int, count: int, device: torch.device) -> None:
+        if isinstance(draws, torch.Generator):
+            seed = int(torch.randint(2**62, (), generator=draws))
+            draws = Draws(seed, torch.arange(count, device=device))
+        if draws.sample_ids.shape != (count,):
+            raise InputError(f"expected {count} sample ids, one for each image, got {tuple(draws.sample_ids.shape)}")
+        self._draws, self._step, self._device, self._stream = draws, step, device, 0
+
+    def uniform(self, low: float = 0.0, high: float = 1.0, shape: tuple[int, ...] = ()) -> Tensor:
+        """(N, *shape), uniform in [low, high)."""
+        unit = self._draws.uniform(self._step, shape, 2 * self._next() + 1)
+        return (low + (high - low) * unit).to(self._device)
+
+    def normal(self, shape: tuple[int, ...] = ()) -> Tensor:
+        """(N, *shape), standard normal."""
+        return self._draws.normal(self._step, shape, self._next()).to(self._device)
+
+    def integer(self, low: int | Tensor, high: int | Tensor) -> Tensor:
+        """(N,) int64, uniform in low .. high, both included; the bounds are numbers or (N,)."""
+        return low + (self.uniform() * (high - low + 1)).long()
+
+    def chance(self, p: float) -> Tensor:
+        """(N,) bool, true with probability p."""
+        return self.uniform() < p
+
+    def _next(self) -> int:
+        """The stream of this request: the normal numbers of stream s take 2 s + 1 and 2 s + 2."""
+        self._stream += 1
+        return self._stream
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation(ABC):
+    """Images in, changed copies out; a frozen dataclass of its strengths, all of which at zero change nothing.
+
+    `augment(x, draws, step=3)` takes images (N, C, H, W), float in [0, 1], and gives as many, in the same order and the
+    same range, of the size that `output_size` says. The result for a sample depends on (seed, sample id, step) alone,
+    not on the batch around it. Labels stay what they are, and x is left as it is.
+    """
+
+    def __call__(self, x: Tensor, draws: Draws | torch.Generator, *, step: int = 0) -> Tensor:
+        """Changed copies of x; the numbers come from `draws`, no others (see Numbers)."""
+        if x.ndim != 4 or not x.is_floating_point():
+            raise InputError(f"expected images (N, C, H, W) of floats in [0, 1], got {x.dtype} {tuple(x.shape)}")
+        numbers = Numbers(draws, step, len(x), x.device)
+        return self.apply(x, numbers) if len(x) else x.new_empty(0, x.shape[1], *self.output_size(*x.shape[2:]))
+
+    @abstractmethod
+    def apply(self, x: Tensor, numbers: Numbers) -> Tensor:
+        """The changed images; `numbers` are asked in the same order whatever x holds."""
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width of what comes out for images of this size."""
+        return height, width
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compose(Augmentation):
+    """One augmentation after the other.
+
+    Args:
+        parts: the augmentations, the first one first.
+    """
+
+    parts: tuple[Augmentation, ...]
+
+    def apply(self, x: Tensor, numbers: Numbers) -> Tensor:
+        """All of them."""
+        for part in self.parts:
+            x = part.apply(x, numbers)
+        return x
+
+    def output_size(self, height: int, width: int) -> tuple[int, int]:
+        """After all of them."""
+        for part in self.parts:
+            height, width = part.output_size(height, width)
+        return height, width
+
+
+def per_image(values: Tensor, like: Tensor) -> Tensor:
+    """(N,) -> (N, 1, 1, 1), of the type of `like`."""
+    return values.to(like)[:, None, None, None]
+
+
+def check(name: str, value: float, okay: bool, range_: str) -> None:
+    """Raise InputError unless a strength is in its range."""
+    if not okay:
+        raise InputError(f"expected {name} {range_}, got {value!r}")

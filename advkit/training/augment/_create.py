@@ -1,0 +1,69 @@
+"""Augmentations by name, and Deep Image's set as one."""
+
+from advkit.core.registry import parse_spec
+from advkit.data import Dataset
+from advkit.training.augment._base import AUGMENTATIONS, Augmentation, Compose, check
+from advkit.training.augment.colour import ColourCast, PCAColour, Vignette
+from advkit.training.augment.crops import Mirror
+from advkit.training.augment.geometry import RotateCrop, Stretch
+
+
+@AUGMENTATIONS.register("deep_image")
+def deep_image(*, strength: float = 1.0) -> Compose:
+    """Deep Image's set, one after the other: casts, vignette, stretch, rotation with a crop, mirror.
+
+    Args:
+        strength: factor of all amounts, in [0, 1]; at 0 only the mirror images are left.
+
+    Raises:
+        InputError: strength outside [0, 1].
+    """
+    check("strength", strength, 0 <= strength <= 1, "in [0, 1]")
+    parts = (
+        ColourCast(amount=strength * 20 / 255),
+        Vignette(strength=0.8 * strength),
+        Stretch(horizontal=0.3 * strength, vertical=0.3 * strength),
+        RotateCrop(degrees=20 * strength),
+        Mirror(),
+    )
+    return Compose(parts=parts)
+
+
+def list_augmentations(pattern: str = "*") -> list[str]:
+    """The names that `create_augmentation` knows and that match a shell pattern."""
+    return AUGMENTATIONS.names(pattern)
+
+
+def create_augmentation(spec: str, *, data: Dataset | None = None) -> Augmentation:
+    """`"patch(size=28) + mirror"` as an augmentation.
+
+    Args:
+        spec: one name, with options or without, or several with + between them, done in this order.
+        data: the training split; `pca_colour` finds its colours there, unless they are given. Without data they are
+            ImageNet's.
+
+    Raises:
+        InputError: an unknown name or option, a value out of its range, or data without colours for `pca_colour`.
+    """
+    parts = [_one(part, data) for part in _split(spec)]
+    return parts[0] if len(parts) == 1 else Compose(parts=tuple(parts))
+
+
+def _one(spec: str, data: Dataset | None) -> Augmentation:
+    parsed = parse_spec(spec)
+    if parsed.name != "pca_colour" or "values" in parsed.options or data is None:
+        return AUGMENTATIONS.create(parsed)
+    AUGMENTATIONS.check_options("pca_colour", PCAColour.fit, {"data": data, **parsed.options})
+    return PCAColour.fit(data, **parsed.options)
+
+
+def _split(spec: str) -> list[str]:
+    """The parts between the plus signs that stand outside of parentheses."""
+    parts, depth = [""], 0
+    for letter in spec:
+        depth += (letter == "(") - (letter == ")")
+        if letter == "+" and not depth:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts

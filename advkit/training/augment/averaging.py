@@ -1,0 +1,98 @@
+"""Testing on several crops of an image and averaging the probabilities; the average is a network like any other.
+
+Ten crops: Krizhevsky, Sutskever, Hinton 2012, sec. 4.1. Several scales: Simonyan, Zisserman 2014, arXiv 1409.1556,
+sec. 3.2 and 4.2.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from advkit.core.errors import InputError
+
+CROPS = (1, 5, 10)
+
+
+class CropAverage(nn.Module):
+    """The logarithm of the mean probability that a network gives over crops of an image, at one or more scales.
+
+    Takes images (N, C, H, W) and returns (N, K), whose softmax is the mean of the softmaxes; so it can be evaluated and
+    attacked as the network can. It costs one pass a crop and scale.
+
+    Args:
+        model: images -> logits.
+        size: side of the crops; default: that of the network's card.
+        crops: 1, the centre; 5, the four corners and the centre; 10, those and their mirror images.
+        scales: lengths to which the shorter side is resized first (Q; bilinear, antialiased); None: images as they are.
+
+    Raises:
+        InputError: another number of crops, no size to be found, scales smaller than it; when called, images that are
+            smaller.
+    """
+
+    def __init__(
+        self, model: nn.Module, *, size: int | None = None, crops: int = 10, scales: Sequence[int] | None = None
+    ) -> None:
+        super().__init__()
+        self.model, self.size = model, _own_size(model) if size is None else size
+        if crops not in CROPS:
+            raise InputError(f"expected crops to be one of {CROPS}, got {crops}")
+        if scales is not None and (not scales or min(scales) < self.size):
+            raise InputError(f"expected scales of {self.size} or more, the size of the crops, got {list(scales)}")
+        self.crops, self.scales = crops, None if scales is None else tuple(scales)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) in [0, 1] -> (N, K)."""
+        logs = [self.model(crop).float().log_softmax(1) for crop in self.views(x)]
+        return torch.stack(logs).logsumexp(0) - math.log(len(logs))
+
+    def views(self, x: Tensor) -> list[Tensor]:
+        """All crops of x, each (N, C, size, size)."""
+        from torchvision.transforms.v2 import functional
+
+        if min(x.shape[2:]) < self.size:
+            raise InputError(f"expected images of {self.size} pixels or more, got {tuple(x.shape)}")
+        scaled = [x] if self.scales is None else [_resized(x, q) for q in self.scales]
+        cut = {1: _centre, 5: functional.five_crop, 10: functional.ten_crop}[self.crops]
+        return [crop for image in scaled for crop in cut(image, [self.size, self.size])]
+
+
+def ten_crop(model: nn.Module, *, size: int | None = None) -> CropAverage:
+    """Krizhevsky's test: corners and centre with their mirror images, such as 224 of images of 256."""
+    return CropAverage(model, size=size, crops=10)
+
+
+def multi_scale(model: nn.Module, *, scales: Sequence[int], size: int | None = None, crops: int = 10) -> CropAverage:
+    """VGG's test at several scales Q; `vgg_scales` gives the paper's."""
+    return CropAverage(model, size=size, crops=crops, scales=scales)
+
+
+def vgg_scales(low: int, high: int | None = None) -> tuple[int, int, int]:
+    """The test scales Q of a network trained at the fixed scale S = low, or at S from low .. high.
+
+    S - 32, S, S + 32 for a fixed S; low, (low + high) / 2, high for one that was drawn.
+    """
+    return (low - 32, low, low + 32) if high is None else (low, (low + high) // 2, high)
+
+
+def _own_size(model: nn.Module) -> int:
+    """The side of the square images that a network's card names."""
+    shape = getattr(getattr(model, "card", None), "input_shape", None)
+    if shape is None or shape[1] != shape[2]:
+        raise InputError(f"expected a network whose card names a square input, got {type(model).__name__}: give size=")
+    return int(shape[1])
+
+
+def _resized(x: Tensor, shorter: int) -> Tensor:
+    from torchvision.transforms.v2 import functional
+
+    resized: Tensor = functional.resize(x, [shorter], antialias=True)
+    return resized.clamp(0, 1)
+
+
+def _centre(x: Tensor, size: list[int]) -> tuple[Tensor]:
+    from torchvision.transforms.v2 import functional
+
+    return (functional.center_crop(x, size),)

@@ -1,0 +1,106 @@
+"""`advkit visualize augment`: a sheet of augmentations, one a row."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+import torch
+from torch import Tensor
+
+from advkit.cli._console import say
+from advkit.cli._options import shared
+from advkit.cli._picture import check_place
+from advkit.core.draws import Draws
+from advkit.core.errors import InputError
+from advkit.data import Dataset, load_data
+from advkit.figures.augment import augmentations
+from advkit.training.augment import create_augmentation, list_augmentations
+
+NAME = "advkit-augment.png"
+COLUMNS = 6
+COLOURED = ("pca_colour", "cast", "deep_image")
+"""Augmentations that want three channels."""
+
+
+@click.command("augment")
+@shared("data", "split", "data-root", "download")
+@click.option("--image-size", type=click.IntRange(min=1), help="Side of the images of a folder. [as they are]")
+@click.option(
+    "--augment",
+    "specs",
+    multiple=True,
+    metavar="SPEC",
+    help='One row, such as "patch(size=28) + mirror"; may be given several times. [every augmentation]',
+)
+@click.option("--count", type=click.IntRange(1, 20), default=COLUMNS, show_default=True, help="Images, one a column.")
+@shared("seed")
+@click.option("--output", type=click.Path(path_type=Path), help=f"File or folder of the picture. [{NAME}]")
+def augment(
+    data: str,
+    split: str,
+    data_root: str | None,
+    download: bool,
+    image_size: int | None,
+    specs: tuple[str, ...],
+    count: int,
+    seed: int,
+    output: Path | None,
+) -> None:
+    """Images as they are, and what each augmentation makes of them."""
+    place = check_place(Path(NAME) if output is None else output / NAME if output.is_dir() else output)
+    if image_size is not None and not data.startswith("folder:"):
+        raise InputError(f"--image-size is for folder:PATH: the images of {data} have their size")
+    options: dict[str, Any] = {} if image_size is None else {"size": image_size}
+    images = load_data(data, split=split, root=data_root, download=download, **options)
+    ids = spread(images, count)
+    x, y = images[ids]
+    rows, left_out = sheet(x, ids, images, specs, seed)
+    labels = [images.classes[label] for label in y.tolist()]
+    augmentations(rows, labels=labels, title=f"{images.name} {images.split}, seed {seed}", path=place)
+    if left_out:
+        say(f"Left out, because the images have no colours: {', '.join(left_out)}")
+    click.echo(f"Picture: {place} ({len(rows) - 1} augmentations of {len(x)} images)")
+
+
+def spread(data: Dataset, count: int) -> Tensor:
+    """Numbers of images, of as many classes as there are, evenly spread over the classes."""
+    order = data.labels.cpu().argsort(stable=True)
+    labels = data.labels.cpu()[order]
+    first = torch.searchsorted(labels, labels)  # where the class of each begins
+    turn = torch.arange(len(labels)) - first
+    rows = order[(turn * (int(labels.max()) + 1) + labels).argsort()]  # the first of every class, then the second
+    present = int((turn == 0).sum())
+    if present <= count:
+        return rows[:count]
+    return rows[torch.linspace(0, present - 1, count).long()]
+
+
+def sheet(
+    x: Tensor, ids: Tensor, data: Dataset, specs: tuple[str, ...], seed: int
+) -> tuple[list[tuple[str, Tensor]], list[str]]:
+    """The rows of the picture, and the names of augmentations that want colours where there are none.
+
+    Raises:
+        InputError: an augmentation that was asked for does not suit the images.
+    """
+    rows, left_out = [("clean", x)], []
+    for spec in specs or (visible(name, x) for name in list_augmentations()):
+        if not specs and x.shape[1] != 3 and spec.split("(")[0] in COLOURED:
+            left_out.append(spec.split("(")[0])
+            continue
+        made = create_augmentation(spec, data=data)
+        label = spec.replace(" + ", "\n+ ").replace("(", "\n(").replace(", ", ",\n ") if len(spec) > 12 else spec
+        rows.append((label, made(x, Draws(seed, ids))))
+    return rows, left_out
+
+
+def visible(name: str, x: Tensor) -> str:
+    """The spec of an augmentation in a size that suits the images, and strong enough to be seen."""
+    shorter = min(x.shape[2:])
+    size = max(shorter * 7 // 8, 1)  # 224 of 256
+    special = {
+        "patch": f"patch(size={size})",
+        "scale_jitter": f"scale_jitter(low={shorter}, high={2 * shorter}, size={size})",
+        "pca_colour": "pca_colour(sd=0.3)",
+    }
+    return special.get(name, name)
