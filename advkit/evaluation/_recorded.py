@@ -17,6 +17,7 @@ from advkit.evaluation._batches import batches, numbered, origin
 from advkit.evaluation._config import command_line, configuration, environment
 from advkit.evaluation._fit import fitted
 from advkit.evaluation._measure import Plan, Ticker, assembled
+from advkit.evaluation._page import page
 from advkit.evaluation._png import write_pngs
 from advkit.evaluation._ranks import place, wait_for_all
 from advkit.evaluation.checks import Checks
@@ -116,11 +117,14 @@ def _report(job: Job, made: Run) -> Report:
 
 
 def _finish(job: Job, made: Run, report: Report) -> None:
-    """Rows, figures; run.json says last that the run is complete."""
+    """Rows, figures, page; run.json says last that the run is complete."""
     made.write_rows()
     figures = report.to_dict()
     checks = figures.pop("checks")
-    made.save(status="complete", finished=_now(), figures=figures, checks=checks)
+    made.record.update(finished=_now(), figures=figures, checks=checks)
+    text = page(made, report)
+    made.write("report.html", lambda file: file.write(text.encode()))
+    made.save(status="complete")
 
 
 @contextmanager
