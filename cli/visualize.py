@@ -12,7 +12,7 @@ from advkit.core.errors import InputError
 from advkit.core.guard import guard
 from advkit.data import Dataset, load_data
 from advkit.figures.stn import transformations
-from advkit.models import Classifier, load_model
+from advkit.models import Classifier, load_model, shipped
 from advkit.models.spatial_transformer import SpatialTransformer
 
 NAME = "advkit-stn.png"
@@ -46,7 +46,8 @@ def stn(
     """Images, the sampling grid of a spatial transformer on them, and what it hands to the network behind it."""
     check_device(device)
     place = check_place(Path(NAME) if output is None else output / NAME if output.is_dir() else output)
-    classifier = load_model(model, weights=weights, device=device)
+    own = data if data in shipped(model) else None  # else the default's, on data that suit it
+    classifier = load_model(model, data=own, weights=weights, device=device)
     transformer = first_transformer(classifier)
     images = load_data(data, split=split, root=data_root, download=download)
     expected = classifier.card.input_shape
