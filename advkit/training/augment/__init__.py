@@ -2,7 +2,7 @@
 
 augment = Compose(parts=(RandomPatch(size=28), Mirror()))
 x = augment(x, Draws(seed=0, sample_ids=ids), step=step)  # (N, C, 32, 32) -> (N, C, 28, 28)
-model = ten_crop(load_model("alexnet", weights="imagenet"))  # at test time
+model = ten_crop(model, size=28)  # at test time
 """
 
 from advkit.training.augment._base import AUGMENTATIONS, Augmentation, Compose, Numbers
