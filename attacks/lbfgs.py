@@ -79,7 +79,7 @@ class LBFGS(MinimalAttack):
     leap against the sign of the gradient, farther each time. A minimisation that misses before any has reached the
     target leaps too.
 
-    Cost per sample: 200 to 300 queries and gradients at the default settings.
+    Cost per sample: 250 to 400 queries and gradients at the default settings.
 
     Args:
         target: "runner_up" (the likeliest rival on the clean image; the paper leaves the class open), "random", "all",
@@ -107,7 +107,7 @@ class LBFGS(MinimalAttack):
     target: str | int = "runner_up"
     loss: str = "rival"
     searches: int = 7
-    leaps: int = 2
+    leaps: int = 3
     leap_searches: int = 4
     first_steps: int = 30
     later_steps: int = 15
