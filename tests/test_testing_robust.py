@@ -9,10 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from advkit import testing
 from advkit.attacks import FGSM, LBFGS
 from advkit.core.errors import InputError, UnknownNameError
 from advkit.evaluation import evaluate, wilson_interval
-from advkit.testing import AffineClassifier, InconclusiveError, NotRobustError, Robustness, assert_robust
+from advkit.testing import AffineClassifier, InconclusiveError, NotRobustError, Robustness
 from advkit.testing._record import collecting
 from advkit.testing.robust import decisive_count
 
@@ -20,6 +21,12 @@ MODEL = AffineClassifier.random((1, 4, 4), 2)
 X = torch.rand(200, 1, 4, 4, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 Y = MODEL(X).argmax(1).detach()
 NEAREST, _ = MODEL.nearest(X, Y, "linf")
+
+
+def assert_robust(*args: Any, **options: Any) -> Robustness:
+    """As it is, but its figures stay out of the table at the end of this suite's own run."""
+    with collecting():
+        return testing.assert_robust(*args, **options)
 
 
 def radius(share: float) -> float:
@@ -106,6 +113,14 @@ def test_a_minimal_attack_counts_within_the_radius() -> None:
         assert_robust(MODEL, X, Y, attack=LBFGS(), max_error=1.0)
 
 
+def test_the_radius_may_be_the_attacks_own_also_inside_a_wrapper() -> None:
+    by_call = assert_robust(MODEL, X, Y, "pgd(steps=3)", eps=0.03, max_error=1.0)
+    for spec in ("pgd(steps=3, eps=0.03)", "pgd(steps=3, eps=0.03, restarts=2)"):
+        own = assert_robust(MODEL, X, Y, spec, max_error=1.0)
+        assert own.eps == 0.03
+        assert own.adversarial_errors >= by_call.adversarial_errors
+
+
 def test_the_model_is_judged_in_eval_mode_and_left_in_its_own() -> None:
     net = nn.Sequential(nn.Dropout(0.9), MODEL).train()
     state = torch.random.get_rng_state()
@@ -149,8 +164,8 @@ def test_wrong_input_is_refused() -> None:
 
 def test_figures_are_noted_for_the_summary_also_where_the_assertion_fails() -> None:
     with collecting() as figures:
-        assert_robust(MODEL, X, Y, attack="fgsm", eps=0.0, max_error=0.5)
+        testing.assert_robust(MODEL, X, Y, attack="fgsm", eps=0.0, max_error=0.5)
         with pytest.raises(NotRobustError):
-            assert_robust(MODEL, X, Y, attack="fgsm", eps=1.0, max_error=0.5)
+            testing.assert_robust(MODEL, X, Y, attack="fgsm", eps=1.0, max_error=0.5)
     assert [(row["adversarial_error"], row["verdict"]) for row in figures] == [(0.0, "passes"), (1.0, "fails")]
     assert {type(value) for row in figures for value in row.values()} <= {str, float, int}

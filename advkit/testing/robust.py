@@ -120,9 +120,9 @@ def assert_robust(
     model: Model,
     x: Tensor,
     y: Tensor,
+    attack: str | Attack | Callable[..., Any] = "pgd",
     *,
     max_error: float,
-    attack: str | Attack | Callable[..., Any] = "pgd",
     eps: float | None = None,
     confidence: float = 0.95,
     inconclusive: str = "fail",
@@ -140,8 +140,8 @@ def assert_robust(
             was.
         x: images (N, C, H, W); they are moved to the model's device and type.
         y: true classes (N,).
-        max_error: the limit, a fraction in [0, 1].
         attack: a name or spec ("pgd(steps=100)"), an `Attack`, or any callable that `check_attack` takes.
+        max_error: the limit, a fraction in [0, 1].
         eps: the radius in units of the pixels; may be left out where the attack has one. A minimal attack needs it: an
             image counts as wrong where the attack succeeds within it.
         confidence: of the interval, in (0, 1).
@@ -221,10 +221,19 @@ def measure(
 
 def _radius(subject: Subject, eps: float | None) -> float | None:
     """The radius that counts, and is passed on where the attack takes one."""
-    eps = getattr(subject.attack, "eps", None) if eps is None else eps
-    if eps is None and (subject.kind == "minimal" or subject.ours):
+    eps = _own_eps(subject.attack) if eps is None else eps
+    if eps is None and subject.kind == "minimal":
         raise InputError("expected eps, the radius within which an image counts as wrong: give eps=")
-    return None if eps is None else float(torch.as_tensor(door.check_eps(eps)))
+    if isinstance(eps, Tensor) and eps.ndim:
+        raise InputError("expected eps as one number for all images, got a tensor")
+    return None if eps is None else float(door.check_eps(eps))
+
+
+def _own_eps(attack: Any) -> float | None:
+    """The attack's radius, or that of the attack that it is wrapped around; None if it tells none."""
+    own: float | None = getattr(attack, "eps", None)
+    inner = getattr(attack, "attack", None)
+    return own if own is not None or inner is None else _own_eps(inner)
 
 
 def _placed(model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
