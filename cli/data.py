@@ -19,6 +19,7 @@ from advkit.data import (
     list_datasets,
     load_data,
     places,
+    registered,
     size_on_disk,
     splits,
 )
@@ -34,9 +35,9 @@ from advkit.data import data_root as folder_of_data
 def command(pattern: str, data_root: str | None, download: bool, check: bool, as_json: bool) -> None:
     """List the data sets whose names match PATTERN, and which of them are here; or show one closely.
 
-    PATTERN is a name (advkit data mnist), a shell pattern ("cifar*") or folder:PATH.
+    PATTERN is a name (advkit data mnist), with options or without, a shell pattern ("cifar*") or folder:PATH.
     """
-    one = pattern.startswith("folder:") or pattern in list_datasets()
+    one = registered(pattern) in [*list_datasets(), "folder"]
     if not one and not list_datasets(pattern):
         raise unknown("data set", pattern, [*list_datasets(), "folder:PATH"])
     if (download or check) and not one:
@@ -94,8 +95,7 @@ def plain(fact: SplitFacts) -> dict[str, Any]:
 
 def about(name: str) -> str:
     """The first sentence of the data set's documentation."""
-    kind = "folder" if name.startswith("folder:") else name
-    return (DATASETS.factory(kind).__doc__ or "").strip().splitlines()[0].rstrip(".")
+    return (DATASETS.factory(registered(name)).__doc__ or "").strip().splitlines()[0].rstrip(".")
 
 
 def tell_all(found: dict[str, dict[str, Any]], root: str | None) -> None:

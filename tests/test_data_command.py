@@ -64,6 +64,16 @@ def test_a_check_names_every_broken_file(photographs: Path) -> None:
     assert last == "Error: 2 of 4 files cannot be read as images: mend or remove them"
 
 
+def test_a_data_set_may_be_told_with_its_options(digits: str) -> None:
+    result = advkit("distorted_mnist(variant=P, copies=2)", "--data-root", digits)
+    assert result.exit_code == 0, result.output
+    assert "Split train: 8,000 images of 1x32x32, 800 a class" in result.stdout
+    assert "Split test: 2,000 images" in advkit("distorted_mnist(copies=2)", "--data-root", digits).stdout
+    result = advkit("folder")
+    assert result.exit_code == 2
+    assert "folder:PATH" in result.stderr
+
+
 def test_json_is_one_object(photographs: Path) -> None:
     facts = json.loads(advkit(f"folder:{photographs}", "--json").stdout)[f"folder:{photographs}"]
     assert facts["here"] == "yes"

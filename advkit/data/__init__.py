@@ -11,7 +11,7 @@ from advkit.data import mnist5k, published, distorted_mnist, norb, caltech, imag
 from advkit.data._dataset import DATASETS, Dataset, MemoryDataset, list_datasets, load_data
 from advkit.data._files import atomic_write, data_root
 from advkit.data._images import ImageFiles
-from advkit.data._inventory import SplitFacts, inventory, places, size_on_disk, splits
+from advkit.data._inventory import SplitFacts, inventory, places, registered, size_on_disk, splits
 from advkit.data._torchvision import MissingDataError
 from advkit.data.folder import FolderDataset
 
@@ -29,6 +29,7 @@ __all__ = [
     "list_datasets",
     "load_data",
     "places",
+    "registered",
     "size_on_disk",
     "splits",
 ]

@@ -1,6 +1,7 @@
 """What is on the disk of a data set: where, how big, which splits, how many images of which classes."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,12 +63,17 @@ class SplitFacts:
         return self.published is None or self.images == self.published
 
 
+def registered(name: str) -> str:
+    """The registered name in one with options: "norb(view=left)" -> "norb", "folder:PATH" -> "folder"."""
+    return re.split(r"[:(]", name, maxsplit=1)[0]
+
+
 def places(name: str, root: str | os.PathLike[str] | None = None) -> list[Path]:
     """The files and folders of a set that are there; none for one that is made on the fly."""
     if name.startswith("folder:"):
         return [Path(name.removeprefix("folder:")).expanduser()]
     home = data_root(root)
-    return [home / place for place in PLACES.get(name, ()) if (home / place).exists()]
+    return [home / place for place in PLACES.get(registered(name), ()) if (home / place).exists()]
 
 
 def size_on_disk(paths: list[Path]) -> int:
@@ -80,7 +86,7 @@ def splits(name: str) -> list[str]:
     """The splits to look for."""
     if name.startswith("folder:"):
         return folder_splits(name.removeprefix("folder:"))
-    return list(PUBLISHED.get(name, ("train", "test")))
+    return list(PUBLISHED.get(registered(name), ("train", "test")))
 
 
 def inventory(name: str, split: str, root: str | os.PathLike[str] | None = None) -> tuple[SplitFacts, Dataset]:
@@ -97,7 +103,7 @@ def inventory(name: str, split: str, root: str | os.PathLike[str] | None = None)
     facts = SplitFacts(
         split=split,
         images=len(data),
-        published=PUBLISHED.get(name, {}).get(split),
+        published=PUBLISHED.get(registered(name), {}).get(split),
         input_shape=None if is_folder else data.input_shape,
         classes=data.classes,
         per_class=tuple(counts.tolist()),
