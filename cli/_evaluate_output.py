@@ -11,12 +11,14 @@ from advkit._version import __version__
 from advkit.cli._attack_output import CAVEAT, radius, remarks
 from advkit.cli._console import percent, say, show, table
 from advkit.data import Dataset
-from advkit.evaluation import AttackReport, Checks, Report
+from advkit.evaluation import AttackReport, Checks, CorruptionReport, Report
 from advkit.evaluation.report import finite
 from advkit.models import Classifier
 
 
-def print_json(report: Report, model: str, classifier: Classifier, output: Path | None) -> None:
+def print_json(
+    report: Report, model: str, classifier: Classifier, output: Path | None, damage: CorruptionReport | None
+) -> None:
     """Every figure as one JSON object on stdout; what is infinite or undefined is null."""
     about = {
         "model": model,
@@ -25,7 +27,20 @@ def print_json(report: Report, model: str, classifier: Classifier, output: Path 
         "output": None if output is None else str(output),
         "version": __version__,
     }
-    click.echo(json.dumps({**about, **report.to_dict(), "lower_bound": True}, allow_nan=False))
+    more = {} if damage is None else {"corruptions": damage.to_dict()}
+    click.echo(json.dumps({**about, **report.to_dict(), **more, "lower_bound": True}, allow_nan=False))
+
+
+def print_corruptions(damage: CorruptionReport | None) -> None:
+    """Errors by corruption and severity, and the mean over all, if there are any."""
+    if damage is None:
+        return
+    levels = [str(severity) for severity in damage.severities]
+    made = table("corruption, severity", *levels, "mean", right=(*levels, "mean"))
+    for name, wrong in damage.wrong.items():
+        made.add_row(name, *(percent(w / damage.count) for w in wrong), percent(damage.error(name)))
+    made.add_row("mean error", *("" for _ in levels), percent(damage.mean_error))
+    show(made)
 
 
 def print_report(report: Report, classifier: Classifier, data: Dataset, output: Path | None) -> None:

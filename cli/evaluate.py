@@ -1,5 +1,6 @@
 """`advkit evaluate`: several attacks on one model, into a folder that can be resumed, shared and looked at."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +10,16 @@ import torch
 from advkit.attacks import Attack
 from advkit.cli._attack_options import build_attack
 from advkit.cli._console import progress_bar
-from advkit.cli._evaluate_output import print_json, print_report
+from advkit.cli._evaluate_output import print_corruptions, print_json, print_report
 from advkit.cli._many import ManyCommand, many
 from advkit.cli._options import Eps, check_device, shared
 from advkit.cli._workers import cores, own_device, together, world
 from advkit.cli.attack import EPS, checkpoint, load_images, noise, parse_target, untrained
 from advkit.core.errors import InputError
-from advkit.data import Dataset
-from advkit.evaluation import Report, evaluate
+from advkit.data import Dataset, atomic_write
+from advkit.evaluation import CorruptionReport, Report, corruption_errors, evaluate
 from advkit.models import Classifier, list_models, load_model
+from advkit.training.augment import CropAverage
 
 DEFAULT = ("fgsm", "pgd")
 """Attacks where none is named."""
@@ -52,6 +54,11 @@ DEFAULT = ("fgsm", "pgd")
 @click.option("--png", is_flag=True, help="Also write adversarial images as PNG, rounded toward the clean ones.")
 @click.option("--checks/--no-checks", default=True, help="Look for signs that the figures mislead. [yes]")
 @click.option("--surrogate", metavar="MODEL", help="Another network for these images, for a check by transfer.")
+@click.option("--corruptions", is_flag=True, help="Also the error under noise, blur, rotation, ... at 5 severities.")
+@click.option("--crops", type=click.Choice(["1", "5", "10"]), help="Average over crops of the network's size.")
+@click.option(
+    "--scales", metavar="Q,Q", help="Resize the shorter side to each of these before, such as 256,288. [as is]"
+)
 @shared("device", "threads")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def command(model: str | None, as_json: bool, output: Path | None, **options: Any) -> None:
@@ -75,6 +82,7 @@ def command(model: str | None, as_json: bool, output: Path | None, **options: An
     attacks = chosen(options["attacks"], options["eps"])
     with together() as speaks:
         classifier, images = loaded(model, device, options)
+        shown, classifier = classifier, averaged(classifier, options["crops"], options["scales"])
         try:
             report = _evaluated(classifier, images, attacks, output, options, quiet=not speaks)
         except KeyboardInterrupt:
@@ -83,10 +91,12 @@ def command(model: str | None, as_json: bool, output: Path | None, **options: An
                     f"\nStopped. What is done is kept in {output}: the same command with --resume goes on.", err=True
                 )
             raise
+        damage = _corrupted(classifier, images, options, output) if speaks and options["corruptions"] else None
     if speaks and as_json:
-        print_json(report, model, classifier, output)
+        print_json(report, model, shown, output, damage)
     elif speaks:
-        print_report(report, classifier, images, output)
+        print_report(report, shown, images, output)
+        print_corruptions(damage)
 
 
 def chosen(texts: tuple[str, ...], eps: float | None) -> list[Attack]:
@@ -114,6 +124,32 @@ def loaded(model: str, device: str, options: dict[str, Any]) -> tuple[Classifier
         return untrained(model, data, device, size, resize, **where)
     classifier = load_model(model, data=checkpoint(data), weights=options["weights"], device=device)
     return classifier, load_images(data, classifier, size, resize, **where)
+
+
+def averaged(classifier: Classifier, crops: str | None, scales: str | None) -> Classifier:
+    """The network as asked for by --crops and --scales: averaging over views of the image, with the same card."""
+    if crops is None and scales is None:
+        return classifier
+    try:
+        sides = None if scales is None else [int(side) for side in scales.split(",")]
+    except ValueError as error:
+        raise InputError(f"--scales: expected whole numbers such as 256,288,320, got {scales!r}") from error
+    average = CropAverage(classifier, crops=int(crops or 1), scales=sides)
+    average.card, average.normalize = classifier.card, classifier.normalize  # type: ignore[assignment]
+    return average.eval()  # type: ignore[return-value]
+
+
+def _corrupted(
+    classifier: Classifier, images: Dataset, options: dict[str, Any], output: Path | None
+) -> CorruptionReport:
+    """The errors under corruptions; in a run also as corruptions.json."""
+    shared_options = {name: options[name] for name in ("batch_size", "count", "seed")}
+    with progress_bar("corruptions") as progress:
+        damage = corruption_errors(classifier, images, **shared_options, progress=progress)
+    if output is not None:
+        text = json.dumps(damage.to_dict(), indent=1)
+        atomic_write(output / "corruptions.json", lambda file: file.write(text.encode()))
+    return damage
 
 
 def _evaluated(

@@ -1,0 +1,233 @@
+"""Corruption robustness: the error under damage that no adversary chose, at five severities, and its mean.
+
+Kinds and the mean over them in the manner of Hendrycks, Dietterich 2019 (arXiv 1903.12261, whose pictures these are
+not); casts, vignette and rotation are Deep Image's (Wu et al. 2015, arXiv 1501.02876). The tables below are ours.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from advkit.core import door
+from advkit.core.draws import Draws
+from advkit.core.errors import InputError, unknown
+from advkit.core.guard import Model, guard
+from advkit.evaluation._batches import batches, origin, total
+from advkit.evaluation._fit import fitted
+from advkit.evaluation._measure import Progress, Ticker
+from advkit.evaluation.intervals import wilson_interval
+
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+def gaussian_noise(x: Tensor, strength: float, draws: Draws) -> Tensor:
+    """Normal noise of this standard deviation on every value."""
+    return x + strength * draws.normal(0, tuple(x.shape[1:])).to(x.dtype)
+
+
+def impulse_noise(x: Tensor, strength: float, draws: Draws) -> Tensor:
+    """This share of the values black or white."""
+    dice = draws.uniform(0, tuple(x.shape[1:]))
+    return torch.where(dice < strength / 2, 0.0, torch.where(dice < strength, 1.0, x))
+
+
+def blur(x: Tensor, strength: float, draws: Draws) -> Tensor:
+    """A Gaussian of this standard deviation, as a share of the shorter side; edges are repeated."""
+    sigma = strength * min(x.shape[2:])
+    reach = min(math.ceil(3 * sigma), *(side - 1 for side in x.shape[2:])) if min(x.shape[2:]) > 1 else 0
+    offsets = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
+    weights = torch.exp(-(offsets**2) / (2 * sigma**2))
+    weights = (weights / weights.sum()).repeat(x.shape[1], 1)  # (C, 2 reach + 1)
+    padded = F.pad(x, (reach,) * 4, mode="replicate")
+    rows = F.conv2d(padded, weights[:, None, None, :], groups=x.shape[1])
+    return F.conv2d(rows, weights[:, None, :, None], groups=x.shape[1])
+
+
+def brightness(x: Tensor, strength: float, draws: Draws) -> Tensor:
+    """All values up or down by this, one direction an image."""
+    return x + strength * _signs(x, draws)
+
+
+def contrast(x: Tensor, strength: float, draws: Draws) -> Tensor:
+    """This share of the way to the image's mean."""
+    return x + strength * (x.mean((1, 2, 3), keepdim=True) - x)
+
+
+def colour_cast(x: Tensor, strength: float, draws: Draws) -> Tensor:
+    """One channel up or down by this, drawn for each image; of a grey image there is only one."""
+    channel = (draws.uniform(1, (1,)) * x.shape[1]).long()  # (N, 1)
+    mask = F.one_hot(channel[:, 0], x.shape[1]).to(x.dtype)[:, :, None, None]
+    return x + strength * _signs(x, draws) * mask
+
+
+def vignette(x: Tensor, strength: float, draws: Draws) -> Tensor:
+    """Darker toward the corners, which lose this share of their light."""
+    rows, columns = (torch.linspace(-1, 1, side, device=x.device, dtype=x.dtype) for side in x.shape[2:])
+    return x * (1 - strength * (rows[:, None] ** 2 + columns[None, :] ** 2) / 2)
+
+
+def rotation(x: Tensor, strength: float, draws: Draws) -> Tensor:
+    """Turned by so many degrees, left or right, one direction an image; black comes in at the corners."""
+    angle = math.radians(strength) * _signs(x, draws)[:, 0, 0, 0]
+    height, width = x.shape[2:]
+    cos, sin, none = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    first = torch.stack([cos, -sin * height / width, none], 1)
+    second = torch.stack([sin * width / height, cos, none], 1)
+    grid = F.affine_grid(torch.stack([first, second], 1), list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, align_corners=False)
+
+
+Corruption = Callable[[Tensor, float, Draws], Tensor]
+
+CORRUPTIONS: dict[str, tuple[Corruption, tuple[float, float, float, float, float]]] = {
+    "gaussian_noise": (gaussian_noise, (0.04, 0.08, 0.12, 0.18, 0.26)),
+    "impulse_noise": (impulse_noise, (0.01, 0.03, 0.06, 0.11, 0.17)),
+    "blur": (blur, (0.010, 0.020, 0.030, 0.045, 0.060)),
+    "brightness": (brightness, (0.05, 0.1, 0.2, 0.3, 0.4)),
+    "contrast": (contrast, (0.3, 0.5, 0.6, 0.7, 0.8)),
+    "colour_cast": (colour_cast, (0.05, 0.1, 0.2, 0.3, 0.4)),
+    "vignette": (vignette, (0.2, 0.4, 0.6, 0.8, 1.0)),
+    "rotation": (rotation, (5.0, 10.0, 15.0, 22.5, 30.0)),
+}
+"""Name -> what it does, and its strength at severities 1 to 5 in units of [0, 1], shares or degrees."""
+
+
+def corrupt(x: Tensor, name: str, severity: int, *, sample_ids: Tensor | None = None, seed: int = 0) -> Tensor:
+    """Images with one corruption.
+
+    Args:
+        x: images (N, C, H, W) in [0, 1].
+        name: one of `CORRUPTIONS`.
+        severity: 1 to 5.
+        sample_ids: (N,) names the samples: an image's random numbers depend on its name and the seed only.
+        seed: of the random numbers.
+
+    Returns:
+        (N, C, H, W) in [0, 1], x's type.
+
+    Raises:
+        InputError: an unknown name, another severity, or no such images.
+    """
+    if name not in CORRUPTIONS:
+        raise unknown("corruption", name, CORRUPTIONS)
+    if severity not in SEVERITIES or isinstance(severity, bool):
+        raise InputError(f"expected a severity from 1 to 5, got {severity!r}")
+    door.check_images(x, (0, 1))
+    if x.ndim != 4:
+        raise InputError(f"expected images (N, C, H, W), got {tuple(x.shape)}")
+    apply, strengths = CORRUPTIONS[name]
+    draws = Draws(door.check_seed(seed), door.check_ids(sample_ids, x))
+    return apply(x, strengths[severity - 1], draws).clamp(0, 1).to(x.dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorruptionReport:
+    """Errors under corruptions; fractions of all images.
+
+    Attributes:
+        data: what the images are, such as "mnist5k:test".
+        count: the number of images.
+        clean_wrong: how many are wrong without a corruption.
+        wrong: name -> how many are wrong, by severity.
+        severities: those that were tried.
+    """
+
+    data: str
+    count: int
+    clean_wrong: int
+    wrong: dict[str, tuple[int, ...]]
+    severities: tuple[int, ...]
+
+    @property
+    def clean_error(self) -> float:
+        """Without a corruption."""
+        return self.clean_wrong / self.count
+
+    def error(self, name: str) -> float:
+        """The mean error of one corruption over its severities."""
+        return sum(self.wrong[name]) / (self.count * len(self.severities))
+
+    @property
+    def mean_error(self) -> float:
+        """The mean over corruptions and severities; unlike mCE it is not divided by another network's."""
+        return sum(map(self.error, self.wrong)) / len(self.wrong)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON takes it."""
+        rows = {
+            name: {
+                "errors": [w / self.count for w in wrong],
+                "intervals": [wilson_interval(w, self.count) for w in wrong],
+                "mean_error": self.error(name),
+            }
+            for name, wrong in self.wrong.items()
+        }
+        about = {"data": self.data, "count": self.count, "severities": list(self.severities)}
+        return {**about, "clean_error": self.clean_error, "mean_error": self.mean_error, "corruptions": rows}
+
+
+def corruption_errors(
+    model: Model,
+    data: Any,
+    *,
+    names: Sequence[str] | None = None,
+    severities: Sequence[int] = SEVERITIES,
+    batch_size: int = 250,
+    count: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> CorruptionReport:
+    """Measure a classifier's error under each corruption at each severity.
+
+    Args:
+        model: an nn.Module, or any function, from images (N, C, H, W) in [0, 1] to logits (N, K).
+        data: a Dataset, a DataLoader or a pair of tensors (x, y).
+        names: of `CORRUPTIONS`; all unless given.
+        severities: from 1 to 5.
+        batch_size, count: as for `evaluate`.
+        seed: of the corruptions' random numbers.
+        progress: called with (done, all) in images times passes.
+
+    Raises:
+        InputError: an unknown name or severity, or data and outputs that do not fit.
+    """
+    names = list(CORRUPTIONS) if names is None else list(names)
+    kinds = [(name, severity) for name in names for severity in severities]
+    if not kinds:
+        raise InputError("expected at least one corruption and one severity, got none")
+    length = total(data, count)
+    tick = Ticker(progress, None if length is None else length * (1 + len(kinds)))
+    seen, clean, wrong = 0, 0, dict.fromkeys(kinds, 0)
+    for batch in batches(data, batch_size=batch_size, count=count):
+        batch = fitted(batch, model, (0, 1))
+        clean += _wrong(model, batch.x, batch.y)
+        for name, severity in kinds:
+            x = corrupt(batch.x, name, severity, sample_ids=batch.sample_ids, seed=seed)
+            wrong[name, severity] += _wrong(model, x, batch.y)
+            tick(len(x))
+        tick(len(batch.y))
+        seen += len(batch.y)
+    return CorruptionReport(
+        data=origin(data),
+        count=seen,
+        clean_wrong=clean,
+        wrong={name: tuple(wrong[name, severity] for severity in severities) for name in names},
+        severities=tuple(severities),
+    )
+
+
+def _wrong(model: Model, x: Tensor, y: Tensor) -> int:
+    with guard(model, device=x.device), torch.no_grad():
+        logits = model(x)
+    door.check_answer(logits, x, y)
+    return int((logits.argmax(1) != y).sum())
+
+
+def _signs(x: Tensor, draws: Draws) -> Tensor:
+    """(N, 1, 1, 1): +1 or -1 for each image."""
+    return torch.where(draws.uniform(0, (1, 1, 1)) < 0.5, -1.0, 1.0).to(x.dtype)

@@ -1,0 +1,50 @@
+"""Error against eps for one model: a minimal attack gives the whole staircase in one run."""
+
+from typing import Any
+
+from advkit.core.attack import Attack
+from advkit.core.errors import InputError
+from advkit.core.guard import Model
+from advkit.evaluation._curves import Curve, curve_of
+from advkit.evaluation._evaluate import evaluate
+
+__all__ = ["Curve", "error_curve", "nice_radii"]
+
+
+def error_curve(model: Model, data: Any, attack: Attack, *, name: str = "", **options: Any) -> Curve:
+    """The fraction of images that are wrong within eps, for every eps at once.
+
+    An image counts from the smallest distance at which the attack found an adversarial point on, so the curve is the
+    best over all eps' <= eps and never falls. Every point of it is a lower bound.
+
+    Args:
+        model: as for `evaluate`.
+        data: as for `evaluate`.
+        attack: a minimal attack; `smallest(PGD(...))` makes one of a budget attack, by a search in eps image by image.
+        name: what the curve is called; the attack's spec unless given.
+        **options: of `evaluate`: batch_size, count, seed, bounds, device, progress.
+
+    Returns:
+        The staircase, with the median distance.
+
+    Raises:
+        InputError: a budget attack, or what `evaluate` refuses.
+    """
+    if isinstance(attack, Attack) and attack.kind != "minimal":
+        raise InputError(
+            f"expected a minimal attack, got {attack.spec}: smallest(...) of advkit.attacks makes one of it"
+        )
+    row = evaluate(model, data, [attack], **options).attacks[0]
+    distance = row.distance.where(row.right, 0.0)  # wrong without an attack: from eps 0 on
+    return curve_of(name or attack.spec, row.wrong, distance)
+
+
+def nice_radii(curves: list[Curve], *, most: int = 8) -> list[float]:
+    """At most so many radii 1, 2 or 5 times a power of ten, from where the first images fall to where the last do."""
+    found = sorted(eps for curve in curves for eps in curve.eps)
+    if not found:
+        return []
+    low, high = found[len(found) // 50], found[-1]
+    series = [m * 10.0**k for k in range(-9, 9) for m in (1, 2, 5)]
+    inside = [eps for eps in series if low * 0.4 <= eps <= high * 2.5]
+    return inside[:: max(1, -(-len(inside) // most))]

@@ -1,0 +1,142 @@
+"""Transfer: the adversarial images of each model shown to all others (Szegedy et al. 2013, section 4.3, 1312.6199)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from advkit.core import door
+from advkit.core.attack import Attack
+from advkit.core.errors import InputError
+from advkit.core.guard import Model, guard
+from advkit.evaluation._batches import Batch, batches, origin, total
+from advkit.evaluation._fit import fitted
+from advkit.evaluation._measure import Progress, Ticker
+from advkit.evaluation.intervals import wilson_interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer:
+    """Who is fooled by whose images, for M models.
+
+    Attributes:
+        data: what the images are, such as "mnist5k:test".
+        attack: the attack as a spec string.
+        count: the number of images.
+        names: of the models.
+        clean_wrong: how many images each model gets wrong without an attack, M numbers.
+        both: `both[s][t]`, images that s and t both get right without an attack: the denominators.
+        wrong: `wrong[s][t]`, of these the images that t gets wrong as s's attack left them.
+    """
+
+    data: str
+    attack: str
+    count: int
+    names: tuple[str, ...]
+    clean_wrong: tuple[int, ...]
+    both: tuple[tuple[int, ...], ...]
+    wrong: tuple[tuple[int, ...], ...]
+
+    def rate(self, source: int, target: int) -> float | None:
+        """The fraction of the images right in both that the target gets wrong; None if there is no such image."""
+        both = self.both[source][target]
+        return self.wrong[source][target] / both if both else None
+
+    def interval(self, source: int, target: int) -> tuple[float, float] | None:
+        """Its 95 % Wilson interval."""
+        both = self.both[source][target]
+        return wilson_interval(self.wrong[source][target], both) if both else None
+
+    @property
+    def rates(self) -> list[list[float | None]]:
+        """All of them: one row a source, one column a target."""
+        places = range(len(self.names))
+        return [[self.rate(s, t) for t in places] for s in places]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON takes it."""
+        places = range(len(self.names))
+        return {
+            "data": self.data,
+            "attack": self.attack,
+            "count": self.count,
+            "models": list(self.names),
+            "clean_error": [wrong / self.count for wrong in self.clean_wrong],
+            "both": [list(row) for row in self.both],
+            "wrong": [list(row) for row in self.wrong],
+            "rates": self.rates,
+            "intervals": [[self.interval(s, t) for t in places] for s in places],
+        }
+
+
+def transfer_matrix(
+    models: Mapping[str, Model],
+    data: Any,
+    attack: Attack,
+    *,
+    batch_size: int = 250,
+    count: int | None = None,
+    seed: int = 0,
+    bounds: tuple[float, float] = (0, 1),
+    progress: Progress | None = None,
+) -> Transfer:
+    """Attack every model and show the images to all of them.
+
+    Budget attacks go on to the strongest point (stop "never"), which transfers better than the first adversarial one.
+    An image that the attack did not change, since it failed, counts as one that does not transfer.
+
+    Args:
+        models: name -> model; all take the same images and know the same classes.
+        data: a Dataset, a DataLoader or a pair of tensors (x, y).
+        attack: of either kind.
+        batch_size, count, seed, bounds: as for `evaluate`.
+        progress: called with (done, all) in images times models.
+
+    Returns:
+        Counts, rates and intervals; the diagonal is each model under its own attack.
+
+    Raises:
+        InputError: no model, or data, attacks or outputs that do not fit.
+    """
+    if not models:
+        raise InputError("expected at least one model, got none")
+    if not isinstance(attack, Attack):
+        raise InputError(f"expected an attack object such as FGSM(eps=0.1), got {attack!r}")
+    bounds = door.check_bounds(bounds)
+    length = total(data, count)
+    tick = Ticker(progress, None if length is None else length * len(models))
+    size = len(models)
+    seen, clean = 0, torch.zeros(size, dtype=torch.int64)
+    both, wrong = torch.zeros(size, size, dtype=torch.int64), torch.zeros(size, size, dtype=torch.int64)
+    for batch in batches(data, batch_size=batch_size, count=count):
+        right = torch.stack([_right(model, batch.x, batch, bounds) for model in models.values()])  # (M, N)
+        for s, model in enumerate(models.values()):
+            own = fitted(batch, model, bounds)
+            found = attack(model, own.x, own.y, sample_ids=own.sample_ids, seed=seed, bounds=bounds, stop="never")
+            after = torch.stack([_right(other, found.x_adv, batch, bounds) for other in models.values()])
+            shared = right[s] & right
+            both[s] += shared.sum(1)
+            wrong[s] += (shared & ~after).sum(1)
+            tick(len(batch.y))
+        clean += (~right).sum(1)
+        seen += len(batch.y)
+    return Transfer(
+        data=origin(data),
+        attack=attack.spec,
+        count=seen,
+        names=tuple(models),
+        clean_wrong=tuple(clean.tolist()),
+        both=tuple(map(tuple, both.tolist())),
+        wrong=tuple(map(tuple, wrong.tolist())),
+    )
+
+
+def _right(model: Model, x: Tensor, batch: Batch, bounds: tuple[float, float]) -> Tensor:
+    """(N,) bool on the CPU: the model gives these images their labels."""
+    own = fitted(batch._replace(x=x, y=batch.y.to(x.device)), model, bounds)
+    with guard(model, device=own.x.device), torch.no_grad():
+        logits = model(own.x)
+    door.check_answer(logits, own.x, own.y)
+    return (logits.argmax(1) == own.y).cpu()

@@ -1,0 +1,84 @@
+"""Several networks on one data set, for the commands that set them side by side."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import torch
+
+from advkit.cli._options import check_device, shared
+from advkit.cli._picture import SUFFIXES
+from advkit.cli.attack import checkpoint
+from advkit.cli.evaluate import loaded
+from advkit.core.errors import InputError
+from advkit.data import Dataset
+from advkit.models import Classifier, load_model
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def side_by_side(function: F) -> F:
+    """Decorator: the options that these commands share."""
+    decorators: list[Callable[[Any], Any]] = [
+        click.option("--models", "--model", "models", multiple=True, help="One network or several: lenet5 mlp."),
+        shared("weights", "data", "split", "data-root", "download"),
+        click.option("--image-size", type=click.IntRange(min=1), help="Side of a folder's images."),
+        click.option("--resize", type=click.IntRange(min=1), help="Their shorter side before the centre is cut."),
+        click.option("--count", type=int, metavar="N", help="Take N images, a fixed random choice."),
+        shared("seed"),
+        click.option(
+            "--batch-size", type=click.IntRange(min=1), default=250, show_default=True, help="Images at once."
+        ),
+        shared("device", "threads"),
+        click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else."),
+        click.option("--no-picture", is_flag=True, help="Draw no picture."),
+    ]
+    for decorator in reversed(decorators):
+        function = decorator(function)
+    return function
+
+
+def load_several(options: dict[str, Any], *, least: int = 1) -> tuple[dict[str, Classifier], Dataset]:
+    """The networks by name, and the images in the size of the first.
+
+    Raises:
+        InputError: too few models, one given twice, or weights for several.
+    """
+    names = options["models"]
+    if len(names) < least:
+        said = "--models NAME" if least == 1 else "--models NAME NAME"
+        raise InputError(f"give {said}, such as --models lenet5 mlp: advkit models lists them")
+    if len(set(names)) < len(names):
+        raise InputError(f"expected every model once, got {' '.join(names)}")
+    if len(names) > 1 and options["weights"] not in (None, "random", "imagenet"):
+        raise InputError("--weights FILE is for one model: name the weights files among --models instead")
+    if options["threads"] is not None:
+        torch.set_num_threads(options["threads"])
+    check_device(options["device"])
+    first, images = loaded(names[0], options["device"], options)
+    made = {names[0]: first}
+    for name in names[1:]:
+        if options["weights"] == "random":
+            made[name], _ = loaded(name, options["device"], options)
+        else:
+            made[name] = load_model(
+                name, data=checkpoint(options["data"]), weights=options["weights"], device=options["device"]
+            )
+    return made, images
+
+
+def picture(output: Path | None, name: str, options: dict[str, Any]) -> Path | None:
+    """The file to draw to: the given one, `name` in a given folder, else `name` here; None where none is wanted.
+
+    Raises:
+        InputError: no such folder, or a name that is no picture's.
+    """
+    if options["no_picture"] or (options["as_json"] and output is None):
+        return None
+    place = Path(name) if output is None else output / name if output.is_dir() else output
+    if place.suffix.lower() not in SUFFIXES:
+        raise InputError(f"--output: expected a folder that exists or a name that ends in .png, got {str(output)!r}")
+    if not place.parent.is_dir():
+        raise InputError(f"--output: there is no folder {str(place.parent)!r}: make it, or give another path")
+    return place

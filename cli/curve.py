@@ -1,0 +1,87 @@
+"""`advkit curve`: the error against eps for one or several models, in one picture."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from advkit._version import __version__
+from advkit.attacks import Attack, smallest
+from advkit.cli._attack_options import build_attack
+from advkit.cli._attack_output import CAVEAT
+from advkit.cli._console import percent, progress_bar, say, show, table
+from advkit.cli._many import ManyCommand
+from advkit.cli._several import load_several, picture, side_by_side
+from advkit.evaluation.curve import Curve, error_curve, nice_radii
+from advkit.figures import error_curves
+
+NAME = "advkit-curve.png"
+COUNT = 200
+"""Images by default: a curve takes hundreds of passes each."""
+
+
+@click.command(cls=ManyCommand)
+@click.option("--attack", default="fgsm", show_default=True, help='A name or a spec: "pgd(steps=20)"; eps is not used.')
+@side_by_side
+@click.option(
+    "--output", type=click.Path(path_type=Path), help=f"File or folder of the picture. [{NAME}; --json: none]"
+)
+def command(attack: str, output: Path | None, as_json: bool, **options: Any) -> None:
+    """Draw the error against eps, for one or several models.
+
+    A minimal attack gives the whole curve in one run; a budget attack is searched for the smallest eps of each image.
+    An image counts from its smallest eps on (best over eps' <= eps), so no curve falls.
+    """
+    options = {**options, "as_json": as_json, "count": COUNT if options["count"] is None else options["count"]}
+    searched = minimal(attack)
+    place = picture(output, NAME, options)
+    models, images = load_several(options)
+    shared = {name: options[name] for name in ("batch_size", "count", "seed")}
+    curves = []
+    for name, model in models.items():
+        with progress_bar(name) as progress:
+            curves.append(error_curve(model, images, searched, name=name, **shared, progress=progress))
+    if as_json:
+        click.echo(
+            json.dumps(_figures(curves, searched, f"{images.name}:{images.split}", options["seed"]), allow_nan=False)
+        )
+    else:
+        _tell(curves, searched, f"{images.name} {images.split}")
+    if place is not None:
+        stairs = [(c.name, c.clean, c.eps, c.error, c.median) for c in curves]
+        title = f"{searched.spec}, {images.name} {images.split}, {curves[0].count:,} images"
+        error_curves(stairs, norm=searched.norm, title=title, path=place)
+        click.echo(f"Picture: {place}", err=as_json)
+
+
+def minimal(text: str) -> Attack:
+    """The attack of a name or spec; of a budget attack the search for its smallest eps."""
+    attack = build_attack(text, {})
+    return attack if attack.kind == "minimal" else smallest(attack)
+
+
+def _figures(curves: list[Curve], attack: Attack, data: str, seed: int) -> dict[str, Any]:
+    radii = nice_radii(curves)
+    rows = []
+    for curve in curves:
+        at = [{"eps": eps, "error": curve.at(eps), "interval": curve.interval(eps)} for eps in radii]
+        rows.append({**curve.to_dict(), "at": at})
+    about = {"attack": attack.spec, "norm": attack.norm, "data": data, "seed": seed, "version": __version__}
+    return {**about, "curves": rows, "lower_bound": True}
+
+
+def _tell(curves: list[Curve], attack: Attack, data: str) -> None:
+    say(f"{attack.spec} on {data}, {curves[0].count:,} images; eps in {attack.norm}")
+    names = [curve.name for curve in curves]
+    made = table("eps", *names, right=("eps", *names))
+    for eps in [0.0, *nice_radii(curves)]:
+        cells = []
+        for curve in curves:
+            low, high = curve.interval(eps)
+            cells.append(f"{percent(curve.at(eps))} ({100 * low:.1f} to {100 * high:.1f})")
+        made.add_row(f"{eps:g}", *cells)
+    made.add_row("median", *("-" if c.median is None else f"{c.median:.4g}" for c in curves))
+    show(made)
+    say("In brackets 95 % intervals; the median distance is over the images that are right without an attack.")
+    say(CAVEAT)

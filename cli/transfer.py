@@ -1,0 +1,71 @@
+"""`advkit transfer`: the adversarial images of each model shown to all others."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from advkit._version import __version__
+from advkit.cli._attack_output import CAVEAT
+from advkit.cli._console import percent, progress_bar, say, show, table
+from advkit.cli._many import ManyCommand
+from advkit.cli._options import Eps
+from advkit.cli._several import load_several, picture, side_by_side
+from advkit.cli.evaluate import chosen
+from advkit.evaluation.transfer import Transfer, transfer_matrix
+from advkit.figures import transfer_table
+
+NAME = "advkit-transfer.png"
+COUNT = 500
+"""Images by default."""
+
+
+@click.command(cls=ManyCommand)
+@click.option("--attack", default="pgd", show_default=True, help='A name or a spec: "fgsm(eps=.1)".')
+@click.option("--eps", type=Eps(), help="Radius, if the spec names none. [linf: .1, l2: 1, l1: 10]")
+@side_by_side
+@click.option(
+    "--output", type=click.Path(path_type=Path), help=f"File or folder of the picture. [{NAME}; --json: none]"
+)
+def command(attack: str, eps: float | None, output: Path | None, as_json: bool, **options: Any) -> None:
+    """Try the adversarial images of each model on all others (Szegedy et al. 2013).
+
+    Each number is over the images that both models get right without an attack, and counts those that the second gets
+    wrong as the attack on the first left them; on the diagonal a model meets its own.
+    """
+    options = {**options, "as_json": as_json, "count": COUNT if options["count"] is None else options["count"]}
+    (attacker,) = chosen((attack,), eps)
+    place = picture(output, NAME, options)
+    models, images = load_several(options, least=2)
+    shared = {name: options[name] for name in ("batch_size", "count", "seed")}
+    with progress_bar(attacker.name) as progress:
+        found = transfer_matrix(models, images, attacker, **shared, progress=progress)
+    if as_json:
+        about = {"seed": options["seed"], "version": __version__, "lower_bound": True}
+        click.echo(json.dumps({**found.to_dict(), **about}, allow_nan=False))
+    else:
+        _tell(found)
+    if place is not None:
+        title = f"{attacker.spec}, {found.data}, {found.count:,} images: wrong, in % of those right in both"
+        transfer_table(found.names, found.rates, title=title, path=place)
+        click.echo(f"Picture: {place}", err=as_json)
+
+
+def _tell(found: Transfer) -> None:
+    say(f"{found.attack} on {found.data}, {found.count:,} images, each at its strongest point")
+    made = table("made on", "clean error", *found.names, right=("clean error", *found.names))
+    for s, name in enumerate(found.names):
+        cells = [_cell(found, s, t) for t in range(len(found.names))]
+        made.add_row(name, percent(found.clean_wrong[s] / found.count), *cells)
+    show(made)
+    say("Columns: shown to. Wrong of the images that both get right without an attack; in brackets 95 % intervals.")
+    say(CAVEAT)
+
+
+def _cell(found: Transfer, s: int, t: int) -> str:
+    interval = found.interval(s, t)
+    if interval is None:
+        return "-"
+    low, high = interval
+    return f"{percent(found.rate(s, t))} of {found.both[s][t]:,} ({100 * low:.1f} to {100 * high:.1f})"
