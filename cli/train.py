@@ -33,6 +33,7 @@ from advkit.training import (
     recipe_for,
     train,
 )
+from advkit.training.augment import create_augmentation
 
 OWN = ("model", "data", "defense", "seed", "expected", "options", "augment", "input_shape", "num_classes")
 """Fields of a recipe that are no derived options: explained below, or following from model and data."""
@@ -56,6 +57,7 @@ class TrainCommand(click.Command):
     "--recipes", "listed", is_flag=True, help="List the recipes, their networks' options and results; train nothing."
 )
 @click.option("--defense", metavar="SPEC", help='Train on a defence\'s loss, such as "fgsm(eps=0.25, alpha=0.5)".')
+@click.option("--augment", metavar="SPEC", help='Changes of the images, such as "patch(size=28) + mirror"; or none.')
 @shared("data-root", "download")
 @click.option("--seed", type=click.IntRange(min=0), help="Of weights, order, augmentation, dropout. [the recipe's]")
 @click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the run. [runs/MODEL-DATA]")
@@ -88,6 +90,7 @@ def command(
     recipe_name: str | None,
     listed: bool,
     defense: str | None,
+    augment: str | None,
     data_root: str | None,
     download: bool,
     seed: int | None,
@@ -119,7 +122,7 @@ def command(
     if download and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError(f"--download from several processes at once: run advkit data {data} --download first")
     images = load_data(data, split="train", root=data_root, download=download)
-    recipe = changed(known, model, images, {**changes, "defense": defense, "seed": seed})
+    recipe = changed(known, model, images, {**changes, "defense": defense, "augment": augment, "seed": seed})
     home = output or Path("runs") / f"{recipe.model}-{recipe.data}".replace("/", "_").replace(":", "_")
     loss = None if recipe.defense is None else create_defense(recipe.defense)
     watch = None if recipe.watch == "clean" else create_attack(recipe.watch)
@@ -162,6 +165,9 @@ def changed(known: Recipe | None, model: str, data: Dataset, changes: dict[str, 
     if "width" in wanted:
         recipe = replace(recipe, width=wanted.pop("width"))
     recipe = replace(recipe, options={**recipe.options, **wanted}) if wanted else recipe
+    if changes.get("augment") is not None:
+        recipe = _augmented(recipe, data, changes["augment"])
+        changes = {**changes, "augment": None}
     fields = parameters(Recipe)
     given = {
         name: parse_value(f"recipe {recipe.name!r}", fields[name], value)
@@ -169,6 +175,14 @@ def changed(known: Recipe | None, model: str, data: Dataset, changes: dict[str, 
         if value is not None
     }
     return replace(recipe, **given)
+
+
+def _augmented(recipe: Recipe, data: Dataset, spec: str) -> Recipe:
+    """The recipe with another augmentation, and the network for the images that come out of it."""
+    augment = None if spec == "none" else create_augmentation(spec, data=data)
+    channels, height, width = data.input_shape
+    size = (height, width) if augment is None else augment.output_size(height, width)
+    return replace(recipe, augment=augment, input_shape=(channels, *size))
 
 
 def _place(recipe: Recipe) -> dict[str, Any]:

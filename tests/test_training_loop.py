@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from advkit.attacks import FGSM
 from advkit.core.errors import InputError
-from advkit.data import Dataset, MemoryDataset
+from advkit.data import Dataset, MemoryDataset, load_data
 from advkit.evaluation import evaluate
 from advkit.models import Classifier
-from advkit.training import Progress, Recipe, Run, measure, train
+from advkit.training import Progress, Recipe, Run, build, find_recipe, measure, train
+from advkit.training.augment import Compose, Mirror, RandomPatch
 
 RECIPE = Recipe(model="toy", data="toy", input_shape=(1, 6, 6), num_classes=3, epochs=3, batch_size=20, lr=0.1)
 
@@ -257,3 +258,36 @@ def test_tensorboard_needs_its_package_and_a_folder(tmp_path: Path, monkeypatch:
         run(RECIPE, output=tmp_path, tensorboard=True)
     with pytest.raises(InputError, match="output="):
         run(RECIPE, tensorboard=True)
+
+
+def test_augmentations_draw_for_the_image_whatever_the_batch() -> None:
+    seen: list[tuple[int, Tensor]] = []
+
+    def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        seen.extend(zip(y.tolist(), x.clone(), strict=True))
+        out: Tensor = model(x).mean()
+        return out
+
+    n = 30
+    images = torch.rand(n, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    numbered = MemoryDataset("n", "train", [str(i) for i in range(n)], images, torch.arange(n))
+    recipe = replace(RECIPE, epochs=2, augment=Compose(parts=(RandomPatch(size=6), Mirror())), num_classes=n)
+    found = []
+    for batch_size in (7, 30):
+        seen.clear()
+        small = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(36, n)))
+        done = train(
+            small, numbered, recipe=replace(recipe, batch_size=batch_size), loss=loss, test=numbered, device="cpu"
+        )
+        assert done.card.clean_error is not None  # measured on the middle patch
+        found.append([dict(seen[:n]), dict(seen[n:])])
+    for epoch in (0, 1):
+        assert all(found[0][epoch][i].equal(found[1][epoch][i]) for i in range(n))
+    assert not all(found[0][0][i].equal(found[0][1][i]) for i in range(n))
+    assert {tuple(x.shape) for x in found[0][0].values()} == {(1, 6, 6)}
+
+
+def test_a_network_for_other_images_than_the_augmentation_makes_is_refused() -> None:
+    recipe = replace(find_recipe("mlp-mnist5k"), augment=RandomPatch(size=28), width=0.02)
+    with pytest.raises(InputError, match=r"the augmentation makes \(1, 28, 28\)"):
+        train(build(recipe), load_data("mnist5k", split="train"), recipe=recipe, device="cpu")

@@ -16,7 +16,7 @@ from advkit.training._processes import World
 from advkit.training._progress import Progress
 from advkit.training._recipe import CLEAN, Recipe
 from advkit.training._step import Loss
-from advkit.training._trainer import Trainer, best_epoch
+from advkit.training._trainer import Trainer, best_epoch, seen_shape
 
 SAVE_SECONDS = 300.0
 
@@ -141,10 +141,10 @@ def _check(
     if not len(data):
         raise InputError(f"expected images to train on, got none in {data.name} {data.split}")
     shape, classes = classifier.card.input_shape, classifier.card.num_classes
-    if shape is not None and shape != data.input_shape:
-        raise InputError(
-            f"the network takes images {shape}, {data.name} has {data.input_shape}: set input_shape of the recipe"
-        )
+    seen = seen_shape(data, recipe)
+    if shape is not None and shape != seen:
+        what = f"{data.name} has {data.input_shape}" if seen == data.input_shape else f"the augmentation makes {seen}"
+        raise InputError(f"the network takes images {shape}, {what}: set input_shape of the recipe")
     if classes is not None and classes < len(data.classes):
         raise InputError(
             f"the network knows {classes} classes, {data.name} has {len(data.classes)}: set num_classes of the recipe"

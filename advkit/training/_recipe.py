@@ -11,6 +11,7 @@ from torch import nn
 from advkit.core.errors import InputError, unknown
 from advkit.training._augment import Augment
 from advkit.training._lecture import LectureSGD
+from advkit.training.augment import Augmentation
 
 OPTIMIZERS = ("sgd", "adamw", "lecture")
 SCHEDULES = ("one_cycle", "cosine", "steps", "constant")
@@ -84,7 +85,7 @@ class Recipe:
     sparsity: float = 0.0
     sparsity_target: float = 0.05
     max_norm: float | None = None
-    augment: Augment | None = None
+    augment: Augmentation | None = None
     defense: str | None = None
     validation: int = 0
     watch: str = CLEAN
@@ -130,6 +131,8 @@ class Recipe:
         """Plain values for JSON; without `expected`, which describes and does not determine."""
         values = asdict(self)
         del values["expected"]
+        if self.augment is not None and not isinstance(self.augment, Augment):
+            values["augment"] = repr(self.augment)
         return values
 
     def __str__(self) -> str:

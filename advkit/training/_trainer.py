@@ -11,10 +11,12 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from advkit.core.draws import Draws
 from advkit.core.errors import InputError
 from advkit.data import Dataset, MemoryDataset
 from advkit.models import Classifier, save_checkpoint
 from advkit.training import _random, _run
+from advkit.training._augment import Augment
 from advkit.training._batches import HeldRows, Plan, read
 from advkit.training._board import Board
 from advkit.training._measure import adversarial_error, clean_error
@@ -22,6 +24,8 @@ from advkit.training._processes import World
 from advkit.training._progress import Clock, Progress
 from advkit.training._recipe import Recipe
 from advkit.training._step import Loss, Part, Stepper
+from advkit.training.augment._resample import warp
+from advkit.training.augment.averaging import CropAverage
 
 ASK_EVERY = 20  # steps, since asking makes the processes wait for each other
 
@@ -51,7 +55,10 @@ class Trainer:
         self.data, self.validation, self.test = (_moved(d, device) for d in (data, validation, test))
         self.home, self.progress, self.save_seconds = home, progress, save_seconds
         self.plan = Plan.of(len(data), recipe.batch_size, recipe.accumulate, world.size)
-        self.stepper = Stepper(classifier, recipe, loss or _plain(recipe), world, device, data.input_shape)
+        shape = seen_shape(data, recipe)
+        self.stepper = Stepper(classifier, recipe, loss or _plain(recipe), world, device, shape)
+        cut = shape != data.input_shape  # it trains on patches: measured on the one in the middle
+        self.judged = CropAverage(classifier, size=shape[1], crops=1) if cut else classifier
         self.log: tuple[_run.Row, ...] = ()
         self.middle: dict[str, Any] | None = None  # where a resumed run was in its epoch
         self.best: dict[str, Any] | None = None  # the weights of the epoch that patience keeps
@@ -119,17 +126,19 @@ class Trainer:
         """The parts of all steps in order: images changed, on the device."""
         whole = [part for step in rows for part in step]
         own = [self.world.share(part) for part in whole]
-        for (x, y), part in zip(read(self.data, own, self.device, self.workers), whole, strict=True):
-            yield self._augmented(x, len(part), draws), y, len(part)
+        for (x, y), mine, part in zip(read(self.data, own, self.device, self.workers), own, whole, strict=True):
+            yield self._augmented(x, mine, len(part), draws), y, len(part)
 
-    def _augmented(self, x: Tensor, whole: int, draws: torch.Generator) -> Tensor:
-        """This process's images as they would be changed among all `whole` ones."""
+    def _augmented(self, x: Tensor, rows: Tensor, whole: int, draws: torch.Generator) -> Tensor:
+        """This process's images, the rows of the set, changed as they would be among all `whole` ones."""
         augment = self.recipe.augment
-        if augment is None or self.world.size == 1:
-            return x if augment is None else augment(x, draws)
-        own = self.world.share(torch.arange(whole))
-        images = x.new_zeros(whole, *x.shape[1:]).index_copy_(0, own.to(x.device), x)
-        return augment(images, draws)[own.to(x.device)]
+        if augment is None:
+            return x
+        if isinstance(augment, Augment):  # its numbers are those of the batch, in order
+            shape = torch.Size([whole, *x.shape[1:]])
+            return warp(x, augment.maps(shape, draws)[self.world.share(torch.arange(whole))])
+        ids = Draws(self.recipe.seed, rows.to(x.device))
+        return augment(x, ids, step=len(self.log))
 
     def _end_epoch(self, total: Tensor, rate: float) -> None:
         number = len(self.log)
@@ -141,7 +150,7 @@ class Trainer:
             epoch=number + 1,
             lr=rate,
             loss=mean,
-            clean_error=None if self.test is None else clean_error(self.classifier, self.test, self.world),
+            clean_error=None if self.test is None else clean_error(self.judged, self.test, self.world),
             validation_error=self._validation_error(),
             seconds=round(self.clock.epoch_seconds, 3),
             images_per_second=round(speed, 1),
@@ -157,8 +166,8 @@ class Trainer:
         if self.validation is None:
             return None
         if self.watch is None:
-            return clean_error(self.classifier, self.validation, self.world)
-        return adversarial_error(self.classifier, self.validation, self.world, self.watch)
+            return clean_error(self.judged, self.validation, self.world)
+        return adversarial_error(self.judged, self.validation, self.world, self.watch)
 
     def _report(self, step: int) -> None:
         if self.progress is None:
@@ -222,7 +231,7 @@ class Trainer:
             trained_on=f"{self.whole.name}:{self.whole.split}",
             recipe=label,
             seed=self.recipe.seed,
-            clean_error=None if self.test is None else clean_error(self.classifier, self.test, self.world),
+            clean_error=None if self.test is None else clean_error(self.judged, self.test, self.world),
             source="a run of advkit train",
         )
         self.classifier.card = card
@@ -250,6 +259,12 @@ def best_epoch(log: tuple[_run.Row, ...], recipe: Recipe) -> int:
     if recipe.patience is None:
         return log[-1].epoch
     return min(log, key=lambda row: row.validation_error if row.validation_error is not None else 1.0).epoch
+
+
+def seen_shape(data: Dataset, recipe: Recipe) -> tuple[int, int, int]:
+    """(C, H, W) of the images that the network trains on, which an augmentation may cut out."""
+    channels, height, width = data.input_shape
+    return data.input_shape if recipe.augment is None else (channels, *recipe.augment.output_size(height, width))
 
 
 def _is_out_of_patience(log: tuple[_run.Row, ...], recipe: Recipe) -> bool:
