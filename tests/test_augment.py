@@ -262,6 +262,17 @@ def test_a_vignette_darkens_outwards_from_its_radius() -> None:
     assert begins.max() > 12  # of 26, where the side is at .7 of the corner's distance
 
 
+def test_a_vignette_is_its_formula() -> None:
+    x, given = images(), numbers()
+    r, s = given.uniform(0, 0.4), given.uniform(0, 0.6)
+    y = Vignette(strength=0.6, radius=0.4)(x, draws())
+    for n in range(N):
+        for i, j in ((0, 0), (3, 20), (10, 1), (9, 12)):
+            d = math.hypot((i + 0.5) / H * 2 - 1, (j + 0.5) / W * 2 - 1) / math.sqrt(2)
+            t = max(d - float(r[n]), 0) / (1 - float(r[n]))
+            torch.testing.assert_close(y[n, :, i, j], x[n, :, i, j] * (1 - float(s[n]) * t * t))
+
+
 @pytest.mark.parametrize(("height", "width"), [(31, 31), (25, 40)])
 def test_affine_is_torchvisions(height: int, width: int) -> None:
     """Without shifts, which torchvision measures before the other changes and here after them."""

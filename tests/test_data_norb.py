@@ -175,6 +175,7 @@ def test_a_download_is_unpacked_and_verified(
         file.write_bytes(b"broken")
     monkeypatch.setitem(norb.MD5, "test", digests)
     monkeypatch.setattr(norb, "URL", serve(served))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
     assert torch.equal(load(tmp_path, download=True)[:][0], torch.from_numpy(pairs).float() / 255)
     assert len(list(folder.iterdir())) == 3
     (served / f"{STEMS['test']}-dat.mat.gz").write_bytes(b"not that file")
