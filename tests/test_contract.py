@@ -13,9 +13,18 @@ from advkit.testing._subject import RADII
 from advkit.testing._toys import toy_case
 
 CHEAPER = {"pgd": {"steps": 8}, "apgd": {"steps": 12}, "apgd_targeted": {"steps": 12, "classes": 2}}
-CHEAPER |= {"spatial": {"rotations": 3, "shifts": 3}}
+CHEAPER |= {"spatial": {"rotations": 3, "shifts": 3}, "universal": {"steps": 6}}
+CHEAPER |= {"fooling": {"steps": 20, "step_size": 0.1}, "boundary": {"queries": 120, "tries": 20}}
+CHEAPER |= {"hopskipjump": {"queries": 150, "first": 8, "tries": 20}}
+CHEAPER |= {"square": {"queries": 40}}
 CHEAPER |= {"ddn": {"steps": 80}}
+CHEAPER |= {"cw": {"searches": 3, "steps": 15}}
+CHEAPER |= {"fmn": {"steps": 20}}
 """Hyperparameters that keep an attack short here; what is not listed runs at its defaults."""
+
+
+IN_TURN = {"boundary", "fooling", "hopskipjump", "spatial", "universal"}
+"""Long attacks that treat every norm and aim alike: each norm is tried with one aim, in turn."""
 
 
 def specs() -> list[str]:
@@ -24,7 +33,9 @@ def specs() -> list[str]:
         factory = ATTACKS.factory(name)
         targets = ["untargeted", "runner_up"] if factory.targetable else ["untargeted"]
         for norm in factory.norms:
-            for target in targets:
+            if name in IN_TURN:
+                targets = targets[1:] + targets[:1]
+            for target in targets[-1:] if name in IN_TURN else targets:
                 found.append(create_attack(name, norm=norm, target=target, **CHEAPER.get(name, {})).spec)
     return [*found, "pgd(steps=8, random_start=False)", "pgd(steps=1)", "pgd(steps=4, loss=dlr)", "fgsm(loss=margin)"]
 
@@ -38,8 +49,11 @@ SPATIAL = {
     "moves_pixels_off_the_bounds": NO_BALL,
     "follows_its_target": NO_BALL,
 }
+UNIVERSAL = "one perturbation serves images of all labels, which need opposite ones"
+STRENGTH = ("fools_a_linear_classifier", "moves_pixels_off_the_bounds", "follows_its_target", "attacks_every_label")
 WAIVERS: dict[tuple[str, str], str] = {
     **{(spec, check): why for spec in specs() if spec.startswith("spatial") for check, why in SPATIAL.items()},
+    **{(spec, check): UNIVERSAL for spec in specs() if spec.startswith("universal") for check in STRENGTH},
 }
 """Promises that an attack does not keep, with the reason; a waiver that is not needed any more fails."""
 

@@ -1,0 +1,133 @@
+"""The boundary attack: Brendel, Rauber, Bethge 2017, algorithm 1 (arXiv 1712.04248)."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from advkit.attacks import _decision
+from advkit.attacks._decision import APPROACH, START, Segment
+from advkit.core.attack import MinimalAttack, check_count, check_positive, register_attack
+from advkit.core.norms import per_row
+from advkit.core.oracle import Oracle
+
+WALK = 2
+"""The phase of a row after those of `_decision`: a random walk along the boundary."""
+
+TEST_EVERY = 5
+"""Every so many steps of the walk, only the part along the boundary is asked for, to adapt its length."""
+
+
+class State(NamedTuple):
+    """Every row is in a phase of its own; each step is one query of each."""
+
+    x_adv: Tensor  # (M, ...): the query
+    size: Tensor  # (M,) float64: its distance
+    phase: Tensor  # (M,) int64
+    segment: Segment
+    walked: Tensor  # (M,) int64: queries of the walk
+    along: Tensor  # (M,) float64: the step along the boundary as a share of the distance, delta in the paper
+    nearer: Tensor  # (M,) float64: the step toward x, the same, epsilon in the paper
+    done: Tensor  # (M,) bool: nothing adversarial was found to start from
+
+
+@register_attack("boundary")
+@dataclass(frozen=True, kw_only=True)
+class Boundary(MinimalAttack):
+    """A random walk along the boundary: a step on the sphere around x, then one toward x; kept if still adversarial.
+
+    Both lengths adapt to how often they succeed: half of the steps on the sphere alone, a quarter of the whole ones.
+    The walk begins on the segment between x and the first of `tries` images of noise that is adversarial; towards a
+    target noise seldom is: give `starts`, images of that class.
+
+    Cost per sample: `queries` + 2 queries, no gradient.
+
+    Args:
+        queries: how many, the check of the clean image and the verdict aside.
+        along: the first step on the sphere, as a share of the distance.
+        nearer: the first step toward x, the same.
+        tries: how many points are tried for a first adversarial one.
+        starts: images (K, C, H, W) to be tried first.
+    """
+
+    norms = ("l2",)
+    paper = "Brendel et al. 2017, arXiv 1712.04248"
+    knowledge = "labels"
+    starts_at_x = False
+    deterministic = False
+
+    norm: str = "l2"
+    queries: int = 5000
+    along: float = 0.1
+    nearer: float = 0.03
+    tries: int = 100
+    starts: Tensor | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("queries", self.queries)
+        check_count("tries", self.tries)
+        check_positive("along", self.along)
+        check_positive("nearer", self.nearer)
+        _decision.check_starts(self.starts)
+
+    @property
+    def total_steps(self) -> int:
+        """One a query."""
+        return self.queries
+
+    def init(self, oracle: Oracle) -> State:
+        """The first point to be tried."""
+        zero = torch.zeros(len(oracle.x), dtype=torch.int64, device=oracle.x.device)
+        along, nearer = (torch.full_like(zero, length, dtype=torch.float64) for length in (self.along, self.nearer))
+        first, segment = _decision.candidate(oracle, 0, self.starts), _decision.no_segment(oracle)
+        return State(first, zero.double(), zero + START, segment, zero, along, nearer, zero < 0)
+
+    def step(self, oracle: Oracle, state: State, i: int) -> State:
+        """One query of every row, what its answer means in the row's phase, and the next query."""
+        oracle.logits(state.x_adv)
+        fooled, phase, walked = oracle.fooled, state.phase, state.walked
+        landed, walking = (phase == START) & fooled, phase == WALK
+        test = walking & (walked % TEST_EVERY == 0)
+        moving = walking & ~test
+        size = torch.where(phase == APPROACH, state.size, oracle.region.distance(state.x_adv))
+        looked = landed | (phase == APPROACH) | (moving & fooled & (size < state.segment.high))
+        segment = _decision.seen(_decision.begin(state.segment, landed, 0.25), state.x_adv, size, fooled, looked)
+        arrived = (phase == APPROACH) & _decision.narrow(segment, 0.01)
+        state = state._replace(
+            phase=torch.where(landed, APPROACH, torch.where(arrived, WALK, phase)),
+            segment=segment,
+            walked=walked + walking,
+            along=_adapted(state.along, test, fooled, rate=0.4, share=0.5, most=1.0),
+            nearer=_adapted(state.nearer, moving, fooled, rate=0.2, share=0.25, most=0.5),
+            done=(phase == START) & ~fooled & (i + 1 >= self.tries),
+        )
+        return self._ask(oracle, state, i + 1)
+
+    def _ask(self, oracle: Oracle, state: State, i: int) -> State:
+        """The next query of each row."""
+        phase, hit = state.phase, state.segment.hit
+        between, size = _decision.middle(oracle, state.segment)
+        x_adv = torch.where(per_row(phase == WALK, hit), self._stroll(oracle, state, i), between)
+        if i < self.tries:
+            x_adv = torch.where(per_row(phase == START, hit), _decision.candidate(oracle, i, self.starts), x_adv)
+        return state._replace(x_adv=x_adv, size=size)
+
+    def _stroll(self, oracle: Oracle, state: State, i: int) -> Tensor:
+        """A step at right angles to the line to x, back onto the sphere around it, and, but for a test, nearer."""
+        region, hit, high = oracle.region, state.segment.hit, state.segment.high.nan_to_num(0.0, posinf=0.0)
+        line = (hit - region.x).double()
+        out = region.norm.steepest(line).double()
+        noise = _decision.directions(oracle, i).double()
+        noise = noise - per_row((noise * out).flatten(1).sum(1), hit) * out
+        point = line + per_row(state.along * high, hit) * region.norm.steepest(noise)
+        nearer = torch.where(state.walked % TEST_EVERY == 0, 0.0, state.nearer)
+        point = region.norm.project(point, per_row(high, hit)) * per_row(1 - nearer, hit)
+        return region.clamp((region.x + point).to(hit.dtype))
+
+
+def _adapted(length: Tensor, rows: Tensor, fooled: Tensor, *, rate: float, share: float, most: float) -> Tensor:
+    """The length, longer after a success and shorter after a failure, in balance where `share` of the steps succeed."""
+    factor = torch.exp(rate * (fooled.double() - share))
+    return torch.where(rows, (length * factor).clamp(max=most), length)

@@ -1,0 +1,146 @@
+"""Fooling images: Nguyen, Yosinski, Clune 2014, section 2 (arXiv 1412.1897); Goodfellow et al. 2014, section 8.
+
+Noise in which a network sees a class with high confidence ("rubbish class examples", arXiv 1412.6572).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from advkit.core.attack import BudgetAttack, check_count, check_positive, register_attack
+from advkit.core.errors import InputError
+from advkit.core.guard import Model
+from advkit.core.losses import rival
+from advkit.core.oracle import Oracle
+
+
+class State(NamedTuple):
+    """The image as it is by now."""
+
+    x_adv: Tensor  # (M, ...)
+    done: Tensor  # (M,) bool: the confidence is reached
+
+
+@register_attack("fooling")
+@dataclass(frozen=True, kw_only=True)
+class Fooling(BudgetAttack):
+    """From Gaussian noise, steps along the sign of the gradient until the network is sure of the class to reach.
+
+    The images given play no part but for their range: eps is infinite unless given, and with an eps the noise is that
+    of the ball around them. The class is the target, else the likeliest one other than y. With `stop="never"` a row
+    goes on until `confidence`, else only until the class leads. `fooling_images` needs no images to begin with.
+
+    Cost per sample: `steps` gradients and `steps` + 2 queries at the most.
+
+    Args:
+        confidence: the softmax probability at which an image is done.
+        steps: the number of steps at the most.
+        step_size: the length of a step at each pixel, as a share of its range.
+        sigma: the standard deviation of the noise, about the middle of the range, as a share of the range.
+    """
+
+    norms = ("linf",)
+    paper = "Nguyen et al. 2014, arXiv 1412.1897"
+    starts_at_x = False
+    deterministic = False
+
+    eps: float | None = torch.inf
+    loss: str = "rival"
+    confidence: float = 0.99
+    steps: int = 100
+    step_size: float = 0.02
+    sigma: float = 0.25
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("steps", self.steps)
+        check_positive("step_size", self.step_size)
+        check_positive("sigma", self.sigma)
+        check_confidence(self.confidence)
+
+    @property
+    def total_steps(self) -> int:
+        """`steps`."""
+        return self.steps
+
+    def init(self, oracle: Oracle) -> State:
+        """Noise."""
+        low, high = oracle.region.low, oracle.region.high
+        noise = 0.5 + self.sigma * oracle.draws.normal(0, tuple(oracle.x.shape[1:]))
+        x_adv = oracle.region.clamp((low + noise.clamp(0, 1) * (high.double() - low)).to(low.dtype))
+        return State(x_adv, torch.zeros_like(oracle.fooled))
+
+    def step(self, oracle: Oracle, state: State, i: int) -> State:
+        """A step of each pixel, unless the confidence was reached."""
+        _, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
+        sure = oracle.fooled & (rival(oracle.goal, oracle.answer).exp() >= self.confidence)
+        length = self.step_size * (oracle.region.high - oracle.region.low)
+        moved = oracle.region.clamp(state.x_adv + length * gradient.sign())
+        return State(moved, sure)
+
+
+@dataclass(frozen=True)
+class FoolingImages:
+    """Images of nothing, in which a network sees a class.
+
+    Attributes:
+        images: (N, ...) within the bounds.
+        classes: (N,) int64, the classes to be seen.
+        confidence: (N,) float64, the softmax probability of that class.
+        reached: (N,) bool, the confidence asked for is reached.
+    """
+
+    images: Tensor
+    classes: Tensor
+    confidence: Tensor
+    reached: Tensor
+
+
+def fooling_images(
+    model: Model,
+    classes: Sequence[int] | Tensor,
+    *,
+    shape: tuple[int, ...],
+    attack: Fooling | None = None,
+    seed: int = 0,
+    bounds: tuple[float, float] = (0, 1),
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> FoolingImages:
+    """Noise that a network takes for the given classes.
+
+    Args:
+        model: from images (N, *shape) to logits.
+        classes: one an image.
+        shape: of an image, (C, H, W).
+        attack: with which confidence and steps; `Fooling()` unless given.
+        seed: of the noise.
+        bounds: the range of the pixels.
+        device, dtype: of the images.
+
+    Raises:
+        InputError: no such class, or a wrong shape.
+    """
+    attack = Fooling() if attack is None else attack
+    target = torch.as_tensor(classes, device=device)
+    if target.ndim != 1 or target.is_floating_point():
+        raise InputError(f"expected classes as integers (N,), got {classes!r}")
+    if not shape or min(shape) < 1:
+        raise InputError(f"expected the shape of an image, such as (1, 32, 32), got {shape!r}")
+    x = torch.full((len(target), *shape), sum(bounds) / 2, device=device, dtype=dtype)
+    found = attack(model, x, (target == 0).long(), target=target, seed=seed, bounds=bounds, stop="never")
+    confidence = found.logits.double().softmax(1).gather(1, target.long()[:, None]).squeeze(1)
+    return FoolingImages(found.x_adv, target.long(), confidence, found.success & (confidence >= attack.confidence))
+
+
+def check_confidence(value: object) -> None:
+    """A probability.
+
+    Raises:
+        InputError: not a number above 0 and below 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1:
+        raise InputError(f"expected confidence as a number above 0 and below 1, got {value!r}")
