@@ -23,7 +23,7 @@ def one_class(samples: int = 12) -> tuple[AffineClassifier, torch.Tensor, torch.
 def test_on_one_class_of_a_linear_classifier_it_is_the_optimum_of_all(norm: str) -> None:
     """There the best perturbation is the same for every image, and FGSM finds it."""
     model, x, y = one_class()
-    eps = {"linf": 0.1, "l2": 0.5}[norm]
+    eps = float(model.nearest(x, y, norm)[0].median())
     found = Universal(eps=eps, norm=norm, steps=40)(model, x, y, stop="never")
     best = FGSM(eps=eps, norm=norm)(model, x, y, stop="never")
     still = ~found.success  # a step is made for these only, and once all are fooled v stands still
