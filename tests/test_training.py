@@ -456,6 +456,20 @@ def test_every_recipe_builds_a_network_whose_checkpoint_is_below_2_megabytes(nam
     assert recipe.data != "mnist5k" or recipe.input_shape == (1, 32, 32)
 
 
+@pytest.mark.parametrize("name", [name for name in list_recipes() if "mnist5k" not in name])
+def test_every_other_recipe_builds_its_network_for_the_images_it_makes(name: str) -> None:
+    recipe = RECIPES[name]
+    assert recipe.name == name
+    assert recipe.expected
+    with torch.device("meta"):
+        net = build(recipe)
+    assert net.card.input_shape == recipe.input_shape
+    assert net.card.num_classes == recipe.num_classes
+    if recipe.augment is not None:
+        side = 256 if recipe.data == "imagenet" else recipe.input_shape[1]
+        assert recipe.augment.output_size(side, side) == recipe.input_shape[1:]
+
+
 def test_every_network_has_a_recipe() -> None:
     assert {f"{name}-mnist5k" for name in list_models()} <= set(RECIPES)
     assert list_recipes("vgg1*_*") == ["vgg11_lrn-mnist5k", "vgg16_1x1-mnist5k"]

@@ -1,6 +1,7 @@
 """The recipes, MODEL-DATA; `expected` is the result over seeds where it has been measured.
 
-`advkit train --recipe NAME` runs one, `python -m advkit.training.seeds NAME --seeds 5 --output DIR` five times.
+`advkit train --recipe NAME` runs one and `advkit train --recipes` lists them;
+`python -m advkit.training.seeds NAME --seeds 5 --output DIR` five times.
 """
 
 from collections.abc import Mapping
@@ -12,6 +13,7 @@ from advkit.core.errors import unknown
 from advkit.data import Dataset
 from advkit.training._augment import Augment
 from advkit.training._recipe import Recipe
+from advkit.training.augment import Augmentation, Compose, Mirror, RandomPatch, ScaleJitter
 
 DIGITS = Augment(rotation=10, shift=2, scale=0.1)
 """What a hand does to a digit without making it another."""
@@ -60,7 +62,50 @@ _RECIPES: tuple[Recipe, ...] = (
     _digits("maxout", 2 / 3, epochs=80, clip=1.0, **_FULL, expected=_once(1.8)),
 )
 
-_RECIPES += (_digits("lenet5", data="mnist", epochs=15, batch_size=250, lr=0.2),)
+_LENET5_FULL = f"clean error 0.53 % (one seed, 0) {_BASIS}; 2 minutes of one core"
+_RECIPES += (  # the whole of MNIST
+    _digits("lenet5", data="mnist", epochs=15, batch_size=250, lr=0.2, expected=_LENET5_FULL),
+    _digits("mlp", data="mnist", epochs=100, batch_size=250, **_FULL, expected="not run here; dropout + L2: 1.25 %"),
+    _digits("mlp_dropconnect", data="mnist", epochs=100, batch_size=250, **_FULL, expected="not run here; 1.20 %"),
+)
+
+_SHIFTED = Compose(parts=(RandomPatch(size=32, padding=4), Mirror()))
+
+
+def _colour(model: str, data: str, **options: Any) -> Recipe:
+    """What the recipes on small photographs have in common."""
+    common: dict[str, Any] = {"input_shape": (3, 32, 32), "batch_size": 128, "lr": 0.05, "clip": 1.0}
+    return Recipe(model=model, data=data, **{**common, "epochs": 100, "augment": _SHIFTED, **options})
+
+
+_RECIPES += (
+    _colour("nin", "cifar10", weight_decay=1e-4, expected="not run here; the paper: 8.81 %"),
+    _colour(
+        "nin",
+        "cifar100",
+        num_classes=100,
+        weight_decay=1e-4,
+        expected="not run here; the paper: 35.68 %",
+    ),
+    _colour("nin", "svhn", epochs=40, augment=None, weight_decay=1e-4, expected="not run here; the paper: 2.35 %"),
+    _colour("vgg16", "cifar10", expected="not run here"),
+)
+
+
+def _imagenet(model: str, augment: Augmentation, **options: Any) -> Recipe:
+    """The lecture's ingredients: its SGD, batches of 128 or 256, patches of 224 and their mirror images."""
+    common: dict[str, Any] = {"input_shape": (3, 224, 224), "num_classes": 1000, "optimizer": "lecture", "lr": 0.01}
+    changes = Compose(parts=(augment, Mirror()))
+    return Recipe(model=model, data="imagenet", **{**common, "schedule": "steps", "augment": changes, **options})
+
+
+_PATCH, _SCALES = RandomPatch(size=224), ScaleJitter(low=256, high=512, size=224)
+_ON_256 = 'with --data "imagenet(size=256)"; not run here; the paper: top-5'
+_RECIPES += (
+    _imagenet("alexnet", _PATCH, epochs=90, batch_size=128, expected=f"{_ON_256} 16.4 % (an ensemble, ten crops)"),
+    _imagenet("vgg16", _SCALES, epochs=74, batch_size=256, expected=f"{_ON_256} 8.1 % (Q = 384)"),
+    _imagenet("googlenet", _PATCH, epochs=90, batch_size=256, expected=f"{_ON_256} 6.67 % (7 nets, 144 crops)"),
+)
 
 RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in _RECIPES}
 
