@@ -19,7 +19,6 @@ from advkit.core.errors import InputError
 from advkit.data import Dataset, atomic_write
 from advkit.evaluation import CorruptionReport, Report, corruption_errors, evaluate
 from advkit.models import Classifier, list_models, load_model
-from advkit.training.augment import CropAverage
 
 DEFAULT = ("fgsm", "pgd")
 """Attacks where none is named."""
@@ -130,6 +129,8 @@ def averaged(classifier: Classifier, crops: str | None, scales: str | None) -> C
     """The network as asked for by --crops and --scales: averaging over views of the image, with the same card."""
     if crops is None and scales is None:
         return classifier
+    from advkit.training.augment import CropAverage
+
     try:
         sides = None if scales is None else [int(side) for side in scales.split(",")]
     except ValueError as error:

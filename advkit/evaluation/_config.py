@@ -97,18 +97,27 @@ def model_name(model: Model) -> str:
 
 
 def model_digest(model: Model) -> str | None:
-    """A hash of all parameters and buffers, with the classes of the modules; None of a plain function."""
+    """A hash of all parameters and buffers, of the modules' classes and plain settings; None of a plain function."""
     modules = modules_of(model)
     if not modules:
         return None
     made = hashlib.sha256()
     for module in modules:
-        made.update(type(module).__qualname__.encode())
+        made.update(f"{type(module).__qualname__} {_settings(module)}".encode())
         for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
             if tensor is not None:
                 made.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
                 made.update(_bytes(tensor))
     return made.hexdigest()[:16]
+
+
+def _settings(module: nn.Module) -> list[tuple[str, Any]]:
+    """The attributes that are numbers, words or tuples of them, such as a stride; not the mode."""
+
+    def plain(value: Any) -> bool:
+        return isinstance(value, bool | int | float | str) or (isinstance(value, tuple) and all(map(plain, value)))
+
+    return sorted((k, v) for k, v in vars(module).items() if plain(v) and k != "training")
 
 
 def digest(*tensors: Tensor) -> str:

@@ -1,0 +1,101 @@
+"""`advkit transfer`: the matrix by hand, with the right denominators."""
+
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+from PIL import Image
+
+from advkit import load_data, load_model
+from advkit.attacks import FGSM, LBFGS
+from advkit.cli import main
+from advkit.core.errors import InputError
+from advkit.evaluation import evaluate, transfer_matrix, wilson_interval
+
+
+@pytest.fixture(autouse=True)
+def somewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield tmp_path
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def models():
+    return {name: load_model(name) for name in ("mlp", "maxout")}
+
+
+def call(*words):
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def test_the_matrix_is_the_one_counted_by_hand(models):
+    data = load_data("mnist5k")
+    x, y = data[:150]
+    found = transfer_matrix(models, (x, y), FGSM(eps=0.1), batch_size=40)
+    right = {name: model(x).argmax(1) == y for name, model in models.items()}
+    for s, source in enumerate(models):
+        x_adv = FGSM(eps=0.1)(models[source], x, y, stop="never").x_adv
+        for t, target in enumerate(models):
+            both = right[source] & right[target]
+            wrong = both & (models[target](x_adv).argmax(1) != y)
+            assert found.both[s][t] == int(both.sum())
+            assert found.wrong[s][t] == int(wrong.sum())
+            assert found.interval(s, t) == wilson_interval(int(wrong.sum()), int(both.sum()))
+    assert found.clean_wrong == tuple(int((~r).sum()) for r in right.values())
+    assert found.both[0][1] == found.both[1][0] < found.both[0][0]
+
+
+def test_the_diagonal_is_each_model_under_its_own_attack(models):
+    data = load_data("mnist5k")
+    found = transfer_matrix(models, data, FGSM(eps=0.1), count=100)
+    for i, model in enumerate(models.values()):
+        row = evaluate(model, data, FGSM(eps=0.1), count=100, stop="never").attacks[0]
+        assert found.rate(i, i) == pytest.approx(row.success_rate)
+        assert found.rate(i, i) > max(found.rate(i, 1 - i), 0.3)
+
+
+def test_a_minimal_attack_barely_transfers(models):
+    found = transfer_matrix(models, load_data("mnist5k"), LBFGS(), count=4)
+    assert found.rate(0, 0) > 0.9
+    assert found.rate(0, 1) < found.rate(0, 0)
+
+
+def test_nobody_right_is_no_rate(models):
+    x, y = load_data("mnist5k")[:10]
+    found = transfer_matrix(models, (x, (y + 1) % 10), FGSM(eps=0.1))
+    assert found.rates == [[None, None], [None, None]]
+    assert found.to_dict()["intervals"] == [[None, None], [None, None]]
+
+
+def test_the_command_prints_the_matrix_and_draws_it(somewhere):
+    words = ("transfer", "--models", "mlp", "maxout", "--attack", "fgsm(eps=.1)", "--count", "60", "--threads", "1")
+    result = call(*words)
+    assert result.exit_code == 0, result.stderr
+    for said in ("made on", "both get right", "lower bound", "95 % intervals", "advkit-transfer.png"):
+        assert said in result.stdout
+    with Image.open(somewhere / "advkit-transfer.png") as picture:
+        assert picture.size[0] > 400
+    found = json.loads(call(*words, "--json").stdout)
+    assert found["models"] == ["mlp", "maxout"]
+    assert len(found["rates"]) == len(found["rates"][0]) == 2
+    assert found["lower_bound"] is True
+
+
+def test_wrong_input_is_one_line(models):
+    for words, said in (
+        (("--models", "mlp"), "give --models NAME NAME"),
+        (("--models", "mlp", "mlpp"), "did you mean"),
+        (("--models", "mlp", "maxout", "--weights", "x.safetensors"), "--weights FILE is for one model"),
+    ):
+        result = call("transfer", *words)
+        assert result.exit_code == 2
+        assert said in result.stderr
+        assert len(result.stderr.splitlines()) == 1
+    with pytest.raises(InputError, match="at least one model"):
+        transfer_matrix({}, load_data("mnist5k"), FGSM(eps=0.1))
+    with pytest.raises(InputError, match="attack object"):
+        transfer_matrix(models, load_data("mnist5k"), "fgsm")
