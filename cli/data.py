@@ -65,25 +65,27 @@ def wanted(name: str) -> list[str]:
 
 
 def look(name: str, root: str | None) -> dict[str, Any]:
-    """What is here of one data set, as plain values; `problem` says what is wrong, if anything is."""
-    facts, problems, missing = [], [], 0
-    try:
-        for split in splits(name):
-            try:
-                facts.append(inventory(name, split, root)[0])
-            except MissingDataError as error:
-                missing += 1
-                problems += [str(error)] if split != "extra" else []
-    except InputError as error:
-        problems.insert(0, str(error))
-        missing = -1
+    """What is here of one data set, as plain values; `problem` says what is wrong, if nothing of it can be read."""
+    facts: list[SplitFacts] = []
+    missing, broken = "", ""
+    for split in splits(name):
+        try:
+            facts.append(inventory(name, split, root)[0])
+        except MissingDataError as error:
+            missing = missing or str(error)
+        except InputError as error:
+            broken = broken or str(error)
     here = places(name, root)
-    state = "broken" if missing < 0 else "yes" if facts else "no"
-    known: dict[str, Any] = {"here": state, "about": about(name), "where": [str(path) for path in here]}
-    known["bytes"] = size_on_disk(here)  # walks through every file of the set
-    known["splits"] = {fact.split: plain(fact) for fact in facts}
-    known["classes"] = list(facts[0].classes) if facts else []
-    return {**known, "problem": problems[0]} if problems and state != "yes" else known
+    known: dict[str, Any] = {
+        "here": "broken" if broken else "yes" if facts else "no",
+        "about": about(name),
+        "where": [str(path) for path in here],
+        "bytes": size_on_disk(here),  # walks through every file of the set
+        "splits": {fact.split: plain(fact) for fact in facts},
+        "classes": list(facts[0].classes) if facts else [],
+    }
+    problem = broken or ("" if facts else missing)
+    return {**known, "problem": problem} if problem else known
 
 
 def plain(fact: SplitFacts) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import pickle
 import struct
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -85,6 +86,16 @@ def test_images_stay_on_the_disk(tmp_path: Path) -> None:
     write(tmp_path)
     assert isinstance(load(tmp_path)._pairs, np.memmap)
     load(tmp_path)[0][0].zero_()  # a copy: the file is mapped read-only
+
+
+def test_another_process_gets_the_name_of_the_file_not_the_images(tmp_path: Path) -> None:
+    write(tmp_path)
+    data = load(tmp_path)
+    packed = pickle.dumps(data)
+    assert len(packed) < 10_000  # the images: 110,592 bytes
+    again = pickle.loads(packed)
+    assert torch.equal(again[:][0], data[:][0])
+    assert torch.equal(again.azimuth, data.azimuth)
 
 
 @pytest.mark.parametrize("dtype", MAGIC)

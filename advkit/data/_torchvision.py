@@ -5,6 +5,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,19 @@ class MissingDataError(InputError):
     """A data set that is not there at all; the message gives the command that gets it."""
 
 
+@dataclass(frozen=True)
 class PublishedFile:
     """One file of a published data set.
 
-    Args:
+    Attributes:
         path: where it lies.
         md5: its digest, if it is published.
         check: reads the file and raises if it is broken; for files without a digest.
     """
 
-    def __init__(self, path: Path, md5: str | None = None, check: Callable[[str], Any] | None = None) -> None:
-        self.path, self.md5, self.check = path, md5, check
+    path: Path
+    md5: str | None = None
+    check: Callable[[str], Any] | None = None
 
     def fault(self) -> str | None:
         """What is wrong with the file: None if nothing."""

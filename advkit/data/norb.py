@@ -102,9 +102,17 @@ class NORB(Dataset):
         self.labels = torch.from_numpy(labels.astype(np.int64))
         self.instance, elevation, azimuth, self.lighting = torch.from_numpy(info.astype(np.int64)).unbind(1)
         self.elevation, self.azimuth = 30 + 5 * elevation, 10 * azimuth
-        self._view, self._size = VIEWS[view], size
+        self._view, self._size, self._file = VIEWS[view], size, files["dat"].path
         height, width = self._pairs.shape[2:] if size is None else (size, size)
         self.input_shape = (self._view.stop - self._view.start, height, width)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A process that reads images gets the name of the file, not its 450 MB."""
+        return {**self.__dict__, "_pairs": None}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Map the file into memory again."""
+        self.__dict__.update(state, _pairs=read_matrix(state["_file"]))
 
     def _images(self, rows: Tensor) -> Tensor:
         images = torch.from_numpy(self._pairs[rows.numpy(), self._view]).float().div_(255)
