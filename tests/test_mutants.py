@@ -1,5 +1,6 @@
 """Broken attacks, and the check that catches each: a suite that lets one of them pass is broken itself."""
 
+import inspect
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
@@ -11,11 +12,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from advkit import load_data, load_model
 from advkit.attacks import FGSM, LBFGS, PGD, Result
 from advkit.core import attack as attack_module
 from advkit.core import driver, guard, losses, norms, oracle, threat
 from advkit.core.goals import Goal
 from advkit.testing import BrokenPromiseError, check_attack, list_checks
+from advkit.testing._checks_traces import snapshot
+from advkit.testing._subject import outcome
 
 Call = Callable[..., Any]
 
@@ -258,6 +262,73 @@ def test_each_broken_attack_is_caught(mutant: Call, check: str) -> None:
 @pytest.mark.parametrize("check", sorted({check for _, check in FUNCTIONS}))
 def test_the_sound_attack_that_they_are_made_from_passes(check: str) -> None:
     check_attack(reference, only=[check], deterministic=True)
+
+
+# The twelve on a network that ships: what anybody would look at on real images.
+
+
+@pytest.fixture(scope="module")
+def shipped() -> tuple[torch.nn.Module, Tensor, Tensor]:
+    """A trained network behind a batch norm that changes nothing, and digits that it gets right, of every class."""
+    model = torch.nn.Sequential(torch.nn.BatchNorm2d(1, eps=0.0), load_model("mlp", device="cpu")).eval()
+    x, y = load_data("mnist5k")[:60]
+    with torch.no_grad():
+        right = model(x).argmax(1) == y
+    return model, x[right], y[right]
+
+
+def complaints(attack: Call, model: torch.nn.Module, x: Tensor, y: Tensor, sound: Tensor) -> list[str]:
+    """What is wrong with an attack at eps .1; `sound` (N,) bool: which images a sound attack fools."""
+    before, random, clean = snapshot(model), torch.random.get_rng_state(), x.clone()
+    answer = outcome(attack(model, x, y, eps=0.1))
+    seen = {
+        "writes on x": not torch.equal(x, clean),
+        "moves the random state": not torch.equal(torch.random.get_rng_state(), random),
+        "leaves a trace on the model": snapshot(model) != before,
+    }
+    x.copy_(clean)
+    model.eval().zero_grad()
+    with torch.no_grad():
+        fooled = model(answer.x_adv).argmax(1) != y
+    alone = outcome(attack(model, x[:1], y[:1], eps=0.1)).x_adv
+    x.copy_(clean)
+    model.eval().zero_grad()
+    seen["goes too far"] = bool((answer.x_adv - x).abs().max() > 0.1 + 1e-6)
+    seen["fools too few"] = any(fooled[y == k].sum() < 0.5 * sound[y == k].sum() for k in range(10))
+    seen["is not what it says"] = answer.success is not None and not torch.equal(answer.success, fooled)
+    seen["depends on the batch"] = not torch.allclose(alone, answer.x_adv[:1], atol=1e-3)
+    if "target" in inspect.signature(attack).parameters or attack is reference:
+        target = (y + 1) % 10
+        hit = outcome(attack(model, x, y, eps=0.25, target=target)).x_adv
+        with torch.no_grad():
+            seen["misses its target"] = bool((model(hit).argmax(1) == target).double().mean() < 0.5)
+    return [what for what, yes in seen.items() if yes]
+
+
+EXPECTED = {
+    no_op: "fools too few",
+    flipped_sign: "fools too few",
+    last_start_wins: "fools too few",
+    exceeds_eps_by_one_step: "goes too far",
+    leaves_train_mode: "leaves a trace on the model",
+    leaves_gradients: "leaves a trace on the model",
+    reseeds: "moves the random state",
+    writes_on_x: "writes on x",
+    mixes_samples: "depends on the batch",
+    spares_the_last_class: "fools too few",
+    ignores_the_target: "misses its target",
+    claims_success: "is not what it says",
+}
+
+
+@pytest.mark.parametrize("mutant", [reference, *TWELVE], ids=lambda mutant: mutant.__name__)
+def test_the_twelve_are_caught_on_a_network_that_ships_too(
+    mutant: Call, shipped: tuple[torch.nn.Module, Tensor, Tensor]
+) -> None:
+    model, x, y = shipped
+    sound = reference(model, x, y, eps=0.1).success
+    found = complaints(mutant, model, x.clone(), y, sound)
+    assert EXPECTED[mutant] in found if mutant in EXPECTED else found == []
 
 
 # Mutants of core: one line of it is replaced, and a real attack runs through the checks.
