@@ -14,6 +14,7 @@ from advkit.attacks.minimal_eps import Smallest, smallest
 from advkit.attacks.noise import Noise
 from advkit.attacks.pgd import PGD
 from advkit.attacks.restarts import Restarts, restarts
+from advkit.attacks.square import Square
 from advkit.attacks.targets import Targets, targets
 from advkit.core.attack import ATTACKS, Attack, BudgetAttack, MinimalAttack
 from advkit.core.registry import Spec
@@ -37,6 +38,7 @@ __all__ = [
     "Restarts",
     "Result",
     "Smallest",
+    "Square",
     "Targets",
     "create_attack",
     "list_attacks",
