@@ -26,6 +26,7 @@ RECIPES = {
     "accumulated": replace(BASE, accumulate=2, clip=0.5, l1=1e-3, sparsity=1e-2, optimizer="lecture"),
     "fgsm": replace(BASE, defense="fgsm(eps=0.1)", batch_size=12, validation=1),  # equal shares: see docs/training.md
     "pgd": replace(BASE, defense="pgd(eps=0.1, steps=2, random_start=False)"),
+    "small": replace(BASE, batch_size=2, validation=1, epochs=2, lr=0.01),  # 30 steps an epoch: saved after the 20th
 }
 
 
@@ -50,13 +51,16 @@ class Double(nn.Module):
         return x.double()
 
 
-def outcome(name: str, **options: Any) -> dict[str, Any]:
+def outcome(name: str, stop: int | None = None, **options: Any) -> dict[str, Any]:
     """Losses, errors and the last weights before rounding of one recipe."""
     recipe, model, last = RECIPES[name], net(), {}
     loss = None if recipe.defense is None else create_defense(recipe.defense)
 
     def keep(progress: Any) -> None:
         last.update({k: v.double().flatten().tolist() for k, v in model.state_dict().items()})
+        last.setdefault("first", [progress.step])
+        if progress.step == stop:
+            raise InterruptedError
 
     run = train(model, data(), recipe=recipe, loss=loss, test=data(31, "test"), device="cpu", progress=keep, **options)
     return {
@@ -76,6 +80,11 @@ from pathlib import Path
 home = Path(sys.argv[1])
 found = {name: outcome(name) for name in RECIPES}
 outcome("plain", output=home / "run")
+try:
+    outcome("small", stop=30 + 25, output=home / "small", save_seconds=0)
+except InterruptedError:
+    assert (home / "small" / "state.pt").exists()
+found["small"] = outcome("small", output=home / "small", resume=True)
 if dist.get_rank() == 0:
     (home / "found.json").write_text(json.dumps(found))
 try:
@@ -118,6 +127,9 @@ def test_two_processes_train_as_one(two: Two, name: str) -> None:
     assert found["loss"] == pytest.approx(expected["loss"], rel=1e-6)  # the log's sums are float32
     assert found["errors"] == [list(pair) for pair in expected["errors"]]
     assert expected["loss"][-1] < expected["loss"][0]
+    if name == "small":  # it was interrupted: what came before the state that was saved is not repeated
+        assert found["weights"].pop("first") == [30 + 21]
+    expected["weights"].pop("first")
     for key, value in expected["weights"].items():
         assert found["weights"][key] == pytest.approx(value, rel=1e-6, abs=1e-9), key
 

@@ -1,5 +1,6 @@
 """One step: the parts of a batch forward and backward, in the wanted precision and layout, then the optimizer."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from inspect import signature
@@ -67,6 +68,10 @@ class Stepper:
             stack.enter_context(self.penalties.watching())
             stack.enter_context(_compiled(self.classifier, self.recipe.compile))
             if self.world.size > 1:
+                stack.enter_context(warnings.catch_warnings())
+                warnings.filterwarnings(
+                    "ignore", "Grad strides do not match", UserWarning
+                )  # of 1x1 and 1-channel kernels
                 self.model = _parallel(self._objective, self.device)
             yield
             self.model = self._objective
