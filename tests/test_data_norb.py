@@ -189,6 +189,11 @@ def test_a_download_is_unpacked_and_verified(
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     assert torch.equal(load(tmp_path, download=True)[:][0], torch.from_numpy(pairs).float() / 255)
     assert len(list(folder.iterdir())) == 3
+    other = {**digests, "info": (digests["info"][0], digests["cat"][1])}
+    monkeypatch.setitem(norb.MD5, "test", other)
+    with pytest.raises(InputError, match=r"-info.mat is not the published file after it was unpacked"):
+        load(tmp_path, download=True)
+    monkeypatch.setitem(norb.MD5, "test", digests)
     (served / f"{STEMS['test']}-dat.mat.gz").write_bytes(b"not that file")
     (folder / f"{STEMS['test']}-dat.mat").unlink()
     with pytest.raises(InputError, match="cannot download norb"):
