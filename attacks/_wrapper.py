@@ -53,6 +53,11 @@ class Wrapper(Attack):
         return self.attack.total_steps
 
     @property
+    def eps(self) -> float | None:
+        """The radius of the attack inside; None of a minimal one."""
+        return getattr(self.attack, "eps", None)
+
+    @property
     def passes(self) -> int:
         """As many as the attack inside."""
         return self.attack.passes
