@@ -5,6 +5,7 @@ import sys
 import types
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -112,8 +113,11 @@ def test_compilation_is_asked_for_and_taken_back(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.slow
-def test_a_compiled_network_trains_as_a_plain_one_does() -> None:
-    expected, found = run(RECIPE), run(replace(RECIPE, compile=True))
+@pytest.mark.parametrize("backend", ["aot_eager", "inductor"])  # inductor needs a C++ compiler and minutes
+def test_a_compiled_network_trains_as_a_plain_one_does(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = run(RECIPE)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
+    found = run(replace(RECIPE, compile=True))
     assert [row.loss for row in found.log] == pytest.approx([row.loss for row in expected.log], rel=1e-4)
 
 

@@ -69,9 +69,7 @@ class Stepper:
             stack.enter_context(_compiled(self.classifier, self.recipe.compile))
             if self.world.size > 1:
                 stack.enter_context(warnings.catch_warnings())
-                warnings.filterwarnings(
-                    "ignore", "Grad strides do not match", UserWarning
-                )  # of 1x1 and 1-channel kernels
+                warnings.filterwarnings("ignore", "Grad strides do not match")  # of kernels of one pixel or channel
                 self.model = _parallel(self._objective, self.device)
             yield
             self.model = self._objective
