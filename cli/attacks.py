@@ -1,4 +1,4 @@
-"""`advkit attacks`: the attacks, their norms, papers and options."""
+"""`advkit attacks`: the attacks, their norms, what they must know, papers and options."""
 
 import click
 
@@ -12,13 +12,17 @@ from advkit.core.errors import unknown
 @click.argument("pattern", default="*")
 def command(pattern: str) -> None:
     """List the attacks whose names match PATTERN, such as "*gd"."""
-    listed = table("attack", "kind", "norms", "paper", "options (default)", text=("paper", "options (default)"))
+    listed = table(
+        "attack", "kind", "norms", "knows", "paper", "options (default)", text=("paper", "options (default)")
+    )
     names = ATTACKS.names(pattern)
     if not names:
         raise unknown("attack", pattern, ATTACKS.names())
     for name in names:
         attack = ATTACKS.factory(name)
         options = ", ".join(f"{flag(p.name)} ({said(p)})" for p in parameters(attack).values())
-        kind, norms, paper = (getattr(attack, trait, "") for trait in ("kind", "norms", "paper"))
-        listed.add_row(name, kind, " ".join(norms), paper, options)
+        kind, norms, knows, paper = (getattr(attack, trait, "") for trait in ("kind", "norms", "knowledge", "paper"))
+        listed.add_row(name, kind, " ".join(norms), knows, paper, options)
     show(listed)
+    around = ", ".join(f"{option}=" for option in sorted(ATTACKS.wrappers))
+    click.echo(f"Around any attack, in a spec such as --attack 'pgd(steps=40, restarts=5)': {around}.")
