@@ -5,17 +5,26 @@ from typing import Any
 from advkit.attacks.apgd import APGD
 from advkit.attacks.apgd_targeted import APGDTargeted
 from advkit.attacks.bim import BIM
+from advkit.attacks.boundary import Boundary
 from advkit.attacks.ddn import DDN
 from advkit.attacks.deepfool import DeepFool
+from advkit.attacks.ensemble import ensemble
+from advkit.attacks.eot import EOT, eot
 from advkit.attacks.fgsm import FGSM
+from advkit.attacks.fooling import Fooling, FoolingImages, fooling_images
+from advkit.attacks.hopskipjump import HopSkipJump
 from advkit.attacks.lbfgs import LBFGS
+from advkit.attacks.masked import Masked, masked
 from advkit.attacks.mifgsm import MIFGSM
 from advkit.attacks.minimal_eps import Smallest, smallest
 from advkit.attacks.noise import Noise
 from advkit.attacks.pgd import PGD
 from advkit.attacks.restarts import Restarts, restarts
+from advkit.attacks.spatial import Spatial
 from advkit.attacks.square import Square
 from advkit.attacks.targets import Targets, targets
+from advkit.attacks.transfer import Transfer, transfer
+from advkit.attacks.universal import Universal, UniversalPerturbation, find_universal
 from advkit.core.attack import ATTACKS, Attack, BudgetAttack, MinimalAttack
 from advkit.core.registry import Spec
 from advkit.core.result import Result
@@ -25,26 +34,42 @@ __all__ = [
     "ATTACKS",
     "BIM",
     "DDN",
+    "EOT",
     "FGSM",
     "LBFGS",
     "MIFGSM",
     "PGD",
     "APGDTargeted",
     "Attack",
+    "Boundary",
     "BudgetAttack",
     "DeepFool",
+    "Fooling",
+    "FoolingImages",
+    "HopSkipJump",
+    "Masked",
     "MinimalAttack",
     "Noise",
     "Restarts",
     "Result",
     "Smallest",
+    "Spatial",
     "Square",
     "Targets",
+    "Transfer",
+    "Universal",
+    "UniversalPerturbation",
     "create_attack",
+    "ensemble",
+    "eot",
+    "find_universal",
+    "fooling_images",
     "list_attacks",
+    "masked",
     "restarts",
     "smallest",
     "targets",
+    "transfer",
 ]
 
 
