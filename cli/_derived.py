@@ -35,7 +35,7 @@ def flag(name: str) -> str:
 def option(name: str, takers: Mapping[str, Parameter]) -> click.Option:
     """An option without default, for one parameter of several owners (name -> its own form of the parameter)."""
     remark = "; ".join(f"{owner}: {said(p)}" if owner else said(p) for owner, p in takers.items())
-    if all(p.kind is bool for p in takers.values()):
+    if all(_plain(p.kind) == {bool} for p in takers.values()):
         return click.Option([f"{flag(name)}/--no-{flag(name)[2:]}", name], default=None, help=f"[{remark}]")
     kinds = sorted({_word(p.kind) for p in takers.values()})
     return click.Option([flag(name), name], metavar="|".join(kinds), help=f"[{remark}]")
