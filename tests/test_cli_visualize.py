@@ -51,6 +51,13 @@ def test_the_command_writes_a_picture_and_says_which_weights(model, somewhere):
     assert advkit("--output", str(somewhere), "--count", "1").exit_code == 0
 
 
+def test_data_that_have_a_checkpoint_of_their_own_get_it(somewhere):
+    result = advkit("--data", "distorted_mnist", "--count", "2", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert "trained on distorted_mnist:train" in result.stdout
+    assert "1x42x42" in result.stdout
+
+
 def test_the_images_are_of_the_classes_in_turn():
     data = load_data("mnist5k", split="test")
     assert data[choose(data, 12)][1].tolist() == [*range(10), 0, 1]
