@@ -13,12 +13,16 @@ from advkit.cli._console import progress_bar
 from advkit.cli._evaluate_output import print_corruptions, print_json, print_report
 from advkit.cli._many import ManyCommand, many
 from advkit.cli._options import Eps, check_device, shared
+from advkit.cli._picture import draw
 from advkit.cli._workers import cores, own_device, together, world
 from advkit.cli.attack import EPS, checkpoint, load_images, noise, parse_target, untrained
 from advkit.core.errors import InputError
 from advkit.data import Dataset, atomic_write
 from advkit.evaluation import CorruptionReport, Report, corruption_errors, evaluate
 from advkit.models import Classifier, list_models, load_model
+
+EXAMPLES = "examples.png"
+"""The picture in the folder of a run: a few images under the first attack."""
 
 DEFAULT = ("fgsm", "pgd")
 """Attacks where none is named."""
@@ -48,7 +52,7 @@ DEFAULT = ("fgsm", "pgd")
 @shared("seed")
 @click.option("--batch-size", type=click.IntRange(min=1), default=250, show_default=True, help="Images at once.")
 @click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the run. [none is kept]")
-@click.option("--resume", is_flag=True, help="Go on with the run in that folder.")
+@click.option("--resume", is_flag=True, help="Go on with the run in that folder, if there is one.")
 @click.option("--no-images", is_flag=True, help="Keep no images in the run.")
 @click.option("--png", is_flag=True, help="Also write adversarial images as PNG, rounded toward the clean ones.")
 @click.option("--checks/--no-checks", default=True, help="Look for signs that the figures mislead. [yes]")
@@ -90,6 +94,9 @@ def command(model: str | None, as_json: bool, output: Path | None, **options: An
                     f"\nStopped. What is done is kept in {output}: the same command with --resume goes on.", err=True
                 )
             raise
+        if speaks and output is not None and attacks and not (output / EXAMPLES).exists():
+            aim = parse_target(options["target"], images)
+            draw(output / EXAMPLES, report, classifier, attacks[0], images, target=aim)
         damage = _corrupted(classifier, images, options, output) if speaks and options["corruptions"] else None
     if speaks and as_json:
         print_json(report, model, shown, output, damage)

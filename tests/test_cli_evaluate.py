@@ -65,7 +65,7 @@ def test_the_table_has_every_attack_the_worst_case_the_checks_and_the_caveat(som
     for words in ("top-5", "8-bit", "lower bound", "Checks: trustworthy", "40 images of 1,000", "25.5/255"):
         assert words in out
     names = {path.name for path in (somewhere / "run").iterdir()}
-    assert names == {"run.json", "samples.csv", "report.html", "batches"}
+    assert names == {"run.json", "samples.csv", "report.html", "batches", "examples.png"}
 
 
 def test_json_is_one_object_and_nothing_else(somewhere):

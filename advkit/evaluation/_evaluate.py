@@ -73,7 +73,7 @@ def evaluate(
         checks: also look for signs that the figures cannot be believed (`check_evaluation`); default: in a run.
         surrogate: another model, for these checks.
         output: folder of the run; it is made.
-        resume: go on with the run in that folder, or return what it found if it is complete.
+        resume: go on with the run in that folder, or return what it found if it is complete; begin where there is none.
         images: keep the clean and the adversarial images in the run.
         png: also write each adversarial image as a PNG file, rounded toward the clean one.
 

@@ -14,7 +14,7 @@ from advkit.evaluation._curves import Curve, curve_of, envelope
 from advkit.evaluation.report import AttackReport, Report, finite
 from advkit.evaluation.run import Run
 
-MOST_EXAMPLES = 60
+MOST_EXAMPLES = 40
 """Examples of one attack on the page, at the most; fewer where the images are large."""
 
 BYTES = 4_000_000
@@ -125,7 +125,7 @@ def _uri(image: Tensor) -> str:
 
     pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     file = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG", optimize=True)
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG")
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 

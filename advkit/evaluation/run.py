@@ -171,10 +171,10 @@ class Begun(NamedTuple):
 
 
 def check_place(home: Path_, *, resume: bool) -> None:
-    """Raise InputError early where a new run cannot begin, or there is none to go on with.
+    """Raise InputError early where a run cannot begin.
 
     Raises:
-        InputError: a file is in the way, a run is there already, or (resume) none is.
+        InputError: a file is in the way, or a run is there and not to be gone on with.
     """
     home = Path(home)
     if home.exists() and not home.is_dir():
