@@ -33,6 +33,7 @@ _WARPED |= {"optimizer": "adamw", "lr": 2e-3, "weight_decay": 1e-2, "clip": 1.0,
 _BASIS = "with torch 2.15 on a CPU"
 _LENET5 = f"clean error 1.56 % (mean of 5 seeds; sd 0.15; 1.40 to 1.80) {_BASIS}; 20 s on one core"
 _MLP = f"clean error 2.12 % (mean of 5 seeds; sd 0.23; 1.80 to 2.50) {_BASIS}"
+_STN = f"clean error 2.63 % (mean of 3 seeds; sd 0.29; 2.30 to 3.00) {_BASIS}"
 _VGG16 = f"clean error 1.44 % (mean of 5 seeds; sd 0.29; 1.10 to 1.90) {_BASIS}"
 
 
@@ -56,7 +57,7 @@ _RECIPES: tuple[Recipe, ...] = (
     _digits("stn_fcn", epochs=40, optimizer="adamw", lr=2e-3, clip=1.0, expected=_once(1.7)),
     _digits("stn_cnn", epochs=30, **_DEEP, expected=_once(1.2)),
     _digits("stn_fcn", epochs=12, **_WARPED, expected=_once(3.9)),
-    _digits("stn_cnn", 1 / 4, epochs=5, **_WARPED, expected=_once(2.3)),
+    _digits("stn_cnn", 1 / 4, epochs=5, **_WARPED, expected=_STN),
     _digits("mlp", 3 / 4, epochs=80, **_FULL, expected=_MLP),
     _digits("mlp_dropconnect", 3 / 4, epochs=80, **_FULL, expected=_once(2.5)),
     _digits("maxout", 2 / 3, epochs=80, clip=1.0, **_FULL, expected=_once(1.8)),
