@@ -85,7 +85,7 @@ class DistortedMNIST(Dataset):
     Args:
         variant: "R", rotation by +-90 degrees (S = 32); "RTS", rotation by +-45, scale .7 to 1.2, any place on the
             canvas (42); "P", projective (32); "E", elastic (32); "cluttered", the digit anywhere among six patches of
-            6x6 from others (60). Sizes of R, P and E and the digits' padding are ours, the paper leaves them open.
+            6x6 from others (60). The ranges are the paper's, quoted from memory; the sizes of R, P and E are ours.
         source: "mnist5k" (the embedded digits) or "mnist".
         copies: distortions of each digit; default 10 in the training split, 1 in the test split.
         seed: of the distortions; the splits draw different ones.
