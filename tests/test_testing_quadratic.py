@@ -103,6 +103,16 @@ def test_a_pixel_at_its_bound_crosses_to_the_other_side_of_the_centre() -> None:
     assert far.nearest(x, torch.tensor([0]), "linf")[0].tolist() == [torch.inf]
 
 
+@pytest.mark.parametrize("norm", NORMS)
+def test_from_the_centre_the_way_out_is_along_the_axes(norm: str) -> None:
+    curvature = torch.tensor([0.5, 2.0, 1.0, 2.0], dtype=torch.float64)
+    model = QuadraticClassifier(torch.full((4,), 0.5, dtype=torch.float64), curvature, 0.09)
+    distance, point = model.nearest(model.centre.detach().view(1, 4), torch.tensor([0]), norm)
+    expected = (0.09 / (curvature.sum() if norm == "linf" else curvature.max())) ** 0.5
+    assert float(distance) == pytest.approx(float(expected))
+    assert float(model._excess(point).detach()) == pytest.approx(0, abs=1e-9)
+
+
 def test_what_is_not_known_is_refused() -> None:
     model = QuadraticClassifier.random(SHAPE)
     x, y = torch.full((1, *SHAPE), 0.9, dtype=torch.float64), torch.tensor([0])

@@ -149,6 +149,16 @@ def test_what_an_attack_says_of_itself_does_not_count() -> None:
         assert_robust(MODEL, X, Y, attack=lambda model, x, y, bounds: x - 2, eps=9.0, max_error=1.0)
 
 
+def test_an_image_that_is_wrong_already_stays_an_error_whatever_the_attack_makes_of_it() -> None:
+    def heal(model: Any, x: Tensor, y: Tensor, *, eps: float) -> Tensor:
+        return torch.stack([X[label == Y][0] for label in y])
+
+    y = Y.clone()
+    y[::10] = 1 - y[::10]
+    healed = assert_robust(MODEL, X, y, heal, eps=1.0, max_error=1.0)
+    assert (healed.clean_errors, healed.adversarial_errors) == (20, 20)
+
+
 def test_wrong_input_is_refused() -> None:
     with pytest.raises(InputError, match="max_error"):
         assert_robust(MODEL, X, Y, attack="fgsm", eps=0.1, max_error=30)
