@@ -1,4 +1,4 @@
-"""`assert_robust`: is a model's error under an attack below a limit, as far as so many images can tell?"""
+"""`assert_robust`: a model's error under an attack lies below a limit, as far as so many images can tell."""
 
 import math
 from collections.abc import Callable
