@@ -21,20 +21,25 @@ def toward(x: Tensor, x_adv: Tensor, bounds: tuple[float, float] = (0, 1)) -> tu
         The levels (N, ...) uint8, and (N,) bool: whether there are such levels. Where x itself is no 8-bit image, a
         pixel between two levels may have none between x and x_adv; it gets the one nearest to x.
     """
-    gap, wide = (x_adv.double() - x.double()).abs(), x.double()
+    up = x_adv >= x
+    sign = torch.where(up, 1.0, -1.0).to(x.dtype)
     level = nearest_level(x_adv, bounds)
-    beyond = (decoded(level, x, bounds).double() - wide).abs() > gap
-    level = torch.where(beyond, level - (x_adv.double() - wide).sign(), level).clamp(0, 255)
-    beyond = (decoded(level, x, bounds).double() - wide).abs() > gap
-    level = torch.where(beyond, nearest_level(x, bounds), level)
-    fits = (decoded(level, x, bounds).double() - wide).abs() <= gap
-    return level.to(torch.uint8), fits.flatten(1).all(1)
+    pixel = decoded(level, x, bounds)
+    level = torch.where(torch.where(up, pixel > x_adv, pixel < x_adv), level - sign, level)
+    pixel = decoded(level, x, bounds)
+    between = torch.where(up, pixel >= x, pixel <= x)
+    if not bool(between.all()):  # where x is no 8-bit image
+        level = torch.where(between, level, nearest_level(x, bounds))
+        off = (decoded(level, x, bounds).double() - x.double()).abs()
+        between = between | (off <= (x_adv.double() - x.double()).abs())
+    return level.to(torch.uint8), between.flatten(1).all(1)
 
 
 def nearest_level(x: Tensor, bounds: tuple[float, float]) -> Tensor:
-    """The level (N, ...) float64, 0 to 255, nearest to each pixel."""
+    """The level (N, ...), 0 to 255 in x's type or float32, nearest to each pixel."""
     low, high = bounds
-    return ((x.double() - low) / (high - low) * 255).round().clamp(0, 255)
+    x = x.to(torch.promote_types(x.dtype, torch.float32))
+    return ((x - low) * (255 / (high - low))).round_().clamp_(0, 255)
 
 
 def decoded(levels: Tensor, like: Tensor, bounds: tuple[float, float]) -> Tensor:

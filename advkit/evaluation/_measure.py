@@ -14,6 +14,7 @@ from advkit.core.driver import reporting
 from advkit.core.errors import InputError
 from advkit.core.goals import targeted, untargeted
 from advkit.core.guard import Model, guard
+from advkit.core.layout import Passes
 from advkit.core.norms import get_norm
 from advkit.core.result import Result
 from advkit.evaluation._batches import Batch
@@ -127,7 +128,7 @@ class Ticker:
 def _clean(model: Model, batch: Batch) -> Columns:
     """One forward on the clean images."""
     with guard(model, device=batch.x.device), torch.no_grad():
-        logits = model(batch.x)
+        logits = Passes(model, batch.x)(batch.x)
     door.check_answer(logits, batch.x, batch.y)
     prediction = logits.argmax(1)
     return {
@@ -184,7 +185,7 @@ def recorded(
         x, x_adv, y = batch.x[index], result.x_adv[index], batch.y[index]
         levels, fits = toward(x, x_adv, bounds)
         with guard(model, device=x.device), torch.no_grad():
-            logits = model(decoded(levels, x, bounds))
+            logits = Passes(model, x)(decoded(levels, x, bounds))
         goal = targeted(target[index], y) if isinstance(target, Tensor) else untargeted(y)
         survives = survives.index_copy(0, index, fits & (goal.margin(logits) > 0))
     return {**columns, "survives_8bit": survives.cpu()}
