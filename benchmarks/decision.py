@@ -30,7 +30,7 @@ class Counter(nn.Module):
 
     def forward(self, x):
         self.seen += len(x)
-        return self.net(x)
+        return self.net(x.float())  # ART hands over float64
 
 
 def from_foolbox(attack):
@@ -79,7 +79,7 @@ def compare(victim, label, peer, norm, make, count, seed):
     np.random.seed(seed)  # noqa: NPY002 (ART draws from it)
     counter = Counter(model).eval()
     begin = time.process_time()
-    found = peer(counter, x, y).detach()
+    found = peer(counter, x, y).detach().to(x.dtype)
     their_time = time.process_time() - begin
     with torch.no_grad():
         fooled = model(found).argmax(1) != y

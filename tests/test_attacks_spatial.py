@@ -47,11 +47,11 @@ def test_a_half_turn_of_a_wide_image_is_a_flip_of_both_axes() -> None:
 
 
 def test_a_turn_keeps_lengths_in_an_image_that_is_not_square() -> None:
-    """A dot at a given number of pixels right of the centre goes to as many pixels above it."""
-    x = torch.zeros(1, 1, 9, 21, dtype=torch.float64)
-    x[0, 0, 4, 13] = 1
-    turned = moved(x, degrees=90)[0, 0]
-    assert divmod(int(turned.argmax()), 21) == (1, 10)
+    """A dot at a given number of pixels right of the centre goes to as many pixels above it, one above to the left."""
+    for place, turned in (((4, 13), (1, 10)), ((1, 10), (4, 7))):
+        x = torch.zeros(1, 1, 9, 21, dtype=torch.float64)
+        x[0, 0, place[0], place[1]] = 1
+        assert divmod(int(moved(x, degrees=90)[0, 0].argmax()), 21) == turned
 
 
 class Corner(nn.Module):

@@ -78,6 +78,16 @@ def test_a_masked_attack_spends_its_whole_radius_inside(norm: str) -> None:
     assert (found.distance > 0.9 * eps).all()
 
 
+def test_no_part_of_a_step_is_spent_on_pixels_that_cannot_move() -> None:
+    case = toy_case(wrong=())
+    x = 0.3 + 0.4 * case.x
+    one = PGD(norm="l2", steps=1, step_size=0.1, eps=0.2, random_start=False)
+    found = masked(one, MASK)(case.model, x, case.model(x).argmax(1), stop="never")
+    stepped = found.distance > 0  # where the step is worse than none, the image is kept
+    assert stepped.sum() >= 6
+    torch.testing.assert_close(found.distance[stepped], torch.full_like(found.distance[stepped], 0.1))
+
+
 def test_each_image_may_have_a_mask_of_its_own() -> None:
     case = toy_case(wrong=(2,))
     masks = torch.rand(9, 1, 4, 4, generator=torch.Generator().manual_seed(0)) < 0.5
