@@ -4,6 +4,7 @@ from typing import Any
 
 from advkit.attacks.apgd import APGD
 from advkit.attacks.apgd_targeted import APGDTargeted
+from advkit.attacks.autoattack import AutoAttack
 from advkit.attacks.bim import BIM
 from advkit.attacks.boundary import Boundary
 from advkit.attacks.ddn import DDN
@@ -41,6 +42,7 @@ __all__ = [
     "PGD",
     "APGDTargeted",
     "Attack",
+    "AutoAttack",
     "Boundary",
     "BudgetAttack",
     "DeepFool",

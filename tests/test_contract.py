@@ -16,10 +16,12 @@ CHEAPER = {"pgd": {"steps": 8}, "apgd": {"steps": 12}, "apgd_targeted": {"steps"
 CHEAPER |= {"spatial": {"rotations": 3, "shifts": 3}, "universal": {"steps": 6}}
 CHEAPER |= {"fooling": {"steps": 20, "step_size": 0.1}, "boundary": {"queries": 120, "tries": 20}}
 CHEAPER |= {"hopskipjump": {"queries": 150, "first": 8, "tries": 20}}
-CHEAPER |= {"square": {"queries": 80}}
+CHEAPER |= {"square": {"queries": 80}, "autoattack": {"steps": 12, "queries": 12}}
 CHEAPER |= {"ddn": {"steps": 80}}
 CHEAPER |= {"cw": {"searches": 3, "steps": 15}}
-CHEAPER |= {"fmn": {"steps": 20}}
+CHEAPER |= {"fmn": {"steps": 40}}
+CHEAPER |= {"alma": {"steps": 30}}
+CHEAPER |= {"ead": {"searches": 3, "steps": 15}}
 """Hyperparameters that keep an attack short here; what is not listed runs at its defaults."""
 
 
