@@ -87,7 +87,7 @@ def test_every_command_has_help(command):
         (["data", "mnist6"], "did you mean 'mnist"),
         (["attacks", "fgsn"], "did you mean 'fgsm'?"),
         (["train"], "--recipe"),
-        (["train", "--recipe", "lenet5-mnist"], "did you mean 'lenet5-mnist5k'?"),
+        (["train", "--recipe", "lenet5-mnits5k"], "did you mean 'lenet5-mnist5k'?"),
         (["train", "--model", "lenet6"], "lenet5"),
         (
             ["train", "--model", "lenet5", "--epochs", "few"],
