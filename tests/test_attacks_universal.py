@@ -5,7 +5,9 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from advkit.attacks import FGSM, Noise, Universal, UniversalPerturbation, find_universal
+from advkit.attacks.universal import moved
 from advkit.core.errors import InputError
+from advkit.core.oracle import Oracle
 from advkit.testing import AffineClassifier, check_attack
 from advkit.testing._toys import SHAPE, toy_case
 from advkit.testing.nets import Spy
@@ -30,6 +32,22 @@ def test_on_one_class_of_a_linear_classifier_it_is_the_optimum_of_all(norm: str)
     assert still.any()
     assert torch.equal(found.success, best.success)
     torch.testing.assert_close(found.x_adv[still], best.x_adv[still], atol=1e-6, rtol=0)
+
+
+def test_only_images_that_are_not_fooled_yet_have_a_say() -> None:
+    model, x, y = one_class(3)
+    steps: list[torch.Tensor] = []
+
+    class Probe(Universal):
+        def init(self, oracle: Oracle):  # type: ignore[no-untyped-def]
+            g = torch.ones_like(oracle.x) * torch.tensor([1.0, -1, -1]).view(3, 1, 1, 1)
+            for fooled in ([False, True, True], [False, False, False]):
+                steps.append(moved(oracle, 0 * oracle.x, g, torch.tensor(fooled), 0.01).delta)
+            return super().init(oracle)
+
+    Probe(eps=0.1, steps=1)(model, x, y, stop="never")
+    assert (steps[0] > 0).all()
+    assert (steps[1] < 0).all()
 
 
 def test_all_images_get_the_same_perturbation() -> None:
@@ -76,9 +94,7 @@ def test_the_perturbation_as_an_attack_keeps_the_promises() -> None:
 
 def test_a_perturbation_of_another_shape_is_refused() -> None:
     case = toy_case(wrong=())
-    with pytest.raises(
-        InputError, match=r"shape \(1, 4, 4\), the images are of shape \(2, 4, 4\)"
-    ):
+    with pytest.raises(InputError, match=r"shape \(1, 4, 4\), the images are of shape \(2, 4, 4\)"):
         UniversalPerturbation(delta=torch.zeros(1, 4, 4), eps=0.1)(case.model, case.x, case.y)
     with pytest.raises(InputError, match="expected delta as a floating-point tensor"):
         UniversalPerturbation(delta=3)  # type: ignore[arg-type]
