@@ -69,7 +69,7 @@ class Halving:
         while places[-1] < 1:
             window = max(window - 0.03, 0.06)
             places.append(places[-1] + window)
-        marks = [math.ceil(p * steps) for p in places]
+        marks = [math.ceil(p * steps - 1e-9) for p in places]
         return {b: b - a for a, b in pairwise(marks) if a < b < steps}
 
     def adapt(self, state: State, region: Region, window: int, rho: float) -> tuple[State, Tensor]:

@@ -56,6 +56,7 @@ class Norm(ABC):
     """
 
     name: str
+    grain: float = 0.0
     sparse = False
 
     @abstractmethod
@@ -212,7 +213,7 @@ class L1(Norm):
         """
         slope, entries = g.abs().flatten(1), g[0].numel()
         if isinstance(share, Tensor):
-            count = (share.flatten() * entries - 1e-6).ceil().long().clamp(1, entries)[:, None]
+            count = (share.flatten() * entries + 1e-6).long().clamp(1, entries)[:, None]
             least = slope.sort(dim=1, descending=True).values.gather(1, count - 1)
         else:
             stuck = torch.where(g > 0, x_adv >= high, x_adv <= low)
@@ -282,6 +283,7 @@ class L0(Norm):
     """The number of entries that differ from 0: entries, not pixels of several channels."""
 
     name = "l0"
+    grain = 1.0
 
     def size(self, d: Tensor) -> Tensor:
         return (d.flatten(1) != 0).sum(1).double()
@@ -295,8 +297,10 @@ class L0(Norm):
     def project(self, d: Tensor, eps: Tensor | float) -> Tensor:
         flat = d.flatten(1)
         count = torch.as_tensor(eps, device=d.device).expand(len(d), *[1] * (d.ndim - 1)).flatten(1)
-        rank = flat.abs().argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-        return torch.where(rank < count.floor(), flat, 0).view_as(d)
+        order = flat.abs().argsort(dim=1, descending=True, stable=True)
+        chosen = torch.arange(flat.shape[1], device=d.device) < count.floor()
+        kept = torch.zeros_like(flat, dtype=torch.bool).scatter(1, order, chosen)
+        return torch.where(kept, flat, 0).view_as(d)
 
     def sample(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
         shape = tuple(like.shape[1:])
