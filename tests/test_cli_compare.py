@@ -38,6 +38,8 @@ def test_the_test_is_scipys_on_the_images_in_common(runs):
     data = load_data("mnist5k")
     first, second = (evaluate(load_model(name), data, FGSM(eps=0.1), count=200) for name in ("mlp", "maxout"))
     a, b = first.attacks[0].wrong, second.attacks[0].wrong
+    assert (rows[0].first, rows[0].second) == (first.clean_error, second.clean_error)
+    assert (rows[1].second, rows[3].name) == (second.adversarial_error, "noise")
     row = rows[2]
     assert row.count == 200
     assert (row.first, row.second) == (a.double().mean().item(), b.double().mean().item())

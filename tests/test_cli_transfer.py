@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from advkit import load_data, load_model
-from advkit.attacks import FGSM, LBFGS
+from advkit.attacks import FGSM, LBFGS, PGD
 from advkit.cli import main
 from advkit.core.errors import InputError
 from advkit.evaluation import evaluate, transfer_matrix, wilson_interval
@@ -32,13 +32,14 @@ def call(*words):
     return CliRunner().invoke(main, [str(word) for word in words])
 
 
-def test_the_matrix_is_the_one_counted_by_hand(models):
+@pytest.mark.parametrize("attack", [FGSM(eps=0.1), PGD(eps=0.1, steps=4)])
+def test_the_matrix_is_the_one_counted_by_hand(models, attack):
     data = load_data("mnist5k")
     x, y = data[:150]
-    found = transfer_matrix(models, (x, y), FGSM(eps=0.1), batch_size=40)
+    found = transfer_matrix(models, (x, y), attack, batch_size=40)
     right = {name: model(x).argmax(1) == y for name, model in models.items()}
     for s, source in enumerate(models):
-        x_adv = FGSM(eps=0.1)(models[source], x, y, stop="never").x_adv
+        x_adv = attack(models[source], x, y, stop="never").x_adv
         for t, target in enumerate(models):
             both = right[source] & right[target]
             wrong = both & (models[target](x_adv).argmax(1) != y)

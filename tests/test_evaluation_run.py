@@ -23,6 +23,7 @@ from advkit.attacks import FGSM, LBFGS, PGD, Noise
 from advkit.core.errors import InputError
 from advkit.data import _files
 from advkit.evaluation import evaluate, load_run
+from advkit.evaluation._ranks import Place
 from advkit.evaluation._rows import HEADER
 
 N, K = 60, 6
@@ -190,6 +191,14 @@ def test_a_killed_run_ends_with_the_rows_of_an_unbroken_one(tmp_path):
     assert load_run(broken).numbers() == list(range(12))
 
 
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_every_batch_is_taken_by_one_process(world):
+    ranks = [Place(rank, world) for rank in range(world)]
+    taken = [[place.rank for place in ranks if place.takes(number)] for number in range(12)]
+    assert all(len(takers) == 1 for takers in taken)
+    assert {taken.count([rank]) for rank in range(world)} == {12 // world}
+
+
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_two_processes_and_one_have_the_same_rows(tmp_path):
     def rank(number):
@@ -213,11 +222,13 @@ def test_a_run_that_is_interrupted_keeps_what_is_done(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         go(tmp_path / "broken", progress=stop)
-    assert 0 < len(list((tmp_path / "broken" / "batches").iterdir())) < 5
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "broken" / "batches").iterdir()}
+    assert 0 < len(kept) < 5
     seen = []
     go(tmp_path / "broken", resume=True, progress=lambda done, whole: seen.append((done, whole)))
     go(tmp_path / "whole")
     assert (tmp_path / "broken" / "samples.csv").read_bytes() == (tmp_path / "whole" / "samples.csv").read_bytes()
+    assert all(path.stat().st_mtime_ns == time for path, time in kept.items())  # what was done is not done again
     assert seen == sorted(seen)
     assert seen[-1][0] == seen[-1][1]
 
