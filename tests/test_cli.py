@@ -78,7 +78,7 @@ def test_every_command_has_help(command):
     [
         (["atack"], "did you mean 'attack'?"),
         (["attak", "--model", "lenet5"], "did you mean 'attack'?"),
-        (["nonsense"], "expected one of: attack, attacks, data"),
+        (["nonsense"], "expected one of: attack, attacks, compare"),
         (["--verbose"], "--verbose"),
         (["models", "lenet6"], "did you mean 'lenet5'?"),
         (["models", "vgg*", "--width", "2"], "full name of one network"),
@@ -294,7 +294,7 @@ def test_output_is_as_wide_as_columns_and_without_colours_in_a_pipe(monkeypatch)
 def test_no_color_holds_on_a_terminal():
     pty = pytest.importorskip("pty")
     parent, child = pty.openpty()
-    done = process("attacks", stdout=child, stderr=child, capture_output=False, env={"NO_COLOR": "1", "TERM": "xterm"})
+    done = process("attacks", "fgsm", stdout=child, stderr=child, capture_output=False, env={"NO_COLOR": "1", "TERM": "xterm"})
     os.close(child)
     text = os.read(parent, 65536).decode()
     assert done.returncode == 0
