@@ -2,16 +2,20 @@
 
 from typing import Any
 
+from advkit.attacks.alma import ALMA
 from advkit.attacks.apgd import APGD
 from advkit.attacks.apgd_targeted import APGDTargeted
 from advkit.attacks.autoattack import AutoAttack
 from advkit.attacks.bim import BIM
 from advkit.attacks.boundary import Boundary
+from advkit.attacks.cw import CW
 from advkit.attacks.ddn import DDN
 from advkit.attacks.deepfool import DeepFool
+from advkit.attacks.ead import EAD
 from advkit.attacks.ensemble import ensemble
 from advkit.attacks.eot import EOT, eot
 from advkit.attacks.fgsm import FGSM
+from advkit.attacks.fmn import FMN
 from advkit.attacks.fooling import Fooling, FoolingImages, fooling_images
 from advkit.attacks.hopskipjump import HopSkipJump
 from advkit.attacks.lbfgs import LBFGS
@@ -23,6 +27,7 @@ from advkit.attacks.pgd import PGD
 from advkit.attacks.restarts import Restarts, restarts
 from advkit.attacks.spatial import Spatial
 from advkit.attacks.square import Square
+from advkit.attacks.superdeepfool import SuperDeepFool
 from advkit.attacks.targets import Targets, targets
 from advkit.attacks.transfer import Transfer, transfer
 from advkit.attacks.universal import Universal, UniversalPerturbation, find_universal
@@ -31,12 +36,16 @@ from advkit.core.registry import Spec
 from advkit.core.result import Result
 
 __all__ = [
+    "ALMA",
     "APGD",
     "ATTACKS",
     "BIM",
+    "CW",
     "DDN",
+    "EAD",
     "EOT",
     "FGSM",
+    "FMN",
     "LBFGS",
     "MIFGSM",
     "PGD",
@@ -57,6 +66,7 @@ __all__ = [
     "Smallest",
     "Spatial",
     "Square",
+    "SuperDeepFool",
     "Targets",
     "Transfer",
     "Universal",

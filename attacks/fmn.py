@@ -1,0 +1,92 @@
+"""FMN, fast minimum-norm attack: Pintor, Roli, Brendel, Biggio 2021, algorithm 1 (arXiv 2102.12827)."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from advkit.core.attack import MinimalAttack, check_count, check_positive, register_attack
+from advkit.core.norms import Norm, get_norm, per_row
+from advkit.core.oracle import Oracle
+
+
+class State(NamedTuple):
+    """A point of the ball of radius eps."""
+
+    x_adv: Tensor  # (M, ...)
+    eps: Tensor  # (M,) float64
+    most: Tensor  # (M,) float64: the distance of the farthest point in range
+
+
+@register_attack("fmn")
+@dataclass(frozen=True, kw_only=True)
+class FMN(MinimalAttack):
+    """Steps along the gradient within a ball whose radius shrinks after a hit and grows after a miss.
+
+    Until the first hit the radius is the distance at which the linearised margin is 0, and a share more: without it a
+    linear model is never crossed. The step and the share by which the radius changes fall on half a cosine.
+
+    Cost per sample: `steps` gradients and `steps` + 1 queries.
+
+    Args:
+        norm: "l0", "l1", "l2" or "linf".
+        target: see `Attack`.
+        loss: what is climbed.
+        steps: the number of steps.
+        step_size: l2 length of the first step in units of the pixels; the last is a hundredth of it.
+        gamma: the share by which the radius changes at first.
+        gamma_final: and at last.
+    """
+
+    norms = ("l2", "linf", "l1", "l0")
+    paper = "Pintor et al. 2021, arXiv 2102.12827"
+
+    norm: str = "l2"
+    loss: str = "margin"
+    steps: int = 100
+    step_size: float = 1.0
+    gamma: float = 0.05
+    gamma_final: float = 0.001
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("steps", self.steps)
+        for name in ("step_size", "gamma", "gamma_final"):
+            check_positive(name, getattr(self, name))
+
+    @property
+    def total_steps(self) -> int:
+        """`steps`."""
+        return self.steps
+
+    def init(self, oracle: Oracle) -> State:
+        """The clean image."""
+        x, low, high = oracle.x.double(), oracle.region.low.double(), oracle.region.high.double()
+        most = oracle.region.norm.size(torch.maximum(x - low, high - x))
+        return State(oracle.x, torch.zeros_like(most), most)
+
+    def step(self, oracle: Oracle, state: State, i: int) -> State:
+        """x + delta, delta <- Proj_eps(delta + alpha g / |g|_2)."""
+        region, norm = oracle.region, oracle.region.norm
+        margin, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
+        cosine = (1 + math.cos(math.pi * i / self.steps)) / 2
+        alpha = self.step_size * (0.01 + 0.99 * cosine)
+        gamma = self.gamma_final + (self.gamma - self.gamma_final) * cosine
+        guess = (1 + gamma) * (region.distance(state.x_adv) + _to_boundary(norm, margin, gradient))
+        grown = (state.eps * (1 + gamma)).maximum(state.eps + norm.grain)
+        missed = torch.where(
+            oracle.best.fooled | bool(norm.grain), grown, guess.maximum(grown)
+        )  # a count says no length: it grows
+        hit = (state.eps * (1 - gamma)).minimum(-oracle.best.value).minimum(state.eps - norm.grain)
+        eps = torch.where(oracle.fooled, hit, missed).clamp(min=0).minimum(state.most)
+        ahead = state.x_adv + alpha * get_norm("l2").steepest(gradient)
+        delta = norm.project(ahead - region.x, per_row(eps, region.x))
+        return State(region.clamp((region.x + delta).to(region.x.dtype)), eps, state.most)
+
+
+def _to_boundary(norm: Norm, margin: Tensor, gradient: Tensor) -> Tensor:
+    """(M,) float64: the distance at which the linearised margin is 0; 0 where there is no gradient."""
+    slope = norm.dual_size(gradient).double()
+    return torch.where(slope > 0, margin.double().abs() / slope, 0.0)

@@ -1,0 +1,112 @@
+"""SuperDeepFool: Abdollahpour, Abroshan, Moosavi-Dezfooli 2023, SDF(inf, 1) (arXiv 2303.12481)."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from advkit.attacks.deepfool import HOLD_FROM, onto_boundary
+from advkit.core.attack import MinimalAttack, check_count, check_positive, register_attack
+from advkit.core.norms import per_row
+from advkit.core.oracle import Oracle, noise_floor
+
+CUSHION = 1e-3
+"""A step goes further by this share of the whole move: else a curved boundary is never crossed by a projection."""
+
+
+class Back(NamedTuple):
+    """The way back from `end` to the clean image: the boundary is between the shares `low` and `high` of it."""
+
+    steps: Tensor  # (M,) int64: made on it, 0 before it
+    share: Tensor  # (M,) float64: where x_adv is
+    low: Tensor  # (M,) float64
+    high: Tensor  # (M,) float64
+    end: Tensor  # (M, ...)
+
+
+class State(NamedTuple):
+    """A point on its way to the boundary, along it, or on the way back."""
+
+    x_adv: Tensor  # (M, ...)
+    since: Tensor  # (M,) int64: steps of DeepFool since the last projection
+    turns: Tensor  # (M,) int64: projections made
+    back: Back
+    done: Tensor  # (M,) bool
+
+
+@register_attack("superdeepfool")
+@dataclass(frozen=True, kw_only=True)
+class SuperDeepFool(MinimalAttack):
+    """DeepFool to the boundary; the projection of the whole move onto the boundary's normal there; and so on in turn.
+
+    The projection cuts the part of the move that runs along the boundary. After `turns` projections the
+    boundary is sought on the way back to the clean image, by Newton's method within a bracket (the paper bisects).
+
+    Cost per sample: 1 query and 3 gradients a step.
+
+    Args:
+        target: as in DeepFool.
+        steps: the most steps.
+        overshoot: as in DeepFool.
+        rivals: as in DeepFool.
+        turns: the number of projections.
+        search: the number of steps on the way back.
+    """
+
+    norms = ("l2",)
+    paper = "Abdollahpour et al. 2023, arXiv 2303.12481"
+
+    norm: str = "l2"
+    steps: int = 60
+    overshoot: float = 0.02
+    rivals: int = 9
+    turns: int = 4
+    search: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("steps", "rivals", "turns", "search"):
+            check_count(name, getattr(self, name))
+        check_positive("overshoot", self.overshoot)
+
+    @property
+    def total_steps(self) -> int:
+        """`steps`."""
+        return self.steps
+
+    def init(self, oracle: Oracle) -> State:
+        """The clean image."""
+        none = torch.zeros(len(oracle.x), dtype=torch.int64, device=oracle.x.device)
+        back = Back(none, none.double() + 1, none.double(), none.double() + 1, oracle.x)
+        return State(oracle.x, none, none, back, none.bool())
+
+    def step(self, oracle: Oracle, state: State, i: int) -> State:
+        """Each row goes on, turns, or goes back."""
+        region, x = oracle.region, state.x_adv
+        lead, gradients = oracle.jacobian(x, self.rivals if i == 0 else -(-self.rivals // 3))
+        fooled, leader = oracle.fooled, gradients[:, 0]
+        held = (x <= region.low)[:, None] & (gradients < 0) | (x >= region.high)[:, None] & (gradients > 0)
+        late = per_row(state.since >= HOLD_FROM, gradients)
+        normal, move = region.norm.steepest(leader), x - region.x
+        r = onto_boundary(oracle, lead, torch.where(held & late, 0, gradients), self.overshoot)
+        ahead = x + r + region.norm.steepest(r) * per_row(CUSHION * region.norm.size(move).to(r.dtype), r)
+        turn = region.x + normal * per_row((move * normal).flatten(1).sum(1), x)
+        back, share = self._return(oracle, state, lead[:, 0], leader)
+        homeward = region.x + per_row(share, x).to(x.dtype) * (back.end - region.x)
+        x_adv = torch.where(per_row(back.steps > 0, x), homeward, torch.where(per_row(fooled, x), turn, ahead))
+        since = torch.where(fooled, 0, state.since + 1)
+        return State(region.clamp(x_adv.to(x.dtype)), since, state.turns + fooled, back, back.steps > self.search)
+
+    def _return(self, oracle: Oracle, state: State, lead: Tensor, gradient: Tensor) -> tuple[Back, Tensor]:
+        """The bracket after this point, and the share to try next, for rows that are on the way back or begin it."""
+        old, fooled = state.back, oracle.fooled
+        under = old.steps > 0
+        begins = fooled & (state.turns >= self.turns) & ~under
+        end = torch.where(per_row(begins, state.x_adv), state.x_adv, old.end)
+        high = torch.where(under & fooled, old.share, old.high)
+        low = torch.where(under & ~fooled, old.share, old.low)
+        slope = (gradient * (end - oracle.x)).flatten(1).sum(1).double()
+        newton = old.share - (lead.double() - 2 * noise_floor(oracle.answer)) / slope
+        share = torch.where((newton > low) & (newton < high), newton, (low + high) / 2)
+        return Back(old.steps + (under | begins), share, low, high, end), share

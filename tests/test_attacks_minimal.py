@@ -1,0 +1,182 @@
+"""The minimal attacks: against closed forms, and the defects that their peers have."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from advkit.attacks import ALMA, CW, DDN, EAD, FMN, DeepFool, SuperDeepFool, create_attack
+from advkit.core.errors import InputError
+from advkit.core.goals import targeted, untargeted
+from advkit.testing import AffineClassifier, toy_classifier
+from advkit.testing.nets import Spy
+
+ATTACKS = [DeepFool(), SuperDeepFool(), CW(searches=5, steps=60), DDN(), ALMA(), FMN(), EAD(searches=5, steps=60)]
+BY_NAME = {attack.name: attack for attack in ATTACKS}
+NAMES = list(BY_NAME)
+
+
+def interior(samples: int = 8, shape: tuple[int, ...] = (1, 4, 4), seed: int = 0) -> Tensor:
+    """Images far from the bounds, so that the range takes nothing."""
+    source = torch.Generator().manual_seed(seed)
+    return 0.4 + 0.2 * torch.rand(samples, *shape, generator=source, dtype=torch.float64)
+
+
+def affine(classes: int, seed: int = 0) -> tuple[AffineClassifier, Tensor, Tensor]:
+    model, x = AffineClassifier.random((1, 4, 4), classes, seed=seed), interior(seed=seed)
+    return model, x, model(x).argmax(1).detach()
+
+
+# How far from the nearest point of an affine classifier each may end, as a share: what the docs state.
+SHARES = [
+    ("deepfool(overshoot=1e-6)", 1e-5),
+    ("deepfool(overshoot=1e-6, norm=linf)", 1e-5),
+    ("superdeepfool", 1e-3),
+    ("cw", 0.02),
+    ("ddn(init_norm=0.1)", 0.05),
+    ("alma", 0.02),
+    ("alma(norm=l1)", 0.3),
+    ("fmn", 0.01),
+    ("fmn(norm=linf)", 0.01),
+    ("fmn(norm=l1)", 0.01),
+    ("fmn(norm=l0)", 0.0),
+    ("ead", 0.15),
+]
+
+
+@pytest.mark.parametrize(("spec", "share"), SHARES)
+def test_two_affine_classes_are_crossed_at_the_nearest_point(spec: str, share: float) -> None:
+    attack = create_attack(spec)
+    for seed in range(2):
+        model, x, y = affine(2, seed)
+        nearest, _ = model.nearest(x, y, attack.norm)
+        found = attack(model, x, y)
+        assert found.success.all()
+        assert (found.distance <= nearest * (1 + share) + 1e-9).all(), (found.distance / nearest).max()
+
+
+def test_deepfool_takes_the_nearest_of_several_affine_boundaries() -> None:
+    model, x, y = affine(6, seed=3)
+    for norm in ("l2", "linf"):
+        nearest, _ = model.nearest(x, y, norm)
+        found = DeepFool(norm=norm, overshoot=1e-6)(model, x, y)
+        assert torch.allclose(found.distance, nearest, rtol=1e-4)
+
+
+def test_deepfool_on_an_affine_classifier_costs_one_step_and_lets_fooled_samples_leave() -> None:
+    model, x, y = affine(2)
+    found = DeepFool()(model, x, y)
+    assert (found.queries <= 3).all()  # clean, the point beyond the boundary, the verdict
+    assert (found.gradients <= 2).all()
+
+
+def test_deepfool_asks_for_the_gradients_of_few_rivals() -> None:
+    model, x = toy_classifier((2, 4, 4), 40, seed=1), interior(1, (2, 4, 4))
+    spy = Spy(model)
+    found = DeepFool(rivals=6)(spy, x, model(x).argmax(1).detach())
+    steps = int(found.queries) - 1
+    assert int(found.gradients) == spy.backwards == 6 + 2 * (steps - 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_last_class_is_left_like_any_other(name: str) -> None:
+    model, x, y = affine(3)
+    order = torch.tensor([1, 2, 0])
+    for _ in range(3):
+        model = AffineClassifier(model.weight[order], model.bias[order])
+        y = model(x).argmax(1).detach()
+        assert BY_NAME[name](model, x, y).success.all()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_image_that_is_wrong_already_stays_as_it_is(name: str) -> None:
+    model, x, y = affine(3)
+    wrong = (y + 1) % 3
+    found = BY_NAME[name](model, x, wrong)
+    assert torch.equal(found.x_adv, x)
+    assert (found.distance == 0).all()
+    assert (found.queries == 1).all()
+
+
+class Deaf(nn.Module):
+    """Says class 0 whatever it sees, with a gradient that leads nowhere."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        lead = 5 + 0.01 * x.flatten(1).mean(1, keepdim=True)
+        return torch.cat([lead, -lead, -lead], 1)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_failure_returns_the_image_and_says_so(name: str) -> None:
+    x = interior(3)
+    found = BY_NAME[name](Deaf(), x, torch.zeros(3, dtype=torch.long))
+    assert not found.success.any()
+    assert torch.equal(found.x_adv, x)
+    assert found.distance.isinf().all()
+
+
+@pytest.mark.parametrize("norm", CW.norms)
+def test_cw_moves_pixels_at_exactly_zero_and_one(norm: str) -> None:
+    model, _, _ = affine(2, seed=4)
+    x = torch.stack([torch.zeros(1, 4, 4), torch.ones(1, 4, 4), torch.eye(4)[None]]).double()
+    y = model(x).argmax(1).detach()
+    nearest, _ = model.nearest(x, y, norm)
+    found = CW(norm=norm, searches=9, steps=60)(model, x, y)
+    assert found.success.all()
+    assert (found.distance <= 1.05 * nearest).all(), found.distance / nearest
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_shifted_by_minus_100_change_nothing(name: str) -> None:
+    model, x = toy_classifier((2, 4, 4), 4, seed=2).double(), interior(4, (2, 4, 4))
+    y = model(x).argmax(1).detach()
+    plain = BY_NAME[name](model, x, y)
+    shifted = BY_NAME[name](lambda images: model(images) - 100, x, y)
+    assert torch.equal(plain.success, shifted.success)
+    assert torch.allclose(plain.distance, shifted.distance, rtol=2e-3)  # rounding grows in the Lagrangian
+
+
+@pytest.mark.parametrize("norm", FMN.norms)
+def test_fmn_fools_images_in_a_corner_of_the_range(norm: str) -> None:
+    model, _, _ = affine(2, seed=1)
+    x = interior(6, seed=9).sub(0.5).mul(100).clamp(0, 1).round()
+    y = model(x).argmax(1).detach()
+    nearest, _ = model.nearest(x, y, norm)
+    found = FMN(norm=norm)(model, x, y)
+    assert found.success.all()
+    assert (found.distance <= 1.02 * nearest + (norm == "l0")).all(), found.distance / nearest
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_alma_needs_no_third_class(classes: int) -> None:
+    model, x, y = affine(classes)
+    assert ALMA()(model, x, y).success.all()
+
+
+def test_ddn_rounds_to_the_levels_it_is_given() -> None:
+    model, x, y = affine(3)
+    x = (x * 255).round() / 255
+    found = DDN(levels=256)(model, x, y)
+    grid = found.x_adv * 255
+    assert found.success.all()
+    assert torch.allclose(grid, grid.round(), atol=1e-9)
+
+
+def test_a_duel_is_won_exactly_when_the_goal_is_reached() -> None:
+    logits = torch.randn(50, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    y = torch.arange(50) % 6
+    for goal in (untargeted(y), targeted((y + 1) % 6, y)):
+        won = (goal.duels(logits, 3) * logits[:, None]).sum(2) > 0
+        assert torch.equal(won.any(1), goal.margin(logits) > 0)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "ddn(steps=0)", "ddn(gamma=0)", "ddn(levels=1)", "deepfool(rivals=0)", "deepfool(overshoot=0)",
+        "cw(searches=0)", "cw(lr=-1)", "cw(c=0)", "fmn(gamma=-1)", "alma(alpha=0)", "ead(beta=0)",
+        "superdeepfool(turns=0)", "cw(norm=l1)",
+    ],
+)  # fmt: skip
+def test_a_hyperparameter_that_makes_no_sense_is_refused(spec: str) -> None:
+    with pytest.raises(InputError, match=r"expected|norm"):
+        create_attack(spec)
