@@ -22,12 +22,12 @@ def toward(x: Tensor, x_adv: Tensor, bounds: tuple[float, float] = (0, 1)) -> tu
         pixel between two levels may have none between x and x_adv; it gets the one nearest to x.
     """
     up = x_adv >= x
-    sign = torch.where(up, 1.0, -1.0).to(x.dtype)
     level = nearest_level(x_adv, bounds)
     pixel = decoded(level, x, bounds)
-    level = torch.where(torch.where(up, pixel > x_adv, pixel < x_adv), level - sign, level)
+    level -= (up & (pixel > x_adv)).to(level.dtype)
+    level += (~up & (pixel < x_adv)).to(level.dtype)
     pixel = decoded(level, x, bounds)
-    between = torch.where(up, pixel >= x, pixel <= x)
+    between = (up & (pixel >= x)) | (~up & (pixel <= x))
     if not bool(between.all()):  # where x is no 8-bit image
         level = torch.where(between, level, nearest_level(x, bounds))
         off = (decoded(level, x, bounds).double() - x.double()).abs()

@@ -14,7 +14,7 @@ from advkit.evaluation._curves import Curve, curve_of, envelope
 from advkit.evaluation.report import AttackReport, Report, finite
 from advkit.evaluation.run import Run
 
-MOST_EXAMPLES = 30
+MOST_EXAMPLES = 24
 """Examples of one attack on the page, at the most; fewer where the images are large."""
 
 BYTES = 4_000_000
