@@ -1,7 +1,7 @@
 """`python benchmarks/budget.py`: robust accuracy and time of the budget attacks beside their peers, in one run.
 
-It needs foolbox, torchattacks, adv-lib and auto-attack's APGD and Square (`pip install pyautoattack`); a peer that is not
-installed is left out. The first test digits of mnist5k, every step made (ours: stop=never), and ours once more with
+It needs foolbox, torchattacks, adv-lib and auto-attack's APGD and Square (`pip install pyautoattack`); a peer that is
+not installed is left out. The first test digits of mnist5k, every step made (ours: stop=never), and ours once more with
 fooled digits leaving; one thread, processor time, sides in turns, medians over the seeds.
 """
 
