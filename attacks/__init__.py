@@ -14,10 +14,12 @@ from advkit.attacks.deepfool import DeepFool
 from advkit.attacks.ead import EAD
 from advkit.attacks.ensemble import ensemble
 from advkit.attacks.eot import EOT, eot
+from advkit.attacks.fab import FAB
 from advkit.attacks.fgsm import FGSM
 from advkit.attacks.fmn import FMN
 from advkit.attacks.fooling import Fooling, FoolingImages, fooling_images
 from advkit.attacks.hopskipjump import HopSkipJump
+from advkit.attacks.jsma import JSMA
 from advkit.attacks.lbfgs import LBFGS
 from advkit.attacks.masked import Masked, masked
 from advkit.attacks.mifgsm import MIFGSM
@@ -44,8 +46,10 @@ __all__ = [
     "DDN",
     "EAD",
     "EOT",
+    "FAB",
     "FGSM",
     "FMN",
+    "JSMA",
     "LBFGS",
     "MIFGSM",
     "PGD",

@@ -4,13 +4,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from advkit.attacks import ALMA, CW, DDN, EAD, FMN, DeepFool, SuperDeepFool, create_attack
+from advkit.attacks import ALMA, CW, DDN, EAD, FAB, FMN, JSMA, DeepFool, SuperDeepFool, create_attack
 from advkit.core.errors import InputError
 from advkit.core.goals import targeted, untargeted
+from advkit.core.norms import get_norm
 from advkit.testing import AffineClassifier, toy_classifier
+from advkit.testing._halfspace import least_moves
 from advkit.testing.nets import Spy
 
-ATTACKS = [DeepFool(), SuperDeepFool(), CW(searches=5, steps=60), DDN(), ALMA(), FMN(), EAD(searches=5, steps=60)]
+ATTACKS = [DeepFool(), SuperDeepFool(), CW(searches=3, steps=40), DDN(), ALMA(), FMN(), FAB(steps=10), JSMA()]
+ATTACKS += [EAD(searches=2, steps=60)]
 BY_NAME = {attack.name: attack for attack in ATTACKS}
 NAMES = list(BY_NAME)
 
@@ -31,7 +34,7 @@ SHARES = [
     ("deepfool(overshoot=1e-6)", 1e-5),
     ("deepfool(overshoot=1e-6, norm=linf)", 1e-5),
     ("superdeepfool", 1e-3),
-    ("cw", 0.02),
+    ("cw(searches=6, steps=60)", 0.1),
     ("ddn(init_norm=0.1)", 0.05),
     ("alma", 0.02),
     ("alma(norm=l1)", 0.3),
@@ -39,7 +42,10 @@ SHARES = [
     ("fmn(norm=linf)", 0.01),
     ("fmn(norm=l1)", 0.01),
     ("fmn(norm=l0)", 0.0),
-    ("ead", 0.15),
+    ("ead(searches=4)", 0.15),
+    ("fab(steps=10)", 1e-2),
+    ("fab(steps=10, norm=l2)", 1e-2),
+    ("fab(steps=10, norm=l1)", 1e-2),
 ]
 
 
@@ -146,6 +152,51 @@ def test_fmn_fools_images_in_a_corner_of_the_range(norm: str) -> None:
     assert (found.distance <= 1.02 * nearest + (norm == "l0")).all(), found.distance / nearest
 
 
+def test_jsma_moves_as_few_entries_as_pairs_allow() -> None:
+    for seed in range(4):
+        model, x, y = affine(2, seed)
+        nearest, _ = model.nearest(x, y, "l0")
+        found = JSMA()(model, x, y)
+        assert found.success.all()
+        assert (found.distance <= nearest + nearest % 2).all(), (found.distance, nearest)
+
+
+def test_jsma_with_a_small_pool_finds_the_pairs_of_all() -> None:
+    model, x = toy_classifier((2, 4, 4), 4, seed=3), interior(5, (2, 4, 4))
+    y = model(x).argmax(1).detach()
+    assert torch.equal(JSMA(pool=16)(model, x, y).x_adv, JSMA(pool=32)(model, x, y).x_adv)
+
+
+def test_fab_of_one_rival_asks_for_one_gradient_a_step() -> None:
+    model, x = toy_classifier((2, 4, 4), 40, seed=1), interior(2, (2, 4, 4))
+    found = FAB(rivals=1, steps=7)(model, x, model(x).argmax(1).detach())
+    assert (found.gradients == 7).all()
+    assert found.success.all()
+
+
+@pytest.mark.parametrize("name", ["linf", "l2", "l1", "l0"])
+def test_the_way_across_a_hyperplane_is_the_shortest_in_the_box(name: str) -> None:
+    source = torch.Generator().manual_seed(0)
+    g = torch.randn(30, 12, generator=source, dtype=torch.float64)
+    g[:, 3] = 0
+    x = torch.rand(30, 12, generator=source, dtype=torch.float64)
+    x[:5] = x[:5].round()
+    low, high = torch.zeros_like(x), torch.ones_like(x)
+    need = 2 * torch.randn(30, generator=source, dtype=torch.float64)
+    d = get_norm(name).across(g, need, x, low, high)
+    sign = need.sign()[:, None]
+    room = torch.where(g * sign > 0, high - x, x - low)
+    expected = least_moves(name, g.abs(), room, need.abs())
+    possible = expected.isfinite().all(1)
+    assert possible.any()
+    assert torch.allclose(get_norm(name).size(d)[possible], get_norm(name).size(expected)[possible], atol=1e-9)
+    gained = ((g * d).sum(1) * need.sign())[possible]
+    assert (gained >= need.abs()[possible] - 1e-9).all()
+    assert (x + d >= -1e-12).all()
+    assert (x + d <= 1 + 1e-12).all()
+    assert torch.allclose(d[~possible].abs(), torch.where(g != 0, room, 0.0)[~possible])
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_alma_needs_no_third_class(classes: int) -> None:
     model, x, y = affine(classes)
@@ -174,7 +225,7 @@ def test_a_duel_is_won_exactly_when_the_goal_is_reached() -> None:
     [
         "ddn(steps=0)", "ddn(gamma=0)", "ddn(levels=1)", "deepfool(rivals=0)", "deepfool(overshoot=0)",
         "cw(searches=0)", "cw(lr=-1)", "cw(c=0)", "fmn(gamma=-1)", "alma(alpha=0)", "ead(beta=0)",
-        "superdeepfool(turns=0)", "cw(norm=l1)",
+        "superdeepfool(turns=0)", "cw(norm=l1)", "fab(rivals=0)", "jsma(pool=0)",
     ],
 )  # fmt: skip
 def test_a_hyperparameter_that_makes_no_sense_is_refused(spec: str) -> None:

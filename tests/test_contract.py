@@ -17,11 +17,9 @@ CHEAPER |= {"spatial": {"rotations": 3, "shifts": 3}, "universal": {"steps": 6}}
 CHEAPER |= {"fooling": {"steps": 20, "step_size": 0.1}, "boundary": {"queries": 120, "tries": 20}}
 CHEAPER |= {"hopskipjump": {"queries": 150, "first": 8, "tries": 20}}
 CHEAPER |= {"square": {"queries": 80}, "autoattack": {"steps": 12, "queries": 12}}
-CHEAPER |= {"ddn": {"steps": 80}}
-CHEAPER |= {"cw": {"searches": 3, "steps": 15}}
-CHEAPER |= {"fmn": {"steps": 40}}
-CHEAPER |= {"alma": {"steps": 30}}
-CHEAPER |= {"ead": {"searches": 3, "steps": 15}}
+CHEAPER |= {"ddn": {"steps": 50, "init_norm": 0.2}, "cw": {"searches": 4, "steps": 20}, "fmn": {"steps": 25, "gamma": 0.15}}
+CHEAPER |= {"alma": {"steps": 45}, "ead": {"searches": 2, "steps": 50}, "fab": {"steps": 8}, "jsma": {"steps": 16}}
+CHEAPER |= {"superdeepfool": {"steps": 20, "turns": 1}}
 """Hyperparameters that keep an attack short here; what is not listed runs at its defaults."""
 
 

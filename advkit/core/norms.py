@@ -49,6 +49,19 @@ def _room(g: Tensor, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return torch.where(g > 0, high.double() - x.double(), x.double() - low.double()).flatten(1)
 
 
+def _level(weight: Tensor, limit: Tensor, need: Tensor) -> Tensor:
+    """(N, 1): the least t with sum_i weight_i min(t, limit_i) >= need; inf where there is none. All (N, D) >= 0."""
+    limit_, order = limit.sort(dim=1)
+    weight_ = weight.gather(1, order)
+    full = weight_ * limit_
+    stopped = full.cumsum(1) - full  # from the entries that have reached their limit
+    moving = weight_.flip(1).cumsum(1).flip(1)  # of the others
+    t = (need - stopped) / moving.clamp(min=1e-300)
+    inside = t <= limit_
+    first = inside.to(torch.int8).argmax(1, keepdim=True)
+    return torch.where(inside.any(1, keepdim=True), t.gather(1, first), torch.inf)
+
+
 class Norm(ABC):
     """A norm on the pixels of one image.
 
@@ -95,6 +108,22 @@ class Norm(ABC):
         [low, high] lies within `reach` of x; the result is exact for linf, and float64 to be rounded for the others.
         """
 
+    @abstractmethod
+    def rise(self, slope: Tensor, room: Tensor, need: Tensor) -> Tensor:
+        """The smallest e, 0 <= e <= room, with <slope, e> >= need; room where that is not enough.
+
+        slope and room (N, D) float64 >= 0, need (N, 1) float64 >= 0.
+        """
+
+    def across(self, g: Tensor, need: Tensor, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """(N, ...) float64: the smallest d with <g, d> = need, low <= x + d <= high; the nearest to it in the box.
+
+        need (N,) float64, of either sign.
+        """
+        g = g.double() * per_row(torch.where(need < 0, -1.0, 1.0), g)
+        moves = self.rise(g.flatten(1).abs(), _room(g, x, low, high).clamp(min=0), need.abs()[:, None])
+        return moves.view_as(g) * g.sign()
+
     def reach(self, eps: Tensor) -> Tensor:
         """The largest |d_i| in the ball of radius eps."""
         return eps
@@ -135,6 +164,9 @@ class LInf(Norm):
     def sample(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
         return (2 * draws.uniform(step, tuple(like.shape[1:])) - 1) * eps
 
+    def rise(self, slope: Tensor, room: Tensor, need: Tensor) -> Tensor:
+        return torch.minimum(room, _level(slope, torch.where(slope > 0, room, 0.0), need)) * (slope > 0)
+
     def maximise(self, g: Tensor, x: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
         over = g.sign().mul_(2 * eps.to(torch.promote_types(g.dtype, torch.float32))).add_(x)
         return over.clamp_(low, high)  # from twice as far back onto the exact edge
@@ -169,6 +201,10 @@ class L2(Norm):
         direction = _unit(draws.normal(step, tuple(like.shape[1:])))
         radius = draws.uniform(step, (1,)) ** (1 / like[0].numel())
         return direction * per_row(radius, like) * eps
+
+    def rise(self, slope: Tensor, room: Tensor, need: Tensor) -> Tensor:
+        level = _level(slope**2, torch.where(slope > 0, room / slope.clamp(min=1e-300), 0.0), need)
+        return torch.where(slope > 0, torch.minimum(room, slope * level), 0.0)
 
     def maximise(self, g: Tensor, x: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
         # d = clamp(t g, low, high) for the t that spends eps: entries reach their bound in the order of room / |g|.
@@ -267,6 +303,13 @@ class L1(Norm):
     def far(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
         return draws.normal(step, tuple(like.shape[1:]))  # sparse once it is pulled into ball and box
 
+    def rise(self, slope: Tensor, room: Tensor, need: Tensor) -> Tensor:
+        slope_, order = slope.sort(dim=1, descending=True, stable=True)
+        room_ = room.gather(1, order)
+        left = (need - ((slope_ * room_).cumsum(1) - slope_ * room_)).clamp(min=0)
+        moves = torch.where(slope_ > 0, torch.minimum(room_, left / slope_.clamp(min=1e-300)), 0.0)
+        return torch.zeros_like(room).scatter(1, order, moves)
+
     def maximise(self, g: Tensor, x: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
         # The entry with the largest |g| goes to its bound first, then the next.
         slope = g.flatten(1).abs()
@@ -306,6 +349,11 @@ class L0(Norm):
         shape = tuple(like.shape[1:])
         places = self.project(draws.uniform(step, shape) + 1, eps) > 0
         return torch.where(places, 2 * draws.uniform(step, shape, stream=1) - 1, 0.0)
+
+    def rise(self, slope: Tensor, room: Tensor, need: Tensor) -> Tensor:
+        gain, order = (slope * room).sort(dim=1, descending=True, stable=True)
+        used = (gain.cumsum(1) - gain < need) & (gain > 0)
+        return torch.zeros_like(room).scatter(1, order, torch.where(used, room.gather(1, order), 0.0))
 
     def maximise(self, g: Tensor, x: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
         best = torch.where(g > 0, high, torch.where(g < 0, low, x))
