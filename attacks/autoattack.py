@@ -8,8 +8,9 @@ from advkit.attacks._stages import Stages
 from advkit.attacks.apgd import APGD
 from advkit.attacks.apgd_targeted import APGDTargeted
 from advkit.attacks.eot import eot
+from advkit.attacks.fab import FAB
 from advkit.attacks.square import Square
-from advkit.core.attack import ATTACKS, Attack, BudgetAttack, check_count, register_attack
+from advkit.core.attack import Attack, BudgetAttack, check_count, register_attack
 from advkit.core.driver import Problem
 from advkit.core.errors import unknown
 from advkit.core.guard import Model
@@ -24,8 +25,8 @@ MODES = ("standard", "rand", "fast")
 class AutoAttack(BudgetAttack):
     """What several attacks together leave standing, with nothing to tune; an attack sees only what those before left.
 
-    "standard": APGD on cross-entropy, APGD towards the nine likeliest classes, FAB towards the same, Square with 5,000
-    queries; 100 steps each. "rand", for networks that are not the same twice: APGD on cross-entropy and on DLR, each
+    "standard": APGD on cross-entropy, APGD towards the nine likeliest classes, FAB, and Square with 5,000 queries;
+    100 steps each. "rand", for networks that are not the same twice: APGD on cross-entropy and on DLR, each
     gradient the mean of 20. "fast": a cascade of ours, see `_fast`, for a fraction of the passes; which samples get the
     dear attacks depends on the batch, so give it a large one.
 
@@ -78,8 +79,12 @@ class AutoAttack(BudgetAttack):
         if self.mode == "rand":
             return [eot(APGD(norm=norm, loss=loss, steps=steps), 20) for loss in ("cross_entropy", "dlr")]
         square = [Square(norm=norm, rescale=False, queries=self.queries)] if norm in Square.norms else []
-        fab = [ATTACKS.create("fab", norm=norm, steps=steps)] if "fab" in ATTACKS.names() else []
-        return [APGD(norm=norm, steps=steps), APGDTargeted(norm=norm, steps=steps), *fab, *square]
+        return [
+            APGD(norm=norm, steps=steps),
+            APGDTargeted(norm=norm, steps=steps),
+            FAB(norm=norm, steps=steps),
+            *square,
+        ]
 
     def _fast(self, model: Model, problem: Problem) -> Result:
         """Dear attacks only for the samples that are near to falling.
