@@ -17,10 +17,15 @@ CHEAPER |= {"spatial": {"rotations": 3, "shifts": 3}, "universal": {"steps": 6}}
 CHEAPER |= {"fooling": {"steps": 20, "step_size": 0.1}, "boundary": {"queries": 120, "tries": 20}}
 CHEAPER |= {"hopskipjump": {"queries": 150, "first": 8, "tries": 20}}
 CHEAPER |= {"square": {"queries": 80}, "autoattack": {"steps": 12, "queries": 12}}
-CHEAPER |= {"ddn": {"steps": 50, "init_norm": 0.2}, "cw": {"searches": 4, "steps": 20}, "fmn": {"steps": 25, "gamma": 0.15}}
+CHEAPER |= {
+    "ddn": {"steps": 50, "init_norm": 0.2},
+    "cw": {"searches": 3, "steps": 20},
+    "fmn": {"steps": 25, "gamma": 0.15},
+}
 CHEAPER |= {"alma": {"steps": 45}, "ead": {"searches": 2, "steps": 50}, "fab": {"steps": 8}, "jsma": {"steps": 16}}
 CHEAPER |= {"superdeepfool": {"steps": 20, "turns": 1}}
-"""Hyperparameters that keep an attack short here; what is not listed runs at its defaults."""
+CHEAPER |= {"apgd l1": {"steps": 50}, "apgd_targeted l1": {"steps": 50, "classes": 2}}  # sparse steps take longer
+"""Hyperparameters that keep an attack short here, by name or by name and norm; others run at their defaults."""
 
 
 IN_TURN = {"boundary", "fooling", "hopskipjump", "spatial", "universal"}
@@ -36,7 +41,8 @@ def specs() -> list[str]:
             if name in IN_TURN:
                 targets = targets[1:] + targets[:1]
             for target in targets[-1:] if name in IN_TURN else targets:
-                found.append(create_attack(name, norm=norm, target=target, **CHEAPER.get(name, {})).spec)
+                options = CHEAPER.get(f"{name} {norm}", CHEAPER.get(name, {}))
+                found.append(create_attack(name, norm=norm, target=target, **options).spec)
     return [*found, "pgd(steps=8, random_start=False)", "pgd(steps=1)", "pgd(steps=4, loss=dlr)", "fgsm(loss=margin)"]
 
 
