@@ -45,5 +45,6 @@ def _not_taken(attack: str, name: str, known: Mapping[str, Parameter]) -> InputE
     if name == "eps":
         return InputError(f"attack {attack!r} looks for the nearest adversarial point and takes no --eps: leave it out")
     takers = [other for other in ATTACKS.names() if name in parameters(ATTACKS.factory(other))]
+    others = f"{', '.join(takers[:3])} and {len(takers) - 3} more" if len(takers) > 3 else ", ".join(takers)
     own = ", ".join(flag(other) for other in known)
-    return InputError(f"attack {attack!r} takes no {flag(name)} ({', '.join(takers)} does); it takes {own}")
+    return InputError(f"attack {attack!r} takes no {flag(name)} (that is an option of {others}); it takes {own}")

@@ -7,6 +7,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
+os.environ.pop("COLUMNS", None)  # xdist sets it in its workers; tables are as wide as in a pipe
 
 collect_ignore = ["outsider"]  # a project of its own: test_testing_outsider.py runs it
 

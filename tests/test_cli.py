@@ -294,7 +294,9 @@ def test_output_is_as_wide_as_columns_and_without_colours_in_a_pipe(monkeypatch)
 def test_no_color_holds_on_a_terminal():
     pty = pytest.importorskip("pty")
     parent, child = pty.openpty()
-    done = process("attacks", "fgsm", stdout=child, stderr=child, capture_output=False, env={"NO_COLOR": "1", "TERM": "xterm"})
+    done = process(
+        "attacks", "fgsm", stdout=child, stderr=child, capture_output=False, env={"NO_COLOR": "1", "TERM": "xterm"}
+    )
     os.close(child)
     text = os.read(parent, 65536).decode()
     assert done.returncode == 0
