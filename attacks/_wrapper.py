@@ -10,8 +10,6 @@ from advkit.core.driver import Problem
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
 
-TRAITS = ("name", "kind", "norms", "per_sample", "targetable", "knowledge", "paper", "norm", "loss", "target")
-
 
 @dataclass(frozen=True, kw_only=True)
 class Wrapper(Attack):
@@ -24,6 +22,10 @@ class Wrapper(Attack):
     norms = ("linf", "l2", "l1", "l0")
     drives: ClassVar[bool] = True
     """Whether it makes the steps of the attack inside itself."""
+    shared: ClassVar[tuple[str, ...]] = ("norm", "loss", "target", "targetable", "per_sample", "knowledge", "paper")
+    """The traits that it takes over as they are."""
+    own: ClassVar[tuple[str, ...]] = ("name", "kind", "norms")
+    """Those that it takes over too, unless it is another kind of attack."""
 
     attack: Attack
 
@@ -33,7 +35,7 @@ class Wrapper(Attack):
             raise InputError(f"expected an attack such as PGD(eps=0.1) in {word}, got {self.attack!r}")
         if self.drives and not self.attack.stepwise:
             raise InputError(f"{self.attack.name} is made of several attacks and cannot stand in {word}")
-        for trait in TRAITS:
+        for trait in (*self.own, *self.shared):
             object.__setattr__(self, trait, getattr(self.attack, trait))
         super().__post_init__()
 

@@ -6,14 +6,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from advkit.core.attack import Attack, MinimalAttack, check_count, check_positive
-from advkit.core.driver import Problem
+from advkit.attacks._wrapper import Wrapper
+from advkit.core.attack import Attack, check_count, check_positive
 from advkit.core.errors import InputError
-from advkit.core.guard import Model
 from advkit.core.oracle import Oracle
 from advkit.core.threat import Region
-
-TRAITS = ("norm", "loss", "target", "targetable", "per_sample", "knowledge", "paper")
 
 
 class State(NamedTuple):
@@ -56,7 +53,7 @@ class _Within:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Smallest(MinimalAttack):
+class Smallest(Wrapper):
     """A budget attack turned minimal: the nearest point that it finds over a scan of eps and a bisection.
 
     From `first` times the size of the whole range, eps doubles until the attack fools; then the interval is halved.
@@ -69,39 +66,27 @@ class Smallest(MinimalAttack):
         halvings: the number of bisections.
     """
 
-    norms = ("linf", "l2", "l1", "l0")
     name = "smallest"
+    kind = "minimal"
+    own = ()
 
-    attack: Attack
     first: float = 2.0**-10
     halvings: int = 8
 
     def __post_init__(self) -> None:
         if not isinstance(self.attack, Attack) or self.attack.kind != "budget" or not self.attack.stepwise:
             raise InputError(f"expected a budget attack such as FGSM(), got {self.attack!r}")
-        for trait in TRAITS:
-            object.__setattr__(self, trait, getattr(self.attack, trait))
         super().__post_init__()
         check_positive("first", self.first)
         check_count("halvings", self.halvings)
 
     @property
-    def deterministic(self) -> bool:
-        """As the attack is."""
-        return self.attack.deterministic
+    def eps(self) -> None:
+        """It looks for the smallest: the attack's own eps is not used."""
+        return None
 
-    @property
-    def starts_at_x(self) -> bool:
-        """As the attack does."""
-        return self.attack.starts_at_x
-
-    @property
-    def passes(self) -> int:
-        """As many as the attack's."""
-        return self.attack.passes
-
-    def _arrange(self, model: Model, problem: Problem) -> tuple[Model, Problem]:
-        return self.attack._arrange(model, problem)
+    def _radius(self, eps: Any, x: Tensor) -> float | Tensor:
+        return Attack._radius(self, eps, x)
 
     @property
     def spec(self) -> str:

@@ -42,26 +42,24 @@ class Passes:
         self._known[self._shape] = False
         return self._model(x.clone())
 
-    @property
-    def is_channels_last(self) -> bool:
-        """Whether the last pass, or `probe`, found that the model convolves on a CPU and accepts channels-last."""
-        return self._known is not None and self._known.get(self._shape, False)
+    def probe(self, x: Tensor) -> bool:
+        """Whether the model gets channels-last images; found by a pass that leaves no trace, where a second try would.
 
-    def layout(self, x: Tensor) -> str:
-        """ "channels_last" or "contiguous": how the model gets its images, after a `probe`."""
-        self.probe(x)
-        return "channels_last" if self._known is not None and self._known[self._shape] else "contiguous"
+        A pass is made only if the layout is not known yet.
+        """
+        if self._known is None:
+            return False
+        if self._shape not in self._known:
+            self._known[self._shape] = self._accepts(x[:1].clone(memory_format=torch.channels_last))
+        return self._known[self._shape]
 
-    def probe(self, x: Tensor) -> None:
-        """Find the layout by a pass that leaves no trace on the model, where a second try would leave two."""
-        if self._known is not None and self._shape not in self._known:
-            model = self._model
-            if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
-                model = model.module  # not through the collectives of the wrapper
+    def _accepts(self, x: Tensor) -> bool:
+        model = self._model
+        if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+            model = model.module  # not through the collectives of the wrapper
+        try:
             with guard(model), torch.no_grad():
-                try:
-                    model(x[:1].clone(memory_format=torch.channels_last))
-                except RuntimeError:
-                    self._known[self._shape] = False
-                else:
-                    self._known[self._shape] = True
+                model(x)
+        except RuntimeError:
+            return False
+        return True

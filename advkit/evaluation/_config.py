@@ -50,7 +50,7 @@ def environment(model: Model, first: Batch) -> dict[str, Any]:
         "processor": processor(),
         "threads": torch.get_num_threads(),
         "dtype": str(first.x.dtype).removeprefix("torch."),
-        "layout": Passes(model, first.x).layout(first.x),
+        "layout": "channels_last" if Passes(model, first.x).probe(first.x) else "contiguous",
     }
 
 

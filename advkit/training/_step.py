@@ -140,9 +140,7 @@ def _parallel(objective: nn.Module, device: torch.device) -> DistributedDataPara
 
 def _takes_channels_last(model: nn.Module, x: Tensor) -> bool:
     """Whether it convolves on a CPU, where channels-last is faster (see core.layout), and accepts that layout."""
-    passes = Passes(model, x)
-    passes.probe(x)
-    return passes.is_channels_last
+    return Passes(model, x).probe(x)
 
 
 @contextmanager
