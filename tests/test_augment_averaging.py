@@ -35,6 +35,7 @@ def test_the_softmax_is_the_mean_of_the_softmaxes() -> None:
     expected = torch.stack([model(crop).softmax(1) for crop in v2.TenCrop(8)(images())]).mean(0)
     torch.testing.assert_close(ten_crop(model, size=8)(images()).softmax(1), expected)
     torch.testing.assert_close(ten_crop(model, size=8)(images()).exp(), expected)
+    assert ten_crop(model.double(), size=8)(images().double()).dtype == torch.float64
 
 
 def test_one_crop_of_the_images_size_changes_no_probability() -> None:

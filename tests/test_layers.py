@@ -31,6 +31,17 @@ def test_lrn_passes_gradcheck_and_refuses_even_windows():
         LRN(4)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("is_auto", [True, False])
+def test_lrn_in_16_bits_is_that_in_float32_rounded(dtype, is_auto):
+    a = torch.linspace(-400, 400, 12, dtype=dtype).reshape(1, 12, 1, 1).requires_grad_()  # float16: 300^2 is infinite
+    with torch.autocast("cpu", dtype, enabled=is_auto):
+        b = LRN()(a)
+    assert torch.equal(b, LRN()(a.float()).to(dtype))
+    b.sum().backward()
+    assert a.grad.isfinite().all()
+
+
 def test_dropconnect_is_the_linear_layer_in_eval_mode():
     layer, x = DropConnectLinear(7, 5, p=0.5).eval(), torch.randn(3, 7)
     assert torch.equal(layer(x), nn.functional.linear(x, layer.weight, layer.bias))

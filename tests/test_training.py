@@ -361,15 +361,15 @@ def test_clip_bounds_the_first_plain_step(precision: str) -> None:
     assert moved[0] == pytest.approx(1e-3, rel=1e-2)  # a longer gradient, cut
 
 
-def test_measure_counts_mistakes_and_leaves_the_mode_alone() -> None:
+def test_measure_counts_mistakes_and_leaves_the_modes_alone() -> None:
     class Constant(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
             assert not self.training
             return torch.eye(3)[0].expand(len(x), 3)
 
-    model = Constant().train()
+    model = nn.Sequential(nn.BatchNorm2d(1).eval(), Constant())  # one part is frozen
     assert measure(model, toy_data(), batch_size=7) == pytest.approx(2 / 3)
-    assert model.training
+    assert [part.training for part in model.modules()] == [True, False, True]
     with pytest.raises(InputError, match="got none"):
         measure(model, MemoryDataset("none", "test", "a", torch.zeros(0, 1, 2, 2), torch.zeros(0).long()))
 

@@ -1,13 +1,13 @@
 """Errors on held-out images, clean and under attack, each process measuring its share."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from advkit.core.errors import InputError
+from advkit.core.guard import guard
 from advkit.core.layout import Passes
 from advkit.data import Dataset
 from advkit.training._processes import World
@@ -56,20 +56,10 @@ def _fraction(
         raise InputError(f"expected images to measure the error on, got none in {data.name} {data.split}")
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     count = torch.zeros((), dtype=torch.int64, device=device)
-    with _in_eval_mode(model):
+    with guard(model):
         own = world.share(torch.arange(len(data)))
         for start in range(0, len(own), batch_size):
             rows = own[start : start + batch_size]
             x, y = data[rows]
             count += verdict(x.to(device), y.to(device), rows).sum()
     return int(world.total(count)) / len(data)
-
-
-@contextmanager
-def _in_eval_mode(model: nn.Module) -> Iterator[None]:
-    was_training = model.training
-    model.eval()
-    try:
-        yield
-    finally:
-        model.train(was_training)

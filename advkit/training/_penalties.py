@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from advkit.core.errors import InputError
+from advkit.core.goals import wide
 from advkit.training._recipe import Recipe
 
 _TO_UNIT: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
@@ -59,7 +60,7 @@ class Penalties:
     def _keep(self, layer: nn.Module, _: object, output: Tensor) -> None:
         if not layer.training:  # an attack's pass, or a measurement's
             return
-        a = _TO_UNIT[type(layer)](output.float() if output.dtype != torch.float64 else output)
+        a = _TO_UNIT[type(layer)](wide(output))
         self._means[layer] = a.mean([d for d in range(a.ndim) if d != 1])  # (units,)
 
     def __call__(self, mean: Callable[[Tensor], Tensor] = lambda value: value) -> Tensor:

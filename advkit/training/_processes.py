@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from advkit.core.errors import InputError
+from advkit.core.goals import wide
 
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 _LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchrun sets
@@ -160,14 +161,14 @@ def _normalized(layer: _BatchNorm, world: World, x: Tensor) -> Tensor:
     """Batch norm by mean and variance over the rows of all processes: x (N, C, ...)."""
     if not layer.training and layer.running_mean is not None:
         return type(layer).forward(layer, x)
-    wide = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
-    mean, var, count = _moments(wide, world)
+    precise = wide(x)
+    mean, var, count = _moments(precise, world)
     _update(layer, mean.detach(), var.detach(), count)
     shape = (1, -1, *[1] * (x.ndim - 2))
     scale = torch.rsqrt(var + layer.eps)
     if layer.affine:
         scale = scale * layer.weight
-    y = (wide - mean.view(shape)) * scale.view(shape)
+    y = (precise - mean.view(shape)) * scale.view(shape)
     return (y + layer.bias.view(shape) if layer.affine else y).to(x.dtype)
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from advkit.core.errors import InputError
+from advkit.core.goals import wide
 
 CROPS = (1, 5, 10)
 
@@ -45,7 +46,7 @@ class CropAverage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) in [0, 1] -> (N, K)."""
-        logs = [self.model(crop).float().log_softmax(1) for crop in self.views(x)]
+        logs = [wide(self.model(crop)).log_softmax(1) for crop in self.views(x)]
         return torch.stack(logs).logsumexp(0) - math.log(len(logs))
 
     def views(self, x: Tensor) -> list[Tensor]:
