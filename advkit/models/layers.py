@@ -7,7 +7,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advkit.core.errors import InputError
-from advkit.core.goals import wide
 
 
 class LRN(nn.Module):
@@ -27,10 +26,9 @@ class LRN(nn.Module):
         """a (N, C, H, W) -> b of the same shape. The sum over maps is a 1x1 convolution, twice as fast as a window."""
         maps = torch.arange(a.shape[1], device=a.device)
         around = (maps[:, None] - maps).abs() <= self.n // 2  # (C, C)
-        squares = wide(a).square()  # in 16 bits they overflow from 256 on
-        with torch.autocast(a.device.type, enabled=False):
-            scale = self.k + F.conv2d(squares, self.alpha * around[..., None, None].to(squares.dtype))
-        return (a * scale**-self.beta).to(a.dtype)
+        squares = (self.alpha**0.5 * a).square()  # without alpha float16 would overflow from 256 on
+        scale = self.k + F.conv2d(squares, around[..., None, None].to(a.dtype))
+        return a * scale**-self.beta
 
     def extra_repr(self) -> str:
         """The paper's constants."""
