@@ -2,12 +2,14 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -31,6 +33,7 @@ from advkit.training import (
     seeds,
     train,
 )
+from advkit.training._progress import Clock
 
 RECIPE = Recipe(
     model="toy",
@@ -186,6 +189,18 @@ def test_a_killed_process_leaves_a_run_that_goes_on_bit_for_bit(tmp_path: Path) 
     assert_same(weights(run), weights(run_toy()))
 
 
+def test_an_epoch_that_ended_and_was_saved_starts_the_time_to_save_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+    monkeypatch.setattr("advkit.training._progress.time", SimpleNamespace(perf_counter=lambda: now[0]))
+    clock = Clock(0)
+    due = []
+    for now[0] in (299.0, 301.0, 598.0, 599.0, 600.0):
+        if now[0] == 299:
+            clock.start_epoch()
+        due.append(clock.is_time_to_save(300))
+    assert due == [False, False, False, True, False]
+
+
 def test_a_finished_run_is_reopened_not_repeated(tmp_path: Path) -> None:
     first = run_toy(output=tmp_path)
     again = run_toy(output=tmp_path, resume=True, progress=lambda _: pytest.fail("trained again"))
@@ -193,6 +208,30 @@ def test_a_finished_run_is_reopened_not_repeated(tmp_path: Path) -> None:
     assert again.log == first.log
     assert again.card == first.card
     assert not again.classifier.training
+
+
+@pytest.mark.parametrize("content", ["", "epoch,lr\n1,0.1\n"])
+@pytest.mark.parametrize("name", ["log.csv", "model.safetensors"])
+def test_a_finished_run_that_is_broken_says_so(tmp_path: Path, name: str, content: str) -> None:
+    recipe = replace(RECIPE, epochs=1)
+    run_toy(recipe, output=tmp_path)
+    (tmp_path / name).write_text(content)
+    with pytest.raises(InputError, match=rf"{re.escape(name)} is broken or belongs to another network \("):
+        run_toy(recipe, output=tmp_path, resume=True)
+
+
+def test_a_finished_run_without_its_log_says_so(tmp_path: Path) -> None:
+    run_toy(output=tmp_path)
+    (tmp_path / "log.csv").unlink()
+    with pytest.raises(InputError, match=r"log\.csv is broken .*No such file"):
+        run_toy(output=tmp_path, resume=True)
+
+
+def test_a_finished_run_of_another_network_says_so(tmp_path: Path) -> None:
+    run_toy(output=tmp_path)
+    other = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(36, 3)))
+    with pytest.raises(InputError, match=r"model\.safetensors is broken or belongs to another network"):
+        train(other, toy_data(), recipe=RECIPE, output=tmp_path, resume=True, device="cpu")
 
 
 def test_a_run_is_not_overwritten_nor_mixed_with_another(tmp_path: Path) -> None:

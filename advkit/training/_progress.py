@@ -33,12 +33,13 @@ class Clock:
     """Times a run from where it was begun or resumed."""
 
     def __init__(self, step: int) -> None:
-        self.begun, self.first, self.saved = time.perf_counter(), step, time.perf_counter()
-        self.epoch_begun, self.images = self.begun, 0
+        self.begun, self.first = time.perf_counter(), step
+        self.start_epoch()
 
     def start_epoch(self, seconds: float = 0.0, images: int = 0) -> None:
-        """An epoch begins, or goes on after `seconds` and `images`."""
-        self.epoch_begun, self.images = time.perf_counter() - seconds, images
+        """An epoch begins, or goes on after `seconds` and `images`; the run has just been saved."""
+        self.saved = time.perf_counter()
+        self.epoch_begun, self.images = self.saved - seconds, images
 
     def count(self, images: int) -> None:
         """A step is done."""
@@ -60,7 +61,7 @@ class Clock:
         return (time.perf_counter() - self.begun) / done * (steps - step) if done > 0 else None
 
     def is_time_to_save(self, every: float) -> bool:
-        """Whether `every` seconds have passed since the last time this said so."""
+        """Whether `every` seconds have passed since the epoch began or this last said so."""
         now = time.perf_counter()
         if now - self.saved < every:
             return False

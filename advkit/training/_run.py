@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
+from torch import Tensor
 
 from advkit._version import __version__
 from advkit.core.errors import InputError
@@ -62,7 +64,7 @@ def begin(
         the finished run that is there, else None.
 
     Raises:
-        InputError: there is a run, and `resume` was not asked for or its recipe or data are others.
+        InputError: there is a run, and `resume` was not asked for, its recipe or data are others, or its log is broken.
     """
     if home is None:
         if resume:
@@ -151,35 +153,45 @@ def _csv(log: tuple[Row, ...]) -> bytes:
 
 
 def _read_log(path: Path) -> tuple[Row, ...]:
-    """The rows of log.csv; none if it is gone."""
-    if not path.exists():
-        return ()
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return tuple(
-        Row(
-            epoch=int(row["epoch"]),
-            lr=float(row["lr"]),
-            loss=float(row["loss"]),
-            clean_error=_number(row["clean_error"]),
-            validation_error=_number(row.get("validation_error")),
-            seconds=float(row["seconds"]),
-            images_per_second=_number(row.get("images_per_second")),
+    """The rows of log.csv.
+
+    Raises:
+        InputError: the file is gone or broken, or has none.
+    """
+    with refusing(path), path.open(newline="") as file:
+        log = tuple(
+            Row(
+                epoch=int(row["epoch"]),
+                lr=float(row["lr"]),
+                loss=float(row["loss"]),
+                clean_error=_number(row["clean_error"]),
+                validation_error=_number(row.get("validation_error")),
+                seconds=float(row["seconds"]),
+                images_per_second=_number(row.get("images_per_second")),
+            )
+            for row in csv.DictReader(file)
         )
-        for row in rows
-    )
+        if not log:
+            raise ValueError("no epoch in it")
+    return log
 
 
 def _number(text: str | None) -> float | None:
     return float(text) if text else None
 
 
-def card_of(weights: Path) -> Card:
-    """The card in a checkpoint of a run."""
+def read_finished(weights: Path) -> tuple[dict[str, Tensor], Card]:
+    """The weights and the card in the checkpoint of a run.
+
+    Raises:
+        InputError: the file is broken or has no card.
+    """
+    with refusing(weights):
+        state = load_file(weights)
     card = read_card(weights)
     if card is None:
         raise InputError(f"{weights} has no card, so it is not the end of a run: give another folder")
-    return card
+    return state, card
 
 
 def label(recipe: Recipe, loss: Callable[..., Any] | None) -> str:

@@ -1,5 +1,6 @@
 """The state of a run and what is done with it: an epoch, saving, going on, finishing."""
 
+import math
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -51,7 +52,7 @@ class Trainer:
         save_seconds: float,
     ) -> None:
         self.classifier, self.recipe, self.world, self.device = classifier, recipe, world, device
-        self.whole, self.workers, self.watch = data, workers, watch
+        self.workers, self.watch = workers, watch
         self.data, self.validation, self.test = (_moved(d, device) for d in (data, validation, test))
         self.home, self.progress, self.save_seconds = home, progress, save_seconds
         self.plan = Plan.of(len(data), recipe.batch_size, recipe.accumulate, world.size)
@@ -143,7 +144,7 @@ class Trainer:
     def _end_epoch(self, total: Tensor, rate: float) -> None:
         number = len(self.log)
         mean = self.world.total(total).item() / self.plan.images  # note: the epoch's one wait for the device
-        if mean != mean or abs(mean) == float("inf"):
+        if not math.isfinite(mean):
             raise InputError(f"the loss is {mean} in epoch {number + 1}: lower lr ({self.recipe.lr}) or set clip")
         speed = self.clock.images_per_second
         row = _run.Row(
@@ -227,8 +228,8 @@ class Trainer:
             self._load(load_file(draft))
         card = replace(
             self.classifier.card,
-            data=self.whole.name,
-            trained_on=f"{self.whole.name}:{self.whole.split}",
+            data=self.data.name,
+            trained_on=f"{self.data.name}:{self.data.split}",
             recipe=label,
             seed=self.recipe.seed,
             clean_error=None if self.test is None else clean_error(self.judged, self.test, self.world),
@@ -243,10 +244,15 @@ class Trainer:
             (self.home / _run.STATE).unlink(missing_ok=True)
 
     def reopen(self, finished: _run.Finished) -> None:
-        """A run that is finished already."""
+        """A run that is finished already.
+
+        Raises:
+            InputError: its checkpoint is broken or belongs to another network.
+        """
         self.log = finished.log
-        weights, card = self.world.agree(lambda: (load_file(finished.weights), _run.card_of(finished.weights)))
-        self._load(weights)
+        weights, card = self.world.agree(lambda: _run.read_finished(finished.weights))
+        with _run.refusing(finished.weights):
+            self._load(weights)
         self.classifier.card = card
 
     def _load(self, weights: dict[str, Tensor]) -> None:
