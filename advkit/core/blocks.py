@@ -1,0 +1,24 @@
+"""Row-wise arithmetic in blocks that stay in a CPU's cache."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+BLOCK = 2**15
+"""Entries: 256 KiB in float64. Measured on 250 images of 32x32, blocks of 2**14 to 2**17 entries take about the same
+time; all at once it is 1.4 times as much, and more where intermediate results need fresh memory."""
+
+
+def blockwise(work: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
+    """`work(*tensors)` where row i of the result depends on row i of the tensors only.
+
+    Args:
+        work: tensors (M, ...) -> a tensor (M, ...).
+        tensors: of N rows each; on a CPU they are cut along the first dimension.
+    """
+    first = tensors[0]
+    rows = max(1, BLOCK // max(1, first[:1].numel()))
+    if first.device.type != "cpu" or len(first) <= rows:
+        return work(*tensors)
+    return torch.cat([work(*block) for block in zip(*(t.split(rows) for t in tensors), strict=True)])
