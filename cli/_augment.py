@@ -47,7 +47,7 @@ def augment(
     output: Path | None,
 ) -> None:
     """Images as they are, and what each augmentation makes of them."""
-    place = check_place(Path(NAME) if output is None else output / NAME if output.is_dir() else output)
+    place = check_place(output, NAME)
     if image_size is not None and not data.startswith("folder:"):
         raise InputError(f"--image-size is for folder:PATH: the images of {data} have their size")
     options: dict[str, Any] = {} if image_size is None else {"size": image_size}
@@ -64,15 +64,16 @@ def augment(
 
 def spread(data: Dataset, count: int) -> Tensor:
     """Numbers of images, of as many classes as there are, evenly spread over the classes."""
+    rows, present = in_turn(data), len(set(data.labels.tolist()))
+    return rows[:count] if present <= count else rows[torch.linspace(0, present - 1, count).long()]
+
+
+def in_turn(data: Dataset) -> Tensor:
+    """The numbers of all images: the first of every class, then the second of every class, and so on."""
     order = data.labels.cpu().argsort(stable=True)
     labels = data.labels.cpu()[order]
-    first = torch.searchsorted(labels, labels)  # where the class of each begins
-    turn = torch.arange(len(labels)) - first
-    rows = order[(turn * (int(labels.max()) + 1) + labels).argsort()]  # the first of every class, then the second
-    present = int((turn == 0).sum())
-    if present <= count:
-        return rows[:count]
-    return rows[torch.linspace(0, present - 1, count).long()]
+    turn = torch.arange(len(labels)) - torch.searchsorted(labels, labels)  # less where the class of each begins
+    return order[(turn * len(data.classes) + labels).argsort()]
 
 
 def sheet(

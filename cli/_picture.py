@@ -3,6 +3,8 @@
 import os
 import warnings
 from collections import Counter
+from collections.abc import Iterator
+from heapq import nsmallest
 from pathlib import Path
 
 import torch
@@ -21,13 +23,13 @@ COLUMNS = 6
 SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 
 
-def check_place(path: Path | None) -> Path:
-    """The file to write: the given one, `advkit-attack.png` in a given folder, or that name in the current one.
+def check_place(path: Path | None, name: str = NAME) -> Path:
+    """The file to write: the given one, `name` in a given folder, or that name in the current one.
 
     Raises:
         InputError: the folder is not there, may not be written to, or the name is no picture's.
     """
-    place = Path(NAME) if path is None else path / NAME if path.is_dir() else path
+    place = Path(name) if path is None else path / name if path.is_dir() else path
     if place.suffix.lower() not in SUFFIXES:
         raise InputError(f"--output: expected a folder that exists or a name that ends in .png, got {str(path)!r}")
     if not place.parent.is_dir():
@@ -38,16 +40,20 @@ def check_place(path: Path | None) -> Path:
 
 
 def chosen(report: Report) -> Tensor:
-    """The rows to show, at most 6: fooled ones of many classes, then those that withstood, then others."""
-    row, turns = report.attacks[0], Counter[tuple[int, int]]()
-    keys = []
-    for i, (label, right, reached) in enumerate(
-        zip(report.y.tolist(), row.right.tolist(), row.reached.tolist(), strict=True)
-    ):
-        group = 0 if right and reached else 1 if right else 2
-        keys.append((group, turns[group, label], i))
-        turns[group, label] += 1
-    return torch.tensor(sorted(i for _, _, i in sorted(keys)[:COLUMNS]))
+    """The numbers of the images to show, at most 6: fooled ones of many classes, then those that withstood, others."""
+    return torch.tensor(sorted(i for _, _, i in nsmallest(COLUMNS, _ranked(report))))
+
+
+def _ranked(report: Report) -> Iterator[tuple[int, int, int]]:
+    """Of each image its group (0 is fooled), how many of its group and class came before, and its number."""
+    turns = Counter[tuple[int, int]]()
+    for parts in report.samples:
+        clean, row = parts[0], parts[report.attacks[0].place]
+        columns = (clean["sample_ids"], clean["y"], clean["clean_wrong"], row["reached"])
+        for i, label, wrong, reached in zip(*(column.tolist() for column in columns), strict=True):
+            group = 2 if wrong else 0 if reached else 1
+            yield group, turns[group, label], i
+            turns[group, label] += 1
 
 
 def draw(
@@ -63,7 +69,7 @@ def draw(
 
     The attack on them is the one that was counted: its random numbers belong to the seed and the image's number.
     """
-    ids = report.sample_ids[chosen(report)]
+    ids = chosen(report)
     stop = report.attacks[0].stop
     device = classifier.normalize.mean.device
     x, y = (part.to(device) for part in data[ids])

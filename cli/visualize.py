@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 import torch
 
-from advkit.cli._augment import augment
+from advkit.cli._augment import augment, in_turn
 from advkit.cli._options import check_device, shared
 from advkit.cli._picture import COLUMNS, check_place
 from advkit.core.errors import InputError
@@ -45,7 +45,7 @@ def stn(
 ) -> None:
     """Images, the sampling grid of a spatial transformer on them, and what it hands to the network behind it."""
     check_device(device)
-    place = check_place(Path(NAME) if output is None else output / NAME if output.is_dir() else output)
+    place = check_place(output, NAME)
     own = data if data in shipped(model) else None  # else the default's, on data that suit it
     classifier = load_model(model, data=own, weights=weights, device=device)
     transformer = first_transformer(classifier)
@@ -74,7 +74,7 @@ def first_transformer(classifier: Classifier) -> SpatialTransformer:
 
 def draw(place: Path, classifier: Classifier, transformer: SpatialTransformer, data: Dataset, count: int) -> int:
     """Write the picture of one image a class in turn; returns how many images it shows."""
-    rows = choose(data, count)
+    rows = in_turn(data)[:count]
     x, y = (part.to(classifier.normalize.mean.device) for part in data[rows])
     with guard(classifier), torch.no_grad():
         inside = classifier.normalize(x)
@@ -86,13 +86,3 @@ def draw(place: Path, classifier: Classifier, transformer: SpatialTransformer, d
     title = f"{classifier.card.name} on {data.name} {data.split}"
     transformations(x, points, output, labels=names, title=title, path=place)
     return len(rows)
-
-
-def choose(data: Dataset, count: int) -> torch.Tensor:
-    """The first images of the classes in turn, among the first 500."""
-    _, y = data[:500]
-    turn = torch.zeros_like(y)
-    for label in set(y.tolist()):
-        mine = y == label
-        turn[mine] = torch.arange(int(mine.sum()))
-    return (turn * (int(y.max()) + 1) + y).argsort()[:count]

@@ -6,7 +6,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from advkit.cli import main
-from advkit.cli.visualize import choose, first_transformer
+from advkit.cli._augment import in_turn
+from advkit.cli.visualize import first_transformer
 from advkit.core.errors import InputError
 from advkit.data import load_data
 from advkit.figures.stn import to_pixels, transformations
@@ -60,7 +61,7 @@ def test_data_that_have_a_checkpoint_of_their_own_get_it(somewhere):
 
 def test_the_images_are_of_the_classes_in_turn():
     data = load_data("mnist5k", split="test")
-    assert data[choose(data, 12)][1].tolist() == [*range(10), 0, 1]
+    assert data.labels[in_turn(data)[:12]].tolist() == [*range(10), 0, 1]
 
 
 def test_a_network_without_a_transformer_in_front_gets_one_clear_line(somewhere):

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from advkit.figures._examples import MUTED, _write
+from advkit.figures._examples import MUTED, _canvas, _written
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,7 +30,7 @@ def error_curves(
     Raises:
         InputError: a path that cannot be written as an image.
     """
-    figure = _canvas(7.0, 4.4)
+    figure = _canvas(7.0, 4.4, title)
     axes = figure.subplots()
     most = max((eps for _, _, radii, _, _ in curves for eps in radii), default=1.0)
     for i, (name, clean, radii, errors, middle) in enumerate(curves):
@@ -43,11 +43,7 @@ def error_curves(
     axes.grid(color="#d0d7de", linewidth=0.6)
     axes.legend(frameon=False, loc="lower right", fontsize=9)
     _plain(axes)
-    if title:
-        figure.suptitle(title, fontsize=10, wrap=True)
-    if path is not None:
-        _write(figure, path)
-    return figure
+    return _written(figure, path)
 
 
 def transfer_table(
@@ -70,7 +66,7 @@ def transfer_table(
     """
     size = len(names)
     longest = max(map(len, names))
-    figure = _canvas(2.2 + 0.9 * size + 0.05 * longest, 1.6 + 0.62 * size + 0.05 * longest)
+    figure = _canvas(2.2 + 0.9 * size + 0.05 * longest, 1.6 + 0.62 * size + 0.05 * longest, title)
     axes = figure.subplots()
     values = [[float("nan") if rate is None else rate for rate in row] for row in rates]
     axes.imshow(values, cmap="Reds", vmin=0, vmax=1, aspect="auto")
@@ -83,21 +79,7 @@ def transfer_table(
     axes.set_yticks(range(size), names)
     axes.set(xlabel="shown to", ylabel="made on")
     axes.tick_params(length=0)
-    if title:
-        figure.suptitle(title, fontsize=10, wrap=True)
-    if path is not None:
-        _write(figure, path)
-    return figure
-
-
-def _canvas(width: float, height: float) -> "Figure":
-    """An empty figure that pyplot does not know of."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained", facecolor="white")
-    FigureCanvasAgg(figure)
-    return figure
+    return _written(figure, path)
 
 
 def _plain(axes: object) -> None:

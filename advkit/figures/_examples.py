@@ -52,7 +52,7 @@ def examples(
     """
     _check(x, x_adv, y, logits, logits_adv)
     x, x_adv = (_unit(images, bounds) for images in (x, x_adv))
-    figure = _canvas(len(x), title)
+    figure = _sheet(len(x), title)
     axes = figure.subplots(3, len(x), squeeze=False)
     for column, (before, after) in enumerate(zip(x, x_adv, strict=True)):
         delta, scale = _shown(after - before)
@@ -62,9 +62,7 @@ def examples(
         _panel(axes[2, column], after, *_verdict(logits_adv[column], label, classes))
     for row, name in enumerate(("clean", "perturbation", "adversarial")):
         axes[row, 0].set_ylabel(name, fontsize=10, color=MUTED)
-    if path is not None:
-        _write(figure, path)
-    return figure
+    return _written(figure, path)
 
 
 def _check(x: Tensor, x_adv: Tensor, y: Tensor, logits: Tensor, logits_adv: Tensor) -> None:
@@ -106,13 +104,17 @@ def _short(name: str, length: int = 16) -> str:
     return name if len(name) <= length else name[: length - 1] + "\N{HORIZONTAL ELLIPSIS}"
 
 
-def _canvas(columns: int, title: str) -> "Figure":
-    """An empty figure that pyplot does not know of: no window, no global state."""
+def _sheet(columns: int, title: str) -> "Figure":
+    """An empty figure for three rows of images."""
+    return _canvas(max(1.7 * columns + 0.4, 4.0), 6.2 if title else 5.9, title)
+
+
+def _canvas(width: float, height: float, title: str) -> "Figure":
+    """An empty figure, in inches, that pyplot does not know of: no window, no global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    width = max(1.7 * columns + 0.4, 4.0)
-    figure = Figure(figsize=(width, 6.2 if title else 5.9), dpi=150, layout="constrained", facecolor="white")
+    figure = Figure(figsize=(width, height), dpi=150, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     if title:
         figure.suptitle(title, fontsize=10, wrap=True)
@@ -130,8 +132,12 @@ def _panel(axes: "Axes", image: Tensor, label: str, colour: str) -> None:
         spine.set(color="#d0d7de", linewidth=0.6)
 
 
-def _write(figure: "Figure", path: str | os.PathLike[str]) -> None:
+def _written(figure: "Figure", path: str | os.PathLike[str] | None) -> "Figure":
+    """The figure, written to `path` if there is one."""
+    if path is None:
+        return figure
     try:
         figure.savefig(path)
     except ValueError as error:  # matplotlib does not know the suffix
         raise InputError(f"cannot write a picture to {Path(path).name!r}: {error}; end the name with .png") from error
+    return figure

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from advkit.core.errors import InputError
-from advkit.figures._examples import MUTED, _canvas, _panel, _short, _write
+from advkit.figures._examples import MUTED, _panel, _sheet, _short, _written
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -36,18 +36,16 @@ def augmentations(
     """
     _check(rows, labels)
     columns = len(rows[0][1])
-    figure = _canvas(columns, title)
+    figure = _sheet(columns, title)
     _, _, height, width = rows[0][1].shape
-    inches = 1.55 * min(height / width, 2)  # of a row: nearly what the columns of `_canvas` are wide
+    inches = 1.55 * min(height / width, 2)  # of a row: nearly what the columns of `_sheet` are wide
     figure.set_size_inches(figure.get_figwidth() + 0.5, inches * len(rows) + 0.6)
     axes = figure.subplots(len(rows), columns, squeeze=False)
     for row, (name, images) in enumerate(rows):
         for column, image in enumerate(images.detach().cpu().double()):
             _panel(axes[row, column], image, _short(labels[column]) if labels and not row else "", MUTED)
         axes[row, 0].set_ylabel(name, fontsize=9, color=MUTED, rotation=0, ha="right", va="center")
-    if path is not None:
-        _write(figure, path)
-    return figure
+    return _written(figure, path)
 
 
 def _check(rows: Sequence[tuple[str, Tensor]], labels: Sequence[str] | None) -> None:

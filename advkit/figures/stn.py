@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from advkit.core.errors import InputError
-from advkit.figures._examples import MUTED, _canvas, _panel, _write
+from advkit.figures._examples import MUTED, _panel, _sheet, _written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,7 +48,7 @@ def transformations(
     """
     _check(x, points, output, labels)
     x, points, output = (part.detach().cpu().double() for part in (x, points, output))
-    figure = _canvas(len(x), title)
+    figure = _sheet(len(x), title)
     axes = figure.subplots(3, len(x), squeeze=False)
     for column in range(len(x)):
         _panel(axes[0, column], x[column], labels[column] if labels else "", MUTED)
@@ -57,9 +57,7 @@ def transformations(
         _panel(axes[2, column], output[column], "", MUTED)
     for row, name in enumerate(("input", "sampling grid", "output")):
         axes[row, 0].set_ylabel(name, fontsize=10, color=MUTED)
-    if path is not None:
-        _write(figure, path)
-    return figure
+    return _written(figure, path)
 
 
 def _check(x: Tensor, points: Tensor, output: Tensor, labels: tuple[str, ...] | None) -> None:
