@@ -263,7 +263,7 @@ def test_a_failed_save_leaves_no_half_file(net, tmp_path, monkeypatch):
     def fail(*_, **__):
         raise OSError("disk full")
 
-    monkeypatch.setattr("advkit.models._checkpoint.save_file", fail)
+    monkeypatch.setattr("advkit.core.files.os.fsync", fail)
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(tmp_path / "w.safetensors", net)
     assert list(tmp_path.iterdir()) == []

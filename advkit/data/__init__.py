@@ -8,8 +8,9 @@ x, y = data[:100]  # (100, 1, 32, 32) float32 in [0, 1], (100,) int64
 from advkit.data import mnist5k, published, distorted_mnist, norb, caltech, imagenet, folder  # noqa: F401
 
 # isort: on  (they register their data sets, in the order in which they are listed)
+from advkit.core.files import atomic_write
 from advkit.data._dataset import DATASETS, Dataset, MemoryDataset, list_datasets, load_data
-from advkit.data._files import atomic_write, data_root
+from advkit.data._files import data_root
 from advkit.data._images import ImageFiles
 from advkit.data._inventory import SplitFacts, inventory, places, registered, size_on_disk, splits
 from advkit.data._torchvision import MissingDataError

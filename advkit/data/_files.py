@@ -1,10 +1,7 @@
-"""Where data sets live on the disk, and how a file is written so that nobody ever sees half of it."""
+"""Where data sets live on the disk."""
 
 import os
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
-from typing import IO, Any
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
@@ -13,33 +10,3 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
     if chosen:
         return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "advkit"
-
-
-def atomic_write(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]) -> None:
-    """Let `write` fill a temporary file beside `path`, flush it to the disk and rename it to `path`.
-
-    A crash, a full disk or a second writer leaves either the old file or the whole new one.
-
-    Raises:
-        OSError: the folder cannot be made or written to.
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            write(file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    """The permissions that new files lack (mkstemp's are for the owner only); reading them means setting them twice."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask

@@ -18,8 +18,9 @@ import numpy.typing as npt
 import torch
 
 from advkit.core.errors import InputError
+from advkit.core.files import atomic_write
 from advkit.data._dataset import DATASETS, MemoryDataset, check_split
-from advkit.data._files import atomic_write, data_root
+from advkit.data._files import data_root
 
 Bytes = npt.NDArray[np.uint8]
 

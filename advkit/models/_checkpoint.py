@@ -1,6 +1,5 @@
 """Weights on disk: safetensors with the card in its metadata, or torch's state dicts; nothing unpickles code."""
 
-import os
 import pickle
 import warnings
 from collections.abc import Mapping
@@ -10,10 +9,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from advkit.core.errors import InputError
+from advkit.core.files import atomic_write
 from advkit.models._card import Card
 from advkit.models._classifier import Classifier
 from advkit.models._create import create_model
@@ -38,19 +38,7 @@ def save_checkpoint(path: str | Path, classifier: Classifier, card: Card | None 
     path = Path(path) / WEIGHTS_FILE if Path(path).is_dir() else Path(path)
     state = {k: _stored(v, half).contiguous().clone() for k, v in classifier.net.state_dict().items()}
     metadata = {CARD: (card or classifier.card).to_json()}  # one entry: safetensors writes several in random order
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        save_file(state, temporary, metadata=metadata)
-        os.chmod(temporary, 0o666 & ~_umask())  # safetensors keeps files to their owner
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    atomic_write(path, lambda file: file.write(save(state, metadata)))
 
 
 def _stored(tensor: Tensor, half: bool) -> Tensor:
