@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from helpers.training import numbers
 from torch import Tensor, nn
 
 from advkit.core.errors import InputError
@@ -32,10 +33,6 @@ def net(*hidden: nn.Module, units: int = 5) -> Classifier:
         torch.manual_seed(0)
         layers = [nn.Flatten(), Double(), nn.Linear(16, units), *(hidden or (nn.Tanh(),)), nn.Linear(units, 3)]
         return Classifier(nn.Sequential(*layers).double())
-
-
-def numbers(model: nn.Module) -> Tensor:
-    return torch.cat([p.detach().flatten() for p in model.parameters()]).clone()
 
 
 class Recorder:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from helpers.training import numbers, toy_data
 from torch import Tensor, nn
 
 from advkit.attacks import FGSM
@@ -24,13 +25,6 @@ from advkit.training.augment import Compose, Mirror, RandomPatch
 RECIPE = Recipe(model="toy", data="toy", input_shape=(1, 6, 6), num_classes=3, epochs=3, batch_size=20, lr=0.1)
 
 
-def data(n: int = 60, split: str = "train", noise: float = 0.5) -> MemoryDataset:
-    y = torch.arange(n) % 3
-    x = torch.rand(n, 1, 6, 6, generator=torch.Generator().manual_seed(len(split))) * noise
-    x[torch.arange(n), 0, 2 * y] += 1 - noise
-    return MemoryDataset("toy", split, "abc", x, y)
-
-
 def net(*extra: nn.Module) -> Classifier:
     with torch.random.fork_rng():
         torch.manual_seed(0)
@@ -38,12 +32,8 @@ def net(*extra: nn.Module) -> Classifier:
         return Classifier(nn.Sequential(*layers))
 
 
-def numbers(model: nn.Module) -> Tensor:
-    return torch.cat([p.detach().flatten() for p in model.parameters()])
-
-
 def run(recipe: Recipe, model: Classifier | None = None, **options: Any) -> Run:
-    return train(model or net(), data(), recipe=recipe, device="cpu", **options)
+    return train(model or net(), toy_data(), recipe=recipe, device="cpu", **options)
 
 
 @pytest.mark.parametrize("parts", [2, 3, 20])
@@ -108,7 +98,7 @@ def test_compilation_is_asked_for_and_taken_back(monkeypatch: pytest.MonkeyPatch
     assert calls.count("Classifier") >= 9
     torch.testing.assert_close(numbers(found.classifier), numbers(expected.classifier), rtol=0, atol=0)
     calls.clear()
-    model(data()[:][0])
+    model(toy_data()[:][0])
     assert not calls
 
 
@@ -161,7 +151,7 @@ def test_the_validation_error_is_clean_or_that_of_the_attack() -> None:
     attacked = run(replace(recipe, watch="fgsm(eps=0.3)"), watch=FGSM(eps=0.3))
     assert numbers(clean.classifier).equal(numbers(attacked.classifier))  # watching changes nothing
     rows = torch.randperm(60, generator=torch.Generator().manual_seed(0))[:20].sort().values
-    held = MemoryDataset("held", "train", "abc", *data()[rows])
+    held = MemoryDataset("held", "train", "abc", *toy_data()[rows])
     error = evaluate(attacked.classifier, held, attacks=[FGSM(eps=0.3)]).attacks[0].adversarial_error
     assert attacked.log[-1].validation_error == pytest.approx(error, abs=0.051)  # 16-bit weights
     assert clean.log[-1].validation_error == pytest.approx(measure(clean.classifier, held), abs=0.051)
@@ -200,7 +190,7 @@ class OnDisk(Dataset):
 
 def test_held_out_images_may_lie_on_a_disk() -> None:
     recipe = replace(RECIPE, validation=20, patience=2)
-    runs = [train(net(), d, recipe=recipe, device="cpu") for d in (OnDisk(data()), data())]
+    runs = [train(net(), d, recipe=recipe, device="cpu") for d in (OnDisk(toy_data()), toy_data())]
     assert numbers(runs[0].classifier).equal(numbers(runs[1].classifier))
     assert [r.validation_error for r in runs[0].log] == [r.validation_error for r in runs[1].log]
 
@@ -242,7 +232,7 @@ def test_tensorboard_gets_the_figures_of_the_log(tmp_path: Path, monkeypatch: py
     module = types.ModuleType("torch.utils.tensorboard")
     module.SummaryWriter = Writer  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
-    run(RECIPE, output=tmp_path, tensorboard=True, test=data(30, "test"))
+    run(RECIPE, output=tmp_path, tensorboard=True, test=toy_data(30, "test"))
     (writer,) = Writer.made
     assert (writer.log_dir, writer.purge_step) == (str(tmp_path / "tensorboard"), 1)
     rows = list(csv.DictReader((tmp_path / "log.csv").read_text().splitlines()))

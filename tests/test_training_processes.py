@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.training import toy_data
 from torch import Tensor, nn
 
 from advkit.core.errors import InputError
-from advkit.data import MemoryDataset, load_data
+from advkit.data import load_data
 from advkit.defenses import create_defense
 from advkit.models import Classifier
 from advkit.training import Augment, Recipe, build, recipe_for, train
@@ -28,13 +29,6 @@ RECIPES = {
     "pgd": replace(BASE, defense="pgd(eps=0.1, steps=2, random_start=False)"),
     "small": replace(BASE, batch_size=2, validation=1, epochs=2, lr=0.01),  # 30 steps an epoch: saved after the 20th
 }
-
-
-def data(n: int = 61, split: str = "train") -> MemoryDataset:
-    y = torch.arange(n) % 3
-    x = torch.rand(n, 1, 6, 6, generator=torch.Generator().manual_seed(len(split))) * 0.5
-    x[torch.arange(n), 0, 2 * y] += 0.5
-    return MemoryDataset("toy", split, "abc", x, y)
 
 
 def net() -> Classifier:
@@ -62,7 +56,9 @@ def outcome(name: str, stop: int | None = None, **options: Any) -> dict[str, Any
         if progress.step == stop:
             raise InterruptedError
 
-    run = train(model, data(), recipe=recipe, loss=loss, test=data(31, "test"), device="cpu", progress=keep, **options)
+    run = train(
+        model, toy_data(61), recipe=recipe, loss=loss, test=toy_data(31, "test"), device="cpu", progress=keep, **options
+    )
     return {
         "loss": [row.loss for row in run.log],
         "errors": [(row.clean_error, row.validation_error) for row in run.log],
@@ -75,7 +71,7 @@ import json, os, runpy, sys, torch
 torch.set_num_threads(1)
 sys.path.insert(0, os.environ["TESTS"])
 import torch.distributed as dist
-from test_training_processes import RECIPES, data, outcome
+from test_training_processes import RECIPES, outcome
 from pathlib import Path
 home = Path(sys.argv[1])
 found = {name: outcome(name) for name in RECIPES}
