@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 
+from advkit.attacks._steps import StepAttack
 from advkit.attacks.fgsm import State
-from advkit.core.attack import BudgetAttack, check_count, check_positive, register_attack
+from advkit.core.attack import register_attack
 from advkit.core.oracle import Oracle
 
 
 @register_attack("bim")
 @dataclass(frozen=True, kw_only=True)
-class BIM(BudgetAttack):
+class BIM(StepAttack):
     """FGSM's step many times, from the clean image, each clipped to ball and range.
 
     Cost per sample: `steps` gradients and `steps` + 1 queries.
@@ -20,22 +21,8 @@ class BIM(BudgetAttack):
             of one 255th, a quarter more of them than eps needs.
     """
 
-    norms = ("linf", "l2", "l1")
     paper = "Kurakin et al. 2016, arXiv 1607.02533"
-
-    steps: int = 10
-    step_size: float | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_count("steps", self.steps)
-        if self.step_size is not None:
-            check_positive("step_size", self.step_size)
-
-    @property
-    def total_steps(self) -> int:
-        """`steps`."""
-        return self.steps
+    reach = 1.25
 
     def init(self, oracle: Oracle) -> State:
         """The clean image."""
@@ -44,5 +31,4 @@ class BIM(BudgetAttack):
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """x <- Clip(x + alpha * sign(grad J))."""
         _, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
-        alpha = 1.25 * oracle.region.eps / self.steps if self.step_size is None else self.step_size
-        return State(oracle.region.step(state.x_adv, gradient, alpha))
+        return State(oracle.region.step(state.x_adv, gradient, self.length(oracle)))

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from advkit.core.attack import BudgetAttack, check_count, check_positive, register_attack
+from advkit.attacks._steps import StepAttack
+from advkit.core.attack import register_attack
 from advkit.core.errors import InputError
 from advkit.core.norms import NORMS, per_row
 from advkit.core.oracle import Oracle
@@ -21,7 +22,7 @@ class State(NamedTuple):
 
 @register_attack("mifgsm")
 @dataclass(frozen=True, kw_only=True)
-class MIFGSM(BudgetAttack):
+class MIFGSM(StepAttack):
     """Steps along a decaying sum of gradients, each of which is first scaled to l1 size 1, sample by sample.
 
     Cost per sample: `steps` gradients and `steps` + 1 queries.
@@ -33,25 +34,15 @@ class MIFGSM(BudgetAttack):
         decay: the share of the velocity that is kept from step to step; 0 makes it an iterated FGSM.
     """
 
-    norms = ("linf", "l2", "l1")
     paper = "Dong et al. 2017, arXiv 1710.06081"
+    reach = 1.25
 
-    steps: int = 10
-    step_size: float | None = None
     decay: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("steps", self.steps)
-        if self.step_size is not None:
-            check_positive("step_size", self.step_size)
         if isinstance(self.decay, bool) or not isinstance(self.decay, int | float) or not self.decay >= 0:
             raise InputError(f"expected decay as a number >= 0, got {self.decay!r}")
-
-    @property
-    def total_steps(self) -> int:
-        """`steps`."""
-        return self.steps
 
     def init(self, oracle: Oracle) -> State:
         """The clean image at rest."""
@@ -63,5 +54,4 @@ class MIFGSM(BudgetAttack):
         size = per_row(NORMS["l1"].size(gradient), gradient)
         unit = (gradient / torch.where(size > 0, size, 1)).to(gradient.dtype)
         g = self.decay * state.velocity + unit
-        alpha = 1.25 * oracle.region.eps / self.steps if self.step_size is None else self.step_size
-        return State(oracle.region.step(state.x_adv, g, alpha), g)
+        return State(oracle.region.step(state.x_adv, g, self.length(oracle)), g)

@@ -2,14 +2,15 @@
 
 from dataclasses import dataclass
 
+from advkit.attacks._steps import StepAttack
 from advkit.attacks.fgsm import State
-from advkit.core.attack import BudgetAttack, check_count, check_positive, register_attack
+from advkit.core.attack import register_attack
 from advkit.core.oracle import Oracle
 
 
 @register_attack("pgd")
 @dataclass(frozen=True, kw_only=True)
-class PGD(BudgetAttack):
+class PGD(StepAttack):
     """Steps along the steepest direction of the norm, each followed by the projection onto ball and range.
 
     l1: along the signs of the hundredth of the entries with the largest gradients, one at least, that can still move
@@ -25,23 +26,11 @@ class PGD(BudgetAttack):
         random_start: begin at a random point of the ball.
     """
 
-    norms = ("linf", "l2", "l1")
     paper = "Madry et al. 2017, arXiv 1706.06083"
+    reach = 2.5
 
     steps: int = 40
-    step_size: float | None = None
     random_start: bool = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_count("steps", self.steps)
-        if self.step_size is not None:
-            check_positive("step_size", self.step_size)
-
-    @property
-    def total_steps(self) -> int:
-        """`steps`."""
-        return self.steps
 
     @property
     def starts_at_x(self) -> bool:
@@ -60,5 +49,4 @@ class PGD(BudgetAttack):
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """x <- Proj(x + step_size * steepest(grad J))."""
         _, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
-        length = 2.5 * oracle.region.eps / self.steps if self.step_size is None else self.step_size
-        return State(oracle.region.step(state.x_adv, gradient, length))
+        return State(oracle.region.step(state.x_adv, gradient, self.length(oracle)))

@@ -9,9 +9,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from advkit.core.attack import BudgetAttack, check_count, check_positive, register_attack
+from advkit.attacks._steps import StepAttack
+from advkit.core import door
+from advkit.core.attack import BudgetAttack, check_count, register_attack
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
+from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
 from advkit.evaluation._batches import batches
 
@@ -25,7 +28,7 @@ class State(NamedTuple):
 
 @register_attack("universal")
 @dataclass(frozen=True, kw_only=True)
-class Universal(BudgetAttack):
+class Universal(StepAttack):
     """One perturbation for the batch: steps along the mean gradient of the images that it does not fool yet.
 
         v <- Proj(v + step_size * steepest(sum_i g_i / |g_i|)),  i over the images with v + x_i not fooled
@@ -41,23 +44,11 @@ class Universal(BudgetAttack):
         step_size: the length of a step in units of the pixels; 2.5 * eps / steps unless given.
     """
 
-    norms = ("linf", "l2", "l1")
     paper = "Moosavi-Dezfooli et al. 2016, arXiv 1610.08401"
     per_sample = False
+    reach = 2.5
 
     steps: int = 20
-    step_size: float | None = None
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_count("steps", self.steps)
-        if self.step_size is not None:
-            check_positive("step_size", self.step_size)
-
-    @property
-    def total_steps(self) -> int:
-        """`steps`."""
-        return self.steps
 
     def init(self, oracle: Oracle) -> State:
         """No perturbation yet."""
@@ -70,15 +61,12 @@ class Universal(BudgetAttack):
         fooled = oracle.goal.margin(oracle.answer) > 0
         record = oracle.rows.record._replace(best=rows.record.best)
         oracle.rows = oracle.rows._replace(record=record, live=rows.live)
-        return moved(oracle, state.delta, gradient, fooled, self._length(oracle))
-
-    def _length(self, oracle: Oracle) -> Tensor | float:
-        return 2.5 * oracle.region.eps / self.steps if self.step_size is None else self.step_size
+        return moved(oracle, state.delta, gradient, fooled, self.length(oracle))
 
 
 def moved(oracle: Oracle, delta: Tensor, gradient: Tensor, fooled: Tensor, length: Tensor | float) -> State:
     """One step of v along the sum of the directions of these gradients (M, ...), without the rows that are fooled."""
-    region, counts = oracle.region, (oracle.rows.live & ~fooled).view(-1, *[1] * (gradient.ndim - 1))
+    region, counts = oracle.region, per_row(oracle.rows.live & ~fooled, gradient)
     unit = torch.nn.functional.normalize(gradient.double().flatten(1), dim=1).view_as(gradient)
     common = torch.where(counts, unit, 0).sum(0, keepdim=True).expand_as(gradient)
     direction = region.norm.ascent(common, delta, region.low - region.x, region.high - region.x, 0.01)
@@ -135,6 +123,8 @@ class UniversalPerturbation(BudgetAttack):
 class _Learner(Universal):
     """One step on one batch, from a perturbation on, which is kept for the next batch."""
 
+    reach = 0.1
+
     held: list[Tensor] = field(default_factory=list)
 
     def init(self, oracle: Oracle) -> State:
@@ -182,12 +172,11 @@ def find_universal(
         InputError: a value that is refused, or another kind of data.
     """
     check_count("epochs", epochs)
+    door.check_eps(eps)
     found: list[Tensor] = []
     for _ in range(epochs):
         for batch in batches(data, batch_size=batch_size, count=count):
             found = found or [torch.zeros_like(batch.x[0])]
-            learner = _Learner(
-                eps=eps, norm=norm, steps=1, step_size=step_size or eps / 10, loss=loss, target=target, held=found
-            )
+            learner = _Learner(eps=eps, norm=norm, steps=1, step_size=step_size, loss=loss, target=target, held=found)
             learner(model, batch.x, batch.y, bounds=bounds, sample_ids=batch.sample_ids)
     return UniversalPerturbation(delta=found[0], eps=eps, norm=norm)
