@@ -9,6 +9,7 @@ from advkit.core.attack import Attack
 from advkit.core.driver import Problem
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
+from advkit.core.oracle import Oracle
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,18 @@ class Wrapper(Attack):
     def total_steps(self) -> int:
         """As many as the attack inside."""
         return self.attack.total_steps
+
+    def init(self, oracle: Oracle) -> Any:
+        """The attack's."""
+        return self.attack.init(self._view(oracle))
+
+    def step(self, oracle: Oracle, state: Any, i: int) -> Any:
+        """The attack's."""
+        return self.attack.step(self._view(oracle), state, i)
+
+    def _view(self, oracle: Oracle) -> Oracle:
+        """What the attack inside sees as the oracle."""
+        return oracle
 
     @property
     def eps(self) -> float | None:

@@ -57,13 +57,8 @@ class MeanLoss(Wrapper):
 
     members: Averaged
 
-    def init(self, oracle: Oracle) -> Any:
-        """The attack's."""
-        return self.attack.init(_Committee(oracle, self.members))  # type: ignore[arg-type]
-
-    def step(self, oracle: Oracle, state: Any, i: int) -> Any:
-        """The attack's."""
-        return self.attack.step(_Committee(oracle, self.members), state, i)  # type: ignore[arg-type]
+    def _view(self, oracle: Oracle) -> Oracle:
+        return _Committee(oracle, self.members)  # type: ignore[return-value]
 
 
 def ensemble(attack: Attack, surrogates: Sequence[Model], *, average: str = "logits") -> Attack:

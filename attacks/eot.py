@@ -5,7 +5,6 @@ section 4.2 (arXiv 1802.00420).
 """
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,7 +14,6 @@ from advkit.attacks._wrapper import Wrapper
 from advkit.core.attack import ATTACKS, Attack, check_count
 from advkit.core.driver import Problem
 from advkit.core.guard import Model
-from advkit.core.oracle import Oracle
 
 
 class _Repeated(Averaged):
@@ -65,14 +63,6 @@ class EOT(Wrapper):
 
     def _arrange(self, model: Model, problem: Problem) -> tuple[Model, Problem]:
         return self.attack._arrange(_Repeated(model, self.samples, problem.draws.seed), problem)
-
-    def init(self, oracle: Oracle) -> Any:
-        """The attack's."""
-        return self.attack.init(oracle)
-
-    def step(self, oracle: Oracle, state: Any, i: int) -> Any:
-        """The attack's."""
-        return self.attack.step(oracle, state, i)
 
 
 @ATTACKS.wrapper("eot")

@@ -86,13 +86,8 @@ class Masked(Wrapper):
         threat = MaskedThreat(threat.norm, threat.eps, threat.bounds, whole=threat, mask=mask)
         return self.attack._arrange(model, problem._replace(threat=threat))
 
-    def init(self, oracle: Oracle) -> Any:
-        """The attack's, which sees the part of the gradient that counts."""
-        return self.attack.init(_Free(oracle))  # type: ignore[arg-type]
-
-    def step(self, oracle: Oracle, state: Any, i: int) -> Any:
-        """The same."""
-        return self.attack.step(_Free(oracle), state, i)  # type: ignore[arg-type]
+    def _view(self, oracle: Oracle) -> Oracle:
+        return _Free(oracle)  # type: ignore[return-value]
 
 
 def masked(attack: Attack, mask: Tensor) -> Attack:

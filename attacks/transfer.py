@@ -1,11 +1,11 @@
 """Transfer: examples made for one network, shown to another. Szegedy et al. 2013, section 4.2 (arXiv 1312.6199)."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from torch import Tensor
 
 from advkit.attacks._wrapper import Wrapper
+from advkit.attacks.fgsm import State
 from advkit.core import door
 from advkit.core.attack import Attack
 from advkit.core.driver import Problem
@@ -13,12 +13,6 @@ from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.core.oracle import Oracle
 from advkit.core.threat import Region, Threat
-
-
-class State(NamedTuple):
-    """The point to be judged."""
-
-    x_adv: Tensor  # (M, ...)
 
 
 @dataclass(frozen=True)
