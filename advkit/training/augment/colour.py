@@ -28,7 +28,7 @@ class PCAColour(Augmentation):
     p and l are the eigenvectors and eigenvalues of the covariance of red, green and blue over all pixels of the
     training images, as `PCAColour.fit` finds them. The formula depends on the unit of the pixels, for an eigenvalue is
     a variance: here the unit is the range [0, 1]. With `root` the standard deviations sqrt(l) stand in place of l,
-    which makes it independent of the unit, and stronger (photographs: 11 in place of 5 levels of 255 along p1).
+    which makes it independent of the unit, and stronger (ImageNet's: 11.9 in place of 5.5 levels of 255 along p1).
 
     Args:
         vectors: p1, p2, p3, each (red, green, blue), of length 1; default: ImageNet's.
