@@ -57,11 +57,6 @@ class SplitFacts:
     classes: tuple[str, ...]
     per_class: tuple[int, ...]
 
-    @property
-    def is_whole(self) -> bool:
-        """Whether the split has as many images as were published."""
-        return self.published is None or self.images == self.published
-
 
 def registered(name: str) -> str:
     """The registered name in one with options: "norb(view=left)" -> "norb", "folder:PATH" -> "folder"."""
