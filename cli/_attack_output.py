@@ -8,7 +8,7 @@ import click
 from advkit._version import __version__
 from advkit.cli._console import percent, say, show, table
 from advkit.data import Dataset
-from advkit.evaluation import AttackReport, Report, difference_p
+from advkit.evaluation import AttackReport, Report
 from advkit.evaluation.report import finite
 from advkit.models import Classifier
 
@@ -102,9 +102,8 @@ def _errors(report: Report) -> Any:
 
 def _details(report: Report, half: Half) -> Any:
     row = report.attacks[0]
-    right = int((row.right & row.meant).sum())
     details = table("under attack", "")
-    details.add_row("success rate", f"{percent(row.success_rate)} of the {right:,} images that were right")
+    details.add_row("success rate", f"{percent(row.success_rate)} of the {row.counts.aimed:,} images that were right")
     details.add_row("confidence on mistakes", percent(row.mean_confidence))
     details.add_row("median distance", f"{_short(row.median_distance)} ({row.norm})")
     where = f"linf, along FGSM's direction, {half.images:,} images"
@@ -123,14 +122,13 @@ def _short(value: float | None) -> str:
 def remarks(report: Report, half: float | None) -> list[str]:
     """Differences that the interval or the noise swallows, called that, with what to try (`half`: see `advice`)."""
     row, control = report.attacks[0], report.control
-    if not bool(row.right.any()):
+    if not row.counts.right:
         return ["Every image is wrong without an attack: do weights, classes and image range belong together?"]
     said = [_against_clean(report)]
     if control is not None and not _beats(row, control):
-        p = difference_p(row.wrong, control.wrong)
-        error = percent(control.adversarial_error)
+        error, p = percent(control.adversarial_error), row.p_against_noise
         said.append(f"No clear difference to random noise of the same size ({error}; McNemar p = {p:.2g}).")
-    blind = int(row.zero_gradient.sum())
+    blind = row.counts.zero_gradient
     if blind:
         said.append(f"The gradient was exactly zero for {blind:,} images: there the attack saw nothing to follow.")
     said = [remark for remark in said if remark]
@@ -140,7 +138,7 @@ def remarks(report: Report, half: float | None) -> list[str]:
 def _against_clean(report: Report) -> str:
     """What is to be said of the difference to the clean error; nothing where it is clear."""
     clean, attacked = report.clean_error_interval, report.attacks[0].adversarial_error_interval
-    p = difference_p(report.attacks[0].wrong, report.clean_wrong)
+    p = report.attacks[0].p_against_clean
     if attacked[0] > clean[1] and p <= SIGNIFICANT:
         return ""
     ranges = (
@@ -155,7 +153,7 @@ def _against_clean(report: Report) -> str:
 
 def _beats(row: AttackReport, control: AttackReport) -> bool:
     """The attack finds more than the noise, and not by the luck of these images."""
-    return row.adversarial_error > control.adversarial_error and difference_p(row.wrong, control.wrong) <= SIGNIFICANT
+    return row.adversarial_error > control.adversarial_error and row.p_against_noise <= SIGNIFICANT
 
 
 def advice(report: Report, half: float | None) -> str:

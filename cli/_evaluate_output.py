@@ -16,9 +16,7 @@ from advkit.evaluation.report import finite
 from advkit.models import Classifier
 
 
-def print_json(
-    report: Report, model: str, classifier: Classifier, output: Path | None, damage: CorruptionReport | None
-) -> None:
+def print_json(report: Report, model: str, classifier: Classifier, output: Path | None) -> None:
     """Every figure as one JSON object on stdout; what is infinite or undefined is null."""
     about = {
         "model": model,
@@ -27,20 +25,17 @@ def print_json(
         "output": None if output is None else str(output),
         "version": __version__,
     }
-    more = {} if damage is None else {"corruptions": damage.to_dict()}
-    click.echo(json.dumps({**about, **report.to_dict(), **more, "lower_bound": True}, allow_nan=False))
+    click.echo(json.dumps({**about, **report.to_dict(), "lower_bound": True}, allow_nan=False))
 
 
-def print_corruptions(damage: CorruptionReport | None) -> None:
-    """Errors by corruption and severity, and the mean over all, if there are any."""
-    if damage is None:
-        return
+def _corruptions(damage: CorruptionReport) -> Any:
+    """Errors by corruption and severity, and the mean over all."""
     levels = [str(severity) for severity in damage.severities]
     made = table("corruption, severity", *levels, "mean", right=(*levels, "mean"))
     for name, wrong in damage.wrong.items():
         made.add_row(name, *(percent(w / damage.count) for w in wrong), percent(damage.error(name)))
     made.add_row("mean error", *("" for _ in levels), percent(damage.mean_error))
-    show(made)
+    return made
 
 
 def print_report(report: Report, classifier: Classifier, data: Dataset, output: Path | None) -> None:
@@ -60,6 +55,8 @@ def print_report(report: Report, classifier: Classifier, data: Dataset, output: 
         say(remark)
     if report.checks is not None:
         _print_checks(report.checks)
+    if report.corruptions is not None:
+        show(_corruptions(report.corruptions))
     if output is not None:
         say(f"Run: {output} (report.html, samples.csv, run.json)")
 

@@ -1,6 +1,5 @@
 """`advkit evaluate`: several attacks on one model, into a folder that can be resumed, shared and looked at."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,15 @@ import torch
 from advkit.attacks import Attack
 from advkit.cli._attack_options import build_attack
 from advkit.cli._console import progress_bar
-from advkit.cli._evaluate_output import print_corruptions, print_json, print_report
+from advkit.cli._evaluate_output import print_json, print_report
 from advkit.cli._many import ManyCommand, many
 from advkit.cli._options import Eps, check_device, shared
 from advkit.cli._picture import draw
 from advkit.cli._workers import cores, own_device, together, world
 from advkit.cli.attack import EPS, checkpoint, load_images, noise, parse_target, untrained
 from advkit.core.errors import InputError
-from advkit.data import Dataset, atomic_write
-from advkit.evaluation import CorruptionReport, Report, corruption_errors, evaluate
+from advkit.data import Dataset
+from advkit.evaluation import Report, evaluate
 from advkit.models import Classifier, list_models, load_model
 
 EXAMPLES = "examples.png"
@@ -97,12 +96,10 @@ def command(model: str | None, as_json: bool, output: Path | None, **options: An
         if speaks and output is not None and attacks and not (output / EXAMPLES).exists():
             aim = parse_target(options["target"], images)
             draw(output / EXAMPLES, report, classifier, attacks[0], images, target=aim)
-        damage = _corrupted(classifier, images, options, output) if speaks and options["corruptions"] else None
     if speaks and as_json:
-        print_json(report, model, shown, output, damage)
+        print_json(report, model, shown, output)
     elif speaks:
         print_report(report, shown, images, output)
-        print_corruptions(damage)
 
 
 def chosen(texts: tuple[str, ...], eps: float | None) -> list[Attack]:
@@ -147,19 +144,6 @@ def averaged(classifier: Classifier, crops: str | None, scales: str | None) -> C
     return average.eval()  # type: ignore[return-value]
 
 
-def _corrupted(
-    classifier: Classifier, images: Dataset, options: dict[str, Any], output: Path | None
-) -> CorruptionReport:
-    """The errors under corruptions; in a run also as corruptions.json."""
-    shared_options = {name: options[name] for name in ("batch_size", "count", "seed")}
-    with progress_bar("corruptions") as progress:
-        damage = corruption_errors(classifier, images, **shared_options, progress=progress)
-    if output is not None:
-        text = json.dumps(damage.to_dict(), indent=1)
-        atomic_write(output / "corruptions.json", lambda file: file.write(text.encode()))
-    return damage
-
-
 def _evaluated(
     classifier: Classifier,
     images: Dataset,
@@ -185,6 +169,7 @@ def _evaluated(
             progress=None if quiet else progress,
             checks=options["checks"],
             surrogate=other,
+            corruptions=options["corruptions"],
             output=output,
             resume=options["resume"],
             images=not options["no_images"],

@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from advkit.attacks import FGSM, LBFGS, Noise
 from advkit.cli._attack_output import radius, remarks
-from advkit.evaluation import AttackReport, Report
+from advkit.evaluation._measure import Plan, assembled
 from advkit.models import Normalize
 
 N = 1000
@@ -16,48 +17,31 @@ def wrong(count, start=0):
     return mask
 
 
-def row(mask, clean, name="fgsm", norm="linf", eps=0.1, blind=0):
-    return AttackReport(
-        attack=name,
-        name=name,
-        kind="budget" if eps else "minimal",
-        norm=norm,
-        eps=eps,
-        stop="fooled",
-        prediction=torch.zeros(N, dtype=torch.int64),
-        top5_wrong=clean,
-        right=~clean,
-        wrong=mask | clean,
-        reached=mask | clean,
-        meant=torch.ones(N, dtype=torch.bool),
-        distance=torch.full((N,), 0.1, dtype=torch.float64),
-        confidence=torch.full((N,), 0.9, dtype=torch.float64),
-        zero_gradient=wrong(blind),
-        queries=torch.ones(N, dtype=torch.int64),
-        gradients=torch.ones(N, dtype=torch.int64),
-        seconds=1.0,
-    )
+def row(mask, clean, blind=0):
+    """The columns of an attack."""
+    ones = torch.ones(N, dtype=torch.float64)
+    return {
+        "prediction": torch.zeros(N, dtype=torch.int64),
+        "top5_wrong": clean,
+        "wrong": mask | clean,
+        "reached": mask | clean,
+        "meant": torch.ones(N, dtype=torch.bool),
+        "distance": ones / 10,
+        "confidence": ones,
+        "zero_gradient": wrong(blind),
+        "queries": torch.ones(N, dtype=torch.int64),
+        "gradients": torch.ones(N, dtype=torch.int64),
+        "seconds": torch.ones(1),
+    }
 
 
-def said(attacked, noise, *, clean=20, half=None, **options):
+def said(attacked, noise, *, clean=20, half=None, attack=FGSM(eps=0.1), blind=0):  # noqa: B008
     """The remarks on so many wrong images: clean, under noise, under attack."""
-    mask = wrong(clean)
-    rows = [row(wrong(attacked), mask, **options)]
-    control = row(wrong(noise), mask, name="noise")
-    ids, ones = torch.arange(N), torch.ones(N)
-    report = Report(
-        data="toys:test",
-        seed=0,
-        sample_ids=ids,
-        y=ids,
-        prediction=ids,
-        clean_wrong=mask,
-        clean_confidence=ones,
-        clean_top5_wrong=mask,
-        attacks=rows,
-        control=control,
-    )
-    return " ".join(remarks(report, half))
+    mask, ids = wrong(clean), torch.arange(N)
+    heads = {"sample_ids": ids, "y": ids, "prediction": ids, "clean_wrong": mask, "clean_top5_wrong": mask}
+    columns = [heads, row(wrong(attacked), mask, blind), row(wrong(noise), mask)]
+    plan = Plan([attack], Noise(), None, {"seed": 0, "stop": "fooled", "bounds": (0, 1)})
+    return " ".join(remarks(assembled(plan, "toys:test", [columns]), half))
 
 
 def test_a_clear_difference_needs_no_remark():
@@ -82,8 +66,8 @@ def test_noise_that_does_as_much_is_named():
 def test_the_advice_knows_where_half_of_the_images_fall():
     assert "a larger --eps (half of the images fall at 0.12)" in said(23, 20, half=0.12)
     assert "half of the images" not in said(23, 20, half=0.05)
-    assert "half of the images" not in said(23, 20, half=0.12, norm="l2", eps=1.0)
-    assert "--attack lbfgs" not in said(23, 20, name="lbfgs", eps=None)
+    assert "half of the images" not in said(23, 20, half=0.12, attack=FGSM(norm="l2", eps=1.0))
+    assert "--attack lbfgs" not in said(23, 20, attack=LBFGS())
 
 
 def test_a_model_that_is_always_wrong_is_asked_about_and_not_attacked_harder():

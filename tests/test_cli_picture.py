@@ -19,7 +19,7 @@ def outcome():
 
 def test_fooled_images_of_many_classes_come_first(outcome):
     *_, report = outcome
-    rows, row = _picture.chosen(report), report.attacks[0]
+    rows, row = torch.searchsorted(report.sample_ids, _picture.chosen(report)), report.attacks[0]
     fooled = row.right & row.reached
     assert len(rows) == 6
     assert int(fooled[rows].sum()) == min(6, int(fooled.sum()))
@@ -32,7 +32,7 @@ def test_the_images_are_those_that_were_counted(outcome, monkeypatch, tmp_path):
     monkeypatch.setattr(_picture, "examples", lambda *args, **options: seen.update(options, args=args))
     assert _picture.draw(tmp_path / "a.png", report, model, attack, data, target=None) == 6
     x, x_adv, y = seen["args"]
-    rows = _picture.chosen(report)
+    rows = torch.searchsorted(report.sample_ids, _picture.chosen(report))
     assert torch.equal(x, data[report.sample_ids[rows]][0])
     assert torch.equal(y, report.y[rows])
     confidence = seen["logits_adv"].softmax(1).amax(1).double()

@@ -3,14 +3,13 @@
 import json
 import math
 import warnings
-from dataclasses import replace
 
 import pytest
 import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from advkit.attacks import FGSM, LBFGS, PGD, Noise
+from advkit.attacks import FGSM, LBFGS, PGD, DeepFool, Noise
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.data import MemoryDataset
 from advkit.evaluation import difference_p, evaluate
@@ -227,10 +226,12 @@ def test_json_has_no_infinity_and_no_nan():
     assert nowhere.attacks[0].success_rate is None
     assert nowhere.attacks[0].median_distance is None
     report = evaluate(net, (x, y), [FGSM(eps=0.1)], control=Noise())
-    row = replace(report.attacks[0], distance=torch.full((N,), math.inf, dtype=torch.float64))
-    assert row.median_distance == math.inf
-    figures = json.loads(json.dumps(replace(report, attacks=(row,)).to_dict(), allow_nan=False))
-    assert figures["attacks"][0]["median_distance"] is None
+    with torch.no_grad():
+        net[1].bias[0] += 1e3
+    stuck = evaluate(net, (x, torch.zeros_like(y)), DeepFool(steps=2))
+    assert stuck.attacks[0].median_distance == math.inf
+    assert json.loads(json.dumps(stuck.to_dict(), allow_nan=False))["attacks"][0]["median_distance"] is None
+    figures = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     assert figures["count"] == N
     assert figures["control"]["attack"].startswith("noise")
 

@@ -5,17 +5,22 @@ import json
 import os
 import re
 import shutil
+import statistics
 import subprocess
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 
 from advkit import load_data, load_model
 from advkit.attacks import FGSM, Noise, smallest
+from advkit.core.errors import InputError
 from advkit.data import MemoryDataset
-from advkit.evaluation import evaluate
-from advkit.evaluation._curves import curve_of, envelope
+from advkit.evaluation import corruption_errors, evaluate, load_run, wilson_interval
+from advkit.evaluation._curves import curve_of, drawn
+from advkit.evaluation._median import medians
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -24,7 +29,8 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("run")
     attacks = [FGSM(eps=0.05), FGSM(eps=0.1), smallest(FGSM())]
-    evaluate(load_model("mlp"), load_data("mnist5k"), attacks, control=Noise(), output=home, count=120)
+    options = {"control": Noise(), "corruptions": True, "count": 120}
+    evaluate(load_model("mlp"), load_data("mnist5k"), attacks, output=home, **options)
     return home
 
 
@@ -137,9 +143,89 @@ def test_a_curve_is_the_staircase_of_the_distances():
     assert curve.to_dict()["most"] is None
 
 
-def test_the_best_over_smaller_eps_never_falls():
+def test_a_staircase_for_a_picture_is_the_curve_at_its_radii_however_the_images_are_batched():
+    generator = torch.Generator().manual_seed(0)
+    clean = torch.rand(200, generator=generator) < 0.1
+    distance = torch.rand(200, generator=generator, dtype=torch.float64)
+    distance[::9] = torch.inf
+    exact = curve_of("a", clean | distance.isfinite(), torch.where(clean, 0.0, distance))
+    radii = [0.05, 0.3, 0.7, 1.0]
+    for size in (200, 7):
+        curve = drawn("a", zip(clean.split(size), distance.split(size), strict=True), radii, every=True)
+        assert (curve.count, curve.clean, curve.most) == (200, exact.clean, torch.inf)
+        assert curve.error == pytest.approx([exact.at(eps) for eps in radii])
+        assert curve.median == 0.7  # the first radius within which half have fallen
+        assert curve.at(0.5) <= exact.at(0.5)
+
+
+def test_a_budget_attack_at_several_radii_is_the_best_over_the_smaller_ones():
     clean = torch.tensor([True, False, False])
-    tried = [(0.2, torch.tensor([True, False, True])), (0.1, torch.tensor([True, True, False]))]
-    curve = envelope("a", clean, tried)
+    least = torch.tensor([0.1, 0.1, 0.2], dtype=torch.float64)
+    curve = drawn("a", [(clean, least)], [0.1, 0.2], every=False)
     assert (curve.clean, curve.eps, curve.most) == (pytest.approx(1 / 3), (0.1, 0.2), 0.2)
     assert curve.error == pytest.approx((2 / 3, 1.0))
+    assert drawn("a", [(clean, torch.full_like(least, torch.inf))], [0.1, 0.2], every=False).median is None
+
+
+number = st.floats(0, 1e300) | st.just(torch.inf)
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.lists(st.lists(number, max_size=9), min_size=1, max_size=4), st.lists(number, min_size=1, max_size=3))
+def test_medians_by_bits_are_those_of_the_sorted_values(batches, other):
+    first = [torch.tensor(values, dtype=torch.float64) for values in batches]
+    second = [torch.tensor(other, dtype=torch.float64)] * len(batches)
+    whole = [value for values in batches for value in values]
+    found = medians(lambda: zip(first, second, strict=True), [len(whole), len(other) * len(batches)])
+    assert found == [statistics.median(whole) if whole else None, statistics.median(other * len(batches))]
+
+
+def test_corruptions_are_on_the_page_with_their_intervals_and_in_the_report(tmp_path):
+    model, data = load_model("mlp"), load_data("mnist5k")
+    options = {"count": 30, "checks": False, "corruptions": True, "output": tmp_path}
+    seen = []
+    report = evaluate(model, data, [FGSM(eps=0.1)], progress=lambda *at: seen.append(at), **options)
+    damage = corruption_errors(model, data, count=30)
+    assert report.corruptions == damage == load_run(tmp_path).corruptions
+    assert (
+        report.to_dict()["corruptions"]
+        == damage.to_dict()
+        == evaluate(model, data, [], **{**options, "output": None}).to_dict()["corruptions"]
+    )
+    assert seen == sorted(seen)
+    assert seen[-1] == (30 * (2 + 1 + 7 * 5),) * 2
+    page = (tmp_path / "report.html").read_text()
+    assert f"Mean error over corruptions and severities: <strong>{100 * damage.mean_error:.1f} %</strong>" in page
+    assert page.count('class="panel"') == 7
+    for name, wrong in damage.wrong.items():
+        assert name.replace("_", " ") in page
+        for k in wrong:
+            low, high = wilson_interval(k, 30)
+            assert f'{100 * k / 30:.1f} %<br><span class="soft">{100 * low:.1f} % to {100 * high:.1f} %</span>' in page
+
+
+def test_corruptions_can_be_asked_for_later(tmp_path):
+    model, data = load_model("mlp"), load_data("mnist5k")
+    options = {"count": 30, "checks": False, "output": tmp_path}
+    plain = evaluate(model, data, [FGSM(eps=0.1)], **options)
+    assert plain.corruptions is None
+    assert 'id="corruptions"' not in (tmp_path / "report.html").read_text()
+    rows = (tmp_path / "samples.csv").stat().st_mtime_ns
+    first = evaluate(model, data, [FGSM(eps=0.1)], corruptions=True, resume=True, **options)
+    assert first.corruptions is not None
+    assert 'id="corruptions"' in (tmp_path / "report.html").read_text()
+    written = (tmp_path / "corruptions.json").stat().st_mtime_ns
+    second = evaluate(model, data, [FGSM(eps=0.1)], corruptions=True, resume=True, **options)
+    assert second.corruptions == first.corruptions  # read, not measured again
+    assert (tmp_path / "corruptions.json").stat().st_mtime_ns == written
+    assert (tmp_path / "samples.csv").stat().st_mtime_ns == rows
+
+
+def test_corruptions_of_what_is_no_image_in_0_to_1_are_refused_before_any_work(tmp_path):
+    net = nn.Linear(4, 2)
+    x, y = torch.full((3, 4), 0.5), torch.zeros(3, dtype=torch.int64)
+    with pytest.raises(InputError, match=r"expected images \(N, C, H, W\) for corruptions"):
+        evaluate(net, (x, y), [], corruptions=True, output=tmp_path / "a")
+    with pytest.raises(InputError, match=r"expected images in \[0, 1\] for corruptions"):
+        evaluate(net, (x, y), [], corruptions=True, output=tmp_path / "a", bounds=(0, 2))
+    assert not (tmp_path / "a").exists()

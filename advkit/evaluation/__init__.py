@@ -1,7 +1,7 @@
 """How often a model is wrong, clean and attacked, and how sure that is."""
 
 from advkit.evaluation._evaluate import evaluate
-from advkit.evaluation._measure import Progress
+from advkit.evaluation._progress import Progress
 from advkit.evaluation.checks import Checks, Finding, Probes, check_evaluation, probes
 from advkit.evaluation.compare import Comparison, compare_runs
 from advkit.evaluation.corruptions import CorruptionReport, corrupt, corruption_errors

@@ -1,8 +1,8 @@
 """Error against eps, as a staircase: the fraction of images that are wrong within each distance."""
 
 from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from math import inf
 from statistics import median
 from typing import Any
@@ -12,6 +12,9 @@ from torch import Tensor
 
 from advkit.evaluation.intervals import wilson_interval
 from advkit.evaluation.report import finite
+
+STEPS = 600
+"""Steps of a staircase that is drawn: more than a picture tells apart."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +53,7 @@ class Curve:
 
 
 def curve_of(name: str, wrong: Tensor, distance: Tensor) -> Curve:
-    """The staircase of a minimal attack.
+    """The staircase of a minimal attack, a step for each distance.
 
     Args:
         name: what is drawn.
@@ -74,16 +77,30 @@ def curve_of(name: str, wrong: Tensor, distance: Tensor) -> Curve:
     )
 
 
-def envelope(name: str, clean_wrong: Tensor, tried: Sequence[tuple[float, Tensor]]) -> Curve:
-    """The staircase of a budget attack that was tried with several eps: best over eps' <= eps.
+def drawn(name: str, parts: Iterable[tuple[Tensor, Tensor]], radii: Sequence[float], *, every: bool) -> Curve:
+    """The staircase at so many radii, of any number of images.
 
     Args:
         name: what is drawn.
-        clean_wrong: (N,) bool, wrong without an attack.
-        tried: eps, and who was wrong under it (N,) bool.
+        parts: of each batch who is wrong without an attack (M,) bool, and from which distance on each image is wrong
+            (M,) float64, inf if never.
+        radii: where to count, ascending.
+        every: larger radii were tried too.
     """
-    distance = torch.full(clean_wrong.shape, inf, dtype=torch.float64)
-    for eps, wrong in tried:
-        distance = torch.where(wrong, distance.clamp(max=eps), distance)
-    distance = torch.where(clean_wrong, 0.0, distance)
-    return replace(curve_of(name, distance.isfinite(), distance), most=max(eps for eps, _ in tried))
+    grid = torch.tensor(radii, dtype=torch.float64)
+    fallen, clean, count = torch.zeros(len(grid), dtype=torch.int64), 0, 0
+    for wrong, distance in parts:
+        within = torch.searchsorted(grid, distance[~wrong])
+        fallen += torch.bincount(within[within < len(grid)], minlength=len(grid))
+        clean, count = clean + int(wrong.sum()), count + len(wrong)
+    reached = fallen.cumsum(0)
+    half = (2 * reached >= count - clean).nonzero().flatten().tolist()
+    return Curve(
+        name=name,
+        count=count,
+        clean=clean / count,
+        eps=tuple(radii),
+        error=tuple(((clean + reached).double() / count).tolist()),
+        median=radii[half[0]] if half and clean < count else None,
+        most=inf if every else radii[-1],
+    )

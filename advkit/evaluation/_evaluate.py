@@ -17,8 +17,11 @@ from advkit.core.norms import get_norm
 from advkit.evaluation import _recorded
 from advkit.evaluation._batches import batches, origin, total
 from advkit.evaluation._fit import fitted
-from advkit.evaluation._measure import Columns, Plan, Progress, Ticker, assembled, joined
+from advkit.evaluation._measure import Plan, assembled
+from advkit.evaluation._progress import Progress, Ticker
+from advkit.evaluation._tally import Columns
 from advkit.evaluation.checks import MOST, Checks, check_evaluation
+from advkit.evaluation.corruptions import SEVERITIES, CorruptionReport, corruption_errors, fitting
 from advkit.evaluation.report import Report
 
 
@@ -38,6 +41,7 @@ def evaluate(
     progress: Progress | None = None,
     checks: bool | None = None,
     surrogate: Model | None = None,
+    corruptions: bool = False,
     output: str | os.PathLike[str] | None = None,
     resume: bool = False,
     images: bool = True,
@@ -48,10 +52,11 @@ def evaluate(
     The model is used in eval mode and left as it was. The same data, seed and attack give the same adversarial
     images whatever the batch size, up to the float noise of the model.
 
-    With `output` it is a run: each batch is committed to the folder as it is done (docs/run-format.md), memory holds
-    one batch of images, and a run that was stopped goes on by `resume`. Where a process group of torch.distributed is
-    there, its processes share the batches of the one run; the rows are the same. The number of threads is that of the
-    process that began.
+    Without `output` the report holds some hundred bytes an image and attack. With it, it is a run: each batch is
+    committed to the folder as it is done (docs/run-format.md), memory holds one batch, the report reads the values of
+    single images from the folder when they are asked for, and a run that was stopped goes on by `resume`. Where a
+    process group of torch.distributed is there, its processes share the batches of the one run; the rows are the same.
+    The number of threads is that of the process that began.
 
     Args:
         model: an nn.Module, or any function, from images (N, C, H, W) in `bounds` to logits (N, K).
@@ -72,6 +77,7 @@ def evaluate(
             every step of an attack; all is None if the data do not know their length.
         checks: also look for signs that the figures cannot be believed (`check_evaluation`); default: in a run.
         surrogate: another model, for these checks.
+        corruptions: also measure the errors under corruptions (`corruption_errors`), for images in [0, 1].
         output: folder of the run; it is made.
         resume: go on with the run in that folder, or return what it found if it is complete; begin where there is none.
         images: keep the clean and the adversarial images in the run.
@@ -90,17 +96,24 @@ def evaluate(
     model = _moved(model, device)
     _warn_if_trained_on(model, origin(data))
     length = total(data, count)
-    tick = Ticker(progress, None if length is None else length * plan.passes)
+    if corruptions and options["bounds"] != (0, 1):
+        raise InputError(f"expected images in [0, 1] for corruptions, got bounds {options['bounds']}")
+    spoilt = 1 + len(fitting(data)) * len(SEVERITIES) if corruptions else 0
+    tick = Ticker(progress, None if length is None else length * (plan.passes + spoilt))
 
     def look() -> Checks | None:
         wanted = output is not None if checks is None else checks
         return _checked(model, data, plan, surrogate) if wanted else None
 
+    def spoil() -> CorruptionReport:
+        return corruption_errors(model, data, batch_size=batch_size, count=count, seed=seed, progress=tick.part())
+
     if output is None:
         report = _in_memory(model, data, plan, tick, batch_size, count)
-        return replace(report, checks=look())
-    job = _recorded.Job(model, data, plan, tick, batch_size, count, images, png)
-    return _recorded.run(job, output, resume=resume, look=look)
+        return replace(report, checks=look(), corruptions=spoil() if corruptions else None)
+    wanted = spoil if corruptions else None
+    job = _recorded.Job(model, data, plan, tick, batch_size, count, images, png, look, wanted)
+    return _recorded.run(job, output, resume=resume)
 
 
 def _in_memory(model: Model, data: Any, plan: Plan, tick: Ticker, batch_size: int, count: int | None) -> Report:
@@ -108,7 +121,7 @@ def _in_memory(model: Model, data: Any, plan: Plan, tick: Ticker, batch_size: in
     for batch in batches(data, batch_size=batch_size, count=count):
         columns, _ = plan.measure(model, fitted(batch, model, plan.options["bounds"]), tick)
         table.append(columns)
-    return assembled(plan, origin(data), [joined(parts) for parts in zip(*table, strict=True)])
+    return assembled(plan, origin(data), table)
 
 
 def _checked(model: Model, data: Any, plan: Plan, surrogate: Model | None) -> Checks:

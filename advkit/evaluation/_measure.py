@@ -1,9 +1,9 @@
 """What is done with one batch: a clean pass, each attack, the control; what is kept of it is columns on the CPU."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,13 +19,10 @@ from advkit.core.norms import get_norm
 from advkit.core.result import Result
 from advkit.evaluation._batches import Batch
 from advkit.evaluation._eight_bit import decoded, toward
+from advkit.evaluation._median import medians
+from advkit.evaluation._progress import Ticker
+from advkit.evaluation._tally import Columns, Counts, Samples, aimed_at, tally
 from advkit.evaluation.report import AttackReport, Report
-
-Columns = dict[str, Tensor]
-"""Name -> one value a sample, (N,)."""
-
-Progress = Callable[[int, int | None], None]
-"""Called with (done, all); all is None if it is not known."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +55,7 @@ class Plan:
                 f"expected a control in the first attack's norm, got {got} beside {norm}; give norm={norm!r}"
             )
 
-    def measure(self, model: Model, batch: Batch, tick: "Ticker") -> tuple[list[Columns], list[Tensor]]:
+    def measure(self, model: Model, batch: Batch, tick: Ticker) -> tuple[list[Columns], list[Tensor]]:
         """The columns of one batch: clean, then one for each attack and the control; and their images, if recorded."""
         clean = _clean(model, batch)
         tick(len(batch.y))
@@ -88,10 +85,9 @@ class Plan:
         own = getattr(attack, "target", None)
         return own if self.target is None and isinstance(own, int) else self.target
 
-    def report(self, i: int, clean: Columns, row: Columns) -> AttackReport:
+    def report(self, i: int, counts: Counts, median: float | None, samples: Samples) -> AttackReport:
         """The report of the i-th of `all`."""
         attack = self.all[i]
-        own = {name: value for name, value in row.items() if name not in (*SIZES, "seconds")}
         like = self.attacks[0] if i == len(self.attacks) and self.attacks else attack
         return AttackReport(
             attack=attack.spec,
@@ -100,29 +96,11 @@ class Plan:
             norm=attack.norm,
             eps=_eps(like),
             stop=self.options["stop"],
-            right=~clean["clean_wrong"],
-            seconds=row["seconds"].sum().item(),
-            **own,
+            counts=counts,
+            median_distance=median,
+            samples=samples,
+            place=i + 1,
         )
-
-
-class Ticker:
-    """Adds up what is done and tells the caller."""
-
-    def __init__(self, progress: Progress | None, whole: int | None) -> None:
-        self.progress, self.whole, self.done = progress, whole, 0
-
-    def __call__(self, more: int) -> None:
-        self.done += more
-        self._tell(self.done)
-
-    def within(self, more: int) -> Callable[[int, int], None]:
-        """What an attack on `more` images is to call after each of its steps."""
-        return lambda step, steps: self._tell(self.done + more * step // (steps + 1))
-
-    def _tell(self, done: int) -> None:
-        if self.progress is not None:
-            self.progress(done, self.whole)
 
 
 def _clean(model: Model, batch: Batch) -> Columns:
@@ -179,20 +157,17 @@ def recorded(
     """The sizes of x_adv - x, and whether the 8-bit file is still a success; on the CPU."""
     delta = result.x_adv.double() - batch.x.double()
     columns = {name: get_norm(name).size(delta).cpu() for name in SIZES}
-    survives = torch.zeros_like(result.success)
-    index = result.success.nonzero().squeeze(1)
+    levels, fits = toward(batch.x, result.x_adv, bounds)
+    saved = decoded(levels, batch.x, bounds)
+    survives = result.success & fits
+    changed = (saved != result.x_adv).flatten(1).any(1)  # what the file holds to the last bit has its verdict already
+    index = (survives & changed).nonzero().squeeze(1)
     if len(index):
-        x, x_adv, y = batch.x[index], result.x_adv[index], batch.y[index]
-        levels, fits = toward(x, x_adv, bounds)
-        with guard(model, device=x.device), torch.no_grad():
-            logits = Passes(model, x)(decoded(levels, x, bounds))
-        goal = targeted(target[index], y) if isinstance(target, Tensor) else untargeted(y)
-        survives = survives.index_copy(0, index, fits & (goal.margin(logits) > 0))
+        with guard(model, device=saved.device), torch.no_grad():
+            logits = Passes(model, batch.x)(saved[index])
+        goal = targeted(target[index], batch.y[index]) if isinstance(target, Tensor) else untargeted(batch.y[index])
+        survives = survives.index_copy(0, index, goal.margin(logits) > 0)
     return {**columns, "survives_8bit": survives.cpu()}
-
-
-def joined(parts: Sequence[Columns]) -> Columns:
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
 
 def _aim(target: int | str | Tensor | None, batch: Batch) -> Tensor | str | None:
@@ -219,14 +194,21 @@ def _eps(attack: Attack) -> float | None:
     return eps
 
 
-def assembled(plan: Plan, data: str, columns: list[Columns]) -> Report:
-    """The report of all samples: clean columns, then those of each attack and the control."""
-    clean, *rows = columns
-    reports = [plan.report(i, clean, row) for i, row in enumerate(rows)]
+def assembled(plan: Plan, data: str, samples: Samples) -> Report:
+    """The report of all samples, in a few passes over their batches."""
+    counts = tally(samples, len(plan.attacks))
+
+    def distances() -> Iterator[list[Tensor]]:
+        for clean, *rows in samples:
+            yield [row["distance"][aimed_at(clean, row)] for row in rows]
+
+    middle = medians(distances, [row.aimed for row in counts.rows])
+    reports = [plan.report(i, *row, samples) for i, row in enumerate(zip(counts.rows, middle, strict=True))]
     return Report(
         data=data,
         seed=plan.options["seed"],
+        counts=counts,
+        samples=samples,
         attacks=tuple(reports[: len(plan.attacks)]),
         control=reports[-1] if plan.control is not None else None,
-        **cast("dict[str, Any]", clean),
     )

@@ -1,49 +1,86 @@
 """report.html: the run as one page without network, for a screen, a phone or a printer."""
 
-import base64
-import io
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from advkit.evaluation._curves import Curve, curve_of, envelope
+from advkit.evaluation._curves import STEPS, Curve, drawn
+from advkit.evaluation._gallery import Nearest, examples, most_examples, name_of
+from advkit.evaluation.corruptions import CorruptionReport
+from advkit.evaluation.intervals import wilson_interval
 from advkit.evaluation.report import AttackReport, Report, finite
 from advkit.evaluation.run import Run
 
-MOST_EXAMPLES = 24
-"""Examples of one attack on the page, at the most; fewer where the images are large."""
-
-BYTES = 4_000_000
-"""About so many bytes of pixels the page holds for one attack."""
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 MOST_CLASSES = 20
 """With more classes the confusion is a list of its largest entries."""
 
 
+class Seen(NamedTuple):
+    """What one pass over the batches leaves for the page."""
+
+    nearest: list[Nearest]  # of each attack
+    pairs: list[Counter[tuple[int, int]]]  # of each attack and the control: (label, prediction)
+    farthest: list[float]  # of each attack: the largest finite distance
+    classes: int
+
+
 def page(run: Run, report: Report) -> str:
     """The page as HTML; `run.record` has the figures already."""
+    shown = [*report.attacks, *([report.control] if report.control else [])]
+    seen = _look(run, report, len(shown))
+    names = run.record.get("classes") or [str(k) for k in range(seen.classes)]
+    norms = [row.norm for row in report.attacks]
+    return _template().render(
+        run=run.record,
+        report=report,
+        bars=_bars(report),
+        attacks=report.attacks,
+        examples=examples(run, seen.nearest, norms, names),
+        confusions=[_confusion(row, pairs, names) for row, pairs in zip(shown, seen.pairs, strict=True)],
+        plot=_plot(report, seen.farthest),
+        panels=_panels(report.corruptions),
+        damage=report.corruptions,
+        checks=report.checks,
+    )
+
+
+@cache
+def _template() -> "Template":
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["percent"] = lambda value: "-" if value is None else f"{100 * value:.1f} %"
     environment.filters["short"] = lambda value: "-" if finite(value) is None else f"{value:.4g}"
-    template = environment.from_string(files("advkit.evaluation").joinpath("page.html").read_text("utf-8"))
-    names = run.record.get("classes") or [str(k) for k in range(int(report.prediction.max()) + 1)]
-    shown = [*report.attacks, *([report.control] if report.control else [])]
-    return template.render(
-        run=run.record,
-        report=report,
-        bars=_bars(report),
-        attacks=report.attacks,
-        examples=_gallery(run, report, names),
-        confusions=[_confusion(report, row, names) for row in shown],
-        plot=_plot(report),
-        checks=report.checks,
-    )
+    return environment.from_string(files("advkit.evaluation").joinpath("page.html").read_text("utf-8"))
+
+
+def _look(run: Run, report: Report, rows: int) -> Seen:
+    """Go through the batches once."""
+    most = most_examples(run)
+    nearest = [Nearest(most) for _ in report.attacks] if most else []
+    pairs: list[Counter[tuple[int, int]]] = [Counter() for _ in range(rows)]
+    farthest, classes = [0.0] * len(report.attacks), 0
+    for number, (clean, *found) in zip(run.numbers(), report.samples, strict=True):
+        labels = clean["y"].tolist()
+        classes = max(classes, *labels, *clean["prediction"].tolist())
+        for counter, row in zip(pairs, found, strict=True):
+            counter.update(zip(labels, row["prediction"].tolist(), strict=True))
+        for attack, row in zip(nearest, found, strict=False):
+            attack.add(number, clean, row)
+        for i, row in enumerate(found[: len(farthest)]):
+            distance = row["distance"]
+            farthest[i] = max(farthest[i], distance.where(distance.isfinite(), 0.0).max().item())
+    classes = max([classes, *(k for counter in pairs for pair in counter for k in pair)])
+    return Seen(nearest, pairs, farthest, 1 + classes)
 
 
 def _bars(report: Report) -> list[dict[str, Any]]:
@@ -61,90 +98,15 @@ def _bars(report: Report) -> list[dict[str, Any]]:
     ]
 
 
-def _gallery(run: Run, report: Report, names: list[str]) -> list[dict[str, Any]]:
-    """Examples of every attack, nearest first: images as data URIs, with what they are."""
-    if not run.record["config"]["images"] or not report.attacks:
-        return []
-    size = run.images(run.numbers()[0], None).shape
-    if len(size) != 4 or size[1] not in (1, 3):
-        return []
-    most = max(6, min(MOST_EXAMPLES, BYTES // (3 * math.prod(size[1:]))))
-    wanted = [set(_nearest(report, row, most)) for row in report.attacks]
-    made, start = [], 0
-    for number in run.numbers():
-        length = len(run.columns(number)[0]["y"])
-        for i, row in enumerate(report.attacks):
-            mine = sorted(j for j in wanted[i] if start <= j < start + length)
-            if mine:
-                rows = torch.tensor(mine) - start
-                x, x_adv = run.images(number, None)[rows], run.images(number, i)[rows]
-                for j, before, after in zip(mine, x, x_adv, strict=True):
-                    pictures = _pictures(before, after, run.record["config"]["bounds"])
-                    made.append({"attack": i, **_caption(report, row, j, names), **pictures})
-        start += length
-    return sorted(made, key=lambda example: (example["attack"], example["distance"]))
-
-
-def _nearest(report: Report, row: AttackReport, most: int) -> list[int]:
-    """Row numbers of fooled images, class by class in turn, nearest first."""
-    turns: dict[int, int] = defaultdict(int)
-    keys = []
-    fooled = (row.right & row.reached).nonzero().squeeze(1)
-    for j in fooled[row.distance[fooled].argsort(stable=True)].tolist():
-        label = int(report.y[j])
-        keys.append((turns[label], j))
-        turns[label] += 1
-    return [j for _, j in sorted(keys)[:most]]
-
-
-def _caption(report: Report, row: AttackReport, j: int, names: list[str]) -> dict[str, Any]:
-    """What stands below the images of one example."""
-    return {
-        "id": int(report.sample_ids[j]),
-        "label": _name(names, int(report.y[j])),
-        "prediction": _name(names, int(row.prediction[j])),
-        "clean_confidence": report.clean_confidence[j].item(),
-        "confidence": row.confidence[j].item(),
-        "distance": row.distance[j].item(),
-        "norm": row.norm,
-    }
-
-
-def _pictures(x: Tensor, x_adv: Tensor, bounds: list[float]) -> dict[str, Any]:
-    """Clean image, enlarged perturbation, adversarial image."""
-    low, high = bounds
-    before, after = ((image.double() - low) / (high - low) for image in (x, x_adv))
-    peak = (after - before).abs().max().item()
-    scale = 0.5 / peak if peak else 0.0
-    return {"scale": scale, "x": _uri(before), "delta": _uri((after - before) * scale + 0.5), "x_adv": _uri(after)}
-
-
-def _uri(image: Tensor) -> str:
-    """An image (C, H, W) in [0, 1] as a PNG in a data URI."""
-    from PIL import Image
-
-    pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
-    file = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG")
-    return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
-
-
-def _name(names: list[str], k: int) -> str:
-    return names[k] if k < len(names) else str(k)
-
-
-def _confusion(report: Report, row: AttackReport, names: list[str]) -> dict[str, Any]:
+def _confusion(row: AttackReport, pairs: Counter[tuple[int, int]], names: list[str]) -> dict[str, Any]:
     """How often each class became which: a table for few classes, the largest entries for many."""
-    classes = max(len(names), int(row.prediction.max()) + 1, int(report.y.max()) + 1)
-    pairs: dict[tuple[int, int], int] = defaultdict(int)
-    for label, prediction in zip(report.y.tolist(), row.prediction.tolist(), strict=True):
-        pairs[label, prediction] += 1
+    classes = max([len(names), *(1 + k for pair in pairs for k in pair)])
     if classes <= MOST_CLASSES:
         most = max((n for (a, b), n in pairs.items() if a != b), default=1)
         table = [[(pairs[a, b], pairs[a, b] / most if a != b else 0.0) for b in range(classes)] for a in range(classes)]
-        return {"attack": row.attack, "names": [_name(names, k) for k in range(classes)], "table": table, "list": []}
+        return {"attack": row.attack, "names": [name_of(names, k) for k in range(classes)], "table": table, "list": []}
     wrong = sorted(((n, a, b) for (a, b), n in pairs.items() if a != b), reverse=True)[:30]
-    listed = [(n, _name(names, a), _name(names, b)) for n, a, b in wrong]
+    listed = [(n, name_of(names, a), name_of(names, b)) for n, a, b in wrong]
     return {"attack": row.attack, "names": [], "table": [], "list": listed}
 
 
@@ -152,38 +114,66 @@ WIDE, TALL, LEFT, FOOT = 640, 260, 46, 34
 """The plot in units of its own, with room for the numbers at the left and below."""
 
 
-def _plot(report: Report) -> list[dict[str, Any]]:
+def _plot(report: Report, farthest: Sequence[float]) -> list[dict[str, Any]]:
     """One plot a norm: error against distance, for minimal attacks and for budget attacks at several radii."""
-    groups: dict[tuple[str, str], list[AttackReport]] = defaultdict(list)
-    for row in report.attacks:
-        groups[row.name if row.kind == "budget" else row.attack, row.norm].append(row)
-    by_norm: dict[str, list[Curve]] = defaultdict(list)
+    groups: dict[tuple[str, str], list[tuple[AttackReport, float]]] = defaultdict(list)
+    for row, most in zip(report.attacks, farthest, strict=True):
+        groups[row.name if row.kind == "budget" else row.attack, row.norm].append((row, most))
+    by_norm: dict[str, list[tuple[Curve, float | None]]] = defaultdict(list)
     for (name, norm), rows in groups.items():
-        if rows[0].kind == "minimal":
-            by_norm[norm].append(curve_of(rows[0].attack, rows[0].wrong, rows[0].distance))
-        elif len({row.eps for row in rows}) > 1:
-            by_norm[norm].append(envelope(name, report.clean_wrong, [(row.eps or 0.0, row.wrong) for row in rows]))
+        row, most = rows[0]
+        if row.kind == "minimal" and most:
+            radii = [*(most * i / STEPS for i in range(1, STEPS)), most]
+            curve = drawn(name, _fallen(report, [row]), radii, every=True)
+            by_norm[norm].append((curve, finite(row.median_distance)))
+        elif len(radii := sorted({row.eps for row, _ in rows if row.eps})) > 1:
+            curve = drawn(name, _fallen(report, [row for row, _ in rows]), radii, every=False)
+            by_norm[norm].append((curve, curve.median))
     return [_drawn(norm, curves) for norm, curves in by_norm.items()]
 
 
-def _drawn(norm: str, curves: list[Curve]) -> dict[str, Any]:
-    most = max(
-        eps for curve in curves for eps in (*curve.eps, *([curve.most] if math.isfinite(curve.most) else []), 1e-9)
-    )
+def _fallen(report: Report, rows: Sequence[AttackReport]) -> Iterator[tuple[Tensor, Tensor]]:
+    """Of each batch who is wrong without an attack, and the least distance or eps at which each image is wrong."""
+    for parts in report.samples:
+        least = torch.full(parts[0]["y"].shape, math.inf, dtype=torch.float64)
+        for row in rows:
+            mine = parts[row.place]
+            distance = mine["distance"] if row.eps is None else torch.full_like(least, row.eps)
+            least = torch.where(mine["wrong"], torch.minimum(least, distance), least)
+        yield parts[0]["clean_wrong"], least
+
+
+def _drawn(norm: str, curves: Sequence[tuple[Curve, float | None]]) -> dict[str, Any]:
+    most = max(curve.eps[-1] for curve, _ in curves)
     width, height = WIDE - LEFT - 10, TALL - FOOT - 10
 
     def at(eps: float, error: float) -> tuple[float, float]:
         return round(LEFT + width * eps / most, 1), round(10 + height * (1 - error), 1)
 
     lines = []
-    for curve in curves:
+    for curve, median in curves:
         points, level = [], curve.clean
         for eps, error in zip(curve.eps, curve.error, strict=True):
-            points += [at(eps, level), at(eps, error)]
+            points += [at(eps, level), at(eps, error)] if error > level else []
             level = error
         text = " ".join(f"{x},{y}" for x, y in [at(0.0, curve.clean), *points, at(min(most, curve.most), level)])
-        lines.append({"name": curve.name, "points": text, "median": curve.median})
+        lines.append({"name": curve.name, "points": text, "median": median})
     ticks = [(at(most * i / 4, 0)[0], f"{most * i / 4:.3g}") for i in range(5)]
     levels = [(at(0, i / 4)[1], f"{25 * i} %") for i in range(5)]
     frame = {"wide": WIDE, "tall": TALL, "left": LEFT, "right": WIDE - 10, "foot": TALL - FOOT}
     return {"norm": norm, "lines": lines, "ticks": ticks, "levels": levels, **frame}
+
+
+def _panels(damage: CorruptionReport | None) -> list[dict[str, Any]]:
+    """One small plot a corruption: the error and its interval at each severity, in percent."""
+    if damage is None:
+        return []
+    made = []
+    for name, wrong in damage.wrong.items():
+        points = []
+        for i, (severity, k) in enumerate(zip(damage.severities, wrong, strict=True)):
+            low, high = wilson_interval(k, damage.count)
+            x = round(100 * (i + 0.5) / len(wrong), 1)
+            points.append({"severity": severity, "x": x, "error": k / damage.count, "low": low, "high": high})
+        made.append({"name": name.replace("_", " "), "mean": damage.error(name), "points": points})
+    return made

@@ -5,7 +5,8 @@ from torch import Tensor
 
 from advkit.evaluation._batches import Batch
 from advkit.evaluation._eight_bit import toward
-from advkit.evaluation._measure import Columns, Plan
+from advkit.evaluation._measure import Plan
+from advkit.evaluation._tally import Columns
 from advkit.evaluation.run import Run
 
 

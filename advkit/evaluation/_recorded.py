@@ -1,6 +1,7 @@
 """An evaluation that is a run: its batches are shared out, committed one by one, and put together at the end."""
 
 import datetime
+import json
 import os
 import shlex
 from collections.abc import Callable, Iterator
@@ -16,13 +17,15 @@ from advkit.core.guard import Model
 from advkit.evaluation._batches import batches, numbered, origin
 from advkit.evaluation._config import command_line, configuration, environment
 from advkit.evaluation._fit import fitted
-from advkit.evaluation._measure import Plan, Ticker, assembled
+from advkit.evaluation._measure import Plan, assembled
 from advkit.evaluation._page import page
 from advkit.evaluation._png import write_pngs
+from advkit.evaluation._progress import Ticker
 from advkit.evaluation._ranks import place, wait_for_all
 from advkit.evaluation.checks import Checks
+from advkit.evaluation.corruptions import CorruptionReport
 from advkit.evaluation.report import Report
-from advkit.evaluation.run import Begun, Run, begin, check_place, earlier, sweep
+from advkit.evaluation.run import CORRUPTIONS, Begun, Run, begin, check_place, earlier, sweep
 
 
 @dataclass(frozen=True)
@@ -37,13 +40,15 @@ class Job:
     count: int | None
     images: bool
     png: bool
+    look: Callable[[], Checks | None]
+    spoil: Callable[[], CorruptionReport] | None
 
     @property
     def parts(self) -> dict[str, Any]:
         return {"batch_size": self.batch_size, "count": self.count}
 
 
-def run(job: Job, output: str | os.PathLike[str], *, resume: bool, look: Callable[[], Checks | None]) -> Report:
+def run(job: Job, output: str | os.PathLike[str], *, resume: bool) -> Report:
     """Do what of the run is not done yet; its report."""
     home = Path(output)
     check_place(home, resume=resume)
@@ -53,11 +58,11 @@ def run(job: Job, output: str | os.PathLike[str], *, resume: bool, look: Callabl
         if not made.complete:
             _work(job, made)
             wait_for_all()
-            report = _report(job, made)
-            if place().first:
-                _finish(job, made, replace(report, checks=look()))
-            wait_for_all()
-    return _report(job, Run(home, earlier(home) or {}))
+        report = assembled(job.plan, origin(job.data), made)
+        if place().first:
+            _finish(job, made, report)
+        wait_for_all()
+    return _told(report, Run(home, earlier(home) or {}))
 
 
 def _begin(job: Job, home: Path) -> Run:
@@ -105,25 +110,27 @@ def _work(job: Job, made: Run) -> None:
         made.commit(number, batch, columns, images if job.images else [])
 
 
-def _report(job: Job, made: Run) -> Report:
-    """The report of all batches; the checks as run.json has them."""
-    columns = made.all_columns()
-    ids = columns[0]["sample_ids"]
-    if len(set(ids.tolist())) != len(ids):
-        raise InputError(f"the batches in {made.home} overlap: the data came in other batches than when the run began")
-    found = made.record.get("checks")
-    report = assembled(job.plan, origin(job.data), columns)
-    return replace(report, checks=None if found is None else Checks.from_dict(found))
+def _told(report: Report, made: Run) -> Report:
+    """The report with the checks and the corruptions that the folder has."""
+    found = made.record["checks"]
+    return replace(report, checks=found and Checks.from_dict(found), corruptions=made.corruptions)
 
 
 def _finish(job: Job, made: Run, report: Report) -> None:
-    """Rows, figures, page; run.json says last that the run is complete."""
-    made.write_rows()
-    figures = report.to_dict()
-    checks = figures.pop("checks")
-    made.record.update(finished=_now(), figures=figures, checks=checks)
-    text = page(made, report)
-    made.write("report.html", lambda file: file.write(text.encode()))
+    """What is not there yet of corruptions, rows, figures and page; run.json says last that the run is complete."""
+    spoilt = job.spoil is not None and made.corruptions is None
+    if job.spoil is not None and spoilt:
+        text = json.dumps(job.spoil().to_dict(), indent=1)
+        made.write(CORRUPTIONS, lambda file: file.write(text.encode()))
+    if made.complete and not spoilt:
+        return
+    if not made.complete:
+        made.write_rows()
+        figures, checks = report.to_dict(), job.look()
+        del figures["checks"], figures["corruptions"]
+        made.record.update(finished=_now(), figures=figures, checks=checks and checks.to_dict())
+    shown = page(made, _told(report, made))
+    made.write("report.html", lambda file: file.write(shown.encode()))
     made.save(status="complete")
 
 

@@ -1,7 +1,7 @@
 """Two runs on the same images, image by image: McNemar's exact test (1947) on the verdicts that differ."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from advkit.core.errors import InputError
+from advkit.evaluation._tally import Columns
 from advkit.evaluation.intervals import mcnemar, wilson_interval
 from advkit.evaluation.run import Run, load_run
 
@@ -54,48 +55,65 @@ def compare_runs(first: str | os.PathLike[str], second: str | os.PathLike[str]) 
     names = [run.record["config"]["data"]["name"] for run in runs]
     if names[0] != names[1]:
         raise InputError(f"expected two runs on the same data, got {names[0]!r} and {names[1]!r}")
-    verdicts = [dict(_verdicts(run)) for run in runs]
-    rows = _common(verdicts[0]["id"], verdicts[1]["id"])
-    labels = [v["label"][r] for v, r in zip(verdicts, rows, strict=True)]
-    if not torch.equal(labels[0], labels[1]):
-        raise InputError(f"expected two runs on the same data: their labels differ ({first}, {second})")
-    shared = [name for name in verdicts[0] if name in verdicts[1] and name not in ("id", "label")]
-    return [_compared(name, *(v[name][r] for v, r in zip(verdicts, rows, strict=True))) for name in shared]
-
-
-def _verdicts(run: Run) -> Iterator[tuple[str, Tensor]]:
-    """Name -> one value a sample (N,): id and label, then what is wrong."""
-    clean, *rows = run.all_columns()
-    yield "id", clean["sample_ids"]
-    yield "label", clean["y"]
-    yield "clean", clean["clean_wrong"]
-    attacks = len(run.record["config"]["attacks"])
-    if attacks:
-        yield "worst case", torch.stack([row["wrong"] for row in rows[:attacks]]).any(0)
-    yield from ((spec, row["wrong"]) for spec, row in zip(run.attacks, rows, strict=True))
-
-
-def _common(first: Tensor, second: Tensor) -> tuple[Tensor, Tensor]:
-    """The rows of each that hold the same ids, in one order."""
-    places = {sample: i for i, sample in enumerate(second.tolist())}
-    pairs = [(i, places[sample]) for i, sample in enumerate(first.tolist()) if sample in places]
-    if not pairs:
+    specs = [run.attacks for run in runs]
+    shared = ["clean", *(["worst case"] if all(map(_attacks, runs)) else []), *(s for s in specs[0] if s in specs[1])]
+    counts = torch.zeros(len(shared), 4, dtype=torch.int64)  # wrong in each, wrong in one only
+    count = 0
+    for parts in _common(*runs):
+        (y, v), (y_, w) = (_verdicts(run, part) for run, part in zip(runs, parts, strict=True))
+        if not torch.equal(y, y_):
+            raise InputError(f"expected two runs on the same data: their labels differ ({first}, {second})")
+        a, b = (torch.stack([verdict[name] for name in shared]) for verdict in (v, w))  # (names, M)
+        counts += torch.stack([a.sum(1), b.sum(1), (a & ~b).sum(1), (b & ~a).sum(1)], 1)
+        count += len(y)
+    if not count:
         raise InputError("the two runs have no image in common: evaluate both with one --count")
-    left, right = zip(*pairs, strict=True)
-    return torch.tensor(left), torch.tensor(right)
+    return [_compared(name, count, *row) for name, row in zip(shared, counts.tolist(), strict=True)]
 
 
-def _compared(name: str, first: Tensor, second: Tensor) -> Comparison:
-    count, wrong = len(first), [int(first.sum()), int(second.sum())]
-    only = int((first & ~second).sum()), int((second & ~first).sum())
+def _attacks(run: Run) -> int:
+    """How many there are, the control left out."""
+    return len(run.record["config"]["attacks"])
+
+
+def _verdicts(run: Run, parts: Sequence[Columns]) -> tuple[Tensor, dict[str, Tensor]]:
+    """The labels (M,), and by name who is wrong (M,) bool."""
+    clean, *rows = parts
+    wrong = {spec: row["wrong"] for spec, row in zip(run.attacks, rows, strict=True)}
+    worst = torch.stack([clean["clean_wrong"], *(row["wrong"] for row in rows[: _attacks(run)])]).any(0)
+    return clean["y"], {"clean": clean["clean_wrong"], "worst case": worst, **wrong}
+
+
+def _common(first: Run, second: Run) -> Iterator[tuple[list[Columns], list[Columns]]]:
+    """The columns of the images that both have, part by part: in both runs the numbers ascend."""
+    ones, others = iter(first), iter(second)
+    one, other = next(ones), next(others)
+    while True:
+        ids, theirs = one[0]["sample_ids"], other[0]["sample_ids"]
+        place = torch.searchsorted(theirs, ids).clamp(max=len(theirs) - 1)
+        both = theirs[place] == ids
+        if bool(both.any()):
+            yield _taken(one, both), _taken(other, place[both])
+        ahead = int(ids[-1]) > int(theirs[-1])
+        following = next(others if ahead else ones, None)
+        if following is None:
+            return
+        one, other = (one, following) if ahead else (following, other)
+
+
+def _taken(parts: list[Columns], rows: Tensor) -> list[Columns]:
+    return [{name: part[name][rows] for name in ("y", "clean_wrong", "wrong") if name in part} for part in parts]
+
+
+def _compared(name: str, count: int, first: int, second: int, first_only: int, second_only: int) -> Comparison:
     return Comparison(
         name=name,
         count=count,
-        first=wrong[0] / count,
-        second=wrong[1] / count,
-        first_interval=wilson_interval(wrong[0], count),
-        second_interval=wilson_interval(wrong[1], count),
-        first_only=only[0],
-        second_only=only[1],
-        p=mcnemar(*only),
+        first=first / count,
+        second=second / count,
+        first_interval=wilson_interval(first, count),
+        second_interval=wilson_interval(second, count),
+        first_only=first_only,
+        second_only=second_only,
+        p=mcnemar(first_only, second_only),
     )

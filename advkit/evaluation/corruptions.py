@@ -17,9 +17,10 @@ from advkit.core import door
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError, unknown
 from advkit.core.guard import Model, guard
+from advkit.core.layout import Passes
 from advkit.evaluation._batches import batches, origin, total
 from advkit.evaluation._fit import fitted
-from advkit.evaluation._measure import Progress, Ticker
+from advkit.evaluation._progress import Progress, Ticker
 from advkit.evaluation.intervals import wilson_interval
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -157,6 +158,19 @@ class CorruptionReport:
         """The mean over corruptions and severities; unlike mCE it is not divided by another network's."""
         return sum(map(self.error, self.wrong)) / len(self.wrong)
 
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> "CorruptionReport":
+        """The report of `to_dict`."""
+        count = found["count"]
+        wrong = {name: [round(e * count) for e in row["errors"]] for name, row in found["corruptions"].items()}
+        return cls(
+            data=found["data"],
+            count=count,
+            clean_wrong=round(found["clean_error"] * count),
+            wrong={name: tuple(row) for name, row in wrong.items()},
+            severities=tuple(found["severities"]),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON takes it."""
         rows = {
@@ -196,7 +210,7 @@ def corruption_errors(
     Raises:
         InputError: an unknown name or severity, or data and outputs that do not fit.
     """
-    names = _fitting(data) if names is None else list(names)
+    names = fitting(data) if names is None else list(names)
     kinds = [(name, severity) for name in names for severity in severities]
     if not kinds:
         raise InputError("expected at least one corruption and one severity, got none")
@@ -221,15 +235,21 @@ def corruption_errors(
     )
 
 
-def _fitting(data: Any) -> list[str]:
-    """All corruptions that say something of these images."""
-    grey = next(batches(data, batch_size=1, count=1)).x.shape[1] == 1
-    return [name for name in CORRUPTIONS if not (grey and name == "colour_cast")]
+def fitting(data: Any) -> list[str]:
+    """All corruptions that say something of these images.
+
+    Raises:
+        InputError: they are no images (N, C, H, W).
+    """
+    shape = next(batches(data, batch_size=1, count=1)).x.shape
+    if len(shape) != 4:
+        raise InputError(f"expected images (N, C, H, W) for corruptions, got {tuple(shape)}")
+    return [name for name in CORRUPTIONS if not (shape[1] == 1 and name == "colour_cast")]
 
 
 def _wrong(model: Model, x: Tensor, y: Tensor) -> int:
     with guard(model, device=x.device), torch.no_grad():
-        logits = model(x)
+        logits = Passes(model, x)(x)
     door.check_answer(logits, x, y)
     return int((logits.argmax(1) != y).sum())
 

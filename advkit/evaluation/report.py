@@ -6,13 +6,14 @@ An adversarial error is a lower bound: another attack may find more. Its interva
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import isfinite
-from statistics import median
-from typing import Any
+from typing import Any, overload
 
 import torch
 from torch import Tensor
 
+from advkit.evaluation._tally import Counts, Samples, Tally
 from advkit.evaluation.checks import Checks
+from advkit.evaluation.corruptions import CorruptionReport
 from advkit.evaluation.intervals import mcnemar, wilson_interval
 
 
@@ -21,24 +22,45 @@ def finite(value: float | None) -> float | None:
     return value if value is not None and isfinite(value) else None
 
 
-def _mean(values: Tensor) -> float | None:
-    """The mean of some values; None of none."""
-    return values.double().mean().item() if len(values) else None
+def _share(part: float, whole: int) -> float | None:
+    """The part of the whole; None of nothing."""
+    return part / whole if whole else None
 
 
-def _interval(wrong: Tensor) -> tuple[float, float]:
-    return wilson_interval(int(wrong.sum()), len(wrong))
+class Column:
+    """One value a sample, (N,), put together from the batches whenever it is asked for."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
+    @overload
+    def __get__(self, report: None, owner: Any = None) -> "Column": ...
+    @overload
+    def __get__(self, report: "AttackReport | Report", owner: Any = None) -> Tensor: ...
+    def __get__(self, report: "AttackReport | Report | None", owner: Any = None) -> "Tensor | Column":
+        return self if report is None else column(report.samples, report.place, self._name)
+
+
+def column(samples: Samples, place: int, name: str) -> Tensor:
+    """(N,): one column of all batches."""
+    return torch.cat([parts[place][name] for parts in samples])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AttackReport:
     """What one attack did to N images; the tensors are on the CPU, in the order of the data.
 
+    The figures are counted once. The tensors hold a value for each image: of a run they are read from its folder
+    whenever they are asked for.
+
     Attributes:
         attack: the attack as a spec string, such as `"fgsm(eps=0.007)"`.
         name, kind, norm: its registered name, "budget" or "minimal", and the norm of its distances.
         eps: its budget in the units of the pixels; None of a minimal attack.
         stop: "fooled" if samples left at their first adversarial point, "never" if the strongest one was sought.
+        counts: what the figures are made of.
+        median_distance: over the initially right images; inf if half withstood, None if there are none.
+        samples, place: the batches, and which of their columns are this attack's.
         prediction: (N,) int64, the class given to the adversarial image.
         top5_wrong: (N,) bool, at least five classes lie above the label, on the clean or the adversarial image.
         right: (N,) bool, the clean image is classified rightly.
@@ -49,7 +71,6 @@ class AttackReport:
         confidence: (N,) float64, largest softmax output on the adversarial image.
         zero_gradient: (N,) bool, the gradient was zero everywhere: the attack saw nothing to follow.
         queries, gradients: (N,) int64, forward and backward passes.
-        seconds: wall-clock time of the attack over all images.
         survives_8bit: (N,) bool, still a success as a file of 8 bits a pixel, rounded toward x; None outside of runs.
     """
 
@@ -59,29 +80,39 @@ class AttackReport:
     norm: str
     eps: float | None
     stop: str
-    prediction: Tensor
-    top5_wrong: Tensor
-    right: Tensor
-    wrong: Tensor
-    reached: Tensor
-    meant: Tensor
-    distance: Tensor
-    confidence: Tensor
-    zero_gradient: Tensor
-    queries: Tensor
-    gradients: Tensor
-    seconds: float
-    survives_8bit: Tensor | None = None
+    counts: Counts
+    median_distance: float | None
+    samples: Samples = field(repr=False)
+    place: int = field(repr=False)
+
+    prediction = Column()
+    top5_wrong = Column()
+    wrong = Column()
+    reached = Column()
+    meant = Column()
+    distance = Column()
+    confidence = Column()
+    zero_gradient = Column()
+    queries = Column()
+    gradients = Column()
+
+    @property
+    def right(self) -> Tensor:
+        return ~column(self.samples, 0, "clean_wrong")
+
+    @property
+    def survives_8bit(self) -> Tensor | None:
+        return None if self.counts.survived is None else column(self.samples, self.place, "survives_8bit")
 
     @property
     def adversarial_error(self) -> float:
         """The fraction of all images that are wrong, clean or attacked: a lower bound."""
-        return self.wrong.double().mean().item()
+        return self.counts.wrong / self.counts.images
 
     @property
     def adversarial_error_interval(self) -> tuple[float, float]:
         """Its 95 % Wilson interval."""
-        return _interval(self.wrong)
+        return wilson_interval(self.counts.wrong, self.counts.images)
 
     @property
     def top5_error(self) -> float:
@@ -89,38 +120,48 @@ class AttackReport:
 
         The attack aimed at the likeliest class: an attack on the five may find more.
         """
-        return self.top5_wrong.double().mean().item()
+        return self.counts.top5_wrong / self.counts.images
 
     @property
     def success_rate(self) -> float | None:
         """The fraction of the initially right images on which the attack reached its goal; None if there are none."""
-        return _mean(self.reached[self.right & self.meant])
+        return _share(self.counts.reached, self.counts.aimed)
 
     @property
     def survival_rate(self) -> float | None:
         """The fraction of the successes on initially right images that are left in 8-bit files; None if unknown."""
-        return None if self.survives_8bit is None else _mean(self.survives_8bit[self.right & self.meant & self.reached])
+        survived = self.counts.survived
+        return None if survived is None else _share(survived, self.counts.reached)
 
     @property
     def mean_confidence(self) -> float | None:
         """The mean confidence in the mistakes, 0 to 1; None if there are none."""
-        return _mean(self.confidence[self.wrong])
-
-    @property
-    def median_distance(self) -> float | None:
-        """The median distance over the initially right images; inf if half withstood, None if there are none."""
-        distances = self.distance[self.right & self.meant].tolist()
-        return median(distances) if distances else None
+        return _share(self.counts.confidence, self.counts.wrong)
 
     @property
     def queries_per_sample(self) -> float:
         """Forward passes, the mean over all images."""
-        return self.queries.double().mean().item()
+        return self.counts.queries / self.counts.images
 
     @property
     def gradients_per_sample(self) -> float:
         """Backward passes, the mean over all images."""
-        return self.gradients.double().mean().item()
+        return self.counts.gradients / self.counts.images
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time of the attack over all images."""
+        return self.counts.seconds
+
+    @property
+    def p_against_clean(self) -> float:
+        """McNemar's p-value that the error is the clean one: what is wrong clean is wrong under attack too."""
+        return mcnemar(self.counts.wrong + self.counts.right - self.counts.images, 0)
+
+    @property
+    def p_against_noise(self) -> float:
+        """McNemar's p-value that the error is the control's."""
+        return mcnemar(self.counts.noise_right, self.counts.noise_wrong)
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON takes them; what is infinite or undefined is None."""
@@ -147,9 +188,13 @@ class AttackReport:
 class Report:
     """The answer of `evaluate`; fractions of all images, with 95 % Wilson intervals.
 
+    The tensors hold a value for each image: of a run they are read from its folder whenever they are asked for.
+
     Attributes:
         data: what was evaluated, such as "mnist5k:test"; empty where the data do not say.
         seed: the seed of the attacks' random numbers.
+        counts: what the figures are made of.
+        samples: the columns of each batch: clean, those of each attack, those of the control.
         sample_ids: (N,) int64, the numbers of the images in the data.
         y: (N,) int64, the labels.
         prediction: (N,) int64, the classes given to the clean images.
@@ -159,39 +204,45 @@ class Report:
         attacks: one report an attack, in the order given.
         control: the report of the control, if one was asked for; not part of the worst case.
         checks: whether the figures can be believed, if that was asked for.
+        corruptions: the errors under corruptions, if they were asked for.
     """
 
     data: str
     seed: int
-    sample_ids: Tensor
-    y: Tensor
-    prediction: Tensor
-    clean_wrong: Tensor
-    clean_confidence: Tensor
-    clean_top5_wrong: Tensor
+    counts: Tally
+    samples: Samples = field(repr=False)
     attacks: Sequence[AttackReport] = field(default=())
     control: AttackReport | None = None
     checks: Checks | None = None
+    corruptions: CorruptionReport | None = None
+
+    place = 0
+    sample_ids = Column()
+    y = Column()
+    prediction = Column()
+    clean_wrong = Column()
+    clean_confidence = Column()
+    clean_top5_wrong = Column()
 
     @property
     def count(self) -> int:
         """How many images were evaluated."""
-        return len(self.y)
+        return self.counts.images
 
     @property
     def clean_error(self) -> float:
         """The fraction of the images that are wrong without an attack."""
-        return self.clean_wrong.double().mean().item()
+        return self.counts.wrong / self.count
 
     @property
     def clean_error_interval(self) -> tuple[float, float]:
         """Its 95 % Wilson interval."""
-        return _interval(self.clean_wrong)
+        return wilson_interval(self.counts.wrong, self.count)
 
     @property
     def clean_top5_error(self) -> float:
         """The fraction of the images whose label is not among the five likeliest classes."""
-        return self.clean_top5_wrong.double().mean().item()
+        return self.counts.top5_wrong / self.count
 
     @property
     def worst_case(self) -> Tensor:
@@ -201,12 +252,12 @@ class Report:
     @property
     def adversarial_error(self) -> float:
         """The fraction that is wrong under the worst attack for each sample: a lower bound. Without attacks, clean."""
-        return self.worst_case.double().mean().item()
+        return self.counts.worst / self.count
 
     @property
     def adversarial_error_interval(self) -> tuple[float, float]:
         """Its 95 % Wilson interval."""
-        return _interval(self.worst_case)
+        return wilson_interval(self.counts.worst, self.count)
 
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON takes them."""
@@ -222,6 +273,7 @@ class Report:
             "attacks": [row.to_dict() for row in self.attacks],
             "control": self.control.to_dict() if self.control else None,
             "checks": self.checks.to_dict() if self.checks else None,
+            "corruptions": self.corruptions.to_dict() if self.corruptions else None,
         }
 
 

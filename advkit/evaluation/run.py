@@ -20,11 +20,15 @@ from advkit.core.errors import InputError
 from advkit.data import atomic_write
 from advkit.evaluation._batches import Batch
 from advkit.evaluation._config import BINDING, check_same
-from advkit.evaluation._measure import Columns, joined
 from advkit.evaluation._rows import HEADER, rows
+from advkit.evaluation._tally import Columns
+from advkit.evaluation.corruptions import CorruptionReport
 
 FORMAT = 1
 """Version of the folder's format, in run.json."""
+
+CORRUPTIONS = "corruptions.json"
+"""The errors under corruptions, where they were asked for."""
 
 Path_ = str | os.PathLike[str]
 
@@ -50,6 +54,12 @@ class Run:
         """The specs of the attacks, and last the control's if there was one."""
         config = self.record["config"]
         return [*config["attacks"], *([config["control"]] if config["control"] else [])]
+
+    @property
+    def corruptions(self) -> CorruptionReport | None:
+        """The errors under corruptions, if the folder has them."""
+        found = _json(self.home / CORRUPTIONS)
+        return None if found is None else CorruptionReport.from_dict(found)
 
     def has(self, number: int) -> bool:
         """Whether the batch of this number is committed."""
@@ -82,9 +92,22 @@ class Run:
                     parts[int(head) + 1 if head else 0][name] = file.get_tensor(key)
         return parts
 
-    def all_columns(self) -> list[Columns]:
-        """The columns of the whole run."""
-        return [joined(parts) for parts in zip(*(self.columns(number) for number in self.numbers()), strict=True)]
+    def __iter__(self) -> Iterator[list[Columns]]:
+        """The columns of one batch after the other, read from the disk; the run may be gone through again and again.
+
+        Raises:
+            InputError: the batches overlap.
+        """
+        last = -1
+        for number in self.numbers():
+            columns = self.columns(number)
+            ids = columns[0]["sample_ids"]
+            if int(ids[0]) <= last:
+                raise InputError(
+                    f"the batches in {self.home} overlap: the data came in other batches than when the run began"
+                )
+            last = int(ids[-1])
+            yield columns
 
     def images(self, number: int, attack: int | None) -> Tensor:
         """The adversarial images of one batch under the i-th of `attacks`, or the clean ones (None): (N, C, H, W).
@@ -190,15 +213,22 @@ def earlier(home: Path_) -> dict[str, Any] | None:
         InputError: it is no run of a known format.
     """
     path = Path(home) / "run.json"
+    record = _json(path)
+    if record is not None and (
+        not isinstance(record, dict) or record.get("format") != FORMAT or "config" not in record
+    ):
+        raise InputError(f"expected {path} as the record of a run in format {FORMAT}, got something else")
+    return record
+
+
+def _json(path: Path) -> Any:
+    """What a file says; None where there is none."""
     try:
-        record = json.loads(path.read_text())
+        return json.loads(path.read_text())
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise InputError(f"cannot read {path}: {error}") from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT or "config" not in record:
-        raise InputError(f"expected {path} as the record of a run in format {FORMAT}, got something else")
-    return record
 
 
 def begin(home: Path_, begun: Begun, **more: Any) -> Run:

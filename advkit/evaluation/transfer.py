@@ -11,9 +11,10 @@ from advkit.core import door
 from advkit.core.attack import Attack
 from advkit.core.errors import InputError
 from advkit.core.guard import Model, guard
+from advkit.core.layout import Passes
 from advkit.evaluation._batches import Batch, batches, origin, total
 from advkit.evaluation._fit import fitted
-from advkit.evaluation._measure import Progress, Ticker
+from advkit.evaluation._progress import Progress, Ticker
 from advkit.evaluation.intervals import wilson_interval
 
 
@@ -137,6 +138,6 @@ def _right(model: Model, x: Tensor, batch: Batch, bounds: tuple[float, float]) -
     """(N,) bool on the CPU: the model gives these images their labels."""
     own = fitted(batch._replace(x=x, y=batch.y.to(x.device)), model, bounds)
     with guard(model, device=own.x.device), torch.no_grad():
-        logits = model(own.x)
+        logits: Tensor = Passes(model, own.x)(own.x)
     door.check_answer(logits, own.x, own.y)
     return (logits.argmax(1) == own.y).cpu()

@@ -1,0 +1,37 @@
+"""Medians of more values than memory holds: exact, by their bits, 16 at a time."""
+
+from collections.abc import Callable, Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+DIGIT = 16
+"""Bits that one pass over the values settles; 64 in all."""
+
+
+def medians(parts: Callable[[], Iterable[Sequence[Tensor]]], counts: Sequence[int]) -> list[float | None]:
+    """The median of each of some columns, as `statistics.median` has it, in four passes; None of no values.
+
+    Floats that are not negative are ordered as their bits. Each pass counts how many values there are for each
+    of the next 16 bits, among those that agree in the bits before; memory holds these counts and one batch.
+
+    Args:
+        parts: called once a pass; of each batch one tensor (M,) float64 a column, values >= 0 or inf.
+        counts: how many values each column has in all.
+    """
+    middle = [(column, rank) for column, n in enumerate(counts) if n for rank in ((n - 1) // 2, n // 2)]
+    found, left = [0] * len(middle), [rank for _, rank in middle]
+    for shift in range(64 - DIGIT, -1, -DIGIT) if middle else ():
+        seen = torch.zeros(len(middle), 1 << DIGIT, dtype=torch.int64)
+        for part in parts():
+            for i, (column, _) in enumerate(middle):
+                bits = part[column].view(torch.int64) >> shift
+                digits = bits[bits >> DIGIT == found[i]] & ((1 << DIGIT) - 1)
+                seen[i] += torch.bincount(digits, minlength=1 << DIGIT)
+        below = seen.cumsum(1)
+        for i, rank in enumerate(left):
+            digit = int(torch.searchsorted(below[i], rank, right=True))
+            left[i] -= int(below[i, digit - 1]) if digit else 0
+            found[i] = found[i] << DIGIT | digit
+    values = iter(torch.tensor(found, dtype=torch.int64).view(torch.float64).tolist())
+    return [(next(values) + next(values)) / 2 if n else None for n in counts]

@@ -1,0 +1,35 @@
+"""How far an evaluation is, for whoever asked to be told."""
+
+from collections.abc import Callable
+
+Progress = Callable[[int, int | None], None]
+"""Called with (done, all); all is None if it is not known."""
+
+
+class Ticker:
+    """Adds up what is done and tells the caller."""
+
+    def __init__(self, progress: Progress | None, whole: int | None) -> None:
+        self.progress, self.whole, self.done = progress, whole, 0
+
+    def __call__(self, more: int) -> None:
+        self.done += more
+        self._tell(self.done)
+
+    def within(self, more: int) -> Callable[[int, int], None]:
+        """What an attack on `more` images is to call after each of its steps."""
+        return lambda step, steps: self._tell(self.done + more * step // (steps + 1))
+
+    def part(self) -> Progress:
+        """What some part of the work, which counts from 0, is to call."""
+        begun = self.done
+
+        def tell(done: int, whole: int | None) -> None:
+            self.done = begun + done
+            self._tell(self.done)
+
+        return tell
+
+    def _tell(self, done: int) -> None:
+        if self.progress is not None:
+            self.progress(done, self.whole)
