@@ -65,10 +65,16 @@ def shrunk(oracle: Oracle, point: Tensor, size: Tensor) -> Tensor:
 
 
 def candidate(oracle: Oracle, j: int, starts: Tensor | None) -> Tensor:
-    """The j-th point at which to look for a first adversarial one: the images given, then noise of four kinds."""
+    """The j-th point at which to look for a first adversarial one: the images given, then noise of four kinds.
+
+    Raises:
+        InputError: the images given are of another shape.
+    """
     region, shape = oracle.region, tuple(oracle.x.shape[1:])
     low, high = region.low, region.high
     if starts is not None and j < len(starts):
+        if starts.shape[1:] != shape:
+            raise InputError(f"expected starts of the shape of the images, {shape}, got {tuple(starts.shape[1:])}")
         return region.clamp(starts[j].to(region.x).expand_as(region.x))
     j -= 0 if starts is None else len(starts)
     noise = oracle.draws.uniform(j, shape, stream=1).to(low.dtype)

@@ -7,7 +7,6 @@ from torch import Tensor
 
 from advkit.core.attack import BudgetAttack, register_attack
 from advkit.core.oracle import Oracle
-from advkit.core.threat import Threat
 
 
 class State(NamedTuple):
@@ -52,4 +51,4 @@ class FGSM(BudgetAttack):
             eps: the radius, instead of the attack's own.
             bounds: the range of the pixels.
         """
-        return Threat(self.norm, self._radius(eps, x), bounds).around(x).maximise(gradient)
+        return self._threat(eps, x, bounds).around(x).maximise(gradient)

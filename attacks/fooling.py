@@ -10,6 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from advkit.core import door
 from advkit.core.attack import BudgetAttack, check_count, check_positive, register_attack
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
@@ -128,9 +129,9 @@ def fooling_images(
     target = torch.as_tensor(classes, device=device)
     if target.ndim != 1 or target.is_floating_point():
         raise InputError(f"expected classes as integers (N,), got {classes!r}")
-    if not shape or min(shape) < 1:
+    if not isinstance(shape, tuple | list) or not shape or not all(isinstance(n, int) and n > 0 for n in shape):
         raise InputError(f"expected the shape of an image, such as (1, 32, 32), got {shape!r}")
-    x = torch.full((len(target), *shape), sum(bounds) / 2, device=device, dtype=dtype)
+    x = torch.full((len(target), *shape), sum(door.check_bounds(bounds)) / 2, device=device, dtype=dtype)
     found = attack(model, x, (target == 0).long(), target=target, seed=seed, bounds=bounds, stop="never")
     confidence = found.logits.double().softmax(1).gather(1, target.long()[:, None]).squeeze(1)
     return FoolingImages(found.x_adv, target.long(), confidence, found.success & (confidence >= attack.confidence))

@@ -72,5 +72,9 @@ def test_wrong_options_are_refused() -> None:
         fooling_images(sharp(), [0.5], shape=(32,))
     with pytest.raises(InputError, match="expected the shape of an image"):
         fooling_images(sharp(), [1], shape=())
+    with pytest.raises(InputError, match="expected the shape of an image"):
+        fooling_images(sharp(), [1], shape=32)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="expected bounds"):
+        fooling_images(sharp(), [1], shape=(32,), bounds=1)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="target out of range"):
         fooling_images(sharp(), [9], shape=(32,), dtype=torch.float64)

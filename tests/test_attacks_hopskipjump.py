@@ -55,7 +55,7 @@ def test_every_query_is_counted_and_none_beyond_the_limit_is_made() -> None:
 
 def test_where_no_noise_is_adversarial_it_gives_up_after_its_tries() -> None:
     never = Wrapped(nn.Flatten(), after=lambda z: torch.stack([z[:, 0] + 2, z[:, 1]], 1))
-    x, y = torch.rand(2, *SHAPE), torch.zeros(2, dtype=torch.int64)
+    x, y = toy_case().x[:2].float(), torch.zeros(2, dtype=torch.int64)
     found = HopSkipJump(queries=500, tries=9)(never, x, y)
     assert not found.success.any()
     assert torch.equal(found.x_adv, x)
@@ -140,3 +140,10 @@ def test_wrong_options_are_refused() -> None:
         create_attack("hopskipjump(queries=0)")
     with pytest.raises(InputError, match="expected starts as a tensor of images"):
         HopSkipJump(starts=[1, 2])  # type: ignore[arg-type]
+    model, x, y = affine(2)
+    with pytest.raises(InputError, match=r"starts of the shape of the images, \(2, 4, 4\), got \(3, 5, 5\)"):
+        HopSkipJump(starts=torch.rand(1, 3, 5, 5))(model, x, y)
+
+
+def test_the_images_to_start_from_stay_out_of_the_spec() -> None:
+    assert HopSkipJump(queries=9, starts=torch.ones(1, *SHAPE)).spec == "hopskipjump(queries=9)"

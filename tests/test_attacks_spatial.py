@@ -121,7 +121,7 @@ def test_eps_limits_what_moves() -> None:
 
 
 def test_wrong_options_and_vectors_are_refused() -> None:
-    model, x = nn.Linear(7, 3), torch.rand(3, 7)
+    model, x = nn.Linear(7, 3), ramp(3, 7).float()
     with pytest.raises(InputError, match="unknown search 'grit'; did you mean 'grid'"):
         Spatial(search="grit")
     with pytest.raises(InputError, match="expected rotation as a number from 0 to 180, got 190"):

@@ -246,7 +246,7 @@ def test_gradients_that_vanish_are_reported_for_their_samples_only() -> None:
 
 def test_bfloat16_and_float16_gradients_that_vanish_are_reported() -> None:
     model = toy_classifier(dtype=torch.bfloat16)
-    x = torch.rand(3, 2, 4, 4).bfloat16()
+    x = toy_case(14).x[:3].bfloat16()
     saturated = Wrapped(model, after=lambda logits: logits * 1000).eval()
     y = predicted(saturated, x)
     with pytest.warns(AdvkitWarning, match="exactly zero"):
@@ -254,7 +254,7 @@ def test_bfloat16_and_float16_gradients_that_vanish_are_reported() -> None:
 
 
 def test_the_returned_point_of_a_failed_minimal_attack_is_a_copy_of_x() -> None:
-    x = torch.rand(2, 1, 2, 2, dtype=torch.float64)
+    x = torch.linspace(0, 1, 8, dtype=torch.float64).view(2, 1, 2, 2)
     y = torch.zeros(2, dtype=torch.int64)
     stubborn = AffineClassifier(torch.zeros(2, 4, dtype=torch.float64), torch.tensor([1.0, 0.0], dtype=torch.float64))
     result = quietly(lambda: LBFGS(searches=1, first_steps=2)(stubborn, x, y))
@@ -284,9 +284,7 @@ def test_fgsm_from_a_gradient_that_is_known_is_fgsm() -> None:
 
 def test_fgsm_is_the_formula_of_the_paper() -> None:
     model, _, _ = affine_case(3)
-    x = torch.full((4, 2, 4, 4), 0.5, dtype=torch.float64) + 0.1 * torch.randn(4, 2, 4, 4, dtype=torch.float64).clamp(
-        -1, 1
-    )
+    x = 0.4 + 0.2 * torch.rand(4, 2, 4, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     y = predicted(model, x)
     leaf = x.clone().requires_grad_()
     (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(model(leaf), y), leaf)
@@ -306,3 +304,22 @@ def test_an_infinite_radius_leaves_the_range_only() -> None:
         result = attack(case.model, case.x, case.y, stop="never")
         assert bool(result.x_adv.isfinite().all())
         assert bool(((result.x_adv >= 0) & (result.x_adv <= 1)).all())
+
+
+class Blind(nn.Module):
+    """Sees the first pixels only: the gradient of the others is exactly 0."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        light = x.flatten(1)[:, :8].sum(1)
+        return torch.stack([0 * light + 4, light], 1)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+@pytest.mark.parametrize("name", ["fgsm", "bim", "mifgsm", "pgd", "universal", "apgd"])
+def test_a_step_of_no_size_in_an_infinite_radius_is_not_nan(name: str, norm: str) -> None:
+    x, y = toy_case(13).x[:4] * 0.3, torch.zeros(4, dtype=torch.int64)
+    attack = create_attack(name, norm=norm)
+    for eps in (torch.inf, torch.tensor([0.1, torch.inf, torch.inf, 0.2])):
+        result = attack(Blind(), x, y, eps=eps, stop="never")
+        assert bool(result.x_adv.isfinite().all())
+        assert result.success.tolist()[1:3] == [True, True]

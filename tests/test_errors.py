@@ -130,6 +130,9 @@ OPTIONS: dict[str, tuple[Callable[[], object], str]] = {
     "steps as a boolean": (lambda: PGD(steps=True), r"expected steps as an integer"),
     "step_size": (lambda: PGD(step_size=0), r"expected step_size as a number > 0, got 0"),
     "step_size NaN": (lambda: PGD(step_size=float("nan")), r"expected step_size as a number > 0, got nan"),
+    "step_size infinite": (lambda: PGD(step_size=float("inf")), r"expected step_size as a number > 0, got inf"),
+    "a word for a flag": (lambda: create_attack("pgd(random_start=no)"), r"random_start as True or False, got 'no'"),
+    "a number for a flag": (lambda: LBFGS(squared=0), r"expected squared as True or False, got 0"),
     "searches": (lambda: LBFGS(searches=0), r"expected searches as an integer >= 1"),
     "name": (lambda: create_attack("fsgm"), r"unknown attack 'fsgm'; did you mean 'fgsm'"),
     "option": (lambda: create_attack("pgd(stps=4)"), r"unknown option of attack 'pgd' 'stps'; did you mean 'steps'"),
@@ -137,6 +140,9 @@ OPTIONS: dict[str, tuple[Callable[[], object], str]] = {
     "code in a spec": (lambda: create_attack("pgd(steps=exit())"), r"cannot read|unknown|expected"),
     "positional in a spec": (lambda: create_attack("pgd(4)"), r"cannot read the spec"),
     "division by zero": (lambda: create_attack("pgd(eps=1/0)"), r"cannot read the spec"),
+    "division of a word": (lambda: create_attack("pgd(eps=a/255)"), r"cannot read the spec 'pgd\(eps=a/255\)'"),
+    "a key that cannot be one": (lambda: create_attack("pgd(eps={[]: 1})"), r"cannot read the spec"),
+    "no spec": (lambda: create_attack(FGSM()), r"expected attack as a name or a spec, got FGSM"),  # type: ignore[arg-type]
 }
 
 

@@ -1,6 +1,7 @@
 """What every attack is: a frozen dataclass of the paper's hyperparameters, a first state and a step."""
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from advkit.core.errors import InputError, unknown
 from advkit.core.goals import untargeted
 from advkit.core.guard import Model, guard
 from advkit.core.losses import LOSSES
+from advkit.core.norms import get_norm
 from advkit.core.oracle import Oracle
 from advkit.core.registry import Registry
 from advkit.core.result import Result, better_of
@@ -70,6 +72,9 @@ class Attack(ABC):
             raise unknown(f"norm of {self.name}", str(self.norm), self.norms)
         if self.loss not in LOSSES:
             raise unknown("loss", str(self.loss), LOSSES)
+        for field in dataclasses.fields(self):
+            if isinstance(field.default, bool):
+                check_flag(field.name, getattr(self, field.name))
         if not isinstance(self.target, str | int):
             raise InputError("expected target as a word or a class; a tensor of targets belongs to the call")
         door.check_target(self.target, torch.empty(0))
@@ -99,8 +104,8 @@ class Attack(ABC):
 
     @property
     def spec(self) -> str:
-        """The string from which `create_attack` makes this attack again."""
-        changed = [f for f in dataclasses.fields(self) if getattr(self, f.name) != f.default]
+        """The string from which `create_attack` makes this attack again, but for tensors, which have no place in it."""
+        changed = [f for f in dataclasses.fields(self) if f.repr and getattr(self, f.name) != f.default]
         options = ", ".join(f"{f.name}={_literal(getattr(self, f.name))}" for f in changed)
         return f"{self.name}({options})" if options else self.name
 
@@ -176,8 +181,13 @@ class Attack(ABC):
             raise InputError(f"{self.name} has no targeted form: leave target out")
         if stop not in STOPS:
             raise unknown("stop", str(stop), STOPS)
-        threat = Threat(self.norm, self._radius(eps, x), bounds)
-        return Problem(x.detach(), y, target, threat, Draws(door.check_seed(seed), door.check_ids(ids, x)), stop)
+        draws = Draws(door.check_seed(seed), door.check_ids(ids, x))
+        return Problem(x.detach(), y, target, self._threat(eps, x, bounds), draws, stop)
+
+    def _threat(self, eps: Any, x: Tensor, bounds: tuple[float, float]) -> Threat:
+        """What the attack may do; a budget attack gets a finite radius, for steps of no size times inf would be NaN."""
+        radius = self._radius(eps, x)
+        return Threat(self.norm, radius if self.kind == "minimal" else _finite(radius, self.norm, x, bounds), bounds)
 
     def _radius(self, eps: Any, x: Tensor) -> float | Tensor:
         if eps is not None:
@@ -243,14 +253,32 @@ def check_count(name: str, value: Any, *, least: int = 1) -> None:
         raise InputError(f"expected {name} as an integer >= {least}, got {value!r}")
 
 
-def check_positive(name: str, value: Any) -> None:
-    """A real hyperparameter > 0.
+def check_flag(name: str, value: Any) -> None:
+    """A hyperparameter that is on or off.
 
     Raises:
-        InputError: no number, or not > 0.
+        InputError: anything but True and False: a word such as "no" would count as yes.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+    if not isinstance(value, bool):
+        raise InputError(f"expected {name} as True or False, got {value!r}")
+
+
+def check_positive(name: str, value: Any) -> None:
+    """A real, finite hyperparameter > 0.
+
+    Raises:
+        InputError: no number, or not > 0, or infinite.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise InputError(f"expected {name} as a number > 0, got {value!r}")
+
+
+def _finite(eps: float | Tensor, norm: str, x: Tensor, bounds: tuple[float, float]) -> float | Tensor:
+    """The radius; in place of an infinite one that of the whole range, which is all that it can use."""
+    if isinstance(eps, float) and math.isfinite(eps):
+        return eps
+    whole = get_norm(norm).size(torch.full((1, *x.shape[1:]), bounds[1] - bounds[0], dtype=torch.float64))
+    return torch.where(eps.isinf(), whole.to(eps.device), eps) if isinstance(eps, Tensor) else float(whole)
 
 
 def _literal(value: Any) -> str:

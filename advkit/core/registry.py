@@ -35,7 +35,7 @@ def parse_spec(text: str) -> Spec:
     """
     try:
         return _spec(ast.parse(text.strip(), mode="eval").body)
-    except (SyntaxError, ValueError, ZeroDivisionError) as error:
+    except (SyntaxError, ValueError, TypeError, ZeroDivisionError) as error:
         raise InputError(
             f"cannot read the spec {text!r}: expected NAME or NAME(option=value, ...), such as 'pgd(eps=.1, steps=9)'"
         ) from error
@@ -116,16 +116,11 @@ class Registry(Generic[T]):
         Raises:
             InputError: unknown name, unknown option, or a value that the entry refuses.
         """
+        if not isinstance(spec, str | Spec):
+            raise InputError(f"expected {self.kind} as a name or a spec, got {type(spec).__name__}")
         spec = parse_spec(spec) if isinstance(spec, str) else spec
         factory = self.factory(spec.name)
-        options = {
-            k: self.create(v.name, **v.options)
-            if isinstance(v, Spec) and v.options
-            else v.name
-            if isinstance(v, Spec)
-            else v
-            for k, v in {**spec.options, **options}.items()
-        }
+        options = {name: self._option(value) for name, value in {**spec.options, **options}.items()}
         own = inspect.signature(factory).parameters
         around = {name: options.pop(name) for name in self.wrappers if name in options and name not in own}
         self.check_options(spec.name, factory, options)
@@ -133,6 +128,12 @@ class Registry(Generic[T]):
         for name, value in around.items():
             entry = self.wrappers[name](entry, value)
         return entry
+
+    def _option(self, value: Any) -> Any:
+        """A word without brackets is a word; with options it is an entry of its own."""
+        if not isinstance(value, Spec):
+            return value
+        return self.create(value) if value.options else value.name
 
     def check_options(self, name: str, factory: Callable[..., T], options: dict[str, Any]) -> None:
         """Raise for an option that the factory does not take, and for one that it needs and did not get."""
