@@ -110,8 +110,13 @@ def list_checks(attack: Any = None, pattern: str = "*", **traits: Any) -> list[s
     return [name for name in names if CHECKS[name].applies(subject)]
 
 
+def names_of(names: str | Iterable[str]) -> list[str]:
+    """Several names, or one by itself."""
+    return [names] if isinstance(names, str) else list(names)
+
+
 def check_attack(
-    attack: Any, *, only: Iterable[str] = (), skip: Iterable[str] = (), raises: bool = True, **traits: Any
+    attack: Any, *, only: str | Iterable[str] = (), skip: str | Iterable[str] = (), raises: bool = True, **traits: Any
 ) -> CheckReport:
     """Put an attack through every check that its traits call for.
 
@@ -120,8 +125,8 @@ def check_attack(
             seed bounds stop` by name and returns images, a tuple that begins with them, or an object with `x_adv` (and
             `success`, `distance`, `queries`, `gradients`, `logits`, `zero_gradient`: what is there is checked); or a
             callable without required parameters that makes such an attack.
-        only: names of checks; the others are left out.
-        skip: names of checks that are reported as skipped.
+        only: names of checks, or one; the others are left out.
+        skip: names of checks, or one, that are reported as skipped.
         raises: raise where a promise is broken, else only report.
         **traits: of a callable that does not declare them as attributes: `kind` ("budget" if it takes eps, else
             "minimal"), `norm` ("linf"), `knowledge` ("gradients", "scores", "labels", "nothing"), `targetable`,
@@ -135,7 +140,7 @@ def check_attack(
         InputError: not an attack, or an unknown trait.
         UnknownNameError: no such check.
     """
-    only, skip = list(only), set(skip)
+    only, skip = names_of(only), set(names_of(skip))
     for name in (*only, *skip):
         if name not in CHECKS:
             raise unknown("check", name, CHECKS)

@@ -14,6 +14,8 @@ from advkit.core.errors import InputError, unknown
 from advkit.core.guard import Model
 from advkit.core.norms import NORMS
 
+KINDS = ("budget", "minimal")
+KNOWLEDGE = ("gradients", "scores", "labels", "nothing")
 OPTIONS = ("target", "eps", "sample_ids", "seed", "bounds", "stop")
 RADII = {"linf": 0.1, "l2": 0.4, "l1": 1.5, "l0": 4.0}
 """Radii at which some, but not all, of the toy images are fooled."""
@@ -126,7 +128,7 @@ def subject_of(attack: Any, traits: dict[str, Any]) -> Subject:
             `radius_per_sample`.
 
     Raises:
-        InputError: not callable, unknown trait or norm.
+        InputError: not callable, an unknown trait, or an unknown kind, norm or knowledge.
     """
     from advkit.core.attack import Attack
 
@@ -149,8 +151,9 @@ def subject_of(attack: Any, traits: dict[str, Any]) -> Subject:
         if name not in defaults:
             raise unknown("trait", name, defaults)
     values = {name: traits.get(name, getattr(attack, name, default)) for name, default in defaults.items()}
-    if values["norm"] not in NORMS:
-        raise unknown("norm", str(values["norm"]), NORMS)
+    for name, known in (("kind", KINDS), ("norm", NORMS), ("knowledge", KNOWLEDGE)):
+        if values[name] not in known:  # no check would apply, and none would fail
+            raise unknown(name, str(values[name]), known)
     return Subject(attack=attack, accepts=accepts, ours=isinstance(attack, Attack), **values)
 
 

@@ -8,6 +8,7 @@ from torch import Tensor
 from advkit.core.errors import InputError, unknown
 from advkit.core.guard import Model
 from advkit.evaluation.checks import CHECKS, Checks, Probes, check_evaluation
+from advkit.testing._check import names_of
 
 
 class MaskedError(AssertionError):
@@ -26,7 +27,7 @@ def assert_not_masked(
     eps: float | None = None,
     attacks: Probes | None = None,
     surrogate: Model | None = None,
-    skip: Iterable[str] = (),
+    skip: str | Iterable[str] = (),
     count: int = 128,
     seed: int = 0,
     bounds: tuple[float, float] = (0, 1),
@@ -44,7 +45,7 @@ def assert_not_masked(
         eps: linf radius of the evaluation in units of the pixels; a tenth of the range unless given.
         attacks: what to probe with; FGSM, PGD and noise unless given.
         surrogate: the same model without its defence, for attacks that transfer.
-        skip: names of findings that are to be ignored.
+        skip: names of findings, or one, that are to be ignored.
         count: look at so many images, 1 to 128.
         seed: of the random numbers.
         bounds: the range of the pixels.
@@ -57,7 +58,7 @@ def assert_not_masked(
         InputError: wrong input, no image that is right without an attack, or no such finding to skip.
     """
     __tracebackhide__ = True
-    skipped = set(skip)
+    skipped = set(names_of(skip))
     for name in skipped:
         if name not in CHECKS:
             raise unknown("finding", name, CHECKS)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from advkit.attacks import Attack, create_attack
 from advkit.core import door
+from advkit.core.attack import check_count
 from advkit.core.errors import InputError, unknown
 from advkit.core.guard import Model, guard, modules_of
 from advkit.core.norms import get_norm
@@ -200,6 +201,7 @@ def measure(
     """The figures behind `assert_robust`, see there."""
     if isinstance(max_error, bool) or not isinstance(max_error, int | float) or not 0 <= max_error <= 1:
         raise InputError(f"expected max_error, a fraction between 0 and 1, got {max_error!r}")
+    check_count("batch_size", batch_size)
     subject = subject_of(create_attack(attack) if isinstance(attack, str) else attack, {})
     eps = _radius(subject, eps)
     bounds = door.check_bounds(bounds)
@@ -252,6 +254,8 @@ def _errors(subject: Subject, model: Model, x: Tensor, y: Tensor, call: dict[str
     with guard(model, device=x.device):
         wrong = _predicted(model, x, y) != y
     x_adv = outcome(subject.attack(model, x, y, **given)).x_adv
+    if x_adv.shape != x.shape:
+        raise InputError(f"the attack returned shape {tuple(x_adv.shape)} for images {tuple(x.shape)}")
     _in_range(x_adv, call["bounds"])
     with guard(model, device=x.device):
         fooled = _predicted(model, x_adv, y) != y
