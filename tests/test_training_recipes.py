@@ -61,6 +61,7 @@ def test_only_matrices_are_decayed(optimizer: str) -> None:
         ("sparsity", -0.1),
         ("sparsity_target", 1.0),
         ("validation", -1),
+        ("validation", 0.1),
         ("patience", 0),
         ("patience", 3),
     ],

@@ -107,15 +107,15 @@ class Recipe:
 
     def _ranges(self) -> Iterator[tuple[str, bool, str]]:
         """(field, whether it lies in its range, the range in words)."""
-        for name in ("epochs", "batch_size", "accumulate"):
+        for name, least in (("epochs", 1), ("batch_size", 1), ("accumulate", 1), ("validation", 0)):
             value = getattr(self, name)
-            yield name, isinstance(value, int) and value >= 1, "of 1 or more"
+            yield name, isinstance(value, int) and value >= least, f"a whole number of {least} or more"
         yield "lr", 0 < self.lr < math.inf, "above 0"
         yield "momentum", 0 <= self.momentum < 1, "in [0, 1)"
         yield "weight_decay", 0 <= self.weight_decay < math.inf, "of 0 or more"
         yield "label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)"
         yield "clip", self.clip is None or self.clip > 0, "above 0"
-        for name in ("l1", "l2", "sparsity", "validation"):
+        for name in ("l1", "l2", "sparsity"):
             yield name, 0 <= getattr(self, name) < math.inf, "of 0 or more"
         yield "sparsity_target", 0 < self.sparsity_target < 1, "in (0, 1)"
         yield "max_norm", self.max_norm is None or self.max_norm > 0, "above 0"

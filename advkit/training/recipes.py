@@ -81,13 +81,7 @@ def _colour(model: str, data: str, **options: Any) -> Recipe:
 
 _RECIPES += (
     _colour("nin", "cifar10", weight_decay=1e-4, expected="not run here; the paper: 8.81 %"),
-    _colour(
-        "nin",
-        "cifar100",
-        num_classes=100,
-        weight_decay=1e-4,
-        expected="not run here; the paper: 35.68 %",
-    ),
+    _colour("nin", "cifar100", num_classes=100, weight_decay=1e-4, expected="not run here; the paper: 35.68 %"),
     _colour("nin", "svhn", epochs=40, augment=None, weight_decay=1e-4, expected="not run here; the paper: 2.35 %"),
     _colour("vgg16", "cifar10", expected="not run here"),
 )
