@@ -176,6 +176,14 @@ def test_sparsity_without_a_hidden_layer_is_refused() -> None:
         train(net(), data(), recipe=replace(RECIPE, sparsity=0.1), loss=weight_only, device="cpu")
 
 
+def test_penalties_on_weights_that_are_frozen_are_refused() -> None:
+    model = net()
+    for parameter in model.parameters():
+        parameter.requires_grad_(parameter.ndim == 1)
+    with pytest.raises(InputError, match="trains none"):
+        train(model, data(), recipe=replace(RECIPE, l1=0.1), device="cpu")
+
+
 def weight_only(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return next(model.parameters()).square().sum()
 

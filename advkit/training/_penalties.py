@@ -32,7 +32,7 @@ class Penalties:
         recipe: the weights.
 
     Raises:
-        InputError: sparsity is asked for and the network has no such layer.
+        InputError: sparsity is asked for and the network has no such layer, or l1 or l2 and it trains no matrix.
     """
 
     def __init__(self, model: nn.Module, recipe: Recipe) -> None:
@@ -41,6 +41,8 @@ class Penalties:
         self.layers = [m for m in model.modules() if type(m) in _TO_UNIT] if self.sparsity else []
         if self.sparsity and not self.layers:
             raise InputError("sparsity needs hidden layers of ReLU, Sigmoid or Tanh modules, got a network without")
+        if (self.l1 or self.l2) and not self.weights:
+            raise InputError("l1 and l2 are on kernels and matrices, got a network that trains none: are they frozen?")
         self._means: dict[nn.Module, Tensor] = {}
 
     def __bool__(self) -> bool:
