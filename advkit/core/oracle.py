@@ -104,7 +104,11 @@ class Ranking:
         return Best(x, logits, margin > 0, values.double())
 
     def improves(self, new: Best, old: Best, slack: Tensor | float = 0.0) -> Tensor:
-        """(M,) bool: the new point is the better one, or as good to within `slack` (M,)."""
+        """(M,) bool: the new point is the better one, or as good to within `slack` (M,).
+
+        Of two points at one distance the later is taken, whichever the rounding of the distances would choose.
+        """
+        slack = 1e-12 * old.value.abs() if self.minimal else slack
         same = (new.fooled == old.fooled) & (new.value >= old.value - slack)
         if self.minimal:  # a point that does not fool is of no use
             same = same & new.fooled
