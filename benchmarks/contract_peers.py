@@ -20,7 +20,7 @@ import foolbox
 import torch
 import torchattacks
 
-from advkit.attacks import FGSM, PGD
+from advkit.attacks import CW, FGSM, PGD, DeepFool
 from advkit.testing import CheckReport, check_attack, list_checks
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "testing.md"
@@ -75,7 +75,12 @@ def adv_lib_minimal(attack, **options):
 
 
 ATTACKS = {
-    "advkit": {"FGSM": (FGSM(), {}), "PGD": (PGD(random_start=False), {})},
+    "advkit": {
+        "FGSM": (FGSM(), {}),
+        "PGD": (PGD(random_start=False), {}),
+        "DeepFool": (DeepFool(), {}),
+        "C&W": (CW(), {}),
+    },
     "foolbox": {
         "FGSM": (foolbox_budget(foolbox.attacks.LinfFastGradientAttack()), BUDGET),
         "PGD": (foolbox_budget(foolbox.attacks.LinfPGD(random_start=False)), BUDGET),
@@ -112,15 +117,6 @@ STRONGER = {
 MARKS = {"kept": "·", "broken": "**x**", "skipped": ""}
 
 
-def ours() -> None:
-    """advkit's DeepFool and C&W, where they are there."""
-    from advkit.attacks import create_attack, list_attacks
-
-    for label, spec in (("DeepFool", "deepfool"), ("C&W", "cw")):
-        if spec in list_attacks():
-            ATTACKS["advkit"][label] = (create_attack(spec), {})
-
-
 def checked(key, attack, traits):
     """The report of one attack."""
     strong = STRONGER.get(key)
@@ -147,7 +143,6 @@ def main(evidence: bool, write: bool, only: str) -> None:
     torch.set_num_threads(1)
     warnings.showwarning = lambda *_, **__: None  # Foolbox insists on its own
     logging.disable()
-    ours()
     reports = {}
     for library, attacks in ATTACKS.items():
         for name, (attack, traits) in attacks.items():
