@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from advkit.core.draws import Draws
+from advkit.core.goals import wide
 from advkit.core.norms import per_row
 from advkit.core.threat import Region
 
@@ -132,22 +133,23 @@ class Pyramids:
         place, other = (
             _pixels(x_max, window, _corner(x_max, window, v)).expand(-1, channels, -1) for v in (u[:, :2], u[:, 2:4])
         )
-        delta = (x_max.double() - region.x.double()).reshape(-1, channels, height * width)
-        eta = torch.stack([e.flatten() for e in _pyramids(*window)]).to(u.device)[(u[:, 4] < 0.5).long()]  # (M, h * w)
-        sign = torch.where(u[:, 5:] < 0.5, -1.0, 1.0)[:, :, None]
+        delta = (wide(x_max) - wide(region.x)).reshape(-1, channels, height * width)
+        eta = torch.stack([e.flatten() for e in _pyramids(*window)]).to(delta)[(u[:, 4] < 0.5).long()]  # (M, h * w)
+        sign = torch.where(u[:, 5:] < 0.5, -1.0, 1.0)[:, :, None].to(delta)
         old = delta.gather(2, place)
         emptied = delta.scatter(2, other, 0.0).scatter(2, place, 0.0)
-        moved = (delta**2).sum(2, keepdim=True) - (emptied**2).sum(2, keepdim=True)
-        left = (per_row(region.eps.flatten(), delta) ** 2 - (delta**2).sum((1, 2), keepdim=True)).clamp(min=0)
+        spent = (delta**2).sum(2, keepdim=True)  # in each channel
+        moved = spent - (emptied**2).sum(2, keepdim=True)
+        left = (per_row(region.eps.flatten(), delta) ** 2 - spent.sum(1, keepdim=True)).clamp(min=0)
         new = eta[:, None] * sign + old / _size(old)
-        new = new / _size(new) * (left / channels + moved.clamp(min=0)).sqrt()
+        new = new / _size(new) * (left / channels + moved.clamp(min=0)).sqrt().to(delta)
         return _spent(region, emptied.scatter(2, place, new).view_as(x_max))
 
 
 def _spent(region: Region, d: Tensor) -> Tensor:
     """x + d with d scaled to size eps, within the range."""
     size = per_row(region.norm.size(d).clamp(min=1e-12), d)
-    return region.project(region.x.double() + d * (region.eps / size))
+    return region.clamp((wide(region.x) + d * (region.eps / size).to(d.dtype)).to(region.x.dtype))
 
 
 PROPOSALS: dict[str, Proposals] = {"linf": Corners(), "l2": Pyramids()}
