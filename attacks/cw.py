@@ -6,27 +6,11 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
+from advkit.attacks._searches import Search, begin
 from advkit.core.attack import MinimalAttack, check_count, check_positive, register_attack
 from advkit.core.goals import wide
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle, choose
-
-PATIENCE = 10
-"""A search looks back so many times; it ends where the loss has not fallen by a ten-thousandth since the last time."""
-
-
-class Search(NamedTuple):
-    """The search for c of each row; its k-th step has its own number in each row."""
-
-    c: Tensor  # (M,): weight of the margin
-    low: Tensor  # (M,): the largest c that missed, 0 if none
-    high: Tensor  # (M,): the smallest c that hit, inf if none
-    lr: Tensor  # (M,): Adam's step length
-    tau: Tensor  # (M,): what a pixel may move for nothing (linf)
-    hit: Tensor  # (M,) bool: this search has reached the goal
-    number: Tensor  # (M,) int64: of the search
-    k: Tensor  # (M,) int64: steps made in it
-    before: Tensor  # (M,): the loss when it looked back last
 
 
 class State(NamedTuple):
@@ -35,6 +19,8 @@ class State(NamedTuple):
     x_adv: Tensor  # (M, ...)
     first: Tensor  # (M, ...): mean of the gradient
     second: Tensor  # (M, ...): mean of its square
+    lr: Tensor  # (M,) float64: Adam's step length
+    tau: Tensor  # (M,) float64: what a pixel may move for nothing (linf)
     search: Search
     done: Tensor  # (M,) bool
 
@@ -45,8 +31,8 @@ class Rule(Protocol):
     def distance(self, delta: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
         """(M,) the distance term and its gradient (M, ...), delta in units of the range."""
 
-    def next(self, search: Search, nearest: Tensor) -> Search:
-        """The search that follows, for rows whose search is over; `nearest` (M,) is the least distance so far."""
+    def next(self, search: Search, tau: Tensor, nearest: Tensor) -> tuple[Search, Tensor]:
+        """The search that follows and its tau (M,); `nearest` (M,) is the least distance so far."""
 
 
 class _Squared:
@@ -55,11 +41,8 @@ class _Squared:
     def distance(self, delta: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
         return (delta**2).flatten(1).sum(1), 2 * delta
 
-    def next(self, search: Search, nearest: Tensor) -> Search:
-        high = torch.where(search.hit, search.c.minimum(search.high), search.high)
-        low = torch.where(search.hit, search.low, search.c.maximum(search.low))
-        c = torch.where(high.isfinite(), (low + high) / 2, search.c * 10)
-        return search._replace(c=c, low=low, high=high)
+    def next(self, search: Search, tau: Tensor, nearest: Tensor) -> tuple[Search, Tensor]:
+        return search.bisected(), tau
 
 
 class _Excess:
@@ -69,9 +52,9 @@ class _Excess:
         over = (delta.abs() - per_row(tau, delta)).clamp(min=0)
         return over.flatten(1).sum(1), delta.sign() * (over > 0)
 
-    def next(self, search: Search, nearest: Tensor) -> Search:
-        tau = torch.where(search.hit, 0.9 * nearest.minimum(search.tau), search.tau)
-        return search._replace(tau=tau, c=torch.where(search.hit, search.c, search.c * 4))
+    def next(self, search: Search, tau: Tensor, nearest: Tensor) -> tuple[Search, Tensor]:
+        shrunk = torch.where(search.hit, 0.9 * nearest.minimum(tau), tau)
+        return search.following(torch.where(search.hit, search.c, search.c * 4)), shrunk
 
 
 RULES: dict[str, Rule] = {"l2": _Squared(), "linf": _Excess()}
@@ -125,46 +108,35 @@ class CW(MinimalAttack):
 
     def init(self, oracle: Oracle) -> State:
         """The clean image."""
-        zero, still = (
-            torch.zeros(len(oracle.x), device=oracle.x.device, dtype=torch.float64),
-            torch.zeros_like(wide(oracle.x)),
-        )
-        none = torch.zeros_like(zero, dtype=torch.int64)
-        search = Search(
-            zero + (self.c or 0), zero, zero + torch.inf, zero, zero + 1, none.bool(), none, none, zero + torch.inf
-        )
-        return State(oracle.x, still, still, search, none.bool())
+        c = torch.full((len(oracle.x),), self.c or 0.0, device=oracle.x.device, dtype=torch.float64)
+        still = torch.zeros_like(wide(oracle.x))
+        return State(oracle.x, still, still, c, torch.ones_like(c), begin(c), torch.zeros_like(oracle.fooled))
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """One step of Adam; where it was a search's last, the next search begins."""
-        rule, search, span = RULES[self.norm], state.search, oracle.region.high - oracle.region.low
+        span = oracle.region.high - oracle.region.low
         margin, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
         gradient = gradient * span
         if i == 0:
-            search = self._first(search, margin, gradient)
-        far, pull = rule.distance((state.x_adv - oracle.x) / span, search.tau)
-        short = (self.confidence - margin).clamp(min=0)
-        loss = far + search.c * short
-        pull = pull - per_row(search.c * (short > 0), pull).to(pull.dtype) * gradient
-        look = search.k % max(self.steps // PATIENCE, 1) == 0
-        stuck = look & (loss >= 0.9999 * search.before)
-        search = search._replace(
-            k=search.k + 1, hit=search.hit | oracle.fooled, before=torch.where(look, loss, search.before)
-        )
-        state = self._adam(oracle, state._replace(search=search), pull, span)
-        return self._turn(oracle, state, stuck | (search.k >= self.steps))
+            state = self._first(state, margin, gradient)
+        far, pull = RULES[self.norm].distance((state.x_adv - oracle.x) / span, state.tau)
+        short, c = (self.confidence - margin).clamp(min=0), state.search.c
+        pull = pull - per_row(c * (short > 0), pull).to(pull.dtype) * gradient
+        search, over = state.search.seen(far + c * short, oracle.fooled, self.steps)
+        return self._turn(oracle, self._adam(oracle, state._replace(search=search), pull, span), over)
 
-    def _first(self, search: Search, margin: Tensor, gradient: Tensor) -> Search:
+    def _first(self, state: State, margin: Tensor, gradient: Tensor) -> State:
         """c and the step length for a linear model: the first step goes at most a quarter of its way."""
         flat, margin = gradient.double().flatten(1), margin.double().abs()
         c = 2 * margin / flat.square().sum(1).clamp(min=1e-30)
         lr = (margin / (4 * flat.abs().sum(1)).clamp(min=1e-30)).clamp(max=self.lr)
-        return search._replace(c=c.clamp(1e-10, 1e10) if self.c is None else search.c, lr=lr)
+        c = c.clamp(1e-10, 1e10) if self.c is None else state.search.c
+        return state._replace(search=state.search._replace(c=c), lr=lr)
 
     def _adam(self, oracle: Oracle, state: State, gradient: Tensor, span: Tensor) -> State:
         first, second = 0.9 * state.first + 0.1 * gradient, 0.999 * state.second + 0.001 * gradient**2
         k = state.search.k.double()
-        rate, width = state.search.lr / (1 - 0.9**k), (1 - 0.999**k) ** -0.5
+        rate, width = state.lr / (1 - 0.9**k), (1 - 0.999**k) ** -0.5
         move = (
             per_row(rate, first).to(first.dtype)
             * first
@@ -175,11 +147,7 @@ class CW(MinimalAttack):
 
     def _turn(self, oracle: Oracle, state: State, over: Tensor) -> State:
         """The rows whose search is over begin the next, from the clean image."""
-        search, none = state.search, torch.zeros_like(state.first)
-        follows = RULES[self.norm].next(search, -oracle.best.value)
-        follows = follows._replace(
-            hit=torch.zeros_like(over), number=search.number + 1, k=0 * search.k, before=search.before + torch.inf
-        )
-        begins = State(oracle.x, none, none, follows, state.done)
-        state = choose(over, begins, state)
-        return state._replace(done=state.search.number >= self.searches)
+        none = torch.zeros_like(state.first)
+        search, tau = RULES[self.norm].next(state.search, state.tau, -oracle.best.value)
+        state = choose(over, State(oracle.x, none, none, state.lr, tau, search, state.done), state)
+        return state._replace(done=state.search.over(self.searches))

@@ -6,10 +6,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from advkit.attacks._searches import Search, begin
 from advkit.core.attack import MinimalAttack, check_count, check_positive, register_attack
 from advkit.core.goals import wide
 from advkit.core.norms import per_row
-from advkit.core.oracle import Oracle
+from advkit.core.oracle import Oracle, choose
 
 
 class State(NamedTuple):
@@ -17,10 +18,15 @@ class State(NamedTuple):
 
     x_adv: Tensor  # (M, ...): the slack point y, where the gradient is taken
     point: Tensor  # (M, ...): the last shrunk point
-    c: Tensor  # (M,) float64
-    low: Tensor  # (M,) float64: the largest c that missed, 0 if none
-    high: Tensor  # (M,) float64: the smallest c that hit, inf if none
-    hit: Tensor  # (M,) bool: this search has reached the goal
+    search: Search
+    done: Tensor  # (M,) bool
+
+
+BACK = 0.95
+"""The next search begins at this share of the way from x to the nearest hit."""
+
+LOOKS, LOOKS_AFTER = 10, 3
+"""How often a search looks back, before it has gained and after: FISTA's loss does not fall at every step."""
 
 
 @register_attack("ead")
@@ -69,31 +75,33 @@ class EAD(MinimalAttack):
 
     def init(self, oracle: Oracle) -> State:
         """The clean image."""
-        zero = torch.zeros(len(oracle.x), dtype=torch.float64, device=oracle.x.device)
-        return State(oracle.x, oracle.x, zero + (self.c or 0), zero, zero + torch.inf, torch.zeros_like(oracle.fooled))
+        c = torch.full((len(oracle.x),), self.c or 0.0, dtype=torch.float64, device=oracle.x.device)
+        return State(oracle.x, oracle.x, begin(c), torch.zeros_like(oracle.fooled))
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
-        """One step of FISTA; after `steps` of them the next c, from the clean image."""
-        region, k = oracle.region, i % self.steps
+        """One step of FISTA; where it was a search's last, the next begins."""
+        region, search, record = oracle.region, state.search, oracle.best.value
         margin, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
         if i == 0 and self.c is None:
-            flat = wide(gradient).double().flatten(1)
-            c = 2 * margin.abs().double() / flat.square().sum(1).clamp(min=1e-30)
-            moves = 1.5 * self.beta / (self.step_size * flat.abs().amax(1)).clamp(min=1e-30)
-            state = state._replace(c=c.maximum(moves).clamp(1e-10, 1e10))
-        state = state._replace(hit=state.hit | oracle.fooled)
-        push = per_row(state.c * (margin <= 0), gradient).to(gradient.dtype) * gradient
-        descent = 2 * (state.x_adv - region.x) - push
-        rate = self.step_size * (1 - k / self.steps) ** 0.5
-        delta = state.x_adv - rate * descent - region.x
+            search = search._replace(c=self._first(margin, gradient))
+        delta, k = state.x_adv - region.x, per_row(search.k, gradient).to(gradient.dtype)
+        length = (delta.abs() * (self.beta + delta.abs())).flatten(1).sum(1)
+        push = per_row(search.c * (margin <= 0), gradient).to(gradient.dtype) * gradient
+        gained = oracle.best.value > record
+        looks = torch.where(search.hit | gained, LOOKS_AFTER, LOOKS)
+        search, over = search.seen(length + search.c * (-margin).clamp(min=0), gained, self.steps, looks)
+        delta = delta - self.step_size * (1 - k / self.steps) ** 0.5 * (2 * delta - push)
         shrunk = region.x + delta.sign() * (delta.abs() - self.beta).clamp(min=0)
         point = region.clamp(shrunk.to(region.x.dtype))
         slack = region.clamp((point + k / (k + 3) * (point - state.point)).to(region.x.dtype))
-        state = state._replace(x_adv=slack, point=point)
-        return self._next_search(oracle, state) if k == self.steps - 1 else state
+        first = torch.lerp(region.x, oracle.best.x_adv, BACK)  # x itself until it is fooled
+        begins = State(first, first, search.bisected(), state.done)
+        state = choose(over, begins, State(slack, point, search, state.done))
+        return state._replace(done=state.search.over(self.searches))
 
-    def _next_search(self, oracle: Oracle, state: State) -> State:
-        high = torch.where(state.hit, state.c.minimum(state.high), state.high)
-        low = torch.where(state.hit, state.low, state.c.maximum(state.low))
-        c = torch.where(high.isfinite(), (low + high) / 2, 10 * state.c)
-        return State(oracle.x, oracle.x, c, low, high, torch.zeros_like(state.hit))
+    def _first(self, margin: Tensor, gradient: Tensor) -> Tensor:
+        """(M,) float64: c for a linear model, or so much that the steepest pixel moves at the first step."""
+        flat = wide(gradient).double().flatten(1)
+        c = 2 * margin.abs().double() / flat.square().sum(1).clamp(min=1e-30)
+        moves = 1.5 * self.beta / (self.step_size * flat.abs().amax(1)).clamp(min=1e-30)
+        return c.maximum(moves).clamp(1e-10, 1e10)

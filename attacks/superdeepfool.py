@@ -31,6 +31,7 @@ class State(NamedTuple):
     x_adv: Tensor  # (M, ...)
     since: Tensor  # (M,) int64: steps of DeepFool since the last projection
     turns: Tensor  # (M,) int64: projections made
+    base: Tensor  # (M, ...): where the next projection begins
     back: Back
     done: Tensor  # (M,) bool
 
@@ -40,8 +41,10 @@ class State(NamedTuple):
 class SuperDeepFool(MinimalAttack):
     """DeepFool to the boundary; the projection of the whole move onto the boundary's normal there; and so on in turn.
 
-    The projection cuts the part of the move that runs along the boundary. After `turns` projections the
-    boundary is sought on the way back to the clean image, by Newton's method within a bracket (the paper bisects).
+    The projection cuts the part of the move that runs along the boundary. It begins where the last one led, as in
+    adv-lib's form, and where that was beyond the boundary, or was none, at the clean image, as in the paper. After
+    `turns` projections the boundary is sought on the way back to the clean image, by Newton's method within a bracket
+    (the paper bisects).
 
     Cost per sample: 1 query and 3 gradients a step.
 
@@ -61,8 +64,8 @@ class SuperDeepFool(MinimalAttack):
     steps: int = 60
     overshoot: float = 0.02
     rivals: int = 9
-    turns: int = 4
-    search: int = 3
+    turns: int = 6
+    search: int = 5
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -79,7 +82,7 @@ class SuperDeepFool(MinimalAttack):
         """The clean image."""
         none = torch.zeros(len(oracle.x), dtype=torch.int64, device=oracle.x.device)
         back = Back(none, none.double() + 1, none.double(), none.double() + 1, oracle.x)
-        return State(oracle.x, none, none, back, none.bool())
+        return State(oracle.x, none, none, oracle.x, back, none.bool())
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """Each row goes on, turns, or goes back."""
@@ -91,12 +94,14 @@ class SuperDeepFool(MinimalAttack):
         normal, move = region.norm.steepest(leader), x - region.x
         r = onto_boundary(oracle, lead, torch.where(held & late, 0, gradients), self.overshoot)
         ahead = x + r + region.norm.steepest(r) * per_row(CUSHION * region.norm.size(move).to(r.dtype), r)
-        turn = region.x + normal * per_row((move * normal).flatten(1).sum(1), x)
+        turn = region.clamp((state.base + normal * per_row((move * normal).flatten(1).sum(1), x)).to(x.dtype))
         back, share = self._return(oracle, state, lead[:, 0], leader)
         homeward = region.x + per_row(share, x).to(x.dtype) * (back.end - region.x)
         x_adv = torch.where(per_row(back.steps > 0, x), homeward, torch.where(per_row(fooled, x), turn, ahead))
-        since = torch.where(fooled, 0, state.since + 1)
-        return State(region.clamp(x_adv.to(x.dtype)), since, state.turns + fooled, back, back.steps > self.search)
+        base = torch.where(per_row(state.since == 0, x), region.x, turn)  # a point that fools at once was a turn's
+        base = torch.where(per_row(fooled, x), base, state.base)
+        since, x_adv = torch.where(fooled, 0, state.since + 1), region.clamp(x_adv.to(x.dtype))
+        return State(x_adv, since, state.turns + fooled, base, back, back.steps > self.search)
 
     def _return(self, oracle: Oracle, state: State, lead: Tensor, gradient: Tensor) -> tuple[Back, Tensor]:
         """The bracket after this point, and the share to try next, for rows that are on the way back or begin it."""
