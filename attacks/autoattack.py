@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-import torch
-
+from advkit.attacks._cascade import Cascade
 from advkit.attacks._stages import Stages
 from advkit.attacks.apgd import APGD
 from advkit.attacks.apgd_targeted import APGDTargeted
@@ -27,13 +26,25 @@ class AutoAttack(BudgetAttack):
 
     "standard": APGD on cross-entropy, APGD towards the nine likeliest classes, FAB, and Square with 5,000 queries;
     100 steps each. "rand", for networks that are not the same twice: APGD on cross-entropy and on DLR, each
-    gradient the mean of 20. "fast": a cascade of ours, see `_fast`, for a fraction of the passes; which samples get the
-    dear attacks depends on the batch, so give it a large one.
+    gradient the mean of 20. "fast": a cascade of ours that attacks only those with dear attacks that are near to
+    falling; which these are depends on the batch, so give it a large one.
+
+    1. APGD on cross-entropy, a fifth of the steps.
+    2. APGD towards the three likeliest classes, as many steps, where the lead of y is now below .3 of its median on the
+       clean images of those that stand; on all if the first attack broke nothing or met zero gradients, signs of
+       masking. Then towards nine on the 24 nearest to falling.
+    3. ALMA (l2, l1) on the 24 nearest and about as many others; if it breaks an eighth, on all, with four
+       times the steps.
+    4. APGD, twice the steps, on the 24 nearest or the twentieth, each towards the class that came nearest, climbing
+       DLR, cross-entropy and the margin in turn; while a run breaks less than an eighth, the next gets half as many, to
+       a second such run.
+    5. Square (linf, l2), 300 queries, on the 24 nearest and about as many others; while it breaks more than a fiftieth,
+       on all, with 900 and then `queries`, at once where gradients are zero.
 
     Args:
         mode: "standard", "rand" or "fast".
-        steps: of APGD and FAB; "fast" makes a fifth of them at first.
-        queries: of Square, the most that it makes.
+        steps: of APGD, FAB and ALMA.
+        queries: of Square, the most that a run makes.
     """
 
     norms = ("linf", "l2", "l1")
@@ -66,7 +77,7 @@ class AutoAttack(BudgetAttack):
 
     def _run(self, model: Model, problem: Problem) -> Result:
         if self.mode == "fast":
-            return self._fast(model, problem)
+            return Cascade(model, problem, norm=self.norm, steps=self.steps, queries=self.queries).run()
         first, *others = self._attacks()
         stages = Stages(model, problem, first)
         for attack in others:
@@ -85,37 +96,3 @@ class AutoAttack(BudgetAttack):
             FAB(norm=norm, steps=steps),
             *square,
         ]
-
-    def _fast(self, model: Model, problem: Problem) -> Result:
-        """Dear attacks only for the samples that are near to falling.
-
-        1. APGD on cross-entropy, 20 steps, on all.
-        2. APGD towards the three likeliest classes, 20 steps, where the lead of y is now below .3 of its median on the
-           clean images of those that stand; on all if the first attack broke nothing or met zero gradients, a sign of
-           masking.
-        3. APGD, 100 steps, on the 24 nearest to falling or the twentieth: towards nine classes climbing DLR, then from
-           three more starts towards three, climbing cross-entropy, logits and DLR.
-        4. Square, 300 queries, on the 32 nearest; while it breaks more than a fiftieth, on all, with up to 5,000.
-        """
-        short = max(1, self.steps // 5)
-        stages = Stages(model, problem, APGD(norm=self.norm, steps=short))
-        masked = not stages.broken or bool((stages.result.zero_gradient & stages.standing).any())
-        clean = stages.clean_lead()
-        cut = torch.inf if masked or not len(clean) else 0.3 * float(clean.median())
-        near = stages.standing & (stages.safe < cut)
-        stages.attack(APGDTargeted(norm=self.norm, steps=short, classes=3), near)
-        count = max(24, int(stages.standing.sum()) // 20)
-        for loss, classes in (("dlr", 9), ("cross_entropy", 3), ("margin", 3), ("dlr", 3)):
-            among = stages.lowest(count, stages.standing)
-            stages.attack(APGDTargeted(norm=self.norm, loss=loss, steps=self.steps, classes=classes), among)
-        self._search(stages)
-        return stages.result
-
-    def _search(self, stages: Stages) -> None:
-        """Stage 4, for gradients that mislead."""
-        rows = stages.lowest(32, stages.standing)
-        for queries in (300, 900, 2700, 5000) if self.norm in Square.norms else ():
-            broken = stages.attack(Square(norm=self.norm, queries=min(queries, self.queries)), rows)
-            if broken <= 0.02 * int(rows.sum()):
-                return
-            rows = stages.standing

@@ -1,30 +1,67 @@
 """`python benchmarks/auto_attack.py`: what `autoattack(mode=fast)` leaves standing beside auto-attack, and its time.
 
 It needs auto-attack (https://github.com/fra31/auto-attack) or, in its place, `pip install pyautoattack`. Both sides get
-the same test digits of mnist5k in one run, on one thread; processor time. auto-attack takes a second or so a digit.
+the same images in one run, on one thread; processor time. auto-attack takes a second or so an image that stands.
+
+A case is VICTIM:NORM:EPS. A victim is a network of `benchmarks/victims.py` with test digits of mnist5k, or, with
+--module and --images, one of your own. VICTIM+scaled has its logits times 1,000; VICTIM+quantised gets images rounded
+to 16 levels, so that its gradients are zero.
 """
 
 import argparse
+import importlib.util
 import os
 import time
+import warnings
+from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
+import numpy as np
 import torch
 from victims import load
 
 from advkit.attacks import AutoAttack
+from advkit.testing.nets import Wrapped
 
 try:
     from autoattack import AutoAttack as Standard
 except ImportError:
     from pyautoattack import AutoAttack as Standard
 
+MASKS = {
+    "scaled": {"after": lambda logits: 1000 * logits},
+    "quantised": {"before": lambda x: (15 * x).round() / 15},
+}
 
-def seconds(work):
-    begin = time.process_time()
-    found = work()
-    return found, time.process_time() - begin
+
+def images_of(file):
+    """(x, y) of an .npz that holds x, (N, H, W) or (N, H, W, C) bytes, and y."""
+    with np.load(file) as held:
+        x, y = torch.from_numpy(held["x"]), torch.from_numpy(held["y"])
+    x = x[..., None] if x.ndim == 3 else x
+    return x.permute(0, 3, 1, 2).float() / 255, y.long()
+
+
+def network_of(file, name):
+    """`load(name)` of a Python file; the network itself or the first of several things."""
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    answer = module.load(name)
+    return (answer[0] if isinstance(answer, tuple) else answer).eval()
+
+
+def victim_of(name, given):
+    name, _, mask = name.partition("+")
+    if given.module:
+        model, (x, y) = network_of(given.module, name), images_of(given.images)
+    else:
+        model, x, y = load(name)
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    window = slice(given.first, given.first + given.count)
+    return Wrapped(model, **MASKS[mask]).eval() if mask else model, x[window], y[window]
 
 
 def robust(model, x, y):
@@ -32,44 +69,53 @@ def robust(model, x, y):
         return model(x).argmax(1) == y
 
 
-def compare(victim, eps, norm, count, seeds):
-    model, x, y = load(victim)
-    x, y = x[:count], y[:count]
-    name = {"linf": "Linf", "l2": "L2", "l1": "L1"}[norm]
-    for parameter in model.parameters():
-        parameter.requires_grad_(False)
+def standard(model, x, y, norm, eps):
+    attack = Standard(model, norm={"linf": "Linf", "l2": "L2", "l1": "L1"}[norm], eps=eps, seed=0, device="cpu")
+    answer = attack.run_standard_evaluation(x, y, batch_size=len(x))
+    return answer[0] if isinstance(answer, tuple) else answer
 
-    def theirs():
-        return Standard(model, norm=name, eps=eps, seed=0, device="cpu").run_standard_evaluation(x, y, batch_size=count)
 
-    left, whole = [], []
-    for seed in range(seeds):
-        attack = AutoAttack(eps=eps, norm=norm, mode="fast")
-        found, spent = seconds(lambda attack=attack, seed=seed: attack(model, x, y, seed=seed))
-        left.append(robust(model, found.x_adv, y))
-        whole.append(spent)
-    answer, spent = seconds(theirs)
-    answer = answer[0] if isinstance(answer, tuple) else answer
-    standing = robust(model, answer, y)
-    ours = ", ".join(str(int(rows.sum())) for rows in left)
-    only = [int((standing & ~rows).sum()) for rows in left], [int((rows & ~standing).sum()) for rows in left]
+def timed(work):
+    begin = time.process_time()
+    found = work()
+    return found, time.process_time() - begin
+
+
+def rows_of(mask, first):
+    """The numbers of the images, "-" for none."""
+    return " ".join(str(first + i) for i in mask.nonzero().flatten().tolist()) or "-"
+
+
+def compare(case, given):
+    name, norm, eps = case.split(":")
+    model, x, y = victim_of(name, given)
+    attack = AutoAttack(eps=float(eps), norm=norm, mode="fast")
+    runs = [timed(lambda seed=seed: attack(model, x, y, seed=seed).x_adv) for seed in range(given.seeds)]
+    answer, spent = timed(lambda: standard(model, x, y, norm, float(eps)))
+    left, standing = [robust(model, x_adv, y) for x_adv, _ in runs], robust(model, answer, y)
+    seconds = sum(s for _, s in runs) / len(runs)
     print(
-        f"{victim} {norm} {eps:g} | {count} digits | standing: fast {ours}, standard {int(standing.sum())} | broken by "
-        f"fast only {only[0]}, by standard only {only[1]} | {sum(whole) / seeds:.1f} s, {spent:.1f} s | "
-        f"ratio {sum(whole) / seeds / spent:.3f}",
+        f"{case} | {len(x)} images, right {int(robust(model, x, y).sum())} | standing: fast "
+        f"{', '.join(str(int(rows.sum())) for rows in left)}, standard {int(standing.sum())} | broken by fast only "
+        f"{'; '.join(rows_of(standing & ~rows, given.first) for rows in left)} | by standard only "
+        f"{'; '.join(rows_of(rows & ~standing, given.first) for rows in left)} | {seconds:.1f} s, {spent:.1f} s | "
+        f"ratio {seconds / spent:.3f}",
         flush=True,
     )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=500)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--first", type=int, default=0, help="the number of the first image")
+    parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--module", help="a Python file whose load(name) returns a network on images in [0, 1]")
+    parser.add_argument("--images", help="an .npz with x, (N, H, W) or (N, H, W, C) bytes, and y, for --module")
     parser.add_argument(
         "--case", nargs="+", default=["lenet5-robust:linf:0.2", "lenet5-robust:linf:0.3", "lenet5:linf:0.1"]
     )
     given = parser.parse_args()
     torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
     for case in given.case:
-        victim, norm, eps = case.split(":")
-        compare(victim, float(eps), norm, given.count, given.seeds)
+        compare(case, given)

@@ -1,0 +1,142 @@
+"""`autoattack(mode=fast)`: dear attacks only where cheap ones came near, or where they were misled.
+
+A cascade of ours. It rests on two things seen. A long run towards the class that came nearest breaks more than short
+ones towards all. Where a loss is flat around the images, runs that start there stay there: ALMA, which comes back from
+beyond the boundary, and Square break what they leave.
+"""
+
+from dataclasses import dataclass
+from itertools import cycle
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from advkit.attacks._runs import Runs
+from advkit.attacks._stages import Stages
+from advkit.attacks.alma import ALMA
+from advkit.attacks.apgd import APGD
+from advkit.attacks.apgd_targeted import APGDTargeted
+from advkit.attacks.square import Square
+from advkit.core.driver import Problem
+from advkit.core.goals import targeted, untargeted
+from advkit.core.guard import Model
+from advkit.core.oracle import Oracle
+from advkit.core.result import Result
+
+FEW = 24
+"""So many samples, or a twentieth of those that stand, are "the nearest": those on whose best point y leads least."""
+
+WORTH = 1 / 8
+"""An attack that breaks this share of its samples, or more, is followed by another like it."""
+
+MISLED = 1 / 50
+"""If Square breaks more than this share, gradients have misled."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aimed(Runs):
+    """The attack inside, towards a class a sample; any class other than y is a success.
+
+    Args:
+        attack: an attack that takes a target, and has none of its own.
+        classes: (N,) int64, one for each sample of the batch.
+    """
+
+    classes: Tensor
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "targetable", False)
+        object.__setattr__(self, "loss", "margin")  # which point is the best one: where y leads least
+
+    @property
+    def _runs(self) -> int:
+        return 1
+
+    def _guide(self, oracle: Oracle, run: int) -> dict[str, Any]:
+        return {"goal": targeted(self.classes[oracle.rows.row], oracle.goal.y)}
+
+
+class Cascade:
+    """The stages, see `AutoAttack`.
+
+    Args:
+        model: images -> logits.
+        problem: the batch.
+        norm: of the ball.
+        steps: of ALMA; the first two attacks make a fifth of them, the long ones twice as many.
+        queries: the most that a run of Square makes.
+    """
+
+    def __init__(self, model: Model, problem: Problem, *, norm: str, steps: int, queries: int) -> None:
+        self._norm, self._steps, self._queries = norm, steps, queries
+        self._y, self._short = problem.y, max(1, steps // 5)
+        self._stages = Stages(model, problem, APGD(norm=norm, steps=self._short))
+
+    def run(self) -> Result:
+        """All stages; the first is over."""
+        self._classes()
+        self._boundary()
+        self._long()
+        self._scores()
+        return self._stages.result
+
+    def _blind(self) -> bool:
+        """Whether a sample that stands has met a gradient of zero."""
+        return bool((self._stages.result.zero_gradient & self._stages.standing).any())
+
+    def _classes(self) -> None:
+        """Which class is near: of three, where y has lost most of its lead; of nine, for the nearest samples.
+
+        Three everywhere, if nothing shows that gradients lead.
+        """
+        stages = self._stages
+        clean = stages.clean_lead()
+        everywhere = not stages.broken or self._blind() or not len(clean)
+        cut = torch.inf if everywhere else 0.3 * float(clean.median())
+        rows = stages.standing & (stages.safe < cut)
+        for classes, loss in ((3, "margin"), (9, "dlr")):
+            stages.attack(APGDTargeted(norm=self._norm, loss=loss, steps=self._short, classes=classes), rows)
+            rows = stages.lowest(FEW, stages.standing)
+
+    def _boundary(self) -> None:
+        """ALMA, which comes from beyond the boundary, for a loss that is flat around the images."""
+        if self._norm not in ALMA.norms:
+            return
+        rows = self._probe(FEW)
+        if self._stages.attack(ALMA(norm=self._norm, steps=self._steps), rows) >= WORTH * int(rows.sum()):
+            self._stages.attack(ALMA(norm=self._norm, steps=4 * self._steps), self._stages.standing)
+
+    def _long(self) -> None:
+        """Long runs of the nearest, each towards its nearest class, while they break many; half as many, once more."""
+        stages = self._stages
+        first = count = max(FEW, int(stages.standing.sum()) // 20)
+        for loss in cycle(("dlr", "cross_entropy", "margin")):
+            rows = stages.lowest(count, stages.standing)
+            classes = untargeted(self._y).rival(stages.result.logits)[rows.nonzero().squeeze(1)]
+            attack = APGD(norm=self._norm, loss=loss, steps=2 * self._steps)
+            if stages.attack(Aimed(attack=attack, classes=classes), rows) < WORTH * count:
+                count //= 2
+            if 2 * count < first or not int(rows.sum()):
+                return
+
+    def _scores(self) -> None:
+        """Square on a few, then on all while it shows that gradients mislead; on all at once where they are zero."""
+        if self._norm not in Square.norms:
+            return
+        stages, blind = self._stages, self._blind()
+        rows = stages.standing if blind else self._probe(FEW)
+        for queries in (self._queries,) if blind else (300, 900, self._queries):
+            attack = Square(norm=self._norm, rescale=False, queries=min(queries, self._queries))
+            if stages.attack(attack, rows) <= MISLED * int(rows.sum()):
+                return
+            rows = stages.standing
+
+    def _probe(self, count: int) -> Tensor:
+        """(N,) bool: of the samples that stand the `count` nearest, and about as many spread over the others."""
+        standing = self._stages.standing
+        rows = self._stages.lowest(count, standing)
+        place = (standing & ~rows).cumsum(0)  # 1, 2, ... among the others
+        stride = max(1, int(place[-1]) // count)
+        return rows | (standing & ~rows & (place % stride == 0))
