@@ -14,7 +14,7 @@ from advkit.cli._options import Eps, check_device, shared
 from advkit.cli._picture import NAME, check_place, draw
 from advkit.core.errors import InputError
 from advkit.core.registry import parse_spec
-from advkit.data import Dataset, load_data
+from advkit.data import DATASETS, Dataset, load_data, registered
 from advkit.evaluation import evaluate
 from advkit.evaluation.report import finite
 from advkit.models import Classifier, create_model, list_models, load_model
@@ -149,7 +149,12 @@ def with_radius(text: str, given: dict[str, Any]) -> Attack:
 
 
 def checkpoint(data: str) -> str | None:
-    """Which shipped weights suit these data: their own; for MNIST and a folder of images the default's (None)."""
+    """Which shipped weights suit these data: their own; for MNIST and a folder of images the default's (None).
+
+    Raises:
+        UnknownNameError: no such data; said before weights are missed.
+    """
+    DATASETS.factory(registered(data))
     return None if data == "mnist" or data.startswith("folder:") else data
 
 

@@ -21,4 +21,4 @@ def blockwise(work: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
     rows = max(1, BLOCK // max(1, first[:1].numel()))
     if first.device.type != "cpu" or len(first) <= rows:
         return work(*tensors)
-    return torch.cat([work(*block) for block in zip(*(t.split(rows) for t in tensors), strict=True)])
+    return torch.cat([work(*block) for block in zip(*(torch.split(t, rows) for t in tensors), strict=True)])
