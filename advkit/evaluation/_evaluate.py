@@ -117,7 +117,7 @@ def evaluate(
 
 
 def _in_memory(model: Model, data: Any, plan: Plan, tick: Ticker, batch_size: int, count: int | None) -> Report:
-    table: list[list[Columns]] = []
+    table: list[Sequence[Columns]] = []
     for batch in batches(data, batch_size=batch_size, count=count):
         columns, _ = plan.measure(model, fitted(batch, model, plan.options["bounds"]), tick)
         table.append(columns)

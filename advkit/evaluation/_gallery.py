@@ -4,12 +4,13 @@ import base64
 import io
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from advkit.core.norms import per_row
 from advkit.evaluation._tally import Columns
 from advkit.evaluation.run import Run
 
@@ -50,18 +51,24 @@ class Nearest:
         return [found for *_, found in sorted(turns)[: self._most]]
 
 
-def most_examples(run: Run) -> int:
-    """How many examples of an attack the page of this run shows; 0 where it has no images that can be shown."""
+def image_shape(run: Run) -> tuple[int, ...] | None:
+    """(C, H, W) of the images that the page can show; None where the run has none."""
     if not run.record["config"]["images"] or not run.record["config"]["attacks"]:
-        return 0
-    size = run.images(run.numbers()[0], None).shape
-    if len(size) != 4 or size[1] not in (1, 3):
-        return 0
-    return max(6, min(MOST_EXAMPLES, BYTES // (3 * math.prod(size[1:]))))
+        return None
+    shape = tuple(run.images(run.numbers()[0], None).shape[1:])
+    return shape if len(shape) == 3 and shape[0] in (1, 3) else None
+
+
+def most_examples(shape: tuple[int, ...]) -> int:
+    """How many examples of an attack the page shows."""
+    return max(6, min(MOST_EXAMPLES, BYTES // (3 * math.prod(shape))))
 
 
 def examples(run: Run, nearest: Sequence[Nearest], norms: Sequence[str], names: list[str]) -> list[dict[str, Any]]:
-    """The chosen examples of each attack, nearest first: images as data URIs, with what they are."""
+    """The chosen examples of each attack, nearest first, with what they are.
+
+    The clean image, the enlarged perturbation and the adversarial image are one strip, a data URI.
+    """
     wanted: dict[int, list[tuple[int, Found]]] = defaultdict(list)
     for i, attack in enumerate(nearest):
         for found in attack.chosen():
@@ -74,45 +81,53 @@ def examples(run: Run, nearest: Sequence[Nearest], norms: Sequence[str], names: 
 
 def _of_batch(
     run: Run, number: int, wanted: list[tuple[int, Found]], norms: Sequence[str], names: list[str]
-) -> Iterable[dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     clean, *rows = run.columns(number)
-    x = run.images(number, None)
-    bounds = run.record["config"]["bounds"]
+    x, bounds = run.images(number, None), run.record["config"]["bounds"]
     for i in sorted({i for i, _ in wanted}):
-        x_adv = run.images(number, i)
-        for j in (found.row for attack, found in wanted if attack == i):
-            caption = _caption(clean, rows[i], j, names)
-            yield {"attack": i, "norm": norms[i], **caption, **_pictures(x[j], x_adv[j], bounds)}
+        places = [found.row for attack, found in wanted if attack == i]
+        before, after = (_unit(images[places], bounds) for images in (x, run.images(number, i)))
+        delta = after - before
+        peak = delta.flatten(1).abs().amax(1)
+        scale = torch.where(peak > 0, 0.5 / peak, 0.0)
+        strips = _pixels(torch.cat([before, delta * per_row(scale, delta) + 0.5, after], 3))  # (M, H, 3 W, C)
+        captions = _captions(clean, rows[i], places, names)
+        for caption, factor, strip in zip(captions, scale.tolist(), strips, strict=True):
+            yield {"attack": i, "norm": norms[i], **caption, "scale": factor, "strip": _uri(strip)}
 
 
-def _caption(clean: Columns, row: Columns, j: int, names: list[str]) -> dict[str, Any]:
-    """What stands below the images of one example."""
-    return {
-        "id": int(clean["sample_ids"][j]),
-        "label": name_of(names, int(clean["y"][j])),
-        "prediction": name_of(names, int(row["prediction"][j])),
-        "clean_confidence": clean["clean_confidence"][j].item(),
-        "confidence": row["confidence"][j].item(),
-        "distance": row["distance"][j].item(),
-    }
+def _captions(clean: Columns, row: Columns, places: list[int], names: list[str]) -> Iterator[dict[str, Any]]:
+    """What stands below the images of each example."""
+    head = zip(*(clean[name][places].tolist() for name in ("sample_ids", "y", "clean_confidence")), strict=True)
+    tail = zip(*(row[name][places].tolist() for name in ("prediction", "confidence", "distance")), strict=True)
+    for (number, label, clean_confidence), (prediction, confidence, distance) in zip(head, tail, strict=True):
+        yield {
+            "id": number,
+            "label": name_of(names, label),
+            "prediction": name_of(names, prediction),
+            "clean_confidence": clean_confidence,
+            "confidence": confidence,
+            "distance": distance,
+        }
 
 
-def _pictures(x: Tensor, x_adv: Tensor, bounds: list[float]) -> dict[str, Any]:
-    """Clean image, enlarged perturbation, adversarial image."""
+def _unit(images: Tensor, bounds: Sequence[float]) -> Tensor:
+    """Pixels from 0 to 1, float64."""
     low, high = bounds
-    before, after = ((image.double() - low) / (high - low) for image in (x, x_adv))
-    peak = (after - before).abs().max().item()
-    scale = 0.5 / peak if peak else 0.0
-    return {"scale": scale, "x": _uri(before), "delta": _uri((after - before) * scale + 0.5), "x_adv": _uri(after)}
+    return (images.double() - low) / (high - low)
 
 
-def _uri(image: Tensor) -> str:
-    """An image (C, H, W) in [0, 1] as a PNG in a data URI."""
+def _pixels(images: Tensor) -> Any:
+    """(M, H, W, C) bytes as numpy has them, of images (M, C, H, W) in [0, 1]."""
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+
+
+def _uri(pixels: Any) -> str:
+    """An image (H, W, C) as a PNG in a data URI."""
     from PIL import Image
 
-    pixels = (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()
     file = io.BytesIO()
-    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG")
+    Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(file, "PNG", compress_level=1)
     return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
 

@@ -10,12 +10,14 @@ from torch import Tensor
 
 from advkit.core import door
 from advkit.core.attack import Attack
+from advkit.core.blocks import blockwise
 from advkit.core.driver import reporting
 from advkit.core.errors import InputError
-from advkit.core.goals import targeted, untargeted
+from advkit.core.goals import Goal, targeted, untargeted
 from advkit.core.guard import Model, guard
 from advkit.core.layout import Passes
 from advkit.core.norms import get_norm
+from advkit.core.oracle import take
 from advkit.core.result import Result
 from advkit.evaluation._batches import Batch
 from advkit.evaluation._eight_bit import decoded, toward
@@ -55,11 +57,11 @@ class Plan:
                 f"expected a control in the first attack's norm, got {got} beside {norm}; give norm={norm!r}"
             )
 
-    def measure(self, model: Model, batch: Batch, tick: Ticker) -> tuple[list[Columns], list[Tensor]]:
+    def measure(self, model: Model, batch: Batch, tick: Ticker) -> tuple[list[dict[str, Tensor]], list[Tensor]]:
         """The columns of one batch: clean, then one for each attack and the control; and their images, if recorded."""
         clean = _clean(model, batch)
         tick(len(batch.y))
-        columns: list[Columns] = [clean]
+        columns = [clean]
         images: list[Tensor] = []
         first: Result | None = None
         for i, attack in enumerate(self.all):
@@ -103,7 +105,7 @@ class Plan:
         )
 
 
-def _clean(model: Model, batch: Batch) -> Columns:
+def _clean(model: Model, batch: Batch) -> dict[str, Tensor]:
     """One forward on the clean images."""
     with guard(model, device=batch.x.device), torch.no_grad():
         logits = Passes(model, batch.x)(batch.x)
@@ -129,7 +131,7 @@ def _confidence(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(1).amax(1).double().cpu()
 
 
-def _columns(result: Result, y: Tensor, target: Tensor | str | None, clean: Columns) -> Columns:
+def _columns(result: Result, y: Tensor, target: Tensor | str | None, clean: Columns) -> dict[str, Tensor]:
     """What is kept of a result, on the CPU."""
     clean_wrong = clean["clean_wrong"]
     meant = (target != y).cpu() if isinstance(target, Tensor) else torch.ones_like(clean_wrong)
@@ -153,21 +155,39 @@ SIZES = ("linf", "l2", "l1", "l0")
 
 def recorded(
     model: Model, batch: Batch, result: Result, target: Tensor | str | None, bounds: tuple[float, float]
-) -> Columns:
+) -> dict[str, Tensor]:
     """The sizes of x_adv - x, and whether the 8-bit file is still a success; on the CPU."""
-    delta = result.x_adv.double() - batch.x.double()
-    columns = {name: get_norm(name).size(delta).cpu() for name in SIZES}
-    levels, fits = toward(batch.x, result.x_adv, bounds)
-    saved = decoded(levels, batch.x, bounds)
-    survives = result.success & fits
-    changed = (saved != result.x_adv).flatten(1).any(1)  # what the file holds to the last bit has its verdict already
-    index = (survives & changed).nonzero().squeeze(1)
+    sizes = blockwise(_sizes, batch.x, result.x_adv).cpu()
+    goal = targeted(target, batch.y) if isinstance(target, Tensor) else untargeted(batch.y)
+    index = result.success.nonzero().squeeze(1)
+    survives = torch.zeros_like(result.success)
     if len(index):
-        with guard(model, device=saved.device), torch.no_grad():
-            logits = Passes(model, batch.x)(saved[index])
-        goal = targeted(target[index], batch.y[index]) if isinstance(target, Tensor) else untargeted(batch.y[index])
-        survives = survives.index_copy(0, index, goal.margin(logits) > 0)
-    return {**columns, "survives_8bit": survives.cpu()}
+        kept = _survives(model, batch.x[index], result.x_adv[index], take(goal, index), bounds)
+        survives = survives.index_copy(0, index, kept)
+    return {**dict(zip(SIZES, sizes.unbind(1), strict=True)), "survives_8bit": survives.cpu()}
+
+
+def _sizes(x: Tensor, x_adv: Tensor) -> Tensor:
+    """(M, 4) float64: the size of x_adv - x in each of `SIZES`."""
+    delta = x_adv.double() - x.double()
+    return torch.stack([get_norm(name).size(delta) for name in SIZES], 1)
+
+
+BLOCK = 100
+"""Images at once: on a CPU 250 of LeNet-5 take 1.35 times as long, of VGG-11 1.15 times."""
+
+
+def _survives(model: Model, x: Tensor, x_adv: Tensor, goal: Goal, bounds: tuple[float, float]) -> Tensor:
+    """(M,) bool of M successes: those left as 8-bit files; an image that is one already has its verdict."""
+    levels, fits = toward(x, x_adv, bounds)
+    saved = decoded(levels, x, bounds)
+    open_ = (fits & ((saved - x_adv).flatten(1).abs().amax(1) > 0)).nonzero().squeeze(1)
+    if not len(open_):
+        return fits
+    with guard(model, device=x.device), torch.no_grad():
+        passes = Passes(model, x)
+        left = [take(goal, rows).margin(passes(saved[rows])) > 0 for rows in open_.split(BLOCK)]
+    return fits.index_copy(0, open_, torch.cat(left))
 
 
 def _aim(target: int | str | Tensor | None, batch: Batch) -> Tensor | str | None:

@@ -1,19 +1,19 @@
-"""Medians of more values than memory holds: exact, by their bits, 16 at a time."""
+"""Medians of more values than memory holds: exact, by their bits, 13 at a time."""
 
 from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor
 
-DIGIT = 16
-"""Bits that one pass over the values settles; 64 in all."""
+DIGIT, PASSES = 13, 5
+"""Bits that one pass over the values settles, and how many passes settle the 63 bits of a float >= 0."""
 
 
 def medians(parts: Callable[[], Iterable[Sequence[Tensor]]], counts: Sequence[int]) -> list[float | None]:
-    """The median of each of some columns, as `statistics.median` has it, in four passes; None of no values.
+    """The median of each of some columns, as `statistics.median` has it, in five passes; None of no values.
 
     Floats that are not negative are ordered as their bits. Each pass counts how many values there are for each
-    of the next 16 bits, among those that agree in the bits before; memory holds these counts and one batch.
+    of the next 13 bits, among those that agree in the bits before; memory holds these counts and one batch.
 
     Args:
         parts: called once a pass; of each batch one tensor (M,) float64 a column, values >= 0 or inf.
@@ -21,7 +21,7 @@ def medians(parts: Callable[[], Iterable[Sequence[Tensor]]], counts: Sequence[in
     """
     middle = [(column, rank) for column, n in enumerate(counts) if n for rank in ((n - 1) // 2, n // 2)]
     found, left = [0] * len(middle), [rank for _, rank in middle]
-    for shift in range(64 - DIGIT, -1, -DIGIT) if middle else ():
+    for shift in range(DIGIT * (PASSES - 1), -1, -DIGIT) if middle else ():
         seen = torch.zeros(len(middle), 1 << DIGIT, dtype=torch.int64)
         for part in parts():
             for i, (column, _) in enumerate(middle):

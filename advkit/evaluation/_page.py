@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from advkit.evaluation._curves import STEPS, Curve, drawn
-from advkit.evaluation._gallery import Nearest, examples, most_examples, name_of
+from advkit.evaluation._gallery import Nearest, examples, image_shape, most_examples, name_of
 from advkit.evaluation.corruptions import CorruptionReport
 from advkit.evaluation.intervals import wilson_interval
 from advkit.evaluation.report import AttackReport, Report, finite
@@ -36,7 +36,8 @@ class Seen(NamedTuple):
 def page(run: Run, report: Report) -> str:
     """The page as HTML; `run.record` has the figures already."""
     shown = [*report.attacks, *([report.control] if report.control else [])]
-    seen = _look(run, report, len(shown))
+    shape = image_shape(run)
+    seen = _look(run, report, len(shown), shape)
     names = run.record.get("classes") or [str(k) for k in range(seen.classes)]
     norms = [row.norm for row in report.attacks]
     return _template().render(
@@ -44,6 +45,7 @@ def page(run: Run, report: Report) -> str:
         report=report,
         bars=_bars(report),
         attacks=report.attacks,
+        shape=shape[1:] if shape else (1, 1),
         examples=examples(run, seen.nearest, norms, names),
         confusions=[_confusion(row, pairs, names) for row, pairs in zip(shown, seen.pairs, strict=True)],
         plot=_plot(report, seen.farthest),
@@ -63,10 +65,9 @@ def _template() -> "Template":
     return environment.from_string(files("advkit.evaluation").joinpath("page.html").read_text("utf-8"))
 
 
-def _look(run: Run, report: Report, rows: int) -> Seen:
+def _look(run: Run, report: Report, rows: int, shape: tuple[int, ...] | None) -> Seen:
     """Go through the batches once."""
-    most = most_examples(run)
-    nearest = [Nearest(most) for _ in report.attacks] if most else []
+    nearest = [Nearest(most_examples(shape)) for _ in report.attacks] if shape else []
     pairs: list[Counter[tuple[int, int]]] = [Counter() for _ in range(rows)]
     farthest, classes = [0.0] * len(report.attacks), 0
     for number, (clean, *found) in zip(run.numbers(), report.samples, strict=True):

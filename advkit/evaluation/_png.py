@@ -1,5 +1,7 @@
 """Adversarial images as PNG files, rounded toward the clean image so that no file exceeds eps."""
 
+from collections.abc import Sequence
+
 from PIL import Image
 from torch import Tensor
 
@@ -10,7 +12,7 @@ from advkit.evaluation._tally import Columns
 from advkit.evaluation.run import Run
 
 
-def write_pngs(made: Run, batch: Batch, columns: list[Columns], images: list[Tensor], plan: Plan) -> None:
+def write_pngs(made: Run, batch: Batch, columns: Sequence[Columns], images: list[Tensor], plan: Plan) -> None:
     """One file for each image that an attack fooled, `png/ATTACK/ID.png`.
 
     An image that was wrong already has none; nor has one that no 8-bit file holds, since x itself is no 8-bit image and

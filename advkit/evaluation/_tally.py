@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-Columns = dict[str, Tensor]
+Columns = Mapping[str, Tensor]
 """Name -> one value a sample, (M,)."""
 
 Samples = Iterable[Sequence[Columns]]

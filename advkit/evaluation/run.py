@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -69,7 +69,7 @@ class Run:
         """The numbers of the batches that are committed, ascending."""
         return sorted(int(path.stem) for path in (self.home / "batches").glob("[0-9]*.safetensors"))
 
-    def commit(self, number: int, batch: Batch, columns: list[Columns], images: list[Tensor]) -> None:
+    def commit(self, number: int, batch: Batch, columns: Sequence[Columns], images: list[Tensor]) -> None:
         """Keep a batch; all of it or nothing."""
         tensors = dict(columns[0])
         for i, row in enumerate(columns[1:]):
@@ -82,15 +82,14 @@ class Run:
         self.write(f"batches/{number:06d}.safetensors", lambda file: file.write(content))
 
     def columns(self, number: int) -> list[Columns]:
-        """The columns of one batch, without its images: clean, each attack, the control."""
-        clean: Columns = {}
-        parts: list[Columns] = [clean, *({} for _ in self.attacks)]
-        with self._opened(number) as file:
-            for key in file.keys():  # noqa: SIM118  (no mapping)
-                head, _, name = key.rpartition(".")
-                if name not in ("x", "x_adv"):
-                    parts[int(head) + 1 if head else 0][name] = file.get_tensor(key)
-        return parts
+        """The columns of one batch, without its images: clean, each attack, the control; read as they are asked for."""
+        file = self._opened(number)
+        parts: list[dict[str, str]] = [{} for _ in range(1 + len(self.attacks))]
+        for key in file.keys():  # noqa: SIM118  (no mapping)
+            head, _, name = key.rpartition(".")
+            if name not in ("x", "x_adv"):
+                parts[int(head) + 1 if head else 0][name] = key
+        return [_Stored(file, keys) for keys in parts]
 
     def __iter__(self) -> Iterator[list[Columns]]:
         """The columns of one batch after the other, read from the disk; the run may be gone through again and again.
@@ -116,10 +115,10 @@ class Run:
             InputError: the run kept no images.
         """
         key = "x" if attack is None else f"{attack}.x_adv"
-        with self._opened(number) as file:
-            if key not in file.keys():  # noqa: SIM118
-                raise InputError(f"the run in {self.home} kept no images: evaluate again without images=False")
-            tensor: Tensor = file.get_tensor(key)
+        file = self._opened(number)
+        if key not in file.keys():  # noqa: SIM118
+            raise InputError(f"the run in {self.home} kept no images: evaluate again without images=False")
+        tensor: Tensor = file.get_tensor(key)
         return tensor
 
     def write_rows(self) -> None:
@@ -176,14 +175,29 @@ class Run:
     def _file(self, number: int) -> Path:
         return self.home / "batches" / f"{number:06d}.safetensors"
 
-    @contextmanager
-    def _opened(self, number: int) -> Iterator[Any]:
+    def _opened(self, number: int) -> Any:
         path = self._file(number)
         try:
-            with safe_open(path, framework="pt") as file:
-                yield file
+            return safe_open(path, framework="pt")
         except (SafetensorError, OSError) as error:
             raise InputError(f"cannot read {path}: {error}; remove the file and go on with --resume") from error
+
+
+class _Stored(Mapping[str, Tensor]):
+    """The columns of one pass over a batch, in its file."""
+
+    def __init__(self, file: Any, keys: dict[str, str]) -> None:
+        self._file, self._keys = file, keys
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor: Tensor = self._file.get_tensor(self._keys[name])
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._keys)
+
+    def __len__(self) -> int:
+        return len(self._keys)
 
 
 class Begun(NamedTuple):
