@@ -8,10 +8,13 @@ from torch import Tensor
 
 from advkit.core.attack import MinimalAttack, check_count, check_positive, register_attack
 from advkit.core.norms import per_row
-from advkit.core.oracle import Oracle
+from advkit.core.oracle import Oracle, noise_floor
 
 BACK = 0.9
 """The bisection goes back to this share of the way at the most."""
+
+GIVE_UP = 0.4
+"""After this share of the steps x has no weight where nothing has hit: it can hold a point before the boundary."""
 
 
 class State(NamedTuple):
@@ -28,9 +31,10 @@ class State(NamedTuple):
 class FAB(MinimalAttack):
     """Mix of two projections onto the nearest linearised boundary, box included: of the latest point and of x itself.
 
-    Until the first hit x has no weight. After a hit the point is first pulled back toward x; the paper classifies it
-    there once more, here the linear model at the hit serves, so a step is one pass. The last steps bisect the end of
-    the way from x to the nearest hit.
+    The boundary lies where the lead is more than rounding may feign. After a hit the point is first pulled back toward
+    x; the paper classifies it there once more, here the linear model at the hit serves, so a step is one pass. Where
+    nothing has hit for long, x loses its weight, see `GIVE_UP`. The last steps bisect the end of the way from x to the
+    nearest hit.
 
     Cost per sample: `steps + search` queries, a query's gradient being one for each of the `rivals`.
 
@@ -77,15 +81,16 @@ class FAB(MinimalAttack):
         """A step along the boundary, or one of the bisections at the end."""
         if i < self.steps:
             lead, gradients = oracle.jacobian(state.x_adv, self.rivals)
-            return state._replace(x_adv=self._along(oracle, state.x_adv, lead, gradients))
+            return state._replace(x_adv=self._along(oracle, state.x_adv, lead, gradients, i))
         return self._bisect(oracle, state, i)
 
-    def _along(self, oracle: Oracle, x_adv: Tensor, lead: Tensor, gradients: Tensor) -> Tensor:
+    def _along(self, oracle: Oracle, x_adv: Tensor, lead: Tensor, gradients: Tensor, i: int) -> Tensor:
         region, norm = oracle.region, oracle.region.norm
         slope = norm.dual_size(gradients.flatten(0, 1)).view(lead.shape)  # (M, k)
         nearest = torch.where(slope > 0, lead.abs() / slope, torch.inf).argmin(1, keepdim=True)
         w = gradients[torch.arange(len(lead), device=lead.device), nearest.squeeze(1)].double()
-        level = (w * x_adv.double()).flatten(1).sum(1) - lead.gather(1, nearest).squeeze(1).double()  # <w, z> = level
+        short = 2 * noise_floor(oracle.answer).double() - lead.gather(1, nearest).squeeze(1).double()
+        level = (w * x_adv.double()).flatten(1).sum(1) + short  # the boundary: <w, z> = level
         keep = per_row(torch.where(oracle.fooled, self.beta, 1.0).double(), w)
         x, at = region.x.double(), region.x + keep * (x_adv.double() - region.x)
         step, leap = (
@@ -93,7 +98,7 @@ class FAB(MinimalAttack):
         )  # from the point, from x
         near, far = norm.size(step), norm.size(leap)
         alpha = (near / (near + far).clamp(min=1e-30)).clamp(max=self.alpha_max)
-        alpha = per_row(torch.where(oracle.best.fooled, alpha, 0.0), w)
+        alpha = per_row(torch.where(oracle.best.fooled | (i < GIVE_UP * self.steps), alpha, 0.0), w)
         mixed = (1 - alpha) * (at + self.eta * step) + alpha * (x + self.eta * leap)
         return region.clamp(mixed.to(region.x.dtype))
 
