@@ -54,7 +54,7 @@ class SuperDeepFool(MinimalAttack):
         overshoot: as in DeepFool.
         rivals: as in DeepFool.
         turns: the number of projections.
-        search: the number of steps on the way back.
+        search: the most steps on the way back.
     """
 
     norms = ("l2",)
@@ -101,7 +101,8 @@ class SuperDeepFool(MinimalAttack):
         base = torch.where(per_row(state.since == 0, x), region.x, turn)  # a point that fools at once was a turn's
         base = torch.where(per_row(fooled, x), base, state.base)
         since, x_adv = torch.where(fooled, 0, state.since + 1), region.clamp(x_adv.to(x.dtype))
-        return State(x_adv, since, state.turns + fooled, base, back, back.steps > self.search)
+        found = fooled & (state.back.steps > 0) & ((back.share - state.back.share).abs() < 1e-6)
+        return State(x_adv, since, state.turns + fooled, base, back, found | (back.steps > self.search))
 
     def _return(self, oracle: Oracle, state: State, lead: Tensor, gradient: Tensor) -> tuple[Back, Tensor]:
         """The bracket after this point, and the share to try next, for rows that are on the way back or begin it."""
