@@ -20,7 +20,7 @@ from advkit.core.errors import InputError
 from advkit.data import MemoryDataset
 from advkit.evaluation import corruption_errors, evaluate, load_run, wilson_interval
 from advkit.evaluation._curves import curve_of, drawn
-from advkit.evaluation._median import medians
+from advkit.evaluation._median import by_bits, medians
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -178,8 +178,9 @@ def test_medians_by_bits_are_those_of_the_sorted_values(batches, other):
     first = [torch.tensor(values, dtype=torch.float64) for values in batches]
     second = [torch.tensor(other, dtype=torch.float64)] * len(batches)
     whole = [value for values in batches for value in values]
-    found = medians(lambda: zip(first, second, strict=True), [len(whole), len(other) * len(batches)])
-    assert found == [statistics.median(whole) if whole else None, statistics.median(other * len(batches))]
+    for count in (medians, by_bits):
+        found = count(lambda: zip(first, second, strict=True), [len(whole), len(other) * len(batches)])
+        assert found == [statistics.median(whole) if whole else None, statistics.median(other * len(batches))]
 
 
 def test_corruptions_are_on_the_page_with_their_intervals_and_in_the_report(tmp_path):

@@ -14,8 +14,8 @@ from advkit.core.norms import per_row
 from advkit.evaluation._tally import Columns
 from advkit.evaluation.run import Run
 
-MOST_EXAMPLES = 24
-"""Examples of one attack on the page, at the most; fewer where the images are large."""
+MOST_EXAMPLES = 20
+"""Examples of one attack on the page, at the most: two of each of ten classes; fewer where the images are large."""
 
 BYTES = 4_000_000
 """About so many bytes of pixels the page holds for one attack."""

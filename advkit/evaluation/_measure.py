@@ -186,7 +186,7 @@ def _survives(model: Model, x: Tensor, x_adv: Tensor, goal: Goal, bounds: tuple[
         return fits
     with guard(model, device=x.device), torch.no_grad():
         passes = Passes(model, x)
-        left = [take(goal, rows).margin(passes(saved[rows])) > 0 for rows in open_.split(BLOCK)]
+        left = [take(goal, rows).margin(passes(saved[rows])) > 0 for rows in torch.split(open_, BLOCK)]
     return fits.index_copy(0, open_, torch.cat(left))
 
 

@@ -9,15 +9,36 @@ DIGIT, PASSES = 13, 5
 """Bits that one pass over the values settles, and how many passes settle the 63 bits of a float >= 0."""
 
 
-def medians(parts: Callable[[], Iterable[Sequence[Tensor]]], counts: Sequence[int]) -> list[float | None]:
-    """The median of each of some columns, as `statistics.median` has it, in five passes; None of no values.
+FEW = 30_000
+"""So many values are sorted in memory."""
 
-    Floats that are not negative are ordered as their bits. Each pass counts how many values there are for each
-    of the next 13 bits, among those that agree in the bits before; memory holds these counts and one batch.
+Parts = Callable[[], Iterable[Sequence[Tensor]]]
+"""Called once a pass over the batches; of each one tensor (M,) float64 a column, values >= 0 or inf."""
+
+
+def medians(parts: Parts, counts: Sequence[int]) -> list[float | None]:
+    """The median of each of some columns, as `statistics.median` has it; None of no values.
 
     Args:
-        parts: called once a pass; of each batch one tensor (M,) float64 a column, values >= 0 or inf.
+        parts: the columns, batch by batch.
         counts: how many values each column has in all.
+    """
+    if sum(counts) > FEW:
+        return by_bits(parts, counts)
+    columns = [torch.cat(column).sort().values for column in zip(*parts(), strict=True)]
+    return [_middle(column.tolist()) if n else None for column, n in zip(columns, counts, strict=True)]
+
+
+def _middle(values: Sequence[float]) -> float:
+    """Of values in their order."""
+    return (values[(len(values) - 1) // 2] + values[len(values) // 2]) / 2
+
+
+def by_bits(parts: Parts, counts: Sequence[int]) -> list[float | None]:
+    """The same in five passes, with no more memory than one batch takes and some counts.
+
+    Floats that are not negative are ordered as their bits. Each pass counts how many values there are for each of the
+    next 13 bits, among those that agree in the bits before.
     """
     middle = [(column, rank) for column, n in enumerate(counts) if n for rank in ((n - 1) // 2, n // 2)]
     found, left = [0] * len(middle), [rank for _, rank in middle]

@@ -125,12 +125,12 @@ class Run:
         """samples.csv from the batches, one batch at a time."""
 
         def write(file: IO[bytes]) -> None:
-            text = io.TextIOWrapper(file, "utf-8", newline="", write_through=True)
-            lines = csv.writer(text, lineterminator="\n")
-            lines.writerow(HEADER)
-            for number in self.numbers():
-                lines.writerows(rows(self.columns(number), self.attacks))
-            text.detach()
+            for number, columns in enumerate(self):
+                text = io.StringIO()
+                lines = csv.writer(text, lineterminator="\n")
+                lines.writerows([] if number else [HEADER])
+                lines.writerows(rows(columns, self.attacks))
+                file.write(text.getvalue().encode())
 
         self.write("samples.csv", write)
 
