@@ -73,6 +73,7 @@ class Cascade:
         self._norm, self._steps, self._queries = norm, steps, queries
         self._y, self._short = problem.y, max(1, steps // 5)
         self._stages = Stages(model, problem, APGD(norm=norm, steps=self._short))
+        self._blind = False  # whether even the margin's gradient was zero somewhere
 
     def run(self) -> Result:
         """All stages; the first is over."""
@@ -82,22 +83,20 @@ class Cascade:
         self._scores()
         return self._stages.result
 
-    def _blind(self) -> bool:
-        """Whether a sample that stands has met a gradient of zero."""
-        return bool((self._stages.result.zero_gradient & self._stages.standing).any())
-
     def _classes(self) -> None:
         """Which class is near: of three, where y has lost most of its lead; of nine, for the nearest samples.
 
-        Three everywhere, if nothing shows that gradients lead.
+        Three everywhere, if nothing shows that gradients lead: that of cross-entropy is zero where logits lie far
+        apart, that of the margin is not.
         """
         stages = self._stages
         clean = stages.clean_lead()
-        everywhere = not stages.broken or self._blind() or not len(clean)
+        everywhere = not stages.broken or bool(stages.blind.any()) or not len(clean)
         cut = torch.inf if everywhere else 0.3 * float(clean.median())
         rows = stages.standing & (stages.safe < cut)
         for classes, loss in ((3, "margin"), (9, "dlr")):
             stages.attack(APGDTargeted(norm=self._norm, loss=loss, steps=self._short, classes=classes), rows)
+            self._blind |= bool(stages.blind.any())
             rows = stages.lowest(FEW, stages.standing)
 
     def _boundary(self) -> None:
@@ -125,9 +124,9 @@ class Cascade:
         """Square on a few, then on all while it shows that gradients mislead; on all at once where they are zero."""
         if self._norm not in Square.norms:
             return
-        stages, blind = self._stages, self._blind()
-        rows = stages.standing if blind else self._probe(FEW)
-        for queries in (self._queries,) if blind else (300, 900, self._queries):
+        stages = self._stages
+        rows = stages.standing if self._blind else self._probe(FEW)
+        for queries in (self._queries,) if self._blind else (300, 900, self._queries):
             attack = Square(norm=self._norm, rescale=False, queries=min(queries, self._queries))
             if stages.attack(attack, rows) <= MISLED * int(rows.sum()):
                 return

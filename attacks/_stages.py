@@ -24,6 +24,7 @@ class Stages:
 
     Attributes:
         result: the best point of each sample so far, and what all attacks have cost.
+        blind: (N,) bool, the latest attack met a gradient of zero and fooled the sample not.
         safe: (N,) how far y leads on that point; below 0 where it is fooled.
     """
 
@@ -33,6 +34,7 @@ class Stages:
             len(problem.x)
         )
         self.result: Result = first._run(model, problem)
+        self.blind = self.result.zero_gradient & ~self.result.success
 
     @property
     def safe(self) -> Tensor:
@@ -73,10 +75,12 @@ class Stages:
         """The attack on the samples rows (N,) bool; how many of them it is the first to fool."""
         index = rows.nonzero().squeeze(1)  # a host sync, between attacks
         self._number += 1
+        self.blind = torch.zeros_like(rows)
         if not len(index):
             return 0
         old = Result(**{name: value[index] for name, value in vars(self.result).items()})
         new = self._inside(attack._run(self._model, self._part(attack, index)), old, index)
+        self.blind = put(self.blind, index, new.zero_gradient & ~new.success)
         lead = untargeted(self._problem.y[index])
         best = better_of(old, new, lead.margin(new.logits) > lead.margin(old.logits))
         self.result = Result(**{name: put(value, index, vars(best)[name]) for name, value in vars(self.result).items()})

@@ -4,15 +4,16 @@ In l1: Croce and Hein 2021 (arXiv 2103.01208)."""
 
 from dataclasses import dataclass
 
+from advkit.attacks._random_start import RandomStart
 from advkit.attacks._schedules import SCHEDULES, State, begin
-from advkit.core.attack import BudgetAttack, check_count, register_attack
+from advkit.core.attack import check_count, register_attack
 from advkit.core.errors import InputError
 from advkit.core.oracle import Oracle, choose
 
 
 @register_attack("apgd")
 @dataclass(frozen=True, kw_only=True)
-class APGD(BudgetAttack):
+class APGD(RandomStart):
     """Steps with momentum, whose size is halved where the loss stagnates, from the best point seen; nothing to tune.
 
     l1: sparse steps without momentum, as many entries as the best point has moved, onto ball and range together.
@@ -30,7 +31,6 @@ class APGD(BudgetAttack):
 
     steps: int = 100
     rho: float = 0.75
-    random_start: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -42,16 +42,6 @@ class APGD(BudgetAttack):
     def total_steps(self) -> int:
         """`steps`."""
         return self.steps
-
-    @property
-    def starts_at_x(self) -> bool:
-        """Unless the start is random."""
-        return not self.random_start
-
-    @property
-    def deterministic(self) -> bool:
-        """Unless the start is random."""
-        return super().deterministic and not self.random_start
 
     def init(self, oracle: Oracle) -> State:
         """The clean image or a random point of the ball."""

@@ -2,16 +2,17 @@
 
 from dataclasses import dataclass
 
+from advkit.attacks._random_start import RandomStart
 from advkit.attacks._runs import State
 from advkit.attacks.apgd import APGD
 from advkit.attacks.targets import Targets
-from advkit.core.attack import BudgetAttack, check_count, register_attack
+from advkit.core.attack import check_count, register_attack
 from advkit.core.oracle import Oracle
 
 
 @register_attack("apgd_targeted")
 @dataclass(frozen=True, kw_only=True)
-class APGDTargeted(BudgetAttack):
+class APGDTargeted(RandomStart):
     """APGD with a target, run towards each of the likeliest classes other than y; any class other than y is a success.
 
     One class after the other on the same batch, so that it needs no more memory than APGD. Where the model has no more
@@ -33,7 +34,6 @@ class APGDTargeted(BudgetAttack):
     classes: int = 9
     steps: int = 100
     rho: float = 0.75
-    random_start: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -49,16 +49,6 @@ class APGDTargeted(BudgetAttack):
     def total_steps(self) -> int:
         """`steps` for each class, and a look at each last point."""
         return self._inside.total_steps
-
-    @property
-    def starts_at_x(self) -> bool:
-        """Unless the start is random."""
-        return not self.random_start
-
-    @property
-    def deterministic(self) -> bool:
-        """Unless the start is random."""
-        return not self.random_start
 
     def init(self, oracle: Oracle) -> State:
         """APGD's start towards the likeliest class."""

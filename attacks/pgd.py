@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from advkit.attacks._random_start import RandomStart
 from advkit.attacks._steps import StepAttack
 from advkit.attacks.fgsm import State
 from advkit.core.attack import register_attack
@@ -10,7 +11,7 @@ from advkit.core.oracle import Oracle
 
 @register_attack("pgd")
 @dataclass(frozen=True, kw_only=True)
-class PGD(StepAttack):
+class PGD(RandomStart, StepAttack):
     """Steps along the steepest direction of the norm, each followed by the projection onto ball and range.
 
     l1: along the signs of the hundredth of the entries with the largest gradients, one at least, that can still move
@@ -30,21 +31,10 @@ class PGD(StepAttack):
     reach = 2.5
 
     steps: int = 40
-    random_start: bool = True
-
-    @property
-    def starts_at_x(self) -> bool:
-        """Unless the start is random."""
-        return not self.random_start
-
-    @property
-    def deterministic(self) -> bool:
-        """Unless the start is random."""
-        return super().deterministic and not self.random_start
 
     def init(self, oracle: Oracle) -> State:
         """The clean image or a random point of the ball."""
-        return State(oracle.region.sample(oracle.draws, step=0) if self.random_start else oracle.x)
+        return State(oracle.region.start(oracle.draws, step=0) if self.random_start else oracle.x)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """x <- Proj(x + step_size * steepest(grad J))."""

@@ -5,7 +5,7 @@ the same images in one run, on one thread; processor time. auto-attack takes a s
 
 A case is VICTIM:NORM:EPS. A victim is a network of `benchmarks/victims.py` with test digits of mnist5k, or, with
 --module and --images, one of your own. VICTIM+scaled has its logits times 1,000; VICTIM+quantised gets images rounded
-to 16 levels, so that its gradients are zero.
+to multiples of 1/16, so that its gradients are zero.
 """
 
 import argparse
@@ -31,7 +31,7 @@ except ImportError:
 
 MASKS = {
     "scaled": {"after": lambda logits: 1000 * logits},
-    "quantised": {"before": lambda x: (15 * x).round() / 15},
+    "quantised": {"before": lambda x: (16 * x).round() / 16},
 }
 
 
@@ -40,7 +40,7 @@ def images_of(file):
     with np.load(file) as held:
         x, y = torch.from_numpy(held["x"]), torch.from_numpy(held["y"])
     x = x[..., None] if x.ndim == 3 else x
-    return x.permute(0, 3, 1, 2).float() / 255, y.long()
+    return x.permute(0, 3, 1, 2).contiguous().float() / 255, y.long()
 
 
 def network_of(file, name):

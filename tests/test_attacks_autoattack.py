@@ -4,12 +4,16 @@ import pytest
 import torch
 
 from advkit.attacks import APGD, APGDTargeted, AutoAttack
+from advkit.attacks._cascade import Aimed, Cascade
+from advkit.attacks._stages import Stages
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.testing import check_attack
 from advkit.testing._toys import SHAPE, awkward_images, predicted, toy_case
 from advkit.testing.nets import Wrapped, toy_classifier
 
 SHORT = {"steps": 10, "queries": 20}
+DEFAULTS = (None, None, None, 0, (0, 1), "fooled")
+"""What a call leaves out: target, eps, names of the samples, seed, range, when a sample leaves."""
 
 
 def test_what_its_first_attack_breaks_stays_broken() -> None:
@@ -47,12 +51,70 @@ def test_large_logits_hide_nothing() -> None:
     assert int(found.success.sum()) >= int(plain.success.sum()) > 0
 
 
-def test_a_radius_a_sample_holds_in_every_stage() -> None:
+@pytest.mark.filterwarnings("ignore:.*gradient")
+def test_gradients_of_zero_leave_the_verdict_to_square() -> None:
+    case = toy_case(3, samples=18, wrong=())
+    blocked = Wrapped(case.model, before=lambda x: (16 * x).round() / 16).eval()
+    y = blocked(case.x).argmax(1)
+    stages = Stages(blocked, APGD(eps=0.3)._problem(blocked, case.x, y, *DEFAULTS), APGD(steps=3))
+    assert bool((stages.blind == ~stages.result.success).all())
+    found = AutoAttack(eps=0.3, mode="fast", steps=5, queries=400)(blocked, case.x, y)
+    assert torch.equal(found.success, blocked(found.x_adv).argmax(1) != y)
+    assert int(found.success.sum()) >= 16
+
+
+def test_an_attack_that_sees_a_gradient_is_not_blind() -> None:
+    case = toy_case(3, samples=18, wrong=())
+    stages = Stages(case.model, APGD(eps=0.03)._problem(case.model, case.x, case.y, *DEFAULTS), APGD(steps=3))
+    assert not bool(stages.blind.any())
+
+
+def test_aimed_runs_count_any_class_but_y_and_keep_each_sample_its_class() -> None:
+    case = toy_case(3, samples=18, wrong=())
+    attack = APGD(steps=10, loss="dlr", eps=0.1)
+    found = Aimed(attack=attack, classes=case.target)(case.model, case.x, case.y)
+    assert 0 < int(found.success.sum()) < 18  # rows leave, the others have to find their class again
+    assert torch.equal(found.success, case.model(found.x_adv).argmax(1) != case.y)
+    for i in (0, 7, 17):
+        row = slice(i, i + 1)
+        alone = Aimed(attack=attack, classes=case.target[row])
+        single = alone(case.model, case.x[row], case.y[row], sample_ids=torch.tensor([i]))
+        assert torch.equal(single.x_adv, found.x_adv[row])
+
+
+def test_a_probe_holds_the_nearest_and_some_of_the_others_that_stand() -> None:
+    case = toy_case(1, samples=45, wrong=(3, 4))
+    cascade = Cascade(
+        case.model, APGD(eps=0.01)._problem(case.model, case.x, case.y, *DEFAULTS), norm="linf", steps=5, queries=10
+    )
+    stages = cascade._stages
+    rows, nearest = cascade._probe(4), stages.lowest(4, stages.standing)
+    assert bool((rows[nearest]).all())
+    assert not bool((rows & ~stages.standing).any())
+    assert 4 <= int((rows & ~nearest).sum()) < 8
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_the_fast_mode_leaves_no_more_standing_than_the_standard_one(norm: str) -> None:
+    eps = {"linf": 0.06, "l2": 0.4}[norm]
+    fallen = {"fast": 0, "standard": 0}
+    for seed in range(3):
+        case = toy_case(seed, samples=27, wrong=())
+        for mode in fallen:
+            fallen[mode] += int(
+                AutoAttack(norm=norm, eps=eps, mode=mode, **SHORT)(case.model, case.x, case.y).success.sum()
+            )
+    assert 81 > fallen["fast"] >= fallen["standard"] > 0
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_a_radius_a_sample_holds_in_every_stage(norm: str) -> None:
     case = toy_case(4, wrong=())
-    eps = torch.linspace(0, 0.2, 9)
+    eps = torch.linspace(0, 0.2, 9) * {"linf": 1, "l2": 5, "l1": 20}[norm]
     for mode in ("standard", "fast"):
-        found = AutoAttack(mode=mode, **SHORT)(case.model, case.x, case.y, eps=eps)
-        assert bool((found.distance <= eps.double()).all())
+        found = AutoAttack(norm=norm, mode=mode, **SHORT)(case.model, case.x, case.y, eps=eps)
+        assert bool((found.distance <= eps.double() * (1 + (norm != "linf") * 1e-6)).all())
+        assert bool(found.success.any())
 
 
 def test_the_mode_rand_averages_over_the_model_s_draws() -> None:
