@@ -205,6 +205,18 @@ def test_samples_lie_in_the_ball_and_fill_it(name: str) -> None:
     assert not torch.equal(d, other)
 
 
+@pytest.mark.parametrize("name", sorted(NORMS))
+def test_starts_are_spread_over_all_radii(name: str) -> None:
+    draws, like = Draws(0, torch.arange(4000)), torch.zeros(4000, 1, 40)
+    sizes = get_norm(name).size(get_norm(name).start(like, 2.0, draws, 0))
+    assert bool((sizes <= 2.0 * (1 + 1e-12)).all())
+    if name == "linf":  # each entry is uniform in itself
+        assert sizes.mean() == pytest.approx(2 * 40 / 41, abs=0.02)
+    elif name != "l0":
+        for share in (0.25, 0.5, 0.75):  # radius u times a point of the ball, which lies close to its surface
+            assert float((sizes <= 2.0 * share).double().mean()) == pytest.approx(share, abs=0.04)
+
+
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_a_step_of_one_ulp_lands_on_the_next_float(dtype: torch.dtype) -> None:
     values = torch.tensor([0.0, -0.0, 1.0, -1.0, 0.5, 0.007, -0.007, 2.0**-20], dtype=dtype)

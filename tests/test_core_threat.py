@@ -54,7 +54,7 @@ def test_samples_maxima_and_settled_points_are_feasible(
     gradient = torch.randn(x.shape, generator=torch.Generator().manual_seed(data.draw(st.integers(0, 99)))).to(dtype)
     for point in (
         region.maximise(gradient),
-        region.sample(Draws(0, torch.arange(len(x))), 0),
+        region.start(Draws(0, torch.arange(len(x))), 0),
         region.settle(region.project(x + gradient * 3)),
     ):
         assert point.dtype == dtype
@@ -68,7 +68,7 @@ def test_settling_is_idempotent_and_keeps_feasible_points(
     x = data.draw(images((1, 3, 3), bounds=threat.bounds, dtype=dtype))
     region = threat.around(x)
     assert torch.equal(region.settle(x), x)
-    once = region.settle(region.sample(Draws(1, torch.arange(len(x))), 0))
+    once = region.settle(region.start(Draws(1, torch.arange(len(x))), 0))
     assert torch.equal(region.settle(once), once)
 
 
@@ -77,7 +77,7 @@ def test_radius_zero_leaves_one_point(norm: str) -> None:
     x = uniform(30, torch.float32)
     region = Threat(norm, 0.0).around(x)
     assert torch.equal(region.maximise(torch.ones_like(x)), x)
-    assert torch.equal(region.sample(Draws(0, torch.arange(4)), 0), x)
+    assert torch.equal(region.start(Draws(0, torch.arange(4)), 0), x)
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])

@@ -191,7 +191,7 @@ def test_a_projection_leaves_points_inside_the_ball_where_they_are(norm: str) ->
     """AL's FMN l2 moves them onto the sphere."""
     case = toy_case()
     region = Threat(norm, 2 * RADII[norm]).around(case.x)
-    inside = Threat(norm, 0.5 * RADII[norm]).around(case.x).sample(Draws(0, torch.arange(9)), 0)
+    inside = Threat(norm, 0.5 * RADII[norm]).around(case.x).start(Draws(0, torch.arange(9)), 0)
     torch.testing.assert_close(region.project(inside), inside, atol=1e-15, rtol=0)
 
 

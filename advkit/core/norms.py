@@ -122,6 +122,14 @@ class Norm(ABC):
     def sample(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
         """Uniform in the ball of radius eps; (N, ...) float64 (l0: uniform entries at uniform places)."""
 
+    def start(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
+        """A random point from which to climb, (N, ...) float64: `sample` in a ball of uniformly random radius <= eps.
+
+        Uniform in the whole ball would be on its surface, but for linf: of a ball of many dimensions nearly all lies
+        there, and a climb that has to come back fools fewer.
+        """
+        return self.sample(like, eps, draws, step) * per_row(draws.uniform(step, (1,), stream=3).squeeze(1), like)
+
     def far(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
         """A random point on the surface of the ball, (N, ...) float64; for l1 one with few entries."""
         d = self.sample(like, 1.0, draws, step)
@@ -189,6 +197,9 @@ class LInf(Norm):
 
     def sample(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
         return (2 * draws.uniform(step, tuple(like.shape[1:])) - 1) * eps
+
+    def start(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
+        return self.sample(like, eps, draws, step)
 
     def rise(self, slope: Tensor, room: Tensor, need: Tensor) -> Tensor:
         return torch.minimum(room, _level(slope, torch.where(slope > 0, room, 0.0), need)) * (slope > 0)

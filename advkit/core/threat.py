@@ -54,9 +54,9 @@ class Region(NamedTuple):
         """The feasible point at which the linear function with this gradient is largest."""
         return self.settle(self.norm.maximise(gradient, self.x, self.eps, self.low, self.high))
 
-    def sample(self, draws: Draws, step: int) -> Tensor:
-        """A random feasible point: uniform in the ball, then into the range."""
-        return self.settle(self.x.double() + self.norm.sample(self.x, self.eps, draws, step))
+    def start(self, draws: Draws, step: int) -> Tensor:
+        """A random feasible point from which to climb; see `Norm.start`."""
+        return self.settle(self.x.double() + self.norm.start(self.x, self.eps, draws, step))
 
     def far(self, draws: Draws, step: int) -> Tensor:
         """A random feasible point at the edge of the ball, or as far as the range lets it go; see `Norm.far`."""
