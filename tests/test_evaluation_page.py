@@ -222,6 +222,10 @@ def test_corruptions_can_be_asked_for_later(tmp_path):
     assert second.corruptions == first.corruptions  # read, not measured again
     assert (tmp_path / "corruptions.json").stat().st_mtime_ns == written
     assert (tmp_path / "samples.csv").stat().st_mtime_ns == rows
+    for spoilt, why in (("{", r"cannot read .*corruptions\.json"), ("{}", "remove it"), ("[]", "remove it")):
+        (tmp_path / "corruptions.json").write_text(spoilt)
+        with pytest.raises(InputError, match=why):
+            evaluate(model, data, [FGSM(eps=0.1)], resume=True, **options)
 
 
 def test_corruptions_of_what_is_no_image_in_0_to_1_are_refused_before_any_work(tmp_path):

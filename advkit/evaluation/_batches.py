@@ -127,6 +127,8 @@ def _items(data: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
 
 def _parts(length: int, count: int | None, batch_size: int) -> Iterator[Tensor]:
     """The chosen numbers, a batch at a time."""
+    if count is None or count >= length:
+        return (torch.arange(start, min(start + batch_size, length)) for start in range(0, length, batch_size))
     ids = chosen(length, count)
     return (ids[start : start + batch_size] for start in range(0, len(ids), batch_size))
 

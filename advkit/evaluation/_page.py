@@ -39,7 +39,8 @@ def page(run: Run, report: Report) -> str:
     shape = image_shape(run)
     seen = _look(run, report, len(shown), shape)
     names = run.record.get("classes") or [str(k) for k in range(seen.classes)]
-    norms = [row.norm for row in report.attacks]
+    norms, damage = [row.norm for row in report.attacks], report.corruptions
+    top = _top(damage) if damage else 1.0
     return _template().render(
         run=run.record,
         report=report,
@@ -49,8 +50,9 @@ def page(run: Run, report: Report) -> str:
         examples=examples(run, seen.nearest, norms, names),
         confusions=[_confusion(row, pairs, names) for row, pairs in zip(shown, seen.pairs, strict=True)],
         plot=_plot(report, seen.farthest),
-        panels=_panels(report.corruptions),
-        damage=report.corruptions,
+        damage=damage,
+        top=top,
+        panels=_panels(damage, top) if damage else [],
         checks=report.checks,
     )
 
@@ -165,16 +167,22 @@ def _drawn(norm: str, curves: Sequence[tuple[Curve, float | None]]) -> dict[str,
     return {"norm": norm, "lines": lines, "ticks": ticks, "levels": levels, **frame}
 
 
-def _panels(damage: CorruptionReport | None) -> list[dict[str, Any]]:
-    """One small plot a corruption: the error and its interval at each severity, in percent."""
-    if damage is None:
-        return []
+def _top(damage: CorruptionReport) -> float:
+    """The upper end of the scale for errors and intervals."""
+    most = max(k for wrong in damage.wrong.values() for k in wrong)
+    high = wilson_interval(max(most, damage.clean_wrong), damage.count)[1]
+    return next(top for top in (0.1, 0.2, 0.5, 1.0) if high <= top)
+
+
+def _panels(damage: CorruptionReport, top: float) -> list[dict[str, Any]]:
+    """One small plot a corruption: the error and its interval at each severity, and where they lie in 150 x 100."""
     made = []
     for name, wrong in damage.wrong.items():
         points = []
         for i, (severity, k) in enumerate(zip(damage.severities, wrong, strict=True)):
-            low, high = wilson_interval(k, damage.count)
-            x = round(100 * (i + 0.5) / len(wrong), 1)
-            points.append({"severity": severity, "x": x, "error": k / damage.count, "low": low, "high": high})
+            error, (low, high) = k / damage.count, wilson_interval(k, damage.count)
+            y, y_low, y_high = (round(84 - 76 * share / top, 1) for share in (error, low, high))
+            place = {"x": round(28 + 120 * (i + 0.5) / len(wrong), 1), "y": y, "y_low": y_low, "y_high": y_high}
+            points.append({"severity": severity, "error": error, "low": low, "high": high, **place})
         made.append({"name": name.replace("_", " "), "mean": damage.error(name), "points": points})
     return made

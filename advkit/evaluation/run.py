@@ -57,9 +57,17 @@ class Run:
 
     @property
     def corruptions(self) -> CorruptionReport | None:
-        """The errors under corruptions, if the folder has them."""
+        """The errors under corruptions, if the folder has them.
+
+        Raises:
+            InputError: the file is no record of them.
+        """
         found = _json(self.home / CORRUPTIONS)
-        return None if found is None else CorruptionReport.from_dict(found)
+        try:
+            return None if found is None else CorruptionReport.from_dict(found)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            place = self.home / CORRUPTIONS
+            raise InputError(f"expected {place} as advkit wrote it, got something else: remove it") from error
 
     def has(self, number: int) -> bool:
         """Whether the batch of this number is committed."""
