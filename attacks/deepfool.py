@@ -30,7 +30,7 @@ class DeepFool(MinimalAttack):
     A sample leaves as soon as it has crossed. Only the likeliest rivals are linearised: the nearest boundary is rarely
     another's, and each costs a gradient.
 
-    Cost per sample: 1 query and 3 gradients a step, 9 gradients in the first; some 3 to 10 steps.
+    Cost per sample: 1 query and 3 gradients a step, 7 gradients in the first; some 3 to 10 steps.
 
     Args:
         norm: "l2" or "linf".
@@ -46,7 +46,7 @@ class DeepFool(MinimalAttack):
     norm: str = "l2"
     steps: int = 50
     overshoot: float = 0.02
-    rivals: int = 9
+    rivals: int = 7
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -11,6 +11,9 @@ from advkit.core.attack import MinimalAttack, check_count, check_positive, regis
 from advkit.core.norms import Norm, get_norm, per_row
 from advkit.core.oracle import Oracle
 
+LATE, LOOKS, GAIN = 0.7, 10, 0.002
+"""From this share of the steps on a row leaves that has come nearer by less than `GAIN` since its last of `LOOKS`."""
+
 
 class State(NamedTuple):
     """A point of the ball of radius eps."""
@@ -18,6 +21,8 @@ class State(NamedTuple):
     x_adv: Tensor  # (M, ...)
     eps: Tensor  # (M,) float64
     most: Tensor  # (M,) float64: the distance of the farthest point in range
+    before: Tensor  # (M,) float64: the least distance at the last look
+    done: Tensor  # (M,) bool
 
 
 @register_attack("fmn")
@@ -26,9 +31,10 @@ class FMN(MinimalAttack):
     """Steps along the gradient within a ball whose radius shrinks after a hit and grows after a miss.
 
     Until the first hit the radius is the distance at which the linearised margin is 0, and a share more: without it a
-    linear model is never crossed. The step and the share by which the radius changes fall on half a cosine.
+    linear model is never crossed. The step and the share by which the radius changes fall on half a cosine. Towards the
+    end a row leaves that gains nothing any more, see `LATE`.
 
-    Cost per sample: `steps` gradients and `steps` + 1 queries.
+    Cost per sample: at most `steps` gradients and `steps` + 1 queries.
 
     Args:
         norm: "l0", "l1", "l2" or "linf".
@@ -65,7 +71,7 @@ class FMN(MinimalAttack):
         """The clean image."""
         x, low, high = oracle.x.double(), oracle.region.low.double(), oracle.region.high.double()
         most = oracle.region.norm.size(torch.maximum(x - low, high - x))
-        return State(oracle.x, torch.zeros_like(most), most)
+        return State(oracle.x, torch.zeros_like(most), most, most + torch.inf, torch.zeros_like(oracle.fooled))
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """x + delta, delta <- Proj_eps(delta + alpha g / |g|_2)."""
@@ -83,7 +89,15 @@ class FMN(MinimalAttack):
         eps = torch.where(oracle.fooled, hit, missed).clamp(min=0).minimum(state.most)
         ahead = state.x_adv + alpha * get_norm("l2").steepest(gradient)
         delta = norm.project(ahead - region.x, per_row(eps, region.x))
-        return State(region.clamp((region.x + delta).to(region.x.dtype)), eps, state.most)
+        x_adv = region.clamp((region.x + delta).to(region.x.dtype))
+        return self._look(oracle, state._replace(x_adv=x_adv, eps=eps), i)
+
+    def _look(self, oracle: Oracle, state: State, i: int) -> State:
+        if i % max(self.steps // LOOKS, 1):
+            return state
+        nearest = -oracle.best.value  # inf where nothing has hit
+        done = oracle.best.fooled & (nearest >= (1 - GAIN) * state.before) & (i >= LATE * self.steps)
+        return state._replace(before=nearest, done=done)
 
 
 def _to_boundary(norm: Norm, margin: Tensor, gradient: Tensor) -> Tensor:
