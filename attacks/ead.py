@@ -34,14 +34,16 @@ LOOKS, LOOKS_AFTER = 10, 3
 class EAD(MinimalAttack):
     """Minimise `c max(-margin, 0) + |delta|_2^2 + beta |delta|_1` by shrinkage and thresholding (FISTA); bisect for c.
 
-    The nearest point in l1 among all that were tried is kept: the paper's L1 rule.
+    The nearest point in l1 among all that were tried is kept: the paper's L1 rule. Each row has its own clock: a search
+    that does not bring its loss down ends, and the next begins near the nearest hit (the paper begins each at x). A c
+    has hit if its search came nearer than those before.
 
-    Cost per sample: `searches * steps` queries and gradients.
+    Cost per sample: at most `searches * steps` queries and gradients.
 
     Args:
         target: see `Attack`.
-        searches: the number of values of c.
-        steps: for each.
+        searches: the most values of c.
+        steps: the most for each.
         step_size: of the first step of a search; it falls to 0 with the root of the steps left.
         beta: the weight of the l1 length; what a pixel moves less than this, at a step, is no move.
         c: the first weight of the margin; unless given 2 margin / |gradient|^2 on the clean image, or so

@@ -141,6 +141,23 @@ def test_logits_shifted_by_minus_100_change_nothing(name: str) -> None:
     assert torch.allclose(plain.distance, shifted.distance, rtol=2e-3)  # rounding grows in the Lagrangian
 
 
+@pytest.mark.parametrize("spec", ["ead", "cw(steps=100)", "cw(steps=100, norm=linf)", "fmn(norm=linf)", "fmn(norm=l0)"])
+def test_a_sample_that_gains_nothing_any_more_leaves(spec: str) -> None:
+    attack = create_attack(spec)
+    model, x, y = affine(3)
+    found = attack(model, x, y)
+    assert found.success.all()
+    assert (found.queries < 0.9 * attack.total_steps).all(), found.queries
+
+
+def test_fab_needs_no_more_than_to_touch_the_boundary() -> None:
+    model, x, y = affine(2)
+    nearest, _ = model.nearest(x, y, "l2")
+    found = FAB(norm="l2", steps=6, eta=1.0)(model, x, y)  # no overshoot: only the allowance for rounding crosses
+    assert found.success.all()
+    assert (found.distance <= nearest * (1 + 1e-6)).all(), found.distance / nearest
+
+
 @pytest.mark.parametrize("norm", FMN.norms)
 def test_fmn_fools_images_in_a_corner_of_the_range(norm: str) -> None:
     model, _, _ = affine(2, seed=1)
