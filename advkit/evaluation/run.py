@@ -86,8 +86,15 @@ class Run:
                 tensors[f"{i}.x_adv"] = images[i].cpu()
         if images:
             tensors["x"] = batch.x.cpu()
-        content = safetensors.torch.save({name: tensor.contiguous() for name, tensor in tensors.items()})
-        self.write(f"batches/{number:06d}.safetensors", lambda file: file.write(content))
+        content = {name: tensor.contiguous() for name, tensor in tensors.items()}
+
+        def write(file: IO[bytes]) -> None:
+            try:
+                safetensors.torch.save_file(content, file.name)  # without a copy of all in memory
+            except SafetensorError as error:
+                raise OSError(str(error)) from error
+
+        self.write(f"batches/{number:06d}.safetensors", write)
 
     def columns(self, number: int) -> list[Columns]:
         """The columns of one batch, without its images: clean, each attack, the control; read as they are asked for."""
