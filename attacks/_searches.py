@@ -1,9 +1,13 @@
 """The search for the weight of the margin, as C&W and EAD make it: one minimisation after the other, row by row."""
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
+
+from advkit.core.attack import MinimalAttack, check_count, check_positive
+from advkit.core.oracle import Oracle
 
 NARROW = 1.5
 """Between c that missed and one that hit, so many times as large, no further search is made."""
@@ -20,17 +24,17 @@ class Search(NamedTuple):
     k: Tensor  # (M,) int64: steps made in it
     before: Tensor  # (M,) float64: the loss when it looked back last
 
-    def seen(self, loss: Tensor, hit: Tensor, steps: int, looks: int | Tensor = 10) -> tuple["Search", Tensor]:
+    def seen(self, loss: Tensor, hit: Tensor, steps: int, every: int | Tensor) -> tuple["Search", Tensor]:
         """With one more point; (M,) bool: it was the search's last.
 
         Args:
             loss: (M,) at the point.
             hit: (M,) bool, the point gains.
             steps: the most steps of a search.
-            looks: a search looks back so many times, a number or (M,); it ends where the loss has not fallen by a
-                ten-thousandth since the last time.
+            every: a search looks back after so many steps >= 1, a number or (M,); it ends where the loss has not fallen
+                by a ten-thousandth since the last time.
         """
-        look = self.k % torch.as_tensor(steps // looks, device=loss.device).clamp(min=1) == 0
+        look = self.k % every == 0
         stuck = look & (loss >= 0.9999 * self.before)
         before, k = torch.where(look, loss.double(), self.before), self.k + 1
         return self._replace(k=k, hit=self.hit | hit, before=before), stuck | (k >= steps)
@@ -57,3 +61,39 @@ def begin(c: Tensor) -> Search:
     """The first search, at the weight c (M,) float64."""
     none = torch.zeros_like(c, dtype=torch.int64)
     return Search(c, torch.zeros_like(c), c + torch.inf, none.bool(), none, none, c + torch.inf)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchAttack(MinimalAttack):
+    """A minimal attack that searches for the weight of the margin.
+
+    Args:
+        searches: the most values of c.
+        steps: the most steps for each.
+        c: the first; `linear_weight` on the clean image unless given.
+    """
+
+    searches: int = 9
+    steps: int = 100
+    c: float | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("searches", self.searches)
+        check_count("steps", self.steps)
+        if self.c is not None:
+            check_positive("c", self.c)
+
+    @property
+    def total_steps(self) -> int:
+        """`searches * steps`."""
+        return self.searches * self.steps
+
+    def _begin(self, oracle: Oracle) -> Search:
+        """The first search; its c is 0 where it has to wait for the gradient on the clean image."""
+        return begin(torch.full((len(oracle.x),), self.c or 0.0, dtype=torch.float64, device=oracle.x.device))
+
+
+def linear_weight(margin: Tensor, gradient: Tensor) -> Tensor:
+    """(M,) float64: 2 |margin| / |gradient|^2, the c that is right where the model is linear."""
+    return 2 * margin.double().abs() / gradient.double().flatten(1).square().sum(1).clamp(min=1e-30)

@@ -6,8 +6,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from advkit.attacks._searches import Search, begin
-from advkit.core.attack import MinimalAttack, check_count, check_positive, register_attack
+from advkit.attacks._searches import Search, SearchAttack, linear_weight
+from advkit.core.attack import check_positive, register_attack
 from advkit.core.goals import wide
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle, choose
@@ -60,9 +60,13 @@ class _Excess:
 RULES: dict[str, Rule] = {"l2": _Squared(), "linf": _Excess()}
 
 
+LOOKS = 10
+"""How often a search looks back."""
+
+
 @register_attack("cw")
 @dataclass(frozen=True, kw_only=True)
-class CW(MinimalAttack):
+class CW(SearchAttack):
     """Minimise `D(delta) + c max(confidence - margin, 0)` by Adam, for the least c that reaches the goal.
 
     l2: D is the squared length, c is bisected. linf: D is the sum of `|delta_i| - tau` where that is positive, and tau
@@ -87,30 +91,18 @@ class CW(MinimalAttack):
 
     norm: str = "l2"
     loss: str = "margin"
-    searches: int = 9
     steps: int = 200
     lr: float = 0.02
-    c: float | None = None
     confidence: float = 0.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("searches", self.searches)
-        check_count("steps", self.steps)
         check_positive("lr", self.lr)
-        if self.c is not None:
-            check_positive("c", self.c)
-
-    @property
-    def total_steps(self) -> int:
-        """`searches * steps`."""
-        return self.searches * self.steps
 
     def init(self, oracle: Oracle) -> State:
         """The clean image."""
-        c = torch.full((len(oracle.x),), self.c or 0.0, device=oracle.x.device, dtype=torch.float64)
-        still = torch.zeros_like(wide(oracle.x))
-        return State(oracle.x, still, still, c, torch.ones_like(c), begin(c), torch.zeros_like(oracle.fooled))
+        still, search = torch.zeros_like(wide(oracle.x)), self._begin(oracle)
+        return State(oracle.x, still, still, search.c, torch.ones_like(search.c), search, search.hit)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """One step of Adam; where it was a search's last, the next search begins."""
@@ -122,15 +114,14 @@ class CW(MinimalAttack):
         far, pull = RULES[self.norm].distance((state.x_adv - oracle.x) / span, state.tau)
         short, c = (self.confidence - margin).clamp(min=0), state.search.c
         pull = pull - per_row(c * (short > 0), pull).to(pull.dtype) * gradient
-        search, over = state.search.seen(far + c * short, oracle.fooled, self.steps)
+        search, over = state.search.seen(far + c * short, oracle.fooled, self.steps, max(1, self.steps // LOOKS))
         return self._turn(oracle, self._adam(oracle, state._replace(search=search), pull, span), over)
 
     def _first(self, state: State, margin: Tensor, gradient: Tensor) -> State:
         """c and the step length for a linear model: the first step goes at most a quarter of its way."""
-        flat, margin = gradient.double().flatten(1), margin.double().abs()
-        c = 2 * margin / flat.square().sum(1).clamp(min=1e-30)
-        lr = (margin / (4 * flat.abs().sum(1)).clamp(min=1e-30)).clamp(max=self.lr)
-        c = c.clamp(1e-10, 1e10) if self.c is None else state.search.c
+        slope = gradient.double().flatten(1).abs().sum(1)
+        lr = (margin.double().abs() / (4 * slope).clamp(min=1e-30)).clamp(max=self.lr)
+        c = linear_weight(margin, gradient).clamp(1e-10, 1e10) if self.c is None else state.search.c
         return state._replace(search=state.search._replace(c=c), lr=lr)
 
     def _adam(self, oracle: Oracle, state: State, gradient: Tensor, span: Tensor) -> State:

@@ -6,9 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from advkit.attacks._searches import Search, begin
-from advkit.core.attack import MinimalAttack, check_count, check_positive, register_attack
-from advkit.core.goals import wide
+from advkit.attacks._searches import Search, SearchAttack, linear_weight
+from advkit.core.attack import check_positive, register_attack
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle, choose
 
@@ -31,7 +30,7 @@ LOOKS, LOOKS_AFTER = 10, 3
 
 @register_attack("ead")
 @dataclass(frozen=True, kw_only=True)
-class EAD(MinimalAttack):
+class EAD(SearchAttack):
     """Minimise `c max(-margin, 0) + |delta|_2^2 + beta |delta|_1` by shrinkage and thresholding (FISTA); bisect for c.
 
     The nearest point in l1 among all that were tried is kept: the paper's L1 rule. Each row has its own clock: a search
@@ -55,30 +54,18 @@ class EAD(MinimalAttack):
 
     norm: str = "l1"
     loss: str = "margin"
-    searches: int = 9
-    steps: int = 100
     step_size: float = 0.01
     beta: float = 0.01
-    c: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("searches", self.searches)
-        check_count("steps", self.steps)
         check_positive("step_size", self.step_size)
         check_positive("beta", self.beta)
-        if self.c is not None:
-            check_positive("c", self.c)
-
-    @property
-    def total_steps(self) -> int:
-        """`searches * steps`."""
-        return self.searches * self.steps
 
     def init(self, oracle: Oracle) -> State:
         """The clean image."""
-        c = torch.full((len(oracle.x),), self.c or 0.0, dtype=torch.float64, device=oracle.x.device)
-        return State(oracle.x, oracle.x, begin(c), torch.zeros_like(oracle.fooled))
+        search = self._begin(oracle)
+        return State(oracle.x, oracle.x, search, search.hit)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """One step of FISTA; where it was a search's last, the next begins."""
@@ -90,8 +77,8 @@ class EAD(MinimalAttack):
         length = (delta.abs() * (self.beta + delta.abs())).flatten(1).sum(1)
         push = per_row(search.c * (margin <= 0), gradient).to(gradient.dtype) * gradient
         gained = oracle.best.value > record
-        looks = torch.where(search.hit | gained, LOOKS_AFTER, LOOKS)
-        search, over = search.seen(length + search.c * (-margin).clamp(min=0), gained, self.steps, looks)
+        every = torch.where(search.hit | gained, max(1, self.steps // LOOKS_AFTER), max(1, self.steps // LOOKS))
+        search, over = search.seen(length + search.c * (-margin).clamp(min=0), gained, self.steps, every)
         delta = delta - self.step_size * (1 - k / self.steps) ** 0.5 * (2 * delta - push)
         shrunk = region.x + delta.sign() * (delta.abs() - self.beta).clamp(min=0)
         point = region.clamp(shrunk.to(region.x.dtype))
@@ -103,7 +90,6 @@ class EAD(MinimalAttack):
 
     def _first(self, margin: Tensor, gradient: Tensor) -> Tensor:
         """(M,) float64: c for a linear model, or so much that the steepest pixel moves at the first step."""
-        flat = wide(gradient).double().flatten(1)
-        c = 2 * margin.abs().double() / flat.square().sum(1).clamp(min=1e-30)
-        moves = 1.5 * self.beta / (self.step_size * flat.abs().amax(1)).clamp(min=1e-30)
-        return c.maximum(moves).clamp(1e-10, 1e10)
+        steepest = gradient.double().flatten(1).abs().amax(1)
+        moves = 1.5 * self.beta / (self.step_size * steepest).clamp(min=1e-30)
+        return linear_weight(margin, gradient).maximum(moves).clamp(1e-10, 1e10)

@@ -205,7 +205,7 @@ def _judge(classify: Model, rows: Rows, ranking: Ranking, last: Tensor, unseen: 
         answers = classify(points if len(index) == len(points) else points[index])
     logits = old.logits.index_copy(0, index, answers)
     new = ranking.rank(rows.goal, region, points, logits)
-    slack = 0.0 if ranking.minimal else noise_floor(logits)  # rounding must not tell a point from itself
+    slack = noise_floor(logits)  # rounding must not tell a point from itself
     adopted = rows.live & (~unseen | ranking.improves(new, old, slack))
     best = choose(adopted, new._replace(fooled=rows.goal.margin(logits) > 0), old)
     record = record._replace(best=best, queries=record.queries + rows.live)

@@ -104,7 +104,7 @@ class Ranking:
         return Best(x, logits, margin > 0, values.double())
 
     def improves(self, new: Best, old: Best, slack: Tensor | float = 0.0) -> Tensor:
-        """(M,) bool: the new point is the better one, or as good to within `slack` (M,).
+        """(M,) bool: the new point is the better one, or as good to within `slack` (M,) of the loss.
 
         Of two points at one distance the later is taken, whichever the rounding of the distances would choose.
         """
