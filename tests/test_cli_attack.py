@@ -187,7 +187,7 @@ def test_the_picture_goes_where_it_is_told(somewhere):
         (["--count", "-3"], "at least 1, got -3"),
         (["--batch-size", "0"], "0"),
         (["--seed", "-1"], "-1"),
-        (["--data", "mnist5"], "did you mean 'mnist5k'?"),
+        (["--data", "mnist5"], "unknown data set 'mnist5'; did you mean 'mnist5k'?"),
         (["--data", "cifar10", "--data-root", "nowhere"], "cifar10"),
         (["--split", "tset"], "tset"),
         (["--device", "toaster"], "toaster"),
@@ -203,6 +203,10 @@ def test_the_picture_goes_where_it_is_told(somewhere):
 )
 def test_wrong_options_are_one_line_and_exit_2(words, message):
     assert message in refused(*BASE, *words)
+
+
+def test_an_unknown_data_set_is_named_before_its_weights_are_missed():
+    assert "unknown data set 'mnst'; did you mean 'mnist'?" in refused("attack", "--model", "lenet5", "--data", "mnst")
 
 
 def test_a_missing_model_is_one_line_and_exit_2():

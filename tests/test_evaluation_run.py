@@ -14,6 +14,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+import safetensors.torch
 import torch
 from PIL import Image
 from torch import nn
@@ -292,6 +293,23 @@ def test_other_versions_are_refused_and_the_threads_are_those_of_the_beginning(t
     (tmp_path / "run.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match=r"its torch is 1\.0, now torch is"):
         go(tmp_path, count=13, resume=True)
+
+
+def test_a_disk_that_fills_up_within_a_batch_is_told_like_one_that_was_full(tmp_path, monkeypatch):
+    real, calls = safetensors.torch.save_file, []
+
+    def full(tensors, path):
+        calls.append(path)
+        if len(calls) > 1:
+            raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
+        real(tensors, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(safetensors.torch, "save_file", full)
+        with pytest.raises(OSError, match=r"No space left on device .*; the run is intact with 1 batches.*--resume"):
+            go(tmp_path)
+    assert [p.name for p in tmp_path.rglob(".*")] == []
+    go(tmp_path, resume=True)
 
 
 @pytest.mark.parametrize("when", [0, 1, 3, 6, 7])
