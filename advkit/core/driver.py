@@ -16,6 +16,7 @@ from advkit.core.draws import Draws
 from advkit.core.goals import Goal, resolve
 from advkit.core.guard import Model, guard
 from advkit.core.layout import Passes
+from advkit.core.memory import keep_freed
 from advkit.core.norms import per_row
 from advkit.core.oracle import Best, Oracle, Ranking, Record, Rows, choose, noise_floor, put, take
 from advkit.core.result import Result
@@ -68,6 +69,7 @@ def reporting(progress: Progress) -> Iterator[None]:
 def drive(attack: Steps, model: Model, problem: Problem) -> Result:
     """Run an attack on a batch that has passed the door."""
     x = problem.x
+    keep_freed()
     with torch.inference_mode(False), guard(model, device=x.device):
         problem = _outside_inference(problem)
         with _own_precision(model, x) as classify:
