@@ -6,23 +6,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from advkit.attacks import _way_back
 from advkit.attacks.deepfool import HOLD_FROM, onto_boundary
 from advkit.core.attack import MinimalAttack, check_count, check_positive, register_attack
 from advkit.core.norms import per_row
-from advkit.core.oracle import Oracle, noise_floor
+from advkit.core.oracle import Oracle
 
 CUSHION = 1e-3
 """A step goes further by this share of the whole move: else a curved boundary is never crossed by a projection."""
-
-
-class Back(NamedTuple):
-    """The way back from `end` to the clean image: the boundary is between the shares `low` and `high` of it."""
-
-    steps: Tensor  # (M,) int64: made on it, 0 before it
-    share: Tensor  # (M,) float64: where x_adv is
-    low: Tensor  # (M,) float64
-    high: Tensor  # (M,) float64
-    end: Tensor  # (M, ...)
 
 
 class State(NamedTuple):
@@ -32,7 +23,7 @@ class State(NamedTuple):
     since: Tensor  # (M,) int64: steps of DeepFool since the last projection
     turns: Tensor  # (M,) int64: projections made
     base: Tensor  # (M, ...): where the next projection begins
-    back: Back
+    back: _way_back.Back
     done: Tensor  # (M,) bool
 
 
@@ -81,8 +72,7 @@ class SuperDeepFool(MinimalAttack):
     def init(self, oracle: Oracle) -> State:
         """The clean image."""
         none = torch.zeros(len(oracle.x), dtype=torch.int64, device=oracle.x.device)
-        back = Back(none, none.double() + 1, none.double(), none.double() + 1, oracle.x)
-        return State(oracle.x, none, none, oracle.x, back, none.bool())
+        return State(oracle.x, none, none, oracle.x, _way_back.begin(oracle), none.bool())
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """Each row goes on, turns, or goes back."""
@@ -95,24 +85,11 @@ class SuperDeepFool(MinimalAttack):
         r = onto_boundary(oracle, lead, torch.where(held & late, 0, gradients), self.overshoot)
         ahead = x + r + region.norm.steepest(r) * per_row(CUSHION * region.norm.size(move).to(r.dtype), r)
         turn = region.clamp((state.base + normal * per_row((move * normal).flatten(1).sum(1), x)).to(x.dtype))
-        back, share = self._return(oracle, state, lead[:, 0], leader)
-        homeward = region.x + per_row(share, x).to(x.dtype) * (back.end - region.x)
-        x_adv = torch.where(per_row(back.steps > 0, x), homeward, torch.where(per_row(fooled, x), turn, ahead))
+        back = state.back.after(oracle, x, state.turns >= self.turns, lead[:, 0], leader)
+        x_adv = torch.where(per_row(fooled, x), turn, ahead)
+        x_adv = torch.where(per_row(back.steps > 0, x), back.point(region.x), x_adv)
         base = torch.where(per_row(state.since == 0, x), region.x, turn)  # a point that fools at once was a turn's
         base = torch.where(per_row(fooled, x), base, state.base)
         since, x_adv = torch.where(fooled, 0, state.since + 1), region.clamp(x_adv.to(x.dtype))
-        found = fooled & (state.back.steps > 0) & ((back.share - state.back.share).abs() < 1e-6)
-        return State(x_adv, since, state.turns + fooled, base, back, found | (back.steps > self.search))
-
-    def _return(self, oracle: Oracle, state: State, lead: Tensor, gradient: Tensor) -> tuple[Back, Tensor]:
-        """The bracket after this point, and the share to try next, for rows that are on the way back or begin it."""
-        old, fooled = state.back, oracle.fooled
-        under = old.steps > 0
-        begins = fooled & (state.turns >= self.turns) & ~under
-        end = torch.where(per_row(begins, state.x_adv), state.x_adv, old.end)
-        high = torch.where(under & fooled, old.share, old.high)
-        low = torch.where(under & ~fooled, old.share, old.low)
-        slope = (gradient * (end - oracle.x)).flatten(1).sum(1).double()
-        newton = old.share - (lead.double() - 2 * noise_floor(oracle.answer)) / slope
-        share = torch.where((newton > low) & (newton < high), newton, (low + high) / 2)
-        return Back(old.steps + (under | begins), share, low, high, end), share
+        done = back.found | (back.steps > self.search)
+        return State(x_adv, since, state.turns + fooled, base, back, done)

@@ -1,0 +1,51 @@
+"""From an adversarial point back to the boundary: Newton's method along the way to the image, within a bracket."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from advkit.core.norms import per_row
+from advkit.core.oracle import Oracle, noise_floor
+
+
+class Back(NamedTuple):
+    """The way back from `end` to the clean image: the boundary is between the shares `low` and `high` of it."""
+
+    steps: Tensor  # (M,) int64: made on it, 0 before it
+    share: Tensor  # (M,) float64: where the next point is
+    low: Tensor  # (M,) float64
+    high: Tensor  # (M,) float64
+    end: Tensor  # (M, ...)
+    found: Tensor  # (M,) bool: the latest point fools, and the next is where it is
+
+    def after(self, oracle: Oracle, x_adv: Tensor, begins: Tensor, lead: Tensor, gradient: Tensor) -> "Back":
+        """With the answer to x_adv: a point of the way, or, where one begins, its end.
+
+        Args:
+            oracle: whose latest points these are.
+            x_adv: (M, ...).
+            begins: (M,) bool, rows that turn back here if x_adv fools and they are not on their way already.
+            lead: (M,) of the likeliest rival at x_adv; it turns positive beyond the boundary.
+            gradient: (M, ...) of that.
+        """
+        fooled, under = oracle.fooled, self.steps > 0
+        begins = begins & fooled & ~under
+        end = torch.where(per_row(begins, x_adv), x_adv, self.end)
+        high = torch.where(under & fooled, self.share, self.high)
+        low = torch.where(under & ~fooled, self.share, self.low)
+        slope = (gradient * (end - oracle.x)).flatten(1).sum(1).double()
+        newton = self.share - (lead.double() - 2 * noise_floor(oracle.answer)) / slope
+        share = torch.where((newton > low) & (newton < high), newton, (low + high) / 2)
+        found = under & fooled & ((share - self.share).abs() < 1e-6)
+        return Back(self.steps + (under | begins), share, low, high, end, found)
+
+    def point(self, x: Tensor) -> Tensor:
+        """(M, ...): the next point of the way to x."""
+        return x + per_row(self.share, x).to(x.dtype) * (self.end - x)
+
+
+def begin(oracle: Oracle) -> Back:
+    """No row is on its way yet."""
+    none = torch.zeros(len(oracle.x), dtype=torch.int64, device=oracle.x.device)
+    return Back(none, none.double() + 1, none.double(), none.double() + 1, oracle.x, none.bool())
