@@ -17,7 +17,8 @@ from advkit.attacks.eot import EOT, eot
 from advkit.attacks.fab import FAB
 from advkit.attacks.fgsm import FGSM
 from advkit.attacks.fmn import FMN
-from advkit.attacks.fooling import Fooling, FoolingImages, fooling_images
+from advkit.attacks.fooling import Fooling
+from advkit.attacks.fooling_images import FoolingImages, fooling_images
 from advkit.attacks.hopskipjump import HopSkipJump
 from advkit.attacks.jsma import JSMA
 from advkit.attacks.lbfgs import LBFGS
@@ -32,7 +33,8 @@ from advkit.attacks.square import Square
 from advkit.attacks.superdeepfool import SuperDeepFool
 from advkit.attacks.targets import Targets, targets
 from advkit.attacks.transfer import Transfer, transfer
-from advkit.attacks.universal import Universal, UniversalPerturbation, find_universal
+from advkit.attacks.universal import Universal
+from advkit.attacks.universal_perturbation import UniversalPerturbation, find_universal
 from advkit.core.attack import ATTACKS, Attack, BudgetAttack, MinimalAttack
 from advkit.core.registry import Spec
 from advkit.core.result import Result

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from advkit.attacks._cascade import Cascade
 from advkit.attacks._stages import Stages
+from advkit.attacks._stepless import Stepless
 from advkit.attacks.apgd import APGD
 from advkit.attacks.apgd_targeted import APGDTargeted
 from advkit.attacks.eot import eot
@@ -21,7 +22,7 @@ MODES = ("standard", "rand", "fast")
 
 @register_attack("autoattack")
 @dataclass(frozen=True, kw_only=True)
-class AutoAttack(BudgetAttack):
+class AutoAttack(Stepless, BudgetAttack):
     """What several attacks together leave standing, with nothing to tune; an attack sees only what those before left.
 
     "standard": APGD on cross-entropy, APGD towards the nine likeliest classes, FAB, and Square with 5,000 queries;
@@ -53,8 +54,6 @@ class AutoAttack(BudgetAttack):
     targetable = False
     deterministic = False
     stepwise = False
-    starts_at_x = False
-    total_steps = 0
 
     mode: str = "standard"
     steps: int = 100
@@ -70,10 +69,6 @@ class AutoAttack(BudgetAttack):
     def init(self, oracle: Oracle) -> None:
         """Never called: the attacks of which this one is made are driven one by one."""
         raise AssertionError("autoattack has no state of its own")
-
-    def step(self, oracle: Oracle, state: None, i: int) -> None:
-        """Never called."""
-        raise AssertionError("autoattack makes no step of its own")
 
     def _run(self, model: Model, problem: Problem) -> Result:
         if self.mode == "fast":

@@ -5,6 +5,7 @@ An attack that does not beat it has found nothing.
 
 from dataclasses import dataclass
 
+from advkit.attacks._stepless import Stepless
 from advkit.attacks.fgsm import State
 from advkit.core.attack import BudgetAttack, register_attack
 from advkit.core.oracle import Oracle
@@ -12,7 +13,7 @@ from advkit.core.oracle import Oracle
 
 @register_attack("noise")
 @dataclass(frozen=True, kw_only=True)
-class Noise(BudgetAttack):
+class Noise(Stepless, BudgetAttack):
     """FGSM's step along a random normal vector in place of the gradient: +-eps at every pixel (linf), or l2, or l1.
 
     Cost per sample: 2 queries, no gradient.
@@ -22,15 +23,9 @@ class Noise(BudgetAttack):
     paper = "Goodfellow et al. 2014, arXiv 1412.6572"
     knowledge = "nothing"
     targetable = False
-    total_steps = 0
-    starts_at_x = False
     deterministic = False
 
     def init(self, oracle: Oracle) -> State:
         """The noisy image."""
         direction = oracle.draws.normal(0, tuple(oracle.x.shape[1:]))
         return State(oracle.region.maximise(direction))
-
-    def step(self, oracle: Oracle, state: State, i: int) -> State:
-        """Never called: there is nothing to improve."""
-        raise AssertionError("noise makes no step")

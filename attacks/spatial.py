@@ -7,10 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from advkit.core.attack import BudgetAttack, check_count, register_attack
+from advkit.attacks._motion import grid_point, move
+from advkit.core.attack import BudgetAttack, check_between, check_count, register_attack
 from advkit.core.errors import InputError, unknown
 from advkit.core.oracle import Oracle
-from advkit.models.spatial_transformer import bilinear, precise, regular_grid
+from advkit.models.spatial_transformer import precise
 
 SEARCHES = ("grid", "random", "gradient")
 
@@ -20,24 +21,6 @@ class State(NamedTuple):
 
     x_adv: Tensor  # (M, C, H, W)
     theta: Tensor  # (M, 3): angle, shift to the right, shift down, each from -1 to 1 as a share of the largest
-
-
-def move(x: Tensor, angle: Tensor, right: Tensor, down: Tensor) -> Tensor:
-    """The images rotated about their centre and shifted, bilinear, 0 beyond their edge; differentiable.
-
-    Args:
-        x: images (M, C, H, W).
-        angle: (M,) in radians, counter-clockwise.
-        right, down: (M,) as shares of width and height.
-    """
-    H, W = x.shape[2:]
-    cos, sin = angle.cos(), angle.sin()
-    rows = torch.stack([cos, -sin * H / W, -2 * right, sin * W / H, cos, -2 * down], 1)  # to where a pixel comes from
-    shift = torch.tensor([1.0, 1, 0, 1, 1, 0], dtype=rows.dtype, device=x.device)
-    turned = (rows * shift).view(-1, 2, 3)
-    points = regular_grid((H, W)).to(rows) + rows[:, None, None, 2::3]  # the shift first, then the turn
-    A = turned[:, None, None, :, :2]  # (M, 1, 1, 2, 2)
-    return bilinear(x, (A * points[..., None, :]).sum(-1))
 
 
 @register_attack("spatial")
@@ -83,9 +66,7 @@ class Spatial(BudgetAttack):
         for name in ("rotations", "shifts", "steps"):
             check_count(name, getattr(self, name))
         for name, most in (("rotation", 180), ("translation", 1), ("step_size", 2)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-                raise InputError(f"expected {name} as a number from 0 to {most}, got {value!r}")
+            check_between(name, getattr(self, name), 0, most)
         if self.search == "gradient":
             object.__setattr__(self, "knowledge", "gradients")
 
@@ -97,9 +78,8 @@ class Spatial(BudgetAttack):
     @property
     def total_steps(self) -> int:
         """One a candidate; the last candidate is the verdict's, and a gradient's last step makes one."""
-        return {"grid": self.rotations * self.shifts**2 - 1, "random": self.steps - 1, "gradient": self.steps}[
-            self.search
-        ]
+        grid = self.rotations * self.shifts**2
+        return {"grid": grid - 1, "random": self.steps - 1, "gradient": self.steps}[self.search]
 
     def init(self, oracle: Oracle) -> State:
         """The first candidate."""
@@ -122,12 +102,10 @@ class Spatial(BudgetAttack):
     def _candidate(self, oracle: Oracle, i: int) -> Tensor:
         """(M, 3): the i-th combination of the grid, or a random one."""
         if self.search != "grid":
-            theta = 2 * oracle.draws.uniform(i, (3,)) - 1
-            return theta.to(precise(oracle.x).dtype)
-        angle, place = divmod(i, self.shifts**2)
-        places = (angle, self.rotations), (place % self.shifts, self.shifts), (place // self.shifts, self.shifts)
-        shares = [0.0 if count == 1 else 2 * k / (count - 1) - 1 for k, count in places]
-        return torch.tensor(shares, dtype=precise(oracle.x).dtype, device=oracle.x.device).expand(len(oracle.x), 3)
+            return (2 * oracle.draws.uniform(i, (3,)) - 1).to(precise(oracle.x).dtype)
+        angle, down, right = grid_point(i, (self.rotations, self.shifts, self.shifts))
+        theta = torch.tensor([angle, right, down], dtype=precise(oracle.x).dtype, device=oracle.x.device)
+        return theta.expand(len(oracle.x), 3)
 
     def _moved(self, oracle: Oracle, theta: Tensor) -> State:
         angle, right, down = theta.unbind(1)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from advkit.attacks._stepless import Stepless
 from advkit.attacks._wrapper import Wrapper
 from advkit.attacks.fgsm import State
 from advkit.core import door
@@ -28,7 +29,7 @@ class Known(Threat):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transfer(Wrapper):
+class Transfer(Stepless, Wrapper):
     """The attack inside, made on the surrogate to the end (`stop="never"`), judged by the model.
 
     The surrogate gets the same images, labels, goal, radii and bounds; "runner_up" is the model's, on the clean image.
@@ -41,8 +42,6 @@ class Transfer(Wrapper):
     """
 
     drives = False
-    total_steps = 0
-    starts_at_x = False
     passes = 1
 
     surrogate: Model = field(compare=False, repr=False)
@@ -72,10 +71,6 @@ class Transfer(Wrapper):
                 f"got one of {found.logits.shape[1]}"
             )
         return State(found.x_adv)
-
-    def step(self, oracle: Oracle, state: State, i: int) -> State:
-        """Never called: the model is not asked."""
-        raise AssertionError("transfer makes no step")
 
 
 def transfer(attack: Attack, surrogate: Model) -> Attack:

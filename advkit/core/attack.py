@@ -273,6 +273,18 @@ def check_positive(name: str, value: Any) -> None:
         raise InputError(f"expected {name} as a number > 0, got {value!r}")
 
 
+def check_between(name: str, value: Any, low: float, high: float, *, ends: bool = True) -> None:
+    """A real hyperparameter from `low` to `high`; with `ends=False` above the one and below the other.
+
+    Raises:
+        InputError: no number, or out of that range.
+    """
+    real = not isinstance(value, bool) and isinstance(value, int | float)
+    if not real or not (low <= value <= high if ends else low < value < high):
+        span = f"from {low} to {high}" if ends else f"above {low} and below {high}"
+        raise InputError(f"expected {name} as a number {span}, got {value!r}")
+
+
 def _finite(eps: float | Tensor, norm: str, x: Tensor, bounds: tuple[float, float]) -> float | Tensor:
     """The radius; in place of an infinite one that of the whole range, which is all that it can use."""
     if isinstance(eps, float) and math.isfinite(eps):

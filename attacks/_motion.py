@@ -1,0 +1,38 @@
+"""Images turned and shifted: the motion of Engstrom et al. 2017, section 3 (arXiv 1712.02779), by our affine grid."""
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from advkit.models.spatial_transformer import bilinear, regular_grid
+
+
+def move(x: Tensor, angle: Tensor, right: Tensor, down: Tensor) -> Tensor:
+    """The images rotated about their centre and shifted, bilinear, 0 beyond their edge; differentiable.
+
+    Args:
+        x: images (M, C, H, W).
+        angle: (M,) in radians, counter-clockwise.
+        right, down: (M,) as shares of width and height.
+    """
+    H, W = x.shape[2:]
+    cos, sin = angle.cos(), angle.sin()
+    rows = torch.stack([cos, -sin * H / W, -2 * right, sin * W / H, cos, -2 * down], 1)  # to where a pixel comes from
+    shift = torch.tensor([1.0, 1, 0, 1, 1, 0], dtype=rows.dtype, device=x.device)
+    turned = (rows * shift).view(-1, 2, 3)
+    points = regular_grid((H, W)).to(rows) + rows[:, None, None, 2::3]  # the shift first, then the turn
+    A = turned[:, None, None, :, :2]  # (M, 1, 1, 2, 2)
+    return bilinear(x, (A * points[..., None, :]).sum(-1))
+
+
+def grid_point(i: int, counts: Sequence[int]) -> Iterator[float]:
+    """The i-th point of a grid over [-1, 1] in each coordinate, the last coordinate running fastest.
+
+    Args:
+        i: from 0 to the product of the counts - 1.
+        counts: of values in each coordinate, from -1 to 1 at equal intervals; 0 where there is but one.
+    """
+    for place, count in zip(np.unravel_index(i, counts), counts, strict=True):
+        yield 2 * int(place) / (count - 1) - 1 if count > 1 else 0.0

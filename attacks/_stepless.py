@@ -1,0 +1,16 @@
+"""Attacks that make no step: the point at which they begin is the one that is judged."""
+
+from typing import Any
+
+from advkit.core.oracle import Oracle
+
+
+class Stepless:
+    """An attack whose `init` gives the point to be judged. It stands before the kind of attack among the bases."""
+
+    total_steps = 0
+    starts_at_x = False
+
+    def step(self, oracle: Oracle, state: Any, i: int) -> Any:
+        """Never called: there is nothing to improve."""
+        raise AssertionError(f"{type(self).__name__} makes no step")
