@@ -1,11 +1,12 @@
 """The attacks of Carlini and Wagner 2016, sections VI-A (l2) and VI-C (linf) (arXiv 1608.04644)."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from advkit.attacks import _adam
 from advkit.attacks._searches import Search, SearchAttack, linear_weight
 from advkit.core.attack import check_positive, register_attack
 from advkit.core.goals import wide
@@ -14,34 +15,25 @@ from advkit.core.oracle import Oracle, choose
 
 
 class State(NamedTuple):
-    """Adam on x_adv."""
+    """A point on its way to the minimiser for one c, or one tau."""
 
     x_adv: Tensor  # (M, ...)
-    first: Tensor  # (M, ...): mean of the gradient
-    second: Tensor  # (M, ...): mean of its square
+    adam: _adam.Adam
     lr: Tensor  # (M,) float64: Adam's step length
     tau: Tensor  # (M,) float64: what a pixel may move for nothing (linf)
     search: Search
     done: Tensor  # (M,) bool
 
 
-class Rule(Protocol):
-    """What the norm decides."""
-
-    def distance(self, delta: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
-        """(M,) the distance term and its gradient (M, ...), delta in units of the range."""
-
-    def next(self, search: Search, tau: Tensor, nearest: Tensor) -> tuple[Search, Tensor]:
-        """The search that follows and its tau (M,); `nearest` (M,) is the least distance so far."""
-
-
 class _Squared:
     """l2: |delta|^2, bisection for c."""
 
     def distance(self, delta: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
+        """(M,) the distance term and its gradient (M, ...), delta in units of the range."""
         return (delta**2).flatten(1).sum(1), 2 * delta
 
     def next(self, search: Search, tau: Tensor, nearest: Tensor) -> tuple[Search, Tensor]:
+        """The search that follows and its tau (M,); `nearest` (M,) is the least distance so far."""
         return search.bisected(), tau
 
 
@@ -49,16 +41,18 @@ class _Excess:
     """linf: the sum of what exceeds tau; after a hit tau shrinks to a share of the least distance, else c grows."""
 
     def distance(self, delta: Tensor, tau: Tensor) -> tuple[Tensor, Tensor]:
+        """As above; a pixel that moves no further than tau adds nothing."""
         over = (delta.abs() - per_row(tau, delta)).clamp(min=0)
         return over.flatten(1).sum(1), delta.sign() * (over > 0)
 
     def next(self, search: Search, tau: Tensor, nearest: Tensor) -> tuple[Search, Tensor]:
+        """As above, at a smaller tau or at four times the c."""
         shrunk = torch.where(search.hit, 0.9 * nearest.minimum(tau), tau)
         return search.following(torch.where(search.hit, search.c, search.c * 4)), shrunk
 
 
-RULES: dict[str, Rule] = {"l2": _Squared(), "linf": _Excess()}
-
+RULES: dict[str, _Squared | _Excess] = {"l2": _Squared(), "linf": _Excess()}
+"""By the norm."""
 
 LOOKS = 10
 """How often a search looks back."""
@@ -101,8 +95,8 @@ class CW(SearchAttack):
 
     def init(self, oracle: Oracle) -> State:
         """The clean image."""
-        still, search = torch.zeros_like(wide(oracle.x)), self._begin(oracle)
-        return State(oracle.x, still, still, search.c, torch.ones_like(search.c), search, search.hit)
+        adam, search = _adam.begin(wide(oracle.x)), self._begin(oracle)
+        return State(oracle.x, adam, search.c, torch.ones_like(search.c), search, search.hit)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """One step of Adam; where it was a search's last, the next search begins."""
@@ -115,7 +109,9 @@ class CW(SearchAttack):
         short, c = (self.confidence - margin).clamp(min=0), state.search.c
         pull = pull - per_row(c * (short > 0), pull).to(pull.dtype) * gradient
         search, over = state.search.seen(far + c * short, oracle.fooled, self.steps, max(1, self.steps // LOOKS))
-        return self._turn(oracle, self._adam(oracle, state._replace(search=search), pull, span), over)
+        adam = state.adam.seen(pull)
+        x_adv = oracle.region.clamp((state.x_adv - adam.move(search.k, state.lr) * span).to(oracle.x.dtype))
+        return self._turn(oracle, state._replace(x_adv=x_adv, adam=adam, search=search), over)
 
     def _first(self, state: State, margin: Tensor, gradient: Tensor) -> State:
         """c and the step length for a linear model: the first step goes at most a quarter of its way."""
@@ -124,21 +120,8 @@ class CW(SearchAttack):
         c = linear_weight(margin, gradient).clamp(1e-10, 1e10) if self.c is None else state.search.c
         return state._replace(search=state.search._replace(c=c), lr=lr)
 
-    def _adam(self, oracle: Oracle, state: State, gradient: Tensor, span: Tensor) -> State:
-        first, second = 0.9 * state.first + 0.1 * gradient, 0.999 * state.second + 0.001 * gradient**2
-        k = state.search.k.double()
-        rate, width = state.lr / (1 - 0.9**k), (1 - 0.999**k) ** -0.5
-        move = (
-            per_row(rate, first).to(first.dtype)
-            * first
-            / (second.sqrt() * per_row(width, first).to(first.dtype) + 1e-8)
-        )
-        x_adv = oracle.region.clamp((state.x_adv - move * span).to(oracle.x.dtype))
-        return state._replace(x_adv=x_adv, first=first, second=second)
-
     def _turn(self, oracle: Oracle, state: State, over: Tensor) -> State:
         """The rows whose search is over begin the next, from the clean image."""
-        none = torch.zeros_like(state.first)
         search, tau = RULES[self.norm].next(state.search, state.tau, -oracle.best.value)
-        state = choose(over, State(oracle.x, none, none, state.lr, tau, search, state.done), state)
+        state = choose(over, State(oracle.x, _adam.begin(state.adam.first), state.lr, tau, search, state.done), state)
         return state._replace(done=state.search.over(self.searches))

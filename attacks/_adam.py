@@ -1,0 +1,32 @@
+"""Adam with a clock of its own in every row: Kingma and Ba 2014, algorithm 1 (arXiv 1412.6980)."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from advkit.core.norms import per_row
+
+
+class Adam(NamedTuple):
+    """The running means of the gradient and of its square."""
+
+    first: Tensor  # (M, ...)
+    second: Tensor  # (M, ...)
+
+    def seen(self, gradient: Tensor) -> "Adam":
+        """With one more gradient (M, ...)."""
+        return Adam(0.9 * self.first + 0.1 * gradient, 0.999 * self.second + 0.001 * gradient**2)
+
+    def move(self, k: Tensor, lr: Tensor) -> Tensor:
+        """(M, ...): the k-th step, k (M,) int64 from 1, of length lr (M,) float64; it is to be subtracted."""
+        t, dtype = k.double(), self.first.dtype
+        rate, width = lr / (1 - 0.9**t), (1 - 0.999**t) ** -0.5
+        root = self.second.sqrt() * per_row(width, self.second).to(dtype)
+        return per_row(rate, self.first).to(dtype) * self.first / (root + 1e-8)
+
+
+def begin(like: Tensor) -> Adam:
+    """No gradient yet."""
+    none = torch.zeros_like(like)
+    return Adam(none, none)
