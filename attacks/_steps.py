@@ -1,11 +1,11 @@
-"""What attacks of several steps of one length have in common: how many they make, and how long each is."""
+"""What attacks of a given number of steps have in common: how many they make; of one length, how long each is."""
 
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
-from advkit.core.attack import BudgetAttack, check_count, check_positive
+from advkit.core.attack import BudgetAttack, MinimalAttack, check_count, check_positive
 from advkit.core.oracle import Oracle
 
 
@@ -39,3 +39,23 @@ class StepAttack(BudgetAttack):
     def length(self, oracle: Oracle) -> Tensor | float:
         """That of a step: a number, or one a sample (M, 1, ...)."""
         return self.reach * oracle.region.eps / self.steps if self.step_size is None else self.step_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class MinimalStepAttack(MinimalAttack):
+    """A minimal attack that makes `steps` steps at the most.
+
+    Args:
+        steps: the number of steps.
+    """
+
+    steps: int = 100
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("steps", self.steps)
+
+    @property
+    def total_steps(self) -> int:
+        """`steps`."""
+        return self.steps

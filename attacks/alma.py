@@ -6,7 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from advkit.core.attack import MinimalAttack, check_count, check_positive, register_attack
+from advkit.attacks._lagrangian import Lagrangian
+from advkit.attacks._steps import MinimalStepAttack
+from advkit.core.attack import check_count, check_positive, register_attack
 from advkit.core.goals import wide
 from advkit.core.norms import get_norm, per_row
 from advkit.core.oracle import Oracle
@@ -22,22 +24,20 @@ TOLERANCE = 1e-4
 
 
 class State(NamedTuple):
-    """RMSprop with momentum on x_adv, and the Lagrangian's two coefficients."""
+    """RMSprop with momentum on x_adv, and the penalty on the constraint."""
 
     x_adv: Tensor  # (M, ...)
     square: Tensor  # (M, ...): mean of the squared gradient
     momentum: Tensor  # (M, ...)
     lr: Tensor  # (M,) float64: the first step length
-    mu: Tensor  # (M,) float64: the multiplier
-    rho: Tensor  # (M,) float64: the penalty
+    penalty: Lagrangian
     spread: Tensor  # (M,) float64: the unit of the margin
-    before: Tensor  # (M,) float64: the constraint at the last look
     found: Tensor  # (M,) float64: the step of the first hit
 
 
 @register_attack("alma")
 @dataclass(frozen=True, kw_only=True)
-class ALMA(MinimalAttack):
+class ALMA(MinimalStepAttack):
     """Minimise the distance under the constraint that the margin is positive, by an augmented Lagrangian in one run.
 
     The penalty is P2 of the paper. The multiplier is a running mean of its slope; the penalty's weight grows while
@@ -62,7 +62,6 @@ class ALMA(MinimalAttack):
 
     norm: str = "l2"
     loss: str = "margin"
-    steps: int = 100
     first_distance: float | None = None
     alpha: float = 0.5
     look_every: int = 10
@@ -71,69 +70,43 @@ class ALMA(MinimalAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("steps", self.steps)
         check_count("look_every", self.look_every)
         for name in ("alpha", "tau", "gamma"):
             check_positive(name, getattr(self, name))
         if self.first_distance is not None:
             check_positive("first_distance", self.first_distance)
 
-    @property
-    def total_steps(self) -> int:
-        """`steps`."""
-        return self.steps
-
     def init(self, oracle: Oracle) -> State:
         """The clean image."""
         ranked = wide(oracle.best.logits).double().topk(min(3, oracle.best.logits.shape[1]), dim=1).values
         one, still = torch.ones_like(ranked[:, 0]), torch.zeros_like(wide(oracle.x))
         spread = (ranked[:, 0] - ranked[:, -1]).clamp(min=1e-8)
-        return State(oracle.x, still + 1, still, one, one, one, spread, one, one * self.steps)
+        return State(oracle.x, still + 1, still, one, Lagrangian(one, one, one), spread, one * self.steps)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """One step down |delta| + P2(constraint)."""
         region = oracle.region
         margin, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
         y = (TOLERANCE - margin.double()) / state.spread  # the constraint: y < 0
-        state = self._multipliers(state, y, oracle.fooled, i)
+        found = torch.where(oracle.fooled, state.found.clamp(max=i), state.found)
+        alpha, every, tau, gamma = self.alpha, self.look_every, self.tau, self.gamma
+        penalty = state.penalty.seen(y, found < self.steps, i, alpha=alpha, every=every, tau=tau, gamma=gamma)
         pull = get_norm(DUAL[self.norm]).steepest(state.x_adv - region.x)
-        push = per_row(_slope(y, state.mu, state.rho) / state.spread, gradient).to(gradient.dtype) * gradient
+        push = per_row(penalty.slope(y) / state.spread, gradient).to(gradient.dtype) * gradient
         descent = pull - push  # at x the first term is 0, as in the paper's first step
-        square = self.alpha * state.square + (1 - self.alpha) * descent**2
-        momentum = self.alpha * state.momentum + descent / (square.sqrt() + 1e-8)
-        if i == 0:
-            state = state._replace(lr=self._first_length(oracle, momentum, margin, gradient))
-        late = ((i - state.found) / (self.steps - state.found).clamp(min=1)).clamp(min=0)
-        lr = per_row(state.lr * 0.01**late, momentum).to(momentum.dtype)
+        square = alpha * state.square + (1 - alpha) * descent**2
+        momentum = alpha * state.momentum + descent / (square.sqrt() + 1e-8)
+        first = state.lr if i else self._first_length(oracle, momentum, margin, gradient)
+        late = ((i - found) / (self.steps - found).clamp(min=1)).clamp(min=0)
+        lr = per_row(first * 0.01**late, momentum).to(momentum.dtype)
         x_adv = region.clamp((state.x_adv - lr * momentum).to(region.x.dtype))
-        return state._replace(x_adv=x_adv, square=square, momentum=momentum)
-
-    def _multipliers(self, state: State, y: Tensor, fooled: Tensor, i: int) -> State:
-        found = torch.where(fooled, state.found.clamp(max=i), state.found)
-        if i == 0:
-            return state._replace(before=y, found=found)
-        rho, before = state.rho, state.before
-        if (i + 1) % self.look_every == 0:
-            rho = torch.where((found < self.steps) | (y < self.tau * before), rho, self.gamma * rho)
-            before = y
-        mu = self.alpha * state.mu + (1 - self.alpha) * _slope(y, state.mu, rho)
-        return state._replace(mu=mu.clamp(1e-6, 1e12), rho=rho, before=before, found=found)
+        return State(x_adv, square, momentum, first, penalty, state.spread, found)
 
     def _first_length(self, oracle: Oracle, momentum: Tensor, margin: Tensor, gradient: Tensor) -> Tensor:
         """(M,) float64: the step length at which the free entries move by the first distance."""
         region = oracle.region
-        low, high, x = region.low.double(), region.high.double(), region.x.double()
-        room = torch.where(momentum > 0, x - low, high - x)
-        moves = region.norm.size(torch.where(room > 0, momentum, 0))
-        if self.first_distance is None:  # half as far again as the linear model's boundary
-            steep = region.norm.dual_size(gradient).double().clamp(min=1e-30)
-            far = (region.norm.size(high - low) * FIRST[self.norm]).minimum(1.5 * margin.double().abs() / steep)
-        else:
-            far = torch.full_like(moves, self.first_distance)
-        return torch.where(moves > 0, far / moves, 0.0)
-
-
-def _slope(y: Tensor, mu: Tensor, rho: Tensor) -> Tensor:
-    """The derivative by y of P2: mu y + mu rho y^2 + rho^2 y^3 / 6 above 0, mu y / (1 - rho y) below."""
-    above = mu + 2 * mu * rho * y + rho**2 * y**2 / 2
-    return torch.where(y >= 0, above, mu / (1 - rho * y.clamp(max=0)) ** 2)
+        moves = region.norm.size(region.free(region.x, -momentum))
+        steep = region.norm.dual_size(gradient).double().clamp(min=1e-30)
+        linear = 1.5 * margin.double().abs() / steep  # half as far again as the linear model's boundary
+        far = (region.widest() * FIRST[self.norm]).minimum(linear)
+        return torch.where(moves > 0, (far if self.first_distance is None else self.first_distance) / moves, 0.0)

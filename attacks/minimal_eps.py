@@ -106,7 +106,7 @@ class Smallest(Wrapper):
 
     def init(self, oracle: Oracle) -> State:
         """The first eps; nothing is known yet."""
-        widest = oracle.region.norm.size(oracle.region.high.double() - oracle.region.low.double())
+        widest = oracle.region.widest()
         gradient = torch.zeros_like(oracle.x)
         if self.starts_at_x:
             _, gradient = oracle.loss_and_gradient(oracle.x, self.loss)
@@ -124,9 +124,8 @@ class Smallest(Wrapper):
         fooled = state.fooled | oracle.fooled
         low, high = torch.where(fooled, state.low, state.eps), torch.where(fooled, state.eps, state.high)
         eps = torch.where(high.isfinite(), (low + high) / 2, 2 * state.eps)
-        widest = oracle.region.norm.size(oracle.region.high.double() - oracle.region.low.double())
         narrow = high.isfinite() & (high - low <= high * 2.0**-self.halvings)
-        nothing = ~high.isfinite() & (state.eps >= widest)
+        nothing = ~high.isfinite() & (state.eps >= oracle.region.widest())
         none = torch.zeros_like(fooled)
         state = state._replace(x_adv=oracle.x, eps=eps, low=low, high=high, fooled=none, done=narrow | nothing)
         return state._replace(inner=self.attack.init(_Within(oracle, state)))  # type: ignore[arg-type]

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from advkit.attacks import _way_back
+from advkit.attacks._steps import MinimalStepAttack
 from advkit.attacks.deepfool import HOLD_FROM, onto_boundary
-from advkit.core.attack import MinimalAttack, check_count, check_positive, register_attack
+from advkit.core.attack import check_count, check_positive, register_attack
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
 
@@ -29,7 +30,7 @@ class State(NamedTuple):
 
 @register_attack("superdeepfool")
 @dataclass(frozen=True, kw_only=True)
-class SuperDeepFool(MinimalAttack):
+class SuperDeepFool(MinimalStepAttack):
     """DeepFool to the boundary; the projection of the whole move onto the boundary's normal there; and so on in turn.
 
     The projection cuts the part of the move that runs along the boundary. It begins where the last one led, as in
@@ -60,14 +61,9 @@ class SuperDeepFool(MinimalAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("steps", "rivals", "turns", "search"):
+        for name in ("rivals", "turns", "search"):
             check_count(name, getattr(self, name))
         check_positive("overshoot", self.overshoot)
-
-    @property
-    def total_steps(self) -> int:
-        """`steps`."""
-        return self.steps
 
     def init(self, oracle: Oracle) -> State:
         """The clean image."""
@@ -79,10 +75,9 @@ class SuperDeepFool(MinimalAttack):
         region, x = oracle.region, state.x_adv
         lead, gradients = oracle.jacobian(x, self.rivals if i == 0 else -(-self.rivals // 3))
         fooled, leader = oracle.fooled, gradients[:, 0]
-        held = (x <= region.low)[:, None] & (gradients < 0) | (x >= region.high)[:, None] & (gradients > 0)
         late = per_row(state.since >= HOLD_FROM, gradients)
         normal, move = region.norm.steepest(leader), x - region.x
-        r = onto_boundary(oracle, lead, torch.where(held & late, 0, gradients), self.overshoot)
+        r = onto_boundary(oracle, lead, torch.where(late, region.free(x, gradients), gradients), self.overshoot)
         ahead = x + r + region.norm.steepest(r) * per_row(CUSHION * region.norm.size(move).to(r.dtype), r)
         turn = region.clamp((state.base + normal * per_row((move * normal).flatten(1).sum(1), x)).to(x.dtype))
         back = state.back.after(oracle, x, state.turns >= self.turns, lead[:, 0], leader)

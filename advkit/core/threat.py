@@ -75,6 +75,17 @@ class Region(NamedTuple):
         above = blockwise(partial(_edge, min=0), self.x, reach)
         return self._replace(eps=eps, low=below.clamp_(min=self.low), high=above.clamp_(max=self.high))
 
+    def free(self, x_adv: Tensor, direction: Tensor) -> Tensor:
+        """The direction (M, ...) without what the range holds back at x_adv; or several of each row, (M, k, ...)."""
+        at_low, at_high = x_adv <= self.low, x_adv >= self.high
+        if direction.ndim > x_adv.ndim:
+            at_low, at_high = at_low[:, None], at_high[:, None]
+        return torch.where(at_low & (direction < 0) | at_high & (direction > 0), 0, direction)
+
+    def widest(self) -> Tensor:
+        """(N,) float64: how far the corners of the range lie apart."""
+        return self.norm.size(self.high.double() - self.low.double())
+
     def distance(self, x_adv: Tensor) -> Tensor:
         """(N,) float64: the size of x_adv - x."""
         return blockwise(lambda x_adv, x: self.norm.size(x_adv.double() - x.double()), x_adv, self.x)
