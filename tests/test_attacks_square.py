@@ -39,6 +39,15 @@ def test_a_move_of_l2_spends_the_whole_budget_where_the_range_allows() -> None:
         point = PROPOSALS["l2"].next(middle, point, Window(5, 5), draws, step)
 
 
+def test_what_the_range_cuts_off_is_spent_elsewhere() -> None:
+    x = torch.zeros(6, 1, 12, 10, dtype=torch.float64)  # every negative half is cut off
+    around, draws = Threat("l2", 0.5).around(x), Draws(0, torch.arange(6))
+    point = PROPOSALS["l2"].first(around, draws)
+    for step in range(1, 20):
+        assert torch.allclose(around.distance(point), torch.full((6,), 0.5, dtype=torch.float64))
+        point = PROPOSALS["l2"].next(around, point, Window(5, 5), draws, step)
+
+
 def test_the_pyramids_are_the_paper_s() -> None:
     upright, lying = _pyramids(5, 5)
     assert torch.equal(upright.T, lying)
