@@ -254,6 +254,43 @@ def test_within_keeps_what_is_inside_and_lands_inside_in_float64(d: Tensor, name
         assert bool((norm.size(landed.double() - x32.double()) <= eps * (1 + 1e-9)).all())
 
 
+def in_box(seed: int, size: int = 30) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    x, x_adv = noise(4, size, seed=seed).sigmoid(), noise(4, size, seed=seed + 100)
+    x[0] = x[0].round()
+    eps = torch.tensor([[0.0], [0.3], [2.0], [90.0]], dtype=torch.float64)
+    return x, x_adv, eps, torch.zeros_like(x), torch.ones_like(x)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_l1_pull_is_the_nearest_point_of_ball_and_box(seed: int) -> None:
+    # as above: the c that is worst for <x_adv - p, c - p> is the maximum of a linear function over ball and box
+    x, x_adv, eps, low, high = in_box(seed)
+    norm = get_norm("l1")
+    p = norm.pull(x, x_adv, eps, low, high)
+    assert bool((norm.size(p - x) <= eps.flatten() * (1 + 1e-12)).all())
+    assert bool(((p >= low) & (p <= high)).all())
+    normal = x_adv - p
+    worst = norm.maximise(normal, x, eps, low, high)
+    assert bool(((normal * (worst - p)).sum(1) <= 1e-12).all())
+
+
+@pytest.mark.parametrize("share", [0.1, torch.tensor([0.05, 0.2, 0.5, 1.0])])
+def test_a_sparse_ascent_moves_the_largest_slopes_that_it_may(share: float | Tensor) -> None:
+    x, _, _, low, high = in_box(7)
+    g = noise(4, 30, seed=9)
+    g[:, 3:6] = 0
+    found = get_norm("l1").ascent(g, x, low, high, share)
+    for i in range(4):
+        fixed = isinstance(share, float)
+        free = [j for j in range(30) if not (fixed and float(x[i, j]) == float(g[i, j] > 0))]
+        order = sorted((-abs(float(g[i, j])), j) for j in free if g[i, j])
+        chosen = [j for _, j in order[: 3 if isinstance(share, float) else int(share[i] * 30 + 1e-6)]]
+        expected = torch.zeros(30, dtype=torch.float64)
+        expected[chosen] = g[i, chosen].sign() / len(chosen)
+        assert torch.allclose(found[i], expected, rtol=1e-12)
+    assert bool((get_norm("l1").ascent(0 * g, x, low, high, share) == 0).all())
+
+
 def test_an_unknown_norm_is_refused_with_a_suggestion() -> None:
     with pytest.raises(UnknownNameError, match="unknown norm 'linfty'; did you mean 'linf'"):
         get_norm("linfty")

@@ -4,7 +4,6 @@ A perturbation is a tensor (N, ...) with one row a sample; every method works ro
 broadcasts against the rows, (N, 1, ...), or a number.
 """
 
-import math
 from abc import ABC, abstractmethod
 
 import torch
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from advkit.core.draws import Draws
 from advkit.core.errors import unknown
+from advkit.core.thresholds import flags, kth_largest, largest, shrunk, shrunk_within
 
 
 def per_row(values: Tensor, like: Tensor) -> Tensor:
@@ -61,31 +61,6 @@ def _level(weight: Tensor, limit: Tensor, need: Tensor) -> Tensor:
     inside = t <= limit_
     first = inside.to(torch.int8).argmax(1, keepdim=True)
     return torch.where(inside.any(1, keepdim=True), t.gather(1, first), torch.inf)
-
-
-def _shrunk(d: Tensor, room: Tensor | None, radius: Tensor) -> Tensor:
-    """Every entry of d (N, ...) no larger than its room, and nearer to 0 by one theta >= 0 a row, so that l1 <= radius.
-
-    The l1 size that is left falls with theta. Halving finds theta to the rounding of the largest entry, several times
-    faster than sorting; within the last half the size is a straight line, but for a bend.
-    """
-
-    def left(theta: Tensor) -> Tensor:
-        rest = (size - theta).clamp_(min=0)
-        return rest if room is None else torch.minimum(rest, room, out=rest)
-
-    size, rows = d.abs(), (len(d), *[1] * (d.ndim - 1))
-    least = d.new_zeros(rows)
-    most = size.flatten(1).amax(1).view(rows)
-    for _ in range(1 - round(math.log2(torch.finfo(d.dtype).eps))):
-        theta = (least + most) / 2
-        over = left(theta).flatten(1).sum(1).view(rows) > radius
-        least, most = torch.where(over, theta, least), torch.where(over, most, theta)
-    rest = left(least)
-    moving = rest > 0 if room is None else (rest > 0) & (rest < room)
-    count = moving.flatten(1).sum(1).clamp(min=1).view(rows)
-    theta = least + (rest.flatten(1).sum(1).view(rows) - radius).clamp(min=0) / count
-    return left(torch.minimum(theta, most).to(d.dtype)) * d.sign()
 
 
 class Norm(ABC):
@@ -287,14 +262,15 @@ class L1(Norm):
         slope, entries = g.abs().flatten(1), g[0].numel()
         if isinstance(share, Tensor):
             count = (share.flatten() * entries + 1e-6).long().clamp(1, entries)[:, None]
-            least = slope.sort(dim=1, descending=True).values.gather(1, count - 1)
+            least = kth_largest(slope, count)
         else:
-            stuck = torch.where(g > 0, x_adv >= high, x_adv <= low)
-            slope = torch.where(stuck.flatten(1), 0, slope)
+            up = flags(torch.lt, x_adv, high).mul_(flags(torch.gt, g, 0.0))
+            down = flags(torch.gt, x_adv, low).mul_(flags(torch.lt, g, 0.0))
+            slope.mul_(up.add_(down).flatten(1))
             least = slope.topk(max(1, round(share * entries)), dim=1).values[:, -1:]
-        chosen = ((slope >= least) & (slope > 0)).to(slope.dtype)
-        size = chosen / chosen.sum(1, keepdim=True).clamp(min=1)
-        return size.view_as(g) * g.sign()
+        info = torch.finfo(slope.dtype)
+        chosen = flags(torch.ge, slope, least.clamp(min=info.smallest_normal * info.eps))  # but for slopes of 0
+        return (chosen / chosen.sum(1, keepdim=True).clamp(min=1)).view_as(g) * g.sign()
 
     def pull(self, x: Tensor, x_adv: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """The point of ball and box that is nearest to x_adv in l2: exact, not one projection after the other.
@@ -303,14 +279,14 @@ class L1(Norm):
         than its room. The size that is left is piecewise linear in theta; its slope changes at |d| - room and at |d|.
         """
         wide = torch.promote_types(x.dtype, torch.float32)
-        d = x_adv.to(wide) - x.to(wide)
-        room = torch.where(d > 0, high - x, x - low).to(wide)
-        return (x.to(wide) + _shrunk(d, room, eps.to(wide))).to(x.dtype)
+        x_, x_adv_, radius = x.to(wide), x_adv.to(wide), eps.flatten(1).to(wide)
+        d, most = x_adv_ - x_, (torch.clamp(x_adv_, low, high) - x_).abs_()
+        return (x_ + shrunk_within(d.flatten(1), most.flatten(1), radius).view_as(d)).to(x.dtype)
 
     def project(self, d: Tensor, eps: Tensor | float) -> Tensor:
-        # Duchi et al. 2008: shrink every entry by the same theta.
         radius = torch.as_tensor(eps, dtype=torch.float64, device=d.device).expand(len(d), *[1] * (d.ndim - 1))
-        return _shrunk(d.double(), None, radius).to(d.dtype)
+        flat = d.flatten(1).to(torch.promote_types(d.dtype, torch.float32))
+        return shrunk(flat, radius.flatten(1).to(flat.dtype)).view_as(d).to(d.dtype)
 
     def sample(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
         # D exponentials over the sum of D + 1 are uniform in the simplex.
@@ -357,12 +333,8 @@ class L0(Norm):
         return L1().steepest(g)
 
     def project(self, d: Tensor, eps: Tensor | float) -> Tensor:
-        flat = d.flatten(1)
-        count = torch.as_tensor(eps, device=d.device).expand(len(d), *[1] * (d.ndim - 1)).flatten(1)
-        order = flat.abs().argsort(dim=1, descending=True, stable=True)
-        chosen = torch.arange(flat.shape[1], device=d.device) < count.floor()
-        kept = torch.zeros_like(flat, dtype=torch.bool).scatter(1, order, chosen)
-        return torch.where(kept, flat, 0).view_as(d)
+        count = torch.as_tensor(eps, dtype=torch.float64, device=d.device).expand(len(d), *[1] * (d.ndim - 1))
+        return largest(d.flatten(1), count.flatten(1)).view_as(d)
 
     def sample(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
         shape = tuple(like.shape[1:])

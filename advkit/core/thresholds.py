@@ -1,0 +1,122 @@
+"""Thresholds within a row: the k-th largest entry, and how far all entries must shrink for their sum to fit."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+def flags(compare: Callable[..., Tensor], a: Tensor, b: Tensor | float) -> Tensor:
+    """1 where compare(a, b) holds, else 0, in a's shape and type; b broadcasts to a.
+
+    On a CPU several times faster than a bool tensor, and many times faster than `torch.where` on a mask without order.
+    """
+    return compare(a, b, out=torch.empty_like(a))
+
+
+def ascending(values: Tensor) -> Tensor:
+    """The rows of values (N, D) sorted, NaN excluded; in float32 or better.
+
+    On a CPU by NumPy, which sorts with vector instructions: 20 times faster than torch.
+    """
+    values = values.to(torch.promote_types(values.dtype, torch.float32))
+    if values.device.type != "cpu":
+        return values.sort(dim=1).values
+    return torch.from_numpy(np.sort(values.numpy(force=True), axis=1))
+
+
+def kth_largest(values: Tensor, count: Tensor) -> Tensor:
+    """(N, 1): the count-th largest entry of each row of values (N, D); count (N, 1) int64, 1 to D."""
+    return ascending(values).gather(1, values.shape[1] - count).to(values.dtype)
+
+
+def largest(d: Tensor, count: Tensor) -> Tensor:
+    """The `count` entries of each row with the largest |d|, of equal ones the first; 0 elsewhere.
+
+    Args:
+        d: (N, D).
+        count: (N, 1), a number >= 0; its fraction does not count, and more than D are all.
+    """
+    size = d.abs().to(torch.promote_types(d.dtype, torch.float32))
+    count = count.floor().clamp(0, d.shape[1])
+    least = kth_largest(size, count.long().clamp(min=1))
+    above, equal = flags(torch.gt, size, least), flags(torch.eq, size, least)
+    left = (count - above.sum(1, keepdim=True)).to(size.dtype)
+    kept = above.add_(equal.mul_(flags(torch.le, equal.cumsum(1), left))) * (count > 0)
+    return d * kept.to(d.dtype)
+
+
+def shrunk(d: Tensor, radius: Tensor) -> Tensor:
+    """Every entry of d (N, D) nearer to 0 by one theta a row, the least >= 0 for which its l1 size is <= radius (N, 1).
+
+    Duchi et al. 2008 (doi 10.1145/1390156.1390191): theta is the largest of (s_1 + ... + s_j - radius) / j over the
+    sorted |d|.
+    """
+    size = ascending(d.abs()).flip(1)
+    count = torch.arange(1, d.shape[1] + 1, dtype=size.dtype, device=d.device)
+    theta = size.cumsum(1).sub_(radius).div_(count).amax(1, keepdim=True).clamp_(min=0).to(d.dtype)
+    return torch.copysign(torch.sub(d.abs(), theta).clamp_(min=0), d)
+
+
+def shrunk_within(d: Tensor, most: Tensor, radius: Tensor) -> Tensor:
+    """As `shrunk`, but no entry of the result is larger than its `most` (N, D), 0 <= most <= |d|.
+
+    On a CPU, where to ask whether a row has arrived costs nothing, Newton's steps find theta in 3 to 5 rounds after a
+    step of PGD or APGD; elsewhere, and for rows that have not arrived, it is found by halving.
+    """
+    size = d.abs()
+    if d.device.type != "cpu":
+        theta = halved(size, most, radius)
+    else:
+        theta, arrived = newton(size, most, radius)
+        if not bool(arrived.all()):
+            theta = torch.where(arrived, theta, halved(size, most, radius))
+    return torch.copysign(torch.minimum(torch.sub(size, theta).clamp_(min=0), most), d)
+
+
+NEWTON = 12
+"""The most of Newton's steps; a row that has not arrived by then may go round in circles: the sum is not convex."""
+
+
+def newton(size: Tensor, most: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
+    """The theta (N, 1) >= 0 at which sum(min(size - theta, most)) over the positive entries is the radius, if any is.
+
+    The sum is piecewise linear in theta: the step from a point of theta's own piece is exact. A row that has arrived
+    does not change any more, so that its theta does not depend on the others.
+
+    Returns:
+        theta, and which rows have arrived (N, 1) bool.
+    """
+    grain, peak = torch.finfo(size.dtype).eps, size.amax(1, keepdim=True)
+    rest, moving = torch.empty_like(size), torch.empty_like(size)
+    theta, arrived = torch.zeros_like(radius), torch.zeros_like(radius, dtype=torch.bool)
+    for _ in range(NEWTON):
+        torch.sub(size, theta, out=rest).clamp_(min=0)
+        torch.gt(rest, 0, out=moving).mul_(flags(torch.le, rest, most))
+        count = moving.sum(1, keepdim=True).clamp_(min=1)
+        over = torch.minimum(rest, most, out=rest).sum(1, keepdim=True) - radius
+        close = over.abs() <= 16 * grain * (radius + count * theta)
+        inside = (over <= 0) & (theta == 0)
+        theta = torch.where(arrived, theta, (theta + over / count).clamp_(min=0).minimum(peak))
+        arrived = arrived | close | inside
+        if bool(arrived.all()):
+            break
+    return theta, arrived
+
+
+def halved(size: Tensor, most: Tensor, radius: Tensor) -> Tensor:
+    """The same theta by halvings, to the rounding of the largest entry; within the last half the sum is a line."""
+
+    def left(theta: Tensor) -> Tensor:
+        return torch.minimum((size - theta).clamp_(min=0), most)
+
+    low, high = torch.zeros_like(radius), size.amax(1, keepdim=True)
+    for _ in range(1 - round(math.log2(torch.finfo(size.dtype).eps))):
+        theta = (low + high) / 2
+        over = left(theta).sum(1, keepdim=True) > radius
+        low, high = torch.where(over, theta, low), torch.where(over, high, theta)
+    rest = left(low)
+    count = ((rest > 0) & (rest < most)).sum(1, keepdim=True).clamp(min=1)
+    return torch.minimum(low + (rest.sum(1, keepdim=True) - radius).clamp(min=0) / count, high)
