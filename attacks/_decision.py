@@ -1,10 +1,12 @@
 """What attacks on labels have in common: a first adversarial point, and the way from there to the boundary."""
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from advkit.core.attack import MinimalAttack, check_count
 from advkit.core.errors import InputError
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
@@ -20,6 +22,69 @@ class Segment(NamedTuple):
     low: Tensor  # (M,) float64: the largest distance that is known not to fool, 0 if none
     high: Tensor  # (M,) float64: that of `hit`, inf where there is none
     share: Tensor  # (M,) float64: of `high`, by how much the next look is nearer while `low` is 0
+
+
+class Walker(Protocol):
+    """The part of a state that says where each row is."""
+
+    @property
+    def x_adv(self) -> Tensor:
+        """(M, ...): the query."""
+
+    @property
+    def size(self) -> Tensor:
+        """(M,) float64: its distance, in the phase APPROACH."""
+
+    @property
+    def phase(self) -> Tensor:
+        """(M,) int64."""
+
+    @property
+    def segment(self) -> Segment:
+        """What is known of the way."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecisionAttack(MinimalAttack):
+    """A minimal attack that sees labels only; each step is one query of every row, which is in a phase of its own.
+
+    Args:
+        queries: how many, the check of the clean image and the verdict aside.
+        tries: how many points are tried for a first adversarial one.
+        starts: images (K, C, H, W) to be tried first.
+    """
+
+    knowledge = "labels"
+    starts_at_x = False
+    deterministic = False
+
+    norm: str = "l2"
+    queries: int = 5000
+    tries: int = 100
+    starts: Tensor | None = field(default=None, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("queries", self.queries)
+        check_count("tries", self.tries)
+        check_starts(self.starts)
+
+    @property
+    def total_steps(self) -> int:
+        """One a query."""
+        return self.queries
+
+    def _lost(self, oracle: Oracle, phase: Tensor, i: int) -> Tensor:
+        """(M,) bool: after query i no point to start from is left to be tried."""
+        return (phase == START) & ~oracle.fooled & (i + 1 >= self.tries)
+
+    def _ask(self, oracle: Oracle, state: Walker, own: Tensor, i: int) -> tuple[Tensor, Tensor]:
+        """Query i and its distance (M,): a first point or one of the segment, by the phase, and `own` in any other."""
+        x_adv, size = middle(oracle, state.segment)
+        x_adv = torch.where(per_row(state.phase == APPROACH, own), x_adv, own)
+        if i < self.tries:
+            x_adv = torch.where(per_row(state.phase == START, own), candidate(oracle, i, self.starts), x_adv)
+        return x_adv, size
 
 
 def no_segment(oracle: Oracle) -> Segment:
@@ -50,6 +115,28 @@ def seen(segment: Segment, point: Tensor, size: Tensor, fooled: Tensor, looked: 
         high=torch.where(hit, size, segment.high),
         share=torch.where(hit, (2 * segment.share).clamp(max=0.5), segment.share),
     )
+
+
+def looked(
+    oracle: Oracle, state: Walker, landed: Tensor, share: Tensor | float, tolerance: float, beside: Tensor | None = None
+) -> tuple[Segment, Tensor]:
+    """The segment after the latest query; and (M,) bool, the rows that have come to the boundary along it.
+
+    Args:
+        oracle: that has answered.
+        state: that asked.
+        landed: (M,) bool, the query is the end of a new segment, whose first look is to be nearer by `share`.
+        share: see `begin`.
+        tolerance: see `narrow`.
+        beside: (M,) bool, the query was none of the segment's, but replaces its end if it fools and is nearer.
+    """
+    approach = state.phase == APPROACH
+    size = torch.where(approach, state.size, oracle.region.distance(state.x_adv))
+    counts = landed | approach
+    if beside is not None:
+        counts = counts | (beside & oracle.fooled & (size < state.segment.high))
+    segment = seen(begin(state.segment, landed, share), state.x_adv, size, oracle.fooled, counts)
+    return segment, approach & narrow(segment, tolerance)
 
 
 def middle(oracle: Oracle, segment: Segment) -> tuple[Tensor, Tensor]:

@@ -1,14 +1,14 @@
 """The boundary attack: Brendel, Rauber, Bethge 2017, algorithm 1 (arXiv 1712.04248)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from advkit.attacks import _decision
-from advkit.attacks._decision import APPROACH, START, Segment
-from advkit.core.attack import MinimalAttack, check_count, check_positive, register_attack
+from advkit.attacks._decision import APPROACH, START, DecisionAttack, Segment
+from advkit.core.attack import check_positive, register_attack
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
 
@@ -34,7 +34,7 @@ class State(NamedTuple):
 
 @register_attack("boundary")
 @dataclass(frozen=True, kw_only=True)
-class Boundary(MinimalAttack):
+class Boundary(DecisionAttack):
     """A random walk along the boundary: a step on the sphere around x, then one toward x; kept if still adversarial.
 
     Both lengths adapt to how often they succeed: half of the steps on the sphere alone, a quarter of the whole ones.
@@ -53,29 +53,14 @@ class Boundary(MinimalAttack):
 
     norms = ("l2",)
     paper = "Brendel et al. 2017, arXiv 1712.04248"
-    knowledge = "labels"
-    starts_at_x = False
-    deterministic = False
 
-    norm: str = "l2"
-    queries: int = 5000
     along: float = 0.1
     nearer: float = 0.03
-    tries: int = 100
-    starts: Tensor | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("queries", self.queries)
-        check_count("tries", self.tries)
         check_positive("along", self.along)
         check_positive("nearer", self.nearer)
-        _decision.check_starts(self.starts)
-
-    @property
-    def total_steps(self) -> int:
-        """One a query."""
-        return self.queries
 
     def init(self, oracle: Oracle) -> State:
         """The first point to be tried."""
@@ -91,27 +76,16 @@ class Boundary(MinimalAttack):
         landed, walking = (phase == START) & fooled, phase == WALK
         test = walking & (walked % TEST_EVERY == 0)
         moving = walking & ~test
-        size = torch.where(phase == APPROACH, state.size, oracle.region.distance(state.x_adv))
-        looked = landed | (phase == APPROACH) | (moving & fooled & (size < state.segment.high))
-        segment = _decision.seen(_decision.begin(state.segment, landed, 0.25), state.x_adv, size, fooled, looked)
-        arrived = (phase == APPROACH) & _decision.narrow(segment, 0.01)
+        segment, arrived = _decision.looked(oracle, state, landed, share=0.25, tolerance=0.01, beside=moving)
         state = state._replace(
             phase=torch.where(landed, APPROACH, torch.where(arrived, WALK, phase)),
             segment=segment,
             walked=walked + walking,
             along=_adapted(state.along, test, fooled, rate=0.4, share=0.5, most=1.0),
             nearer=_adapted(state.nearer, moving, fooled, rate=0.2, share=0.25, most=0.5),
-            done=(phase == START) & ~fooled & (i + 1 >= self.tries),
+            done=self._lost(oracle, phase, i),
         )
-        return self._ask(oracle, state, i + 1)
-
-    def _ask(self, oracle: Oracle, state: State, i: int) -> State:
-        """The next query of each row."""
-        phase, hit = state.phase, state.segment.hit
-        between, size = _decision.middle(oracle, state.segment)
-        x_adv = torch.where(per_row(phase == WALK, hit), self._stroll(oracle, state, i), between)
-        if i < self.tries:
-            x_adv = torch.where(per_row(phase == START, hit), _decision.candidate(oracle, i, self.starts), x_adv)
+        x_adv, size = self._ask(oracle, state, self._stroll(oracle, state, i + 1), i + 1)
         return state._replace(x_adv=x_adv, size=size)
 
     def _stroll(self, oracle: Oracle, state: State, i: int) -> Tensor:

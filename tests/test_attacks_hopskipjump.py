@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from advkit.attacks import HopSkipJump, create_attack
 from advkit.attacks._decision import Segment, candidate, directions, middle, narrow, no_segment, seen
-from advkit.attacks.hopskipjump import Estimate, _normal
+from advkit.attacks._normal import Estimate
 from advkit.core.errors import InputError
 from advkit.core.oracle import Oracle
 from advkit.testing import AffineClassifier
@@ -85,11 +85,11 @@ def test_the_estimate_of_a_normal_is_that_of_the_paper() -> None:
     paper = ((phi - phi.mean())[..., None] * u).sum(1)
     yes = phi > 0
     estimate = Estimate(torch.tensor([50]), yes.sum(1), u.sum(1), (u * yes[..., None]).sum(1))
-    torch.testing.assert_close(_normal(estimate), paper / 2)
+    torch.testing.assert_close(estimate.normal(), paper / 2)
     for answer, sign in ((True, 1.0), (False, -1.0)):
         toward = u.sum(1) * answer
         alike = Estimate(torch.tensor([50]), torch.tensor([50 * answer]), u.sum(1), toward)
-        cosine = nn.functional.cosine_similarity(_normal(alike), sign * u.sum(1))
+        cosine = nn.functional.cosine_similarity(alike.normal(), sign * u.sum(1))
         torch.testing.assert_close(cosine, torch.ones(1, dtype=torch.float64))
 
 
