@@ -55,8 +55,11 @@ def fooling_images(
         InputError: no such class, or a wrong shape.
     """
     attack = Fooling() if attack is None else attack
-    target = torch.as_tensor(classes, device=device)
-    if target.ndim != 1 or target.is_floating_point():
+    try:
+        target = torch.as_tensor(classes, device=device)
+    except (TypeError, ValueError, RuntimeError):
+        target = None
+    if target is None or target.ndim != 1 or target.is_floating_point():
         raise InputError(f"expected classes as integers (N,), got {classes!r}")
     if not isinstance(shape, tuple | list) or not shape or not all(isinstance(n, int) and n > 0 for n in shape):
         raise InputError(f"expected the shape of an image, such as (1, 32, 32), got {shape!r}")

@@ -70,6 +70,8 @@ def test_wrong_options_are_refused() -> None:
         Fooling(confidence=1)
     with pytest.raises(InputError, match="expected classes as integers"):
         fooling_images(sharp(), [0.5], shape=(32,))
+    with pytest.raises(InputError, match="expected classes as integers"):
+        fooling_images(sharp(), ["a"], shape=(32,))
     with pytest.raises(InputError, match="expected the shape of an image"):
         fooling_images(sharp(), [1], shape=())
     with pytest.raises(InputError, match="expected the shape of an image"):

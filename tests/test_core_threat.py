@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from advkit.attacks import FGSM, PGD
 from advkit.core.draws import Draws
 from advkit.core.errors import AdvkitWarning
+from advkit.core.errors import InputError
 from advkit.core.norms import step_toward
 from advkit.core.threat import Threat
 from advkit.testing import AffineClassifier, assert_in_threat
@@ -99,6 +100,11 @@ def test_an_eps_below_the_resolution_of_the_images_warns(attack: FGSM | PGD) -> 
     with pytest.warns(AdvkitWarning, match="below the resolution"):
         result = attack(model, x, model(x).argmax(1))
     assert torch.equal(result.x_adv, x)
+
+
+def test_assert_in_threat_takes_tensors_only() -> None:
+    with pytest.raises(InputError, match="expected images as two tensors, got Tensor and list"):
+        assert_in_threat(torch.zeros(1, 2), [1], Threat("linf", 0.1))  # type: ignore[arg-type]
 
 
 def test_assert_in_threat_names_the_worst_sample() -> None:

@@ -220,3 +220,8 @@ def test_an_entry_that_needs_an_option_says_so() -> None:
 def test_the_affine_classifier_needs_two_classes() -> None:
     with pytest.raises(InputError, match=r"expected a weight of shape \(K, D\) with K >= 2 classes, got \(1, 4\)"):
         AffineClassifier(torch.ones(1, 4))
+
+
+def test_a_loss_that_is_no_word_is_refused() -> None:
+    with pytest.raises(InputError, match=r"unknown loss '\[\]'"):
+        PGD(eps=0.1, loss=[])  # type: ignore[arg-type]

@@ -70,7 +70,7 @@ class Attack(ABC):
     def __post_init__(self) -> None:
         if self.norm not in self.norms:
             raise unknown(f"norm of {self.name}", str(self.norm), self.norms)
-        if self.loss not in LOSSES:
+        if not isinstance(self.loss, str) or self.loss not in LOSSES:
             raise unknown("loss", str(self.loss), LOSSES)
         for field in dataclasses.fields(self):
             if isinstance(field.default, bool):

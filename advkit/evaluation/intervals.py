@@ -6,6 +6,12 @@ from statistics import NormalDist
 from advkit.core.errors import InputError
 
 
+def check_confidence(confidence: float) -> None:
+    """Raise InputError unless the wished coverage is a number between 0 and 1."""
+    if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 < confidence < 1:
+        raise InputError(f"expected a confidence between 0 and 1, got {confidence!r}")
+
+
 def wilson_interval(errors: int, count: int, *, confidence: float = 0.95) -> tuple[float, float]:
     """The interval around `errors / count` that covers the true rate in about `confidence` of all samplings.
 
@@ -26,8 +32,7 @@ def wilson_interval(errors: int, count: int, *, confidence: float = 0.95) -> tup
     """
     if count < 1 or not 0 <= errors <= count:
         raise InputError(f"expected 0 <= errors <= count and count >= 1, got errors {errors} and count {count}")
-    if not 0 < confidence < 1:
-        raise InputError(f"expected a confidence between 0 and 1, got {confidence}")
+    check_confidence(confidence)
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     rate = errors / count
     centre = (rate + z * z / (2 * count)) / (1 + z * z / count)

@@ -23,8 +23,10 @@ def assert_in_threat(x: Tensor, x_adv: Tensor, threat: Threat) -> None:
 
     Raises:
         AssertionError: with the worst sample, its distance and eps, or its worst pixel.
-        InputError: the shapes differ.
+        InputError: no tensors, or their shapes differ.
     """
+    if not isinstance(x, Tensor) or not isinstance(x_adv, Tensor):
+        raise InputError(f"expected images as two tensors, got {type(x).__name__} and {type(x_adv).__name__}")
     if x.shape != x_adv.shape:
         raise InputError(f"expected adversarial images of shape {tuple(x.shape)}, got {tuple(x_adv.shape)}")
     if not x.numel():
