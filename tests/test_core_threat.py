@@ -7,8 +7,7 @@ from hypothesis import strategies as st
 
 from advkit.attacks import FGSM, PGD
 from advkit.core.draws import Draws
-from advkit.core.errors import AdvkitWarning
-from advkit.core.errors import InputError
+from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.norms import step_toward
 from advkit.core.threat import Threat
 from advkit.testing import AffineClassifier, assert_in_threat
