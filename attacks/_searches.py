@@ -43,9 +43,7 @@ class Search(NamedTuple):
         """The next search: between what missed and what hit; a quarter or ten times as much where there is but one."""
         high = torch.where(self.hit, self.c.minimum(self.high), self.high)
         low = torch.where(self.hit, self.low, self.c.maximum(self.low))
-        c = torch.where(low > 0, (low * high).sqrt(), high / 4)
-        c = torch.where(high.isfinite(), c, self.c * 10)
-        return self._replace(low=low, high=high).following(c)
+        return self._replace(low=low, high=high).following(between(low, high, 10))
 
     def following(self, c: Tensor) -> "Search":
         """The next search, at this weight (M,)."""
@@ -55,6 +53,15 @@ class Search(NamedTuple):
     def over(self, searches: int) -> Tensor:
         """(M,) bool: after so many searches, or where the next would change little."""
         return (self.number >= searches) | (self.high <= NARROW * self.low)
+
+
+def between(low: Tensor, high: Tensor, up: Tensor | float) -> Tensor:
+    """The next value (M,) in a bracket that is 0 below and inf above while open: its geometric middle.
+
+    A quarter of `high` where it is open below, `up` times `low` where it is open above.
+    """
+    c = torch.where(low > 0, (low * high).sqrt(), high / 4)
+    return torch.where(high.isfinite(), c, low * up)
 
 
 def begin(c: Tensor) -> Search:
@@ -81,8 +88,7 @@ class SearchAttack(MinimalAttack):
         super().__post_init__()
         check_count("searches", self.searches)
         check_count("steps", self.steps)
-        if self.c is not None:
-            check_positive("c", self.c)
+        check_positive("c", self.c, optional=True)
 
     @property
     def total_steps(self) -> int:

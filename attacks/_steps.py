@@ -28,8 +28,7 @@ class StepAttack(BudgetAttack):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("steps", self.steps)
-        if self.step_size is not None:
-            check_positive("step_size", self.step_size)
+        check_positive("step_size", self.step_size, optional=True)
 
     @property
     def total_steps(self) -> int:

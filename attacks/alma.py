@@ -73,8 +73,7 @@ class ALMA(MinimalStepAttack):
         check_count("look_every", self.look_every)
         for name in ("alpha", "tau", "gamma"):
             check_positive(name, getattr(self, name))
-        if self.first_distance is not None:
-            check_positive("first_distance", self.first_distance)
+        check_positive("first_distance", self.first_distance, optional=True)
 
     def init(self, oracle: Oracle) -> State:
         """The clean image."""

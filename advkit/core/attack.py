@@ -263,12 +263,14 @@ def check_flag(name: str, value: Any) -> None:
         raise InputError(f"expected {name} as True or False, got {value!r}")
 
 
-def check_positive(name: str, value: Any) -> None:
-    """A real, finite hyperparameter > 0.
+def check_positive(name: str, value: Any, *, optional: bool = False) -> None:
+    """A real, finite hyperparameter > 0; or None, if it is optional.
 
     Raises:
         InputError: no number, or not > 0, or infinite.
     """
+    if optional and value is None:
+        return
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
         raise InputError(f"expected {name} as a number > 0, got {value!r}")
 
