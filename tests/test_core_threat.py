@@ -115,3 +115,19 @@ def test_assert_in_threat_names_the_worst_sample() -> None:
         assert_in_threat(x, x_adv, Threat("linf", 0.2))
     with pytest.raises(AssertionError, match="sample 1 leaves the bounds"):
         assert_in_threat(x, x_adv, Threat("linf", 1.0, (0.0, 0.7)))
+
+
+def test_free_leaves_out_what_the_range_holds_back() -> None:
+    region = Threat("l2").around(torch.tensor([[0.0, 0.0, 0.5, 1.0, 1.0]]))
+    direction = torch.tensor([[-1.0, 2.0, -3.0, 4.0, -5.0]])
+    expected = torch.tensor([[0.0, 2.0, -3.0, 0.0, -5.0]])
+    assert torch.equal(region.free(region.x, direction), expected)
+    several = region.free(region.x, torch.stack([direction, -direction], 1))
+    assert torch.equal(several, torch.stack([expected, torch.tensor([[1.0, 0.0, 3.0, -4.0, 0.0]])], 1))
+    assert torch.equal(region.free(region.x * 0 + 0.5, direction), direction)
+
+
+@pytest.mark.parametrize(("norm", "size"), [("linf", 2.0), ("l2", 6.0), ("l1", 18.0), ("l0", 9.0)])
+def test_the_corners_of_the_range_are_widest_apart(norm: str, size: float) -> None:
+    region = Threat(norm, bounds=(-1.0, 1.0)).around(torch.zeros(2, 3, 3))
+    assert region.widest().tolist() == [size, size]

@@ -1,0 +1,190 @@
+"""The parts that attacks are made of, each against a reference of its own."""
+
+from itertools import product
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy.optimize import minimize
+from torch import Tensor
+
+from advkit.attacks import Noise, create_attack, list_attacks
+from advkit.attacks import _adam as adam
+from advkit.attacks import _descent as descent
+from advkit.attacks import _leaps as leaps
+from advkit.attacks import _way_back as way_back
+from advkit.attacks._lagrangian import Lagrangian
+from advkit.attacks._motion import grid_point
+from advkit.attacks._searches import between
+from advkit.core.attack import check_between, check_positive
+from advkit.core.errors import InputError
+from advkit.core.threat import Threat
+
+
+def numbers(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+def test_adam_is_torch_s_in_every_row_at_its_own_clock() -> None:
+    rows = [torch.nn.Parameter(numbers(5, seed=r)) for r in range(3)]
+    theirs = [torch.optim.Adam([row], lr=0.01 * (r + 1)) for r, row in enumerate(rows)]
+    x, lr = torch.stack([row.detach().clone() for row in rows]), torch.tensor([0.01, 0.02, 0.03], dtype=torch.float64)
+    ours, k = adam.begin(x), torch.zeros(3, dtype=torch.int64)
+    for i in range(30):
+        if i == 12:  # the second row begins anew
+            again = torch.tensor([False, True, False])
+            k = torch.where(again, 0, k)
+            ours = adam.Adam(*(torch.where(again[:, None], 0.0, part) for part in ours))
+            theirs[1] = torch.optim.Adam([rows[1]], lr=0.02)
+        gradient = x.sin() + 0.1 * numbers(3, 5, seed=100 + i)
+        k, ours = k + 1, ours.seen(gradient)
+        x = x - ours.move(k, lr)
+        for row, optimiser, g in zip(rows, theirs, gradient, strict=True):
+            row.grad = g.clone()
+            optimiser.step()
+        torch.testing.assert_close(x, torch.stack([row.detach() for row in rows]))
+
+
+def test_the_penalty_s_slope_is_the_derivative_of_p2() -> None:
+    y = torch.linspace(-3, 3, 41, dtype=torch.float64).requires_grad_()
+    for mu, rho in ((1.0, 1.0), (0.3, 5.0), (4.0, 0.2)):
+        above = mu * y + mu * rho * y**2 + rho**2 * y**3 / 6
+        below = mu * y / (1 - rho * y.clamp(max=0))
+        (slope,) = torch.autograd.grad(torch.where(y >= 0, above, below).sum(), y)
+        one = torch.ones_like(slope)
+        torch.testing.assert_close(Lagrangian(mu * one, rho * one, one).slope(y.detach()), slope)
+
+
+def test_the_penalty_grows_where_nothing_was_met_and_the_constraint_did_not_fall() -> None:
+    one = torch.ones(3, dtype=torch.float64)
+    rule = {"alpha": 0.5, "every": 2, "tau": 0.9, "gamma": 2.0}
+    start = Lagrangian(one, one, 0 * one).seen(2 * one, one < 0, 0, **rule)
+    assert torch.equal(start.before, 2 * one)
+    assert torch.equal(start.mu, one)
+    y, met = torch.tensor([1.9, 1.9, 1.7], dtype=torch.float64), torch.tensor([False, True, False])
+    found = start.seen(y, met, 1, **rule)
+    assert found.rho.tolist() == [2, 1, 1]
+    assert torch.equal(found.before, y)
+    assert found.mu[0] > found.mu[1] > found.mu[2]
+    torch.testing.assert_close(found.mu, (one + Lagrangian(one, found.rho, y).slope(y)) / 2)
+    assert torch.equal(start.seen(y, met, 2, **rule).rho, one)  # no look
+
+
+def test_a_bracket_closes_upon_the_value_sought() -> None:
+    sought = 10 ** (3 * numbers(20))
+    c, low, high = torch.ones(20).double(), torch.zeros(20).double(), torch.full((20,), torch.inf).double()
+    for _ in range(40):
+        low, high = torch.where(c < sought, c, low), torch.where(c < sought, high, c)
+        c = between(low, high, 10)
+        assert ((c > low) & (c < high)).all()
+    torch.testing.assert_close(c, sought, rtol=1e-6, atol=0)
+
+
+def test_the_way_back_ends_just_beyond_a_curved_boundary() -> None:
+    """The lead is sinh(3 p) - s at p (1, 0, ...): rows 0 and 1 cross it on the way, row 2 has not begun."""
+    s, x = torch.tensor([0.5, 6.0, 1.0], dtype=torch.float64), torch.zeros(3, 4, dtype=torch.float64)
+    point, begins = torch.zeros_like(x), torch.tensor([True, True, False])
+    point[:, 0] = 1
+    oracle: Any = SimpleNamespace(x=x, fooled=torch.ones(3, dtype=torch.bool), answer=torch.ones(3, 2).double())
+    back, ended = way_back.begin(oracle), ~begins
+    for _ in range(8):
+        p = point[:, 0]
+        lead, gradient = (3 * p).sinh() - s, torch.zeros_like(x)
+        gradient[:, 0] = 3 * (3 * p).cosh()
+        oracle.fooled = lead > 0
+        back = back.after(oracle, point, begins, lead, gradient)
+        assert ((back.low <= back.share) & (back.share <= back.high)).all()
+        ended = ended | back.found
+        point = torch.where(ended[:, None], point, back.point(x))
+    assert ended.all()
+    assert back.steps.tolist() == [8, 8, 0]
+    torch.testing.assert_close(point[:2, 0], s[:2].asinh() / 3, rtol=1e-6, atol=0)
+    assert (((3 * point[:2, 0]).sinh() - s[:2]) > 0).all()
+
+
+def test_the_grid_has_every_combination_once_the_last_running_fastest() -> None:
+    values = {1: [0.0], 2: [-1.0, 1.0], 3: [-1.0, 0.0, 1.0]}
+    expected = list(product(values[3], values[1], values[2]))
+    assert [tuple(grid_point(i, (3, 1, 2))) for i in range(6)] == expected
+
+
+def box(rows: int, entries: int) -> descent.Box:
+    """Around points in [0, 1]."""
+    x = torch.rand(rows, entries, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    return descent.unit_box(Threat("l2", torch.inf, (0.0, 1.0)).around(x))
+
+
+@pytest.mark.parametrize("squared", [True, False])
+def test_a_descent_ends_where_scipy_s_does(squared: bool) -> None:
+    """A convex quadratic and c times the length, whose minimum touches the box."""
+    rows, entries = 4, 6
+    b, space = descent.LENGTHS[squared], box(rows, entries)
+    A = numbers(rows, entries, entries, seed=1)
+    A = A @ A.mT / entries + 0.3 * torch.eye(entries, dtype=torch.float64)
+    q, c = 2 * numbers(rows, entries, seed=2), torch.tensor([0.1, 0.5, 1.0, 2.0], dtype=torch.float64)
+
+    def look(point: Tensor) -> descent.Iterate:
+        gradient = (A @ point[:, :, None]).squeeze(2) + q
+        loss = ((gradient + q) * point).sum(1) / 2
+        return space.inside(point, -loss, -gradient, torch.zeros(rows, dtype=torch.bool))
+
+    now, trial = descent.begin(space, 5, b), space.x
+    for _ in range(300):
+        now, accepted, _ = now.seen(space, b, c, look(trial), 1e-12)
+        now, ahead = now.trial(space, b, c, accepted)
+        trial = space.outside(ahead, space.x)
+    found = now.now.point
+    assert ((found == 0) | (found == 1)).any()
+    for r in range(rows):
+
+        def value(p: np.ndarray, r: int = r) -> float:
+            point = torch.from_numpy(p)
+            size = (point - space.x[r]).norm()
+            return float(point @ A[r] @ point / 2 + q[r] @ point + c[r] * (size**2 if squared else size))
+
+        best = minimize(value, found[r].numpy() * 0.5 + 0.25, bounds=[(0, 1)] * entries, tol=1e-14)
+        assert value(found[r].numpy()) <= best.fun + 1e-6
+
+
+def test_the_search_for_c_ends_at_the_largest_that_hits() -> None:
+    sought = torch.tensor([0.02, 0.7, 30.0], dtype=torch.float64)
+    search, every = leaps.begin(torch.ones(3, dtype=torch.float64)), torch.ones(3, dtype=torch.bool)
+    for _ in range(14):
+        search, leap = search.after(every, search.c <= sought, 15, 4)
+    assert not leap.any()
+    assert (search.hit <= sought).all()
+    assert (search.miss > sought).all()
+    assert (search.miss / search.hit < 1.05).all()
+    last = search.hit
+    search, leap = search.after(every, search.c <= sought, 15, 4)  # the round's last
+    assert leap.all()
+    assert (search.c >= last).all()
+    assert (search.hit == 0).all()
+    assert torch.isinf(search.miss).all()
+    same, none = search.after(~every, every, 15, 4)
+    assert all(torch.equal(a, b) for a, b in zip(same, search, strict=True))
+    assert not none.any()
+
+
+def test_an_attack_without_steps_says_so() -> None:
+    for name in list_attacks():
+        attack = create_attack(name)
+        if attack.total_steps == 0:
+            assert not attack.starts_at_x
+            with pytest.raises(AssertionError, match="makes no step"):
+                attack.step(None, None, 0)  # type: ignore[arg-type]
+    assert Noise(eps=0.1).total_steps == 0
+
+
+def test_numbers_are_held_to_their_range() -> None:
+    check_positive("c", None, optional=True)
+    check_between("share", 1, 0, 1)
+    for value in (-0.1, 1.1, "1", True, None, float("nan")):
+        with pytest.raises(InputError, match="expected share as a number from 0 to 1, got"):
+            check_between("share", value, 0, 1)
+    with pytest.raises(InputError, match="expected share as a number above 0 and below 1, got 1"):
+        check_between("share", 1, 0, 1, ends=False)
+    with pytest.raises(InputError, match="expected c as a number > 0, got None"):
+        check_positive("c", None)
