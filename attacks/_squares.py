@@ -130,20 +130,18 @@ class Pyramids:
         channels, height, width = _frame(region.x)
         window = Window(*(min(most, max(3, side) | 1) for side, most in zip(window, (height, width), strict=True)))
         u = draws.uniform(step, (5 + channels,))
-        place, other = (
-            _pixels(x_max, window, _corner(x_max, window, v)).expand(-1, channels, -1) for v in (u[:, :2], u[:, 2:4])
-        )
+        both = _pixels(x_max, window, _corner(x_max, window, u[:, :4].reshape(-1, 2)))  # (2 M, 1, h * w)
+        place, other = both.view(len(u), 2, 1, -1).expand(-1, -1, channels, -1).unbind(1)
         delta = (wide(x_max) - wide(region.x)).reshape(-1, channels, height * width)
         eta = torch.stack([e.flatten() for e in _pyramids(*window)]).to(delta)[(u[:, 4] < 0.5).long()]  # (M, h * w)
         sign = torch.where(u[:, 5:] < 0.5, -1.0, 1.0)[:, :, None].to(delta)
+        left = (per_row(region.eps.flatten(), delta) ** 2 - (_size(delta) ** 2).sum(1, keepdim=True)).clamp(min=0)
         old = delta.gather(2, place)
-        emptied = delta.scatter(2, other, 0.0).scatter(2, place, 0.0)
-        spent = (delta**2).sum(2, keepdim=True)  # in each channel
-        moved = spent - (emptied**2).sum(2, keepdim=True)
-        left = (per_row(region.eps.flatten(), delta) ** 2 - spent.sum(1, keepdim=True)).clamp(min=0)
+        delta.scatter_(2, place, 0.0)  # in place: `delta` is nobody else's
+        moved = (old**2).sum(2, keepdim=True) + (delta.gather(2, other) ** 2).sum(2, keepdim=True)  # in each channel
         new = eta[:, None] * sign + old / _size(old)
-        new = new / _size(new) * (left / channels + moved.clamp(min=0)).sqrt().to(delta)
-        return _spent(region, emptied.scatter(2, place, new).view_as(x_max))
+        new = new / _size(new) * (left / channels + moved).sqrt().to(delta)
+        return _spent(region, delta.scatter_(2, other, 0.0).scatter_(2, place, new).view_as(x_max))
 
 
 def _spent(region: Region, d: Tensor) -> Tensor:
@@ -153,11 +151,13 @@ def _spent(region: Region, d: Tensor) -> Tensor:
     against 1,000 queries of size 1.5, with it .48; a third round changes nothing.
     """
     x = wide(region.x)
-    for _ in range(2):
-        size = per_row(region.norm.size(d).clamp(min=1e-12), d)
-        point = region.clamp((x + d * (region.eps / size).to(d.dtype)).to(region.x.dtype))
-        d = wide(point) - x
-    return point
+    return _scaled(region, x, wide(_scaled(region, x, d)) - x)
+
+
+def _scaled(region: Region, x: Tensor, d: Tensor) -> Tensor:
+    """x + d with d scaled to size eps, within the range."""
+    size = per_row(torch.linalg.vector_norm(d.flatten(1), dim=1).clamp(min=1e-12), d)
+    return region.clamp(torch.addcmul(x, d, (region.eps / size).to(d.dtype)).to(region.x.dtype))
 
 
 PROPOSALS: dict[str, Proposals] = {"linf": Corners(), "l2": Pyramids()}
