@@ -131,10 +131,14 @@ def test_a_descent_ends_where_scipy_s_does(squared: bool) -> None:
         return space.inside(point, -loss, -gradient, torch.zeros(rows, dtype=torch.bool))
 
     now, trial = descent.begin(space, 5, b), space.x
+    before = torch.full((rows,), torch.inf, dtype=torch.float64)
     for _ in range(300):
         now, accepted, _ = now.seen(space, b, c, look(trial), 1e-12)
         now, ahead = now.trial(space, b, c, accepted)
         trial = space.outside(ahead, space.x)
+        after = now.now.loss + c * b(now.now.point - space.x, now.now.gradient)[0]
+        assert (after <= before + 1e-12).all()
+        before = after
     found = now.now.point
     assert ((found == 0) | (found == 1)).any()
     for r in range(rows):
@@ -151,16 +155,18 @@ def test_a_descent_ends_where_scipy_s_does(squared: bool) -> None:
 def test_the_search_for_c_ends_at_the_largest_that_hits() -> None:
     sought = torch.tensor([0.02, 0.7, 30.0], dtype=torch.float64)
     search, every = leaps.begin(torch.ones(3, dtype=torch.float64)), torch.ones(3, dtype=torch.bool)
-    for _ in range(14):
+    search, leap = search.after(every, search.c <= sought, 15, 4)
+    assert leap.tolist() == [True, True, False]  # nothing has hit yet
+    for _ in range(13):
         search, leap = search.after(every, search.c <= sought, 15, 4)
     assert not leap.any()
     assert (search.hit <= sought).all()
     assert (search.miss > sought).all()
     assert (search.miss / search.hit < 1.05).all()
-    last = search.hit
+    last = torch.where(search.c <= sought, search.c, search.hit)
     search, leap = search.after(every, search.c <= sought, 15, 4)  # the round's last
     assert leap.all()
-    assert (search.c >= last).all()
+    assert torch.equal(search.c, last)
     assert (search.hit == 0).all()
     assert torch.isinf(search.miss).all()
     same, none = search.after(~every, every, 15, 4)
