@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from advkit.core.attack import MinimalAttack, check_count, check_positive, register_attack
+from advkit.attacks._steps import MinimalStepAttack
+from advkit.core.attack import check_count, check_positive, register_attack
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
 
@@ -21,7 +22,7 @@ class State(NamedTuple):
 
 @register_attack("ddn")
 @dataclass(frozen=True, kw_only=True)
-class DDN(MinimalAttack):
+class DDN(MinimalStepAttack):
     """Steps along the gradient, each followed by the projection onto a sphere: smaller after a hit, else larger.
 
     Cost per sample: `steps` gradients and `steps` + 1 queries.
@@ -40,7 +41,6 @@ class DDN(MinimalAttack):
     paper = "Rony et al. 2018, arXiv 1811.09600"
 
     norm: str = "l2"
-    steps: int = 100
     gamma: float = 0.05
     init_norm: float = 1.0
     step_size: float = 1.0
@@ -48,16 +48,10 @@ class DDN(MinimalAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("steps", self.steps)
         for name in ("gamma", "init_norm", "step_size"):
             check_positive(name, getattr(self, name))
         if self.levels is not None:
             check_count("levels", self.levels, least=2)
-
-    @property
-    def total_steps(self) -> int:
-        """`steps`."""
-        return self.steps
 
     def init(self, oracle: Oracle) -> State:
         """The clean image and the first radius."""

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from advkit.core.attack import MinimalAttack, check_count, check_positive, register_attack
+from advkit.attacks._steps import MinimalStepAttack
+from advkit.core.attack import check_count, check_positive, register_attack
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle, noise_floor
 
@@ -24,7 +25,7 @@ HOLD_FROM = 6
 
 @register_attack("deepfool")
 @dataclass(frozen=True, kw_only=True)
-class DeepFool(MinimalAttack):
+class DeepFool(MinimalStepAttack):
     """Step onto the nearest boundary of the linearised classifier, and a little beyond, until the class changes.
 
     A sample leaves as soon as it has crossed. Only the likeliest rivals are linearised: the nearest boundary is rarely
@@ -50,14 +51,8 @@ class DeepFool(MinimalAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("steps", self.steps)
         check_count("rivals", self.rivals)
         check_positive("overshoot", self.overshoot)
-
-    @property
-    def total_steps(self) -> int:
-        """`steps`."""
-        return self.steps
 
     def init(self, oracle: Oracle) -> State:
         """The clean image."""
@@ -68,8 +63,7 @@ class DeepFool(MinimalAttack):
         region, x = oracle.region, state.x_adv
         lead, gradients = oracle.jacobian(x, self.rivals if i == 0 else -(-self.rivals // 3))
         if i >= HOLD_FROM:
-            held = (x <= region.low)[:, None] & (gradients < 0) | (x >= region.high)[:, None] & (gradients > 0)
-            gradients = torch.where(held, 0, gradients)
+            gradients = region.free(x, gradients)
         r = onto_boundary(oracle, lead, gradients, self.overshoot)
         return State(region.clamp((x + r).to(x.dtype)), oracle.fooled)
 

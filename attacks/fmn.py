@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from advkit.core.attack import MinimalAttack, check_count, check_positive, register_attack
+from advkit.attacks._steps import MinimalStepAttack
+from advkit.core.attack import check_positive, register_attack
 from advkit.core.norms import Norm, get_norm, per_row
 from advkit.core.oracle import Oracle
 
@@ -27,7 +28,7 @@ class State(NamedTuple):
 
 @register_attack("fmn")
 @dataclass(frozen=True, kw_only=True)
-class FMN(MinimalAttack):
+class FMN(MinimalStepAttack):
     """Steps along the gradient within a ball whose radius shrinks after a hit and grows after a miss.
 
     Until the first hit the radius is the distance at which the linearised margin is 0, and a share more: without it a
@@ -51,21 +52,14 @@ class FMN(MinimalAttack):
 
     norm: str = "l2"
     loss: str = "margin"
-    steps: int = 100
     step_size: float = 1.0
     gamma: float = 0.05
     gamma_final: float = 0.001
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_count("steps", self.steps)
         for name in ("step_size", "gamma", "gamma_final"):
             check_positive(name, getattr(self, name))
-
-    @property
-    def total_steps(self) -> int:
-        """`steps`."""
-        return self.steps
 
     def init(self, oracle: Oracle) -> State:
         """The clean image."""

@@ -170,7 +170,7 @@ def test_wrong_input_is_refused() -> None:
         assert_robust(MODEL, X[:0], Y[:0], eps=0.1, max_error=0.3)
     with pytest.raises(InputError, match="labels"):
         assert_robust(MODEL, X, Y + 2, eps=0.1, max_error=0.3)
-    with pytest.raises(InputError, match="expected a confidence between 0 and 1, got 'a'"):
+    with pytest.raises(InputError, match="expected confidence as a number above 0 and below 1, got 'a'"):
         assert_robust(MODEL, X, Y, eps=0.1, max_error=0.3, confidence="a")
     with pytest.raises(InputError, match="expected batch_size as an integer >= 1, got -1"):
         assert_robust(MODEL, X, Y, eps=0.1, max_error=0.3, batch_size=-1)

@@ -3,13 +3,8 @@
 from math import exp, lgamma, log, sqrt
 from statistics import NormalDist
 
+from advkit.core.attack import check_between
 from advkit.core.errors import InputError
-
-
-def check_confidence(confidence: float) -> None:
-    """Raise InputError unless the wished coverage is a number between 0 and 1."""
-    if isinstance(confidence, bool) or not isinstance(confidence, int | float) or not 0 < confidence < 1:
-        raise InputError(f"expected a confidence between 0 and 1, got {confidence!r}")
 
 
 def wilson_interval(errors: int, count: int, *, confidence: float = 0.95) -> tuple[float, float]:
@@ -32,7 +27,7 @@ def wilson_interval(errors: int, count: int, *, confidence: float = 0.95) -> tup
     """
     if count < 1 or not 0 <= errors <= count:
         raise InputError(f"expected 0 <= errors <= count and count >= 1, got errors {errors} and count {count}")
-    check_confidence(confidence)
+    check_between("confidence", confidence, 0, 1, ends=False)
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     rate = errors / count
     centre = (rate + z * z / (2 * count)) / (1 + z * z / count)

@@ -11,11 +11,11 @@ from torch import Tensor
 
 from advkit.attacks import Attack, create_attack
 from advkit.core import door
-from advkit.core.attack import check_count
+from advkit.core.attack import check_between, check_count
 from advkit.core.errors import InputError, unknown
 from advkit.core.guard import Model, guard, modules_of
 from advkit.core.norms import get_norm
-from advkit.evaluation.intervals import check_confidence, wilson_interval
+from advkit.evaluation.intervals import wilson_interval
 from advkit.testing._record import note
 from advkit.testing._subject import Subject, outcome, subject_of
 
@@ -202,7 +202,7 @@ def measure(
     if isinstance(max_error, bool) or not isinstance(max_error, int | float) or not 0 <= max_error <= 1:
         raise InputError(f"expected max_error, a fraction between 0 and 1, got {max_error!r}")
     check_count("batch_size", batch_size)
-    check_confidence(confidence)
+    check_between("confidence", confidence, 0, 1, ends=False)
     subject = subject_of(create_attack(attack) if isinstance(attack, str) else attack, {})
     eps = _radius(subject, eps)
     bounds = door.check_bounds(bounds)
