@@ -14,7 +14,7 @@ def keep_freed() -> None:
 
     glibc takes blocks larger than a threshold from the system and gives them back, and trims its heap at twice the
     threshold; that is the largest block freed so far, at most 32 MiB. One such block, freed untouched, sets it at its
-    highest. Before, every step gets fresh pages: up to 630,000 page faults in four attacks on LeNet-5 and 1,000 images,
-    3 to 9 % of their time; after it 500. With another allocator it does nothing.
+    highest. Before, a step's tensors come page by page from the system and go back to it. With another allocator it
+    does nothing.
     """
     torch.empty(LARGEST, dtype=torch.uint8)  # freed at once
