@@ -49,12 +49,20 @@ class Leaps(NamedTuple):
         )
         return search, leap
 
+    def started(self, loss: Tensor, gradient: Tensor) -> "Leaps":
+        """With |g|^2 / (20 J) for a c of 0, from the linear model of J (M,) with gradient g (M, D) on the clean image.
+
+        J falls along g and is spent at a distance r = J / |g|, where c = |g| / (2 r); a tenth of that.
+        """
+        linear = (gradient**2).sum(1) / (20 * loss.abs().clamp(min=1e-6))
+        return self._replace(c=torch.where(self.c > 0, self.c, linear.clamp(1e-10, 1e10)))
+
     def away(self, x: Tensor, downhill: Tensor) -> Tensor:
         """Where the latest leap from x (M, D) leads, in the direction downhill (M, D), a sign an entry."""
         return x + (LEAP * self.leaps[:, None]).clamp(max=1) * downhill
 
 
 def begin(c: Tensor) -> Leaps:
-    """The first round, at the weight c (M,)."""
+    """The first round, at the weight c (M,), 0 for one that `started` chooses."""
     zero, none = torch.zeros_like(c), torch.zeros_like(c, dtype=torch.int64)
     return Leaps(c, zero, zero + torch.inf, none, none)

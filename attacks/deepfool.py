@@ -6,10 +6,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from advkit.attacks._nearest import onto_boundary
 from advkit.attacks._steps import MinimalStepAttack
 from advkit.core.attack import check_count, check_positive, register_attack
-from advkit.core.norms import per_row
-from advkit.core.oracle import Oracle, noise_floor
+from advkit.core.oracle import Oracle
 
 
 class State(NamedTuple):
@@ -66,22 +66,3 @@ class DeepFool(MinimalStepAttack):
             gradients = region.free(x, gradients)
         r = onto_boundary(oracle, lead, gradients, self.overshoot)
         return State(region.clamp((x + r).to(x.dtype)), oracle.fooled)
-
-
-def onto_boundary(oracle: Oracle, lead: Tensor, gradients: Tensor, overshoot: float) -> Tensor:
-    """(M, ...): the least move to a lead of 0 in one of the duels, and beyond; zero where no gradient leads there.
-
-    Args:
-        oracle: that gave the next two.
-        lead: (M, k) at the latest point.
-        gradients: (M, k, ...) of these.
-        overshoot: the share by which the move is longer; what rounding may feign is added to it.
-    """
-    norm = oracle.region.norm
-    slope = norm.dual_size(gradients.flatten(0, 1)).view(lead.shape)  # (M, k)
-    distance = torch.where(slope > 0, lead.clamp(max=0).abs() / slope, torch.inf)
-    closest = distance.argmin(1, keepdim=True)
-    rise = (1 + overshoot) * lead.clamp(max=0).abs() + 2 * noise_floor(oracle.answer)[:, None]
-    length = (rise / slope).gather(1, closest).squeeze(1).nan_to_num(0.0, 0.0, 0.0)
-    gradient = gradients[torch.arange(len(lead), device=lead.device), closest.squeeze(1)]
-    return norm.steepest(gradient) * per_row(length.to(lead.dtype), gradient)

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from advkit.attacks._nearest import nearest
 from advkit.core.attack import MinimalAttack, check_count, check_positive, register_attack
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle, noise_floor
@@ -86,19 +87,16 @@ class FAB(MinimalAttack):
 
     def _along(self, oracle: Oracle, x_adv: Tensor, lead: Tensor, gradients: Tensor, i: int) -> Tensor:
         region, norm = oracle.region, oracle.region.norm
-        slope = norm.dual_size(gradients.flatten(0, 1)).view(lead.shape)  # (M, k)
-        nearest = torch.where(slope > 0, lead.abs() / slope, torch.inf).argmin(1, keepdim=True)
-        w = gradients[torch.arange(len(lead), device=lead.device), nearest.squeeze(1)].double()
-        short = 2 * noise_floor(oracle.answer).double() - lead.gather(1, nearest).squeeze(1).double()
+        boundary = nearest(norm, lead, gradients)
+        w = boundary.gradient.double()
+        short = 2 * noise_floor(oracle.answer).double() - boundary.lead.double()
         level = (w * x_adv.double()).flatten(1).sum(1) + short  # the boundary: <w, z> = level
         keep = per_row(torch.where(oracle.fooled, self.beta, 1.0).double(), w)
         x, at = region.x.double(), region.x + keep * (x_adv.double() - region.x)
-        step, leap = (
-            norm.across(w, level - (w * p).flatten(1).sum(1), p, region.low, region.high) for p in (at, x)
-        )  # from the point, from x
-        near, far = norm.size(step), norm.size(leap)
-        alpha = (near / (near + far).clamp(min=1e-30)).clamp(max=self.alpha_max)
-        alpha = per_row(torch.where(oracle.best.fooled | (i < GIVE_UP * self.steps), alpha, 0.0), w)
+        step = norm.across(w, level - (w * at).flatten(1).sum(1), at, region.low, region.high)
+        leap = norm.across(w, level - (w * x).flatten(1).sum(1), x, region.low, region.high)
+        near, weighs = norm.size(step), oracle.best.fooled | (i < GIVE_UP * self.steps)
+        alpha = per_row(weighs * (near / (near + norm.size(leap)).clamp(min=1e-30)).clamp(max=self.alpha_max), w)
         mixed = (1 - alpha) * (at + self.eta * step) + alpha * (x + self.eta * leap)
         return region.clamp(mixed.to(region.x.dtype))
 

@@ -106,7 +106,7 @@ class LBFGS(MinimalAttack):
         point = box.inside(state.x_adv, loss, gradient, oracle.fooled)
         descent, accepted, flat = state.descent.seen(box, distance, search.c, point, self.tolerance)
         if i == 0:
-            search, downhill = search._replace(c=self._first(point, search.c)), -point.gradient.sign()
+            search, downhill = search.started(point.loss, point.gradient), -point.gradient.sign()
         over = descent.over(accepted, flat, torch.where(search.hit == 0, self.first_steps, self.later_steps))
         hit = descent.now.fooled
         reached = choose(over & hit, descent.now, state.reached)
@@ -116,8 +116,3 @@ class LBFGS(MinimalAttack):
         x_adv = box.outside(torch.where(leap[:, None], search.away(box.x, downhill), trial), oracle.x)
         done = (search.number >= self._most) & (oracle.best.fooled | (search.number >= 3 * self._most))
         return State(x_adv, box, descent, search, reached, downhill, done)
-
-    def _first(self, clean: _descent.Iterate, c: Tensor) -> Tensor:
-        """From the linear model: J falls along g and is spent at a distance r = J / |g|, where c = |g| / (2 r)."""
-        linear = (clean.gradient**2).sum(1) / (20 * clean.loss.abs().clamp(min=1e-6))
-        return linear.clamp(1e-10, 1e10) if self.c is None else c

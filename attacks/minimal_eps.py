@@ -6,11 +6,11 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from advkit.attacks._trial import Trial
 from advkit.attacks._wrapper import Wrapper
 from advkit.core.attack import Attack, check_count, check_positive
 from advkit.core.errors import InputError
 from advkit.core.oracle import Oracle
-from advkit.core.threat import Region
 
 
 class State(NamedTuple):
@@ -24,32 +24,6 @@ class State(NamedTuple):
     gradient: Tensor  # (M, ...): at the clean image
     inner: Any  # the attack's own state
     done: Tensor  # (M,) bool
-
-
-class _Within:
-    """The oracle as the attack sees it in a trial: a smaller region, and the clean image's gradient for nothing."""
-
-    def __init__(self, oracle: Oracle, state: State, *, at_x: bool = False) -> None:
-        self._oracle, self._state, self._at_x = oracle, state, at_x
-        self.region: Region = oracle.region.shrunk(state.eps)
-        self.fooled = state.fooled
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._oracle, name)
-
-    def logits(self, x: Tensor) -> Tensor:
-        """As the oracle's."""
-        logits = self._oracle.logits(x)
-        self.fooled = self.fooled | self._oracle.fooled
-        return logits
-
-    def loss_and_gradient(self, x: Tensor, loss: str = "cross_entropy") -> tuple[Tensor, Tensor]:
-        """As the oracle's; the value at the clean image is not remembered."""
-        if self._at_x:
-            return x.new_zeros(len(x)), self._state.gradient
-        values, gradient = self._oracle.loss_and_gradient(x, loss)
-        self.fooled = self.fooled | self._oracle.fooled
-        return values, gradient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,28 +81,26 @@ class Smallest(Wrapper):
     def init(self, oracle: Oracle) -> State:
         """The first eps; nothing is known yet."""
         widest = oracle.region.widest()
-        gradient = torch.zeros_like(oracle.x)
-        if self.starts_at_x:
-            _, gradient = oracle.loss_and_gradient(oracle.x, self.loss)
+        gradient = oracle.loss_and_gradient(oracle.x, self.loss)[1] if self.starts_at_x else torch.zeros_like(oracle.x)
         zero, no = torch.zeros_like(widest), torch.zeros_like(widest, dtype=torch.bool)
         start = State(oracle.x, widest * self.first, zero, zero + torch.inf, no, gradient, None, no)
-        return start._replace(inner=self.attack.init(_Within(oracle, start)))  # type: ignore[arg-type]
+        return start._replace(inner=self.attack.init(Trial(oracle, start.eps, start.fooled)))  # type: ignore[arg-type]
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """A step of the attack at the row's eps, or, after its last, the choice of the next eps."""
-        view = _Within(oracle, state, at_x=self.starts_at_x and i % self._period == 0)
+        known = state.gradient if self.starts_at_x and i % self._period == 0 else None
+        view = Trial(oracle, state.eps, state.fooled, known)
         if (i + 1) % self._period:
             inner = self.attack.step(view, state.inner, i % self._period)  # type: ignore[arg-type]
             return state._replace(x_adv=inner.x_adv, inner=inner, fooled=view.fooled)
-        oracle.logits(view.region.settle(state.inner.x_adv))
-        fooled = state.fooled | oracle.fooled
-        low, high = torch.where(fooled, state.low, state.eps), torch.where(fooled, state.eps, state.high)
+        view.logits(view.region.settle(state.inner.x_adv))
+        low, high = torch.where(view.fooled, state.low, state.eps), torch.where(view.fooled, state.eps, state.high)
         eps = torch.where(high.isfinite(), (low + high) / 2, 2 * state.eps)
         narrow = high.isfinite() & (high - low <= high * 2.0**-self.halvings)
         nothing = ~high.isfinite() & (state.eps >= oracle.region.widest())
-        none = torch.zeros_like(fooled)
+        none = torch.zeros_like(state.done)
         state = state._replace(x_adv=oracle.x, eps=eps, low=low, high=high, fooled=none, done=narrow | nothing)
-        return state._replace(inner=self.attack.init(_Within(oracle, state)))  # type: ignore[arg-type]
+        return state._replace(inner=self.attack.init(Trial(oracle, state.eps, state.fooled)))  # type: ignore[arg-type]
 
 
 def smallest(attack: Attack, *, first: float = 2.0**-10, halvings: int = 8) -> Smallest:

@@ -1,0 +1,41 @@
+"""An oracle as an attack sees it that is tried at another eps."""
+
+from typing import Any
+
+from torch import Tensor
+
+from advkit.core.oracle import Oracle
+from advkit.core.threat import Region
+
+
+class Trial:
+    """The oracle with a smaller region, which remembers whom it saw fooled and may know the clean image's gradient.
+
+    Args:
+        oracle: the oracle.
+        eps: (M,) float64, the radii on trial.
+        fooled: (M,) bool, in this trial so far.
+        gradient: (M, ...), taken for that of the next point, at no cost; the value there is not known.
+    """
+
+    def __init__(self, oracle: Oracle, eps: Tensor, fooled: Tensor, gradient: Tensor | None = None) -> None:
+        self._oracle, self._gradient = oracle, gradient
+        self.region: Region = oracle.region.shrunk(eps)
+        self.fooled = fooled
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._oracle, name)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """As the oracle's."""
+        logits = self._oracle.logits(x)
+        self.fooled = self.fooled | self._oracle.fooled
+        return logits
+
+    def loss_and_gradient(self, x: Tensor, loss: str = "cross_entropy") -> tuple[Tensor, Tensor]:
+        """As the oracle's; with a known gradient values of 0."""
+        if self._gradient is not None:
+            return x.new_zeros(len(x)), self._gradient
+        values, gradient = self._oracle.loss_and_gradient(x, loss)
+        self.fooled = self.fooled | self._oracle.fooled
+        return values, gradient
