@@ -14,8 +14,11 @@ from advkit.core.oracle import Oracle, noise_floor
 BACK = 0.9
 """The bisection goes back to this share of the way at the most."""
 
-GIVE_UP = 0.4
-"""After this share of the steps x has no weight where nothing has hit: it can hold a point before the boundary."""
+PATIENCE = 5
+"""x has no weight after so many steps without a hit since the latest: it can hold a point before the boundary."""
+
+FIRST_PATIENCE = 0.4
+"""Before the first hit, after this share of all steps."""
 
 
 class State(NamedTuple):
@@ -25,6 +28,7 @@ class State(NamedTuple):
     end: Tensor  # (M, ...): the best point when the bisection begins
     low: Tensor  # (M,) float64: the share of the way from x to it that is taken not to fool
     high: Tensor  # (M,) float64: that which fools
+    patience: Tensor  # (M,) int64: the steps for which x still has a weight, unless a hit comes
 
 
 @register_attack("fab")
@@ -34,8 +38,8 @@ class FAB(MinimalAttack):
 
     The boundary lies where the lead is more than rounding may feign. After a hit the point is first pulled back toward
     x; the paper classifies it there once more, here the linear model at the hit serves, so a step is one pass. Where
-    nothing has hit for long, x loses its weight, see `GIVE_UP`. The last steps bisect the end of the way from x to the
-    nearest hit.
+    nothing has hit for some steps, x loses its weight until the next hit: where the boundary is curved a point would
+    else sink toward x and hit no more. The last steps bisect the end of the way from x to the nearest hit.
 
     Cost per sample: `steps + search` queries, a query's gradient being one for each of the `rivals`.
 
@@ -76,18 +80,15 @@ class FAB(MinimalAttack):
     def init(self, oracle: Oracle) -> State:
         """The clean image."""
         one = torch.ones(len(oracle.x), dtype=torch.float64, device=oracle.x.device)
-        return State(oracle.x, oracle.x, BACK * one, one)
+        return State(oracle.x, oracle.x, BACK * one, one, (FIRST_PATIENCE * self.steps * one).long())
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """A step along the boundary, or one of the bisections at the end."""
-        if i < self.steps:
-            lead, gradients = oracle.jacobian(state.x_adv, self.rivals)
-            return state._replace(x_adv=self._along(oracle, state.x_adv, lead, gradients, i))
-        return self._bisect(oracle, state, i)
+        return self._along(oracle, state) if i < self.steps else self._bisect(oracle, state, i)
 
-    def _along(self, oracle: Oracle, x_adv: Tensor, lead: Tensor, gradients: Tensor, i: int) -> Tensor:
+    def _along(self, oracle: Oracle, state: State) -> State:
         region, norm = oracle.region, oracle.region.norm
-        boundary = nearest(norm, lead, gradients)
+        x_adv, boundary = state.x_adv, nearest(norm, *oracle.jacobian(state.x_adv, self.rivals))
         w = boundary.gradient.double()
         short = 2 * noise_floor(oracle.answer).double() - boundary.lead.double()
         level = (w * x_adv.double()).flatten(1).sum(1) + short  # the boundary: <w, z> = level
@@ -95,14 +96,15 @@ class FAB(MinimalAttack):
         x, at = region.x.double(), region.x + keep * (x_adv.double() - region.x)
         step = norm.across(w, level - (w * at).flatten(1).sum(1), at, region.low, region.high)
         leap = norm.across(w, level - (w * x).flatten(1).sum(1), x, region.low, region.high)
-        near, weighs = norm.size(step), oracle.best.fooled | (i < GIVE_UP * self.steps)
-        alpha = per_row(weighs * (near / (near + norm.size(leap)).clamp(min=1e-30)).clamp(max=self.alpha_max), w)
+        near, patience = norm.size(step), torch.where(oracle.fooled, PATIENCE, state.patience - 1)
+        share = near / (near + norm.size(leap)).clamp(min=1e-30)
+        alpha = per_row((patience >= 0) * share.clamp(max=self.alpha_max), w)
         mixed = (1 - alpha) * (at + self.eta * step) + alpha * (x + self.eta * leap)
-        return region.clamp(mixed.to(region.x.dtype))
+        return state._replace(x_adv=region.clamp(mixed.to(region.x.dtype)), patience=patience)
 
     def _bisect(self, oracle: Oracle, state: State, i: int) -> State:
         oracle.logits(state.x_adv)
-        _, end, low, high = state
+        _, end, low, high, patience = state
         if i == self.steps:  # the last point along the boundary has been judged: from the best to x
             end = oracle.best.x_adv
         else:
@@ -110,4 +112,4 @@ class FAB(MinimalAttack):
             low, high = torch.where(oracle.fooled, low, share), torch.where(oracle.fooled, share, high)
         x = oracle.x.double()
         x_adv = x + per_row((low + high) / 2, x) * (end.double() - x)
-        return State(oracle.region.clamp(x_adv.to(oracle.x.dtype)), end, low, high)
+        return State(oracle.region.clamp(x_adv.to(oracle.x.dtype)), end, low, high, patience)
