@@ -5,11 +5,10 @@ ones towards all. Where a loss is flat around the images, runs that start there 
 beyond the boundary, and Square break what they leave.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from advkit.attacks._runs import Runs
@@ -25,13 +24,19 @@ from advkit.core.oracle import Oracle
 from advkit.core.result import Result
 
 FEW = 24
-"""So many samples, or a twentieth of those that stand, are "the nearest": those on whose best point y leads least."""
+"""So many samples at least are "the nearest": those on whose best point y leads least."""
+
+NEAR = 0.3
+"""A sample has come near where y leads by less than this share of the median lead on the clean images."""
 
 WORTH = 1 / 8
 """An attack that breaks this share of its samples, or more, is followed by another like it."""
 
+HINT = 1 / 16
+"""If ALMA breaks this share of a few samples, or more, all get it."""
+
 MISLED = 1 / 50
-"""If Square breaks more than this share, gradients have misled."""
+"""If Square breaks more than this share, and more than one sample, gradients have misled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,14 +70,14 @@ class Cascade:
         model: images -> logits.
         problem: the batch.
         norm: of the ball.
-        steps: of ALMA; the first two attacks make a fifth of them, the long ones twice as many.
+        steps: of ALMA; the first two attacks make a fifth of them, the third a third, the long ones twice as many.
         queries: the most that a run of Square makes.
     """
 
     def __init__(self, model: Model, problem: Problem, *, norm: str, steps: int, queries: int) -> None:
         self._norm, self._steps, self._queries = norm, steps, queries
-        self._y, self._short = problem.y, max(1, steps // 5)
-        self._stages = Stages(model, problem, APGD(norm=norm, steps=self._short))
+        self._y, self._cut = problem.y, 0.0
+        self._stages = Stages(model, problem, APGD(norm=norm, steps=max(1, steps // 5)))
         self._blind = False  # whether even the margin's gradient was zero somewhere
 
     def run(self) -> Result:
@@ -84,33 +89,42 @@ class Cascade:
         return self._stages.result
 
     def _classes(self) -> None:
-        """Which class is near: of three, where y has lost most of its lead; of nine, for the nearest samples.
+        """Which class is near: of three, then of nine with more steps, for the samples that have come near.
 
-        Three everywhere, if nothing shows that gradients lead: that of cross-entropy is zero where logits lie far
-        apart, that of the margin is not.
+        Of three for all samples if nothing shows that gradients lead: that of cross-entropy is zero where logits lie
+        far apart, that of the margin is not.
         """
         stages = self._stages
         clean = stages.clean_lead()
         everywhere = not stages.broken or bool(stages.blind.any()) or not len(clean)
-        cut = torch.inf if everywhere else 0.3 * float(clean.median())
-        rows = stages.standing & (stages.safe < cut)
-        for classes, loss in ((3, "margin"), (9, "dlr")):
-            stages.attack(APGDTargeted(norm=self._norm, loss=loss, steps=self._short, classes=classes), rows)
+        self._cut = NEAR * float(clean.median()) if len(clean) else 0.0
+        rows = stages.standing if everywhere else self._near()
+        for classes, loss, steps in ((3, "margin", self._steps // 5), (9, "dlr", self._steps // 3)):
+            stages.attack(APGDTargeted(norm=self._norm, loss=loss, steps=max(1, steps), classes=classes), rows)
             self._blind |= bool(stages.blind.any())
-            rows = stages.lowest(FEW, stages.standing)
+            rows = self._near() | stages.lowest(FEW, stages.standing)
+
+    def _near(self) -> Tensor:
+        """(N,) bool: the samples that stand and have come near."""
+        return self._stages.standing & (self._stages.safe < self._cut)
 
     def _boundary(self) -> None:
         """ALMA, which comes from beyond the boundary, for a loss that is flat around the images."""
         if self._norm not in ALMA.norms:
             return
-        rows = self._probe(FEW)
-        if self._stages.attack(ALMA(norm=self._norm, steps=self._steps), rows) >= WORTH * int(rows.sum()):
-            self._stages.attack(ALMA(norm=self._norm, steps=4 * self._steps), self._stages.standing)
+        stages, attack, few = self._stages, ALMA(norm=self._norm, steps=self._steps), self._probe(FEW)
+        broken = stages.attack(attack, few)
+        if broken < HINT * int(few.sum()):
+            return
+        others = stages.standing & ~few
+        broken += stages.attack(attack, others)
+        if broken >= WORTH * int((few | others).sum()):
+            stages.attack(replace(attack, steps=4 * self._steps), stages.standing)
 
     def _long(self) -> None:
         """Long runs of the nearest, each towards its nearest class, while they break many; half as many, once more."""
         stages = self._stages
-        first = count = max(FEW, int(stages.standing.sum()) // 20)
+        first = count = max(FEW, int(stages.standing.sum()) // 20, int(self._near().sum()) // 2)
         for loss in cycle(("dlr", "cross_entropy", "margin")):
             rows = stages.lowest(count, stages.standing)
             classes = untargeted(self._y).rival(stages.result.logits)[rows.nonzero().squeeze(1)]
@@ -128,7 +142,7 @@ class Cascade:
         rows = stages.standing if self._blind else self._probe(FEW)
         for queries in (self._queries,) if self._blind else (300, 900, self._queries):
             attack = Square(norm=self._norm, rescale=False, queries=min(queries, self._queries))
-            if stages.attack(attack, rows) <= MISLED * int(rows.sum()):
+            if stages.attack(attack, rows) <= max(1, MISLED * int(rows.sum())):
                 return
             rows = stages.standing
 

@@ -33,14 +33,14 @@ class AutoAttack(Stepless, BudgetAttack):
     1. APGD on cross-entropy, a fifth of the steps.
     2. APGD towards the three likeliest classes, as many steps, where the lead of y is now below .3 of its median on the
        clean images of those that stand; on all if the first attack broke nothing or met zero gradients, signs of
-       masking. Then towards nine on the 24 nearest to falling.
-    3. ALMA (l2, l1) on the 24 nearest and about as many others; if it breaks an eighth, on all, with four
-       times the steps.
-    4. APGD, twice the steps, on the 24 nearest or the twentieth, each towards the class that came nearest, climbing
-       DLR, cross-entropy and the margin in turn; while a run breaks less than an eighth, the next gets half as many, to
-       a second such run.
-    5. Square (linf, l2), 300 queries, on the 24 nearest and about as many others; while it breaks more than a fiftieth,
-       on all, with 900 and then `queries`, at once where gradients are zero.
+       masking. Then towards nine, a third of the steps, on those below, the 24 nearest to falling at least.
+    3. ALMA (l2, l1) on the 24 nearest and about as many others; if it breaks a sixteenth, on all, and if that makes an
+       eighth, on all that stand with four times the steps.
+    4. APGD, twice the steps, on the nearest half of those below, 24 or the twentieth at least, each towards the class
+       that came nearest, climbing DLR, cross-entropy and the margin in turn; while a run breaks less than an eighth,
+       the next gets half as many, to a second such run.
+    5. Square (linf, l2), 300 queries, on the 24 nearest and about as many others; while it breaks more than one and
+       more than a fiftieth, on all, with 900 and then `queries`, at once where gradients are zero.
 
     Args:
         mode: "standard", "rand" or "fast".
