@@ -94,7 +94,7 @@ def no_segment(oracle: Oracle) -> Segment:
 
 
 def begin(segment: Segment, rows: Tensor, share: Tensor | float) -> Segment:
-    """On these rows (M,) bool a new segment, whose end is to be seen; the first look is nearer by `share` of it."""
+    """On these rows (M,) bool a new segment, whose end is to be seen; the first look is nearer by twice `share`."""
     return segment._replace(
         low=torch.where(rows, 0.0, segment.low),
         share=torch.where(rows, share, segment.share),
@@ -107,7 +107,10 @@ def narrow(segment: Segment, tolerance: float) -> Tensor:
 
 
 def seen(segment: Segment, point: Tensor, size: Tensor, fooled: Tensor, looked: Tensor) -> Segment:
-    """After a look at a point of the segment, at distance size (M,), on the rows `looked` (M,) bool."""
+    """After a look at a point of the segment, at distance size (M,), on the rows `looked` (M,) bool.
+
+    One that fools doubles the share by which the next is nearer, up to a half.
+    """
     hit = looked & fooled
     return Segment(
         hit=torch.where(per_row(hit, point), point, segment.hit),
@@ -125,7 +128,7 @@ def looked(
     Args:
         oracle: that has answered.
         state: that asked.
-        landed: (M,) bool, the query is the end of a new segment, whose first look is to be nearer by `share`.
+        landed: (M,) bool, the query is the end of a new segment, whose first look is to be nearer by twice `share`.
         share: see `begin`.
         tolerance: see `narrow`.
         beside: (M,) bool, the query was none of the segment's, but replaces its end if it fools and is nearer.

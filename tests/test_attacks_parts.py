@@ -17,9 +17,12 @@ from advkit.attacks import _leaps as leaps
 from advkit.attacks import _way_back as way_back
 from advkit.attacks._lagrangian import Lagrangian
 from advkit.attacks._motion import grid_point
+from advkit.attacks._nearest import nearest, onto_boundary
 from advkit.attacks._searches import between
 from advkit.core.attack import check_between, check_positive
 from advkit.core.errors import InputError
+from advkit.core.norms import get_norm
+from advkit.core.oracle import noise_floor
 from advkit.core.threat import Threat
 
 
@@ -104,6 +107,52 @@ def test_the_way_back_ends_just_beyond_a_curved_boundary() -> None:
     assert (((3 * point[:2, 0]).sinh() - s[:2]) > 0).all()
 
 
+def test_the_way_back_knows_the_nearest_point_that_fools_and_the_farthest_that_does_not() -> None:
+    """The lead is atan(30 (p - s)), Newton's method alone would leave the way; row 2 fools nowhere on it."""
+    s, x = torch.tensor([0.1, 0.4, 1.5], dtype=torch.float64), torch.zeros(3, 4, dtype=torch.float64)
+    point, every = torch.zeros_like(x), torch.ones(3, dtype=torch.bool)
+    point[:, 0] = 1
+    oracle: Any = SimpleNamespace(x=x, fooled=every, answer=torch.ones(3, 2).double())
+    back, low, high, ended = way_back.begin(oracle), 0 * s, 0 * s + 1, ~every
+    for _ in range(14):
+        p, gradient = point[:, 0], torch.zeros_like(x)
+        gradient[:, 0] = 30 / (1 + (30 * (p - s)) ** 2)
+        oracle.fooled = p > s
+        back = back.after(oracle, point, every, (30 * (p - s)).atan(), gradient)
+        low, high = torch.where(oracle.fooled, low, p.maximum(low)), torch.where(oracle.fooled, p.minimum(high), high)
+        assert torch.equal(back.low[:2], low[:2])
+        assert torch.equal(back.high[:2], high[:2])
+        ended = ended | back.found
+        point = back.point(x)
+    assert ended.tolist() == [True, True, False]
+    assert back.steps.tolist() == [14, 14, 0]
+    torch.testing.assert_close(point[:, 0], torch.tensor([0.1, 0.4, 0.0], dtype=torch.float64), rtol=1e-6, atol=0)
+    assert (low[:2] > 0).all()  # both had a miss
+
+
+def test_a_duel_without_gradient_has_no_boundary() -> None:
+    gradients = torch.zeros(2, 2, 3, dtype=torch.float64)
+    gradients[0, 1, 0] = 2
+    lead = torch.tensor([[0.0, -4.0], [0.0, -4.0]], dtype=torch.float64)
+    found = nearest(get_norm("l2"), lead, gradients)
+    assert (found.lead[0], found.slope[0]) == (-4, 2)
+    oracle: Any = SimpleNamespace(region=Threat("l2").around(lead), answer=lead)
+    move = onto_boundary(oracle, lead, gradients, 0.02)
+    assert move[0, 0] >= 2
+    assert not move[1].any()
+
+
+@pytest.mark.parametrize("norm", ["l2", "linf"])
+def test_the_move_onto_a_boundary_clears_what_rounding_may_feign_and_goes_no_farther(norm: str) -> None:
+    """A lead of the latest point before the boundary, on it, and beyond it."""
+    lead, answer = torch.tensor([[-1e-5], [0.0], [0.5]], dtype=torch.float64), torch.full((3, 2), 100.0)
+    gradients, feigned = numbers(3, 1, 6), noise_floor(answer).double()
+    oracle: Any = SimpleNamespace(region=Threat(norm).around(torch.zeros(3, 6)), answer=answer)
+    gained = (gradients[:, 0] * onto_boundary(oracle, lead, gradients, 0.02)).sum(1)
+    assert ((lead[:, 0] + gained) > feigned).all()
+    assert (gained < -1.1 * lead[:, 0].clamp(max=0) + 3 * feigned).all()
+
+
 def test_the_grid_has_every_combination_once_the_last_running_fastest() -> None:
     values = {1: [0.0], 2: [-1.0, 1.0], 3: [-1.0, 0.0, 1.0]}
     expected = list(product(values[3], values[1], values[2]))
@@ -172,6 +221,21 @@ def test_the_search_for_c_ends_at_the_largest_that_hits() -> None:
     same, none = search.after(~every, every, 15, 4)
     assert all(torch.equal(a, b) for a, b in zip(same, search, strict=True))
     assert not none.any()
+
+
+def test_ten_times_the_first_weight_of_a_linear_loss_is_where_its_minimiser_spends_it() -> None:
+    """Of c r^2 + J - |g| r, a move r against g."""
+    loss, gradient = torch.tensor([0.3, 7.0], dtype=torch.float64), numbers(2, 5)
+    c = 10 * leaps.begin(torch.zeros(2, dtype=torch.float64)).started(loss, gradient).c
+    slope = gradient.norm(dim=1)
+    torch.testing.assert_close(loss - slope * (slope / (2 * c)), 0 * loss)
+
+
+def test_a_first_weight_that_is_given_is_the_first_weight() -> None:
+    given = torch.tensor([1e-12, 3.0, 0.0], dtype=torch.float64)
+    started = leaps.begin(given).started(torch.ones(3, dtype=torch.float64), numbers(3, 5))
+    assert torch.equal(started.c[:2], given[:2])
+    assert started.c[2] > 0
 
 
 def test_an_attack_without_steps_says_so() -> None:

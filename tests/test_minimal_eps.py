@@ -1,10 +1,16 @@
 """`smallest`: the least eps of a budget attack, sample by sample."""
 
+from types import SimpleNamespace
+from typing import Any
+
 import pytest
 import torch
+from torch import Tensor
 
 from advkit.attacks import FGSM, LBFGS, PGD, smallest
+from advkit.attacks._trial import Trial
 from advkit.core.errors import InputError
+from advkit.core.threat import Threat
 from advkit.testing import AffineClassifier
 from advkit.testing._toys import toy_case
 
@@ -38,6 +44,22 @@ def test_the_whole_curve_of_fgsm_costs_one_gradient() -> None:
     result = smallest(FGSM())(model, x, y)
     assert (result.gradients <= 1).all()
     assert (result.queries <= 1 + 11 + 8 + 1).all()
+
+
+def test_a_trial_remembers_who_was_fooled_at_any_of_its_points() -> None:
+    x = torch.zeros(4, 1)
+    oracle: Any = SimpleNamespace(region=Threat("linf").around(x))
+
+    def answer(x: Tensor, loss: str = "") -> tuple[Tensor, Tensor]:
+        oracle.fooled = x[:, 0] > 0.5
+        return x[:, 0], x
+
+    oracle.logits = oracle.loss_and_gradient = answer
+    trial = Trial(oracle, torch.ones(4).double(), torch.tensor([False, False, True, False]))
+    trial.loss_and_gradient(torch.tensor([[1.0], [0], [0], [0]]))
+    trial.logits(torch.tensor([[0.0], [1], [0], [0]]))
+    trial.loss_and_gradient(x)
+    assert trial.fooled.tolist() == [True, True, True, False]
 
 
 def test_an_unknown_kind_is_refused() -> None:
