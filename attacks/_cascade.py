@@ -33,10 +33,7 @@ WORTH = 1 / 8
 """An attack that breaks this share of its samples, or more, is followed by another like it."""
 
 HINT = 1 / 16
-"""If ALMA breaks this share of a few samples, or more, all get it."""
-
-MISLED = 1 / 50
-"""If Square breaks more than this share, and more than one sample, gradients have misled."""
+"""If ALMA or Square breaks this share of a few samples, or more, gradients have misled, and all get it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,7 +126,7 @@ class Cascade:
             rows = stages.lowest(count, stages.standing)
             classes = untargeted(self._y).rival(stages.result.logits)[rows.nonzero().squeeze(1)]
             attack = APGD(norm=self._norm, loss=loss, steps=2 * self._steps)
-            if stages.attack(Aimed(attack=attack, classes=classes), rows) < WORTH * count:
+            if stages.attack(Aimed(attack=attack, classes=classes), rows) < WORTH * int(rows.sum()):
                 count //= 2
             if 2 * count < first or not int(rows.sum()):
                 return
@@ -142,7 +139,7 @@ class Cascade:
         rows = stages.standing if self._blind else self._probe(FEW)
         for queries in (self._queries,) if self._blind else (300, 900, self._queries):
             attack = Square(norm=self._norm, rescale=False, queries=min(queries, self._queries))
-            if stages.attack(attack, rows) <= max(1, MISLED * int(rows.sum())):
+            if stages.attack(attack, rows) < max(1, HINT * int(rows.sum())):
                 return
             rows = stages.standing
 

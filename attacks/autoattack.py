@@ -39,8 +39,8 @@ class AutoAttack(Stepless, BudgetAttack):
     4. APGD, twice the steps, on the nearest half of those below, 24 or the twentieth at least, each towards the class
        that came nearest, climbing DLR, cross-entropy and the margin in turn; while a run breaks less than an eighth,
        the next gets half as many, to a second such run.
-    5. Square (linf, l2), 300 queries, on the 24 nearest and about as many others; while it breaks more than one and
-       more than a fiftieth, on all, with 900 and then `queries`, at once where gradients are zero.
+    5. Square (linf, l2), 300 queries, on the 24 nearest and about as many others; while it breaks a sixteenth, on all,
+       with 900 and then `queries`, at once where gradients are zero.
 
     Args:
         mode: "standard", "rand" or "fast".
