@@ -20,10 +20,8 @@ def move(x: Tensor, angle: Tensor, right: Tensor, down: Tensor) -> Tensor:
     H, W = x.shape[2:]
     cos, sin = angle.cos(), angle.sin()
     rows = torch.stack([cos, -sin * H / W, -2 * right, sin * W / H, cos, -2 * down], 1)  # to where a pixel comes from
-    shift = torch.tensor([1.0, 1, 0, 1, 1, 0], dtype=rows.dtype, device=x.device)
-    turned = (rows * shift).view(-1, 2, 3)
     points = regular_grid((H, W)).to(rows) + rows[:, None, None, 2::3]  # the shift first, then the turn
-    A = turned[:, None, None, :, :2]  # (M, 1, 1, 2, 2)
+    A = rows.view(-1, 1, 1, 2, 3)[..., :2]  # (M, 1, 1, 2, 2)
     return bilinear(x, (A * points[..., None, :]).sum(-1))
 
 
