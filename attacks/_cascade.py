@@ -5,22 +5,17 @@ ones towards all. Where a loss is flat around the images, runs that start there 
 beyond the boundary, and Square break what they leave.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import cycle
-from typing import Any
 
 from torch import Tensor
 
-from advkit.attacks._runs import Runs
 from advkit.attacks._stages import Stages
 from advkit.attacks.alma import ALMA
 from advkit.attacks.apgd import APGD
-from advkit.attacks.apgd_targeted import APGDTargeted
 from advkit.attacks.square import Square
 from advkit.core.driver import Problem
-from advkit.core.goals import targeted, untargeted
 from advkit.core.guard import Model
-from advkit.core.oracle import Oracle
 from advkit.core.result import Result
 
 FEW = 24
@@ -36,30 +31,6 @@ HINT = 1 / 16
 """If ALMA or Square breaks this share of a few samples, or more, gradients have misled, and all get it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Aimed(Runs):
-    """The attack inside, towards a class a sample; any class other than y is a success.
-
-    Args:
-        attack: an attack that takes a target, and has none of its own.
-        classes: (N,) int64, one for each sample of the batch.
-    """
-
-    classes: Tensor
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        object.__setattr__(self, "targetable", False)
-        object.__setattr__(self, "loss", "margin")  # which point is the best one: where y leads least
-
-    @property
-    def _runs(self) -> int:
-        return 1
-
-    def _guide(self, oracle: Oracle, run: int) -> dict[str, Any]:
-        return {"goal": targeted(self.classes[oracle.rows.row], oracle.goal.y)}
-
-
 class Cascade:
     """The stages, see `AutoAttack`.
 
@@ -67,13 +38,14 @@ class Cascade:
         model: images -> logits.
         problem: the batch.
         norm: of the ball.
-        steps: of ALMA; the first two attacks make a fifth of them, the third a third, the long ones twice as many.
+        steps: of ALMA; the first attack makes a fifth of them, those towards nine classes an eighth, towards three half
+            as many, the long ones twice as many.
         queries: the most that a run of Square makes.
     """
 
     def __init__(self, model: Model, problem: Problem, *, norm: str, steps: int, queries: int) -> None:
         self._norm, self._steps, self._queries = norm, steps, queries
-        self._y, self._cut = problem.y, 0.0
+        self._cut = 0.0
         self._stages = Stages(model, problem, APGD(norm=norm, steps=max(1, steps // 5)))
         self._blind = False  # whether even the margin's gradient was zero somewhere
 
@@ -86,18 +58,18 @@ class Cascade:
         return self._stages.result
 
     def _classes(self) -> None:
-        """Which class is near: of three, then of nine with more steps, for the samples that have come near.
+        """Which class is near: a short run to each of nine, then a longer one to the three that came nearest.
 
-        Of three for all samples if nothing shows that gradients lead: that of cross-entropy is zero where logits lie
-        far apart, that of the margin is not.
+        For the samples that have come near; the short ones for all if nothing shows that gradients lead: that of
+        cross-entropy is zero where logits lie far apart, that of the margin is not.
         """
         stages = self._stages
         clean = stages.clean_lead()
         everywhere = not stages.broken or bool(stages.blind.any()) or not len(clean)
         self._cut = NEAR * float(clean.median()) if len(clean) else 0.0
-        rows = stages.standing if everywhere else self._near()
-        for classes, loss, steps in ((3, "margin", self._steps // 5), (9, "dlr", self._steps // 3)):
-            stages.attack(APGDTargeted(norm=self._norm, loss=loss, steps=max(1, steps), classes=classes), rows)
+        rows = stages.standing if everywhere else self._near() | stages.lowest(FEW, stages.standing)
+        for classes, loss, steps in ((9, "margin", self._steps // 8), (3, "dlr", self._steps // 2)):
+            stages.aim(APGD(norm=self._norm, loss=loss, steps=max(1, steps)), rows, classes)
             self._blind |= bool(stages.blind.any())
             rows = self._near() | stages.lowest(FEW, stages.standing)
 
@@ -124,9 +96,8 @@ class Cascade:
         first = count = max(FEW, int(stages.standing.sum()) // 20, int(self._near().sum()) // 2)
         for loss in cycle(("dlr", "cross_entropy", "margin")):
             rows = stages.lowest(count, stages.standing)
-            classes = untargeted(self._y).rival(stages.result.logits)[rows.nonzero().squeeze(1)]
             attack = APGD(norm=self._norm, loss=loss, steps=2 * self._steps)
-            if stages.attack(Aimed(attack=attack, classes=classes), rows) < WORTH * int(rows.sum()):
+            if stages.aim(attack, rows, 1) < WORTH * int(rows.sum()):
                 count //= 2
             if 2 * count < first or not int(rows.sum()):
                 return

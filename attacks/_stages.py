@@ -5,9 +5,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from advkit.attacks._aimed import Aimed
 from advkit.core.attack import Attack
 from advkit.core.driver import Problem
-from advkit.core.goals import untargeted
+from advkit.core.goals import untargeted, wide
 from advkit.core.guard import Model, guard
 from advkit.core.oracle import choose, put
 from advkit.core.result import Result, better_of
@@ -25,7 +26,8 @@ class Stages:
     Attributes:
         result: the best point of each sample so far, and what all attacks have cost.
         blind: (N,) bool, the latest attack met a gradient of zero and fooled the sample not.
-        safe: (N,) how far y leads on that point; below 0 where it is fooled.
+        leads: (N, K), how far y leads each class on the point, of those an attack has returned, where it leads it
+            least; infinite for y itself.
     """
 
     def __init__(self, model: Model, problem: Problem, first: Attack) -> None:
@@ -35,10 +37,11 @@ class Stages:
         )
         self.result: Result = first._run(model, problem)
         self.blind = self.result.zero_gradient & ~self.result.success
+        self.leads = _leads(self.result.logits, problem.y)
 
     @property
     def safe(self) -> Tensor:
-        """(N,): the lead of y on the best point."""
+        """(N,): the lead of y on the best point; below 0 where it is fooled."""
         return -untargeted(self._problem.y).margin(self.result.logits)
 
     @property
@@ -73,15 +76,44 @@ class Stages:
 
     def attack(self, attack: Attack, rows: Tensor) -> int:
         """The attack on the samples rows (N,) bool; how many of them it is the first to fool."""
+        self._begin()
         index = rows.nonzero().squeeze(1)  # a host sync, between attacks
+        return self._keep(self._on(attack, index), index) if len(index) else 0
+
+    def aim(self, attack: Attack, rows: Tensor, classes: int) -> int:
+        """The attack on the samples rows (N,) bool, towards each of the classes over which y has led least.
+
+        As many pairs of sample and class at once as the batch has samples: few of them fill a pass no worse than many,
+        and need no more memory. How many samples it is the first to fool.
+        """
+        self._begin()
+        index, fooled = rows.nonzero().squeeze(1), 0
+        nearest = self.leads.argsort(dim=1, stable=True)[:, :-1][:, :classes]
+        together = max(1, len(rows) // max(1, len(index)))
+        for first in range(0, nearest.shape[1], together):
+            index = index[self.standing[index]]
+            if not len(index):
+                break
+            aims = nearest[index, first : first + together].T
+            found = self._on(Aimed(attack=attack, classes=aims.flatten()), index.repeat(len(aims)))
+            for rank in range(len(aims)):
+                fooled += self._keep(_at(found, slice(rank * len(index), (rank + 1) * len(index))), index)
+        return fooled
+
+    def _begin(self) -> None:
         self._number += 1
-        self.blind = torch.zeros_like(rows)
-        if not len(index):
-            return 0
-        old = Result(**{name: value[index] for name, value in vars(self.result).items()})
-        new = self._inside(attack._run(self._model, self._part(attack, index)), old, index)
-        self.blind = put(self.blind, index, new.zero_gradient & ~new.success)
-        lead = untargeted(self._problem.y[index])
+        self.blind = torch.zeros_like(self.blind)
+
+    def _on(self, attack: Attack, index: Tensor) -> Result:
+        return attack._run(self._model, self._part(attack, index))
+
+    def _keep(self, new: Result, index: Tensor) -> int:
+        """What an attack on these samples, each of them once, has found; how many it is the first to fool."""
+        y, old = self._problem.y[index], _at(self.result, index)
+        new = self._inside(new, old, index)
+        self.blind = put(self.blind, index, self.blind[index] | (new.zero_gradient & ~new.success))
+        self.leads = put(self.leads, index, torch.minimum(self.leads[index], _leads(new.logits, y)))
+        lead = untargeted(y)
         best = better_of(old, new, lead.margin(new.logits) > lead.margin(old.logits))
         self.result = Result(**{name: put(value, index, vars(best)[name]) for name, value in vars(self.result).items()})
         x_adv = torch.empty_like(self._problem.x).copy_(self.result.x_adv)  # in the memory format of x
@@ -108,3 +140,14 @@ class Stages:
             for name in ("x_adv", "distance", "logits", "success")
         )
         return replace(new, x_adv=x_adv, distance=distance, logits=logits, success=success)
+
+
+def _at(result: Result, index: Tensor | slice) -> Result:
+    """These samples of the result."""
+    return Result(**{name: value[index] for name, value in vars(result).items()})
+
+
+def _leads(logits: Tensor, y: Tensor) -> Tensor:
+    """(N, K): how far y (N,) leads each class."""
+    logits = wide(logits)
+    return (logits.gather(1, y[:, None]) - logits).scatter(1, y[:, None], torch.inf)

@@ -31,9 +31,9 @@ class AutoAttack(Stepless, BudgetAttack):
     falling; which these are depends on the batch, so give it a large one.
 
     1. APGD on cross-entropy, a fifth of the steps.
-    2. APGD towards the three likeliest classes, as many steps, where the lead of y is now below .3 of its median on the
-       clean images of those that stand; on all if the first attack broke nothing or met zero gradients, signs of
-       masking. Then towards nine, a third of the steps, on those below, the 24 nearest to falling at least.
+    2. APGD towards nine classes, an eighth of the steps, where the lead of y is now below .3 of its median on the clean
+       images of those that stand, the 24 nearest to falling at least; on all if the first attack broke nothing or met
+       zero gradients, signs of masking. Then towards the three that came nearest, half the steps, on those below.
     3. ALMA (l2, l1) on the 24 nearest and about as many others; if it breaks a sixteenth, on all, and if that makes an
        eighth, on all that stand with four times the steps.
     4. APGD, twice the steps, on the nearest half of those below, 24 or the twentieth at least, each towards the class

@@ -4,11 +4,13 @@ import pytest
 import torch
 
 from advkit.attacks import APGD, APGDTargeted, AutoAttack
-from advkit.attacks._cascade import Aimed, Cascade
+from advkit.attacks._aimed import Aimed
+from advkit.attacks._cascade import Cascade
 from advkit.attacks._stages import Stages
 from advkit.core.errors import AdvkitWarning, InputError
+from advkit.core.goals import untargeted
 from advkit.testing import check_attack
-from advkit.testing._toys import SHAPE, awkward_images, predicted, toy_case
+from advkit.testing._toys import SHAPE, Case, awkward_images, predicted, toy_case
 from advkit.testing.nets import Wrapped, toy_classifier
 
 SHORT = {"steps": 10, "queries": 20}
@@ -80,6 +82,61 @@ def test_aimed_runs_count_any_class_but_y_and_keep_each_sample_its_class() -> No
         alone = Aimed(attack=attack, classes=case.target[row])
         single = alone(case.model, case.x[row], case.y[row], sample_ids=torch.tensor([i]))
         assert torch.equal(single.x_adv, found.x_adv[row])
+
+
+def stages_of(case: Case, count: int, eps: float = 0.05, *, stop: str = "fooled") -> Stages:
+    """The first `count` samples of a toy after three steps of APGD."""
+    x, y = case.x[:count], case.y[:count]
+    return Stages(case.model, APGD(eps=eps)._problem(case.model, x, y, *DEFAULTS[:-1], stop), APGD(steps=3))
+
+
+@pytest.mark.parametrize("stop", ["fooled", "never"])
+def test_pairs_in_one_pass_find_what_classes_in_turn_find(stop: str) -> None:
+    case = toy_case(4, samples=18, wrong=())
+    together, apart = (stages_of(case, count, eps=0.03, stop=stop) for count in (18, 8))  # two classes at once, and one
+    attack = APGD(steps=6, loss="margin")
+    fooled = [stages.aim(attack, torch.arange(len(stages.leads)) < 8, 3) for stages in (together, apart)]
+    ours, theirs = together.result, apart.result
+    assert fooled[0] == fooled[1] > 0
+    assert torch.equal(ours.success[:8], theirs.success)
+    same = ~theirs.success if stop == "fooled" else torch.ones_like(theirs.success)
+    assert torch.equal(ours.x_adv[:8][same], theirs.x_adv[same])
+    assert torch.equal(ours.queries[:8][same], theirs.queries[same])
+    assert torch.equal(ours.gradients[:8][same], theirs.gradients[same])
+    assert torch.equal(together.leads[:8][same], apart.leads[same])
+    assert bool((ours.queries[:8] >= theirs.queries).all())  # a sample that falls has other pairs in the pass
+    assert bool((ours.gradients[8:] == stages_of(case, 18, eps=0.03, stop=stop).result.gradients[8:]).all())
+
+
+def test_pairs_aim_at_the_classes_over_which_y_has_led_least() -> None:
+    case = toy_case(3, samples=18, wrong=())
+    stages = stages_of(case, 18, eps=0.02, stop="never")
+    before, first = stages.leads, stages.result
+    assert bool(before.gather(1, case.y[:, None]).isinf().all())
+    assert torch.equal(before.amin(1), stages.safe)
+    gradients = stages.result.gradients
+    stages.aim(APGD(steps=4, loss="dlr"), torch.ones(18, dtype=torch.bool), 2)
+    assert torch.equal(stages.result.gradients - gradients, torch.full((18,), 8))
+    for rank in range(2):
+        classes = before.argsort(dim=1)[:, rank]
+        problem = APGD(eps=0.02)._problem(case.model, case.x, case.y, *DEFAULTS[:-1], "never")
+        attack = Aimed(attack=APGD(steps=4, loss="dlr"), classes=classes)
+        found = attack._run(case.model, problem._replace(draws=problem.draws.branch(1, family=2)))
+        own = case.model(found.x_adv)
+        leads = own.gather(1, case.y[:, None]) - own
+        wrong = torch.arange(own.shape[1]) != case.y[:, None]
+        assert bool((stages.leads <= leads + 1e-12)[wrong].all())
+        assert bool((stages.safe <= leads.masked_fill(~wrong, torch.inf).amin(1) + 1e-12).all())
+    assert bool((stages.leads <= before).all())
+    assert bool((stages.safe <= -untargeted(case.y).margin(first.logits)).all())
+
+
+def test_more_classes_than_there_are_is_each_wrong_one_once() -> None:
+    case = toy_case(1, samples=6, wrong=())
+    stages = stages_of(case, 6, eps=0.01, stop="never")
+    gradients = stages.result.gradients
+    stages.aim(APGD(steps=2), torch.ones(6, dtype=torch.bool), 99)
+    assert torch.equal(stages.result.gradients - gradients, torch.full((6,), 2 * (stages.leads.shape[1] - 1)))
 
 
 def test_a_probe_holds_the_nearest_and_some_of_the_others_that_stand() -> None:
