@@ -12,6 +12,9 @@ from advkit.core.oracle import Oracle
 NARROW = 1.5
 """Between c that missed and one that hit, so many times as large, no further search is made."""
 
+STILL = 1 / 200
+"""A loss that has fallen by no more than this share of itself stands still."""
+
 
 class Search(NamedTuple):
     """Each row has its own clock: its k-th step belongs to its own search."""
@@ -32,10 +35,10 @@ class Search(NamedTuple):
             hit: (M,) bool, the point gains.
             steps: the most steps of a search.
             every: a search looks back after so many steps >= 1, a number or (M,); it ends where the loss has not fallen
-                by a ten-thousandth since the last time.
+                by more than `STILL` of it since the last time.
         """
         look = self.k % every == 0
-        stuck = look & (loss >= 0.9999 * self.before)
+        stuck = look & (loss >= (1 - STILL) * self.before)
         before, k = torch.where(look, loss.double(), self.before), self.k + 1
         return self._replace(k=k, hit=self.hit | hit, before=before), stuck | (k >= steps)
 

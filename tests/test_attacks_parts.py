@@ -18,7 +18,7 @@ from advkit.attacks import _way_back as way_back
 from advkit.attacks._lagrangian import Lagrangian
 from advkit.attacks._motion import grid_point
 from advkit.attacks._nearest import nearest, onto_boundary
-from advkit.attacks._searches import between
+from advkit.attacks._searches import begin, between
 from advkit.core.attack import check_between, check_positive
 from advkit.core.errors import InputError
 from advkit.core.norms import get_norm
@@ -83,6 +83,17 @@ def test_a_bracket_closes_upon_the_value_sought() -> None:
         c = between(low, high, 10)
         assert ((c > low) & (c < high)).all()
     torch.testing.assert_close(c, sought, rtol=1e-6, atol=0)
+
+
+def test_a_search_ends_at_the_first_look_at_which_its_loss_stands_still() -> None:
+    """Looks every third step: row 0 falls by 2 % from look to look, row 1 by .4 %, row 2 grows; row 3 falls to 0."""
+    fall = torch.tensor([0.98, 0.996, 1.01, 0.5], dtype=torch.float64) ** (1 / 3)
+    search, last = begin(torch.ones(4).double()), torch.full((4,), -1)
+    for k in range(12):
+        search, over = search.seen(fall**k, torch.tensor([k == 5, False, False, False]), 12, 3)
+        last = torch.where((last < 0) & over, k, last)
+    assert last.tolist() == [11, 3, 3, 11]  # the first look has nothing to compare with; 12 steps are the most
+    assert search.hit.tolist() == [True, False, False, False]
 
 
 def test_the_way_back_ends_just_beyond_a_curved_boundary() -> None:
