@@ -94,7 +94,7 @@ def no_segment(oracle: Oracle) -> Segment:
 
 
 def begin(segment: Segment, rows: Tensor, share: Tensor | float) -> Segment:
-    """On these rows (M,) bool a new segment, whose end is to be seen; the first look is nearer by twice `share`."""
+    """On these rows (M,) bool a new segment, whose end has been seen; the first look is nearer by `share`."""
     return segment._replace(
         low=torch.where(rows, 0.0, segment.low),
         share=torch.where(rows, share, segment.share),
@@ -128,7 +128,7 @@ def looked(
     Args:
         oracle: that has answered.
         state: that asked.
-        landed: (M,) bool, the query is the end of a new segment, whose first look is to be nearer by twice `share`.
+        landed: (M,) bool, the query is the end of a new segment, whose first look is to be nearer by `share`.
         share: see `begin`.
         tolerance: see `narrow`.
         beside: (M,) bool, the query was none of the segment's, but replaces its end if it fools and is nearer.
@@ -138,7 +138,7 @@ def looked(
     counts = landed | approach
     if beside is not None:
         counts = counts | (beside & oracle.fooled & (size < state.segment.high))
-    segment = seen(begin(state.segment, landed, share), state.x_adv, size, oracle.fooled, counts)
+    segment = begin(seen(state.segment, state.x_adv, size, oracle.fooled, counts), landed, share)
     return segment, approach & narrow(segment, tolerance)
 
 

@@ -76,7 +76,7 @@ class Boundary(DecisionAttack):
         landed, walking = (phase == START) & fooled, phase == WALK
         test = walking & (walked % TEST_EVERY == 0)
         moving = walking & ~test
-        segment, arrived = _decision.looked(oracle, state, landed, share=0.25, tolerance=0.01, beside=moving)
+        segment, arrived = _decision.looked(oracle, state, landed, share=0.5, tolerance=0.01, beside=moving)
         state = state._replace(
             phase=torch.where(landed, APPROACH, torch.where(arrived, WALK, phase)),
             segment=segment,

@@ -81,7 +81,7 @@ class HopSkipJump(DecisionAttack):
         fooled, phase = oracle.fooled, state.phase
         jumping, asking, tolerance = phase == JUMP, phase == ESTIMATE, self._share(oracle, self.tolerance)
         landed, missed = ((phase == START) | jumping) & fooled, jumping & ~fooled
-        segment, arrived = _decision.looked(oracle, state, landed, torch.where(jumping, 0.1, 0.25), tolerance)
+        segment, arrived = _decision.looked(oracle, state, landed, torch.where(jumping, 0.2, 0.5), tolerance)
         estimate = state.estimate.seen(state.offset, fooled, asking)
         ready = asking & (estimate.asked >= self.first * state.t.double().sqrt())
         length = torch.where(ready, segment.high / state.t.double().sqrt(), state.length / (1 + missed.double()))

@@ -33,11 +33,11 @@ def images(samples: int, *shape: int) -> Tensor:
 def segment_to(oracle: Any, point: Tensor, landed: Tensor, share: Tensor | float) -> Segment:
     """A new segment to this point in the rows `landed`."""
     size = oracle.region.distance(point)
-    return seen(begin(no_segment(oracle), landed, share), point, size, landed, landed)
+    return begin(seen(no_segment(oracle), point, size, landed, landed), landed, share)
 
 
 def test_looks_go_twice_as_far_each_time_and_at_most_half_the_way() -> None:
-    oracle, share = about(images(3, 5)), torch.tensor([0.05, 0.25, 0.25], dtype=torch.float64)
+    oracle, share = about(images(3, 5)), torch.tensor([0.1, 0.5, 0.5], dtype=torch.float64)
     segment = segment_to(oracle, images(4, 5)[1:], rows(True, True, False), share)
     nearer = []
     for _ in range(5):
@@ -52,7 +52,7 @@ def test_looks_go_twice_as_far_each_time_and_at_most_half_the_way() -> None:
 
 def test_beyond_a_miss_every_look_halves_what_is_unknown_of_the_way() -> None:
     oracle, every = about(images(4, 5)), rows(True, True, True, True)
-    segment = segment_to(oracle, images(5, 5)[1:], every, 0.25)
+    segment = segment_to(oracle, images(5, 5)[1:], every, 0.5)
     segment = seen(segment, *middle(oracle, segment), ~every, every)
     width = segment.high - segment.low
     source = torch.Generator().manual_seed(1)
@@ -64,7 +64,7 @@ def test_beyond_a_miss_every_look_halves_what_is_unknown_of_the_way() -> None:
 
 def test_an_answer_to_another_question_says_nothing_of_the_segment() -> None:
     oracle = about(images(2, 5))
-    before = segment_to(oracle, images(3, 5)[1:], rows(True, True), 0.05)
+    before = segment_to(oracle, images(3, 5)[1:], rows(True, True), 0.1)
     after = seen(before, oracle.x + 0.1, before.high / 3, rows(True, False), rows(False, False))
     assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
     same = begin(before, rows(False, False), 0.3)
@@ -78,7 +78,7 @@ def test_a_point_beside_the_segment_is_its_new_end_where_it_fools_and_is_nearer(
     point = torch.tensor([0.5, 0.5, 2.0, 2.0, 0.5], dtype=torch.float64)[:, None].expand(5, 4)
     oracle.fooled, beside = rows(True, False, True, False, True), rows(True, True, True, True, False)
     state: Any = SimpleNamespace(x_adv=point, size=before.high, phase=torch.full((5,), 7), segment=before)
-    after, arrived = looked(oracle, state, ~beside & beside, 0.25, 0.01, beside)
+    after, arrived = looked(oracle, state, ~beside & beside, 0.5, 0.01, beside)
     assert after.high.tolist() == [1, 2, 2, 2, 2]
     assert after.hit[:, 0].tolist() == [0.5, 1, 1, 1, 1]
     assert torch.equal(after.low, before.low)
@@ -95,7 +95,7 @@ def test_the_halving_ends_where_pixels_are_coarser_than_its_tolerance() -> None:
         point, size = middle(oracle, segment)
         oracle.fooled = oracle.region.distance(point) >= 3 * unit
         state: Any = SimpleNamespace(x_adv=point, size=size, phase=torch.full((1,), APPROACH), segment=segment)
-        segment, arrived = looked(oracle, state, rows(False), 0.25, 0.01)
+        segment, arrived = looked(oracle, state, rows(False), 0.5, 0.01)
     assert arrived
     assert oracle.region.distance(segment.hit) == 3 * unit
 
