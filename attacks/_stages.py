@@ -83,8 +83,8 @@ class Stages:
     def aim(self, attack: Attack, rows: Tensor, classes: int) -> int:
         """The attack on the samples rows (N,) bool, towards each of the classes over which y has led least.
 
-        As many pairs of sample and class at once as the batch has samples: few of them fill a pass no worse than many,
-        and need no more memory. How many samples it is the first to fool.
+        As many pairs of sample and class in a pass as the batch has samples: fewer passes where few samples are left,
+        and no more memory. How many samples it is the first to fool.
         """
         self._begin()
         index, fooled = rows.nonzero().squeeze(1), 0
