@@ -3,12 +3,14 @@
 import pytest
 import torch
 
-from advkit.attacks import APGD, APGDTargeted, AutoAttack
+from advkit.attacks import ALMA, APGD, APGDTargeted, AutoAttack
 from advkit.attacks._aimed import Aimed
-from advkit.attacks._cascade import Cascade
+from advkit.attacks._cascade import FEW, Cascade
 from advkit.attacks._stages import Stages
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.goals import untargeted
+from advkit.core.guard import Model
+from advkit.core.result import Result
 from advkit.testing import check_attack
 from advkit.testing._toys import SHAPE, Case, awkward_images, predicted, toy_case
 from advkit.testing.nets import Wrapped, toy_classifier
@@ -129,6 +131,102 @@ def test_pairs_aim_at_the_classes_over_which_y_has_led_least() -> None:
         assert bool((stages.safe <= leads.masked_fill(~wrong, torch.inf).amin(1) + 1e-12).all())
     assert bool((stages.leads <= before).all())
     assert bool((stages.safe <= -untargeted(case.y).margin(first.logits)).all())
+
+
+def test_a_pass_holds_no_more_pairs_than_the_batch_has_samples_and_none_of_a_sample_that_fell() -> None:
+    case, sizes = toy_case(4, samples=18, wrong=()), []
+    stages = stages_of(case, 18, eps=0.03)
+    rows = torch.arange(18) < 8
+    standing = int((rows & stages.standing).sum())
+    stages._model = lambda x: (sizes.append(len(x)), case.model(x))[1]
+    fooled = stages.aim(APGD(steps=6, loss="margin"), rows, 3)
+    assert standing > fooled > 0
+    assert max(sizes) == 2 * standing <= 18  # two classes at once, then the third for those that stand
+    assert 2 * standing > standing - fooled in sizes
+
+
+def fast(model: Model, case: Case, eps: float) -> Result:
+    """The fast mode's; the first attack makes 2 gradients a sample, Square 30 queries."""
+    return AutoAttack(eps=eps, mode="fast", steps=10, queries=30)(model, case.x, case.y)
+
+
+def test_dear_attacks_go_to_the_24_nearest_where_few_have_come_near() -> None:
+    case = toy_case(2, samples=90, wrong=())
+    found = fast(case.model, case, 0.01)
+    standing = ~found.success
+    assert 0 < int(found.success.sum()) < 15
+    assert int((standing & (found.gradients > 2)).sum()) == FEW
+    assert 20 < int((standing & (found.queries < 30)).sum()) < 40  # Square gets the 24, and one or two in three others
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient")
+def test_all_are_looked_at_where_nothing_fell_or_a_gradient_was_zero() -> None:
+    case = toy_case(2, samples=40, wrong=(1, 5))  # that are wrong already shows nothing
+    found = fast(case.model, case, 0.0001)
+    assert int(found.success.sum()) == 2
+    assert int(found.gradients[~found.success].min()) > 2
+    case = toy_case(2, samples=90, wrong=())
+    brightest = case.x.flatten(1).mean(1).max() - 0.02
+
+    def hidden(x: torch.Tensor) -> torch.Tensor:
+        logits = case.model(x)
+        return torch.where((x.flatten(1).mean(1) > brightest)[:, None], logits.detach(), logits)
+
+    found = fast(hidden, case, 0.01)
+    assert 0 < int(found.success.sum()) < 15
+    assert int(found.gradients[~found.success].min()) > 2
+    assert int(found.queries[~found.success].min()) >= 30  # and Square
+
+
+def test_the_lowest_are_of_those_asked_for() -> None:
+    case = toy_case(1, samples=12, wrong=())
+    stages = stages_of(case, 12, eps=0.01)
+    among = stages.safe > stages.safe.median()
+    chosen = stages.lowest(3, among)
+    assert int(chosen.sum()) == 3
+    assert bool(among[chosen].all())
+    assert bool((stages.safe[chosen].max() <= stages.safe[among & ~chosen]).all())
+    assert torch.equal(stages.lowest(99, among), among)
+
+
+def test_a_minimal_attack_looks_beyond_the_ball_and_counts_within_it() -> None:
+    case, eps = toy_case(3, samples=18, wrong=()), 0.3
+    problem = AutoAttack(norm="l2", eps=eps)._problem(case.model, case.x, case.y, *DEFAULTS)
+    stages = Stages(case.model, problem, APGD(norm="l2", steps=1))
+    before, alone = stages.result.success, ALMA(norm="l2", steps=20)(case.model, case.x, case.y)
+    stages.attack(ALMA(norm="l2", steps=20), torch.ones(18, dtype=torch.bool))
+    assert torch.equal(stages.result.success, before | (alone.distance <= eps))
+    assert int(before.sum()) < int(stages.result.success.sum()) < 18
+    assert bool((stages.result.distance <= eps * (1 + 1e-6)).all())
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient")
+def test_blind_are_those_of_the_latest_attack_that_it_fooled_not_and_whose_gradient_was_zero() -> None:
+    case = toy_case(3, samples=18, wrong=())
+    blocked = Wrapped(case.model, before=lambda x: (16 * x).round() / 16).eval()
+    y, rows = blocked(case.x).argmax(1), torch.arange(18) < 6
+    problem = APGD(eps=0.3)._problem(blocked, case.x, y, *DEFAULTS)
+    stages = Stages(blocked, problem, APGD(steps=1, random_start=False))
+    assert bool(stages.blind.all())
+    for attack in (stages.attack, lambda *given: stages.aim(*given, 2)):
+        attack(APGD(steps=3, loss="margin"), rows)
+        assert 0 < int(stages.result.success[:6].sum()) < 6
+        assert torch.equal(stages.blind, rows & ~stages.result.success)
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient")
+def test_an_attack_is_blind_if_it_was_towards_one_of_its_classes() -> None:
+    """The lead over class 1 is 1 everywhere, that over class 2 has a gradient: the classes have turns, 1 is first."""
+    x, y = torch.full((3, 4), 0.5, dtype=torch.float64), torch.zeros(3, dtype=torch.int64)
+
+    def model(x: torch.Tensor) -> torch.Tensor:
+        first = x.sum(1)
+        return torch.stack([first, first - 1, 2 * x[:, 0] - 1], 1)
+
+    stages = Stages(model, APGD(eps=0.01)._problem(model, x, y, *DEFAULTS), APGD(steps=2, loss="margin"))
+    assert torch.equal(stages.leads.argsort(dim=1)[0], torch.tensor([1, 2, 0]))
+    stages.aim(APGD(steps=2, loss="margin"), torch.ones(3, dtype=torch.bool), 2)
+    assert bool(stages.blind.all())
 
 
 def test_more_classes_than_there_are_is_each_wrong_one_once() -> None:
