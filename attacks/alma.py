@@ -16,7 +16,7 @@ from advkit.core.oracle import Oracle
 DUAL = {"l2": "l2", "l1": "linf"}
 """The gradient of the norm of delta is the steepest direction of this one at delta."""
 
-FIRST = {"l2": 1 / 32, "l1": 0.03}
+FIRST = {"l2": 0.05, "l1": 0.03}
 """How far the first step goes unless told, as a share of the size of the range."""
 
 TOLERANCE = 1e-4
