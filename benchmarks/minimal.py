@@ -127,6 +127,7 @@ def compare(victim, spec, peers, model, x, y, turns):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--victims", nargs="+", default=["lenet5", "lenet5-robust", "vgg16"])
+    parser.add_argument("--first", type=int, default=0, help="the number of the first digit")
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--only", default="", help="the attacks whose spec begins so")
@@ -139,7 +140,8 @@ if __name__ == "__main__":
         for parameter in model.parameters():
             parameter.requires_grad_(False)
         with torch.no_grad():
-            right = (model(x).argmax(1) == y).nonzero().squeeze(1)[: given.count]
+            right = (model(x).argmax(1) == y).nonzero().squeeze(1)
+        right = right[right >= given.first][: given.count]
         for spec, peers in ROWS:
             if spec.startswith(given.only):
                 compare(victim, spec, peers, model, x[right], y[right], given.turns)
