@@ -8,7 +8,7 @@ from torch import Tensor
 from advkit.attacks._aimed import Aimed
 from advkit.core.attack import Attack
 from advkit.core.driver import Problem
-from advkit.core.goals import untargeted, wide
+from advkit.core.goals import leads
 from advkit.core.guard import Model, guard
 from advkit.core.oracle import choose, put
 from advkit.core.result import Result, better_of
@@ -37,12 +37,12 @@ class Stages:
         )
         self.result: Result = first._run(model, problem)
         self.blind = self.result.zero_gradient & ~self.result.success
-        self.leads = _leads(self.result.logits, problem.y)
+        self.leads = leads(self.result.logits, problem.y)
 
     @property
     def safe(self) -> Tensor:
         """(N,): the lead of y on the best point; below 0 where it is fooled."""
-        return -untargeted(self._problem.y).margin(self.result.logits)
+        return self.leads.amin(1)
 
     @property
     def broken(self) -> bool:
@@ -60,13 +60,12 @@ class Stages:
         """(M,): the lead of y on the clean images of the M standing samples; one query each."""
         problem, rows = self._problem, self.standing
         index = rows.nonzero().squeeze(1)
-        y = problem.y[index]
         if not len(index):
             return problem.x.new_zeros(0)
         with torch.inference_mode(False), torch.no_grad(), guard(self._model, device=problem.x.device):
             logits = self._model(problem.x[index].clone())
         self.result = replace(self.result, queries=self.result.queries + rows)
-        return -untargeted(y).margin(logits)
+        return leads(logits, problem.y[index]).amin(1)
 
     def lowest(self, count: int, among: Tensor) -> Tensor:
         """(N,) bool: the `count` samples among (N,) bool on whose best point y leads least."""
@@ -109,12 +108,12 @@ class Stages:
 
     def _keep(self, new: Result, index: Tensor) -> int:
         """What an attack on these samples, each of them once, has found; how many it is the first to fool."""
-        y, old = self._problem.y[index], _at(self.result, index)
+        old, before = _at(self.result, index), self.leads[index]
         new = self._inside(new, old, index)
+        after = leads(new.logits, self._problem.y[index])
         self.blind = put(self.blind, index, self.blind[index] | (new.zero_gradient & ~new.success))
-        self.leads = put(self.leads, index, torch.minimum(self.leads[index], _leads(new.logits, y)))
-        lead = untargeted(y)
-        best = better_of(old, new, lead.margin(new.logits) > lead.margin(old.logits))
+        self.leads = put(self.leads, index, before.minimum(after))
+        best = better_of(old, new, after.amin(1) < before.amin(1))
         self.result = Result(**{name: put(value, index, vars(best)[name]) for name, value in vars(self.result).items()})
         x_adv = torch.empty_like(self._problem.x).copy_(self.result.x_adv)  # in the memory format of x
         self.result = replace(self.result, x_adv=x_adv)
@@ -145,9 +144,3 @@ class Stages:
 def _at(result: Result, index: Tensor | slice) -> Result:
     """These samples of the result."""
     return Result(**{name: value[index] for name, value in vars(result).items()})
-
-
-def _leads(logits: Tensor, y: Tensor) -> Tensor:
-    """(N, K): how far y (N,) leads each class."""
-    logits = wide(logits)
-    return (logits.gather(1, y[:, None]) - logits).scatter(1, y[:, None], torch.inf)

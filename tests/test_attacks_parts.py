@@ -86,7 +86,7 @@ def test_a_bracket_closes_upon_the_value_sought() -> None:
 
 
 def test_a_search_ends_at_the_first_look_at_which_its_loss_stands_still() -> None:
-    """Looks every third step: row 0 falls by 2 % from look to look, row 1 by .4 %, row 2 grows; row 3 falls to 0."""
+    """Looks every third step: row 0 falls by 2 % from look to look, row 1 by .4 %, row 2 grows, row 3 halves."""
     fall = torch.tensor([0.98, 0.996, 1.01, 0.5], dtype=torch.float64) ** (1 / 3)
     search, last = begin(torch.ones(4).double()), torch.full((4,), -1)
     for k in range(12):

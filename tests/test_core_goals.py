@@ -10,7 +10,7 @@ from torch import Tensor
 
 from advkit.core.draws import Draws
 from advkit.core.errors import AdvkitWarning, InputError, UnknownNameError
-from advkit.core.goals import Goal, resolve, targeted, untargeted
+from advkit.core.goals import Goal, leads, resolve, targeted, untargeted
 from advkit.core.losses import LOSSES, get_loss
 from advkit.testing.strategies import goals
 
@@ -21,6 +21,15 @@ TARGET = torch.tensor([2, 3])
 
 def logits_of(seed: int, count: int, classes: int) -> Tensor:
     return 3 * torch.randn(count, classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def test_y_leads_each_class_by_its_logit_less_theirs_and_the_likeliest_by_the_margin() -> None:
+    found = leads(LOGITS.half(), Y)
+    assert found.dtype == torch.float32
+    for i, y in enumerate(Y.tolist()):
+        assert found[i, y] == torch.inf
+        assert all(found[i, k] == LOGITS[i, y] - LOGITS[i, k] for k in range(LOGITS.shape[1]) if k != y)
+    assert torch.equal(leads(LOGITS, Y).amin(1), -untargeted(Y).margin(LOGITS))
 
 
 def test_the_margin_is_the_lead_of_the_goal() -> None:

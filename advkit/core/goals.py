@@ -22,6 +22,12 @@ def _without(logits: Tensor, label: Tensor) -> Tensor:
     return logits.scatter(1, label[:, None], -torch.inf)
 
 
+def leads(logits: Tensor, y: Tensor) -> Tensor:
+    """(N, K), (N,) -> (N, K): how far y leads each class; infinite for y itself."""
+    logits = wide(logits)
+    return (logits.gather(1, y[:, None]) - logits).scatter(1, y[:, None], torch.inf)
+
+
 class Goal(NamedTuple):
     """Leave a class (sign +1: away from `label`) or reach one (sign -1: towards `label`).
 
