@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from advkit.core.errors import InputError
-from advkit.models.layers import LRN, DropConnectLinear, MaxNorm, Maxout
+from advkit.models.layers import LRN, DropConnectLinear, FilterClip, MaxNorm, Maxout
 
 
 @pytest.mark.parametrize(("n", "maps"), [(5, 12), (5, 3), (3, 7), (1, 4)])
@@ -100,3 +100,18 @@ def test_max_norm_follows_an_optimiser():
     assert net.weight.detach().norm(dim=1).amax() <= 1 + 1e-6
     with pytest.raises(InputError, match="expected a limit above 0"):
         MaxNorm(net, 0.0)
+
+
+def test_feature_scale_clipping_bounds_the_rms_of_each_filter_and_leaves_the_others():
+    net = nn.Sequential(nn.Conv2d(2, 3, 3), nn.Flatten(), nn.Linear(4, 2))
+    with torch.no_grad():
+        net[0].weight.mul_(torch.tensor([0.01, 1.0, 100.0]).view(-1, 1, 1, 1))
+    before, linear = net[0].weight.detach().clone(), net[2].weight.detach().clone()
+    FilterClip(net, 0.1)()
+    rms = net[0].weight.flatten(1).square().mean(1).sqrt()
+    assert rms.tolist() == pytest.approx(
+        [r if r < 0.1 else 0.1 for r in before.flatten(1).square().mean(1).sqrt().tolist()]
+    )
+    assert torch.equal(net[0].weight[0], before[0])
+    assert torch.equal(net[2].weight, linear)
+    torch.testing.assert_close(net[0].weight[2] / before[2], (net[0].weight[2] / before[2]).mean().expand(2, 3, 3))

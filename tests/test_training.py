@@ -126,6 +126,13 @@ def test_max_norm_holds_after_every_step() -> None:
             assert layer.weight.flatten(1).norm(dim=1).max() <= 0.5 * (1 + 1e-3)
 
 
+def test_feature_scale_clipping_holds_after_every_step() -> None:
+    run = run_toy(replace(RECIPE, filter_rms=0.1))
+    filters = [m.weight for m in run.classifier.modules() if isinstance(m, nn.Conv2d)]
+    assert filters
+    assert all(w.flatten(1).square().mean(1).sqrt().max() <= 0.1 * (1 + 1e-3) for w in filters)
+
+
 @pytest.mark.parametrize("precision", ["float32", "float16"])
 def test_clip_bounds_the_first_plain_step(precision: str) -> None:
     recipe = replace(RECIPE, clip=1e-3, lr=1.0, momentum=0.0, weight_decay=0.0, schedule="constant", epochs=1)

@@ -55,6 +55,7 @@ def test_only_matrices_are_decayed(optimizer: str) -> None:
         ("label_smoothing", 1.0),
         ("clip", 0.0),
         ("max_norm", 0.0),
+        ("filter_rms", 0.0),
         ("accumulate", 0),
         ("l1", -1.0),
         ("l2", float("inf")),

@@ -121,6 +121,26 @@ class DistortedMNIST(Dataset):
         self.seed, (side, self._warp) = 2 * seed + (split == "train"), VARIANTS[variant]
         self.input_shape = (1, side, side)
 
+    def boxes(self, rows: Tensor | None = None) -> Tensor:
+        """Where MNIST's 28x28 frame of each cluttered digit lies on the canvas.
+
+        Args:
+            rows: numbers of images (N,); default: all.
+
+        Returns:
+            (N, 4) float32: top, left, bottom, right in pixels, bottom and right excluded.
+
+        Raises:
+            InputError: the variant is not "cluttered".
+        """
+        if self._warp is not None:
+            raise InputError(
+                f"expected the variant 'cluttered', whose digits stand upright in a frame, got {self.name}"
+            )
+        rows = torch.arange(len(self)) if rows is None else rows
+        corner = _places(Draws(self.seed, rows), 0, self.input_shape[1] - FRAME).float()
+        return torch.cat([corner, corner + FRAME], 1)
+
     def _images(self, rows: Tensor) -> Tensor:
         images = torch.empty(len(rows), *self.input_shape)
         for start in range(0, len(rows), BLOCK):

@@ -103,3 +103,28 @@ class MaxNorm:
             norms = torch.linalg.vector_norm(weight.flatten(1), dim=1)  # (units,)
             scale = (self.limit / norms.clamp_min(self.limit)).view(-1, *[1] * (weight.ndim - 1))
             weight.mul_(scale)
+
+
+class FilterClip:
+    """Feature scale clipping, Zeiler, Fergus 2013, sec. 3.1: no filter's root mean square exceeds a limit.
+
+    It rescales the filters of all convolutions after each step of the optimiser, so that none dominates the first
+    layer: `optimizer.register_step_post_hook(FilterClip(model))`, or call it. In a table of connections each kernel
+    counts as one filter.
+
+    Args:
+        model: the network.
+        limit: largest root mean square of the weights of one filter, above 0.
+    """
+
+    def __init__(self, model: nn.Module, limit: float = 0.1) -> None:
+        if not limit > 0:
+            raise InputError(f"expected a limit above 0, got {limit}")
+        weights = (m._parameters.get("weight") for m in model.modules())
+        self.weights, self.limit = [w for w in weights if w is not None and w.ndim in (3, 4)], limit
+
+    @torch.no_grad()
+    def __call__(self, *_: Any) -> None:
+        for weight in self.weights:
+            rms = weight.flatten(1).square().mean(1).sqrt()  # (filters,)
+            weight.mul_((self.limit / rms.clamp_min(self.limit)).view(-1, *[1] * (weight.ndim - 1)))

@@ -47,6 +47,8 @@ class Recipe:
         sparsity: weight of the KL divergence of the hidden units' mean activations from `sparsity_target`, part of the
             loss (see Penalties).
         max_norm: largest l2 norm of the weights into one unit (see MaxNorm), kept after every step; None: no limit.
+        filter_rms: largest root mean square of the weights of one filter of a convolution (feature scale clipping; the
+            paper's is 0.1), kept after every step; None: no limit.
         augment: what is done to the training images; None: nothing.
         defense: spec of the defence whose loss is trained on ("fgsm(eps=0.25, alpha=0.5)"); None: the plain loss.
         validation: images that are held out of the training split, drawn by `seed`; their error is logged.
@@ -85,6 +87,7 @@ class Recipe:
     sparsity: float = 0.0
     sparsity_target: float = 0.05
     max_norm: float | None = None
+    filter_rms: float | None = None
     augment: Augmentation | None = None
     defense: str | None = None
     validation: int = 0
@@ -119,6 +122,7 @@ class Recipe:
             yield name, 0 <= getattr(self, name) < math.inf, "of 0 or more"
         yield "sparsity_target", 0 < self.sparsity_target < 1, "in (0, 1)"
         yield "max_norm", self.max_norm is None or self.max_norm > 0, "above 0"
+        yield "filter_rms", self.filter_rms is None or self.filter_rms > 0, "above 0"
         yield "patience", self.patience is None or self.patience >= 1, "of 1 or more"
         yield "patience", self.patience is None or self.validation > 0, "none unless validation= holds images out"
 

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from advkit.core.layout import Passes
 from advkit.models import Classifier
-from advkit.models.layers import MaxNorm
+from advkit.models.layers import FilterClip, MaxNorm
 from advkit.training._penalties import Penalties
 from advkit.training._processes import Share, World, as_one, mean_over_processes
 from advkit.training._recipe import Recipe
@@ -54,6 +54,8 @@ class Stepper:
         self.optimizer = recipe.make_optimizer(classifier)
         if recipe.max_norm is not None:
             self.optimizer.register_step_post_hook(MaxNorm(classifier, recipe.max_norm))
+        if recipe.filter_rms is not None:
+            self.optimizer.register_step_post_hook(FilterClip(classifier, recipe.filter_rms))
         self.half = _HALF[recipe.precision]
         self.scaler = torch.amp.GradScaler(device.type, enabled=self.half == torch.float16)
         self.share, self.penalties = Share(), Penalties(classifier, recipe)

@@ -1,0 +1,38 @@
+"""What a network does inside, as numbers: filters, maps, deconvolution, occlusion, top activations, movement, boxes.
+
+Everything takes any convolutional network and layers by name (`layer_names(model)`), returns tensors, and leaves the
+network as it was. `advkit.figures` draws the results; `advkit visualize` is the command.
+"""
+
+from advkit.insight._layers import activations, convolutions, find_layer, layer_names, maps
+from advkit.insight.deconv import deconv
+from advkit.insight.fields import receptive_fields
+from advkit.insight.filters import Filters, filters
+from advkit.insight.movement import Movement, leaves, movement, shuffled
+from advkit.insight.occlusion import Occlusion, correspondence, occlusion
+from advkit.insight.units import Activity, Direction, Top, activity, directions, top_activations
+
+__all__ = [
+    "Activity",
+    "Direction",
+    "Filters",
+    "Movement",
+    "Occlusion",
+    "Top",
+    "activations",
+    "activity",
+    "convolutions",
+    "correspondence",
+    "deconv",
+    "directions",
+    "filters",
+    "find_layer",
+    "layer_names",
+    "leaves",
+    "maps",
+    "movement",
+    "occlusion",
+    "receptive_fields",
+    "shuffled",
+    "top_activations",
+]

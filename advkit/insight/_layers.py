@@ -1,0 +1,134 @@
+"""Layers by name, and what they put out for a batch of images."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from advkit.core.errors import InputError, unknown
+from advkit.core.guard import guard
+
+
+class Reached(Exception):  # noqa: N818
+    """The forward pass has reached the layer that was asked for."""
+
+    def __init__(self, output: Tensor) -> None:
+        super().__init__()
+        self.output = output
+
+
+def layer_names(model: nn.Module) -> list[str]:
+    """The names that `layer=` takes, in the order of the modules; a Classifier's `net.` may be left out.
+
+    Args:
+        model: any network.
+    """
+    return [name.removeprefix("net.") for name, _ in model.named_modules() if name not in ("", "net")]
+
+
+def find_layer(model: nn.Module, name: str) -> nn.Module:
+    """The module of this name; a Classifier's `net.` may be left out.
+
+    Raises:
+        UnknownNameError: no such layer; the message suggests the nearest name.
+    """
+    known = dict(model.named_modules())
+    for found in (f"net.{name}", name):
+        if name and found in known:
+            return known[found]
+    raise unknown("layer", name, layer_names(model), "(advkit models NAME lists the layers)")
+
+
+def convolutions(model: nn.Module) -> list[str]:
+    """The names of the convolutions: the modules that hold one kernel or more for each of several maps."""
+    return [name.removeprefix("net.") for name, module in model.named_modules() if name and is_convolution(module)]
+
+
+def is_convolution(module: nn.Module) -> bool:
+    """Whether a module convolves images: torch's Conv2d and every module with 3 or 4 axes of weights of its own."""
+    weight = module._parameters.get("weight")
+    return weight is not None and weight.ndim in (3, 4) and not isinstance(module, nn.ConvTranspose2d)
+
+
+def run_to(model: nn.Module, x: Tensor, layer: str) -> Tensor:
+    """The output of a layer, with its graph if gradients are on; the pass stops there.
+
+    The first use counts where a layer is used more than once.
+
+    Raises:
+        InputError: the pass does not use the layer, or it puts out no tensor (N, ...).
+    """
+
+    def stop(_: nn.Module, __: Any, output: Any) -> None:
+        raise Reached(output)
+
+    hook = find_layer(model, layer).register_forward_hook(stop)
+    try:
+        model(x)
+    except Reached as reached:
+        if isinstance(reached.output, Tensor) and reached.output.ndim >= 2:
+            return reached.output
+        raise InputError(f"expected layer {layer!r} to put out a tensor (N, ...), got another object") from None
+    finally:
+        hook.remove()
+    raise InputError(f"layer {layer!r} takes no part in the pass: give another one of {', '.join(layer_names(model))}")
+
+
+@contextmanager
+def recording(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+    """Inside, each pass leaves copies of these layers' outputs in the dictionary; the first use of each counts."""
+    outputs: dict[str, Tensor] = {}
+
+    def keep(name: str) -> Any:
+        def hook(_: nn.Module, __: Any, output: Any) -> None:
+            if isinstance(output, Tensor):
+                outputs.setdefault(name, output.detach().clone())  # the next module may write on it
+
+        return hook
+
+    hooks = [find_layer(model, name).register_forward_hook(keep(name)) for name in layers]
+    try:
+        yield outputs
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def activations(model: nn.Module, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
+    """What several layers put out for the same images, in one pass in eval mode that leaves no trace on the model.
+
+    Args:
+        model: any network.
+        x: images (N, C, H, W) in the range that the model takes.
+        layers: names of modules (see `layer_names`).
+
+    Returns:
+        Name -> output (N, maps, h, w) or (N, units). The first use counts where a layer is used more than once; layers
+        that the pass does not use are left out.
+
+    Raises:
+        UnknownNameError: no such layer.
+    """
+    with guard(model, device=x.device), torch.no_grad(), recording(model, layers) as outputs:
+        model(x)
+    return dict(outputs)
+
+
+def maps(model: nn.Module, x: Tensor, *, layer: str) -> Tensor:
+    """The maps of one layer: what it puts out for the images, in eval mode.
+
+    Args:
+        model: any network.
+        x: images (N, C, H, W) in the range that the model takes.
+        layer: name of a module (see `layer_names`).
+
+    Returns:
+        (N, maps, h, w) of a convolution or pooling, (N, units) of a linear layer; detached.
+
+    Raises:
+        InputError: no such layer, or the pass does not use it.
+    """
+    with guard(model, device=x.device), torch.no_grad():
+        return run_to(model, x, layer).detach()

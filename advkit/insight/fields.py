@@ -1,0 +1,82 @@
+"""Receptive fields: which pixels a unit can see, found by a pass, whatever the network's graph."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from advkit.core.guard import guard
+from advkit.insight._backward import RECTIFIERS
+from advkit.insight._layers import run_to
+
+_POOLS = (F.max_pool2d, torch.max_pool2d)
+
+
+class _Seeing(TorchFunctionMode):
+    """Inside, kernels are positive, rectifiers and batch norm do nothing and pooling takes means: no path cancels."""
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in RECTIFIERS or func in (F.batch_norm, torch.batch_norm):
+            return args[0]
+        if func in (F.conv2d, torch.conv2d):
+            x, weight, *rest = args
+            even = torch.full_like(weight, 1 / weight[0].numel())
+            return func(x, even, None, *rest[1:], **{k: v for k, v in kwargs.items() if k != "bias"})
+        if func in _POOLS or getattr(func, "__name__", "") in ("boolean_dispatch", "_max_pool2d"):
+            return _mean_pool(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
+def _mean_pool(
+    x: Tensor,
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> Tensor:
+    """The mean of each window of a max pooling with these arguments; a dilated window counts whole."""
+    pair = kernel_size if isinstance(kernel_size, tuple) else (kernel_size,) * 2
+    steps = dilation if isinstance(dilation, tuple) else (dilation,) * 2
+    whole = [(k - 1) * d + 1 for k, d in zip(pair, steps, strict=True)]
+    return F.avg_pool2d(x, whole, stride or kernel_size, padding, ceil_mode)
+
+
+def receptive_fields(
+    model: nn.Module, input_shape: tuple[int, int, int], *, layer: str, positions: list[tuple[int, int]]
+) -> list[tuple[int, int, int, int]]:
+    """The boxes of pixels that the units of a layer's maps at these positions can see.
+
+    Args:
+        model: any network of convolutions and pooling.
+        input_shape: (C, H, W) of the images.
+        layer: name of the layer.
+        positions: rows and columns in its maps; those of a linear layer do not matter.
+
+    Returns:
+        For each position (top, left, bottom, right) in pixels, bottom and right excluded, cut off at the border.
+    """
+    like = next(model.parameters(), torch.empty(0))
+    with guard(model), torch.enable_grad(), _Seeing():
+        x = torch.full((1, *input_shape), 0.5, device=like.device, dtype=like.dtype).requires_grad_(True)
+        output = run_to(model, x, layer)
+        found: dict[tuple[int, int], tuple[int, int, int, int]] = {}
+        for place in dict.fromkeys(positions):
+            value = output[0, :, place[0], place[1]] if output.ndim == 4 else output[0]
+            (signal,) = torch.autograd.grad(value.sum(), x, retain_graph=True)
+            found[place] = _box(signal[0].abs().amax(0) > 0)
+    return [found[place] for place in positions]
+
+
+def _box(seen: Tensor) -> tuple[int, int, int, int]:
+    rows, columns = (seen.any(axis).nonzero()[:, 0] for axis in (1, 0))
+    if not len(rows):
+        return 0, 0, 0, 0
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1

@@ -1,0 +1,98 @@
+"""How far a perturbation moves the activations, layer by layer, beside noise of the same size.
+
+Szegedy et al. 2013, sec. 4.3 (arXiv 1312.6199) bound how layers can amplify; this measures how they do.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from advkit.core.draws import Draws
+from advkit.core.errors import InputError
+from advkit.insight._layers import activations, layer_names
+
+
+@dataclass(frozen=True)
+class Movement:
+    """Relative movement `|phi(x') - phi(x)| / |phi(x)|` in l2, layer by layer; L layers.
+
+    Attributes:
+        layers: names, in the order of use; the first is "input".
+        adversarial: (L, N) for the adversarial images.
+        noise: (L, N) for noise of the same size, the mean over the draws.
+    """
+
+    layers: tuple[str, ...]
+    adversarial: Tensor
+    noise: Tensor
+
+
+def shuffled(delta: Tensor, draws: Draws, step: int = 0) -> Tensor:
+    """Noise with the same l0, l1, l2 and linf size: the entries of delta (N, ...) in random order with random signs."""
+    order = draws.uniform(step, tuple(delta.shape[1:]), stream=1).flatten(1).argsort(1).to(delta.device)
+    signs = (draws.uniform(step, tuple(delta.shape[1:]), stream=2) < 0.5).to(delta) * 2 - 1
+    return delta.flatten(1).gather(1, order).view_as(delta) * signs
+
+
+def movement(
+    model: nn.Module,
+    x: Tensor,
+    x_adv: Tensor,
+    *,
+    layers: Sequence[str] | None = None,
+    repeats: int = 4,
+    seed: int = 0,
+    bounds: tuple[float, float] = (0, 1),
+) -> Movement:
+    """Measure how far adversarial images lie from the clean ones in every layer, and noise of the same size beside.
+
+    Noise is the perturbation with its entries shuffled and signs drawn. It keeps every norm; only where it leaves
+    `bounds` it is cut, so it may be a little smaller.
+
+    Args:
+        model: any network; it is left as it was.
+        x, x_adv: clean and adversarial images (N, C, H, W).
+        layers: names of layers; default: every module without parts of its own that puts out a tensor.
+        repeats: number of noises to average.
+        seed: of the noise.
+        bounds: the range of the pixels.
+
+    Raises:
+        InputError: shapes that differ, or an unknown layer.
+    """
+    if x.shape != x_adv.shape:
+        raise InputError(f"expected x and x_adv of one shape, got {tuple(x.shape)} and {tuple(x_adv.shape)}")
+    names = leaves(model) if layers is None else list(layers)
+    clean = activations(model, x, names)
+    moved = _distances(clean, activations(model, x_adv, names), x, x_adv)
+    draws = Draws(seed, torch.arange(len(x), device=x.device))
+    noises = []
+    for i in range(repeats):
+        noisy = (x + shuffled(x_adv - x, draws, i)).clamp(*bounds)
+        noises.append(_distances(clean, activations(model, noisy, names), x, noisy))
+    return Movement(("input", *clean), moved, torch.stack(noises).mean(0))
+
+
+def leaves(model: nn.Module) -> list[str]:
+    """The names of the modules without parts of their own, dropout and the like left out."""
+    idle = (nn.Dropout, nn.Dropout2d, nn.Identity, nn.Flatten)
+    return [
+        name
+        for name, module in zip(layer_names(model), _modules(model), strict=True)
+        if not list(module.children()) and not isinstance(module, idle)
+    ]
+
+
+def _modules(model: nn.Module) -> list[nn.Module]:
+    return [module for name, module in model.named_modules() if name not in ("", "net")]
+
+
+def _distances(clean: dict[str, Tensor], other: dict[str, Tensor], x: Tensor, moved: Tensor) -> Tensor:
+    pairs = [(x, moved), *((clean[name], other[name]) for name in clean)]
+    return torch.stack([_relative(a.double().flatten(1), b.double().flatten(1)) for a, b in pairs]).cpu()
+
+
+def _relative(a: Tensor, b: Tensor) -> Tensor:
+    return (b - a).norm(dim=1) / a.norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)

@@ -1,0 +1,186 @@
+"""Occlusion: what a grey square hides. Zeiler, Fergus 2013, sec. 4.2 and 4.3, arXiv 1311.2901."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from advkit.core.errors import InputError
+from advkit.core.guard import guard
+from advkit.insight._layers import recording
+
+Box = tuple[int, int, int, int]
+GREY = 0.5
+
+
+@dataclass(frozen=True)
+class Occlusion:
+    """What a network says while a square moves over the images; R rows and K columns of places.
+
+    Attributes:
+        probability: of the class in question (N, R, K).
+        predicted: the likeliest class (N, R, K).
+        clean: the probability on the whole image (N,).
+        activation: sum over space of the map that is strongest on the whole image (N, R, K); None without a layer.
+        unit: number of that map (N,); None without a layer.
+        rows, columns: the squares' first row and first column in pixels (R,), (K,).
+        size: side of the square in pixels.
+        image_size: (H, W).
+    """
+
+    probability: Tensor
+    predicted: Tensor
+    clean: Tensor
+    activation: Tensor | None
+    unit: Tensor | None
+    rows: Tensor
+    columns: Tensor
+    size: int
+    image_size: tuple[int, int]
+
+    def centres(self) -> Tensor:
+        """Row and column of the middle of the square that lowers the probability most: (N, 2), in pixels."""
+        best = self.probability.flatten(1).argmin(1)
+        corner = torch.stack([self.rows[best // len(self.columns)], self.columns[best % len(self.columns)]], 1)
+        return corner.double() + (self.size - 1) / 2
+
+    def heat(self) -> Tensor:
+        """The mean probability over the squares that hide a pixel: (N, H, W); NaN where none does."""
+        return spread(self.probability, self)
+
+
+def spread(values: Tensor, places: Occlusion) -> Tensor:
+    """For each pixel the mean of values (N, R, K) over the squares that hide it: (N, H, W); NaN where none does."""
+    total = values.new_zeros(len(values), *places.image_size)
+    count = torch.zeros_like(total)
+    for i, row in enumerate(places.rows.tolist()):
+        for j, column in enumerate(places.columns.tolist()):
+            square = (..., slice(row, row + places.size), slice(column, column + places.size))
+            total[square] += values[:, i, j, None, None]
+            count[square] += 1
+    return total / torch.where(count > 0, count, torch.nan)
+
+
+def occlusion(
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor | None = None,
+    *,
+    size: int | None = None,
+    stride: int | None = None,
+    value: float = GREY,
+    layer: str | None = None,
+    batch_size: int = 64,
+) -> Occlusion:
+    """Move a square over each image, and look at the class's probability and at the strongest map.
+
+    Args:
+        model: any classifier; it is left as it was.
+        x: images (N, C, H, W) in [0, 1].
+        y: the classes (N,) to follow; default: those that the model gives on the whole images.
+        size: side of the square in pixels; default: a quarter of the shorter side.
+        stride: pixels from one place to the next; default: a quarter of the square. The last place touches the border.
+        value: colour of the square; .5 is grey. For light digits on black, 0 is the colour that removes.
+        layer: name of a layer; the sum of its strongest map is recorded too.
+        batch_size: number of images in a pass.
+
+    Raises:
+        InputError: a square that does not fit, or a layer without maps.
+    """
+    height, width = x.shape[2:]
+    size = max(min(height, width) // 4, 1) if size is None else size
+    stride = max(size // 4, 1) if stride is None else stride
+    if not 0 < size <= min(height, width) or stride < 1:
+        raise InputError(
+            f"expected a square of 1 to {min(height, width)} pixels and a stride above 0, got {size}, {stride}"
+        )
+    rows, columns = _starts(height, size, stride), _starts(width, size, stride)
+    places = [(r, c) for r in rows.tolist() for c in columns.tolist()]
+    with guard(model, device=x.device), torch.no_grad(), recording(model, [layer] if layer else []) as seen:
+        logits, unit = model(x), None
+        label = logits.argmax(1) if y is None else y
+        if layer:
+            unit = _strength(seen.pop(layer, logits), layer).argmax(1)  # (N,)
+        parts = []
+        for i in range(len(x)):
+            one = None if unit is None else int(unit[i])
+            for start in range(0, len(places), batch_size):
+                hidden = _hidden(x[i], places[start : start + batch_size], size, value)
+                answer = model(hidden)
+                probability, given = answer.softmax(1)[:, label[i]], answer.argmax(1)
+                strength = _strength(seen.pop(layer), layer)[:, one] if layer else probability  # type: ignore[arg-type]
+                parts.append(torch.stack([probability.double(), given.double(), strength.double()]))
+    table = torch.cat(parts, 1).reshape(3, len(x), len(rows), len(columns))
+    clean = logits.softmax(1).gather(1, label[:, None])[:, 0]
+    strongest = table[2].to(x.dtype) if layer else None
+    probability = table[0].to(x.dtype)
+    return Occlusion(probability, table[1].long(), clean, strongest, unit, rows, columns, size, (height, width))
+
+
+def _starts(length: int, size: int, stride: int) -> Tensor:
+    """First pixels of the squares; the last one ends at the border."""
+    last = length - size
+    starts = list(range(0, last + 1, stride))
+    return torch.tensor(starts if starts[-1] == last else [*starts, last])
+
+
+def _hidden(image: Tensor, places: Sequence[tuple[int, int]], size: int, value: float) -> Tensor:
+    """Copies of an image (C, H, W), each with the square at one place."""
+    copies = image.expand(len(places), *image.shape).clone()
+    for copy, (row, column) in zip(copies, places, strict=True):
+        copy[:, row : row + size, column : column + size] = value
+    return copies
+
+
+def _strength(output: Tensor, layer: str) -> Tensor:
+    """The sum of each map over space: (N, maps).
+
+    Raises:
+        InputError: the layer has no maps.
+    """
+    if output.ndim != 4:
+        raise InputError(f"expected a layer with maps (N, maps, h, w), got {layer!r} with {tuple(output.shape)}")
+    return output.sum((2, 3))
+
+
+def correspondence(
+    model: nn.Module, x: Tensor, parts: Sequence[Sequence[Box]], *, layer: str, value: float = GREY
+) -> Tensor:
+    """How alike the change of a layer is when the same part of an object is hidden in different images.
+
+    Zeiler's measure: `epsilon_i` is the layer's output for image i less that with the part hidden; for each part the
+    mean over pairs of images of the share of entries whose signs differ (a Hamming distance over its length). A part
+    that the network relates across images has a lower figure than random boxes, which you may pass as a further part.
+
+    Args:
+        model: any network.
+        x: images (N, C, H, W) in [0, 1], N at least 2.
+        parts: for each part a box (top, left, bottom, right) in every image, bottom and right excluded.
+        layer: name of the layer.
+        value: colour of the box.
+
+    Returns:
+        The mean distance for each part (P,), in [0, 1].
+
+    Raises:
+        InputError: fewer than two images, or not one box an image.
+    """
+    if len(x) < 2 or any(len(boxes) != len(x) for boxes in parts):
+        raise InputError(f"expected two images or more and one box an image in each part, got {len(x)} images")
+    with guard(model, device=x.device), torch.no_grad(), recording(model, [layer]) as seen:
+        model(x)
+        clean = seen.pop(layer).flatten(1)
+        changes = []
+        for boxes in parts:
+            model(_masked(x, boxes, value))
+            changes.append((clean - seen.pop(layer).flatten(1)).sign())  # (N, D)
+    first, second = torch.triu_indices(len(x), len(x), offset=1)
+    return torch.stack([(signs[first] != signs[second]).double().mean() for signs in changes])
+
+
+def _masked(x: Tensor, boxes: Sequence[Box], value: float) -> Tensor:
+    masked = x.clone()
+    for image, (top, left, bottom, right) in zip(masked, boxes, strict=True):
+        image[:, top:bottom, left:right] = value
+    return masked
