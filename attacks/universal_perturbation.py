@@ -13,7 +13,7 @@ from advkit.core.attack import BudgetAttack, check_count
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.core.oracle import Oracle
-from advkit.evaluation._batches import batches
+from advkit.evaluation.measure.stream import batches
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from advkit.data import MemoryDataset, load_data
-from advkit.evaluation.intervals import mcnemar
+from advkit.evaluation.measure.intervals import mcnemar
 from advkit.training import build, find_recipe, train
 
 COPIES = 10

@@ -9,7 +9,7 @@ from advkit._version import __version__
 from advkit.cli._console import percent, say, show, table
 from advkit.data import Dataset
 from advkit.evaluation import AttackReport, Report
-from advkit.evaluation.report import finite
+from advkit.evaluation.measure.report import finite
 from advkit.models import Classifier
 
 SIGNIFICANT = 0.05

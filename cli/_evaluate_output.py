@@ -12,7 +12,7 @@ from advkit.cli._attack_output import CAVEAT, radius, remarks
 from advkit.cli._console import percent, say, show, table
 from advkit.data import Dataset
 from advkit.evaluation import AttackReport, Checks, CorruptionReport, Report
-from advkit.evaluation.report import finite
+from advkit.evaluation.measure.report import finite
 from advkit.models import Classifier
 
 

@@ -16,7 +16,7 @@ from advkit.core.errors import InputError
 from advkit.core.registry import parse_spec
 from advkit.data import DATASETS, Dataset, load_data, registered
 from advkit.evaluation import evaluate
-from advkit.evaluation.report import finite
+from advkit.evaluation.measure.report import finite
 from advkit.models import Classifier, create_model, list_models, load_model
 
 MINIMAL_COUNT = 100

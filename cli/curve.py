@@ -13,7 +13,7 @@ from advkit.cli._attack_output import CAVEAT
 from advkit.cli._console import percent, progress_bar, say, show, table
 from advkit.cli._many import ManyCommand
 from advkit.cli._several import load_several, picture, side_by_side
-from advkit.evaluation.curve import Curve, error_curve, nice_radii
+from advkit.evaluation import Curve, error_curve, nice_radii
 from advkit.figures import error_curves
 
 NAME = "advkit-curve.png"

@@ -13,7 +13,7 @@ from advkit.cli._many import ManyCommand
 from advkit.cli._options import Eps
 from advkit.cli._several import load_several, picture, side_by_side
 from advkit.cli.evaluate import chosen
-from advkit.evaluation.transfer import Transfer, transfer_matrix
+from advkit.evaluation.measure.transfer_matrix import Transfer, transfer_matrix
 from advkit.figures import transfer_table
 
 NAME = "advkit-transfer.png"

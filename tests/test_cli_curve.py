@@ -11,8 +11,7 @@ from advkit import load_data, load_model
 from advkit.attacks import FGSM, PGD, smallest
 from advkit.cli import main
 from advkit.core.errors import InputError
-from advkit.evaluation import error_curve
-from advkit.evaluation.curve import nice_radii
+from advkit.evaluation import error_curve, nice_radii
 
 BASE = ("curve", "--models", "mlp", "--threads", "1", "--count", "20")
 

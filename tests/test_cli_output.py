@@ -5,7 +5,7 @@ import torch
 
 from advkit.attacks import FGSM, LBFGS, Noise
 from advkit.cli._attack_output import radius, remarks
-from advkit.evaluation._measure import Plan, assembled
+from advkit.evaluation.measure.plan import Plan, assembled
 from advkit.models import Normalize
 
 N = 1000

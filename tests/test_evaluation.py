@@ -13,7 +13,7 @@ from advkit.attacks import FGSM, LBFGS, PGD, DeepFool, Noise
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.data import MemoryDataset
 from advkit.evaluation import difference_p, evaluate
-from advkit.evaluation._batches import chosen
+from advkit.evaluation.measure.stream import chosen
 from advkit.models import Card, Classifier
 
 N, K = 60, 4

@@ -10,8 +10,8 @@ from advkit import load_data, load_model
 from advkit.attacks import FGSM, PGD, Noise
 from advkit.core.errors import InputError
 from advkit.evaluation import Probes, check_evaluation
-from advkit.evaluation._eight_bit import nearest, toward
-from advkit.evaluation.checks import CHECKS
+from advkit.evaluation.measure.checks import CHECKS
+from advkit.evaluation.measure.eight_bit import nearest, toward
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from advkit import load_data, load_model
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError
 from advkit.evaluation import corrupt, corruption_errors
-from advkit.evaluation.corruptions import CORRUPTIONS, SEVERITIES, rotation
+from advkit.evaluation.measure.corruptions import CORRUPTIONS, SEVERITIES, rotation
 
 
 def images(channels=3, side=16, dtype=torch.float32):

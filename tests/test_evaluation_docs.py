@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from advkit.cli._group import COMMANDS
-from advkit.evaluation._rows import HEADER
-from advkit.evaluation.checks import CHECKS
+from advkit.evaluation.measure.checks import CHECKS
+from advkit.evaluation.runs.rows import HEADER
 
 DOCS = Path(__file__).parent.parent / "docs"
 

@@ -19,8 +19,8 @@ from advkit.attacks import FGSM, Noise, smallest
 from advkit.core.errors import InputError
 from advkit.data import MemoryDataset
 from advkit.evaluation import corruption_errors, evaluate, load_run, wilson_interval
-from advkit.evaluation._curves import curve_of, drawn
-from advkit.evaluation._median import by_bits, medians
+from advkit.evaluation.measure.median import by_bits, medians
+from advkit.evaluation.measure.staircase import curve_of, drawn
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 

@@ -25,8 +25,8 @@ from advkit.attacks import FGSM, LBFGS, PGD, Noise
 from advkit.core.errors import InputError
 from advkit.data import _files
 from advkit.evaluation import evaluate, load_run
-from advkit.evaluation._ranks import Place
-from advkit.evaluation._rows import HEADER
+from advkit.evaluation.runs.ranks import Place
+from advkit.evaluation.runs.rows import HEADER
 
 N, K = 60, 6
 ATTACKS = (FGSM(eps=0.05), PGD(eps=0.05, steps=5))

@@ -98,6 +98,74 @@ def test_imports_point_downwards_only(module: str, path: Path) -> None:
             assert other < own, f"{path.name}:{line}: layer {own} imports {name} of layer {other}"
 
 
+ROOMS = {"measure": 0, "runs": 1, "show": 2}
+"""The rooms of the evaluation: what is counted, what is kept of it in a folder, what is shown of that."""
+
+
+def room(module: str) -> int:
+    """The floor of a room in the evaluation; what lies beside the rooms is above all."""
+    return ROOMS.get([*module.split("."), ""][2], len(ROOMS))
+
+
+@pytest.mark.parametrize(("module", "path"), [s for s in SOURCES if s[0].startswith("advkit.evaluation.")], ids=str)
+def test_the_rooms_of_the_evaluation_stand_above_each_other(module: str, path: Path) -> None:
+    for name, _, line in imports(ast.parse(path.read_text())):
+        if name.startswith("advkit.evaluation."):
+            assert room(name) <= room(module), f"{path.name}:{line}: {name}"
+
+
+def test_no_circle_between_files() -> None:
+    graph = {module: {name for name in needed(module, path) if name != module} for module, path in SOURCES}
+    cycles = [group for group in strongly_connected(graph) if len(group) > 1]
+    assert cycles == []
+
+
+def needed(module: str, path: Path) -> Iterator[str]:
+    """The files of ours that a file imports, also within functions; a package that a file of its own asks is left out.
+
+    `from advkit.x import y` is an import of `advkit.x.y` where that is a file.
+    """
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            parts = [f"{node.module}.{alias.name}" for alias in node.names]
+            names = [part if part in NAMES else node.module or "" for part in parts]
+        yield from (name for name in names if name in NAMES and not module.startswith(f"{name}."))
+
+
+def strongly_connected(graph: dict[str, set[str]]) -> list[list[str]]:
+    """The groups of files that reach each other."""
+    reach = {node: reachable(graph, node) for node in graph}
+    groups = {frozenset(other for other in reach[node] if node in reach[other]) | {node} for node in graph}
+    return [sorted(group) for group in groups]
+
+
+def reachable(graph: dict[str, set[str]], start: str) -> set[str]:
+    found, open_ = set(), [start]
+    while open_:
+        fresh = graph.get(open_.pop(), set()) - found
+        found |= fresh
+        open_ += fresh
+    return found
+
+
+def test_circles_are_found() -> None:
+    graph = {"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}
+    assert [group for group in strongly_connected(graph) if len(group) > 1] == [["a", "b", "c"]]
+
+
+OWN_ROOMS = ("advkit.evaluation.", "advkit.training.")
+
+
+def test_a_file_name_stands_once() -> None:
+    """But for the commands, which are called as what they run; of the rooms that are asked so far."""
+    stems = [(m, m.split(".")[-1].lstrip("_")) for m, p in SOURCES if p.stem != "__init__" and ".cli." not in m]
+    twice = {stem for _, stem in stems if sum(other == stem for _, other in stems) > 1}
+    assert [m for m, stem in stems if stem in twice and m.startswith(OWN_ROOMS)] == []
+
+
 @pytest.mark.parametrize(("module", "path"), [s for s in SOURCES if layer(s[0]) is not None], ids=str)
 def test_names_for_dynamic_imports_point_downwards_too(module: str, path: Path) -> None:
     own = layer(module)

@@ -21,7 +21,7 @@ from advkit.core.threat import Threat
 from advkit.data import load_data
 from advkit.defenses import AdversarialLoss
 from advkit.evaluation import evaluate
-from advkit.evaluation._eight_bit import decoded, toward
+from advkit.evaluation.measure.eight_bit import decoded, toward
 from advkit.models import load_model
 from advkit.testing import AffineClassifier, assert_in_threat
 from advkit.testing._subject import RADII, reached

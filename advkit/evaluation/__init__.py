@@ -1,17 +1,22 @@
 """How often a model is wrong, clean and attacked, and how sure that is."""
 
-from advkit.evaluation._evaluate import evaluate
-from advkit.evaluation._progress import Progress
-from advkit.evaluation.checks import Checks, Finding, Probes, check_evaluation, probes
-from advkit.evaluation.compare import Comparison, compare_runs
-from advkit.evaluation.corruptions import CorruptionReport, corrupt, corruption_errors
-from advkit.evaluation.curve import Curve, error_curve
-from advkit.evaluation.intervals import mcnemar, wilson_interval
-from advkit.evaluation.report import AttackReport, Report, difference_p
-from advkit.evaluation.run import Run, load_run
-from advkit.evaluation.transfer import Transfer, transfer_matrix
+from advkit.evaluation.error_curve import error_curve
+from advkit.evaluation.evaluating import evaluate
+from advkit.evaluation.measure.checks import CHECKS, Checks, check_evaluation
+from advkit.evaluation.measure.corruptions import CORRUPTIONS, CorruptionReport, corrupt, corruption_errors
+from advkit.evaluation.measure.intervals import mcnemar, wilson_interval
+from advkit.evaluation.measure.probes import Probes, probes
+from advkit.evaluation.measure.report import AttackReport, Report, difference_p
+from advkit.evaluation.measure.signs import Finding
+from advkit.evaluation.measure.staircase import Curve, nice_radii
+from advkit.evaluation.measure.ticker import Progress
+from advkit.evaluation.measure.transfer_matrix import Transfer, transfer_matrix
+from advkit.evaluation.runs.paired import Comparison, compare_runs
+from advkit.evaluation.runs.run_folder import Run, load_run
 
 __all__ = [
+    "CHECKS",
+    "CORRUPTIONS",
     "AttackReport",
     "Checks",
     "Comparison",
@@ -32,6 +37,7 @@ __all__ = [
     "evaluate",
     "load_run",
     "mcnemar",
+    "nice_radii",
     "probes",
     "transfer_matrix",
     "wilson_interval",

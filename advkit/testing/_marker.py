@@ -9,7 +9,7 @@ from torch import Tensor
 from advkit.core.errors import InputError, unknown
 from advkit.core.guard import Model
 from advkit.data import load_data
-from advkit.evaluation._batches import batches
+from advkit.evaluation.measure.stream import batches
 from advkit.testing.robust import assert_robust
 
 OPTIONS = ("max_error", "eps", "attack", "data", "count", "seed", "confidence", "bounds", "inconclusive")

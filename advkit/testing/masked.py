@@ -7,7 +7,7 @@ from torch import Tensor
 
 from advkit.core.errors import InputError, unknown
 from advkit.core.guard import Model
-from advkit.evaluation.checks import CHECKS, Checks, Probes, check_evaluation
+from advkit.evaluation.measure.checks import CHECKS, Checks, Probes, check_evaluation
 from advkit.testing._check import names_of
 
 
@@ -36,7 +36,8 @@ def assert_not_masked(
 
     Signs are gradients that are zero or not finite, one step that beats many, noise that does as well as gradients, PGD
     over the whole range that does not fool every image, logits that differ from call to call, probabilities in place of
-    logits, and others: `advkit.evaluation.checks.CHECKS` names them. Passing shows that no sign was seen and no more.
+    logits, and others: `advkit.evaluation.CHECKS` names them. Passing shows that no sign was seen
+    and no more.
 
     Args:
         model: images (N, C, H, W) within `bounds` to logits (N, K); taken in eval mode and left as it was.

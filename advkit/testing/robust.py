@@ -15,7 +15,7 @@ from advkit.core.attack import check_between, check_count
 from advkit.core.errors import InputError, unknown
 from advkit.core.guard import Model, guard, modules_of
 from advkit.core.norms import get_norm
-from advkit.evaluation.intervals import wilson_interval
+from advkit.evaluation.measure.intervals import wilson_interval
 from advkit.testing._record import note
 from advkit.testing._subject import Subject, outcome, subject_of
 

@@ -4,7 +4,6 @@ recipe = find_recipe("lenet5-mnist5k")
 run = train(build(recipe), load_data(recipe.data, split="train"), recipe=recipe, output="runs/lenet5")
 """
 
-from advkit.training._augment import Augment
 from advkit.training._lecture import LectureSGD
 from advkit.training._loop import Run, build, train
 from advkit.training._measure import measure
@@ -12,6 +11,7 @@ from advkit.training._penalties import Penalties
 from advkit.training._processes import is_writer
 from advkit.training._progress import Progress
 from advkit.training._recipe import Recipe
+from advkit.training._resampled_augment import Augment
 from advkit.training.recipes import RECIPES, find_recipe, list_recipes, recipe_for
 
 __all__ = [

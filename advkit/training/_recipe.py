@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from advkit.core.errors import InputError, unknown
-from advkit.training._augment import Augment
 from advkit.training._lecture import LectureSGD
+from advkit.training._resampled_augment import Augment
 from advkit.training.augment import Augmentation
 
 OPTIMIZERS = ("sgd", "adamw", "lecture")

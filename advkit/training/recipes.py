@@ -11,8 +11,8 @@ from typing import Any
 
 from advkit.core.errors import unknown
 from advkit.data import Dataset
-from advkit.training._augment import Augment
 from advkit.training._recipe import Recipe
+from advkit.training._resampled_augment import Augment
 from advkit.training.augment import Augmentation, Compose, Mirror, RandomPatch, ScaleJitter
 
 DIGITS = Augment(rotation=10, shift=2, scale=0.1)

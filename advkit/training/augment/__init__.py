@@ -6,7 +6,7 @@ model = ten_crop(model, size=28)  # at test time
 """
 
 from advkit.training.augment._base import AUGMENTATIONS, Augmentation, Compose, Numbers
-from advkit.training.augment._create import create_augmentation, deep_image, list_augmentations
+from advkit.training.augment._by_spec import create_augmentation, deep_image, list_augmentations
 from advkit.training.augment.averaging import CropAverage, multi_scale, ten_crop, vgg_scales
 from advkit.training.augment.colour import ColourCast, PCAColour, Vignette
 from advkit.training.augment.crops import Mirror, RandomPatch, ScaleJitter

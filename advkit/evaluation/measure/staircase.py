@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advkit.evaluation.intervals import wilson_interval
-from advkit.evaluation.report import finite
+from advkit.evaluation.measure.intervals import wilson_interval
+from advkit.evaluation.measure.report import finite
 
 STEPS = 600
 """Steps of a staircase that is drawn: more than a picture tells apart."""
@@ -104,3 +104,14 @@ def drawn(name: str, parts: Iterable[tuple[Tensor, Tensor]], radii: Sequence[flo
         median=radii[half[0]] if half and clean < count else None,
         most=inf if every else radii[-1],
     )
+
+
+def nice_radii(curves: list[Curve], *, most: int = 8) -> list[float]:
+    """At most so many radii 1, 2 or 5 times a power of ten, from where the first images fall to where the last do."""
+    found = sorted(eps for curve in curves for eps in curve.eps)
+    if not found:
+        return []
+    low, high = found[len(found) // 50], found[-1]
+    series = [m * 10.0**k for k in range(-9, 9) for m in (1, 2, 5)]
+    inside = [eps for eps in series if low * 0.4 <= eps <= high * 2.5]
+    return inside[:: max(1, -(-len(inside) // most))]

@@ -13,43 +13,19 @@ from typing import Any
 import torch
 
 from advkit.core import door
-from advkit.core.attack import ATTACKS, Attack
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.guard import Model
-from advkit.evaluation import _signs
-from advkit.evaluation._batches import Batch, batches
-from advkit.evaluation._fit import fitted
-from advkit.evaluation._signs import Finding, gather
-
-__all__ = ["CHECKS", "Checks", "Finding", "Probes", "check_evaluation", "probes"]
+from advkit.evaluation.measure import signs
+from advkit.evaluation.measure.fit import fitted
+from advkit.evaluation.measure.probes import Probes, probes
+from advkit.evaluation.measure.signs import Finding, gather
+from advkit.evaluation.measure.stream import Batch, batches
 
 MOST = 128
 """The checks look at so many images at the most."""
 
-CHECKS = tuple(sign.__name__ for sign in _signs.SIGNS)
+CHECKS = tuple(sign.__name__ for sign in signs.SIGNS)
 """Names of the findings, in their order."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Probes:
-    """The attacks that the checks use, all of them budget attacks in linf; each is called with several `eps`.
-
-    Attributes:
-        fgsm: one step along the gradient.
-        pgd: many such steps.
-        noise: as large a step that knows nothing of the model.
-    """
-
-    fgsm: Attack
-    pgd: Attack
-    noise: Attack
-
-
-def probes(*, steps: int = 20) -> Probes:
-    """FGSM, PGD with so many steps and a random start, and random noise, as registered under these names."""
-    return Probes(
-        fgsm=ATTACKS.create("fgsm"), pgd=ATTACKS.create("pgd", steps=steps), noise=ATTACKS.create("noise", norm="linf")
-    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +127,7 @@ def check_evaluation(
         evidence = gather(
             model, batch, probes() if attacks is None else attacks, surrogate, eps=eps, seed=seed, bounds=(low, high)
         )
-    findings = [sign(evidence) for sign in _signs.SIGNS]
+    findings = [sign(evidence) for sign in signs.SIGNS]
     return Checks(findings=findings, samples=len(batch.y), eps=eps, seconds=time.perf_counter() - start)
 
 

@@ -18,10 +18,10 @@ from advkit.core.draws import Draws
 from advkit.core.errors import InputError, unknown
 from advkit.core.guard import Model, guard
 from advkit.core.layout import Passes
-from advkit.evaluation._batches import batches, origin, total
-from advkit.evaluation._fit import fitted
-from advkit.evaluation._progress import Progress, Ticker
-from advkit.evaluation.intervals import wilson_interval
+from advkit.evaluation.measure.fit import fitted
+from advkit.evaluation.measure.intervals import wilson_interval
+from advkit.evaluation.measure.stream import batches, origin, total
+from advkit.evaluation.measure.ticker import Progress, Ticker
 
 SEVERITIES = (1, 2, 3, 4, 5)
 

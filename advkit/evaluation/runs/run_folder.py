@@ -18,11 +18,11 @@ from torch import Tensor
 
 from advkit.core.errors import InputError
 from advkit.data import atomic_write
-from advkit.evaluation._batches import Batch
-from advkit.evaluation._config import BINDING, check_same
-from advkit.evaluation._rows import HEADER, rows
-from advkit.evaluation._tally import Columns
-from advkit.evaluation.corruptions import CorruptionReport
+from advkit.evaluation.measure.stream import Batch
+from advkit.evaluation.runs.identity import BINDING, check_same
+from advkit.evaluation.runs.rows import HEADER, rows
+from advkit.evaluation.measure.tally import Columns
+from advkit.evaluation.measure.corruptions import CorruptionReport
 
 FORMAT = 1
 """Version of the folder's format, in run.json."""

@@ -8,23 +8,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advkit.core import door
 from advkit.core.attack import Attack
-from advkit.core.blocks import blockwise
 from advkit.core.driver import reporting
 from advkit.core.errors import InputError
-from advkit.core.goals import Goal, targeted, untargeted
-from advkit.core.guard import Model, guard
-from advkit.core.layout import Passes
-from advkit.core.norms import get_norm
-from advkit.core.oracle import take
+from advkit.core.guard import Model
 from advkit.core.result import Result
-from advkit.evaluation._batches import Batch
-from advkit.evaluation._eight_bit import decoded, toward
-from advkit.evaluation._median import medians
-from advkit.evaluation._progress import Ticker
-from advkit.evaluation._tally import Columns, Counts, Samples, aimed_at, tally
-from advkit.evaluation.report import AttackReport, Report
+from advkit.evaluation.measure.columns import attack_columns, clean_columns, recorded
+from advkit.evaluation.measure.median import medians
+from advkit.evaluation.measure.report import AttackReport, Report
+from advkit.evaluation.measure.stream import Batch
+from advkit.evaluation.measure.tally import Counts, Samples, aimed_at, tally
+from advkit.evaluation.measure.ticker import Ticker
 
 
 @dataclass(frozen=True)
@@ -59,7 +53,7 @@ class Plan:
 
     def measure(self, model: Model, batch: Batch, tick: Ticker) -> tuple[list[dict[str, Tensor]], list[Tensor]]:
         """The columns of one batch: clean, then one for each attack and the control; and their images, if recorded."""
-        clean = _clean(model, batch)
+        clean = clean_columns(model, batch)
         tick(len(batch.y))
         columns = [clean]
         images: list[Tensor] = []
@@ -73,7 +67,7 @@ class Plan:
                 result = attack(
                     model, batch.x, batch.y, target=aim, eps=eps, sample_ids=batch.sample_ids, **self.options
                 )
-            columns.append(_columns(result, batch.y, aim, clean))  # to the CPU: a CPU-GPU sync point
+            columns.append(attack_columns(result, batch.y, aim, clean))  # to the CPU: a CPU-GPU sync point
             columns[-1]["seconds"] = torch.tensor([time.perf_counter() - start], dtype=torch.float64)
             if self.record:
                 columns[-1].update(recorded(model, batch, result, aim, self.options["bounds"]))
@@ -103,86 +97,6 @@ class Plan:
             samples=samples,
             place=i + 1,
         )
-
-
-def _clean(model: Model, batch: Batch) -> dict[str, Tensor]:
-    """One forward on the clean images."""
-    with guard(model, device=batch.x.device), torch.no_grad():
-        logits = Passes(model, batch.x)(batch.x)
-    door.check_answer(logits, batch.x, batch.y)
-    prediction = logits.argmax(1)
-    return {
-        "sample_ids": batch.sample_ids.cpu(),
-        "y": batch.y.cpu(),
-        "prediction": prediction.cpu(),
-        "clean_wrong": (prediction != batch.y).cpu(),
-        "clean_confidence": _confidence(logits),
-        "clean_top5_wrong": _below_five(logits, batch.y),
-    }
-
-
-def _below_five(logits: Tensor, y: Tensor) -> Tensor:
-    """(N,) bool: five classes or more lie above the label; on the CPU."""
-    return ((logits > logits.gather(1, y[:, None])).sum(1) >= 5).cpu()
-
-
-def _confidence(logits: Tensor) -> Tensor:
-    """The largest softmax output of each row, (N,) float64 on the CPU."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(1).amax(1).double().cpu()
-
-
-def _columns(result: Result, y: Tensor, target: Tensor | str | None, clean: Columns) -> dict[str, Tensor]:
-    """What is kept of a result, on the CPU."""
-    clean_wrong = clean["clean_wrong"]
-    meant = (target != y).cpu() if isinstance(target, Tensor) else torch.ones_like(clean_wrong)
-    return {
-        "prediction": result.logits.argmax(1).cpu(),
-        "top5_wrong": clean["clean_top5_wrong"] | _below_five(result.logits, y),
-        "wrong": clean_wrong | (untargeted(y).margin(result.logits) > 0).cpu(),
-        "reached": result.success.cpu(),
-        "meant": meant,
-        "distance": result.distance.double().cpu(),
-        "confidence": _confidence(result.logits),
-        "zero_gradient": result.zero_gradient.cpu(),
-        "queries": result.queries.cpu(),
-        "gradients": result.gradients.cpu(),
-    }
-
-
-SIZES = ("linf", "l2", "l1", "l0")
-"""Columns of a run that the report does without."""
-
-
-def recorded(
-    model: Model, batch: Batch, result: Result, target: Tensor | str | None, bounds: tuple[float, float]
-) -> dict[str, Tensor]:
-    """The sizes of x_adv - x, and whether the 8-bit file is still a success; on the CPU."""
-    sizes = blockwise(_sizes, batch.x, result.x_adv).cpu()
-    goal = targeted(target, batch.y) if isinstance(target, Tensor) else untargeted(batch.y)
-    index = result.success.nonzero().squeeze(1)
-    survives = torch.zeros_like(result.success)
-    if len(index):
-        kept = _survives(model, batch.x[index], result.x_adv[index], take(goal, index), bounds)
-        survives = survives.index_copy(0, index, kept)
-    return {**dict(zip(SIZES, sizes.unbind(1), strict=True)), "survives_8bit": survives.cpu()}
-
-
-def _sizes(x: Tensor, x_adv: Tensor) -> Tensor:
-    """(M, 4) float64: the size of x_adv - x in each of `SIZES`."""
-    delta = x_adv.double() - x.double()
-    return torch.stack([get_norm(name).size(delta) for name in SIZES], 1)
-
-
-def _survives(model: Model, x: Tensor, x_adv: Tensor, goal: Goal, bounds: tuple[float, float]) -> Tensor:
-    """(M,) bool of M successes: those left as 8-bit files; an image that is one already has its verdict."""
-    levels, fits = toward(x, x_adv, bounds)
-    saved = decoded(levels, x, bounds)
-    open_ = (fits & ((saved - x_adv).flatten(1).abs().amax(1) > 0)).nonzero().squeeze(1)
-    if not len(open_):
-        return fits
-    with guard(model, device=x.device), torch.no_grad():
-        logits = Passes(model, x)(saved[open_])
-    return fits.index_copy(0, open_, take(goal, open_).margin(logits) > 0)
 
 
 def _aim(target: int | str | Tensor | None, batch: Batch) -> Tensor | str | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,12 +10,10 @@ from torch.nn import functional as F
 
 from advkit.core import door
 from advkit.core.guard import Model, guard
-from advkit.evaluation._batches import Batch
-from advkit.evaluation._eight_bit import nearest
-from advkit.evaluation.intervals import mcnemar, wilson_interval
-
-if TYPE_CHECKING:
-    from advkit.evaluation.checks import Probes
+from advkit.evaluation.measure.eight_bit import nearest
+from advkit.evaluation.measure.intervals import mcnemar, wilson_interval
+from advkit.evaluation.measure.probes import Probes
+from advkit.evaluation.measure.stream import Batch
 
 LEVELS = 4
 """Radii at which PGD is tried: from eps to the whole range, in equal ratios."""
@@ -86,7 +84,7 @@ class Evidence(NamedTuple):
 def gather(
     model: Model,
     batch: Batch,
-    attacks: "Probes",
+    attacks: Probes,
     surrogate: Model | None,
     *,
     eps: float,
@@ -131,7 +129,7 @@ def radii(eps: float, width: float) -> list[float]:
 
 
 def _transferred(
-    model: Model, surrogate: Model, attacks: "Probes", x: Tensor, y: Tensor, eps: float, call: dict[str, Any]
+    model: Model, surrogate: Model, attacks: Probes, x: Tensor, y: Tensor, eps: float, call: dict[str, Any]
 ) -> Tensor:
     found = attacks.pgd(surrogate, x, y, eps=eps, stop="never", **call)
     return _wrong(model, found.x_adv, y)

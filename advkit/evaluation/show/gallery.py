@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from advkit.core.norms import per_row
-from advkit.evaluation._tally import Columns
-from advkit.evaluation.run import Run
+from advkit.evaluation.measure.tally import Columns
+from advkit.evaluation.runs.run_folder import Run
 
 MOST_EXAMPLES = 20
 """Examples of one attack on the page, at the most: two of each of ten classes; fewer where the images are large."""

@@ -14,18 +14,18 @@ import torch
 
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
-from advkit.evaluation._batches import batches, numbered, origin
-from advkit.evaluation._config import command_line, configuration, environment
-from advkit.evaluation._fit import fitted
-from advkit.evaluation._measure import Plan, assembled
-from advkit.evaluation._page import page
-from advkit.evaluation._png import write_pngs
-from advkit.evaluation._progress import Ticker
-from advkit.evaluation._ranks import place, wait_for_all
-from advkit.evaluation.checks import Checks
-from advkit.evaluation.corruptions import CorruptionReport
-from advkit.evaluation.report import Report
-from advkit.evaluation.run import CORRUPTIONS, Begun, Run, begin, check_place, earlier, sweep
+from advkit.evaluation.measure.checks import Checks
+from advkit.evaluation.measure.corruptions import CorruptionReport
+from advkit.evaluation.measure.fit import fitted
+from advkit.evaluation.measure.plan import Plan, assembled
+from advkit.evaluation.measure.report import Report
+from advkit.evaluation.measure.stream import batches, numbered, origin
+from advkit.evaluation.measure.ticker import Ticker
+from advkit.evaluation.runs.identity import command_line, configuration, environment
+from advkit.evaluation.runs.png import write_pngs
+from advkit.evaluation.runs.ranks import place, wait_for_all
+from advkit.evaluation.runs.run_folder import CORRUPTIONS, Begun, Run, begin, check_place, earlier, sweep
+from advkit.evaluation.show.page import page
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from advkit.evaluation._tally import Columns
+from advkit.evaluation.measure.tally import Columns
 
 CLEAN = {
     "id": "sample_ids",

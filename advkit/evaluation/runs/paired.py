@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 
 from advkit.core.errors import InputError
-from advkit.evaluation._tally import Columns
-from advkit.evaluation.intervals import mcnemar, wilson_interval
-from advkit.evaluation.run import Run, load_run
+from advkit.evaluation.measure.tally import Columns
+from advkit.evaluation.measure.intervals import mcnemar, wilson_interval
+from advkit.evaluation.runs.run_folder import Run, load_run
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,15 +14,15 @@ from advkit.core.attack import Attack
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.guard import Model
 from advkit.core.norms import get_norm
-from advkit.evaluation import _recorded
-from advkit.evaluation._batches import batches, origin, total
-from advkit.evaluation._fit import fitted
-from advkit.evaluation._measure import Plan, assembled
-from advkit.evaluation._progress import Progress, Ticker
-from advkit.evaluation._tally import Columns
-from advkit.evaluation.checks import MOST, Checks, check_evaluation
-from advkit.evaluation.corruptions import SEVERITIES, CorruptionReport, corruption_errors, fitting
-from advkit.evaluation.report import Report
+from advkit.evaluation import recorded
+from advkit.evaluation.measure.checks import MOST, Checks, check_evaluation
+from advkit.evaluation.measure.corruptions import SEVERITIES, CorruptionReport, corruption_errors, fitting
+from advkit.evaluation.measure.fit import fitted
+from advkit.evaluation.measure.plan import Plan, assembled
+from advkit.evaluation.measure.report import Report
+from advkit.evaluation.measure.stream import batches, origin, total
+from advkit.evaluation.measure.tally import Columns
+from advkit.evaluation.measure.ticker import Progress, Ticker
 
 
 def evaluate(
@@ -112,8 +112,8 @@ def evaluate(
         report = _in_memory(model, data, plan, tick, batch_size, count)
         return replace(report, checks=look(), corruptions=spoil() if corruptions else None)
     wanted = spoil if corruptions else None
-    job = _recorded.Job(model, data, plan, tick, batch_size, count, images, png, look, wanted)
-    return _recorded.run(job, output, resume=resume)
+    job = recorded.Job(model, data, plan, tick, batch_size, count, images, png, look, wanted)
+    return recorded.run(job, output, resume=resume)
 
 
 def _in_memory(model: Model, data: Any, plan: Plan, tick: Ticker, batch_size: int, count: int | None) -> Report:

@@ -2,7 +2,7 @@
 
 from advkit.core import door
 from advkit.core.guard import Model, modules_of
-from advkit.evaluation._batches import Batch
+from advkit.evaluation.measure.stream import Batch
 
 
 def fitted(batch: Batch, model: Model, bounds: tuple[float, float]) -> Batch:

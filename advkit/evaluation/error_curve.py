@@ -5,10 +5,8 @@ from typing import Any
 from advkit.core.attack import Attack
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
-from advkit.evaluation._curves import Curve, curve_of
-from advkit.evaluation._evaluate import evaluate
-
-__all__ = ["Curve", "error_curve", "nice_radii"]
+from advkit.evaluation.evaluating import evaluate
+from advkit.evaluation.measure.staircase import Curve, curve_of
 
 
 def error_curve(model: Model, data: Any, attack: Attack, *, name: str = "", **options: Any) -> Curve:
@@ -37,14 +35,3 @@ def error_curve(model: Model, data: Any, attack: Attack, *, name: str = "", **op
     row = evaluate(model, data, [attack], **options).attacks[0]
     distance = row.distance.where(row.right, 0.0)  # wrong without an attack: from eps 0 on
     return curve_of(name or attack.spec, row.wrong, distance)
-
-
-def nice_radii(curves: list[Curve], *, most: int = 8) -> list[float]:
-    """At most so many radii 1, 2 or 5 times a power of ten, from where the first images fall to where the last do."""
-    found = sorted(eps for curve in curves for eps in curve.eps)
-    if not found:
-        return []
-    low, high = found[len(found) // 50], found[-1]
-    series = [m * 10.0**k for k in range(-9, 9) for m in (1, 2, 5)]
-    inside = [eps for eps in series if low * 0.4 <= eps <= high * 2.5]
-    return inside[:: max(1, -(-len(inside) // most))]

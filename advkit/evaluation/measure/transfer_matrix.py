@@ -12,10 +12,10 @@ from advkit.core.attack import Attack
 from advkit.core.errors import InputError
 from advkit.core.guard import Model, guard
 from advkit.core.layout import Passes
-from advkit.evaluation._batches import Batch, batches, origin, total
-from advkit.evaluation._fit import fitted
-from advkit.evaluation._progress import Progress, Ticker
-from advkit.evaluation.intervals import wilson_interval
+from advkit.evaluation.measure.fit import fitted
+from advkit.evaluation.measure.intervals import wilson_interval
+from advkit.evaluation.measure.stream import Batch, batches, origin, total
+from advkit.evaluation.measure.ticker import Progress, Ticker
 
 
 @dataclass(frozen=True, kw_only=True)

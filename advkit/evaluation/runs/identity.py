@@ -13,8 +13,8 @@ from advkit._version import __version__
 from advkit.core.errors import InputError
 from advkit.core.guard import Model, modules_of
 from advkit.core.layout import Passes
-from advkit.evaluation._batches import Batch, origin, total
-from advkit.evaluation._measure import Plan
+from advkit.evaluation.measure.stream import Batch, origin, total
+from advkit.evaluation.measure.plan import Plan
 
 
 def configuration(

@@ -11,10 +11,10 @@ from typing import Any, overload
 import torch
 from torch import Tensor
 
-from advkit.evaluation._tally import Counts, Samples, Tally
-from advkit.evaluation.checks import Checks
-from advkit.evaluation.corruptions import CorruptionReport
-from advkit.evaluation.intervals import mcnemar, wilson_interval
+from advkit.evaluation.measure.checks import Checks
+from advkit.evaluation.measure.corruptions import CorruptionReport
+from advkit.evaluation.measure.intervals import mcnemar, wilson_interval
+from advkit.evaluation.measure.tally import Counts, Samples, Tally
 
 
 def finite(value: float | None) -> float | None:

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from PIL import Image
 from torch import Tensor
 
-from advkit.evaluation._batches import Batch
-from advkit.evaluation._eight_bit import toward
-from advkit.evaluation._measure import Plan
-from advkit.evaluation._tally import Columns
-from advkit.evaluation.run import Run
+from advkit.evaluation.measure.stream import Batch
+from advkit.evaluation.measure.eight_bit import toward
+from advkit.evaluation.measure.plan import Plan
+from advkit.evaluation.measure.tally import Columns
+from advkit.evaluation.runs.run_folder import Run
 
 
 def write_pngs(made: Run, batch: Batch, columns: Sequence[Columns], images: list[Tensor], plan: Plan) -> None:

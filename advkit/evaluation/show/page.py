@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
-from advkit.evaluation._curves import STEPS, Curve, drawn
-from advkit.evaluation._gallery import Nearest, examples, image_shape, most_examples, name_of
-from advkit.evaluation.corruptions import CorruptionReport
-from advkit.evaluation.intervals import wilson_interval
-from advkit.evaluation.report import AttackReport, Report, finite
-from advkit.evaluation.run import Run
+from advkit.evaluation.measure.corruptions import CorruptionReport
+from advkit.evaluation.measure.intervals import wilson_interval
+from advkit.evaluation.measure.report import AttackReport, Report, finite
+from advkit.evaluation.measure.staircase import STEPS, Curve, drawn
+from advkit.evaluation.runs.run_folder import Run
+from advkit.evaluation.show.gallery import Nearest, examples, image_shape, most_examples, name_of
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -64,7 +64,7 @@ def _template() -> "Template":
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters["percent"] = lambda value: "-" if value is None else f"{100 * value:.1f} %"
     environment.filters["short"] = lambda value: "-" if finite(value) is None else f"{value:.4g}"
-    return environment.from_string(files("advkit.evaluation").joinpath("page.html").read_text("utf-8"))
+    return environment.from_string(files("advkit.evaluation.show").joinpath("page.html").read_text("utf-8"))
 
 
 def _look(run: Run, report: Report, rows: int, shape: tuple[int, ...] | None) -> Seen:

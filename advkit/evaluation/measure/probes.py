@@ -1,0 +1,27 @@
+"""The attacks that the checks look at a model with."""
+
+from dataclasses import dataclass
+
+from advkit.core.attack import ATTACKS, Attack
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probes:
+    """The attacks that the checks use, all of them budget attacks in linf; each is called with several `eps`.
+
+    Attributes:
+        fgsm: one step along the gradient.
+        pgd: many such steps.
+        noise: as large a step that knows nothing of the model.
+    """
+
+    fgsm: Attack
+    pgd: Attack
+    noise: Attack
+
+
+def probes(*, steps: int = 20) -> Probes:
+    """FGSM, PGD with so many steps and a random start, and random noise, as registered under these names."""
+    return Probes(
+        fgsm=ATTACKS.create("fgsm"), pgd=ATTACKS.create("pgd", steps=steps), noise=ATTACKS.create("noise", norm="linf")
+    )

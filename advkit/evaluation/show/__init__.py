@@ -1,0 +1,1 @@
+"""Showing: the page of a run and its gallery."""
