@@ -1,6 +1,30 @@
-"""The defences: training losses to put into anyone's loop; `create_defense("fgsm(eps=0.25, alpha=0.5)")`."""
+"""The defences: training losses to put into anyone's loop; `create_defense("trades(eps=0.3, beta=6)")`."""
 
-from advkit.defenses._registry import DEFENSES, Defense, create_defense, list_defenses
+from advkit.defenses._loss import AttackedLoss, TrainingLoss
+from advkit.defenses._registry import DEFENSES, Defense, create_defense, list_defenses, register_defense
 from advkit.defenses.adversarial import AdversarialLoss
+from advkit.defenses.awp import AWP
+from advkit.defenses.fast import Fast
+from advkit.defenses.free import Free
+from advkit.defenses.mart import MART
+from advkit.defenses.nfgsm import NFGSM
+from advkit.defenses.noise import NoiseLoss
+from advkit.defenses.trades import TRADES
 
-__all__ = ["DEFENSES", "AdversarialLoss", "Defense", "create_defense", "list_defenses"]
+__all__ = [
+    "AWP",
+    "DEFENSES",
+    "MART",
+    "NFGSM",
+    "TRADES",
+    "AdversarialLoss",
+    "AttackedLoss",
+    "Defense",
+    "Fast",
+    "Free",
+    "NoiseLoss",
+    "TrainingLoss",
+    "create_defense",
+    "list_defenses",
+    "register_defense",
+]

@@ -1,7 +1,8 @@
 """Names become defences here; the name of an attack means adversarial training with that attack."""
 
+from collections.abc import Callable
 from dataclasses import fields
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from torch import Tensor, nn
 
@@ -23,6 +24,18 @@ class Defense(Protocol):
 
 DEFENSES: Registry[Defense] = Registry("defense", "advkit.defenses")
 
+D = TypeVar("D", bound="type[Any]")
+
+
+def register_defense(name: str) -> Callable[[D], D]:
+    """Class decorator: the training loss is found under this name."""
+
+    def keep(cls: D) -> D:
+        cls.name = name
+        return DEFENSES.register(name)(cls)
+
+    return keep
+
 
 def list_defenses(pattern: str = "*") -> list[str]:
     """The names of the defences that match a shell pattern; besides, every attack's name is one."""
@@ -32,9 +45,9 @@ def list_defenses(pattern: str = "*") -> list[str]:
 def create_defense(spec: str | Spec, **options: Any) -> Defense:
     """A defence from its name or spec; `options` override those of the spec.
 
-    Either names an attack, "fgsm(eps=0.25, alpha=0.5)", which is adversarial training with it (`alpha`,
-    `label_smoothing` and `bounds` are AdversarialLoss's, the other options the attack's); or a defence,
-    "adversarial(attack=fgsm(eps=0.25), alpha=0.5)".
+    Either names a defence: "trades(attack=pgd(eps=0.3, steps=40), beta=6)". Options that the defence has not belong to
+    the attack inside: "trades(eps=0.3, steps=40, beta=6)" is the same. Or it names an attack,
+    "fgsm(eps=0.25, alpha=0.5)", which is adversarial training with it.
 
     Raises:
         InputError: unknown name or option, or a value that defence or attack refuses.
@@ -42,10 +55,37 @@ def create_defense(spec: str | Spec, **options: Any) -> Defense:
     spec = parse_spec(spec) if isinstance(spec, str) else spec
     given = {**spec.options, **options}
     if spec.name in list_defenses():
-        made = {k: create_attack(v) if k == "attack" and isinstance(v, str | Spec) else v for k, v in given.items()}
-        return DEFENSES.create(Spec(spec.name, made))
+        return _create(spec.name, {k: _part(k, v) for k, v in given.items()})
     if spec.name not in list_attacks():
         raise unknown("defense", spec.name, [*list_defenses(), *list_attacks()])
-    own = {f.name for f in fields(DEFENSES.factory("adversarial"))}  # type: ignore[arg-type]
+    own = _fields("adversarial")
     attack = create_attack(Spec(spec.name, {k: v for k, v in given.items() if k not in own}))
     return DEFENSES.create("adversarial", attack=attack, **{k: v for k, v in given.items() if k in own})
+
+
+def _create(name: str, given: dict[str, Any]) -> Defense:
+    """With an attack, or a loss, made of the options that the defence has not."""
+    own, factory = _fields(name), DEFENSES.factory(name)
+    rest = {k: v for k, v in given.items() if k not in own}
+    given = {k: v for k, v in given.items() if k in own}
+    inside = getattr(factory, "inside", "")
+    if rest and "loss" in own and "loss" not in given:
+        given["loss"] = create_defense(Spec("adversarial", {"alpha": 0, **rest}))
+    elif rest and inside and "attack" not in given:
+        given["attack"] = create_attack(Spec(inside, rest))
+    else:
+        given |= rest  # unknown: the registry says so
+    return DEFENSES.create(Spec(name, given))
+
+
+def _part(option: str, value: Any) -> Any:
+    """An attack or a loss inside, from its spec."""
+    if option == "attack" and isinstance(value, str | Spec):
+        return create_attack(value)
+    if option == "loss" and isinstance(value, str | Spec):
+        return create_defense(value)
+    return value.name if isinstance(value, Spec) and not value.options else value
+
+
+def _fields(name: str) -> set[str]:
+    return {f.name for f in fields(DEFENSES.factory(name)) if f.init}  # type: ignore[arg-type]

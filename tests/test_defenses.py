@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from advkit.attacks import FGSM, PGD, Attack, Noise, list_attacks
 from advkit.core.errors import AdvkitError, InputError, UnknownNameError
-from advkit.core.layout import Passes
 from advkit.data import MemoryDataset
 from advkit.defenses import DEFENSES, AdversarialLoss, create_defense, list_defenses
+from advkit.defenses._network import Network
 from advkit.models import Classifier, create_model
 from advkit.training import Recipe, train
 
@@ -217,8 +217,8 @@ def test_other_attacks_are_made_by_the_attack_and_mixed(attack: Attack) -> None:
 def test_fgsm_by_its_own_gradient_and_by_the_driver_agree() -> None:
     model, (x, y) = net("convolution"), images()
     loss = AdversarialLoss(attack=FGSM(eps=0.1))
-    passes = Passes(model, x)
-    torch.testing.assert_close(loss._two_passes(model, passes, x, y), loss._made_first(model, passes, x, y))
+    network = Network(model, x)
+    torch.testing.assert_close(loss.two_passes(network, x, y), super(AdversarialLoss, loss).batch_loss(network, x, y))
 
 
 def test_random_attacks_draw_anew_at_each_call_and_again_the_same_from_the_same_state() -> None:
@@ -394,7 +394,7 @@ def test_a_spec_makes_the_same_defence_again(text: str) -> None:
 
 
 def test_wrong_specs_are_refused_with_a_suggestion() -> None:
-    assert list_defenses() == ["adversarial"]
+    assert "adversarial" in list_defenses()
     assert DEFENSES.factory("adversarial") is AdversarialLoss
     with pytest.raises(UnknownNameError, match="did you mean 'fgsm'"):
         create_defense("fgms(eps=0.1)")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from advkit.core.goals import Goal
     from advkit.core.threat import Threat
+    from advkit.testing._defense import check_defense
     from advkit.testing._suite import BrokenPromiseError, CheckOutcome, CheckReport, check_attack, list_checks
     from advkit.testing._toys import affine_case, awkward_images, toy_case
     from advkit.testing.affine import AffineClassifier
@@ -49,6 +50,7 @@ __all__ = [
     "assert_robust",
     "awkward_images",
     "check_attack",
+    "check_defense",
     "constant_logits",
     "list_checks",
     "make_images",
@@ -68,6 +70,7 @@ _HOME = {
     "advkit.core.goals": ("Goal",),
     "advkit.core.threat": ("Threat",),
     "_suite": ("BrokenPromiseError", "CheckOutcome", "CheckReport", "check_attack", "list_checks"),
+    "_defense": ("check_defense",),
     "_toys": ("affine_case", "awkward_images", "toy_case"),
     "affine": ("AffineClassifier",),
     "assertions": ("assert_in_threat",),

@@ -1,0 +1,215 @@
+"""The papers' training losses once more: slow, plain, in float64, for linf; what `check_defense` compares with.
+
+Each entry makes a function (model, x, y) -> value, or -> (value, gradients by name). Random numbers are drawn from
+torch's global generator as the losses document it.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from advkit.core.draws import Draws
+from advkit.core.threat import Threat
+
+Formula = Callable[[nn.Module, Tensor, Tensor], Any]
+
+
+def outputs(model: nn.Module, x: Tensor) -> list[tuple[float, Tensor]]:
+    """(weight, logits) of all outputs that count in training."""
+    own = getattr(model, "training_logits", None)
+    return [(1.0, model(x))] if own is None else own(x)
+
+
+def pair(model: nn.Module, x: Tensor, x_adv: Tensor, term: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Both batches as one, as the losses document it for batch norm."""
+    total = torch.zeros((), dtype=x.dtype)
+    for weight, logits in outputs(model, torch.cat([x, x_adv])):
+        total = total + weight * term(logits[: len(x)], logits[len(x) :])
+    return total
+
+
+def kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
+    """KL(p || q) (N,)."""
+    p, q = p_logits.softmax(1), q_logits.softmax(1)
+    return (p * (p / q).log()).sum(1)
+
+
+def seed_of(attack: Any) -> int:
+    """The seed that a loss draws for its attack."""
+    return 0 if attack.deterministic else int(torch.randint(2**62, ()))
+
+
+def attacked(loss: Any, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """The attack inside, on a copy in eval mode."""
+    judge = copy.deepcopy(model).eval()
+    found: Tensor = loss.attack(judge, x, y, seed=seed_of(loss.attack), bounds=loss.bounds, stop="never").x_adv
+    return found
+
+
+def slope(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """The gradient of the summed cross-entropy by the images, in the model's mode."""
+    leaf = x.clone().requires_grad_()
+    total = sum(w * F.cross_entropy(logits, y, reduction="sum") for w, logits in outputs(model, leaf))
+    (gradient,) = torch.autograd.grad(total, [leaf])  # type: ignore[list-item]
+    return gradient
+
+
+def adversarial(loss: Any) -> Formula:
+    """alpha J(x) + (1 - alpha) J(x_adv)."""
+
+    def term(logits: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(logits, y, label_smoothing=loss.label_smoothing)
+
+    def formula(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        if loss.attack.name == "fgsm":
+            x_adv = (x + loss.attack.eps * slope(copy.deepcopy(model), x, y).sign()).clamp(*loss.bounds)
+            clean, other = (sum(w * term(logits, y) for w, logits in outputs(copy.copy(model), z)) for z in (x, x_adv))
+            return loss.alpha * clean + (1 - loss.alpha) * other  # type: ignore[return-value]
+        x_adv = attacked(loss, model, x, y)
+        if loss.alpha == 0:
+            return sum(w * term(logits, y) for w, logits in outputs(model, x_adv))  # type: ignore[return-value]
+        return pair(model, x, x_adv, lambda a, b: loss.alpha * term(a, y) + (1 - loss.alpha) * term(b, y))
+
+    return formula
+
+
+def trades(loss: Any) -> Formula:
+    """CE(f(x), y) + beta KL(p(x) || p(x_adv)), x_adv by steps along the sign of KL's gradient from a random start."""
+
+    def formula(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        judge, attack = copy.deepcopy(model).eval(), loss.attack
+        region = Threat("linf", attack.eps, loss.bounds).around(x)
+        point = region.start(Draws(seed_of(attack), torch.arange(len(x))), step=0)
+        step = 2.5 * attack.eps / attack.steps if attack.step_size is None else attack.step_size
+        best, most = x, torch.full((len(x),), -torch.inf, dtype=x.dtype)
+        for i in range(attack.steps + 1):
+            leaf = point.clone().requires_grad_()
+            divergence = kl(judge(x), judge(leaf))
+            better = divergence.detach() >= most
+            best = torch.where(better.view(-1, 1, 1, 1), point, best)
+            most = torch.where(better, divergence.detach(), most)
+            if i < attack.steps:
+                (gradient,) = torch.autograd.grad(divergence.sum(), [leaf])
+                point = torch.clamp(point + step * gradient.sign(), region.low, region.high)
+        return pair(model, x, best, lambda a, b: F.cross_entropy(a, y) + loss.beta * kl(a, b).mean())
+
+    return formula
+
+
+def mart(loss: Any) -> Formula:
+    """-log p_y(x') - log(1 - max_{k != y} p_k(x')) + lambda KL(p(x) || p(x')) (1 - p_y(x))."""
+
+    def formula(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        def term(clean: Tensor, other: Tensor) -> Tensor:
+            values = []
+            for i, label in enumerate(y.tolist()):
+                p, q = clean[i].softmax(0), other[i].softmax(0)
+                rest = torch.stack([q[k] for k in range(len(q)) if k != label])
+                bce = -q[label].log() - (1 - rest.max()).log()
+                values.append(bce + loss.weight * (p * (p / q).log()).sum() * (1 - p[label]))
+            return torch.stack(values).mean()
+
+        return pair(model, x, attacked(loss, model, x, y), term)
+
+    return formula
+
+
+def awp(loss: Any) -> Formula:
+    """The gradient of the loss inside at w + gamma |w| g / |g|, g its gradient at w."""
+
+    def formula(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        inside, state = FORMULAS[loss.loss.name](loss.loss), torch.get_rng_state()
+        if loss.loss.name == "adversarial":
+            x_adv = attacked(loss.loss, model, x, y)
+            inside = _given(loss.loss, x_adv)
+        there = copy.deepcopy(model)
+        named = {k: p for k, p in there.named_parameters() if p.requires_grad}
+        first = copy.deepcopy(model)
+        torch.autograd.backward(inside(first, x, y))
+        with torch.no_grad():
+            for name, p in first.named_parameters():
+                if p.ndim > 1 and p.grad is not None:
+                    named[name].add_(loss.gamma * p.norm() / p.grad.norm() * p.grad)
+        torch.set_rng_state(state)
+        value = inside(there, x, y)
+        found = torch.autograd.grad(value, list(named.values()), allow_unused=True)
+        return value, {k: g for k, g in zip(named, found, strict=True) if g is not None}
+
+    return formula
+
+
+def _given(loss: Any, x_adv: Tensor) -> Formula:
+    """The adversarial loss of examples that are made already."""
+
+    def formula(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        if loss.alpha == 0:
+            return sum(w * F.cross_entropy(logits, y) for w, logits in outputs(model, x_adv))  # type: ignore[return-value]
+        mixed = lambda a, b: loss.alpha * F.cross_entropy(a, y) + (1 - loss.alpha) * F.cross_entropy(b, y)  # noqa: E731
+        return pair(model, x, x_adv, mixed)
+
+    return formula
+
+
+def free(loss: Any) -> Formula:
+    """CE at x + delta; delta moves along the sign of its gradient and is kept for the next call."""
+    kept: dict[str, Tensor] = {}
+
+    def formula(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        delta = kept.get("delta", torch.zeros_like(x)).clone().requires_grad_()
+        value = sum(w * F.cross_entropy(logits, y) for w, logits in outputs(model, (x + delta).clamp(*loss.bounds)))
+        (gradient,) = torch.autograd.grad(value, [delta], retain_graph=True)  # type: ignore[list-item]
+        step = loss.eps if loss.step_size is None else loss.step_size
+        kept["delta"] = (delta.detach() + step * gradient.sign()).clamp(-loss.eps, loss.eps)
+        return value  # type: ignore[return-value]
+
+    return formula
+
+
+def _one_step(width: Callable[[Any], float], step: Callable[[Any], float], back: bool) -> Callable[[Any], Formula]:
+    def make(loss: Any) -> Formula:
+        def formula(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+            reach, length = width(loss), step(loss)
+            start = (x + torch.empty_like(x).uniform_(-reach, reach)).clamp(*loss.bounds)
+            judge = copy.deepcopy(model).eval()
+            leaf = start.clone().requires_grad_()
+            (gradient,) = torch.autograd.grad(F.cross_entropy(judge(leaf), y), [leaf])
+            delta = start + length * gradient.sign() - x
+            delta = delta.clamp(-loss.eps, loss.eps) if back else delta
+            x_adv = (x + delta).clamp(*loss.bounds)
+            return sum(w * F.cross_entropy(logits, y) for w, logits in outputs(model, x_adv))  # type: ignore[return-value]
+
+        return formula
+
+    return make
+
+
+def noise(loss: Any) -> Formula:
+    """alpha J(x) + (1 - alpha) J(x + noise)."""
+
+    def formula(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        if loss.kind == "sign":
+            noisy = (x + loss.eps * torch.where(torch.randint_like(x, 2) > 0, 1.0, -1.0)).clamp(*loss.bounds)
+        elif loss.kind == "uniform":
+            noisy = (x + torch.empty_like(x).uniform_(-loss.eps, loss.eps)).clamp(*loss.bounds)
+        else:
+            noisy = x + loss.eps * torch.randn_like(x)
+        return _given(loss, noisy)(model, x, y)
+
+    return formula
+
+
+FORMULAS: dict[str, Callable[[Any], Formula]] = {
+    "adversarial": adversarial,
+    "trades": trades,
+    "mart": mart,
+    "awp": awp,
+    "free": free,
+    "fast": _one_step(lambda s: s.eps, lambda s: 1.25 * s.eps if s.step_size is None else s.step_size, back=True),
+    "nfgsm": _one_step(lambda s: s.noise * s.eps, lambda s: s.step_size or s.eps, back=False),
+    "noise": noise,
+}
+"""By the name of the defence."""

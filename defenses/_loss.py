@@ -1,0 +1,126 @@
+"""What every training loss is: a frozen dataclass of the paper's hyperparameters, called as `loss(model, x, y)`."""
+
+import dataclasses
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from advkit.attacks import Attack
+from advkit.core import door
+from advkit.core.errors import InputError
+from advkit.core.goals import wide
+from advkit.defenses._network import Network, enter
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingLoss(ABC):
+    """A loss for anyone's training loop; a subclass says how examples are made and what their loss is.
+
+    Traits, declared by the class: `paper`; `inside` (the attack that takes options which the loss has not, "" if no
+    attack fits); `makes_first` (the examples do not come out of the pass that is trained on); `steps_a_batch` (steps in a
+    row that the loop makes on each batch); `norm_updates` (how often batch norm in train mode updates its averages a
+    call); `passes` (images that go forward through the network for one image of the batch, None where that is the
+    attack's affair); `stays_in_range` (no example leaves `bounds`).
+
+    Args:
+        bounds: range of the pixels.
+    """
+
+    name: ClassVar[str] = ""
+    paper: ClassVar[str] = ""
+    inside: ClassVar[str] = ""
+    makes_first: ClassVar[bool] = True
+
+    bounds: tuple[float, float] = (0, 1)
+
+    def __post_init__(self) -> None:
+        door.check_bounds(self.bounds)
+
+    def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        """The loss of a batch, a scalar whose `backward` reaches the model's parameters.
+
+        Args:
+            model: from images to logits (N, K).
+            x: images (N, C, H, W) within `bounds`.
+            y: classes (N,), integers.
+
+        Raises:
+            InputError: wrong input; the message says what was expected.
+        """
+        return self.batch_loss(*enter(model, x, y, self.bounds))
+
+    def batch_loss(self, network: Network, x: Tensor, y: Tensor) -> Tensor:
+        """The loss of a batch that has passed the door."""
+        return self.value(network, x, self.examples(network, x, y), y)
+
+    @abstractmethod
+    def examples(self, network: Network, x: Tensor, y: Tensor) -> Tensor:
+        """The images to train on (N, ...), detached."""
+
+    @abstractmethod
+    def value(self, network: Network, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
+        """The loss for given examples, a scalar: one pass in the caller's mode."""
+
+    @property
+    def steps_a_batch(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def norm_updates(self) -> int:
+        """One."""
+        return 1
+
+    @property
+    def stays_in_range(self) -> bool:
+        """Yes."""
+        return True
+
+    @property
+    def passes(self) -> int | None:
+        """Not known in general."""
+        return None
+
+    @property
+    def spec(self) -> str:
+        """The string from which `create_defense` makes this defence again."""
+        changed = [f for f in dataclasses.fields(self) if f.init and getattr(self, f.name) != f.default]
+        options = ", ".join(f"{f.name}={_literal(getattr(self, f.name))}" for f in changed)
+        return f"{self.name}({options})" if options else self.name
+
+
+@dataclass(frozen=True, kw_only=True)
+class AttackedLoss(TrainingLoss):
+    """A loss whose examples an attack makes first, on the model in eval mode.
+
+    Args:
+        attack: makes the examples.
+    """
+
+    inside = "pgd"
+
+    attack: Attack
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.attack, Attack):
+            raise InputError(f"expected an attack such as FGSM(eps=0.25), got {self.attack!r}")
+        if self.attack.kind == "budget" and getattr(self.attack, "eps", None) is None:
+            name = self.attack.name
+            raise InputError(f"{name} needs eps to train with: give it, as in '{name}(eps=0.1)'")
+
+    def examples(self, network: Network, x: Tensor, y: Tensor) -> Tensor:
+        """The attack's, by the gradient of the label's cross-entropy or of the attack's own loss."""
+        return network.attacked(self.attack, x, y, self.bounds)
+
+
+def divergence(clean: Tensor, adversarial: Tensor) -> Tensor:
+    """KL(p || q) (N,) of p = softmax(clean) and q = softmax(adversarial), in float32 or better."""
+    p, q = wide(clean).log_softmax(1), wide(adversarial).log_softmax(1)
+    return (p.exp() * (p - q)).sum(1)
+
+
+def _literal(value: Any) -> str:
+    return str(getattr(value, "spec", None) or (value if isinstance(value, str) else repr(value)))

@@ -1,0 +1,99 @@
+"""The network as a training loss sees it: every output that counts in training, and examples that leave no trace."""
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DataParallel, DistributedDataParallel
+
+from advkit.attacks import Attack
+from advkit.core import door
+from advkit.core.errors import AdvkitWarning, InputError
+from advkit.core.guard import guard
+from advkit.core.layout import Passes
+from advkit.core.losses import surprise
+from advkit.defenses._carry import gradients
+
+Term = Callable[..., Tensor]
+"""Logits of one batch or more, each (N, K) -> a scalar."""
+
+
+class Network:
+    """A model and the batch's memory layout.
+
+    A model says what its training loss is by `training_logits(x)`: a list of (weight, logits). Without that method its
+    only output is `model(x)`. Every loss is the sum over the outputs of weight times the loss of that output.
+
+    Args:
+        model: from images to logits (N, K); a wrapper such as DistributedDataParallel is fine.
+        x: the images of the batch.
+    """
+
+    def __init__(self, model: Any, x: Tensor) -> None:
+        self.model = model
+        self.bare = model.module if isinstance(model, DistributedDataParallel | DataParallel) else model
+        self._format = torch.channels_last if Passes(model, x).probe(x) else torch.preserve_format
+
+    def outputs(self, x: Tensor) -> list[tuple[float, Tensor]]:
+        """One pass in the caller's mode: (weight, logits) of every output that counts in training.
+
+        The images are copied: some models write on their input.
+        """
+        x = x.clone(memory_format=self._format)
+        own = getattr(self.model, "training_logits", None)
+        return [(1.0, self.model(x))] if own is None else list(own(x))
+
+    def mean(self, term: Term, *batches: Tensor) -> Tensor:
+        """One pass over all batches together; the sum over the outputs of weight * term(logits of each batch)."""
+        outputs = self.outputs(torch.cat(batches) if len(batches) > 1 else batches[0])
+        terms = [weight * term(*logits.chunk(len(batches))) for weight, logits in outputs]
+        return torch.stack(terms).sum()
+
+    @property
+    def trained(self) -> list[nn.Parameter]:
+        """The parameters that are not frozen; of a function none are known."""
+        return [p for p in self.model.parameters() if p.requires_grad] if isinstance(self.model, nn.Module) else []
+
+    @property
+    def is_hooked(self) -> bool:
+        """Whether hooks on parameters would see stored gradients twice."""
+        if not isinstance(self.model, nn.Module):
+            return True
+        return any(p._backward_hooks for p in self.model.parameters())
+
+    def attacked(self, attack: Attack, x: Tensor, y: Tensor, bounds: tuple[float, float], model: Any = None) -> Tensor:
+        """The strongest points that the attack visits, made on the model in eval mode; it is left as it was.
+
+        An attack that draws random numbers takes a new seed from torch's global generator.
+        """
+        seed = 0 if attack.deterministic else int(torch.randint(2**62, ()))
+        with warnings.catch_warnings():  # in training, images that are learnt so well are no sign of a mistake
+            warnings.filterwarnings("ignore", "the gradient was exactly zero", AdvkitWarning)
+            target = self.bare if model is None else model
+            return attack(target, x, y, seed=seed, bounds=bounds, stop="never").x_adv
+
+    def ascent(self, x: Tensor, y: Tensor) -> Tensor:
+        """The gradient of the cross-entropy by the images, one pass in eval mode that leaves no trace."""
+        with torch.inference_mode(False), torch.enable_grad(), guard(self.bare, device=x.device):
+            leaf = x.clone().requires_grad_()
+            logits = self.bare(leaf.clone(memory_format=self._format))
+            (gradient,) = gradients(surprise(logits, y).sum(), [leaf])
+        return torch.zeros_like(x) if gradient is None else gradient
+
+
+def enter(model: Any, x: Any, y: Any, bounds: tuple[float, float]) -> tuple[Network, Tensor, Tensor]:
+    """What a caller of a loss can get wrong, checked once.
+
+    Raises:
+        InputError: wrong input; the message says what was expected.
+    """
+    door.check_model(model)
+    door.check_images(x, bounds)
+    y = door.check_classes("labels", y, x)
+    if not len(x):
+        raise InputError("expected a batch of at least one image, got none")
+    with torch.inference_mode(False):  # tensors made in inference mode cannot be part of a graph, their copies can
+        x, y = (t.clone() if t.is_inference() else t.detach() for t in (x, y))
+    return Network(model, x), x, y

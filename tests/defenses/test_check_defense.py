@@ -1,0 +1,153 @@
+"""Every registered loss keeps its promises, and planted faults are seen."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from advkit.attacks import FGSM, PGD
+from advkit.core.losses import surprise
+from advkit.defenses import (
+    AWP,
+    MART,
+    NFGSM,
+    TRADES,
+    AdversarialLoss,
+    Fast,
+    Free,
+    NoiseLoss,
+    TrainingLoss,
+    create_defense,
+    list_defenses,
+)
+from advkit.defenses import awp as awp_file
+from advkit.defenses._loss import divergence
+from advkit.defenses.mart import boosted
+from advkit.testing import check_defense
+
+INSIDE = PGD(eps=0.1, steps=3)
+LOSSES: dict[str, TrainingLoss] = {
+    "adversarial": AdversarialLoss(attack=INSIDE, alpha=0.3, label_smoothing=0.1),
+    "adversarial, fgsm": AdversarialLoss(attack=FGSM(eps=0.1)),
+    "adversarial, examples alone": AdversarialLoss(attack=INSIDE, alpha=0),
+    "trades": TRADES(attack=INSIDE, beta=2.0),
+    "mart": MART(attack=INSIDE),
+    "awp": AWP(loss=AdversarialLoss(attack=replace(INSIDE, random_start=False), alpha=0), gamma=0.05),
+    "free": Free(eps=0.1, replays=3),
+    "fast": Fast(eps=0.1),
+    "nfgsm": NFGSM(eps=0.1),
+    "noise": NoiseLoss(eps=0.1),
+    "noise, normal": NoiseLoss(eps=0.1, kind="normal", alpha=0.5),
+}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_keeps_its_promises(name: str) -> None:
+    report = check_defense(LOSSES[name])
+    assert report.outcomes[0].verdict == "kept"
+
+
+def test_every_registered_loss_is_checked() -> None:
+    checked = {name.partition(",")[0] for name in LOSSES}
+    own = {name for name in list_defenses() if create_made_here(name)}
+    assert own <= checked | {"ibp", "crown_ibp"}
+
+
+def create_made_here(name: str) -> bool:
+    from advkit.defenses import DEFENSES
+
+    return str(getattr(DEFENSES.factory(name), "__module__", "")).startswith("advkit.defenses")
+
+
+class BackwardsTRADES(TRADES):
+    def value(self, network: Any, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
+        def term(a: Tensor, b: Tensor) -> Tensor:
+            return surprise(a, y).mean() + self.beta * divergence(b, a).mean()
+
+        return network.mean(term, x, x_adv)  # type: ignore[no-any-return]
+
+
+class UnweightedMART(MART):
+    def value(self, network: Any, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
+        def term(a: Tensor, b: Tensor) -> Tensor:
+            return (boosted(b, y) + self.weight * divergence(a, b)).mean()
+
+        return network.mean(term, x, x_adv)  # type: ignore[no-any-return]
+
+
+class ForgetfulFree(Free):
+    def _keep(self, delta: Tensor) -> None:
+        pass
+
+
+class StartsAtX(Fast):
+    def examples(self, network: Any, x: Tensor, y: Tensor) -> Tensor:
+        torch.empty_like(x).uniform_()
+        step = (x + 1.25 * self.eps * network.ascent(x, y).sign()).clamp(x - self.eps, x + self.eps)
+        return step.clamp(*self.bounds)
+
+
+class TrainModeFast(Fast):
+    def examples(self, network: Any, x: Tensor, y: Tensor) -> Tensor:
+        network.outputs(x)
+        return super().examples(network, x, y)
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundlessFGSM(FGSM):
+    def from_gradient(self, x: Tensor, gradient: Tensor, **options: Any) -> Tensor:
+        return super().from_gradient(x, gradient)
+
+
+@pytest.mark.parametrize(
+    ("faulty", "broken"),
+    [
+        (BackwardsTRADES(attack=INSIDE), "formula_equals"),
+        (UnweightedMART(attack=INSIDE), "formula_equals"),
+        (ForgetfulFree(eps=0.1), "formula_equals"),
+        (StartsAtX(eps=0.1), "formula_equals"),
+        (TrainModeFast(eps=0.1), "buffers_are_documented"),
+        (TrainModeFast(eps=0.1), "passes_are_counted"),
+        (AdversarialLoss(attack=BoundlessFGSM(eps=0.1)), "keeps_to_the_range"),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, TrainingLoss) else str(value),
+)
+def test_planted_faults_are_seen(faulty: TrainingLoss, broken: str) -> None:
+    assert broken in check_defense(faulty, raises=False).broken
+
+
+def test_a_weight_perturbation_that_does_not_move_back_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def stuck(weights: Any, gradient: Any, gamma: float) -> Iterator[None]:
+        with torch.no_grad():
+            for w, g in zip(weights, gradient, strict=True):
+                if w.ndim > 1:
+                    w.add_(gamma * w.norm() / g.norm() * g)
+        yield
+
+    monkeypatch.setattr(awp_file, "moved", stuck)
+    assert "leaves_no_trace" in check_defense(LOSSES["awp"], raises=False).broken
+
+
+def test_specs_reach_the_attack_inside() -> None:
+    assert create_defense("trades(eps=0.3, steps=40, beta=2)") == TRADES(attack=PGD(eps=0.3, steps=40), beta=2)
+    assert create_defense("mart(attack=fgsm(eps=0.1))") == MART(attack=FGSM(eps=0.1))
+    inside = AdversarialLoss(attack=PGD(eps=0.1, steps=3), alpha=0)
+    assert create_defense("awp(eps=0.1, steps=3, gamma=0.01)") == AWP(loss=inside, gamma=0.01)
+    assert create_defense("awp(loss=trades(eps=0.1))") == AWP(loss=TRADES(attack=PGD(eps=0.1)))
+    assert create_defense("free(eps=8/255, replays=4)") == Free(eps=8 / 255, replays=4)
+
+
+def test_free_remembers_through_its_state() -> None:
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)).double()
+    x, y = torch.rand(5, 1, 2, 2, dtype=torch.float64), torch.arange(5) % 3
+    loss = Free(eps=0.1)
+    loss(model, x, y)
+    again = Free(eps=0.1)
+    again.load_state_dict(loss.state_dict())
+    assert torch.equal(loss(model, x, y), again(model, x, y))
