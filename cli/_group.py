@@ -24,6 +24,7 @@ COMMANDS = {
     "compare": "Compare two runs of advkit evaluate image by image.",
     "curve": "Draw the error against eps, for one or several models.",
     "data": "List the data sets and whether they are here.",
+    "defenses": "List the defences and their options.",
     "evaluate": "Evaluate a model under several attacks, into a folder that can be resumed.",
     "models": "List the networks, or the layers of one.",
     "train": "Train a model by a recipe.",

@@ -19,8 +19,8 @@ class TrainingLoss(ABC):
     """A loss for anyone's training loop; a subclass says how examples are made and what their loss is.
 
     Traits, declared by the class: `paper`; `inside` (the attack that takes options which the loss has not, "" if no
-    attack fits); `makes_first` (the examples do not come out of the pass that is trained on); `steps_a_batch` (steps in a
-    row that the loop makes on each batch); `norm_updates` (how often batch norm in train mode updates its averages a
+    attack fits); `makes_first` (the examples do not come out of the pass that is trained on); `steps_a_batch` (steps in
+    a row that the loop makes on each batch); `norm_updates` (how often batch norm in train mode updates its averages a
     call); `passes` (images that go forward through the network for one image of the batch, None where that is the
     attack's affair); `stays_in_range` (no example leaves `bounds`).
 

@@ -137,6 +137,8 @@ def awp(loss: Any) -> Formula:
         torch.set_rng_state(state)
         value = inside(there, x, y)
         found = torch.autograd.grad(value, list(named.values()), allow_unused=True)
+        for ours, moved in zip(model.buffers(), there.buffers(), strict=True):
+            ours.copy_(moved)
         return value, {k: g for k, g in zip(named, found, strict=True) if g is not None}
 
     return formula
@@ -192,7 +194,9 @@ def noise(loss: Any) -> Formula:
 
     def formula(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         if loss.kind == "sign":
-            noisy = (x + loss.eps * torch.where(torch.randint_like(x, 2) > 0, 1.0, -1.0)).clamp(*loss.bounds)
+            noisy = (
+                x + loss.eps * torch.where(torch.randint_like(x, 2) > 0, torch.ones_like(x), -torch.ones_like(x))
+            ).clamp(*loss.bounds)
         elif loss.kind == "uniform":
             noisy = (x + torch.empty_like(x).uniform_(-loss.eps, loss.eps)).clamp(*loss.bounds)
         else:
