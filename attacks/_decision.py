@@ -6,7 +6,8 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from advkit.core.attack import MinimalAttack, check_count
+from advkit.core.attack import MinimalAttack
+from advkit.core.door import check_count
 from advkit.core.errors import InputError
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle

@@ -6,7 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from advkit.core.attack import MinimalAttack, check_count, check_positive
+from advkit.core.attack import MinimalAttack
+from advkit.core.door import check_count, check_positive
 from advkit.core.oracle import Oracle
 
 NARROW = 1.5

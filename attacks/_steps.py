@@ -5,7 +5,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from advkit.core.attack import BudgetAttack, MinimalAttack, check_count, check_positive
+from advkit.core.attack import BudgetAttack, MinimalAttack
+from advkit.core.door import check_count, check_positive
 from advkit.core.oracle import Oracle
 
 

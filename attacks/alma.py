@@ -8,7 +8,8 @@ from torch import Tensor
 
 from advkit.attacks._lagrangian import Lagrangian
 from advkit.attacks._steps import MinimalStepAttack
-from advkit.core.attack import check_count, check_positive, register_attack
+from advkit.core.attack import register_attack
+from advkit.core.door import check_count, check_positive
 from advkit.core.goals import wide
 from advkit.core.norms import get_norm, per_row
 from advkit.core.oracle import Oracle

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from advkit.attacks._random_start import RandomStart
 from advkit.attacks._schedules import SCHEDULES, State, begin
-from advkit.core.attack import check_count, register_attack
+from advkit.core.attack import register_attack
+from advkit.core.door import check_count
 from advkit.core.errors import InputError
 from advkit.core.oracle import Oracle, choose
 

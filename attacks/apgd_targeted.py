@@ -6,7 +6,8 @@ from advkit.attacks._random_start import RandomStart
 from advkit.attacks._runs import State
 from advkit.attacks.apgd import APGD
 from advkit.attacks.targets import Targets
-from advkit.core.attack import check_count, register_attack
+from advkit.core.attack import register_attack
+from advkit.core.door import check_count
 from advkit.core.oracle import Oracle
 
 

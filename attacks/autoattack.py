@@ -10,7 +10,8 @@ from advkit.attacks.apgd_targeted import APGDTargeted
 from advkit.attacks.eot import eot
 from advkit.attacks.fab import FAB
 from advkit.attacks.square import Square
-from advkit.core.attack import Attack, BudgetAttack, check_count, register_attack
+from advkit.core.attack import Attack, BudgetAttack, register_attack
+from advkit.core.door import check_count
 from advkit.core.driver import Problem
 from advkit.core.errors import unknown
 from advkit.core.guard import Model

@@ -8,7 +8,8 @@ from torch import Tensor
 
 from advkit.attacks import _adam
 from advkit.attacks._searches import Search, SearchAttack, linear_weight
-from advkit.core.attack import check_positive, register_attack
+from advkit.core.attack import register_attack
+from advkit.core.door import check_positive
 from advkit.core.goals import wide
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle, choose

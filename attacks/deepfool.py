@@ -8,7 +8,8 @@ from torch import Tensor
 
 from advkit.attacks._nearest import onto_boundary
 from advkit.attacks._steps import MinimalStepAttack
-from advkit.core.attack import check_count, check_positive, register_attack
+from advkit.core.attack import register_attack
+from advkit.core.door import check_count, check_positive
 from advkit.core.oracle import Oracle
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from advkit.attacks._average import Averaged
 from advkit.attacks._wrapper import Wrapper
-from advkit.core.attack import ATTACKS, Attack, check_count
+from advkit.core.attack import ATTACKS, Attack
+from advkit.core.door import check_count
 from advkit.core.driver import Problem
 from advkit.core.guard import Model
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from advkit.attacks._steps import MinimalStepAttack
-from advkit.core.attack import check_positive, register_attack
+from advkit.core.attack import register_attack
+from advkit.core.door import check_positive
 from advkit.core.norms import Norm, get_norm, per_row
 from advkit.core.oracle import Oracle
 

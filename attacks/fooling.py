@@ -9,7 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from advkit.core.attack import BudgetAttack, check_between, check_count, check_positive, register_attack
+from advkit.core.attack import BudgetAttack, register_attack
+from advkit.core.door import check_between, check_count, check_positive
 from advkit.core.losses import rival
 from advkit.core.oracle import Oracle
 

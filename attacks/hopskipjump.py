@@ -9,7 +9,8 @@ from torch import Tensor
 
 from advkit.attacks import _decision, _normal
 from advkit.attacks._decision import APPROACH, START, DecisionAttack, Segment
-from advkit.core.attack import check_count, check_positive, register_attack
+from advkit.core.attack import register_attack
+from advkit.core.door import check_count, check_positive
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
 

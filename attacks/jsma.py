@@ -6,7 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from advkit.core.attack import MinimalAttack, check_count, register_attack
+from advkit.core.attack import MinimalAttack, register_attack
+from advkit.core.door import check_count
 from advkit.core.goals import wide
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from advkit.attacks import _descent, _leaps
-from advkit.core.attack import MinimalAttack, check_count, check_positive, register_attack
+from advkit.core.attack import MinimalAttack, register_attack
+from advkit.core.door import check_count, check_positive
 from advkit.core.oracle import Oracle, choose
 
 

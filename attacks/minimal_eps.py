@@ -8,7 +8,8 @@ from torch import Tensor
 
 from advkit.attacks._trial import Trial
 from advkit.attacks._wrapper import Wrapper
-from advkit.core.attack import Attack, check_count, check_positive
+from advkit.core.attack import Attack
+from advkit.core.door import check_count, check_positive
 from advkit.core.errors import InputError
 from advkit.core.oracle import Oracle
 

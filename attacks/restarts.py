@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from advkit.attacks._runs import Runs
-from advkit.core.attack import ATTACKS, Attack, check_count
+from advkit.core.attack import ATTACKS, Attack
+from advkit.core.door import check_count
 from advkit.core.errors import InputError
 from advkit.core.oracle import Oracle
 

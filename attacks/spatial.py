@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from advkit.attacks._motion import grid_point, move
-from advkit.core.attack import BudgetAttack, check_between, check_count, register_attack
+from advkit.core.attack import BudgetAttack, register_attack
+from advkit.core.door import check_between, check_count
 from advkit.core.errors import InputError, unknown
 from advkit.core.oracle import Oracle
 from advkit.models.spatial_transformer import precise

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 from advkit.attacks._squares import PROPOSALS, sides
-from advkit.core.attack import BudgetAttack, check_count, register_attack
+from advkit.core.attack import BudgetAttack, register_attack
+from advkit.core.door import check_count
 from advkit.core.errors import InputError
 from advkit.core.losses import get_loss
 from advkit.core.oracle import Oracle, choose

@@ -10,7 +10,8 @@ from advkit.attacks import _way_back
 from advkit.attacks._nearest import onto_boundary
 from advkit.attacks._steps import MinimalStepAttack
 from advkit.attacks.deepfool import HOLD_FROM
-from advkit.core.attack import check_count, check_positive, register_attack
+from advkit.core.attack import register_attack
+from advkit.core.door import check_count, check_positive
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
 

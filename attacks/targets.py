@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from advkit.attacks._runs import Runs
-from advkit.core.attack import ATTACKS, Attack, check_count
+from advkit.core.attack import ATTACKS, Attack
+from advkit.core.door import check_count
 from advkit.core.errors import InputError
 from advkit.core.goals import targeted, wide
 from advkit.core.oracle import Oracle

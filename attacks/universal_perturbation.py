@@ -9,7 +9,8 @@ from torch import Tensor
 from advkit.attacks._stepless import Stepless
 from advkit.attacks.universal import State, Universal
 from advkit.core import door
-from advkit.core.attack import BudgetAttack, check_count
+from advkit.core.attack import BudgetAttack
+from advkit.core.door import check_count
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.core.oracle import Oracle

@@ -19,7 +19,7 @@ from advkit.attacks._lagrangian import Lagrangian
 from advkit.attacks._motion import grid_point
 from advkit.attacks._nearest import nearest, onto_boundary
 from advkit.attacks._searches import begin, between
-from advkit.core.attack import check_between, check_positive
+from advkit.core.door import check_between, check_positive
 from advkit.core.errors import InputError
 from advkit.core.norms import get_norm
 from advkit.core.oracle import noise_floor

@@ -68,13 +68,15 @@ class Attack(ABC):
     loss: str = "cross_entropy"
 
     def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            object.__setattr__(self, field.name, door.plain(getattr(self, field.name)))
         if self.norm not in self.norms:
             raise unknown(f"norm of {self.name}", str(self.norm), self.norms)
         if not isinstance(self.loss, str) or self.loss not in LOSSES:
             raise unknown("loss", str(self.loss), LOSSES)
         for field in dataclasses.fields(self):
             if isinstance(field.default, bool):
-                check_flag(field.name, getattr(self, field.name))
+                door.check_flag(field.name, getattr(self, field.name))
         if not isinstance(self.target, str | int):
             raise InputError("expected target as a word or a class; a tensor of targets belongs to the call")
         door.check_target(self.target, torch.empty(0))
@@ -241,50 +243,6 @@ class MinimalAttack(Attack):
     """An attack that looks for the nearest adversarial point."""
 
     kind = "minimal"
-
-
-def check_count(name: str, value: Any, *, least: int = 1) -> None:
-    """An integer hyperparameter.
-
-    Raises:
-        InputError: no integer, or below `least`.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InputError(f"expected {name} as an integer >= {least}, got {value!r}")
-
-
-def check_flag(name: str, value: Any) -> None:
-    """A hyperparameter that is on or off.
-
-    Raises:
-        InputError: anything but True and False: a word such as "no" would count as yes.
-    """
-    if not isinstance(value, bool):
-        raise InputError(f"expected {name} as True or False, got {value!r}")
-
-
-def check_positive(name: str, value: Any, *, optional: bool = False) -> None:
-    """A real, finite hyperparameter > 0; or None, if it is optional.
-
-    Raises:
-        InputError: no number, or not > 0, or infinite.
-    """
-    if optional and value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < math.inf:
-        raise InputError(f"expected {name} as a number > 0, got {value!r}")
-
-
-def check_between(name: str, value: Any, low: float, high: float, *, ends: bool = True) -> None:
-    """A real hyperparameter from `low` to `high`; with `ends=False` above the one and below the other.
-
-    Raises:
-        InputError: no number, or out of that range.
-    """
-    real = not isinstance(value, bool) and isinstance(value, int | float)
-    if not real or not (low <= value <= high if ends else low < value < high):
-        span = f"from {low} to {high}" if ends else f"above {low} and below {high}"
-        raise InputError(f"expected {name} as a number {span}, got {value!r}")
 
 
 def _finite(eps: float | Tensor, norm: str, x: Tensor, bounds: tuple[float, float]) -> float | Tensor:

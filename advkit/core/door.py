@@ -1,8 +1,11 @@
 """What a caller can get wrong, checked once, before the first step: what was seen, what was expected, what to do."""
 
+import math
+import numbers
 import warnings
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -85,16 +88,18 @@ def check_eps(eps: Any, x: Tensor | None = None) -> float | Tensor:
         if len(eps) and not bool((eps >= 0).all()):
             raise InputError("expected every eps >= 0, got a negative one or NaN")
         return eps if x is None else eps.to(x.device, torch.float64)
-    if isinstance(eps, str | bytes | bool) or not isinstance(eps, int | float | Tensor):
+    eps = plain(eps)
+    if not _is_real(eps):
         raise InputError(f"expected eps as a number >= 0, got {eps!r}")
-    if not float(eps) >= 0:
-        raise InputError(f"expected eps >= 0, got {float(eps):g}")
+    if not eps >= 0:
+        raise InputError(f"expected eps >= 0, got {eps:g}")
     return float(eps)
 
 
 def check_seed(seed: Any) -> int:
     """An integer."""
-    if isinstance(seed, bool) or not hasattr(seed, "__index__"):
+    seed = plain(seed)
+    if not _is_integer(seed):
         raise InputError(f"expected seed as an integer, got {seed!r}")
     return int(seed)
 
@@ -112,8 +117,9 @@ def check_target(target: Any, x: Tensor) -> str | int | Tensor:
         if target not in TARGETS:
             raise InputError(f"unknown target {target!r}; expected a class, or one of {', '.join(TARGETS)}")
         return target
-    if isinstance(target, int) and not isinstance(target, bool):
-        return target
+    target = plain(target)
+    if _is_integer(target):
+        return int(target)
     return check_classes("target", target, x)
 
 
@@ -169,6 +175,74 @@ def check_gradients(zero: Tensor) -> None:
             "(saturated or quantised outputs, or an input that is not used), so their robustness may be an illusion; "
             "try loss='dlr' or 'margin', or a model in float64"
         )
+
+
+def plain(value: Any) -> Any:
+    """A scalar of NumPy, torch (0 dimensions) or `fractions` as a Python int, float or bool; anything else as it is."""
+    if isinstance(value, Tensor | np.ndarray | np.generic) and value.ndim == 0:
+        return value.item()
+    if isinstance(value, numbers.Real) and not isinstance(value, int | float):
+        return float(value)
+    return value
+
+
+def check_count(name: str, value: Any, *, least: int = 1) -> int:
+    """An integer hyperparameter, as Python's int.
+
+    Raises:
+        InputError: no integer, or below `least`.
+    """
+    value = plain(value)
+    if not _is_integer(value) or value < least:
+        raise InputError(f"expected {name} as an integer >= {least}, got {value!r}")
+    return int(value)
+
+
+def check_flag(name: str, value: Any) -> bool:
+    """A hyperparameter that is on or off.
+
+    Raises:
+        InputError: anything but True and False: a word such as "no" would count as yes.
+    """
+    value = plain(value)
+    if not isinstance(value, bool):
+        raise InputError(f"expected {name} as True or False, got {value!r}")
+    return value
+
+
+def check_positive(name: str, value: Any, *, optional: bool = False) -> float | None:
+    """A real, finite hyperparameter > 0; or None, if it is optional.
+
+    Raises:
+        InputError: no number, or not > 0, or infinite.
+    """
+    if optional and value is None:
+        return None
+    value = plain(value)
+    if not _is_real(value) or not 0 < value < math.inf:
+        raise InputError(f"expected {name} as a number > 0, got {value!r}")
+    return float(value)
+
+
+def check_between(name: str, value: Any, low: float, high: float, *, ends: bool = True) -> float:
+    """A real hyperparameter from `low` to `high`; with `ends=False` above the one and below the other.
+
+    Raises:
+        InputError: no number, or out of that range.
+    """
+    value = plain(value)
+    if not _is_real(value) or not (low <= value <= high if ends else low < value < high):
+        span = f"from {low} to {high}" if ends else f"above {low} and below {high}"
+        raise InputError(f"expected {name} as a number {span}, got {value!r}")
+    return float(value)
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _warn(text: str) -> None:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from advkit.attacks import Attack, create_attack
 from advkit.core import door
-from advkit.core.attack import check_between, check_count
+from advkit.core.door import check_between, check_count
 from advkit.core.errors import InputError, unknown
 from advkit.core.guard import Model, guard, modules_of
 from advkit.core.norms import get_norm

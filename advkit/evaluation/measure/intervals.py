@@ -3,7 +3,7 @@
 from math import exp, lgamma, log, sqrt
 from statistics import NormalDist
 
-from advkit.core.attack import check_between
+from advkit.core.door import check_between
 from advkit.core.errors import InputError
 
 
