@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from advkit.core.attack import check_positive
+from advkit.core.door import check_positive
 from advkit.core.errors import InputError
 from advkit.core.guard import modules_of
 from advkit.defenses._carry import carry, gradients

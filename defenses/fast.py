@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from advkit.core.attack import check_positive
-from advkit.core.door import check_eps
+from advkit.core.door import check_eps, check_positive
 from advkit.core.losses import surprise
 from advkit.core.threat import Threat
 from advkit.defenses._loss import TrainingLoss

@@ -6,8 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advkit.core.attack import check_count, check_positive
-from advkit.core.door import check_eps
+from advkit.core.door import check_count, check_eps, check_positive
 from advkit.core.losses import surprise
 from advkit.defenses._carry import carry, gradients
 from advkit.defenses._loss import TrainingLoss

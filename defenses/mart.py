@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from advkit.core.attack import check_positive
+from advkit.core.door import check_positive
 from advkit.core.goals import wide
 from advkit.core.losses import surprise
 from advkit.defenses._loss import AttackedLoss, divergence

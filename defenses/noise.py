@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advkit.core.attack import check_positive
+from advkit.core.door import check_positive
 from advkit.core.errors import InputError, unknown
 from advkit.core.losses import surprise
 from advkit.defenses._loss import TrainingLoss
