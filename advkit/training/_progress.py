@@ -1,7 +1,8 @@
 """How far a run is, how fast it goes, and how long it will take."""
 
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,6 +15,8 @@ class Progress:
         loss: mean of the last whole epoch; None in the first.
         clean_error: on the test split after that epoch; None if there is no test split or no epoch yet.
         validation_error: on the images held out, after that epoch; None if none are.
+        probe: errors of the probe after that epoch by name; empty if there is none.
+        remark: what has gone wrong by that epoch, with what to do; empty if nothing has.
         images_per_second: of training, over the epoch so far, on all processes together.
         seconds_left: at the pace of this run so far, measuring and saving included.
     """
@@ -25,6 +28,8 @@ class Progress:
     loss: float | None = None
     clean_error: float | None = None
     validation_error: float | None = None
+    probe: Mapping[str, float] = field(default_factory=dict)
+    remark: str = ""
     images_per_second: float | None = None
     seconds_left: float | None = None
 

@@ -55,6 +55,11 @@ class Recipe:
         watch: "clean", or the spec of an attack ("fgsm(eps=0.25)"): which error the validation error is.
         patience: stop after that many epochs in a row without a lower validation error, and keep the weights of the
             epoch with the lowest (the first of equals); None: train to the end and keep the last.
+        ema: decay of the exponential average of the weights, in (0, 1); the average is measured and kept. None: no
+            average.
+        freeze: parts that stay as they are: names or shell patterns, as in "conv1, layer1". Their batch norm stays in
+            eval mode.
+        layer_decay: factor in (0, 1] on the learning rate from each part of the network to the one before it.
         precision: "float32"; "bfloat16" or "float16" by autocast, with weights in float32 and, for "float16", scaled
             losses.
         channels_last: store images as (N, H, W, C); None: where the network convolves on a CPU and accepts it.
@@ -93,6 +98,9 @@ class Recipe:
     validation: int = 0
     watch: str = CLEAN
     patience: int | None = None
+    ema: float | None = None
+    freeze: str = ""
+    layer_decay: float = 1.0
     precision: str = "float32"
     channels_last: bool | None = None
     compile: bool = False
@@ -123,6 +131,8 @@ class Recipe:
         yield "sparsity_target", 0 < self.sparsity_target < 1, "in (0, 1)"
         yield "max_norm", self.max_norm is None or self.max_norm > 0, "above 0"
         yield "filter_rms", self.filter_rms is None or self.filter_rms > 0, "above 0"
+        yield "ema", self.ema is None or 0 < self.ema < 1, "in (0, 1)"
+        yield "layer_decay", 0 < self.layer_decay <= 1, "in (0, 1]"
         yield "patience", self.patience is None or self.patience >= 1, "of 1 or more"
         yield "patience", self.patience is None or self.validation > 0, "none unless validation= holds images out"
 
@@ -175,11 +185,20 @@ class Recipe:
             raise InputError("expected a network with parameters to train, got one without: are they all frozen?")
         if self.optimizer == "lecture":
             return LectureSGD(trained, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay)
-        groups: list[dict[str, Any]] = [
-            {"params": [p for p in trained if p.ndim > 1], "weight_decay": self.weight_decay},
-            {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-        ]
-        groups = [group for group in groups if group["params"]]
+        groups = self._groups(model, trained)
         if self.optimizer == "adamw":
             return torch.optim.AdamW(groups, lr=self.lr)
         return torch.optim.SGD(groups, lr=self.lr, momentum=self.momentum, nesterov=self.momentum > 0)
+
+    def _groups(self, model: nn.Module, trained: list[nn.Parameter]) -> list[dict[str, Any]]:
+        """Parameters by weight decay and by share of the learning rate ("scale")."""
+        shares = {} if self.layer_decay == 1 else rates(getattr(model, "net", model), self.layer_decay)
+        groups: dict[tuple[bool, float], list[nn.Parameter]] = {}
+        for matrix in (True, False):
+            for p in trained:
+                if (p.ndim > 1) == matrix:
+                    groups.setdefault((matrix, shares.get(p, 1.0)), []).append(p)
+        return [
+            {"params": found, "weight_decay": self.weight_decay if matrix else 0.0, "scale": scale}
+            for (matrix, scale), found in groups.items()
+        ]

@@ -36,6 +36,7 @@ class Row:
         validation_error: on the images held out, clean or under the attack that is watched; None if there are none.
         seconds: of the epoch, measuring included; over all sittings.
         images_per_second: of training alone, all processes together.
+        probe_clean, probe_one_step, probe_many_steps: errors of the probe; None if there is none.
     """
 
     epoch: int
@@ -45,6 +46,9 @@ class Row:
     validation_error: float | None = None
     seconds: float
     images_per_second: float | None = None
+    probe_clean: float | None = None
+    probe_one_step: float | None = None
+    probe_many_steps: float | None = None
 
 
 @dataclass(frozen=True)
@@ -168,6 +172,9 @@ def _read_log(path: Path) -> tuple[Row, ...]:
                 validation_error=_number(row.get("validation_error")),
                 seconds=float(row["seconds"]),
                 images_per_second=_number(row.get("images_per_second")),
+                probe_clean=_number(row.get("probe_clean")),
+                probe_one_step=_number(row.get("probe_one_step")),
+                probe_many_steps=_number(row.get("probe_many_steps")),
             )
             for row in csv.DictReader(file)
         )

@@ -79,7 +79,7 @@ class Stepper:
     def step(self, parts: Iterable[Part], count: int, rate: float) -> Tensor:
         """One step on `count` images of all processes; returns the sum of the loss over this process's, a scalar."""
         for group in self.optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("scale", 1.0)
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=self.device)
         done = 0

@@ -1,0 +1,80 @@
+"""What a run sees of itself: errors of a probe by epoch, and the failures that they name."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from advkit.data import Dataset
+from advkit.training._batches import HeldRows
+from advkit.training._measure import adversarial_error, clean_error
+from advkit.training._processes import World
+
+PROBE = 200
+"""Images of the probe."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """What is measured on a few images after every epoch.
+
+    Args:
+        one_step: attack of one step, such as FGSM(eps=0.1).
+        many_steps: attack of many steps at the same eps, such as PGD(eps=0.1, steps=10).
+        count: number of images: of those held out if there are any, else of the test split, else of the training split.
+    """
+
+    one_step: Callable[..., Any]
+    many_steps: Callable[..., Any]
+    count: int = PROBE
+
+    def images(self, *sets: Dataset | None) -> Dataset:
+        """The probe's images: evenly spread over the first of these sets that is there."""
+        data = next(s for s in sets if s is not None)
+        count = min(self.count, len(data))
+        return HeldRows(data, torch.linspace(0, len(data) - 1, count).long())
+
+    def errors(self, model: Any, images: Dataset, world: World) -> dict[str, float]:
+        """Fractions of the images: wrong clean, under one step, under many."""
+        return {
+            "probe_clean": clean_error(model, images, world),
+            "probe_one_step": adversarial_error(model, images, world, self.one_step),
+            "probe_many_steps": adversarial_error(model, images, world, self.many_steps),
+        }
+
+
+OVERFITTED = (
+    "catastrophic overfitting: the network resists one step (error {one:.0%}) and falls to many ({many:.0%}). "
+    "Stop before this epoch (--validation, --watch, --patience), or train with a shorter step, nfgsm, pgd or trades"
+)
+STUCK = (
+    "training is stuck at chance: {clean:.0%} of the clean probe is wrong with {classes} classes. "
+    "Lower --lr, set --clip 1, give clean images a weight (alpha), or begin with a smaller eps"
+)
+PATIENCE = 2
+"""Epochs after which a network should do better than chance."""
+
+
+def remark(log: tuple[Any, ...], classes: int) -> str:
+    """What has gone wrong by the last row of the log, with what to do; empty if nothing has.
+
+    Stuck at chance: from the third epoch on, less than a third of the way from chance to no error, clean. Catastrophic
+    overfitting: many steps fool half of the images that one step does not fool, and three quarters of all.
+    """
+    row = log[-1]
+    clean, one, many = row.probe_clean, row.probe_one_step, row.probe_many_steps
+    if clean is None or one is None or many is None:
+        return ""
+    chance = 1 - 1 / classes
+    if row.epoch > PATIENCE and clean > chance * 2 / 3:
+        return STUCK.format(clean=clean, classes=classes)
+    if many >= 0.75 and many - one >= 0.5 * (1 - one) and one < 0.75:
+        return OVERFITTED.format(one=one, many=many)
+    return ""
+
+
+def by_name(values: Mapping[str, float]) -> str:
+    """`clean 2.0 %, one step 5.0 %, many steps 9.0 %`."""
+    words = {"probe_clean": "clean", "probe_one_step": "one step", "probe_many_steps": "many steps"}
+    return ", ".join(f"{words[name]} {100 * value:.1f} %" for name, value in values.items())

@@ -1,0 +1,25 @@
+"""The attacks by which a training with a defence watches itself: FGSM and PGD at the radius of the defence."""
+
+from typing import Any
+
+from advkit.attacks import FGSM, PGD
+from advkit.training import Probe
+
+STEPS = 10
+
+
+def probe_for(loss: Any, *, count: int = 200) -> Probe | None:
+    """The probe of a defence, for `train(..., probe=)`; None where no radius can be found.
+
+    Args:
+        loss: a defence with `eps`, or with `attack` or `loss` that has one.
+        count: number of images.
+    """
+    inside = getattr(loss, "attack", None) or getattr(loss, "loss", None)
+    eps = getattr(loss, "eps", None)
+    if eps is None:
+        return None if inside is None else probe_for(inside, count=count)
+    norm = getattr(loss, "norm", "linf")
+    if norm not in PGD.norms:
+        return None
+    return Probe(one_step=FGSM(eps=eps, norm=norm), many_steps=PGD(eps=eps, norm=norm, steps=STEPS), count=count)
