@@ -19,7 +19,7 @@ from advkit.cli._options import check_device, shared
 from advkit.core.errors import InputError
 from advkit.core.registry import parse_spec
 from advkit.data import Dataset, load_data
-from advkit.defenses import create_defense
+from advkit.defenses import create_defense, probe_for
 from advkit.evaluation import wilson_interval
 from advkit.training import (
     RECIPES,
@@ -83,6 +83,13 @@ class TrainCommand(click.Command):
     show_default=True,
     help="Processes that read images from the disk.",
 )
+@click.option(
+    "--probe",
+    type=click.IntRange(min=0),
+    default=200,
+    show_default=True,
+    help="With --defense: images on which FGSM and PGD-10 are tried after each epoch; 0: none.",
+)
 @shared("device", "threads")
 def command(
     model: str | None,
@@ -99,6 +106,7 @@ def command(
     save_seconds: float,
     log: str,
     workers: int,
+    probe: int,
     device: str,
     threads: int | None,
     **changes: Any,
@@ -125,6 +133,7 @@ def command(
     recipe = changed(known, model, images, {**changes, "defense": defense, "augment": augment, "seed": seed})
     home = output or Path("runs") / f"{recipe.model}-{recipe.data}".replace("/", "_").replace(":", "_")
     loss = None if recipe.defense is None else create_defense(recipe.defense)
+    watcher = None if loss is None or not probe else probe_for(loss, count=probe)
     watch = None if recipe.watch == "clean" else create_attack(recipe.watch)
     try:
         if is_writer():
@@ -136,6 +145,7 @@ def command(
                 recipe=recipe,
                 loss=loss,
                 watch=watch,
+                probe=watcher,
                 output=home,
                 device=device,
                 workers=workers,
@@ -215,7 +225,12 @@ def _bar() -> Iterator[Callable[[Progress], None] | None]:
     with Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
         task = bar.add_task("training", total=None)
 
+        said = [""]
+
         def show(at: Progress) -> None:
+            if at.remark and at.remark.partition(":")[0] != said[0]:
+                bar.console.print(f"Epoch {at.epoch}: {at.remark}.", markup=False)
+            said[0] = at.remark.partition(":")[0]
             bar.update(task, completed=at.step, total=at.steps, description=f"{_state(at)}, {_speed(at)}")
 
         yield show
@@ -229,10 +244,14 @@ class _Lines:
 
     def __init__(self) -> None:
         self.step: int | None = None
+        self.said = ""
 
     def __call__(self, at: Progress) -> None:
         if at.step == self.step:
             click.echo(f"{_state(at)}{_pace(at)}", err=True)
+            if at.remark and at.remark.partition(":")[0] != self.said:
+                click.echo(f"Epoch {at.epoch}: {at.remark}.", err=True)
+            self.said = at.remark.partition(":")[0]
         self.step = at.step
 
 
@@ -241,7 +260,14 @@ def _state(at: Progress) -> str:
     loss = "" if at.loss is None else f", loss {at.loss:.4f}"
     error = "" if at.clean_error is None else f", clean error {100 * at.clean_error:.2f} %"
     held_out = "" if at.validation_error is None else f", validation error {100 * at.validation_error:.2f} %"
-    return f"epoch {at.epoch}/{at.epochs}{loss}{error}{held_out}"
+    return f"epoch {at.epoch}/{at.epochs}{loss}{error}{held_out}{_probe(at)}"
+
+
+def _probe(at: Progress) -> str:
+    """`, FGSM 12.0 %, PGD 20.0 %`: the errors of the probe under one step and under many."""
+    if not at.probe:
+        return ""
+    return f", FGSM {100 * at.probe['probe_one_step']:.1f} %, PGD {100 * at.probe['probe_many_steps']:.1f} %"
 
 
 def _speed(at: Progress) -> str:

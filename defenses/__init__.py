@@ -9,6 +9,7 @@ from advkit.defenses.free import Free
 from advkit.defenses.mart import MART
 from advkit.defenses.nfgsm import NFGSM
 from advkit.defenses.noise import NoiseLoss
+from advkit.defenses.probe import probe_for
 from advkit.defenses.trades import TRADES
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "TrainingLoss",
     "create_defense",
     "list_defenses",
+    "probe_for",
     "register_defense",
 ]

@@ -3,7 +3,7 @@
 import dataclasses
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
@@ -54,6 +54,21 @@ class TrainingLoss(ABC):
     def batch_loss(self, network: Network, x: Tensor, y: Tensor) -> Tensor:
         """The loss of a batch that has passed the door."""
         return self.value(network, x, self.examples(network, x, y), y)
+
+    def at(self, share: float) -> Self:
+        """The same loss at a share of its radius, and of a given length of step: what a ramp passes through."""
+        changes: dict[str, Any] = {}
+        for name in ("eps", "step_size"):
+            if getattr(self, name, None) is not None:
+                changes[name] = getattr(self, name) * share
+        inside = getattr(self, "attack", None)
+        if isinstance(inside, Attack):
+            lengths = {n: getattr(inside, n) * share for n in ("eps", "step_size") if getattr(inside, n, None)}
+            changes["attack"] = dataclasses.replace(inside, **lengths)
+        within = getattr(self, "loss", None)
+        if isinstance(within, TrainingLoss):
+            changes["loss"] = within.at(share)
+        return dataclasses.replace(self, **changes)
 
     @abstractmethod
     def examples(self, network: Network, x: Tensor, y: Tensor) -> Tensor:

@@ -19,7 +19,7 @@ from advkit.defenses._registry import register_defense
 class Free(TrainingLoss):
     """J(theta, x + delta, y), delta kept from call to call; the one pass moves the weights and delta.
 
-    The loop makes `replays` steps in a row on each batch (`advkit train` does, and counts its epochs in passes):
+    The loop makes `replays` steps in a row on each batch. `advkit train` does; an epoch then costs that many times more:
 
         for _ in range(loss.replays):
             optimizer.zero_grad(); loss(model, x, y).backward(); optimizer.step()
@@ -79,6 +79,12 @@ class Free(TrainingLoss):
             step = self.eps if self.step_size is None else self.step_size
             self._keep((delta.detach() + step * by_delta.sign()).clamp(-self.eps, self.eps))
         return carry(loss.detach(), by_parameter, trained)
+
+    def at(self, share: float) -> "Free":
+        """As every loss; what is kept stays one."""
+        smaller = super().at(share)
+        object.__setattr__(smaller, "kept", self.kept)
+        return smaller
 
     def _delta(self, x: Tensor) -> Tensor:
         """A copy of the first rows of what is kept; zeros where that is too short or of another kind."""

@@ -179,7 +179,10 @@ def test_the_folder_of_a_run_holds_config_log_and_weights_and_nothing_else(tmp_p
     assert (config["device"], config["threads"], config["processes"]) == ("cpu", torch.get_num_threads(), 1)
     assert config["versions"]["torch"] == torch.__version__
     head, *rows = (run.output / "log.csv").read_text().splitlines()
-    assert head == "epoch,lr,loss,clean_error,validation_error,seconds,images_per_second"
+    assert head == (
+        "epoch,lr,loss,clean_error,validation_error,seconds,images_per_second,"
+        "probe_clean,probe_one_step,probe_many_steps"
+    )
     assert [row.split(",")[0] for row in rows] == ["1", "2", "3", "4"]
 
 

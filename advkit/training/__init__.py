@@ -12,6 +12,7 @@ from advkit.training._processes import is_writer
 from advkit.training._progress import Progress
 from advkit.training._recipe import Recipe
 from advkit.training._resampled_augment import Augment
+from advkit.training._watch import Probe
 from advkit.training.recipes import RECIPES, find_recipe, list_recipes, recipe_for
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Augment",
     "LectureSGD",
     "Penalties",
+    "Probe",
     "Progress",
     "Recipe",
     "Run",

@@ -12,11 +12,13 @@ from advkit.data import Dataset, list_datasets, load_data
 from advkit.models import Card, Classifier, create_model
 from advkit.training import _processes, _run
 from advkit.training._batches import hold_out
+from advkit.training._freeze import frozen
 from advkit.training._processes import World
 from advkit.training._progress import Progress
 from advkit.training._recipe import CLEAN, Recipe
 from advkit.training._step import Loss
 from advkit.training._trainer import Trainer, best_epoch, seen_shape
+from advkit.training._watch import Probe
 
 SAVE_SECONDS = 300.0
 
@@ -63,6 +65,7 @@ def train(
     recipe: Recipe,
     loss: Loss | None = None,
     watch: Callable[..., Any] | None = None,
+    probe: Probe | None = None,
     test: Dataset | None = None,
     output: str | Path | None = None,
     seed: int | None = None,
@@ -91,6 +94,8 @@ def train(
             cross-entropy, and that of auxiliary classifiers) with the recipe's label smoothing.
         watch: the attack whose error on the images held out is the validation error, such as FGSM(eps=0.25); needed
             if the recipe's `watch` is not "clean".
+        probe: the attacks whose errors on a few images are logged after every epoch, such as `probe_for(loss)` of
+            advkit.defenses; catastrophic overfitting and training stuck at chance are named in the progress.
         test: the test split for the clean error; default: that of the same data set, if it has one.
         output: folder of the run: run.json, log.csv, state.pt (removed at the end) and model.safetensors (see
             `save_checkpoint`). None: nothing is kept on the disk.
@@ -120,17 +125,19 @@ def train(
     finished = world.agree(lambda: _run.begin(home, recipe, data, resume, conditions))
     classifier.to(place)
     images, held = hold_out(data, recipe.validation, recipe.seed)
-    trainer = Trainer(
-        classifier, images, recipe=recipe, loss=loss, watch=watch, validation=held, test=test, device=place,
-        workers=workers, world=world, home=home, progress=progress, save_seconds=save_seconds,
-    )  # fmt: skip
-    if finished is not None:
-        trainer.reopen(finished)
-    else:
-        if home is not None and resume:
-            trainer.restore(home)
-        trainer.run(tensorboard)
-        trainer.finish(_run.label(recipe, loss))
+    with frozen(classifier.net, recipe.freeze) as still:
+        trainer = Trainer(
+            classifier, images, recipe=recipe, loss=loss, watch=watch, probe=probe, validation=held, test=test,
+            device=place, workers=workers, world=world, home=home, progress=progress, save_seconds=save_seconds,
+        )  # fmt: skip
+        trainer.still = still
+        if finished is not None:
+            trainer.reopen(finished)
+        else:
+            if home is not None and resume:
+                trainer.restore(home)
+            trainer.run(tensorboard)
+            trainer.finish(_run.label(recipe, loss))
     log = trainer.log
     return Run(classifier=classifier, card=classifier.card, log=log, epoch=best_epoch(log, recipe), output=home)
 

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from advkit.core.errors import InputError, unknown
+from advkit.training._freeze import rates
 from advkit.training._lecture import LectureSGD
 from advkit.training._resampled_augment import Augment
 from advkit.training.augment import Augmentation
@@ -57,6 +58,7 @@ class Recipe:
             epoch with the lowest (the first of equals); None: train to the end and keep the last.
         ema: decay of the exponential average of the weights, in (0, 1); the average is measured and kept. None: no
             average.
+        ramp: share of the steps in which the radius of the defence grows from 0 to its own; 0: none.
         freeze: parts that stay as they are: names or shell patterns, as in "conv1, layer1". Their batch norm stays in
             eval mode.
         layer_decay: factor in (0, 1] on the learning rate from each part of the network to the one before it.
@@ -99,6 +101,7 @@ class Recipe:
     watch: str = CLEAN
     patience: int | None = None
     ema: float | None = None
+    ramp: float = 0.0
     freeze: str = ""
     layer_decay: float = 1.0
     precision: str = "float32"
@@ -132,6 +135,7 @@ class Recipe:
         yield "max_norm", self.max_norm is None or self.max_norm > 0, "above 0"
         yield "filter_rms", self.filter_rms is None or self.filter_rms > 0, "above 0"
         yield "ema", self.ema is None or 0 < self.ema < 1, "in (0, 1)"
+        yield "ramp", 0 <= self.ramp <= 1, "in [0, 1]"
         yield "layer_decay", 0 < self.layer_decay <= 1, "in (0, 1]"
         yield "patience", self.patience is None or self.patience >= 1, "of 1 or more"
         yield "patience", self.patience is None or self.validation > 0, "none unless validation= holds images out"

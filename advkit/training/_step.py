@@ -62,6 +62,10 @@ class Stepper:
         self._objective = _Objective(classifier, loss, self.penalties, world)
         self.model: nn.Module = self._objective
 
+    def set_loss(self, loss: Loss) -> None:
+        """From the next step on."""
+        self._objective.loss = (loss,)
+
     @contextmanager
     def ready(self) -> Iterator[None]:
         """Inside, `step` can be called; on leaving, the network has no hook and no patch left."""

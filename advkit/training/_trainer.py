@@ -2,21 +2,22 @@
 
 import math
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError
 from advkit.data import Dataset, MemoryDataset
 from advkit.models import Classifier, save_checkpoint
 from advkit.training import _random, _run
+from advkit.training._average import Average
 from advkit.training._batches import HeldRows, Plan, read
 from advkit.training._board import Board
 from advkit.training._measure import adversarial_error, clean_error
@@ -25,6 +26,7 @@ from advkit.training._progress import Clock, Progress
 from advkit.training._recipe import Recipe
 from advkit.training._resampled_augment import Augment
 from advkit.training._step import Loss, Part, Stepper
+from advkit.training._watch import Probe, remark
 from advkit.training.augment._resample import warp
 from advkit.training.augment.averaging import CropAverage
 
@@ -42,6 +44,7 @@ class Trainer:
         recipe: Recipe,
         loss: Loss | None,
         watch: Callable[..., Any] | None,
+        probe: Probe | None,
         validation: Dataset | None,
         test: Dataset | None,
         device: torch.device,
@@ -57,11 +60,17 @@ class Trainer:
         self.home, self.progress, self.save_seconds = home, progress, save_seconds
         self.plan = Plan.of(len(data), recipe.batch_size, recipe.accumulate, world.size)
         shape = seen_shape(data, recipe)
+        self.loss, self.repeats = loss, getattr(loss, "steps_a_batch", 1)
+        self.probe = probe
+        self.probed = None if probe is None else probe.images(self.validation, self.test, self.data)
+        self.still: list[nn.Module] = []  # frozen parts: their batch norm stays in eval mode
         self.stepper = Stepper(classifier, recipe, loss or _plain(recipe), world, device, shape)
         cut = shape != data.input_shape  # it trains on patches: measured on the one in the middle
         self.judged = CropAverage(classifier, size=shape[1], crops=1) if cut else classifier
         self.log: tuple[_run.Row, ...] = ()
         self.middle: dict[str, Any] | None = None  # where a resumed run was in its epoch
+        self.average = None if recipe.ema is None else Average(classifier, recipe.ema)
+        self.remark = ""
         self.best: dict[str, Any] | None = None  # the weights of the epoch that patience keeps
 
     def run(self, tensorboard: bool) -> None:
@@ -83,16 +92,40 @@ class Trainer:
         rows = self.plan.rows(draws)
         total, first = self._begin_epoch(draws)
         self.classifier.train()
+        for module in self.still:
+            module.eval()
         parts = self._parts(rows[first:], draws)
         for i in range(first, steps):
             count = sum(len(part) for part in rows[i])
             rate = self.recipe.learning_rate(number * steps + i, steps * self.recipe.epochs)
-            total += self.stepper.step((next(parts) for _ in range(self.plan.parts)), count, rate)
+            self._set_radius(number * steps + i, steps * self.recipe.epochs)
+            batch = (next(parts) for _ in range(self.plan.parts))
+            total += self._step(batch if self.repeats == 1 else list(batch), count, rate)
             self.clock.count(count)
             self._report(number * steps + i + 1)
             if i + 1 < steps and self.home is not None and self._is_time_to_save(i + 1):
                 self._save(self._middle(i + 1, total, draws))
         self._end_epoch(total, rate)
+
+    def _set_radius(self, step: int, steps: int) -> None:
+        """The radius of the defence at this step."""
+        if self.loss is not None and self.recipe.ramp and hasattr(self.loss, "at"):
+            self.stepper.set_loss(self.loss.at(min(1.0, (step + 1) / (self.recipe.ramp * steps))))
+
+    def _step(self, batch: Iterable[Part], count: int, rate: float) -> Tensor:
+        """The steps on one batch, one unless the loss wants more; the sum of the loss, their mean."""
+        total = torch.zeros((), device=self.device)
+        for _ in range(self.repeats):
+            total += self.stepper.step(batch, count, rate) / self.repeats
+            if self.average is not None:
+                self.average.add(self.classifier)
+        return total
+
+    @contextmanager
+    def _measured(self) -> Iterator[None]:
+        """Inside, the network has the weights that are measured and kept."""
+        with nullcontext() if self.average is None else self.average.inside(self.classifier):
+            yield
 
     def _begin_epoch(self, draws: torch.Generator) -> tuple[Tensor, int]:
         """The sum of the loss so far and the first step: those of the beginning, or where the run was."""
@@ -147,6 +180,15 @@ class Trainer:
         if not math.isfinite(mean):
             raise InputError(f"the loss is {mean} in epoch {number + 1}: lower lr ({self.recipe.lr}) or set clip")
         speed = self.clock.images_per_second
+        with self._measured():
+            self._add_row(number, mean, rate, speed)
+        self._report(self.log[-1].epoch * self.plan.steps)
+        if self.home is not None:
+            self._save(None)
+
+    def _add_row(self, number: int, mean: float, rate: float, speed: float) -> None:
+        """Measure the weights as they are, and keep them if they are the best."""
+        probed = {} if self.probe is None or self.probed is None else self._probe_errors()
         row = _run.Row(
             epoch=number + 1,
             lr=rate,
@@ -155,13 +197,17 @@ class Trainer:
             validation_error=self._validation_error(),
             seconds=round(self.clock.epoch_seconds, 3),
             images_per_second=round(speed, 1),
+            **probed,
         )
         self.log = (*self.log, row)
+        self.remark = remark(self.log, len(self.data.classes))
         if self.recipe.patience is not None and best_epoch(self.log, self.recipe) == row.epoch:
             self.best = {k: v.detach().clone() for k, v in self.classifier.state_dict().items()}
-        self._report(row.epoch * self.plan.steps)
-        if self.home is not None:
-            self._save(None)
+
+    def _probe_errors(self) -> dict[str, float]:
+        assert self.probe is not None
+        assert self.probed is not None
+        return self.probe.errors(self.judged, self.probed, self.world)
 
     def _validation_error(self) -> float | None:
         if self.validation is None:
@@ -183,6 +229,8 @@ class Trainer:
                 loss=last.loss if last else None,
                 clean_error=last.clean_error if last else None,
                 validation_error=last.validation_error if last else None,
+                probe=_probe_of(last),
+                remark=self.remark,
                 images_per_second=self.clock.images_per_second,
                 seconds_left=self.clock.seconds_left(step, steps * self.recipe.epochs),
             )
@@ -197,6 +245,8 @@ class Trainer:
                 "optimizer": self.stepper.optimizer.state_dict(),
                 "scaler": self.stepper.scaler.state_dict(),
                 "best": self.best,
+                "average": None if self.average is None else (self.average.steps, self.average.state),
+                "loss": self.loss.state_dict() if hasattr(self.loss, "state_dict") else None,
                 "middle": middle,
             }
             _run.save_state(self.home, state, self.log)
@@ -217,11 +267,18 @@ class Trainer:
             if state.get("scaler"):
                 self.stepper.scaler.load_state_dict(state["scaler"])
             self.best, self.middle = state.get("best"), state.get("middle")
+            if self.average is not None and state.get("average"):
+                self.average.steps, kept = state["average"]
+                self.average.state = {k: v.to(self.device) for k, v in kept.items()}
+            if self.loss is not None and state.get("loss") and hasattr(self.loss, "load_state_dict"):
+                self.loss.load_state_dict(state["loss"])
 
     def finish(self, label: str) -> None:
         """Round the weights as the checkpoint stores them, measure them, and write card and checkpoint."""
         if self.best is not None:
             self.classifier.load_state_dict(self.best)
+        elif self.average is not None:
+            self.classifier.load_state_dict(self.average.state)
         with tempfile.TemporaryDirectory() as folder:
             draft = Path(folder) / "model.safetensors"
             save_checkpoint(draft, self.classifier, self.classifier.card)
@@ -265,6 +322,13 @@ def best_epoch(log: tuple[_run.Row, ...], recipe: Recipe) -> int:
     if recipe.patience is None:
         return log[-1].epoch
     return min(log, key=lambda row: row.validation_error if row.validation_error is not None else 1.0).epoch
+
+
+def _probe_of(row: _run.Row | None) -> dict[str, float]:
+    """The errors of the probe by name, those that are there."""
+    names = ("probe_clean", "probe_one_step", "probe_many_steps")
+    found = {name: getattr(row, name, None) for name in names}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def seen_shape(data: Dataset, recipe: Recipe) -> tuple[int, int, int]:

@@ -1,6 +1,6 @@
 """What a run sees of itself: errors of a probe by epoch, and the failures that they name."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,9 +72,3 @@ def remark(log: tuple[Any, ...], classes: int) -> str:
     if many >= 0.75 and many - one >= 0.5 * (1 - one) and one < 0.75:
         return OVERFITTED.format(one=one, many=many)
     return ""
-
-
-def by_name(values: Mapping[str, float]) -> str:
-    """`clean 2.0 %, one step 5.0 %, many steps 9.0 %`."""
-    words = {"probe_clean": "clean", "probe_one_step": "one step", "probe_many_steps": "many steps"}
-    return ", ".join(f"{words[name]} {100 * value:.1f} %" for name, value in values.items())
