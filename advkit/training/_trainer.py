@@ -17,7 +17,6 @@ from advkit.core.errors import InputError
 from advkit.data import Dataset, MemoryDataset
 from advkit.models import Classifier, save_checkpoint
 from advkit.training import _random, _run
-from advkit.training._average import Average
 from advkit.training._batches import HeldRows, Plan, read
 from advkit.training._board import Board
 from advkit.training._measure import adversarial_error, clean_error
@@ -27,6 +26,7 @@ from advkit.training._recipe import Recipe
 from advkit.training._resampled_augment import Augment
 from advkit.training._step import Loss, Part, Stepper
 from advkit.training._watch import Probe, remark
+from advkit.training._weight_average import Average
 from advkit.training.augment._resample import warp
 from advkit.training.augment.averaging import CropAverage
 
