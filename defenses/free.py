@@ -19,7 +19,7 @@ from advkit.defenses._registry import register_defense
 class Free(TrainingLoss):
     """J(theta, x + delta, y), delta kept from call to call; the one pass moves the weights and delta.
 
-    The loop makes `replays` steps in a row on each batch. `advkit train` does, and an epoch then costs `replays` times more:
+    The loop makes `replays` steps in a row on each batch, as `advkit train` does:
 
         for _ in range(loss.replays):
             optimizer.zero_grad(); loss(model, x, y).backward(); optimizer.step()
