@@ -26,9 +26,11 @@ COMMANDS = {
     "data": "List the data sets and whether they are here.",
     "defenses": "List the defences and their options.",
     "evaluate": "Evaluate a model under several attacks, into a folder that can be resumed.",
+    "merge": "Join the runs of several shards as one.",
     "models": "List the networks, or the layers of one.",
     "train": "Train a model by a recipe.",
     "transfer": "Try the adversarial images of each model on all others.",
+    "verify": "Check whether the folder of an evaluation is whole.",
     "visualize": "Draw what a network does inside.",
 }
 """Name -> help; the command lies in advkit.cli.NAME as `command`. Written here so that help imports none of them."""

@@ -17,7 +17,7 @@ from advkit.cli._workers import cores, own_device, together, world
 from advkit.cli.attack import EPS, checkpoint, load_images, noise, parse_target, untrained
 from advkit.core.errors import InputError
 from advkit.data import Dataset
-from advkit.evaluation import Report, evaluate
+from advkit.evaluation import Keep, Report, evaluate
 from advkit.models import Classifier, list_models, load_model
 
 EXAMPLES = "examples.png"
@@ -54,6 +54,7 @@ DEFAULT = ("fgsm", "pgd")
 @click.option("--resume", is_flag=True, help="Go on with the run in that folder, if there is one.")
 @click.option("--no-images", is_flag=True, help="Keep no images in the run.")
 @click.option("--png", is_flag=True, help="Also write adversarial images as PNG, rounded toward the clean ones.")
+@click.option("--shard", metavar="I/N", help="Do this share of the batches, such as 3/16; advkit merge joins them.")
 @click.option("--checks/--no-checks", default=True, help="Look for signs that the figures mislead. [yes]")
 @click.option("--surrogate", metavar="MODEL", help="Another network for these images, for a check by transfer.")
 @click.option("--corruptions", is_flag=True, help="Also the error under noise, blur, rotation, ... at 5 severities.")
@@ -76,6 +77,8 @@ def command(model: str | None, as_json: bool, output: Path | None, **options: An
         raise InputError("give --model NAME, such as --model lenet5: advkit models lists them")
     if options["resume"] and output is None:
         raise InputError("--resume goes on with a run: give its folder, --output DIR")
+    if options["shard"] and output is None:
+        raise InputError("--shard leaves a folder for advkit merge: give --output DIR")
     if world() > 1 and output is None:
         raise InputError("several processes share a run through its folder: give --output DIR")
     torch.set_num_threads(options["threads"] or cores())
@@ -172,6 +175,5 @@ def _evaluated(
             corruptions=options["corruptions"],
             output=output,
             resume=options["resume"],
-            images=not options["no_images"],
-            png=options["png"],
+            keep=Keep(images=not options["no_images"], png=options["png"], shard=options["shard"]),
         )

@@ -5,7 +5,7 @@ import torch
 
 from advkit.attacks import FGSM, LBFGS, Noise
 from advkit.cli._attack_output import radius, remarks
-from advkit.evaluation.measure.plan import Plan, assembled
+from advkit.evaluation.measure.plan import Plan
 from advkit.models import Normalize
 
 N = 1000
@@ -41,7 +41,7 @@ def said(attacked, noise, *, clean=20, half=None, attack=FGSM(eps=0.1), blind=0)
     heads = {"sample_ids": ids, "y": ids, "prediction": ids, "clean_wrong": mask, "clean_top5_wrong": mask}
     columns = [heads, row(wrong(attacked), mask, blind), row(wrong(noise), mask)]
     plan = Plan([attack], Noise(), None, {"seed": 0, "stop": "fooled", "bounds": (0, 1)})
-    return " ".join(remarks(assembled(plan, "toys:test", [columns]), half))
+    return " ".join(remarks(plan.report("toys:test", [columns]), half))
 
 
 def test_a_clear_difference_needs_no_remark():

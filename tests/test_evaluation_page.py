@@ -18,7 +18,7 @@ from advkit import load_data, load_model
 from advkit.attacks import FGSM, Noise, smallest
 from advkit.core.errors import InputError
 from advkit.data import MemoryDataset
-from advkit.evaluation import corruption_errors, evaluate, load_run, wilson_interval
+from advkit.evaluation import Keep, corruption_errors, evaluate, load_run, wilson_interval
 from advkit.evaluation.measure.median import by_bits, medians
 from advkit.evaluation.measure.staircase import curve_of, drawn
 
@@ -80,7 +80,7 @@ def test_names_from_outside_are_escaped(tmp_path):
 
 def test_a_run_without_images_or_attacks_has_a_page_too(tmp_path):
     model, data = load_model("mlp"), load_data("mnist5k")
-    evaluate(model, data, [FGSM(eps=0.1)], output=tmp_path / "a", count=20, checks=False, images=False)
+    evaluate(model, data, [FGSM(eps=0.1)], output=tmp_path / "a", count=20, checks=False, keep=Keep(images=False))
     evaluate(model, data, [], output=tmp_path / "b", count=20, checks=False)
     assert 'class="example"' not in (tmp_path / "a" / "report.html").read_text()
     assert "clean" in (tmp_path / "b" / "report.html").read_text()

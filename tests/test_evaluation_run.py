@@ -24,8 +24,8 @@ from advkit import load_data, load_model
 from advkit.attacks import FGSM, LBFGS, PGD, Noise
 from advkit.core.errors import InputError
 from advkit.data import _files
-from advkit.evaluation import evaluate, load_run
-from advkit.evaluation.runs.ranks import Place
+from advkit.evaluation import Keep, evaluate, load_run
+from advkit.evaluation.runs.digests import of_record
 from advkit.evaluation.runs.rows import HEADER
 
 N, K = 60, 6
@@ -150,7 +150,7 @@ def test_the_images_kept_are_those_that_the_rows_speak_of(tmp_path):
         ("linf", (x_adv.double() - x.double()).abs().flatten(1).amax(1)),
     ):
         assert torch.equal(found, torch.cat([columns[2][name] for columns in run]))
-    go(tmp_path / "small", images=False)
+    go(tmp_path / "small", keep=Keep(images=False))
     with pytest.raises(InputError, match="kept no images"):
         load_run(tmp_path / "small").images(0, 0)
 
@@ -158,7 +158,7 @@ def test_the_images_kept_are_those_that_the_rows_speak_of(tmp_path):
 @pytest.mark.parametrize("eps", [0.003, 0.05, 8 / 255])
 def test_png_files_are_within_eps_and_survive_as_the_rows_say(tmp_path, eps):
     net, x, y = toy()
-    go(tmp_path, attacks=[PGD(eps=eps, steps=5)], png=True, control=None)
+    go(tmp_path, attacks=[PGD(eps=eps, steps=5)], keep=Keep(png=True), control=None)
     rows = read(tmp_path)
     survived = 0
     for i, row in enumerate(rows):
@@ -193,14 +193,6 @@ def test_a_killed_run_ends_with_the_rows_of_an_unbroken_one(tmp_path):
     assert figures(broken) == figures(whole)
     assert [p.name for p in broken.rglob(".*")] == []
     assert load_run(broken).numbers() == list(range(12))
-
-
-@pytest.mark.parametrize("world", [1, 2, 3])
-def test_every_batch_is_taken_by_one_process(world):
-    ranks = [Place(rank, world) for rank in range(world)]
-    taken = [[place.rank for place in ranks if place.takes(number)] for number in range(12)]
-    assert all(len(takers) == 1 for takers in taken)
-    assert {taken.count([rank]) for rank in range(world)} == {12 // world}
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -263,7 +255,7 @@ def test_what_would_mix_two_runs_is_refused(tmp_path):
         "data": {"data": (x, (y + 1) % K)},
         "target": {"target": 2},
         "bounds": {"bounds": (0, 2)},
-        "images": {"images": False},
+        "images": {"keep": Keep(images=False)},
     }
     before = (tmp_path / "run.json").read_bytes()
     for name, change in changes.items():
@@ -281,7 +273,7 @@ def test_other_versions_are_refused_and_the_threads_are_those_of_the_beginning(t
     go(tmp_path, count=13)
     record = json.loads((tmp_path / "run.json").read_text())
     record["status"], record["environment"]["threads"] = "running", 2
-    (tmp_path / "run.json").write_text(json.dumps(record))
+    (tmp_path / "run.json").write_text(json.dumps({**record, "digest": of_record(record)}))
     (tmp_path / "batches" / "000000.safetensors").unlink()
     net = toy()[0]
     net.register_forward_hook(lambda *_: threads.append(torch.get_num_threads()))
@@ -290,7 +282,7 @@ def test_other_versions_are_refused_and_the_threads_are_those_of_the_beginning(t
     assert set(threads) == {2}
     assert torch.get_num_threads() == before
     record["environment"]["torch"] = "1.0"
-    (tmp_path / "run.json").write_text(json.dumps(record))
+    (tmp_path / "run.json").write_text(json.dumps({**record, "digest": of_record(record)}))
     with pytest.raises(InputError, match=r"its torch is 1\.0, now torch is"):
         go(tmp_path, count=13, resume=True)
 
@@ -298,11 +290,11 @@ def test_other_versions_are_refused_and_the_threads_are_those_of_the_beginning(t
 def test_a_disk_that_fills_up_within_a_batch_is_told_like_one_that_was_full(tmp_path, monkeypatch):
     real, calls = safetensors.torch.save_file, []
 
-    def full(tensors, path):
+    def full(tensors, path, metadata):
         calls.append(path)
         if len(calls) > 1:
             raise safetensors.SafetensorError("I/O error: No space left on device (os error 28)")
-        real(tensors, path)
+        real(tensors, path, metadata)
 
     with monkeypatch.context() as patch:
         patch.setattr(safetensors.torch, "save_file", full)
@@ -341,7 +333,7 @@ def test_a_folder_that_is_no_place_for_a_run_is_refused_before_any_work(tmp_path
         go(tmp_path / "file")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "run.json").write_text("[]")
-    with pytest.raises(InputError, match="record of a run in format 1"):
+    with pytest.raises(InputError, match="record of a run, got something else"):
         go(tmp_path / "other", resume=True)
     (tmp_path / "other" / "run.json").write_text("{")
     with pytest.raises(InputError, match="cannot read"):

@@ -11,8 +11,11 @@ from advkit.evaluation.measure.signs import Finding
 from advkit.evaluation.measure.staircase import Curve, nice_radii
 from advkit.evaluation.measure.ticker import Progress
 from advkit.evaluation.measure.transfer_matrix import Transfer, transfer_matrix
+from advkit.evaluation.merging import merge_runs
+from advkit.evaluation.runs.keep import Keep
 from advkit.evaluation.runs.paired import Comparison, compare_runs
 from advkit.evaluation.runs.run_folder import Run, load_run
+from advkit.evaluation.runs.verifying import verify_run
 
 __all__ = [
     "CHECKS",
@@ -23,6 +26,7 @@ __all__ = [
     "CorruptionReport",
     "Curve",
     "Finding",
+    "Keep",
     "Probes",
     "Progress",
     "Report",
@@ -37,8 +41,10 @@ __all__ = [
     "evaluate",
     "load_run",
     "mcnemar",
+    "merge_runs",
     "nice_radii",
     "probes",
     "transfer_matrix",
+    "verify_run",
     "wilson_interval",
 ]

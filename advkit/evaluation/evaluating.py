@@ -18,11 +18,12 @@ from advkit.evaluation import recorded
 from advkit.evaluation.measure.checks import MOST, Checks, check_evaluation
 from advkit.evaluation.measure.corruptions import SEVERITIES, CorruptionReport, corruption_errors, fitting
 from advkit.evaluation.measure.fit import fitted
-from advkit.evaluation.measure.plan import Plan, assembled
+from advkit.evaluation.measure.plan import Plan
 from advkit.evaluation.measure.report import Report
 from advkit.evaluation.measure.stream import batches, origin, total
 from advkit.evaluation.measure.tally import Columns
 from advkit.evaluation.measure.ticker import Progress, Ticker
+from advkit.evaluation.runs.keep import Keep
 
 
 def evaluate(
@@ -44,8 +45,7 @@ def evaluate(
     corruptions: bool = False,
     output: str | os.PathLike[str] | None = None,
     resume: bool = False,
-    images: bool = True,
-    png: bool = False,
+    keep: Keep = Keep(),  # noqa: B008  (frozen)
 ) -> Report:
     """Measure a classifier's error on clean and on adversarial images.
 
@@ -80,8 +80,7 @@ def evaluate(
         corruptions: also measure the errors under corruptions (`corruption_errors`), for images in [0, 1].
         output: folder of the run; it is made.
         resume: go on with the run in that folder, or return what it found if it is complete; begin where there is none.
-        images: keep the clean and the adversarial images in the run.
-        png: also write each adversarial image as a PNG file, rounded toward the clean one.
+        keep: what the folder keeps, and which share of the batches this process does.
 
     Returns:
         A Report; its adversarial errors are lower bounds.
@@ -112,7 +111,7 @@ def evaluate(
         report = _in_memory(model, data, plan, tick, batch_size, count)
         return replace(report, checks=look(), corruptions=spoil() if corruptions else None)
     wanted = spoil if corruptions else None
-    job = recorded.Job(model, data, plan, tick, batch_size, count, images, png, look, wanted)
+    job = recorded.Job(model, data, plan, tick, batch_size, count, keep, look, wanted)
     return recorded.run(job, output, resume=resume)
 
 
@@ -121,7 +120,7 @@ def _in_memory(model: Model, data: Any, plan: Plan, tick: Ticker, batch_size: in
     for batch in batches(data, batch_size=batch_size, count=count):
         columns, _ = plan.measure(model, fitted(batch, model, plan.options["bounds"]), tick)
         table.append(columns)
-    return assembled(plan, origin(data), table)
+    return plan.report(origin(data), table)
 
 
 def _checked(model: Model, data: Any, plan: Plan, surrogate: Model | None) -> Checks:

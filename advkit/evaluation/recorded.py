@@ -4,26 +4,29 @@ import datetime
 import json
 import os
 import shlex
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from advkit.core.errors import InputError
+from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.guard import Model
 from advkit.evaluation.measure.checks import Checks
 from advkit.evaluation.measure.corruptions import CorruptionReport
 from advkit.evaluation.measure.fit import fitted
-from advkit.evaluation.measure.plan import Plan, assembled
+from advkit.evaluation.measure.plan import Plan
 from advkit.evaluation.measure.report import Report
-from advkit.evaluation.measure.stream import batches, numbered, origin
+from advkit.evaluation.measure.stream import Batch, batches, numbered
 from advkit.evaluation.measure.ticker import Ticker
+from advkit.evaluation.runs.digests import of_data
 from advkit.evaluation.runs.identity import command_line, configuration, environment
+from advkit.evaluation.runs.keep import Keep
 from advkit.evaluation.runs.png import write_pngs
-from advkit.evaluation.runs.ranks import place, wait_for_all
+from advkit.evaluation.runs.ranks import Claims, alone, parse_shard, place, wait_for_all
 from advkit.evaluation.runs.run_folder import CORRUPTIONS, Begun, Run, begin, check_place, earlier, sweep
 from advkit.evaluation.show.page import page
 
@@ -38,8 +41,7 @@ class Job:
     tick: Ticker
     batch_size: int
     count: int | None
-    images: bool
-    png: bool
+    keep: Keep
     look: Callable[[], Checks | None]
     spoil: Callable[[], CorruptionReport] | None
 
@@ -55,26 +57,31 @@ def run(job: Job, output: str | os.PathLike[str], *, resume: bool) -> Report:
     old = earlier(home)
     with _threads(old["environment"]["threads"] if old else None):
         made = _begin(job, home)
-        if not made.complete:
+        with alone(home) if place().first else nullcontext():
+            if place().first:
+                sweep(made)
+                Claims(home).clear()
+            wait_for_all()
             _work(job, made)
             wait_for_all()
-        report = assembled(job.plan, origin(job.data), made)
-        if place().first:
-            _finish(job, made, report)
-        wait_for_all()
-    return _told(report, Run(home, earlier(home) or {}))
+            if place().first:
+                Claims(home).clear()
+                _finish(job, made)
+            wait_for_all()
+    return Run(home, earlier(home) or {}).report
 
 
 def _begin(job: Job, home: Path) -> Run:
     """The folder, made by the first process and checked by all."""
-    first = fitted(next(batches(job.data, **job.parts)), job.model, job.plan.options["bounds"])
-    config = configuration(job.model, job.data, job.plan, first, **job.parts, images=job.images, png=job.png)
-    if job.png and (first.x.ndim != 4 or first.x.shape[1] not in (1, 3)):
+    raw = next(batches(job.data, **job.parts))
+    first = fitted(raw, job.model, job.plan.options["bounds"])
+    config = configuration(job.model, job.data, job.plan, first, **job.parts, **job.keep.config)
+    if job.keep.png and (first.x.ndim != 4 or first.x.shape[1] not in (1, 3)):
         raise InputError(f"expected images (N, C, H, W) of 1 or 3 channels for PNG, got {tuple(first.x.shape)}")
     begun = Begun(config, environment(job.model, first))
     wait_for_all()
     if place().first:
-        sweep(begin(home, begun, **_about(job)))
+        begin(home, begun, **_about(job))
     wait_for_all()
     return begin(home, begun)
 
@@ -86,6 +93,7 @@ def _about(job: Job) -> dict[str, Any]:
         "command": shlex.join(command_line()),
         "started": _now(),
         "card": None if card is None else {"describe": card.describe(), "source": card.source},
+        "lines": [line._asdict() for line in job.plan.lines],
         "classes": [str(name) for name in classes] if isinstance(classes, list | tuple) else None,
     }
 
@@ -95,43 +103,85 @@ def _now() -> str:
 
 
 def _work(job: Job, made: Run) -> None:
-    """Measure and commit the batches that are this process's and not there yet."""
-    mine = place()
-    for number, size, batch in numbered(
-        job.data, **job.parts, wanted=lambda number: mine.takes(number) and not made.has(number)
-    ):
-        if batch is None:
+    """Measure and commit the batches that nobody has; those that are there are held against the data."""
+    shard, claims = parse_shard(job.keep.shard), Claims(made.home)
+    numbers = []
+    for number, size, batch in numbered(job.data, **job.parts, wanted=lambda n: shard.takes(n) and claims.take(n)):
+        numbers.append(number)
+        if batch is None or _stands(made, number, batch):
             job.tick(size * job.plan.passes)
             continue
-        batch = fitted(batch, job.model, job.plan.options["bounds"])
-        columns, images = job.plan.measure(job.model, batch, job.tick)
-        if job.png:
-            write_pngs(made, batch, columns, images, job.plan)
-        made.commit(number, batch, columns, images if job.images else [])
+        own = fitted(batch, job.model, job.plan.options["bounds"])
+        columns, images = job.plan.measure(job.model, own, job.tick)
+        if job.keep.png:
+            write_pngs(made, own, columns, images, job.plan)
+        made.commit(number, batch, columns, [own.x, *images] if job.keep.images else [])
+    mine = [number for number in numbers if shard.takes(number)]
+    if not mine:
+        raise InputError(f"expected a batch for shard {shard}, got data of {len(numbers)} batches: use fewer shards")
+    if stray := sorted(set(made.numbers()) - set(mine)):
+        raise InputError(f"the run in {made.home} has batches that the data have not: {stray}; give another folder")
+    made.record["wanted"] = {"batches": len(numbers), "numbers": mine}
 
 
-def _told(report: Report, made: Run) -> Report:
-    """The report with the checks and the corruptions that the folder has."""
-    found = made.record["checks"]
-    return replace(report, checks=found and Checks.from_dict(found), corruptions=made.corruptions)
+def _stands(made: Run, number: int, batch: Batch) -> bool:
+    """Whether a batch is there, whole; a damaged one is named.
+
+    Raises:
+        InputError: it was measured on other images, labels or numbers than the data give now.
+    """
+    if not made.has(number):
+        if made.complete:
+            _redone(made, number, "it is missing")
+        return False
+    if wrong := made.damage(number):
+        _redone(made, number, wrong)
+        return False
+    said = made.digests(number)
+    for part, found in of_data(batch).items():
+        if said[part] != found:
+            raise InputError(
+                f"cannot go on with the run in {made.home}: the {part} of batch {number} are not those that it was "
+                "measured on; go on with the same data, or give another folder"
+            )
+    return True
 
 
-def _finish(job: Job, made: Run, report: Report) -> None:
+def _redone(made: Run, number: int, why: str) -> None:
+    warnings.warn(f"batch {number} of the run in {made.home} is done again: {why}", AdvkitWarning, stacklevel=2)
+    if made.complete and place().first:
+        made.save(status="running")
+    made.record["status"] = "running"
+
+
+def _finish(job: Job, made: Run) -> None:
     """What is not there yet of corruptions, rows, figures and page; run.json says last that the run is complete."""
     spoilt = job.spoil is not None and made.corruptions is None
     if job.spoil is not None and spoilt:
         text = json.dumps(job.spoil().to_dict(), indent=1)
         made.write(CORRUPTIONS, lambda file: file.write(text.encode()))
-    if made.complete and not spoilt:
+    listed = {str(number): made.digests(number)["rows"] for number in made.record["wanted"]["numbers"]}
+    whole = made.complete and made.record.get("batches") == listed and made.stands("samples.csv", "report.html")
+    if whole and not spoilt:
         return
-    if not made.complete:
+    made.record["batches"] = listed
+    if not whole:
+        checks = job.look()
+        made.record.update(finished=_now(), checks=checks and checks.to_dict())
+    conclude(made, rows=not whole)
+
+
+def conclude(made: Run, *, rows: bool = True) -> None:
+    """Write rows, figures and page from the batches; run.json says last that the run is complete."""
+    if rows:
         made.write_rows()
-        figures, checks = report.to_dict(), job.look()
-        del figures["checks"], figures["corruptions"]
-        made.record.update(finished=_now(), figures=figures, checks=checks and checks.to_dict())
-    shown = page(made, _told(report, made))
-    made.write("report.html", lambda file: file.write(shown.encode()))
-    made.save(status="complete")
+    report = made.report
+    figures = report.to_dict()
+    del figures["checks"], figures["corruptions"]
+    made.record["figures"] = figures
+    shown = page(made, report)
+    made.write("report.html", lambda file: file.write(shown.encode("utf-8", "replace")))
+    made.save(status="complete", files=made.files("samples.csv", "report.html"))
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """What is done with one batch: a clean pass, each attack, the control; what is kept of it is columns on the CPU."""
 
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +12,11 @@ from advkit.core.driver import reporting
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.core.result import Result
+from advkit.evaluation.measure.assembly import Line, assembled
 from advkit.evaluation.measure.columns import attack_columns, clean_columns, recorded
-from advkit.evaluation.measure.median import medians
-from advkit.evaluation.measure.report import AttackReport, Report
+from advkit.evaluation.measure.report import Report
 from advkit.evaluation.measure.stream import Batch
-from advkit.evaluation.measure.tally import Counts, Samples, aimed_at, tally
+from advkit.evaluation.measure.tally import Samples
 from advkit.evaluation.measure.ticker import Ticker
 
 
@@ -81,22 +80,18 @@ class Plan:
         own = getattr(attack, "target", None)
         return own if self.target is None and isinstance(own, int) else self.target
 
-    def report(self, i: int, counts: Counts, median: float | None, samples: Samples) -> AttackReport:
-        """The report of the i-th of `all`."""
-        attack = self.all[i]
-        like = self.attacks[0] if i == len(self.attacks) and self.attacks else attack
-        return AttackReport(
-            attack=attack.spec,
-            name=attack.name,
-            kind=attack.kind,
-            norm=attack.norm,
-            eps=_eps(like),
-            stop=self.options["stop"],
-            counts=counts,
-            median_distance=median,
-            samples=samples,
-            place=i + 1,
-        )
+    @property
+    def lines(self) -> list[Line]:
+        """What the report says of each of `all`."""
+        first = self.attacks[0] if self.attacks else self.control
+        likes = [*self.attacks, *([] if self.control is None else [first])]
+        stop = self.options["stop"]
+        pairs = zip(self.all, likes, strict=True)
+        return [Line(a.spec, a.name, a.kind, a.norm, _eps(like), stop) for a, like in pairs if like is not None]
+
+    def report(self, data: str, samples: Samples) -> Report:
+        """The report of the columns of all batches."""
+        return assembled(self.lines, data, samples, seed=self.options["seed"], control=self.control is not None)
 
 
 def _aim(target: int | str | Tensor | None, batch: Batch) -> Tensor | str | None:
@@ -121,23 +116,3 @@ def _eps(attack: Attack) -> float | None:
     """The budget of a budget attack, in units of the pixels."""
     eps: float | None = getattr(attack, "eps", None) if attack.kind == "budget" else None
     return eps
-
-
-def assembled(plan: Plan, data: str, samples: Samples) -> Report:
-    """The report of all samples, in a few passes over their batches."""
-    counts = tally(samples, len(plan.attacks))
-
-    def distances() -> Iterator[list[Tensor]]:
-        for clean, *rows in samples:
-            yield [row["distance"][aimed_at(clean, row)] for row in rows]
-
-    middle = medians(distances, [row.aimed for row in counts.rows])
-    reports = [plan.report(i, *row, samples) for i, row in enumerate(zip(counts.rows, middle, strict=True))]
-    return Report(
-        data=data,
-        seed=plan.options["seed"],
-        counts=counts,
-        samples=samples,
-        attacks=tuple(reports[: len(plan.attacks)]),
-        control=reports[-1] if plan.control is not None else None,
-    )

@@ -14,11 +14,13 @@ from advkit.core.errors import InputError
 from advkit.core.guard import Model, modules_of
 from advkit.core.layout import Passes
 from advkit.evaluation.measure.stream import Batch, origin, total
+from advkit.evaluation.runs.digests import digest, tensor_bytes
 from advkit.evaluation.measure.plan import Plan
 
 
 def configuration(
-    model: Model, data: Any, plan: Plan, first: Batch, *, batch_size: int, count: int | None, images: bool, png: bool
+    model: Model, data: Any, plan: Plan, first: Batch, *, batch_size: int, count: int | None, images: bool, png: bool,
+    shard: str | None,
 ) -> dict[str, Any]:
     """All that decides the rows of a run, as JSON; `first` is the first batch of the data."""
     own = data.batch_size if isinstance(data, DataLoader) else batch_size
@@ -35,6 +37,7 @@ def configuration(
         "data": {"name": origin(data), "images": total(data, count), "digest": digest(first.x, first.y)},
         "images": images,
         "png": png,
+        "shard": shard,
     }
 
 
@@ -107,7 +110,7 @@ def model_digest(model: Model) -> str | None:
         for name, tensor in [*module._parameters.items(), *module._buffers.items()]:
             if tensor is not None:
                 made.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-                made.update(_bytes(tensor))
+                made.update(tensor_bytes(tensor))
     return made.hexdigest()[:16]
 
 
@@ -118,20 +121,6 @@ def _settings(module: nn.Module) -> list[tuple[str, Any]]:
         return isinstance(value, bool | int | float | str) or (isinstance(value, tuple) and all(map(plain, value)))
 
     return sorted((k, v) for k, v in vars(module).items() if plain(v) and k != "training")
-
-
-def digest(*tensors: Tensor) -> str:
-    """A hash of some tensors."""
-    made = hashlib.sha256()
-    for tensor in tensors:
-        made.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
-        made.update(_bytes(tensor))
-    return made.hexdigest()[:16]
-
-
-def _bytes(tensor: Tensor) -> bytes:
-    flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
 
 
 def command_line() -> list[str]:

@@ -1,8 +1,15 @@
-"""Several processes on one evaluation: who this one is, and where all wait for each other (torch.distributed)."""
+"""Several processes on one evaluation: who this one is, who takes which batch, and where all wait for each other."""
 
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import NamedTuple
 
 import torch.distributed as dist
+
+from advkit.core.errors import InputError
 
 
 class Place(NamedTuple):
@@ -16,10 +23,6 @@ class Place(NamedTuple):
         """Whether this is the process that writes what belongs to all."""
         return self.rank == 0
 
-    def takes(self, number: int) -> bool:
-        """Whether the batch of this number is this process's."""
-        return number % self.world == self.rank
-
 
 def place() -> Place:
     """Where `torchrun` or the caller has made a process group, this process's rank in it; otherwise 0 of 1."""
@@ -32,3 +35,85 @@ def wait_for_all() -> None:
     """Go on when every process is here."""
     if place().world > 1:
         dist.barrier()
+
+
+class Shard(NamedTuple):
+    """One of several jobs that share the batches of an evaluation; each has a folder of its own.
+
+    Attributes:
+        index: which one, from 1 to `jobs`.
+        jobs: how many there are.
+    """
+
+    index: int
+    jobs: int
+
+    def takes(self, number: int) -> bool:
+        """Whether the batch of this number is this job's."""
+        return number % self.jobs == self.index - 1
+
+    def __str__(self) -> str:
+        return f"{self.index}/{self.jobs}"
+
+
+def parse_shard(text: str | None) -> Shard:
+    """`"3/16"` as the third of sixteen shards; None is the whole.
+
+    Raises:
+        InputError: not two whole numbers, or the first is not from 1 to the second.
+    """
+    index, _, jobs = "1/1".partition("/") if text is None else str(text).partition("/")
+    if not (index.isdecimal() and jobs.isdecimal() and 1 <= int(index) <= int(jobs)):
+        raise InputError(f"expected a shard such as 3/16, from 1/16 to 16/16, got {text!r}")
+    return Shard(int(index), int(jobs))
+
+
+class Claims:
+    """Batches that the processes of one run take: whoever is free takes the next, by making a file that is not there.
+
+    Args:
+        home: the folder of the run.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._home = home / "claims"
+
+    def clear(self) -> None:
+        """Forget all claims; nobody may be at work."""
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    def take(self, number: int) -> bool:
+        """Whether the batch is this process's from now on."""
+        if place().world == 1:
+            return True
+        self._home.mkdir(exist_ok=True)
+        try:
+            os.close(os.open(self._home / str(number), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        except FileExistsError:
+            return False
+        return True
+
+
+@contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """Inside the block no other command works in the folder; the system ends the lock with the process.
+
+    Raises:
+        InputError: another process is at work there.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on every system
+        yield
+        return
+    folder = os.open(home, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"another process is at work in {home}: wait for it, or give another folder") from error
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(folder)

@@ -9,6 +9,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -18,14 +19,19 @@ from torch import Tensor
 
 from advkit.core.errors import InputError
 from advkit.data import atomic_write
+from advkit.evaluation.measure.report import Report
 from advkit.evaluation.measure.stream import Batch
+from advkit.evaluation.runs.digests import of_data, of_file, of_record, of_results
 from advkit.evaluation.runs.identity import BINDING, check_same
+from advkit.evaluation.runs.run_json import checked_record
 from advkit.evaluation.runs.rows import HEADER, rows
 from advkit.evaluation.measure.tally import Columns
+from advkit.evaluation.measure.assembly import Line, assembled
+from advkit.evaluation.measure.checks import Checks
 from advkit.evaluation.measure.corruptions import CorruptionReport
 
-FORMAT = 1
-"""Version of the folder's format, in run.json."""
+FORMAT, READ = 2, (1, 2)
+"""The format that is written, in run.json, and those that are read: every later version reads all of them."""
 
 CORRUPTIONS = "corruptions.json"
 """The errors under corruptions, where they were asked for."""
@@ -43,6 +49,7 @@ class Run:
 
     def __init__(self, home: Path, record: dict[str, Any]) -> None:
         self.home, self.record = home, record
+        self._whole: set[int] = set()  # batches whose columns were found as they were written
 
     @property
     def complete(self) -> bool:
@@ -69,35 +76,103 @@ class Run:
             place = self.home / CORRUPTIONS
             raise InputError(f"expected {place} as advkit wrote it, got something else: remove it") from error
 
+    @property
+    def report(self) -> Report:
+        """The report that `evaluate` returned; its tensors are read from the folder when they are asked for.
+
+        Raises:
+            InputError: a batch is missing or damaged, or run.json is of format 1, which does not name its attacks.
+        """
+        if "lines" not in self.record:
+            raise InputError(f"the run in {self.home} is of format 1: its report is in run.json and report.html only")
+        config, checks = self.record["config"], self.record.get("checks")
+        lines = [Line(**line) for line in self.record["lines"]]
+        name, seed = config["data"]["name"], config["seed"]
+        report = assembled(lines, name, self, seed=seed, control=config["control"] is not None)
+        return replace(report, checks=checks and Checks.from_dict(checks), corruptions=self.corruptions)
+
+    def files(self, *names: str) -> dict[str, str]:
+        """The digests of files of the folder."""
+        return {name: of_file(self.home / name) for name in names}
+
+    def stands(self, *names: str) -> bool:
+        """Whether these files are as run.json lists them."""
+        listed = self.record.get("files", {})
+        return all((self.home / name).is_file() and listed.get(name) == of_file(self.home / name) for name in names)
+
     def has(self, number: int) -> bool:
         """Whether the batch of this number is committed."""
         return self._file(number).exists()
 
     def numbers(self) -> list[int]:
         """The numbers of the batches that are committed, ascending."""
-        return sorted(int(path.stem) for path in (self.home / "batches").glob("[0-9]*.safetensors"))
+        return sorted(int(path.stem) for path in (self.home / "batches").glob("*.safetensors") if path.stem.isdecimal())
+
+    def missing(self) -> list[int]:
+        """The numbers of the batches that a complete run lists and the folder lacks."""
+        return sorted(set(map(int, self.record.get("batches", {}))) - set(self.numbers()))
 
     def commit(self, number: int, batch: Batch, columns: Sequence[Columns], images: list[Tensor]) -> None:
-        """Keep a batch; all of it or nothing."""
+        """Keep a batch, with digests of its data and of what was found; all of it or nothing.
+
+        Args:
+            number: of the batch.
+            batch: as the data gave it.
+            columns: of the clean pass, of each attack and of the control.
+            images: the clean ones and the adversarial ones of each attack; none if they are not kept.
+        """
         tensors = dict(columns[0])
         for i, row in enumerate(columns[1:]):
             tensors.update({f"{i}.{name}": column for name, column in row.items()})
-            if images:
-                tensors[f"{i}.x_adv"] = images[i].cpu()
         if images:
-            tensors["x"] = batch.x.cpu()
-        content = {name: tensor.contiguous() for name, tensor in tensors.items()}
+            tensors.update({"x": images[0], **{f"{i}.x_adv": found for i, found in enumerate(images[1:])}})
+        content = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+        said = {"number": str(number), **of_data(batch), **of_results(content)}
+        said["digest"] = of_record(said)
 
         def write(file: IO[bytes]) -> None:
             try:
-                safetensors.torch.save_file(content, file.name)  # without a copy of all in memory
+                safetensors.torch.save_file(content, file.name, said)  # without a copy of all in memory
             except SafetensorError as error:
                 raise OSError(str(error)) from error
 
         self.write(f"batches/{number:06d}.safetensors", write)
 
+    def digests(self, number: int) -> dict[str, str]:
+        """What the file of a batch says of itself; nothing in format 1.
+
+        Raises:
+            InputError: the file is missing or cannot be read.
+        """
+        return dict(self._opened(number).metadata() or {})
+
+    def damage(self, number: int, *, images: bool = True) -> str | None:
+        """What is wrong with the file of a batch; None where it holds what was written.
+
+        Args:
+            number: of the batch.
+            images: look at the images and times too, which takes as long as reading them.
+        """
+        try:
+            file, said = self._opened(number), self.digests(number)
+            if "rows" not in said:
+                return None if self.record["format"] == 1 else "it carries no digests"
+            names = [n for n in file.keys() if images or n.rpartition(".")[2] not in ("x", "x_adv", "seconds")]  # noqa: SIM118
+            found = of_results({name: file.get_tensor(name) for name in names})
+        except (InputError, SafetensorError, OSError, RuntimeError, ValueError) as error:
+            return str(error)
+        if said.get("digest") != of_record(said):
+            return "its digests are not those that were written"
+        if said["number"] != str(number):
+            return f"it is the file of batch {said.get('number')}"
+        if said["rows"] != found["rows"] or (images and said["rest"] != found["rest"]):
+            return "its content is not what was written"
+        listed = self.record.get("batches", {}).get(str(number), said["rows"])
+        return None if listed == said["rows"] else "it is not the batch that run.json lists"
+
     def columns(self, number: int) -> list[Columns]:
         """The columns of one batch, without its images: clean, each attack, the control; read as they are asked for."""
+        self._trust(number)
         file = self._opened(number)
         parts: list[dict[str, str]] = [{} for _ in range(1 + len(self.attacks))]
         for key in file.keys():  # noqa: SIM118  (no mapping)
@@ -106,12 +181,27 @@ class Run:
                 parts[int(head) + 1 if head else 0][name] = key
         return [_Stored(file, keys) for keys in parts]
 
+    def _trust(self, number: int) -> None:
+        """Raise InputError where the columns of a batch are not what was written; looked at once."""
+        if number in self._whole:
+            return
+        wrong = self.damage(number, images=False)
+        if wrong:
+            raise InputError(
+                f"the run in {self.home} is damaged: batch {number}: {wrong}; evaluate with --resume does it again"
+            )
+        self._whole.add(number)
+
     def __iter__(self) -> Iterator[list[Columns]]:
         """The columns of one batch after the other, read from the disk; the run may be gone through again and again.
 
         Raises:
-            InputError: the batches overlap.
+            InputError: a batch is missing or damaged, or the batches overlap.
         """
+        if lost := self.missing():
+            raise InputError(
+                f"the run in {self.home} lacks batch {', '.join(map(str, lost))}: evaluate with --resume does it again"
+            )
         last = -1
         for number in self.numbers():
             columns = self.columns(number)
@@ -152,6 +242,7 @@ class Run:
     def save(self, **changes: Any) -> None:
         """Write run.json, with these of its entries changed."""
         self.record = {**self.record, **changes}
+        self.record["digest"] = of_record(self.record)
         text = json.dumps(self.record, indent=1, allow_nan=False)
         self.write("run.json", lambda file: file.write(text.encode()))
 
@@ -208,6 +299,17 @@ class _Stored(Mapping[str, Tensor]):
         tensor: Tensor = self._file.get_tensor(self._keys[name])
         return tensor
 
+    def _trust(self, number: int) -> None:
+        """Raise InputError where the columns of a batch are not what was written; looked at once."""
+        if number in self._whole:
+            return
+        wrong = self.damage(number, images=False)
+        if wrong:
+            raise InputError(
+                f"the run in {self.home} is damaged: batch {number}: {wrong}; evaluate with --resume does it again"
+            )
+        self._whole.add(number)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)
 
@@ -241,22 +343,17 @@ def earlier(home: Path_) -> dict[str, Any] | None:
     Raises:
         InputError: it is no run of a known format.
     """
-    path = Path(home) / "run.json"
-    record = _json(path)
-    if record is not None and (
-        not isinstance(record, dict) or record.get("format") != FORMAT or "config" not in record
-    ):
-        raise InputError(f"expected {path} as the record of a run in format {FORMAT}, got something else")
-    return record
+    record = _json(Path(home) / "run.json")
+    return None if record is None else checked_record(record, Path(home) / "run.json", READ)
 
 
 def _json(path: Path) -> Any:
     """What a file says; None where there is none."""
     try:
-        return json.loads(path.read_text())
-    except FileNotFoundError:
+        return json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot read {path}: {error}") from error
 
 
@@ -276,6 +373,8 @@ def begin(home: Path_, begun: Begun, **more: Any) -> Run:
             raise InputError(f"cannot make the folder {home}: {error.strerror}") from error
         run.save()
         return run
+    if record["format"] != FORMAT:
+        raise InputError(f"the run in {home} is of format {record['format']}, which is read only: give another folder")
     run = Run(home, record)
     check_same(str(home), record["config"], begun.config)
     new = {key: begun.environment[key] for key in BINDING}
@@ -299,6 +398,11 @@ def load_run(home: Path_) -> Run:
     if record is None:
         raise InputError(f"there is no run in {home}: expected a folder that advkit evaluate --output wrote")
     run = Run(Path(home), record)
+    if lost := run.missing():
+        raise InputError(
+            f"the run in {home} lacks batch {', '.join(map(str, lost))}: advkit evaluate ... --output {home} --resume "
+            "does it again"
+        )
     if not run.complete:
         raise InputError(f"the run in {home} is not complete: go on with advkit evaluate ... --output {home} --resume")
     return run

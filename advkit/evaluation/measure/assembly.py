@@ -1,0 +1,53 @@
+"""A report put together from the columns of all batches, in memory or in a folder."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+from advkit.evaluation.measure.median import medians
+from advkit.evaluation.measure.report import AttackReport, Report
+from advkit.evaluation.measure.tally import Samples, aimed_at, tally
+
+
+class Line(NamedTuple):
+    """What a report says of an attack beside its figures; see `AttackReport`."""
+
+    attack: str
+    name: str
+    kind: str
+    norm: str
+    eps: float | None
+    stop: str
+
+
+def assembled(lines: Sequence[Line], data: str, samples: Samples, *, seed: int, control: bool) -> Report:
+    """The report of all samples, in a few passes over their batches.
+
+    Args:
+        lines: one for each attack, and last the control's.
+        data: what the images are.
+        samples: the columns of each batch.
+        seed: of the attacks' random numbers.
+        control: whether the last line is a control.
+    """
+    attacks = len(lines) - control
+    counts = tally(samples, attacks)
+
+    def distances() -> Iterator[list[Tensor]]:
+        for clean, *rows in samples:
+            yield [row["distance"][aimed_at(clean, row)] for row in rows]
+
+    middle = medians(distances, [row.aimed for row in counts.rows])
+    reports = [
+        AttackReport(**line._asdict(), counts=count, median_distance=median, samples=samples, place=i + 1)
+        for i, (line, count, median) in enumerate(zip(lines, counts.rows, middle, strict=True))
+    ]
+    return Report(
+        data=data,
+        seed=seed,
+        counts=counts,
+        samples=samples,
+        attacks=tuple(reports[:attacks]),
+        control=reports[-1] if control else None,
+    )
