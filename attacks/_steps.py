@@ -1,13 +1,21 @@
 """What attacks of a given number of steps have in common: how many they make; of one length, how long each is."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor
 
 from advkit.core.attack import BudgetAttack, MinimalAttack
 from advkit.core.door import check_count, check_positive
 from advkit.core.oracle import Oracle
+
+
+class State(NamedTuple):
+    """The point, and how long a step is."""
+
+    x_adv: Tensor  # (M, ...)
+    length: Tensor  # (M, 1, ...)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,9 +44,11 @@ class StepAttack(BudgetAttack):
         """`steps`."""
         return self.steps
 
-    def length(self, oracle: Oracle) -> Tensor | float:
-        """That of a step: a number, or one a sample (M, 1, ...)."""
-        return self.reach * oracle.region.eps / self.steps if self.step_size is None else self.step_size
+    def length(self, oracle: Oracle) -> Tensor:
+        """(M, 1, ...): that of a step, in the precision of the images, float32 at the least."""
+        eps = oracle.region.eps
+        length = self.reach * eps / self.steps if self.step_size is None else torch.full_like(eps, self.step_size)
+        return length.to(torch.promote_types(oracle.x.dtype, torch.float32))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from advkit.attacks._steps import StepAttack
-from advkit.attacks.fgsm import State
+from advkit.attacks._steps import State, StepAttack
 from advkit.core.attack import register_attack
 from advkit.core.oracle import Oracle
 
@@ -26,9 +25,9 @@ class BIM(StepAttack):
 
     def init(self, oracle: Oracle) -> State:
         """The clean image."""
-        return State(oracle.x)
+        return State(oracle.x, self.length(oracle))
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """x <- Clip(x + alpha * sign(grad J))."""
         _, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
-        return State(oracle.region.step(state.x_adv, gradient, self.length(oracle)))
+        return state._replace(x_adv=oracle.region.step(state.x_adv, gradient, state.length))

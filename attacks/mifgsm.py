@@ -9,7 +9,6 @@ from torch import Tensor
 from advkit.attacks._steps import StepAttack
 from advkit.core.attack import register_attack
 from advkit.core.errors import InputError
-from advkit.core.norms import NORMS, per_row
 from advkit.core.oracle import Oracle
 
 
@@ -18,6 +17,7 @@ class State(NamedTuple):
 
     x_adv: Tensor  # (M, ...)
     velocity: Tensor  # (M, ...)
+    length: Tensor  # (M, 1, ...): of a step
 
 
 @register_attack("mifgsm")
@@ -46,12 +46,18 @@ class MIFGSM(StepAttack):
 
     def init(self, oracle: Oracle) -> State:
         """The clean image at rest."""
-        return State(oracle.x, torch.zeros_like(oracle.x))
+        return State(oracle.x, torch.zeros_like(oracle.x), self.length(oracle))
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """g <- mu * g + grad J / |grad J|_1; x <- Proj(x + alpha * steepest(g))."""
         _, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
-        size = per_row(NORMS["l1"].size(gradient), gradient)
-        unit = (gradient / torch.where(size > 0, size, 1)).to(gradient.dtype)
-        g = self.decay * state.velocity + unit
-        return State(oracle.region.step(state.x_adv, g, self.length(oracle)), g)
+        g = torch.add(unit_l1(gradient), state.velocity, alpha=self.decay)
+        return State(oracle.region.step(state.x_adv, g, state.length), g, state.length)
+
+
+def unit_l1(g: Tensor) -> Tensor:
+    """Rows scaled to l1 size 1, zero rows kept: by the largest entry first, so that nothing under- or overflows."""
+    wide = g.to(torch.promote_types(g.dtype, torch.float32)).flatten(1)
+    tiny = torch.finfo(wide.dtype).tiny
+    wide = wide / wide.abs().amax(1, keepdim=True).clamp_(min=tiny)
+    return (wide / wide.abs().sum(1, keepdim=True).clamp_(min=tiny)).to(g.dtype).view_as(g)

@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 from advkit.attacks._random_start import RandomStart
-from advkit.attacks._steps import StepAttack
-from advkit.attacks.fgsm import State
+from advkit.attacks._steps import State, StepAttack
 from advkit.core.attack import register_attack
 from advkit.core.oracle import Oracle
 
@@ -34,9 +33,10 @@ class PGD(RandomStart, StepAttack):
 
     def init(self, oracle: Oracle) -> State:
         """The clean image or a random point of the ball."""
-        return State(oracle.region.start(oracle.draws, step=0) if self.random_start else oracle.x)
+        start = oracle.region.start(oracle.draws, step=0) if self.random_start else oracle.x
+        return State(start, self.length(oracle))
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """x <- Proj(x + step_size * steepest(grad J))."""
         _, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
-        return State(oracle.region.step(state.x_adv, gradient, self.length(oracle)))
+        return state._replace(x_adv=oracle.region.step(state.x_adv, gradient, state.length))

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from advkit.core import door
 from advkit.core.draws import Draws
-from advkit.core.goals import Goal, resolve
+from advkit.core.goals import Goal, resolve, wide
 from advkit.core.guard import Model, guard
 from advkit.core.layout import Passes
 from advkit.core.memory import keep_freed
@@ -54,6 +55,9 @@ _progress: ContextVar[Progress | None] = ContextVar("advkit_progress", default=N
 
 COMPACT_AT = 0.1
 """The batch is compacted when this share of its rows is done: less does not pay for the copy."""
+
+ASK_EVERY = 10
+"""A device that works beside the host is asked once in so many steps how many rows are left; a CPU at every step."""
 
 
 @contextmanager
@@ -109,16 +113,21 @@ def _own_precision(model: Model, x: Tensor) -> Iterator[Model]:
 
 def _drive(attack: Steps, classify: Model, problem: Problem) -> Result:
     oracle, whole = _look_at_clean(attack, classify, problem)
+    x = whole.region.x
     record, clean = whole.record, whole.record.best
     state: Any = None
-    if not oracle.holds_graph or not bool(whole.live.any()):
+    left = int(whole.live.sum())
+    if left == len(x):
+        oracle.all_live()
+    elif not oracle.holds_graph or not left:
         record, _ = _compact(oracle, record, None, share=0.0)
     if len(oracle.x):
         state = attack.init(oracle)
     for i in range(attack.total_steps if len(oracle.x) else 0):
         state = attack.step(oracle, state, i)
-        if oracle.stop or hasattr(state, "done"):
-            oracle.retire(getattr(state, "done", ~oracle.rows.live))
+        if hasattr(state, "done"):
+            oracle.retire(state.done)
+        if (oracle.stop or hasattr(state, "done")) and (x.device.type == "cpu" or i % ASK_EVERY == ASK_EVERY - 1):
             record, state = _compact(oracle, record, state)
         _report(i + 1, attack.total_steps)
         if not len(oracle.x):
@@ -147,10 +156,11 @@ def _look_at_clean(attack: Steps, classify: Model, problem: Problem) -> tuple[Or
     logits = graph.detach()
     goal = resolve(problem.target, y, logits, problem.draws)
     minimal = attack.kind == "minimal"
-    wrong = goal.margin(logits) > 0
+    wrong = goal.clears(logits)
     if not minimal and problem.stop == "never":
         wrong = torch.zeros_like(wrong)  # a sample that is wrong already is attacked all the same
-    worst = torch.full(y.shape, -torch.inf, dtype=torch.float64, device=x.device)
+    value = torch.float64 if minimal else wide(logits).dtype
+    worst = torch.full(y.shape, -torch.inf, dtype=value, device=x.device)
     record = Record(Best(x, logits, wrong, worst), torch.ones_like(y), torch.zeros_like(y), torch.zeros_like(wrong))
     index = torch.arange(len(x), device=x.device)
     region = problem.threat.around(x)
@@ -165,15 +175,25 @@ def _look_at_clean(attack: Steps, classify: Model, problem: Problem) -> tuple[Or
 
 def _compact(oracle: Oracle, record: Record, state: Any, share: float | None = None) -> tuple[Record, Any]:
     """Let the rows go that are done, if they are many enough; what is known of them stays in `record`."""
-    live = oracle.rows.live
+    live = oracle.live
     share = COMPACT_AT if share is None else share
-    left = int(live.sum())  # the one sync of a step
+    left = _count_true(live)  # the one sync of a step
+    if left == len(live):
+        oracle.all_live()
     if left == len(live) or (left and left > (1 - share) * len(live)):
         return record, state
     record = _merge(record, oracle.rows)
     stay = live.nonzero().squeeze(1)
     oracle.keep(stay)
+    oracle.all_live()
     return record, take(state, stay)
+
+
+def _count_true(rows: Tensor) -> int:
+    """How many of them are True; the device is waited for. On a CPU NumPy counts in half the time."""
+    if type(rows) is Tensor and rows.device.type == "cpu":
+        return int(np.count_nonzero(rows.numpy()))
+    return int(rows.sum())
 
 
 def _merge(record: Record, rows: Rows) -> Record:

@@ -47,6 +47,14 @@ class Goal(NamedTuple):
         own = logits.gather(1, self.label[:, None]).squeeze(1)
         return self.sign * (_without(logits, self.label).amax(1) - own)
 
+    def clears(self, logits: Tensor, by: Tensor | float = 0.0) -> Tensor:
+        """(N, K) -> (N,) bool: the margin is larger than `by` >= 0, a number or (N,); cheaper than the margin."""
+        logits = wide(logits)
+        own = logits.gather(1, self.label[:, None]).squeeze(1)
+        if self.sign > 0:  # the label's own logit never clears itself
+            return logits.amax(1) > own + by if isinstance(by, Tensor) or by else logits.amax(1) > own
+        return self.margin(logits) > by
+
     def gap(self, logits: Tensor) -> Tensor:
         """(N, K) -> (N,): how far the class to reach leads y: the margin, or for a target its logit over that of y."""
         if self.sign > 0:

@@ -25,12 +25,13 @@ class Passes:
         self._model, self._shape = model, tuple(x.shape[1:])
         convolves = x.ndim == 4 and x.device.type == "cpu"
         convolves = convolves and any(isinstance(m, _CONVOLUTIONS) for m in modules_of(model))
+        self._writes: bool | None = None  # on its input; not known yet
         self._known = _accepted.setdefault(model, {}) if convolves and isinstance(model, nn.Module) else None
 
     def __call__(self, x: Tensor) -> Any:
         """The model's answer to x."""
         if self._known is None:
-            return self._model(x.clone())
+            return self._plainly(x)
         if self._known.get(self._shape, True):
             try:
                 answer = self._model(x.clone(memory_format=torch.channels_last))
@@ -40,7 +41,18 @@ class Passes:
                 if self._shape in self._known:
                     raise
         self._known[self._shape] = False
-        return self._model(x.clone())
+        return self._plainly(x)
+
+    def _plainly(self, x: Tensor) -> Any:
+        """On the images themselves, once a first pass on a copy has left that as it was."""
+        if self._writes is False:
+            return self._model(x)
+        copy = x.clone()
+        version = copy._version
+        answer = self._model(copy)
+        if self._writes is None:  # a write through `.data` raises no version; on a CPU it costs little to look
+            self._writes = copy._version != version or (copy.device.type == "cpu" and not torch.equal(copy, x))
+        return answer
 
     def probe(self, x: Tensor) -> bool:
         """Whether the model gets channels-last images; found by a pass that leaves no trace, where a second try would.

@@ -22,10 +22,9 @@ def per_row(values: Tensor, like: Tensor) -> Tensor:
 def _unit(g: Tensor) -> Tensor:
     """Rows scaled to l2 length 1, zero rows kept: by the largest entry first, so that nothing under- or overflows."""
     g = g.to(torch.promote_types(g.dtype, torch.float32))
-    peak = per_row(g.flatten(1).abs().amax(1), g)
-    g = g / torch.where(peak > 0, peak, 1)
-    length = per_row(torch.linalg.vector_norm(g.flatten(1), dim=1), g)
-    return g / torch.where(length > 0, length, 1)
+    tiny = torch.finfo(g.dtype).tiny
+    g = g / per_row(g.flatten(1).abs().amax(1).clamp_(min=tiny), g)  # a row of subnormal numbers is at least 1e-7 long
+    return g / per_row(torch.linalg.vector_norm(g.flatten(1), dim=1).clamp_(min=tiny), g)
 
 
 def step_toward(values: Tensor, goal: Tensor) -> Tensor:
@@ -158,7 +157,7 @@ class LInf(Norm):
     name = "linf"
 
     def size(self, d: Tensor) -> Tensor:
-        return d.double().abs().flatten(1).amax(1)
+        return d.flatten(1).abs().amax(1).double()
 
     def dual_size(self, g: Tensor) -> Tensor:
         return L1().size(g)
@@ -196,7 +195,7 @@ class L2(Norm):
     name = "l2"
 
     def size(self, d: Tensor) -> Tensor:
-        size: Tensor = torch.linalg.vector_norm(d.double().flatten(1), dim=1)
+        size: Tensor = torch.linalg.vector_norm(d.flatten(1), dim=1, dtype=torch.float64)
         return size
 
     def dual_size(self, g: Tensor) -> Tensor:
@@ -206,8 +205,17 @@ class L2(Norm):
         return _unit(g)
 
     def project(self, d: Tensor, eps: Tensor | float) -> Tensor:
+        return d * self._shrinking(d, eps)
+
+    def _shrinking(self, d: Tensor, eps: Tensor | float) -> Tensor:
+        """(N, 1, ...): what the rows of d are multiplied with."""
         size = per_row(self.size(d), d)
-        return d * torch.where(size > eps, eps / size, 1.0).to(d.dtype)
+        return torch.where(size > eps, eps / size, 1.0).to(d.dtype)
+
+    def pull(self, x: Tensor, x_adv: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        d = x_adv - x
+        factor = self._shrinking(d, eps)
+        return (torch.addcmul(x, d, factor) if d.dtype == x.dtype else x + d * factor).to(x.dtype)
 
     def sample(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
         direction = _unit(draws.normal(step, tuple(like.shape[1:])))

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 import torch
@@ -22,7 +23,7 @@ class Best(NamedTuple):
     x_adv: Tensor  # (M, ...)
     logits: Tensor  # (M, K)
     fooled: Tensor  # (M,) bool
-    value: Tensor  # (M,) float64: the loss of a budget attack, minus the distance of a minimal one
+    value: Tensor  # (M,): the loss of a budget attack; minus the distance of a minimal one, float64
 
 
 class Record(NamedTuple):
@@ -96,23 +97,21 @@ class Ranking:
 
     def rank(self, goal: Goal, region: Region, x: Tensor, logits: Tensor, values: Tensor | None = None) -> Best:
         """The points as candidates; a minimal attack's must clear the noise. `values`: the loss, if it is known."""
-        margin = goal.margin(logits)
         if self.minimal:
-            return Best(x, logits, margin > noise_floor(logits), -region.distance(x))
+            return Best(x, logits, goal.clears(logits, noise_floor(logits)), -region.gauge(x))
         if values is None:
             values = get_loss(self.loss, goal, logits.shape[1])(goal, logits)
-        return Best(x, logits, margin > 0, values.double())
+        return Best(x, logits, goal.clears(logits), values)
 
-    def improves(self, new: Best, old: Best, slack: Tensor | float = 0.0) -> Tensor:
+    def improves(self, new: Best, old: Best, slack: Tensor | None = None) -> Tensor:
         """(M,) bool: the new point is the better one, or as good to within `slack` (M,) of the loss.
 
         Of two points at one distance the later is taken, whichever the rounding of the distances would choose.
         """
-        slack = 1e-12 * old.value.abs() if self.minimal else slack
-        same = (new.fooled == old.fooled) & (new.value >= old.value - slack)
-        if self.minimal:  # a point that does not fool is of no use
-            same = same & new.fooled
-        return (new.fooled & ~old.fooled) | same
+        if self.minimal:  # a point that does not fool is of no use, and as long as none did the value is -inf
+            return new.fooled & (new.value >= (1 + 1e-12) * old.value)
+        least = old.value if slack is None else old.value - slack
+        return torch.where(new.fooled == old.fooled, new.value >= least, new.fooled)
 
 
 class Oracle:
@@ -130,38 +129,58 @@ class Oracle:
     """
 
     def __init__(self, model: Model, rows: Rows, ranking: Ranking, *, stop: bool) -> None:
-        self._model, self.rows, self.ranking, self.stop = model, rows, ranking, stop
+        self._model, self._rows, self.ranking, self.stop = model, rows, ranking, stop
         self._seen: dict[str, Any] = {}
+        self._all_live = False  # known to the host; a batch that was compacted and whose rows never leave
+        self._passes: list[tuple[int, int]] = []  # queries and gradients of each pass that `rows` does not count yet
+        self._lived: Tensor | None = None  # (M,) int64: in how many of these each row took part; None: in all
         self._clean: tuple[Tensor, Tensor] | None = None
+        self._weights: Tensor | None = None
         self.fooled, self.answer = ~rows.live, rows.record.best.logits
+
+    @property
+    def rows(self) -> Rows:
+        """The state of the batch, every pass counted."""
+        self._settle()
+        return self._rows
+
+    @rows.setter
+    def rows(self, rows: Rows) -> None:
+        self._settle()
+        self._rows = rows
+
+    @property
+    def live(self) -> Tensor:
+        """(M,) bool: False once a row needs no further step."""
+        return self._rows.live
 
     @property
     def x(self) -> Tensor:
         """The clean images (M, ...)."""
-        return self.rows.region.x
+        return self._rows.region.x
 
     @property
     def region(self) -> Region:
         """The feasible points around them."""
-        region: Region = self._seen.get("region", self.rows.region)
+        region: Region = self._seen.get("region", self._rows.region)
         return region
 
     @property
     def goal(self) -> Goal:
         """What is to be reached."""
-        goal: Goal = self._seen.get("goal", self.rows.goal)
+        goal: Goal = self._seen.get("goal", self._rows.goal)
         return goal
 
     @property
     def draws(self) -> Draws:
         """The random numbers of these rows."""
-        draws: Draws = self._seen.get("draws", self.rows.draws)
+        draws: Draws = self._seen.get("draws", self._rows.draws)
         return draws
 
     @property
     def clean(self) -> Tensor:
         """The logits of the clean images (M, K)."""
-        return self.rows.clean
+        return self._rows.clean
 
     @contextmanager
     def seen(self, **instead: Goal | Draws | Region) -> Iterator[None]:
@@ -178,7 +197,7 @@ class Oracle:
     @property
     def best(self) -> Best:
         """The best point seen of each row."""
-        return self.rows.record.best
+        return self._rows.record.best
 
     def start_from(self, leaf: Tensor, logits: Tensor) -> None:
         """Keep the graph of the forward pass on the clean images for the first gradient there."""
@@ -193,6 +212,7 @@ class Oracle:
         """(M, K) at the points x (M, ...): one query a row, no gradient."""
         with torch.no_grad():
             logits = self._model(x)
+        self._count(queries=1)
         self._observe(x, logits, None)
         return logits
 
@@ -207,14 +227,19 @@ class Oracle:
             values = get_loss(loss, self.goal, graph.shape[1])(self.goal, graph)
             gradient = None
             if values.requires_grad:
-                (gradient,) = torch.autograd.grad(values.sum(), leaf, allow_unused=True)
-        gradient = torch.zeros_like(leaf) if gradient is None else gradient.contiguous().nan_to_num(0.0)
-        values, logits = values.detach(), graph.detach()
-        self._count(logits, gradient)
-        if new:
-            known = loss == self.ranking.loss and "goal" not in self._seen
-            self._observe(x, logits, values if known else None)
-        return values, gradient.detach()
+                (gradient,) = torch.autograd.grad(values, leaf, self._ones(values), allow_unused=True)
+        gradient = torch.zeros_like(leaf) if gradient is None else gradient.nan_to_num(0.0).contiguous()
+        values, logits, gradient = values.detach(), graph.detach(), gradient.detach()
+        known = values if loss == self.ranking.loss and "goal" not in self._seen else None
+        self._note(x, logits, known, gradient, queries=int(new))
+        return values, gradient
+
+    def _ones(self, values: Tensor) -> Tensor:
+        """1 for each of the values: with it as the weights a gradient is that of their sum."""
+        kept = self._weights
+        if kept is None or kept.shape != values.shape or kept.dtype != values.dtype:
+            kept = self._weights = torch.ones_like(values)
+        return kept
 
     def jacobian(self, x: Tensor, rows: int | Tensor) -> tuple[Tensor, Tensor]:
         """Combinations of logits (M, k) and the gradient of each (M, k, ...) at the points x: one query, k gradients.
@@ -230,15 +255,12 @@ class Oracle:
             weights = self.goal.duels(logits, rows) if isinstance(rows, int) else rows
             values = (weights * wide(graph)[:, None]).sum(2)  # (M, k)
             gradients = _gradients(values, leaf)
-        self._count(logits, gradients, times=values.shape[1])
-        if new:
-            self._observe(x, logits, None)
+        self._note(x, logits, None, gradients, queries=int(new), gradients=values.shape[1])
         return values.detach(), gradients
 
     def saw(self, x: Tensor, logits: Tensor, values: Tensor, gradient: Tensor) -> None:
         """Count and remember a pass that was made elsewhere: the points x, their logits (M, K), loss and gradient."""
-        self._count(logits, gradient)
-        self._observe(x, logits, values)
+        self._note(x, logits, values, gradient)
 
     def _forward(self, x: Tensor) -> tuple[Tensor, Tensor, bool]:
         if self._clean is not None:
@@ -248,29 +270,77 @@ class Oracle:
         leaf = x.detach().requires_grad_()
         return leaf, self._model(leaf), True
 
-    def _count(self, logits: Tensor, gradient: Tensor, times: int = 1) -> None:
-        """Count the gradient, and note where it is zero at a point that is not adversarial."""
-        rows, record = self.rows, self.rows.record
-        lost = rows.live & (gradient.flatten(1).abs().amax(1) == 0) & (rows.goal.margin(logits) <= 0)
-        record = record._replace(gradients=record.gradients + times * rows.live, zero=record.zero | lost)
-        self.rows = rows._replace(record=record)
+    def _count(self, queries: int = 0, gradients: int = 0) -> None:
+        """One more pass in which every live row takes part.
+
+        Rows leave and never come back, so each has taken part in the first of the passes: the device counts how many
+        they are, and nothing where no row leaves; `_settle` says what they were.
+        """
+        if not self._all_live:
+            if self._lived is None:
+                self._lived = torch.full_like(self._rows.record.queries, len(self._passes))
+            self._lived = self._lived + self._rows.live
+        self._passes.append((queries, gradients))
+
+    def _settle(self) -> None:
+        """The passes since the last time are added to the rows' queries and gradients."""
+        if not self._passes:
+            return
+        passes, lived, record = self._passes, self._lived, self._rows.record
+        self._passes, self._lived = [], None
+        queries, gradients = (list(accumulate(counts, initial=0)) for counts in zip(*passes, strict=True))
+        if lived is None:
+            record = record._replace(queries=record.queries + queries[-1], gradients=record.gradients + gradients[-1])
+        else:
+            record = record._replace(
+                queries=record.queries + _looked_up(queries, lived),
+                gradients=record.gradients + _looked_up(gradients, lived),
+            )
+        self._rows = self._rows._replace(record=record)
+
+    def _note(
+        self, x: Tensor, logits: Tensor, values: Tensor | None, gradient: Tensor, queries: int = 1, gradients: int = 1
+    ) -> None:
+        """Count a pass, remember its point if it is a new query, note where the gradient is 0 and the goal missed."""
+        self._count(queries, gradients)
+        live = self._rows.live
+        if queries:
+            self._observe(x, logits, values)
+        fooled = self.fooled if queries else self._rows.goal.clears(logits)
+        left = self.stop and queries and "region" not in self._seen  # then the rows that are fooled have left
+        missed = self._rows.live if left else live > fooled
+        lost = missed > gradient.flatten(1).any(1)
+        record = self._rows.record
+        self._rows = self._rows._replace(record=record._replace(zero=record.zero | lost))
 
     def _observe(self, x: Tensor, logits: Tensor, values: Tensor | None) -> None:
-        """Count the query, and remember the point where it is the best so far."""
-        rows, record = self.rows, self.rows.record
+        """Remember the point where it is the best so far."""
+        rows, record = self._rows, self._rows.record
         new = self.ranking.rank(rows.goal, rows.region, x, logits, values)
         self.fooled, self.answer = new.fooled, logits
         if "region" in self._seen:
             inside = rows.region.holds(x)
             new = new._replace(fooled=new.fooled & inside, value=torch.where(inside, new.value, -torch.inf))
-        best = choose(rows.live & self.ranking.improves(new, record.best), new, record.best)
-        record = record._replace(best=best, queries=record.queries + rows.live)
-        self.rows = rows._replace(record=record, live=rows.live & ~(new.fooled & self.stop))
+        new = new._replace(value=new.value.to(record.best.value.dtype))
+        better = self.ranking.improves(new, record.best)
+        best = choose(better if self._all_live else rows.live & better, new, record.best)
+        live = rows.live > new.fooled if self.stop else rows.live
+        self._rows = rows._replace(record=record._replace(best=best), live=live)
 
     def retire(self, done: Tensor) -> None:
         """The attack has no further step to make on these rows (M,) bool."""
-        self.rows = self.rows._replace(live=self.rows.live & ~done)
+        self._all_live = False
+        self._rows = self._rows._replace(live=self._rows.live & ~done)
 
     def keep(self, index: Tensor) -> None:
         """Only these rows stay."""
         self.rows, self.fooled, self.answer = take(self.rows, index), self.fooled[index], self.answer[index]
+
+    def all_live(self) -> None:
+        """The caller knows that every row is live; as long as none can leave the device does not count passes."""
+        self._all_live = not self.stop
+
+
+def _looked_up(values: list[int], index: Tensor) -> Tensor:
+    """values[index] for index (M,) int64."""
+    return torch.tensor(values, device=index.device)[index]
