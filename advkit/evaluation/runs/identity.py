@@ -13,13 +13,21 @@ from advkit._version import __version__
 from advkit.core.errors import InputError
 from advkit.core.guard import Model, modules_of
 from advkit.core.layout import Passes
+from advkit.evaluation.measure.plan import Plan
 from advkit.evaluation.measure.stream import Batch, origin, total
 from advkit.evaluation.runs.digests import digest, tensor_bytes
-from advkit.evaluation.measure.plan import Plan
 
 
 def configuration(
-    model: Model, data: Any, plan: Plan, first: Batch, *, batch_size: int, count: int | None, images: bool, png: bool,
+    model: Model,
+    data: Any,
+    plan: Plan,
+    first: Batch,
+    *,
+    batch_size: int,
+    count: int | None,
+    images: bool,
+    png: bool,
     shard: str | None,
 ) -> dict[str, Any]:
     """All that decides the rows of a run, as JSON; `first` is the first batch of the data."""

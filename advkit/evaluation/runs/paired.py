@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from advkit.core.errors import InputError
-from advkit.evaluation.measure.tally import Columns
 from advkit.evaluation.measure.intervals import mcnemar, wilson_interval
+from advkit.evaluation.measure.tally import Columns
 from advkit.evaluation.runs.run_folder import Run, load_run
 
 

@@ -19,16 +19,16 @@ from torch import Tensor
 
 from advkit.core.errors import InputError
 from advkit.data import atomic_write
-from advkit.evaluation.measure.report import Report
-from advkit.evaluation.measure.stream import Batch
-from advkit.evaluation.runs.digests import of_data, of_file, of_record, of_results
-from advkit.evaluation.runs.identity import BINDING, check_same
-from advkit.evaluation.runs.run_json import checked_record
-from advkit.evaluation.runs.rows import HEADER, rows
-from advkit.evaluation.measure.tally import Columns
 from advkit.evaluation.measure.assembly import Line, assembled
 from advkit.evaluation.measure.checks import Checks
 from advkit.evaluation.measure.corruptions import CorruptionReport
+from advkit.evaluation.measure.report import Report
+from advkit.evaluation.measure.stream import Batch
+from advkit.evaluation.measure.tally import Columns
+from advkit.evaluation.runs.digests import of_data, of_file, of_record, of_results
+from advkit.evaluation.runs.identity import BINDING, check_same
+from advkit.evaluation.runs.rows import HEADER, rows
+from advkit.evaluation.runs.run_json import checked_record
 
 FORMAT, READ = 2, (1, 2)
 """The format that is written, in run.json, and those that are read: every later version reads all of them."""

@@ -1,0 +1,65 @@
+"""run.json as a run wrote it: its form, looked at once, when it is read."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from advkit.core.errors import InputError
+from advkit.evaluation.runs.digests import of_record
+
+Test = Callable[[Any], bool]
+
+
+def _words(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(word, str) for word in value)
+
+
+def _maybe(test: Test) -> Test:
+    return lambda value: value is None or test(value)
+
+
+def _is(*kinds: type) -> Test:
+    return lambda value: isinstance(value, kinds) and not (isinstance(value, bool) and bool not in kinds)
+
+
+FORM: dict[str, Test] = {
+    "status": lambda value: value in ("running", "complete"),
+    "config": _is(dict),
+    "config.model": _is(dict),
+    "config.data": _is(dict),
+    "config.data.name": _is(str),
+    "config.attacks": _words,
+    "config.control": _maybe(_is(str)),
+    "config.seed": _is(int),
+    "config.bounds": lambda value: isinstance(value, list) and len(value) == 2 and all(map(_is(int, float), value)),
+    "config.images": _is(bool),
+    "environment": _is(dict),
+    "environment.threads": lambda value: _is(int)(value) and value >= 1,
+}
+"""Dotted name -> what it has to be."""
+
+
+def checked_record(record: Any, path: Path, formats: Sequence[int]) -> dict[str, Any]:
+    """The record, if it is one of a run that this version reads, as the run wrote it.
+
+    Raises:
+        InputError: another kind of file, another format, or a file that was edited.
+    """
+    if not isinstance(record, dict) or not {"format", "config"} <= record.keys():
+        raise InputError(f"expected {path} as the record of a run, got something else")
+    if record["format"] not in formats or isinstance(record["format"], bool):
+        known = " or ".join(map(str, formats))
+        raise InputError(f"expected {path} in format {known}, got {record['format']!r}: it needs another advkit")
+    for name, test in FORM.items():
+        value = _found(record, name)
+        if not test(value):
+            raise InputError(f"expected {path} as advkit wrote it: its {name} is {str(value)[:60]!r}")
+    if record["format"] > 1 and record.get("digest") != of_record(record):
+        raise InputError(f"expected {path} as advkit wrote it: it was edited, its digest does not fit")
+    return record
+
+
+def _found(record: Any, name: str) -> Any:
+    for key in name.split("."):
+        record = record.get(key) if isinstance(record, dict) else None
+    return record
