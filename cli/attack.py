@@ -6,7 +6,7 @@ from typing import Any
 import click
 import torch
 
-from advkit.attacks import FGSM, Attack, Noise, smallest
+from advkit.attacks import FGSM, Attack, Noise, smallest, transfer
 from advkit.cli._attack_options import build_attack, derived_options
 from advkit.cli._attack_output import Half, print_json, print_report
 from advkit.cli._console import progress_bar
@@ -15,6 +15,7 @@ from advkit.cli._picture import NAME, check_place, draw
 from advkit.core.errors import InputError
 from advkit.core.registry import parse_spec
 from advkit.data import DATASETS, Dataset, load_data, registered
+from advkit.defenses import Transformed
 from advkit.evaluation import evaluate
 from advkit.evaluation.measure.report import finite
 from advkit.models import Classifier, create_model, list_models, load_model
@@ -58,6 +59,15 @@ class AttackCommand(click.Command):
 @click.option("--attack", default="fgsm", show_default=True, help='A name or a spec: "pgd(eps=8/255, steps=40)".')
 @click.option("--eps", type=Eps(), help="Radius in units of the pixels: 0.007 or 8/255. [linf: .1, l2: 1, l1: 10]")
 @click.option("--norm", help="linf, l2, l1 as the attack allows. [the attack's own]")
+@click.option(
+    "--transform", metavar="SPEC", help='Put a transform before the network: "bit_depth(3)", jpeg, median ...'
+)
+@click.option(
+    "--adaptive/--no-adaptive",
+    default=True,
+    show_default=True,
+    help="With --transform: attack through it, or ignore it as a naive attack does (both figures are shown).",
+)
 @click.option("--target", metavar="CLASS", help="Class to reach: a name, a number, runner_up, random or all.")
 @click.option(
     "--stop",
@@ -87,6 +97,8 @@ def command(
     attack: str,
     eps: float | None,
     norm: str | None,
+    transform: str | None,
+    adaptive: bool,
     target: str | None,
     stop: str,
     seed: int,
@@ -116,11 +128,13 @@ def command(
         classifier = load_model(model, data=checkpoint(data), weights=weights, device=device)
         images = load_images(data, classifier, image_size, resize, **where)
     aim = parse_target(target, images)
+    judged: Any = classifier if transform is None else Transformed(classifier, transform).eval()
+    naive = transform is not None and not adaptive
     with progress_bar(attacker.name) as progress:
         report = evaluate(
-            classifier,
+            judged,
             images,
-            [attacker],
+            [transfer(attacker, classifier) if naive else attacker],
             control=noise(attacker),
             target=aim,
             count=MINIMAL_COUNT if count is None and attacker.kind == "minimal" else count,
@@ -133,8 +147,16 @@ def command(
     if as_json:
         print_json(report, model, classifier, device=device)
     else:
-        half = half_search(classifier, images, report.count, seed, batch_size)
+        half = half_search(judged, images, report.count, seed, batch_size)
         print_report(report, classifier, images, half=half, device=device)
+        if naive:
+            honest = evaluate(judged, images, [attacker], target=aim, count=report.count, seed=seed, stop=stop)
+            click.echo(
+                f"This attack ignored {transform}, so its figure says nothing about robustness: the same attack through "
+                f"the transform errs on {100 * honest.adversarial_error:.2f} %."
+            )
+        elif transform is not None:
+            click.echo(f"The network stands behind {transform}; the attack goes through it (adaptive).")
     if place is not None:
         shown = draw(place, report, classifier, attacker, images, target=aim)
         click.echo(f"Picture: {place} ({shown} images)", err=as_json)
@@ -210,7 +232,7 @@ def noise(attacker: Attack) -> Attack | None:
     return Noise(eps=getattr(attacker, "eps", None), norm=attacker.norm) if attacker.norm in Noise.norms else None
 
 
-def half_search(classifier: Classifier, data: Dataset, count: int, seed: int, batch_size: int) -> Half:
+def half_search(classifier: Any, data: Dataset, count: int, seed: int, batch_size: int) -> Half:
     """The least eps along the direction of FGSM, on some of the images."""
     report = evaluate(
         classifier, data, [smallest(FGSM())], count=min(count, HALF_COUNT), seed=seed, batch_size=batch_size

@@ -11,6 +11,8 @@ from advkit.defenses.nfgsm import NFGSM
 from advkit.defenses.noise import NoiseLoss
 from advkit.defenses.probe import probe_for
 from advkit.defenses.trades import TRADES
+from advkit.defenses.transformed import Transformed
+from advkit.defenses.transforms import TRANSFORMS, Transform, create_transform, list_transforms
 
 __all__ = [
     "AWP",
@@ -18,6 +20,7 @@ __all__ = [
     "MART",
     "NFGSM",
     "TRADES",
+    "TRANSFORMS",
     "AdversarialLoss",
     "AttackedLoss",
     "Defense",
@@ -25,8 +28,12 @@ __all__ = [
     "Free",
     "NoiseLoss",
     "TrainingLoss",
+    "Transform",
+    "Transformed",
     "create_defense",
+    "create_transform",
     "list_defenses",
+    "list_transforms",
     "probe_for",
     "register_defense",
 ]

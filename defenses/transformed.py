@@ -1,0 +1,50 @@
+"""A network behind a transform of its images, so that every attack is adaptive unless asked otherwise."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from advkit.core.door import check_count
+from advkit.core.errors import InputError
+from advkit.defenses.transforms import Transform, create_transform
+
+
+class Transformed(nn.Module):
+    """`model(transform(x))`, differentiable as an adaptive attack needs it.
+
+    A transform whose derivative is 0 or does not exist (rounding, JPEG) gets the identity's (BPDA); one that can be
+    differentiated keeps its own. A random transform is drawn once for an answer, and `samples` times where a gradient is
+    asked for (EOT): there the logits are the mean over the draws. So every attack on this model knows the transform.
+
+    What an attack that ignores the transform says is `transfer(attack, defended.model)(defended, x, y)`: an upper bound
+    on robustness that means nothing, since nobody attacks so.
+
+    Args:
+        model: from images to logits.
+        transform: a spec such as "bit_depth(3)", or a `Transform`.
+        samples: draws a gradient pass of a random transform makes.
+    """
+
+    def __init__(self, model: nn.Module, transform: str | Transform, *, samples: int = 10) -> None:
+        super().__init__()
+        if not isinstance(model, nn.Module):
+            raise InputError(f"expected a model (an nn.Module), got {type(model).__name__}")
+        check_count("samples", samples)
+        self.model = model
+        self.transform = create_transform(transform) if isinstance(transform, str) else transform
+        self.samples = samples
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits (N, K)."""
+        if not (self.transform.random and x.requires_grad and torch.is_grad_enabled()):
+            logits: Tensor = self.model(self.transform(x))
+            return logits
+        draws = [self.model(self.transform(x)) for _ in range(self.samples)]
+        return torch.stack(draws).mean(0)
+
+    def __getattr__(self, name: str) -> Any:
+        """The card and the normalisation are those of the network."""
+        if name in ("card", "normalize"):
+            return getattr(self.model, name)
+        return super().__getattr__(name)

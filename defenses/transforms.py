@@ -1,0 +1,230 @@
+"""Changes of the image in front of a network: each with the pass that an adaptive attack sends its gradient through."""
+
+import inspect
+import re
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torchvision.io import decode_jpeg, encode_jpeg
+
+from advkit.core.door import check_positive
+from advkit.core.errors import InputError
+from advkit.core.registry import Registry
+
+TRANSFORMS: "Registry[Transform]" = Registry("transform", "advkit.defenses")
+
+
+@dataclass(frozen=True)
+class Transform(ABC):
+    """A change of images (N, C, H, W) in [0, 1].
+
+    Traits: `paper`; `straight_through` (the derivative is 0 or does not exist: an adaptive attack takes the identity's,
+    BPDA, Athalye et al. 2018, arXiv 1802.00420); `random` (it is not the same twice: an adaptive attack takes the mean
+    over draws, EOT).
+    """
+
+    paper: ClassVar[str] = ""
+    straight_through: ClassVar[bool] = False
+    random: ClassVar[bool] = False
+
+    @abstractmethod
+    def change(self, x: Tensor) -> Tensor:
+        """The changed images."""
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """The changed images, with the derivative that an adaptive attack uses."""
+        if not self.straight_through:
+            return self.change(x)
+        with torch.no_grad():
+            changed = self.change(x.detach())
+        return x + (changed - x).detach()
+
+
+@TRANSFORMS.register("bit_depth")
+@dataclass(frozen=True)
+class BitDepth(Transform):
+    """Every pixel rounded to a number of bits (Guo et al. 2018; Xu, Evans, Qi 2018).
+
+    Args:
+        bits: number of bits, 1 to 8.
+    """
+
+    paper = "Guo et al. 2018, arXiv 1711.00117"
+    straight_through = True
+
+    bits: int = 3
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.bits, int) or not 1 <= self.bits <= 8:
+            raise InputError(f"expected bits as an integer from 1 to 8, got {self.bits!r}")
+
+    def change(self, x: Tensor) -> Tensor:
+        """Rounded to the nearest level."""
+        levels = 2**self.bits - 1
+        return (x * levels).round() / levels
+
+
+@TRANSFORMS.register("jpeg")
+@dataclass(frozen=True)
+class JPEG(Transform):
+    """Saved as JPEG and read again (Dziugaite, Ghahramani, Roy 2016).
+
+    Args:
+        quality: 1 to 100.
+    """
+
+    paper = "Dziugaite et al. 2016, arXiv 1608.00853"
+    straight_through = True
+
+    quality: int = 75
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.quality, int) or not 1 <= self.quality <= 100:
+            raise InputError(f"expected quality as an integer from 1 to 100, got {self.quality!r}")
+
+    def change(self, x: Tensor) -> Tensor:
+        """Each image through the codec; only images of one or three channels have a JPEG."""
+        if x.shape[1] not in (1, 3):
+            raise InputError(f"expected images of 1 or 3 channels for jpeg, got {x.shape[1]}")
+        bytes_ = (x.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
+        read = torch.stack([decode_jpeg(encode_jpeg(image, quality=self.quality)) for image in bytes_])
+        return (read.to(x.device, x.dtype) / 255)[:, : x.shape[1]]
+
+
+@TRANSFORMS.register("median")
+@dataclass(frozen=True)
+class Median(Transform):
+    """The median of each pixel's neighbourhood (Xu, Evans, Qi 2018); its derivative is exact.
+
+    Args:
+        size: side of the neighbourhood, odd.
+    """
+
+    paper = "Xu et al. 2018, arXiv 1704.01155"
+
+    size: int = 3
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.size, int) or self.size < 1 or self.size % 2 == 0:
+            raise InputError(f"expected size as an odd number, got {self.size!r}")
+
+    def change(self, x: Tensor) -> Tensor:
+        """By channel, the borders mirrored."""
+        n, c, h, w = x.shape
+        side = self.size // 2
+        padded = F.pad(x, [side] * 4, mode="reflect")
+        windows = F.unfold(padded.reshape(n * c, 1, h + 2 * side, w + 2 * side), self.size)  # (N C, size^2, H W)
+        return windows.median(dim=1).values.view(n, c, h, w)
+
+
+@TRANSFORMS.register("gaussian")
+@dataclass(frozen=True)
+class Gaussian(Transform):
+    """A Gaussian blur; its derivative is exact.
+
+    Args:
+        sigma: standard deviation in pixels.
+    """
+
+    paper = "Xu et al. 2018, arXiv 1704.01155"
+
+    sigma: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_positive("sigma", self.sigma)
+
+    def change(self, x: Tensor) -> Tensor:
+        """Cut at three standard deviations, the borders repeated."""
+        side = max(1, round(3 * self.sigma))
+        at = torch.arange(-side, side + 1, device=x.device, dtype=x.dtype)
+        kernel = (-(at**2) / (2 * self.sigma**2)).softmax(0)
+        c = x.shape[1]
+        x = F.pad(x, [side] * 4, mode="replicate")
+        x = F.conv2d(x, kernel.view(1, 1, 1, -1).expand(c, 1, 1, -1), groups=c)
+        return F.conv2d(x, kernel.view(1, 1, -1, 1).expand(c, 1, -1, 1), groups=c)
+
+
+@TRANSFORMS.register("total_variation")
+@dataclass(frozen=True)
+class TotalVariation(Transform):
+    """Steps down `|z - x|^2 / 2 + weight TV(z)` from z = x (Guo et al. 2018); its derivative is exact.
+
+    TV is the sum of `sqrt(dx^2 + dy^2 + 1e-3)` over the pixels of each channel.
+
+    Args:
+        weight: weight of the total variation.
+        steps: number of steps, each of length 0.1.
+    """
+
+    paper = "Guo et al. 2018, arXiv 1711.00117"
+
+    weight: float = 0.1
+    steps: int = 20
+
+    def __post_init__(self) -> None:
+        check_positive("weight", self.weight)
+        check_positive("steps", self.steps)
+
+    def change(self, x: Tensor) -> Tensor:
+        """The last z."""
+        z = x
+        for _ in range(self.steps):
+            across = F.pad(z[..., 1:] - z[..., :-1], [0, 1])
+            down = F.pad(z[..., 1:, :] - z[..., :-1, :], [0, 0, 0, 1])
+            length = torch.sqrt(across**2 + down**2 + 1e-3)
+            across, down = across / length, down / length
+            inward = across - F.pad(across[..., :-1], [1, 0]) + down - F.pad(down[..., :-1, :], [0, 0, 1, 0])
+            z = z - 0.1 * (z - x - self.weight * inward)
+        return z
+
+
+@TRANSFORMS.register("resize_pad")
+@dataclass(frozen=True)
+class ResizePad(Transform):
+    """Each image shrunk by up to `pixels` and put back at a random place, zeros around it (Xie et al. 2018).
+
+    Args:
+        pixels: largest number of pixels that are taken from each side's length.
+    """
+
+    paper = "Xie et al. 2018, arXiv 1711.01991"
+    random = True
+
+    pixels: int = 4
+
+    def __post_init__(self) -> None:
+        check_positive("pixels", self.pixels)
+
+    def change(self, x: Tensor) -> Tensor:
+        """One bilinear resampling, sizes and places drawn from torch's global generator."""
+        n, _, h, w = x.shape
+        lost = torch.randint(self.pixels + 1, (n,), device=x.device)
+        place = torch.rand(n, 2, device=x.device, dtype=x.dtype) * 2 - 1
+        scale = torch.stack([w / (w - lost), h / (h - lost)], 1).to(x.dtype)  # (N, 2)
+        theta = torch.zeros(n, 2, 3, device=x.device, dtype=x.dtype)
+        theta[:, 0, 0], theta[:, 1, 1] = scale[:, 0], scale[:, 1]
+        theta[:, :, 2] = place * (scale - 1)
+        grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+        return F.grid_sample(x, grid, align_corners=False, padding_mode="zeros")
+
+
+def list_transforms(pattern: str = "*") -> list[str]:
+    """The names of the transforms that match a shell pattern."""
+    return TRANSFORMS.names(pattern)
+
+
+def create_transform(spec: str) -> Transform:
+    """A transform from its spec: "jpeg", "jpeg(75)" or "jpeg(quality=75)".
+
+    Raises:
+        InputError: unknown name or option, or a value that the transform refuses.
+    """
+    alone = re.fullmatch(r"\s*(\w+)\(\s*([0-9.]+)\s*\)\s*", spec)
+    if alone:
+        first = next(iter(inspect.signature(TRANSFORMS.factory(alone[1])).parameters))
+        spec = f"{alone[1]}({first}={alone[2]})"
+    return TRANSFORMS.create(spec)

@@ -1,0 +1,115 @@
+"""Transforms at inference: what they do, the gradients they carry, and that adaptive attacks see through them."""
+
+import io
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from advkit.attacks import PGD, transfer
+from advkit.core.errors import InputError, UnknownNameError
+from advkit.data import load_data
+from advkit.defenses import Transformed, create_transform, list_transforms
+from advkit.defenses.transforms import BitDepth
+from advkit.models import load_model
+
+IMAGES = torch.rand(3, 1, 12, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", list_transforms())
+def test_images_keep_shape_type_and_range(name: str) -> None:
+    torch.manual_seed(0)
+    for x in (IMAGES, IMAGES.float().repeat(1, 3, 1, 1)):
+        y = create_transform(name)(x)
+        assert (y.shape, y.dtype) == (x.shape, x.dtype)
+        assert -1e-6 <= float(y.min()) <= float(y.max()) <= 1 + 1e-6
+        assert not torch.equal(x, y)
+
+
+def test_bits_are_levels() -> None:
+    y = create_transform("bit_depth(2)")(IMAGES)
+    assert set((y * 3).round(decimals=9).unique().tolist()) <= {0.0, 1.0, 2.0, 3.0}
+    assert float((y - IMAGES).abs().max()) <= 1 / 6 + 1e-12
+    assert create_transform("bit_depth(2)") == create_transform("bit_depth(bits=2)") == BitDepth(2)
+
+
+def test_jpeg_is_pillows_to_a_level() -> None:
+    y = create_transform("jpeg(50)")(IMAGES.float())
+    for image, ours in zip(IMAGES, y, strict=True):
+        file = io.BytesIO()
+        Image.fromarray((image[0] * 255).round().byte().numpy()).save(file, "JPEG", quality=50)
+        theirs = torch.tensor(np.array(Image.open(file))) / 255
+        assert float((ours[0] - theirs).abs().max()) <= 2 / 255
+
+
+def test_the_median_is_numpys() -> None:
+    y = create_transform("median")(IMAGES)
+    assert float(y[1, 0, 5, 4]) == float(np.median(IMAGES[1, 0, 4:7, 3:6].numpy()))
+
+
+def test_blur_keeps_the_mean_of_a_flat_image_and_variation_falls() -> None:
+    flat = torch.full((1, 1, 9, 9), 0.3, dtype=torch.float64)
+    for name in ("gaussian(2)", "total_variation", "median(5)"):
+        torch.testing.assert_close(create_transform(name)(flat), flat)
+    x = IMAGES
+    y = create_transform("total_variation")(x)
+    assert y.diff(dim=-1).abs().sum() < 0.9 * x.diff(dim=-1).abs().sum()
+
+
+@pytest.mark.parametrize("name", ["median", "gaussian", "total_variation"])
+def test_derivatives_that_exist_are_exact(name: str) -> None:
+    transform = create_transform(name)
+    x = IMAGES[:1, :, :5, :5].clone().requires_grad_()
+    assert torch.autograd.gradcheck(transform, (x,))
+
+
+@pytest.mark.parametrize("name", ["bit_depth", "jpeg"])
+def test_derivatives_that_do_not_are_the_identitys(name: str) -> None:
+    x = IMAGES.clone().requires_grad_()
+    weight = torch.randn_like(IMAGES)
+    (gradient,) = torch.autograd.grad((create_transform(name)(x) * weight).sum(), [x])
+    torch.testing.assert_close(gradient, weight)
+
+
+def test_a_random_transform_is_drawn_often_for_a_gradient_and_once_for_an_answer() -> None:
+    seen: list[int] = []
+    net = nn.Sequential(nn.Flatten(), nn.Linear(120, 3)).double()
+    net.register_forward_hook(lambda *given: seen.append(1))
+    defended = Transformed(net, "resize_pad(3)", samples=4)
+    defended(IMAGES)
+    assert len(seen) == 1
+    defended(IMAGES.clone().requires_grad_())
+    assert len(seen) == 5
+
+
+def test_nothing_lost_is_the_image_itself() -> None:
+    class Still:
+        pass
+
+    torch.manual_seed(0)
+    x = torch.ones(1, 1, 8, 8, dtype=torch.float64)
+    shrunk = create_transform("resize_pad(4)")(x.expand(40, 1, 8, 8))
+    sides = (shrunk > 0.5).sum((1, 2, 3))
+    assert set(sides.tolist()) <= {16, 20, 25, 30, 36, 42, 49, 56, 64}
+    assert len(sides.unique()) > 3
+
+
+@pytest.mark.parametrize("spec", ["bit_depth(3)", "jpeg(75)", "median(3)", "gaussian(1)", "total_variation"])
+def test_deterministic_transforms_fall_to_the_adaptive_attack(spec: str) -> None:
+    model, data = load_model("lenet5", device="cpu"), load_data("mnist5k", split="test")
+    x, y = data[:50]
+    attack, defended = PGD(eps=0.2, steps=20), Transformed(model, spec).eval()
+    undefended, adaptive = (float(attack(m, x, y).success.double().mean()) for m in (model, defended))
+    naive = float(transfer(attack, model)(defended, x, y).success.double().mean())
+    assert adaptive >= undefended - 0.02
+    assert naive <= adaptive
+
+
+def test_wrong_specs_are_refused() -> None:
+    with pytest.raises(UnknownNameError, match="jpeg"):
+        create_transform("jpg")
+    for spec in ("bit_depth(9)", "jpeg(0)", "median(2)", "gaussian(sigma=0)"):
+        with pytest.raises(InputError):
+            create_transform(spec)
