@@ -152,8 +152,8 @@ def command(
         if naive:
             honest = evaluate(judged, images, [attacker], target=aim, count=report.count, seed=seed, stop=stop)
             click.echo(
-                f"This attack ignored {transform}, so its figure says nothing about robustness: the same attack through "
-                f"the transform errs on {100 * honest.adversarial_error:.2f} %."
+                f"This attack ignored {transform}, so its figure says nothing about robustness: the same attack "
+                f"through the transform errs on {100 * honest.adversarial_error:.2f} %."
             )
         elif transform is not None:
             click.echo(f"The network stands behind {transform}; the attack goes through it (adaptive).")

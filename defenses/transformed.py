@@ -14,8 +14,8 @@ class Transformed(nn.Module):
     """`model(transform(x))`, differentiable as an adaptive attack needs it.
 
     A transform whose derivative is 0 or does not exist (rounding, JPEG) gets the identity's (BPDA); one that can be
-    differentiated keeps its own. A random transform is drawn once for an answer, and `samples` times where a gradient is
-    asked for (EOT): there the logits are the mean over the draws. So every attack on this model knows the transform.
+    differentiated keeps its own. A random transform is drawn once for an answer, and `samples` times where a gradient
+    is asked for (EOT): there the logits are the mean over the draws. So every attack on this model knows the transform.
 
     What an attack that ignores the transform says is `transfer(attack, defended.model)(defended, x, y)`: an upper bound
     on robustness that means nothing, since nobody attacks so.

@@ -1,15 +1,17 @@
 """Changes of the image in front of a network: each with the pass that an adaptive attack sends its gradient through."""
 
 import inspect
+import io
 import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
-from torchvision.io import decode_jpeg, encode_jpeg
 
 from advkit.core.door import check_positive
 from advkit.core.errors import InputError
@@ -90,9 +92,15 @@ class JPEG(Transform):
         """Each image through the codec; only images of one or three channels have a JPEG."""
         if x.shape[1] not in (1, 3):
             raise InputError(f"expected images of 1 or 3 channels for jpeg, got {x.shape[1]}")
-        bytes_ = (x.clamp(0, 1) * 255).round().to(torch.uint8).cpu()
-        read = torch.stack([decode_jpeg(encode_jpeg(image, quality=self.quality)) for image in bytes_])
-        return (read.to(x.device, x.dtype) / 255)[:, : x.shape[1]]
+        pixels = (x.detach().clamp(0, 1) * 255).round().to(torch.uint8).cpu().permute(0, 2, 3, 1).numpy()
+        read = torch.stack([self._coded(image) for image in pixels])  # (N, H, W, C)
+        return read.permute(0, 3, 1, 2).to(x.device, x.dtype) / 255
+
+    def _coded(self, image: "np.ndarray[Any, Any]") -> Tensor:
+        """(H, W, C) uint8 there and back."""
+        file = io.BytesIO()
+        Image.fromarray(image.squeeze(2) if image.shape[2] == 1 else image).save(file, "JPEG", quality=self.quality)
+        return torch.from_numpy(np.array(Image.open(file))).view(image.shape)
 
 
 @TRANSFORMS.register("median")

@@ -60,7 +60,8 @@ def remark(log: tuple[Any, ...], classes: int) -> str:
     """What has gone wrong by the last row of the log, with what to do; empty if nothing has.
 
     Stuck at chance: from the third epoch on, less than a third of the way from chance to no error, clean. Catastrophic
-    overfitting: many steps fool half of the images that one step does not fool, and three quarters of all.
+    overfitting: many steps fool 90 % and one step at most half, where many steps fooled 20 % fewer in an earlier epoch
+    or one step fools at most a quarter.
     """
     row = log[-1]
     clean, one, many = row.probe_clean, row.probe_one_step, row.probe_many_steps
@@ -69,6 +70,7 @@ def remark(log: tuple[Any, ...], classes: int) -> str:
     chance = 1 - 1 / classes
     if row.epoch > PATIENCE and clean > chance * 2 / 3:
         return STUCK.format(clean=clean, classes=classes)
-    if many >= 0.75 and many - one >= 0.5 * (1 - one) and one < 0.75:
+    before = min((r.probe_many_steps for r in log if r.probe_many_steps is not None), default=many)
+    if many >= 0.9 and one <= 0.5 and (many - before >= 0.2 or one <= 0.25):
         return OVERFITTED.format(one=one, many=many)
     return ""

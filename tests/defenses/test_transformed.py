@@ -84,23 +84,20 @@ def test_a_random_transform_is_drawn_often_for_a_gradient_and_once_for_an_answer
     assert len(seen) == 5
 
 
-def test_nothing_lost_is_the_image_itself() -> None:
-    class Still:
-        pass
-
+def test_shrunk_images_have_many_sizes_and_lie_inside() -> None:
     torch.manual_seed(0)
-    x = torch.ones(1, 1, 8, 8, dtype=torch.float64)
-    shrunk = create_transform("resize_pad(4)")(x.expand(40, 1, 8, 8))
-    sides = (shrunk > 0.5).sum((1, 2, 3))
-    assert set(sides.tolist()) <= {16, 20, 25, 30, 36, 42, 49, 56, 64}
+    x = torch.ones(40, 1, 8, 8, dtype=torch.float64)
+    sides = (create_transform("resize_pad(4)")(x) > 0.5).sum((1, 2, 3))
+    assert int(sides.max()) == 64
+    assert 9 <= int(sides.min()) <= 25
     assert len(sides.unique()) > 3
 
 
 @pytest.mark.parametrize("spec", ["bit_depth(3)", "jpeg(75)", "median(3)", "gaussian(1)", "total_variation"])
 def test_deterministic_transforms_fall_to_the_adaptive_attack(spec: str) -> None:
     model, data = load_model("lenet5", device="cpu"), load_data("mnist5k", split="test")
-    x, y = data[:50]
-    attack, defended = PGD(eps=0.2, steps=20), Transformed(model, spec).eval()
+    x, y = data[:40]
+    attack, defended = PGD(eps=0.25, steps=40), Transformed(model, spec).eval()
     undefended, adaptive = (float(attack(m, x, y).success.double().mean()) for m in (model, defended))
     naive = float(transfer(attack, model)(defended, x, y).success.double().mean())
     assert adaptive >= undefended - 0.02

@@ -79,6 +79,7 @@ def row(epoch: int, clean: float, one: float, many: float) -> Row:
     [
         (row(9, 0.01, 0.05, 0.99), "catastrophic"),
         (row(9, 0.01, 0.10, 0.30), ""),
+        (row(9, 0.05, 0.40, 0.95), ""),  # as robust as it has ever been, and little
         (row(9, 0.01, 0.95, 0.99), ""),  # an undefended network: one step fools it, too
         (row(9, 0.90, 0.90, 0.90), "chance"),
         (row(9, 0.89, 0.89, 0.91), "chance"),
@@ -89,6 +90,10 @@ def test_failures_are_named(last: Row, word: str) -> None:
     found = remark((last,), 10)
     assert word in found
     assert bool(found) == bool(word)
+
+
+def test_a_fall_from_an_earlier_robustness_is_named() -> None:
+    assert "catastrophic" in remark((row(8, 0.05, 0.40, 0.60), row(9, 0.05, 0.40, 0.95)), 10)
 
 
 def test_the_average_is_that_of_the_formula_and_is_what_is_kept() -> None:
