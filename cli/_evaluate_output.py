@@ -111,13 +111,15 @@ def _remarks(report: Report) -> list[str]:
 
 
 def _print_checks(checks: Checks) -> None:
-    if not checks.suspects:
-        say(
-            f"Checks: trustworthy. No sign of hidden gradients among {len(checks.findings)} "
-            f"({checks.samples} images, {checks.seconds:.1f} s)."
-        )
-        return
     where = f"{checks.samples} images, {checks.seconds:.1f} s"
-    say(f"Checks: SUSPECT ({where}). Do not quote these errors before you know why:")
+    judged = f"{len(checks.judged)} of {len(checks.findings)} checks could judge"
+    if checks.verdict == "trustworthy":
+        say(f"Checks: trustworthy. No sign of hidden gradients; {judged} ({where}).")
+        return
+    if checks.verdict == "undecided":
+        reasons = sorted({f.evidence for f in checks.findings if f.verdict == "skipped"})
+        say(f"Checks: UNDECIDED. {judged} ({where}): {'; '.join(reasons)}. Nothing speaks for or against these errors.")
+        return
+    say(f"Checks: SUSPECT ({where}; {judged}). Do not quote these errors before you know why:")
     for finding in checks.suspects:
         say(f"- {finding.name}: {finding.evidence}. What to do: {finding.advice}.")

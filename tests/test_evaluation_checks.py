@@ -119,7 +119,42 @@ def test_a_model_that_is_always_wrong_gives_no_evidence(digits):
     checks = check_evaluation(load_model("mlp"), (x, (y + 1) % 10), surrogate=load_model("mlp"))
     assert checks["zero_gradients"].verdict == "skipped"
     assert checks["fgsm_beats_pgd"].verdict == "skipped"
-    assert checks.verdict == "trustworthy"
+    assert checks.suspects == []
+    assert checks.verdict == "undecided"
+
+
+def test_few_images_decide_nothing(mlp, digits):
+    x, y = digits[:1]
+    checks = check_evaluation(mlp, (x, y))
+    assert checks.verdict == "undecided"
+    assert len(checks.judged) < len(checks.findings) / 2
+
+
+def test_classes_rolled_by_one_are_worse_than_chance(mlp, digits):
+    checks = check_evaluation(lambda x: mlp(x).roll(1, 1), digits)
+    assert "guessing errs on 90 %" in checks["worse_than_chance"].evidence
+    assert checks.verdict == "suspect"
+
+
+def test_a_model_that_mixes_its_batch_is_noticed(digits):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(1024, track_running_stats=False), nn.Linear(1024, 10))
+    x, _ = digits[:60]
+    x = (x + 0.1 * torch.rand_like(x)).clamp(0, 1)
+    with torch.no_grad():
+        y = net(x).argmax(1)
+    assert check_evaluation(net, (x, y))["batch_dependent"].verdict == "suspect"
+    assert check_evaluation(net[::2], (x, y))["batch_dependent"].verdict == "ok"
+
+
+def test_answers_that_are_not_finite_near_the_images_are_noticed(mlp, digits):
+    def broken(x):
+        changed = (x * 255 - (x * 255).round()).abs().flatten(1).amax(1) > 0.01
+        return torch.where(changed[:, None], torch.nan, mlp(x))
+
+    checks = check_evaluation(broken, digits, count=40, eps=0.07)
+    assert checks["not_finite"].verdict == "suspect"
+    assert check_evaluation(mlp, digits, count=40, eps=0.07)["not_finite"].verdict == "ok"
 
 
 def test_own_probes_are_used(mlp, digits):

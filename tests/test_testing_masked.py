@@ -46,7 +46,7 @@ def test_a_masked_net_fails_and_the_message_says_what_was_seen_and_what_to_do(
     mask: Callable[[nn.Module], nn.Module], sign: str, net: nn.Module, batch: tuple[Tensor, Tensor]
 ) -> None:
     with pytest.raises(
-        MaskedError, match=rf"of 10 signs of hidden gradients on 64 images(.|\n)*{sign}: .*; \w"
+        MaskedError, match=rf"of 13 signs of hidden gradients on 64 images(.|\n)*{sign}: .*; \w"
     ) as caught:
         assert_not_masked(mask(net), *batch)
     assert caught.value.checks[sign].verdict == "suspect"

@@ -100,16 +100,16 @@ def evaluate(
     spoilt = 1 + len(fitting(data)) * len(SEVERITIES) if corruptions else 0
     tick = Ticker(progress, None if length is None else length * (plan.passes + spoilt))
 
-    def look() -> Checks | None:
+    def look(report: Report) -> Checks | None:
         wanted = output is not None if checks is None else checks
-        return _checked(model, data, plan, surrogate) if wanted else None
+        return _checked(model, data, plan, surrogate, report) if wanted else None
 
     def spoil() -> CorruptionReport:
         return corruption_errors(model, data, batch_size=batch_size, count=count, seed=seed, progress=tick.part())
 
     if output is None:
         report = _in_memory(model, data, plan, tick, batch_size, count)
-        return replace(report, checks=look(), corruptions=spoil() if corruptions else None)
+        return replace(report, checks=look(report), corruptions=spoil() if corruptions else None)
     wanted = spoil if corruptions else None
     job = recorded.Job(model, data, plan, tick, batch_size, count, keep, look, wanted)
     return recorded.run(job, output, resume=resume)
@@ -123,13 +123,22 @@ def _in_memory(model: Model, data: Any, plan: Plan, tick: Ticker, batch_size: in
     return plan.report(origin(data), table)
 
 
-def _checked(model: Model, data: Any, plan: Plan, surrogate: Model | None) -> Checks:
+PASSES = 64
+"""About how many passes the checks make for each image, as their cost beside the attacks' is reckoned."""
+
+LEAST = 32
+"""The checks look at this many images at least."""
+
+
+def _checked(model: Model, data: Any, plan: Plan, surrogate: Model | None, report: Report) -> Checks:
     """The checks at the linf radius that is as large, evenly spread, as the first attack's; their default without."""
     bounds, length = plan.options["bounds"], total(data, None)
     even = torch.ones_like(next(batches(data, batch_size=1, count=1)).x)
     budgets = [(get_norm(a.norm).size(even).item(), eps) for a in plan.attacks if (eps := getattr(a, "eps", None))]
     eps = min(budgets[0][1] / budgets[0][0], bounds[1] - bounds[0]) if budgets else None
-    count = MOST if length is None else min(MOST, max(length, 1))
+    spent = sum(row.counts.queries + row.counts.gradients for row in report.attacks)
+    affordable = max(LEAST, spent // (4 * PASSES))  # at most a quarter of the attacks' time
+    count = min(MOST, affordable, MOST if length is None else max(length, 1))
     seed = plan.options["seed"]
     return check_evaluation(model, data, eps=eps, surrogate=surrogate, count=count, seed=seed, bounds=bounds)
 

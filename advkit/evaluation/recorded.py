@@ -20,7 +20,7 @@ from advkit.evaluation.measure.corruptions import CorruptionReport
 from advkit.evaluation.measure.fit import fitted
 from advkit.evaluation.measure.plan import Plan
 from advkit.evaluation.measure.report import Report
-from advkit.evaluation.measure.stream import Batch, batches, numbered
+from advkit.evaluation.measure.stream import Batch, batches, numbered, origin
 from advkit.evaluation.measure.ticker import Ticker
 from advkit.evaluation.runs.digests import of_data
 from advkit.evaluation.runs.identity import command_line, configuration, environment
@@ -42,7 +42,7 @@ class Job:
     batch_size: int
     count: int | None
     keep: Keep
-    look: Callable[[], Checks | None]
+    look: Callable[[Report], Checks | None]
     spoil: Callable[[], CorruptionReport] | None
 
     @property
@@ -166,7 +166,7 @@ def _finish(job: Job, made: Run) -> None:
         return
     made.record["batches"] = listed
     if not whole:
-        checks = job.look()
+        checks = job.look(job.plan.report(origin(job.data), made))
         made.record.update(finished=_now(), checks=checks and checks.to_dict())
     conclude(made, rows=not whole)
 

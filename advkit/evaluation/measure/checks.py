@@ -28,6 +28,10 @@ CHECKS = tuple(sign.__name__ for sign in signs.SIGNS)
 """Names of the findings, in their order."""
 
 
+NEEDED = frozenset({"worse_than_chance", "zero_gradients", "fgsm_beats_pgd", "survives_the_whole_range"})
+"""Checks without which nothing is called trustworthy."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Checks:
     """What `check_evaluation` found.
@@ -50,9 +54,19 @@ class Checks:
         return [finding for finding in self.findings if finding.verdict == "suspect"]
 
     @property
+    def judged(self) -> list[Finding]:
+        """The findings that had something to judge."""
+        return [finding for finding in self.findings if finding.verdict != "skipped"]
+
+    @property
     def verdict(self) -> str:
-        """ "suspect" if any finding is, otherwise "trustworthy": no sign of hidden gradients was seen."""
-        return "suspect" if self.suspects else "trustworthy"
+        """ "suspect" if any finding is; "undecided" if too few checks could judge; otherwise "trustworthy".
+
+        "trustworthy" needs every check in `NEEDED` to have judged, and says that no sign of hidden gradients was seen.
+        """
+        if self.suspects:
+            return "suspect"
+        return "trustworthy" if {finding.name for finding in self.judged} >= NEEDED else "undecided"
 
     def __getitem__(self, name: str) -> Finding:
         """The finding of this name.
@@ -72,6 +86,7 @@ class Checks:
         """Everything as JSON takes it."""
         return {
             "verdict": self.verdict,
+            "judged": len(self.judged),
             "samples": self.samples,
             "eps": self.eps,
             "seconds": self.seconds,

@@ -25,7 +25,7 @@ P = 0.01
 """McNemar's p-value below which two rates differ; 1 in 100, since several are tried."""
 
 FEW = 8
-"""Below so many flips nothing is concluded from their share."""
+"""Below this many images, or flips, the absence of a sign is no evidence."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +78,9 @@ class Evidence(NamedTuple):
     whole: float  # the width of the range
     saved: Tensor  # (n,) bool: fooled at the first radius, and still so when saved with 8 bits
     fooled: Tensor  # (n,) bool: fooled at the first radius by the strongest point
+    labels: Tensor  # (N,)
+    alone: Tensor  # (m, K): the first few images again, each as a batch of its own
+    finite: Tensor  # (n,) bool: the answers near the images are finite
     transferred: Tensor | None  # (n,) bool: fooled by the surrogate's adversarial images
 
 
@@ -94,6 +97,7 @@ def gather(
     """Run the probes."""
     with guard(model, device=batch.x.device), torch.no_grad():  # one block: it is the random state that it restores
         logits, again = model(batch.x), model(batch.x)
+        alone = torch.cat([_alone(model, row[None], logits) for row in batch.x[:FEW]])
     door.check_answer(logits, batch.x, batch.y)
     x, y, ids = (part[logits.argmax(1) == batch.y] for part in batch)
     call: dict[str, Any] = {"sample_ids": ids, "seed": seed, "bounds": bounds}
@@ -107,12 +111,16 @@ def gather(
     strongest = attacks.pgd(model, x, y, eps=first, stop="never", **call)
     levels = [Level(first, verdict(attacks.fgsm, first), strongest.success.cpu(), verdict(attacks.noise, first))]
     levels += [Level(r, *(verdict(a, r) for a in (attacks.fgsm, attacks.pgd, attacks.noise))) for r in rest]
+    gradient = _gradient(model, x, y)
     return Evidence(
+        labels=batch.y,
+        alone=alone,
+        finite=_finite_near(model, x, gradient, first, bounds),
         x=batch.x,
         bounds=bounds,
         logits=logits,
         again=again,
-        gradient=_gradient(model, x, y),
+        gradient=gradient,
         levels=levels,
         whole=width,
         saved=strongest.success.cpu() & _wrong(model, nearest(strongest.x_adv, bounds), y),
@@ -157,6 +165,79 @@ def _gradient(model: Model, x: Tensor, y: Tensor) -> Tensor:
     return torch.zeros_like(x) if gradient is None else gradient
 
 
+def _alone(model: Model, x: Tensor, logits: Tensor) -> Tensor:
+    """(1, K): the answer to one image; NaN where the model takes no batch of one."""
+    try:
+        answer: Tensor = model(x)
+    except (ValueError, RuntimeError):
+        return torch.full_like(logits[:1], torch.nan)
+    return answer
+
+
+def _finite_near(model: Model, x: Tensor, gradient: Tensor, eps: float, bounds: tuple[float, float]) -> Tensor:
+    """(n,) bool on the CPU: finite answers one step along the gradient, and where all pixels are lighter, or darker."""
+    finite = torch.ones(len(x), dtype=torch.bool)
+    ones = torch.ones_like(x)
+    for step in (gradient.sign().nan_to_num(), ones, -ones) if len(x) else ():
+        with guard(model, device=x.device), torch.no_grad():
+            answer = model((x + eps * step).clamp(*bounds))
+        finite &= answer.isfinite().all(1).cpu()
+    return finite
+
+
+def worse_than_chance(seen: Evidence) -> Finding:
+    """More errors than a model makes that says the same class always: labels and classes do not belong together."""
+    wrong, classes = (seen.logits.argmax(1) != seen.labels).cpu(), seen.logits.shape[1]
+    chance = 1 - 1 / classes
+    if len(wrong) < FEW:
+        return _skipped("worse_than_chance", f"{len(wrong)} images are too few to tell")
+    return _finding(
+        "worse_than_chance",
+        _exceeds(wrong, chance),
+        f"without an attack {_of(wrong)} images are wrong ({_interval(wrong)}); guessing errs on {100 * chance:.4g} %",
+        "labels and classes do not fit: look at the order of the classes, the weights and the range of the images",
+        {"wrong": int(wrong.sum()), "of": len(wrong), "chance": chance},
+    )
+
+
+def batch_dependent(seen: Evidence) -> Finding:
+    """Logits of one image alone that differ from those in the batch: the verdict depends on its neighbours."""
+    together = seen.logits[: len(seen.alone)].double()
+    if len(seen.logits) < 2:
+        return _skipped("batch_dependent", "there is one image only")
+    if _differ(seen.logits, seen.again).any():
+        return _skipped("batch_dependent", "the logits differ between two calls already")
+    differ = _differ(together, seen.alone)
+    changed = int((together.argmax(1) != seen.alone.argmax(1)).sum())
+    return _finding(
+        "batch_dependent",
+        bool(differ.any()),
+        f"alone and in the batch the logits differ on {_of(differ)} images, the class on {changed}",
+        "use the model in eval mode with running statistics: no figure here holds for single images",
+        {"images": int(differ.sum()), "classes": changed, "of": len(differ)},
+    )
+
+
+def not_finite(seen: Evidence) -> Finding:
+    """Answers that are not finite near the images: there an attack finds nothing, whatever the model does."""
+    bad = ~seen.finite
+    if not len(bad):
+        return _skipped("not_finite")
+    return _finding(
+        "not_finite",
+        bool(bad.any()),
+        f"one step away from the image the logits are NaN or infinite on {_of(bad)} images that are right",
+        "mend the model: no attack finds an adversarial image where the answer is not a number",
+        {"images": int(bad.sum()), "of": len(bad)},
+    )
+
+
+def _differ(first: Tensor, second: Tensor) -> Tensor:
+    """(N,) bool on the CPU: two answers to the same images differ by more than the noise of floats."""
+    scale = first.double().abs().amax(1).clamp_min(1e-30)
+    return ~((first.double() - second.double()).abs().amax(1) / scale <= 1e-3).cpu()  # NaN differs
+
+
 def input_range(seen: Evidence) -> Finding:
     """Images that fill so little of the range that eps means something else."""
     low, high = (value.item() for value in torch.aminmax(seen.x))
@@ -173,8 +254,7 @@ def input_range(seen: Evidence) -> Finding:
 
 def random_logits(seen: Evidence) -> Finding:
     """Logits that differ from call to call: an attack follows gradients of a network that is gone."""
-    scale = seen.logits.double().abs().amax(1).clamp_min(1e-30)
-    differ = ((seen.logits.double() - seen.again.double()).abs().amax(1) / scale > 1e-3).cpu()
+    differ = _differ(seen.logits, seen.again)
     changed = int((seen.logits.argmax(1) != seen.again.argmax(1)).sum())
     text = f"logits differ between two calls on {_of(differ)} images, the class on {changed}"
     return _finding(
@@ -269,7 +349,12 @@ def error_not_rising(seen: Evidence) -> Finding:
         lost > won and p <= P,
         f"images that PGD fools by eps: {shares} of {len(before.pgd)}; where it falls most, p = {p:.2g}",
         "the step size does not suit the radius, or the gradients mislead: try more and smaller steps, and restarts",
-        {"eps": [level.eps for level in seen.levels], "pgd": [int(level.pgd.sum()) for level in seen.levels], "p": p},
+        {
+            "eps": [level.eps for level in seen.levels],
+            "pgd": [int(level.pgd.sum()) for level in seen.levels],
+            "p": p,
+            "of": len(before.pgd),
+        },
     )
 
 
@@ -319,8 +404,11 @@ def eight_bit(seen: Evidence) -> Finding:
 
 
 SIGNS: tuple[Callable[[Evidence], Finding], ...] = (
+    worse_than_chance,
     input_range,
     random_logits,
+    batch_dependent,
+    not_finite,
     probabilities,
     zero_gradients,
     fgsm_beats_pgd,
@@ -341,6 +429,9 @@ def _rival(name: str, only: Tensor, text: str, advice: str, figures: dict[str, A
 
 
 def _finding(name: str, suspect: bool, evidence: str, advice: str, figures: dict[str, Any]) -> Finding:
+    of = figures.get("of", FEW)
+    if not suspect and of < FEW:
+        return Finding(name=name, verdict="skipped", evidence=f"{evidence}: too few to tell", figures=figures)
     verdict, advice = ("suspect", advice) if suspect else ("ok", "")
     return Finding(name=name, verdict=verdict, evidence=evidence, advice=advice, figures=figures)
 
