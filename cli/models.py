@@ -7,7 +7,7 @@ import click
 from advkit.cli._console import console, percent, show, table
 from advkit.cli._options import number
 from advkit.core.errors import InputError, unknown
-from advkit.models import Card, Overview, count, list_models, overview, shipped, summary
+from advkit.models import Card, Overview, count, list_models, overview, robust, shipped, summary
 from advkit.models import create_model as create
 
 WIDE = 125
@@ -59,6 +59,12 @@ def print_table(rows: list[Overview]) -> None:
     show(listed)
     for row in (row for row in rows if row.auxiliary):
         click.echo(f"{row.facts.name}: {row.auxiliary:,} parameters more in the classifiers that only training uses.")
+    for row in rows:
+        for defense, card in robust(row.facts.name).items():
+            errors = ", ".join(f"{percent(e)} under {spec}" for spec, e in card.attack_errors.items())
+            click.echo(
+                f"{card.name} --weights {defense} ({card.data}): clean error {percent(card.clean_error)}; {errors}."
+            )
     click.echo("At the paper's size; 'ships for': trained weights, their size and their clean error on the test split.")
 
 

@@ -17,7 +17,7 @@ from advkit.cli._console import say, show, table
 from advkit.cli._derived import option, parameters, parse_value
 from advkit.cli._options import check_device, shared
 from advkit.core.errors import InputError
-from advkit.core.registry import parse_spec
+from advkit.core.registry import Spec, parse_spec
 from advkit.data import Dataset, load_data
 from advkit.defenses import create_defense, probe_for
 from advkit.evaluation import wilson_interval
@@ -168,7 +168,7 @@ def changed(known: Recipe | None, model: str, data: Dataset, changes: dict[str, 
     Raises:
         InputError: a value of the wrong type or out of its range.
     """
-    spec = parse_spec(model)
+    spec = Spec(model) if ":" in model.partition("(")[0] else parse_spec(model)
     model, wanted = spec.name, dict(spec.options)
     recipe = known if known and (known.model, known.data) == (model, data.name) else recipe_for(model, data)
     recipe = recipe if known is None else replace(known, **_place(recipe))

@@ -11,8 +11,9 @@ from advkit.models._card import RANDOM, SHIPPED, Card, count
 from advkit.models._checkpoint import load_checkpoint, read_card, save_checkpoint
 from advkit.models._classifier import Classifier, Normalize, parameters
 from advkit.models._create import create_model
-from advkit.models._load import load_model, shipped
+from advkit.models._load import load_model, robust, shipped
 from advkit.models._registry import MODELS, Facts, facts, list_models, register_model
+from advkit.models._start import start_from
 from advkit.models._summary import Overview, Row, overview, summary
 
 __all__ = [
@@ -35,7 +36,9 @@ __all__ = [
     "parameters",
     "read_card",
     "register_model",
+    "robust",
     "save_checkpoint",
     "shipped",
+    "start_from",
     "summary",
 ]

@@ -30,6 +30,7 @@ class Card:
         seed: seed of the training run, or of the random weights.
         clean_error: fraction of the test images that it gets wrong.
         fgsm_error: eps -> fraction wrong after FGSM (linf) with that eps.
+        attack_errors: attack's spec -> fraction wrong under it, of the test images.
         source: where the weights come from: "ships with advkit", a path, "random (untrained)", ...
         licence: of the weights.
     """
@@ -47,6 +48,7 @@ class Card:
     seed: int | None = None
     clean_error: float | None = None
     fgsm_error: Mapping[float, float] = field(default_factory=dict)
+    attack_errors: Mapping[str, float] = field(default_factory=dict)
     source: str = RANDOM
     licence: str = "MIT"
 

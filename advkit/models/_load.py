@@ -45,7 +45,7 @@ def load_model(
             "package.module:factory"; the last imports and runs that code), or a weights file that carries a card.
         data: which shipped checkpoint: the data set that it was trained on; default "mnist5k".
         weights: a file, or the folder of a run of `advkit train`; "imagenet" (torchvision's, downloaded unless cached);
-            "random" (untrained). Default: the checkpoint that ships with the package.
+            "random" (untrained); a defence whose checkpoint ships, such as "trades" (see `robust`). Default: the checkpoint that ships with the package.
         device: "cpu", "cuda", "cuda:1", ...; "auto" takes a GPU if there is one.
         **options: of `create_model`; those of a checkpoint with a card need not be given.
 
@@ -71,6 +71,8 @@ def _load(name: str, data: str | None, weights: str | Path | None, options: dict
         return create_model(name, **{"seed": 0, **options})
     if weights == "imagenet":
         return create_reference(name, options, pretrained=True) if is_reference(name) else _imagenet(name, options)
+    if isinstance(weights, str) and weights in robust(name):
+        return _robust(name, weights, options)
     if weights is not None:
         return _from_file(name, weights, options)
     if not is_reference(name):
@@ -101,6 +103,20 @@ def shipped(name: str) -> dict[str, Card]:
     paths = sorted(WEIGHTS.glob(f"{name}-*.safetensors"))
     cards = {path.stem.removeprefix(f"{name}-"): read_card(path) for path in paths}
     return {data: replace(card, source=SHIPPED) for data, card in cards.items() if card is not None}
+
+
+def robust(name: str) -> dict[str, Card]:
+    """Value of `weights` -> card, for the checkpoints of a network that ship and were trained with a defence."""
+    paths = sorted((WEIGHTS / "robust").glob(f"{name}-*.safetensors"))
+    cards = {path.stem.rpartition("-")[2]: read_card(path) for path in paths}
+    return {defense: replace(card, source=SHIPPED) for defense, card in cards.items() if card is not None}
+
+
+def _robust(name: str, defense: str, options: dict[str, Any]) -> Classifier:
+    (path,) = (WEIGHTS / "robust").glob(f"{name}-*-{defense}.safetensors")
+    classifier = _from_file(name, path, options)
+    classifier.card = replace(classifier.card, source=SHIPPED)
+    return classifier
 
 
 def _from_file(name: str, path: str | Path, options: dict[str, Any]) -> Classifier:

@@ -1,5 +1,6 @@
 """The one training loop: epochs of steps, an error after each epoch, checkpoints on the way, a card at the end."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 
 from advkit.core.errors import InputError
 from advkit.data import Dataset, list_datasets, load_data
-from advkit.models import Card, Classifier, create_model
+from advkit.models import Card, Classifier, create_model, start_from
 from advkit.training import _processes, _run
 from advkit.training._batches import hold_out
 from advkit.training._freeze import frozen
@@ -21,6 +22,8 @@ from advkit.training._trainer import Trainer, best_epoch, seen_shape
 from advkit.training._watch import Probe
 
 SAVE_SECONDS = 300.0
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,19 +46,24 @@ class Run:
 
 
 def build(recipe: Recipe, *, seed: int | None = None) -> Classifier:
-    """The untrained network of a recipe; `seed` overrides the recipe's.
+    """The network that a recipe starts from; `seed` overrides the recipe's.
 
     Raises:
         InputError: the model does not know an option.
     """
-    return create_model(
+    width = {} if ":" in recipe.model and recipe.width == 1 else {"width": recipe.width}
+    classifier = create_model(
         recipe.model,
         input_shape=recipe.input_shape,
         num_classes=recipe.num_classes,
-        width=recipe.width,
         seed=recipe.seed if seed is None else seed,
+        **width,
         **recipe.options,
     )
+    if recipe.weights is not None:
+        left = start_from(classifier, recipe.weights)
+        log.info("starts at random, for it does not fit the weights file: %s", ", ".join(left) or "nothing")
+    return classifier
 
 
 def train(
@@ -138,8 +146,8 @@ def train(
                 trainer.restore(home)
             trainer.run(tensorboard)
             trainer.finish(_run.label(recipe, loss))
-    log = trainer.log
-    return Run(classifier=classifier, card=classifier.card, log=log, epoch=best_epoch(log, recipe), output=home)
+    rows = trainer.log
+    return Run(classifier=classifier, card=classifier.card, log=rows, epoch=best_epoch(rows, recipe), output=home)
 
 
 def _check(

@@ -59,6 +59,8 @@ class Recipe:
         ema: decay of the exponential average of the weights, in (0, 1); the average is measured and kept. None: no
             average.
         ramp: share of the steps in which the radius of the defence grows from 0 to its own; 0: none.
+        weights: file of weights, or folder of a run, that the training starts from; tensors of another shape, such as
+            the last layer for other classes, start at random. None: all start at random.
         freeze: parts that stay as they are: names or shell patterns, as in "conv1, layer1". Their batch norm stays in
             eval mode.
         layer_decay: factor in (0, 1] on the learning rate from each part of the network to the one before it.
@@ -102,6 +104,7 @@ class Recipe:
     patience: int | None = None
     ema: float | None = None
     ramp: float = 0.0
+    weights: str | None = None
     freeze: str = ""
     layer_decay: float = 1.0
     precision: str = "float32"

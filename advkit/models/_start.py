@@ -1,0 +1,34 @@
+"""Fine-tuning begins here: the weights of another training that fit a network, the rest of it as it was drawn."""
+
+from pathlib import Path
+
+from advkit.core.errors import InputError
+from advkit.models._checkpoint import read_weights
+from advkit.models._classifier import Classifier
+
+
+def start_from(classifier: Classifier, path: str | Path) -> list[str]:
+    """Copy every tensor of a weights file that fits the network by name and shape.
+
+    Args:
+        classifier: the network, changed in place.
+        path: a file of weights, or the folder of a run.
+
+    Returns:
+        the names of the network's tensors that stay as they are, such as a last layer of other classes.
+
+    Raises:
+        InputError: no such file, or less than half of the network's tensors are in it.
+    """
+    state, _ = read_weights(path)
+    own = classifier.net.state_dict()
+    for prefix in ("module.", "net."):
+        if all(name.startswith(prefix) for name in state) and not all(name.startswith(prefix) for name in own):
+            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
+    if 2 * len(fitting) < len(own):
+        raise InputError(
+            f"{path} does not fit this network: {len(fitting)} of {len(own)} tensors have its name and shape"
+        )
+    classifier.net.load_state_dict({**own, **fitting})
+    return [name for name in own if name not in fitting]
