@@ -1,5 +1,6 @@
 """TRADES: Zhang, Yu, Jiao, Xing, El Ghaoui, Jordan 2019, section 4 (arXiv 1901.08573)."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +25,7 @@ class TRADES(AttackedLoss):
 
     `TRADES(attack=PGD(eps=0.3, steps=40, step_size=0.01), beta=6)`; in a spec "trades(eps=0.3, steps=40, beta=6)".
     The attack climbs the divergence from the clean answer, not the cross-entropy: it sees a network of two classes
-    whose cross-entropy of class 0 is that divergence. The attack needs a random start, since the gradient at x is 0;
+    whose cross-entropy of class 0 grows with that divergence. The attack needs a random start, since the gradient at x is 0;
     PGD's covers the ball, the paper's is x + 0.001 N(0, 1). Attacks that let rows leave the batch are refused.
 
     The example is made on the model in eval mode and leaves no trace on it. Then one pass in the caller's mode goes
@@ -63,7 +64,10 @@ class TRADES(AttackedLoss):
 
 
 class _Diverging(nn.Module):
-    """Two logits a sample, (0, log(exp(KL) - 1)): the cross-entropy of class 0 is KL(p(x) || p(x_adv))."""
+    """Two logits a sample, of which class 0 has the cross-entropy v = log 2 * KL / (1 + KL), KL = KL(p(x) || p(x_adv)).
+
+    v grows with KL and stays below log 2, so class 0 stays the likelier one: no row is ever fooled and none leaves.
+    """
 
     def __init__(self, model: Any, x: Tensor) -> None:
         super().__init__()
@@ -79,5 +83,5 @@ class _Diverging(nn.Module):
                 self.clean = self.model(self.images.clone())
         kl = divergence(self.clean, self.model(x))
         kl = kl + (kl.clamp(min=LEAST) - kl).detach()
-        lead = kl + torch.log(-torch.expm1(-kl))  # log(exp(kl) - 1)
+        lead = torch.log(torch.expm1(math.log(2) * kl / (1 + kl)))
         return torch.stack([torch.zeros_like(lead), lead], 1)

@@ -28,6 +28,7 @@ from advkit.defenses import awp as awp_file
 from advkit.defenses._loss import divergence
 from advkit.defenses.mart import boosted
 from advkit.testing import check_defense
+from advkit.testing._formulas import FORMULAS
 
 INSIDE = PGD(eps=0.1, steps=3)
 LOSSES: dict[str, TrainingLoss] = {
@@ -151,3 +152,18 @@ def test_free_remembers_through_its_state() -> None:
     again = Free(eps=0.1)
     again.load_state_dict(loss.state_dict())
     assert torch.equal(loss(model, x, y), again(model, x, y))
+
+
+def test_trades_follows_divergences_of_any_size() -> None:
+    """Beyond log 2 too, where a network of two classes would change its answer."""
+    torch.manual_seed(0)
+    for scale in (1e-3, 1.0, 30.0):
+        model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 3)).double()
+        with torch.no_grad():
+            model[1].weight.mul_(scale)
+        x, y = torch.rand(16, 1, 2, 2, dtype=torch.float64), torch.arange(16) % 3
+        loss = TRADES(attack=PGD(eps=0.4, steps=7))
+        torch.manual_seed(1)
+        ours = loss(model, x, y)
+        torch.manual_seed(1)
+        torch.testing.assert_close(ours, FORMULAS["trades"](loss)(model, x, y), rtol=1e-12, atol=1e-12)
