@@ -25,7 +25,7 @@ class TRADES(AttackedLoss):
 
     `TRADES(attack=PGD(eps=0.3, steps=40, step_size=0.01), beta=6)`; in a spec "trades(eps=0.3, steps=40, beta=6)".
     The attack climbs the divergence from the clean answer, not the cross-entropy: it sees a network of two classes
-    whose cross-entropy of class 0 grows with that divergence. The attack needs a random start, since the gradient at x is 0;
+    whose cross-entropy of class 0 grows with that divergence. It needs a random start, since the gradient at x is 0:
     PGD's covers the ball, the paper's is x + 0.001 N(0, 1). Attacks that let rows leave the batch are refused.
 
     The example is made on the model in eval mode and leaves no trace on it. Then one pass in the caller's mode goes
