@@ -108,6 +108,9 @@ class MemoryDataset(Dataset):
         images: (N, C, H, W) uint8 (0 .. 255, turned into [0, 1] when read) or float in [0, 1].
         labels: (N,) integers in 0 .. K - 1.
 
+    Attributes:
+        stored: the images as they were given.
+
     Raises:
         InputError: shapes, types or ranges that do not fit.
     """
@@ -126,18 +129,18 @@ class MemoryDataset(Dataset):
                 f"expected images as uint8 or as floats in [0, 1], got {images.dtype}; divide by their maximum"
             )
         self.name, self.split, self.classes = name, split, tuple(classes)
-        self._stored, self.labels = images, labels.long()
+        self.stored, self.labels = images, labels.long()
         channels, height, width = images.shape[1:]
         self.input_shape = (channels, height, width)
 
     def to(self, device: torch.device | str) -> "MemoryDataset":
         """The same set with images and labels on a device; its batches are then there too."""
         moved = copy.copy(self)
-        moved._stored, moved.labels = self._stored.to(device), self.labels.to(device)
+        moved.stored, moved.labels = self.stored.to(device), self.labels.to(device)
         return moved
 
     def _images(self, rows: Tensor) -> Tensor:
-        images = self._stored[rows]
+        images = self.stored[rows]
         return images.float().div_(255) if images.dtype == torch.uint8 else images.float()
 
 

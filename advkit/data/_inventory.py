@@ -9,9 +9,9 @@ from typing import Any
 from advkit.data._dataset import Dataset, load_data
 from advkit.data._files import data_root
 from advkit.data.folder import folder_splits
+from advkit.data.mnist5k import FILE as DIGITS_FILE
 
 PLACES = {
-    "mnist5k": ("mnist5k.npz",),
     "mnist": ("MNIST",),
     "fashion_mnist": ("FashionMNIST",),
     "cifar10": ("cifar-10-batches-py", "cifar-10-python.tar.gz"),
@@ -67,6 +67,8 @@ def places(name: str, root: str | os.PathLike[str] | None = None) -> list[Path]:
     """The files and folders of a set that are there; none for one that is made on the fly."""
     if name.startswith("folder:"):
         return [Path(name.removeprefix("folder:")).expanduser()]
+    if registered(name) == "mnist5k":
+        return [DIGITS_FILE]
     home = data_root(root)
     return [home / place for place in PLACES.get(registered(name), ()) if (home / place).exists()]
 

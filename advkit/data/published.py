@@ -1,6 +1,7 @@
 """MNIST, Fashion-MNIST, CIFAR-10, CIFAR-100 and SVHN as their authors split them, read by torchvision.
 
-Each takes `split`, `root` and `download` of `load_data`. The grey ones are padded from 28x28 to (1, 32, 32) with zeros.
+Each takes `split`, `root` and `download` of `load_data`. The grey ones take `pad` too, the number of zeros added on every
+side of the 28x28 pixels: 2, the default, gives (1, 32, 32), and 0 gives (1, 28, 28).
 """
 
 from collections.abc import Sequence
@@ -9,34 +10,34 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from advkit.data._dataset import DATASETS, MemoryDataset, check_split
 from advkit.data._files import data_root
 from advkit.data._torchvision import PublishedFile, Root, open_reader
-from advkit.data.mnist5k import DIGITS, mnist5k
+from advkit.data.mnist5k import DIGITS, mnist5k, padded_images, padded_name
 
 
 @DATASETS.register("mnist")
-def mnist(*, split: str = "test", root: Root = None, download: bool = False) -> MemoryDataset:
+def mnist(*, split: str = "test", root: Root = None, download: bool = False, pad: int = 2) -> MemoryDataset:
     """MNIST (LeCun, Cortes, Burges): 10,000 test digits; the training split leaves out the 1,000 that test `mnist5k`.
 
     Those are training digits of MNIST (found by their pixels), so 59,000 remain, and one test set serves both.
     """
     images, labels, _ = _read("mnist", "MNIST", split, root, download)
-    images, labels = _padded(images), torch.as_tensor(labels)
+    images, labels = padded_images(images, pad), torch.as_tensor(labels)
     if split == "train":
-        held_out = {image.numpy().tobytes() for image in _stored(mnist5k(split="test", root=root))}
+        held_out = {image.numpy().tobytes() for image in mnist5k(split="test", pad=pad).stored}
         keep = torch.tensor([image.numpy().tobytes() not in held_out for image in images], dtype=torch.bool)
         images, labels = images[keep], labels[keep]
-    return MemoryDataset("mnist", split, DIGITS, images, labels)
+    return MemoryDataset(padded_name("mnist", pad), split, DIGITS, images, labels)
 
 
 @DATASETS.register("fashion_mnist")
-def fashion_mnist(*, split: str = "test", root: Root = None, download: bool = False) -> MemoryDataset:
+def fashion_mnist(*, split: str = "test", root: Root = None, download: bool = False, pad: int = 2) -> MemoryDataset:
     """Fashion-MNIST (Xiao, Rasul, Vollgraf 2017, arXiv 1708.07747): 60,000/10,000 pieces of clothing."""
     images, labels, classes = _read("fashion_mnist", "FashionMNIST", split, root, download)
-    return MemoryDataset("fashion_mnist", split, classes, _padded(images), torch.as_tensor(labels))
+    name = padded_name("fashion_mnist", pad)
+    return MemoryDataset(name, split, classes, padded_images(images, pad), torch.as_tensor(labels))
 
 
 @DATASETS.register("cifar10")
@@ -92,16 +93,6 @@ def _files(kind: Any, home: Path, split: str) -> list[PublishedFile]:
     return [PublishedFile(home / kind.base_folder / name, md5) for name, md5 in listed]
 
 
-def _padded(images: Tensor) -> Tensor:
-    """(N, 28, 28) -> (N, 1, 32, 32)."""
-    return torch.nn.functional.pad(images[:, None], (2, 2, 2, 2))
-
-
-def _channels_first(images: Any) -> Tensor:
+def _channels_first(images: Any) -> torch.Tensor:
     """(N, 32, 32, 3) array -> (N, 3, 32, 32)."""
     return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
-
-
-def _stored(data: MemoryDataset) -> Tensor:
-    """Images as bytes, (N, C, H, W) uint8."""
-    return data.tensors()[0].mul(255).round().byte()
