@@ -1,0 +1,26 @@
+"""Where the packages lie. The rest of the project's description is pyproject.toml.
+
+`attacks/`, `defenses/` and `cli/` at the root are the packages `advkit.attacks`, `advkit.defenses` and `advkit.cli`.
+`src/advkit` and three links inside `advkit/` show them so to every tool that reads files: an editable install puts
+`src/` on the path, where `advkit` is the only package. A checkout without symbolic links installs too, by a table.
+"""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+LINKED = ("attacks", "defenses", "cli")
+
+if Path("src/advkit/attacks").is_dir():
+    folders, packages = {"": "src"}, find_packages("src")
+else:
+    folders = {"advkit": "advkit", **{f"advkit.{name}": name for name in LINKED}}
+    packages = [
+        package
+        for package in ["advkit", *(f"advkit.{name}" for name in find_packages("advkit"))]
+        if package.removeprefix("advkit.").partition(".")[0] not in LINKED
+    ]
+    for name in LINKED:
+        packages += [f"advkit.{name}", *(f"advkit.{name}.{inner}" for inner in find_packages(name))]
+
+setup(package_dir=folders, packages=packages)
