@@ -197,12 +197,12 @@ def test_nothing_installs_a_top_level_package_of_a_common_name() -> None:
 
 
 def test_the_packages_live_where_the_design_draws_them() -> None:
-    if not Path(advkit.__file__).is_relative_to(ROOT):
+    if not Path(advkit.__file__).resolve().is_relative_to(ROOT):
         pytest.skip("an installed wheel is tested")
     from advkit import attacks, cli, defenses
 
     for package, folder in ((attacks, "attacks"), (defenses, "defenses"), (cli, "cli")):
-        assert Path(package.__file__ or "").parent == ROOT / folder
+        assert Path(package.__file__ or "").resolve().parent == ROOT / folder
 
 
 def compares(tree: ast.AST, words: set[str]) -> Iterator[int]:
