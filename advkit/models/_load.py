@@ -45,7 +45,7 @@ def load_model(
             "package.module:factory"; the last imports and runs that code), or a weights file that carries a card.
         data: which shipped checkpoint: the data set that it was trained on; default "mnist5k".
         weights: a file, or the folder of a run of `advkit train`; "imagenet" (torchvision's, downloaded unless cached);
-            "random" (untrained); a defence whose checkpoint ships, such as "trades" (see `robust`).
+            "random" (untrained); a defence whose checkpoint ships, such as "pgd" (see `robust`).
             Default: the plain checkpoint that ships with the package.
         device: "cpu", "cuda", "cuda:1", ...; "auto" takes a GPU if there is one.
         **options: of `create_model`; those of a checkpoint with a card need not be given.
