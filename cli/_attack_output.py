@@ -79,7 +79,7 @@ def radius(eps: float | None, norm: str, classifier: Any) -> str:
         return f"the nearest adversarial image, in {norm}"
     text = f"{norm}, eps {eps:.6g} in [0, 1] = {eps * 255:.4g}/255"
     std = getattr(getattr(classifier, "normalize", None), "std", None)
-    if std is None:
+    if std is None or bool((std == 1).all()):  # nothing is normalised here; a network may do so inside, unseen
         return text
     inside = [f"{eps / s:.4g}" for s in std.flatten().tolist()]
     channels = inside[0] if len(set(inside)) == 1 else f"({', '.join(inside)}) by channel"
@@ -132,6 +132,8 @@ def remarks(report: Report, half: float | None) -> list[str]:
     if blind:
         said.append(f"The gradient was exactly zero for {blind:,} images: there the attack saw nothing to follow.")
     said = [remark for remark in said if remark]
+    if row.eps is not None and row.norm == "linf" and row.eps >= 1:
+        said.append(f"eps {row.eps:g} covers the whole range of the pixels, 0 to 1.")
     return [*said, f"Try {advice(report, half)}."] if said else []
 
 
@@ -159,6 +161,10 @@ def _beats(row: AttackReport, control: AttackReport) -> bool:
 def advice(report: Report, half: float | None) -> str:
     """What may show more; `half` is the eps at which half of the images fall, if it is known."""
     row, ideas = report.attacks[0], []
+    if row.adversarial_error >= 1:
+        return "a smaller --eps: every image has fallen" if row.eps is not None else "another model"
+    if row.eps is not None and row.norm == "linf" and row.eps >= 1:
+        return f"--eps {row.eps:g}/255: eps is in units of the pixels, and {row.eps:g} covers their whole range"
     if row.eps is not None and row.norm == "linf" and half is not None and half > row.eps:
         ideas.append(f"a larger --eps (half of the images fall at {half:.2g})")
     elif row.eps is not None:

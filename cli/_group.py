@@ -5,7 +5,9 @@
 
 import os
 import re
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -78,7 +80,7 @@ class Group(click.Group):
 
         if not alone:
             return run()
-        with _short_warnings():
+        with _short_warnings(), _terminable():
             sys.exit(_exit_code(run, debug))
 
 
@@ -117,7 +119,9 @@ def _explain(error: Exception, debug: bool) -> int:
 
 
 def _one_line(text: object) -> str:
-    return " ".join(str(text).split())
+    """Blanks and line ends become one blank, other control characters are escaped."""
+    words = " ".join(str(text).split())
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in words)
 
 
 def _drop_stdout() -> None:
@@ -126,6 +130,23 @@ def _drop_stdout() -> None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Inside, SIGTERM, which ends batch jobs, is a Ctrl-C: what is done is kept, and how to resume is said."""
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 import click
 import torch
 
-from advkit.attacks import FGSM, Attack, Noise, smallest, transfer
+from advkit.attacks import FGSM, Attack, smallest, transfer
 from advkit.cli._attack_options import build_attack, derived_options
 from advkit.cli._attack_output import Half, print_json, print_report
 from advkit.cli._console import progress_bar
@@ -17,6 +17,7 @@ from advkit.core.registry import parse_spec
 from advkit.data import DATASETS, Dataset, load_data, registered
 from advkit.defenses import Transformed
 from advkit.evaluation import evaluate
+from advkit.evaluation.measure.asked import EPS, noise_like
 from advkit.evaluation.measure.report import finite
 from advkit.models import Classifier, create_model, list_models, load_model
 
@@ -25,9 +26,6 @@ MINIMAL_COUNT = 100
 
 HALF_COUNT = 200
 """Images for the eps at which half fall: enough for a median, at a tenth of the time of all."""
-
-EPS = {"linf": 0.1, "l2": 1.0, "l1": 10.0}
-"""Radius by default, by norm, for an attack that has none of its own."""
 
 
 class AttackCommand(click.Command):
@@ -135,7 +133,7 @@ def command(
             judged,
             images,
             [transfer(attacker, classifier) if naive else attacker],
-            control=noise(attacker),
+            control=noise_like(attacker),
             target=aim,
             count=MINIMAL_COUNT if count is None and attacker.kind == "minimal" else count,
             seed=seed,
@@ -225,11 +223,6 @@ def parse_target(text: str | None, data: Dataset) -> str | int | None:
     if text.startswith("-") or (number is not None and number >= len(data.classes)):
         raise InputError(f"--target: expected a class from 0 to {len(data.classes) - 1}, got {text}")
     return text if number is None else number
-
-
-def noise(attacker: Attack) -> Attack | None:
-    """The control in the attack's norm; None where random noise has no such form."""
-    return Noise(eps=getattr(attacker, "eps", None), norm=attacker.norm) if attacker.norm in Noise.norms else None
 
 
 def half_search(classifier: Any, data: Dataset, count: int, seed: int, batch_size: int) -> Half:

@@ -14,10 +14,11 @@ from advkit.cli._many import ManyCommand, many
 from advkit.cli._options import Eps, check_device, shared
 from advkit.cli._picture import draw
 from advkit.cli._workers import cores, own_device, together, world
-from advkit.cli.attack import EPS, checkpoint, load_images, noise, parse_target, untrained
+from advkit.cli.attack import checkpoint, load_images, parse_target, untrained
 from advkit.core.errors import InputError
 from advkit.data import Dataset
 from advkit.evaluation import Keep, Report, evaluate
+from advkit.evaluation.measure.asked import EPS, noise_like
 from advkit.models import Classifier, list_models, load_model
 
 EXAMPLES = "examples.png"
@@ -163,7 +164,7 @@ def _evaluated(
             classifier,
             images,
             attacks,
-            control=noise(attacks[0]) if attacks else None,
+            control=noise_like(attacks[0]) if attacks else None,
             target=parse_target(options["target"], images),
             batch_size=options["batch_size"],
             count=options["count"],

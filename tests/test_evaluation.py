@@ -282,10 +282,10 @@ def test_wrong_input_is_named(change, message):
 
 def test_wrong_attacks_targets_and_options_are_named():
     net, x, y = toy()
-    with pytest.raises(InputError, match="attack objects"):
-        evaluate(net, (x, y), ["fgsm"])
-    with pytest.raises(InputError, match="attack objects"):
-        evaluate(net, (x, y), "fgsm")
+    with pytest.raises(InputError, match="attacks as objects"):
+        evaluate(net, (x, y), [FGSM])
+    with pytest.raises(InputError, match="fgms"):
+        evaluate(net, (x, y), "fgms")
     with pytest.raises(InputError, match="norm"):
         evaluate(net, (x, y), FGSM(eps=0.1), control=Noise(norm="l2"))
     with pytest.raises(InputError, match="target"):

@@ -362,7 +362,7 @@ def test_a_loader_keeps_its_batches(tmp_path):
 def test_a_minimal_attack_and_targets_are_kept_too(tmp_path):
     net, x, y = toy()
     targets = torch.arange(N) % K
-    run = evaluate(net, (x, y), [LBFGS()], target=targets, output=tmp_path, checks=False, count=20)
+    run = evaluate(net, (x, y), [LBFGS()], target=targets, output=tmp_path, checks=False, count=20, control=None)
     plain = evaluate(net, (x, y), [LBFGS()], target=targets, count=20)
     first, second = (r.attacks[0].to_dict() for r in (run, plain))
     for found in (first, second):

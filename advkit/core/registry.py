@@ -35,7 +35,7 @@ def parse_spec(text: str) -> Spec:
     """
     try:
         return _spec(ast.parse(text.strip(), mode="eval").body)
-    except (SyntaxError, ValueError, TypeError, ZeroDivisionError) as error:
+    except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:
         raise InputError(
             f"cannot read the spec {text!r}: expected NAME or NAME(option=value, ...), such as 'pgd(eps=.1, steps=9)'"
         ) from error

@@ -15,6 +15,7 @@ from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.guard import Model
 from advkit.core.norms import get_norm
 from advkit.evaluation import recorded
+from advkit.evaluation.measure.asked import asked_attacks, asked_control
 from advkit.evaluation.measure.checks import MOST, Checks, check_evaluation
 from advkit.evaluation.measure.corruptions import SEVERITIES, CorruptionReport, corruption_errors, fitting
 from advkit.evaluation.measure.fit import fitted
@@ -29,9 +30,9 @@ from advkit.evaluation.runs.keep import Keep
 def evaluate(
     model: Model,
     data: Any,
-    attacks: Sequence[Attack] | Attack = (),
+    attacks: Sequence[Attack | str] | Attack | str = (),
     *,
-    control: Attack | None = None,
+    control: Attack | str | None = "auto",
     target: int | str | Tensor | None = None,
     batch_size: int = 250,
     count: int | None = None,
@@ -62,9 +63,11 @@ def evaluate(
         model: an nn.Module, or any function, from images (N, C, H, W) in `bounds` to logits (N, K).
         data: a Dataset, a DataLoader or a pair of tensors (x, y). A DataLoader keeps its own batches, and its order
             numbers the samples: give one that does not shuffle.
-        attacks: attack objects; a sample that is wrong already counts as wrong under each, at distance 0.
-        control: an attack that is reported apart and not part of the worst case, such as `Noise(norm="linf")`. It gets
-            the budget of the first attack; where that is minimal, the distance that it needed on each sample.
+        attacks: attack objects, or specs such as "pgd(eps=8/255)". A budget attack without eps gets .1 (l2: 1, l1: 10).
+            A sample that is wrong already counts as wrong under each, at distance 0.
+        control: an attack that is reported apart and not part of the worst case. By default it is random noise in a
+            run, as on the command line, and none otherwise. It gets the budget of the first attack; where that is
+            minimal, the distance that it needed on each sample.
         target: the class to reach, one for all, or one for each image of the data (by its number there), or a word that
             the attacks know, such as "runner_up".
         batch_size: images a batch, unless data is a DataLoader.
@@ -90,7 +93,9 @@ def evaluate(
         OSError: the disk is full; the run is intact.
     """
     options = {"seed": seed, "bounds": door.check_bounds(bounds), "stop": stop}
-    plan = Plan(_listed(attacks), control, target, options, record=output is not None)
+    listed = asked_attacks(attacks)
+    control = asked_control(control, listed, run=output is not None)
+    plan = Plan(listed, control, target, options, record=output is not None)
     plan.check()
     model = _moved(model, device)
     _warn_if_trained_on(model, origin(data))
@@ -141,10 +146,6 @@ def _checked(model: Model, data: Any, plan: Plan, surrogate: Model | None, repor
     count = min(MOST, affordable, MOST if length is None else max(length, 1))
     seed = plan.options["seed"]
     return check_evaluation(model, data, eps=eps, surrogate=surrogate, count=count, seed=seed, bounds=bounds)
-
-
-def _listed(attacks: Sequence[Attack] | Attack) -> list[Attack]:
-    return [attacks] if isinstance(attacks, Attack | str) else list(attacks)
 
 
 def _moved(model: Model, device: str | torch.device | None) -> Model:

@@ -76,6 +76,7 @@ class Stepper:
             if self.world.size > 1:
                 stack.enter_context(warnings.catch_warnings())
                 warnings.filterwarnings("ignore", "Grad strides do not match")  # of kernels of one pixel or channel
+                warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")  # where all are used
                 self.model = _parallel(self._objective, self.device)
             yield
             self.model = self._objective
@@ -137,8 +138,12 @@ class _Objective(nn.Module):
 
 
 def _parallel(objective: nn.Module, device: torch.device) -> DistributedDataParallel:
-    """Every process's gradients are averaged; buffers are equal by themselves and are not sent."""
+    """Every process's gradients are averaged; buffers are equal by themselves and are not sent.
+
+    Parameters that a loss leaves alone, such as auxiliary heads, are allowed, as on one process.
+    """
     options: dict[str, Any] = {"device_ids": [device.index] if device.type == "cuda" else None}
+    options["find_unused_parameters"] = True
     known = signature(DistributedDataParallel.__init__).parameters
     options["forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"] = False  # torch < 2.15
     return DistributedDataParallel(objective, **options)

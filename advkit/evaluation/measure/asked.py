@@ -1,0 +1,52 @@
+"""The attacks and the control that a caller asked for, as objects: one set of forms and defaults for all."""
+
+from collections.abc import Sequence
+
+from advkit.core.attack import ATTACKS, Attack
+from advkit.core.errors import InputError
+
+EPS = {"linf": 0.1, "l2": 1.0, "l1": 10.0}
+"""Radius by default, by norm, for an attack that has none of its own."""
+
+
+def asked_attacks(attacks: Sequence[Attack | str] | Attack | str) -> list[Attack]:
+    """Attack objects, of objects and of spec strings such as "pgd(eps=8/255)"; budget attacks without eps get one.
+
+    Raises:
+        InputError: an unknown attack, a value that it refuses, or something else.
+    """
+    listed = [attacks] if isinstance(attacks, Attack | str) else list(attacks)
+    return [_attack(attack) for attack in listed]
+
+
+def _attack(asked: Attack | str) -> Attack:
+    if isinstance(asked, Attack):
+        return asked
+    if not isinstance(asked, str):
+        raise InputError(
+            f"expected attacks as objects such as FGSM(eps=0.1) or specs such as 'pgd(eps=8/255)', got {asked!r}"
+        )
+    try:
+        attack = ATTACKS.create(asked)
+        if attack.kind == "budget" and getattr(attack, "eps", None) is None:
+            attack = ATTACKS.create(asked, eps=EPS.get(attack.norm, 0.1))
+    except TypeError as error:  # a value in the spec of a type that cannot even be compared
+        raise InputError(f"attack {asked!r} does not take these values: {error}") from error
+    return attack
+
+
+def asked_control(control: Attack | str | None, attacks: Sequence[Attack], *, run: bool) -> Attack | None:
+    """The control as an object; "auto" is random noise in the first attack's norm in a run, and none without.
+
+    Raises:
+        InputError: an unknown attack, or a value that it refuses.
+    """
+    if control != "auto":
+        return None if control is None else _attack(control)
+    return noise_like(attacks[0]) if run and attacks else None
+
+
+def noise_like(attack: Attack) -> Attack | None:
+    """Random noise of the attack's norm and eps; None where random noise has no such form."""
+    norms = getattr(ATTACKS.factory("noise"), "norms", ())
+    return ATTACKS.create("noise", eps=getattr(attack, "eps", None), norm=attack.norm) if attack.norm in norms else None

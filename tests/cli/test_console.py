@@ -1,0 +1,116 @@
+"""What a command prints: no number is cut at any width, foreign text moves no cursor, a batch job hears something."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+
+import pytest
+from click.testing import CliRunner
+
+from advkit.attacks import FGSM
+from advkit.cli import _console, main
+from advkit.cli._console import Lines, harmless, show, table
+from advkit.core.errors import InputError
+from advkit.core.registry import parse_spec
+from advkit.evaluation import evaluate
+
+CELLS = ["0.00012", "84.0 %", "+12.3 %", "1,234 of 5,000", "26.7 % to 38.2 %"]
+
+
+@pytest.mark.parametrize("width", [40, 53, 66, 79, 80, 81, 100, 120, 200])
+def test_no_number_is_cut_at_any_width(width, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(width))
+    made = table("error", *"abcde", right="abcde")
+    made.add_row("pgd(norm=l2, eps=1.0, steps=40, restarts=5)", *CELLS)
+    show(made)
+    text = capsys.readouterr().out
+    assert all(cell in text for cell in CELLS)
+    assert "pgd(norm=l2, eps=1.0, steps=40, restarts=5)" in text
+
+
+def test_control_characters_are_escaped():
+    assert harmless("a\x1b[2J\nclean 0.0 %\r\u202e") == "a\\x1b[2J\\nclean 0.0 %\\r\\u202e"
+    assert harmless("café, 网络") == "café, 网络"
+
+
+def test_a_batch_job_hears_a_line_now_and_then(monkeypatch, capsys):
+    clock = [0.0]
+    monkeypatch.setattr(_console.time, "monotonic", lambda: clock[0])
+    lines = Lines("2 attacks")
+    for second in range(1000):
+        clock[0] = second
+        lines(second, 1000)
+    said = capsys.readouterr().err.splitlines()
+    assert 3 <= len(said) <= 8
+    assert said[0] == "2 attacks: 3 % after 0:00:30, about 0:16:10 left"
+
+
+def test_sigterm_keeps_the_run_and_says_how_to_resume(tmp_path):
+    home = tmp_path / "run"
+    words = f"evaluate --model mlp --attacks pgd(steps=200) --batch-size 20 --no-checks --threads 1 --output {home}"
+    command = [sys.executable, "-m", "advkit", *words.split(" ")]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
+    while not list((tmp_path / "run" / "batches").glob("0*")) and process.poll() is None:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "--resume" in said
+    assert "Traceback" not in said
+
+
+def test_the_library_takes_what_the_command_takes(tmp_path):
+    from advkit import load_data, load_model
+
+    model, data = load_model("mlp"), load_data("mnist5k")
+    named, made = (evaluate(model, data, [a], count=20) for a in ("fgsm(eps=8/255)", FGSM(eps=8 / 255)))
+    assert named.to_dict()["attacks"][0]["attack"] == made.to_dict()["attacks"][0]["attack"]
+    assert evaluate(model, data, "fgsm", count=5).attacks[0].eps == 0.1
+    words = ["evaluate", "--model", "mlp", "--attacks", "fgsm", "--count", "20", "--output", str(tmp_path / "run")]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    evaluate(model, data, ["fgsm"], count=20, output=tmp_path / "run", resume=True)
+    with pytest.raises(InputError, match="expected attacks as objects"):
+        evaluate(model, data, [3])
+
+
+WORDS = """
+attack evaluate compare transfer curve verify merge models attacks data train visualize --help --version --json
+--model --models --attacks --attack --eps --norm --count --seed --output --resume --shard --batch-size --target
+--weights --data --split --stop --device --threads --png --no-images --checks --surrogate --crops --scales
+lenet5 mlp nonsense fgsm pgd pgd(eps= pgd(eps=8/255) pgd(steps=-1) fgsm(eps=1/0) none 8 0.1 8/255 -1 nan inf
+1e400 0 x 3/16 0/0 mnist5k folder:/nowhere test cpu cuda:99 \x1b[2J \u202e é -- - = == a=b ' " ( ) [ ] ~ /nowhere
+"""
+
+
+@pytest.mark.parametrize("part", range(5))
+def test_five_hundred_argument_lists_end_in_one_line(part, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dice, pool = random.Random(part), [w for w in WORDS.replace("\n", " ").split(" ") if w]
+    commands = pool[:12]
+    for _ in range(100):
+        words = [dice.choice(commands), *dice.choices(pool, k=dice.randrange(6)), "--count", "x"]
+        ended = CliRunner().invoke(main, words)
+        assert isinstance(ended.exception, SystemExit | None), (words, ended.exception)
+        assert ended.exit_code in (0, 2), (words, ended.output)
+        assert "Traceback" not in ended.output
+        assert "\x1b" not in ended.stderr
+        if ended.exit_code == 2:
+            assert len([line for line in ended.stderr.splitlines() if line.startswith("Error")]) == 1, words
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("part", range(5))
+def test_the_spec_parser_ends_in_a_spec_or_one_line(part):
+    dice = random.Random(part)
+    pieces = ["pgd", "(", ")", "eps", "=", ",", "8/255", ".1", "-", "'", '"', "[", "]", "{", "1e999", "None", "\0", "é"]
+    for text in ["-" * 5000, "(" * 300 + ")" * 300, "pgd(eps=" + "-" * 5000 + "1)", "pgd(eps=" + "9" * 5000 + ")"]:
+        with pytest.raises(InputError, match="cannot read the spec"):
+            parse_spec(text)
+    for _ in range(400):
+        text = "".join(dice.choices(pieces, k=dice.randrange(12)))
+        with suppress(InputError):
+            parse_spec(text)
