@@ -59,5 +59,5 @@ class APGD(RandomStart):
             x, gradient = choose(back, state.x_max, x), choose(back, state.g_max, gradient)
         z = region.step(x, gradient, state.eta, state.share)
         if i and schedule.inertia:
-            z = region.project(x + (1 - schedule.inertia) * (z - x) + schedule.inertia * (x - state.x_last))
+            z = region.project(x.lerp(z, 1 - schedule.inertia).add(x - state.x_last, alpha=schedule.inertia))
         return state._replace(x_adv=z, x_last=x)

@@ -63,11 +63,12 @@ class DDN(MinimalStepAttack):
         region = oracle.region
         _, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
         alpha = self.step_size * (0.01 + 0.99 * (1 + math.cos(math.pi * i / self.steps)) / 2)
-        delta = state.x_adv - region.x + alpha * region.norm.steepest(gradient)
-        eps = state.eps * torch.where(oracle.fooled, 1 - self.gamma, 1 + self.gamma)
-        size = region.norm.size(delta)
-        delta = delta * per_row(torch.where(size > 0, eps / size, 0).to(delta.dtype), delta)
-        return State(self._rounded(oracle, region.clamp((region.x + delta).to(region.x.dtype))), eps)
+        delta = torch.add(state.x_adv - region.x, region.norm.steepest(gradient), alpha=alpha)
+        eps = torch.where(oracle.fooled, state.eps * (1 - self.gamma), state.eps * (1 + self.gamma))
+        size = region.norm.size(delta).clamp_(min=torch.finfo(torch.float32).tiny)
+        scale = per_row((eps / size).to(delta.dtype), delta)
+        x_adv = torch.addcmul(region.x.to(delta.dtype), delta, scale).to(region.x.dtype)
+        return State(self._rounded(oracle, region.clamp(x_adv)), eps)
 
     def _rounded(self, oracle: Oracle, x_adv: Tensor) -> Tensor:
         if self.levels is None:

@@ -75,14 +75,13 @@ class FMN(MinimalStepAttack):
         cosine = (1 + math.cos(math.pi * i / self.steps)) / 2
         alpha = self.step_size * (0.01 + 0.99 * cosine)
         gamma = self.gamma_final + (self.gamma - self.gamma_final) * cosine
-        guess = (1 + gamma) * (region.distance(state.x_adv) + _to_boundary(norm, margin, gradient))
-        grown = (state.eps * (1 + gamma)).maximum(state.eps + norm.grain)
-        missed = torch.where(
-            oracle.best.fooled | bool(norm.grain), grown, guess.maximum(grown)
-        )  # a count says no length: it grows
-        hit = (state.eps * (1 - gamma)).minimum(-oracle.best.value).minimum(state.eps - norm.grain)
+        guess = (1 + gamma) * (region.gauge(state.x_adv) + _to_boundary(norm, margin, gradient))
+        grown, hit = state.eps * (1 + gamma), (state.eps * (1 - gamma)).minimum(-oracle.best.value)
+        missed = torch.where(oracle.best.fooled, grown, guess.maximum(grown))
+        if norm.grain:  # a count says no length: it grows, by one at the least
+            missed, hit = grown.maximum(state.eps + norm.grain), hit.minimum(state.eps - norm.grain)
         eps = torch.where(oracle.fooled, hit, missed).clamp(min=0).minimum(state.most)
-        ahead = state.x_adv + alpha * get_norm("l2").steepest(gradient)
+        ahead = torch.add(state.x_adv, get_norm("l2").steepest(gradient), alpha=alpha)
         delta = norm.project(ahead - region.x, per_row(eps, region.x))
         x_adv = region.clamp((region.x + delta).to(region.x.dtype))
         return self._look(oracle, state._replace(x_adv=x_adv, eps=eps), i)
@@ -98,4 +97,4 @@ class FMN(MinimalStepAttack):
 def _to_boundary(norm: Norm, margin: Tensor, gradient: Tensor) -> Tensor:
     """(M,) float64: the distance at which the linearised margin is 0; 0 where there is no gradient."""
     slope = norm.dual_size(gradient).double()
-    return torch.where(slope > 0, margin.double().abs() / slope, 0.0)
+    return (margin.double().abs() / slope).nan_to_num(0.0, posinf=0.0)

@@ -56,8 +56,7 @@ class MIFGSM(StepAttack):
 
 
 def unit_l1(g: Tensor) -> Tensor:
-    """Rows scaled to l1 size 1, zero rows kept: by the largest entry first, so that nothing under- or overflows."""
-    wide = g.to(torch.promote_types(g.dtype, torch.float32)).flatten(1)
-    tiny = torch.finfo(wide.dtype).tiny
-    wide = wide / wide.abs().amax(1, keepdim=True).clamp_(min=tiny)
-    return (wide / wide.abs().sum(1, keepdim=True).clamp_(min=tiny)).to(g.dtype).view_as(g)
+    """Rows scaled to l1 size 1, zero rows kept; summed in float64, where nothing under- or overflows."""
+    info = torch.finfo(torch.promote_types(g.dtype, torch.float32))
+    size = g.abs().sum(tuple(range(1, g.ndim)), keepdim=True, dtype=torch.float64).clamp_(info.tiny, info.max)
+    return (g / size.to(torch.promote_types(g.dtype, torch.float32))).to(g.dtype)

@@ -54,9 +54,11 @@ def guard(
 
 
 def _restore(module: nn.Module, key: str, buffer: Tensor, saved: Tensor) -> None:
-    """Untouched buffers are left alone: a graph of the caller's may hold them. Their version does not tell: batch norm
-    writes without raising it."""
-    if not torch.equal(buffer, saved):
-        with torch.no_grad():
-            buffer.copy_(saved)
+    """Written whether it has changed or not: to compare would wait for the device once a buffer.
+
+    Its version does not tell, for batch norm writes without raising it; and it is not raised here, since a graph of the
+    caller's may hold the buffer. One made under inference mode cannot have been written outside of it.
+    """
+    if not buffer.is_inference():
+        buffer.data.copy_(saved)
     module._buffers[key] = buffer

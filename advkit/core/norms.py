@@ -209,8 +209,8 @@ class L2(Norm):
 
     def _shrinking(self, d: Tensor, eps: Tensor | float) -> Tensor:
         """(N, 1, ...): what the rows of d are multiplied with."""
-        size = per_row(self.size(d), d)
-        return torch.where(size > eps, eps / size, 1.0).to(d.dtype)
+        size = per_row(self.size(d), d).clamp_(min=torch.finfo(torch.float32).tiny)
+        return (eps / size).clamp_(max=1).to(d.dtype)
 
     def pull(self, x: Tensor, x_adv: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
         d = x_adv - x

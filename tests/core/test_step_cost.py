@@ -1,0 +1,143 @@
+"""What a step costs beside its passes: small operations, waits for the device, and one graph for a compiler."""
+
+from typing import Any
+
+import pytest
+import torch
+from helpers.cost import network, passes, watching
+from torch import Tensor, nn
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from advkit.attacks import FGSM, PGD, create_attack
+from advkit.core.goals import untargeted
+from advkit.core.guard import guard
+from advkit.core.losses import get_loss
+from advkit.core.threat import Threat
+
+CEILINGS = {
+    ("pgd", "linf"): 20,
+    ("bim", "linf"): 20,
+    ("pgd", "l2"): 30,
+    ("bim", "l2"): 30,
+    ("mifgsm", "linf"): 24,
+    ("ddn", "l2"): 40,
+    ("apgd", "linf"): 50,
+    ("apgd", "l2"): 50,
+    ("fmn", "l2"): 60,
+    ("fmn", "linf"): 60,
+    ("alma", "l2"): 110,
+    ("alma", "l1"): 110,
+}
+"""The most operations of a step, on the mean of all steps, beside the model's and the loss's: docs/benchmarks.md."""
+
+
+@pytest.fixture
+def batch() -> tuple[nn.Module, Tensor, Tensor]:
+    model = network().requires_grad_(False)
+    x = torch.rand(6, 3, 8, 8, generator=torch.Generator().manual_seed(1))
+    return model, x, model(x).argmax(1)
+
+
+def counted(name: str, norm: str, batch: tuple[nn.Module, Tensor, Tensor], **call: Any) -> list[int]:
+    """The operations of each step but the first."""
+    model, x, y = batch
+    attack = create_attack(name, norm=norm)
+    budget = {"eps": 1e-4, "stop": "never"} if attack.kind == "budget" else {}
+    with watching() as notes:
+        attack(model, x, y, **budget | call)
+    floor = passes(model, x, untargeted(y), attack.loss)
+    return [sum(names.values()) - floor for names in notes[1:]]
+
+
+@pytest.mark.parametrize(("name", "norm"), CEILINGS)
+def test_a_step_makes_no_more_operations_than_its_ceiling(name, norm, batch):
+    steps = counted(name, norm, batch)
+    assert sum(steps) / len(steps) <= CEILINGS[name, norm]
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_samples_that_may_leave_cost_two_operations_more(norm, batch):
+    never, fooled = counted("pgd", norm, batch), counted("pgd", norm, batch, stop="fooled")
+    assert max(fooled) <= min(never) + 2
+
+
+def test_the_passes_themselves_are_counted(batch):
+    model, x, y = batch
+    deeper = nn.Sequential(model, nn.ReLU(), nn.Linear(10, 10).requires_grad_(False))
+    assert passes(deeper, x, untargeted(y), "margin") > passes(model, x, untargeted(y), "margin") > 10
+
+
+class Asks(torch.utils._python_dispatch.TorchDispatchMode):
+    """Counts the operations whose answer the host has to wait for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.number += func._schema.name in ("aten::_local_scalar_dense", "aten::nonzero", "aten::equal")
+        return func(*args, **(kwargs or {}))
+
+
+def test_no_step_waits_where_no_sample_leaves(batch):
+    model, x, y = batch
+    numbers = []
+    for steps in (5, 50):
+        with Asks() as asks:
+            PGD(eps=0.01, steps=steps)(model, x, y, stop="never")
+        numbers.append(asks.number)
+    assert numbers[0] == numbers[1]
+
+
+def test_one_step_of_pgd_is_one_graph(batch):
+    model, x, y = batch
+    goal, region = untargeted(y), Threat("linf", 0.1).around(x)
+    length = torch.full((len(x), 1, 1, 1), 0.01)
+
+    def step(x_adv: Tensor) -> Tensor:
+        leaf = x_adv.detach().requires_grad_()
+        values = get_loss("cross_entropy", goal, 10)(goal, model(leaf))
+        (gradient,) = torch.autograd.grad(values.sum(), leaf)
+        return region.step(x_adv, gradient, length)
+
+    traced = make_fx(step)(x)
+    other = torch.rand_like(x)
+    assert traced(other).equal(step(other))
+    assert not [node for node in traced.graph.nodes if "local_scalar" in str(node.target)]
+
+
+class Writes(nn.Module):
+    """Works on its input in place, openly or through `.data`."""
+
+    def __init__(self, *, hidden: bool) -> None:
+        super().__init__()
+        self.hidden, self.linear = hidden, nn.Linear(192, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        (x.data if self.hidden else x).mul_(0.5)
+        return self.linear(x.flatten(1))
+
+
+@pytest.mark.parametrize("hidden", [False, True])
+@pytest.mark.parametrize("attack", [FGSM(eps=0.1), PGD(eps=0.1, steps=3)])
+def test_a_model_that_writes_on_its_input_gets_copies(hidden, attack):
+    torch.manual_seed(0)
+    model, x = Writes(hidden=hidden), torch.rand(5, 3, 8, 8)
+    before = x.clone()
+    with torch.no_grad():
+        y = model(x.clone()).argmax(1)
+        result = attack(model, x, y, stop="never")
+        answer = model(result.x_adv.clone())
+    assert x.equal(before)
+    assert result.success.equal(answer.argmax(1) != y)
+    assert float((result.x_adv - x).abs().max()) > 0.09
+
+
+def test_leaving_a_model_waits_for_none_of_its_buffers():
+    model = nn.Sequential(*(nn.BatchNorm2d(3) for _ in range(20)))
+    for mode in ("eval", "keep"):
+        before = [b.clone() for b in model.buffers()]
+        with Asks() as asks, torch.no_grad(), guard(model, mode=mode):
+            model(torch.rand(4, 3, 8, 8))
+        assert asks.number == 0
+        assert all(map(torch.equal, before, model.buffers()))
