@@ -276,7 +276,7 @@ def _result(whole: Rows, record: Record, *, minimal: bool) -> Result:
     if minimal:
         distance = torch.where(best.fooled, distance, torch.inf)
     door.check_gradients(record.zero)
-    broken = record.broken.isnan()
+    broken = ~record.broken.isfinite()
     door.check_function(broken, record.unsteady)
     return Result(
         x_adv=torch.empty_like(region.x).copy_(best.x_adv),

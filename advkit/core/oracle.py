@@ -33,7 +33,7 @@ class Record(NamedTuple):
     queries: Tensor  # (M,) int64
     gradients: Tensor  # (M,) int64
     zero: Tensor  # (M,) bool
-    broken: Tensor  # (M,) float32: 0, or NaN once an answer was not finite
+    broken: Tensor  # (M,) float32: next to 0, or not finite once an answer was not
     unsteady: Tensor  # (M,) bool: one point got two answers
 
 
@@ -64,8 +64,8 @@ def noise_floor(logits: Tensor) -> Tensor:
 
 
 def not_finite(broken: Tensor, logits: Tensor) -> Tensor:
-    """(N,): `broken`, NaN also where logits (N, ...) hold NaN or infinity; two small operations."""
-    return torch.add(broken, logits.flatten(1).sum(1, dtype=torch.float32), alpha=0)
+    """(N,): `broken`, not finite also where logits (N, ...) hold NaN or infinity."""
+    return torch.add(broken, logits.flatten(1).sum(1, dtype=torch.float32), alpha=2e-38)
 
 
 def put(tree: Any, index: Tensor, part: Any) -> Any:
@@ -318,9 +318,7 @@ class Oracle:
         if queries:
             self._observe(x, logits, values)
         fooled = self.fooled if queries else self._rows.goal.clears(logits)
-        left = (
-            self.stop and queries and self._inside and "region" not in self._seen
-        )  # then the rows that are fooled have left
+        left = self.stop and queries and self._inside and "region" not in self._seen  # who is fooled has left
         missed = self._rows.live if left else live > fooled
         lost = missed > gradient.flatten(1).any(1)
         record = self._rows.record
