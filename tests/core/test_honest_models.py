@@ -76,6 +76,7 @@ def test_votes_are_numbers() -> None:
     assert found.logits.dtype == torch.float32
 
 
+@pytest.mark.filterwarnings("ignore:the gradient was exactly zero")
 def test_a_model_that_is_not_finite_on_the_path_is_counted_and_warned_of() -> None:
     """Without the count, PGD called these samples robust and said nothing."""
     hole = Net(spoil=lambda z, x: torch.where(((x - X[: len(x)]).flatten(1).abs().amax(1) > 0)[:, None], torch.nan, z))
@@ -86,6 +87,7 @@ def test_a_model_that_is_not_finite_on_the_path_is_counted_and_warned_of() -> No
     assert not bool(PGD(eps=0.3, steps=5)(Net(), X, Y).non_finite.any())
 
 
+@pytest.mark.filterwarnings("ignore:the gradient was exactly zero")
 def test_an_infinite_answer_is_no_success() -> None:
     hole = Net(spoil=lambda z, x: torch.where((x > 0.99).flatten(1).any(1)[:, None], z + torch.inf * (z > 0), z))
     inside = X.clamp(max=0.9)
