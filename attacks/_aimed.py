@@ -24,6 +24,7 @@ class Aimed(Runs):
     def __post_init__(self) -> None:
         super().__post_init__()
         object.__setattr__(self, "targetable", False)
+        object.__setattr__(self, "needs_classes", True)
         object.__setattr__(self, "loss", "margin")
 
     @property

@@ -10,6 +10,7 @@ from advkit.core.driver import Problem
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.core.oracle import Oracle
+from advkit.core.wishes import Wish
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,8 @@ class Wrapper(Attack):
     """Whether it makes the steps of the attack inside itself."""
     shared: ClassVar[tuple[str, ...]] = ("norm", "loss", "target", "targetable", "per_sample", "knowledge", "paper")
     """The traits that it takes over as they are."""
+    method: ClassVar[tuple[str, ...]] = ("climbs", "needs_classes", "stays_inside")
+    """Those of the method inside; a wrapper that compares classes sets `needs_classes` itself."""
     own: ClassVar[tuple[str, ...]] = ("name", "kind", "norms")
     """Those that it takes over too, unless it is another kind of attack."""
 
@@ -36,7 +39,7 @@ class Wrapper(Attack):
             raise InputError(f"expected an attack such as PGD(eps=0.1) in {word}, got {self.attack!r}")
         if self.drives and not self.attack.stepwise:
             raise InputError(f"{self.attack.name} is made of several attacks and cannot stand in {word}")
-        for trait in (*self.own, *self.shared):
+        for trait in (*self.own, *self.shared, *self.method):
             object.__setattr__(self, trait, getattr(self.attack, trait))
         super().__post_init__()
 
@@ -82,6 +85,9 @@ class Wrapper(Attack):
 
     def _arrange(self, model: Model, problem: Problem) -> tuple[Model, Problem]:
         return self.attack._arrange(model, problem)
+
+    def _wish(self, goal: Any) -> Wish | None:
+        return self.attack._wish(goal)
 
     def _with(self, option: str, value: Any) -> str:
         """The spec of the attack inside with one more option."""

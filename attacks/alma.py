@@ -59,6 +59,7 @@ class ALMA(MinimalStepAttack):
     """
 
     norms = ("l2", "l1")
+    stays_inside = True
     paper = "Rony et al. 2020, arXiv 2011.11857"
 
     norm: str = "l2"

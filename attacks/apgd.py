@@ -28,6 +28,7 @@ class APGD(RandomStart):
     """
 
     norms = ("linf", "l2", "l1")
+    stays_inside = True
     paper = "Croce and Hein 2020, arXiv 2003.01690"
 
     steps: int = 100

@@ -30,6 +30,7 @@ class APGDTargeted(RandomStart):
     norms = ("linf", "l2", "l1")
     paper = "Croce and Hein 2020, arXiv 2003.01690"
     targetable = False
+    needs_classes = True
 
     loss: str = "dlr"
     classes: int = 9

@@ -54,6 +54,7 @@ class Boundary(DecisionAttack):
 
     norms = ("l2",)
     paper = "Brendel et al. 2017, arXiv 1712.04248"
+    climbs = False
 
     along: float = 0.1
     nearer: float = 0.03

@@ -1,7 +1,7 @@
 """The attacks of Carlini and Wagner 2016, sections VI-A (l2) and VI-C (linf) (arXiv 1608.04644)."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from advkit.core.door import check_positive
 from advkit.core.goals import wide
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle, choose
+from advkit.core.wishes import Wish, confident
 
 
 class State(NamedTuple):
@@ -62,7 +63,7 @@ LOOKS = 10
 @register_attack("cw")
 @dataclass(frozen=True, kw_only=True)
 class CW(SearchAttack):
-    """Minimise `D(delta) + c max(confidence - margin, 0)` by Adam, for the least c that reaches the goal.
+    """Minimise `D(delta) + c max(-margin, 0)` by Adam, for the least c that reaches the goal.
 
     l2: D is the squared length, c is bisected. linf: D is the sum of `|delta_i| - tau` where that is positive, and tau
     shrinks. Of the paper's three ways to stay in the range (section V-B) this is the projection after each step: the
@@ -78,7 +79,7 @@ class CW(SearchAttack):
         steps: the most steps for each.
         lr: Adam's step length, the most that a pixel moves in a step, as a share of the range.
         c: the first weight; 2 margin / |gradient|^2 on the clean image unless given: right where the model is linear.
-        confidence: the margin that is aimed at, in logits.
+        confidence: lead in logits that a success must exceed, as `goal=confident(lead=...)`, which overrides it.
     """
 
     norms = ("l2", "linf")
@@ -93,6 +94,11 @@ class CW(SearchAttack):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive("lr", self.lr)
+        confident(lead=self.confidence)
+
+    def _wish(self, goal: Any) -> Wish | None:
+        """`confidence` is a goal like others."""
+        return super()._wish(confident(lead=self.confidence) if goal is None and self.confidence else goal)
 
     def init(self, oracle: Oracle) -> State:
         """The clean image."""
@@ -107,7 +113,7 @@ class CW(SearchAttack):
         if i == 0:
             state = self._first(state, margin, gradient)
         far, pull = RULES[self.norm].distance((state.x_adv - oracle.x) / span, state.tau)
-        short, c = (self.confidence - margin).clamp(min=0), state.search.c
+        short, c = (-margin).clamp(min=0), state.search.c
         pull = pull - per_row(c * (short > 0), pull).to(pull.dtype) * gradient
         search, over = state.search.seen(far + c * short, oracle.fooled, self.steps, max(1, self.steps // LOOKS))
         adam = state.adam.seen(pull)

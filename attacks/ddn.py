@@ -39,6 +39,7 @@ class DDN(MinimalStepAttack):
     """
 
     norms = ("l2",)
+    stays_inside = True
     paper = "Rony et al. 2018, arXiv 1811.09600"
 
     norm: str = "l2"

@@ -44,6 +44,8 @@ class DeepFool(MinimalStepAttack):
 
     norms = ("l2", "linf")
     paper = "Moosavi-Dezfooli et al. 2015, arXiv 1511.04599"
+    climbs = False
+    needs_classes = True
 
     norm: str = "l2"
     steps: int = 50

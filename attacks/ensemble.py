@@ -18,7 +18,7 @@ from advkit.core import door
 from advkit.core.attack import Attack
 from advkit.core.errors import InputError, unknown
 from advkit.core.guard import Model
-from advkit.core.losses import get_loss
+from advkit.core.losses import loss_values
 from advkit.core.oracle import Oracle
 
 AVERAGES = ("logits", "losses")
@@ -38,7 +38,7 @@ class _Committee:
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             answers = self._members.answers(leaf)
-            values = torch.stack([get_loss(loss, goal, a.shape[1])(goal, a) for a in answers]).mean(0)
+            values = torch.stack([loss_values(loss, goal, a, oracle.clean) for a in answers]).mean(0)
             (gradient,) = torch.autograd.grad(values.sum(), leaf)
         gradient = gradient.nan_to_num(0.0)
         oracle.saw(x, mean_of([a.detach() for a in answers]), values.detach(), gradient)

@@ -58,6 +58,8 @@ class FAB(MinimalAttack):
 
     norms = ("linf", "l2", "l1")
     paper = "Croce and Hein 2019, arXiv 1907.02044"
+    climbs = False
+    needs_classes = True
 
     steps: int = 100
     rivals: int = 5

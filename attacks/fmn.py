@@ -49,6 +49,7 @@ class FMN(MinimalStepAttack):
     """
 
     norms = ("l2", "linf", "l1", "l0")
+    stays_inside = True
     paper = "Pintor et al. 2021, arXiv 2102.12827"
 
     norm: str = "l2"

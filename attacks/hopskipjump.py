@@ -59,6 +59,7 @@ class HopSkipJump(DecisionAttack):
 
     norms = ("l2", "linf")
     paper = "Chen et al. 2019, arXiv 1904.02144"
+    climbs = False
 
     first: int = 25
     probe: float = 0.3

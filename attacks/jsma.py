@@ -41,6 +41,8 @@ class JSMA(MinimalAttack):
 
     norms = ("l0",)
     paper = "Papernot et al. 2015, arXiv 1511.07528"
+    climbs = False
+    needs_classes = True
 
     norm: str = "l0"
     steps: int = 100

@@ -61,6 +61,7 @@ class LBFGS(MinimalAttack):
 
     norms = ("l2",)
     paper = "Szegedy et al. 2013, arXiv 1312.6199"
+    needs_classes = True
 
     norm: str = "l2"
     target: str | int = "runner_up"

@@ -21,6 +21,7 @@ class Noise(Stepless, BudgetAttack):
 
     norms = ("linf", "l2", "l1")
     paper = "Goodfellow et al. 2014, arXiv 1412.6572"
+    climbs = False
     knowledge = "nothing"
     targetable = False
     deterministic = False

@@ -10,7 +10,7 @@ from advkit.attacks._squares import PROPOSALS, sides
 from advkit.core.attack import BudgetAttack, register_attack
 from advkit.core.door import check_count
 from advkit.core.errors import InputError
-from advkit.core.losses import get_loss
+from advkit.core.losses import loss_values
 from advkit.core.oracle import Oracle, choose
 
 HALVED = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
@@ -45,6 +45,7 @@ class Square(BudgetAttack):
     """
 
     norms = ("linf", "l2")
+    stays_inside = True
     paper = "Andriushchenko et al. 2019, arXiv 1912.00049"
     knowledge = "scores"
     deterministic = False
@@ -74,7 +75,7 @@ class Square(BudgetAttack):
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """Keep the proposal where it is better; propose another square."""
         logits = oracle.logits(state.x_adv)
-        f = get_loss(self.loss, oracle.goal, logits.shape[1])(oracle.goal, logits).double()
+        f = loss_values(self.loss, oracle.goal, logits, oracle.clean).double()
         better = f > state.f_max
         x_max, f_max = choose(better, state.x_adv, state.x_max), torch.where(better, f, state.f_max)
         place = i * 10_000 / self.queries if self.rescale else i

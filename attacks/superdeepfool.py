@@ -53,6 +53,8 @@ class SuperDeepFool(MinimalStepAttack):
 
     norms = ("l2",)
     paper = "Abdollahpour et al. 2023, arXiv 2303.12481"
+    climbs = False
+    needs_classes = True
 
     norm: str = "l2"
     steps: int = 60

@@ -39,6 +39,7 @@ class Targets(Runs):
         if self.attack.target != "untargeted":
             raise InputError(f"expected an attack without a target of its own, got target={self.attack.target!r}")
         object.__setattr__(self, "targetable", False)
+        object.__setattr__(self, "needs_classes", True)
 
     @property
     def spec(self) -> str:

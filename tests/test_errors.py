@@ -78,7 +78,7 @@ WRONG: dict[str, tuple[Any, Any, Any, dict[str, Any], str]] = {
     "inference-mode model": (built_under_inference_mode(), X, Y, {}, r"built under torch.inference_mode.*state_dict"),
     "NaN logits": (nan_logits(MODEL), X, Y, {}, r"NaN or infinite logits for 5 of 5 clean images"),
     "infinite logits": (broken(lambda z: z / 0), X, Y, {}, r"NaN or infinite logits"),
-    "a tuple": (broken(lambda z: (z, z)), X, Y, {}, r"return a tensor of logits, got tuple; wrap it"),
+    "a tuple": (broken(lambda z: (z, z)), X, Y, {}, r"return a tensor of logits, got a tuple of"),
     "one logit": (broken(lambda z: z[:, :1]), X, Y, {}, r"expected logits of shape \(5, K\) with K >= 2.*got \(5, 1\)"),
     "maps of logits": (broken(lambda z: z[..., None]), X, Y, {}, r"expected logits of shape.*got \(5, 4, 1\)"),
     "logits of another batch": (broken(lambda z: z[:2]), X, Y, {}, r"expected logits of shape \(5, K\).*got \(2, 4\)"),
@@ -223,5 +223,5 @@ def test_the_affine_classifier_needs_two_classes() -> None:
 
 
 def test_a_loss_that_is_no_word_is_refused() -> None:
-    with pytest.raises(InputError, match=r"unknown loss '\[\]'"):
+    with pytest.raises(InputError, match=r"expected loss as a name or a function .* got \[\]"):
         PGD(eps=0.1, loss=[])  # type: ignore[arg-type]

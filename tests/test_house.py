@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = {"advkit": "advkit", "advkit.attacks": "attacks", "advkit.defenses": "defenses", "advkit.cli": "cli"}
 LAYERS = {
     "core": 0,
+    "goals": 1,
     "_version": 0,
     "models": 1,
     "data": 1,

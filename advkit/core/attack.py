@@ -11,17 +11,19 @@ import torch
 from torch import Tensor
 
 from advkit.core import door
+from advkit.core.classify import classify
 from advkit.core.draws import Draws
 from advkit.core.driver import Problem, drive
 from advkit.core.errors import InputError, unknown
 from advkit.core.goals import untargeted
-from advkit.core.guard import Model, guard
-from advkit.core.losses import LOSSES
+from advkit.core.guard import Model
+from advkit.core.losses import Loss, check_loss
 from advkit.core.norms import get_norm
 from advkit.core.oracle import Oracle
 from advkit.core.registry import Registry
 from advkit.core.result import Result, better_of
 from advkit.core.threat import Threat
+from advkit.core.wishes import Wish, as_wish
 
 STOPS = ("fooled", "never")
 
@@ -47,7 +49,9 @@ class Attack(ABC):
     Traits, declared by the class: `kind` ("budget": maximise a loss within eps; "minimal": find the nearest
     adversarial point), `norms`, `per_sample` (a sample's result does not depend on the rest of the batch),
     `deterministic` (the seed changes nothing), `targetable`, `knowledge` ("gradients", "scores", "labels", "nothing"),
-    `stepwise` (False: made of several attacks, so that no wrapper can drive it) and `paper`.
+    `stepwise` (False: made of several attacks, so that no wrapper can drive it), `climbs` (False: it has no loss),
+    `needs_classes` (the method compares classes, so that goals of another form are refused), `stays_inside` (every
+    point it asks about is feasible, so that a step need not check that) and `paper`.
 
     Args:
         target: the default of the call's `target`: "untargeted", "runner_up" (the likeliest class other than y on the
@@ -61,19 +65,28 @@ class Attack(ABC):
     targetable: ClassVar[bool] = True
     knowledge: ClassVar[str] = "gradients"
     stepwise: ClassVar[bool] = True
+    climbs: ClassVar[bool] = True
+    needs_classes: ClassVar[bool] = False
+    stays_inside: ClassVar[bool] = False
     paper: ClassVar[str] = ""
 
     target: str | int = "untargeted"
     norm: str = "linf"
-    loss: str = "cross_entropy"
+    loss: str | Loss = "cross_entropy"
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """`stays_inside` is not inherited: what a subclass asks about is not what its parent did."""
+        super().__init_subclass__(**options)
+        cls.stays_inside = cls.__dict__.get("stays_inside", False)
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             object.__setattr__(self, field.name, door.plain(getattr(self, field.name)))
         if self.norm not in self.norms:
             raise unknown(f"norm of {self.name}", str(self.norm), self.norms)
-        if not isinstance(self.loss, str) or self.loss not in LOSSES:
-            raise unknown("loss", str(self.loss), LOSSES)
+        check_loss(self.loss)
+        if not self.climbs and self.loss != type(self).loss:
+            raise InputError(f"{self.name} climbs no loss: leave loss out")
         for field in dataclasses.fields(self):
             if isinstance(field.default, bool):
                 door.check_flag(field.name, getattr(self, field.name))
@@ -118,6 +131,7 @@ class Attack(ABC):
         y: Tensor,
         *,
         target: str | int | Tensor | None = None,
+        goal: Any = None,
         eps: float | Tensor | None = None,
         sample_ids: Tensor | None = None,
         seed: int = 0,
@@ -134,6 +148,8 @@ class Attack(ABC):
             x: images (N, C, H, W), or (N, ...), within `bounds`.
             y: true classes (N,), integers.
             target: the class to reach: a tensor (N,), a class, or a word as in the class's `target`.
+            goal: what counts as a success, see `advkit.goals`: such as `confident(lead=1)`, or a function
+                `(outputs, y) -> (N,)` that is > 0 where the goal is reached. Default: a class other than y.
             eps: the radius of the ball in units of the pixels, a number or a tensor (N,), one radius a sample (budget
                 attacks).
             sample_ids: (N,) integers that name the samples: the random numbers of a sample depend on its name and
@@ -149,7 +165,7 @@ class Attack(ABC):
         Raises:
             InputError: wrong input; the message says what was expected.
         """
-        problem = self._problem(model, x, y, target, eps, sample_ids, seed, bounds, stop)
+        problem = self._problem(model, x, y, target, eps, sample_ids, seed, bounds, stop, goal)
         if not len(x):
             return _nothing(x)
         if isinstance(problem.target, str) and problem.target == "all":
@@ -172,19 +188,45 @@ class Attack(ABC):
         return 1
 
     def _problem(
-        self, model: Any, x: Any, y: Any, target: Any, eps: Any, ids: Any, seed: Any, bounds: Any, stop: Any
+        self,
+        model: Any,
+        x: Any,
+        y: Any,
+        target: Any,
+        eps: Any,
+        ids: Any,
+        seed: Any,
+        bounds: Any,
+        stop: Any,
+        goal: Any = None,
     ) -> Problem:
         door.check_model(model)
         bounds = door.check_bounds(bounds)
         door.check_images(x, bounds)
-        y = door.check_classes("labels", y, x)
+        wish = self._wish(goal)
+        y = door.check_classes("labels", y, x) if wish is None or wish.of_classes else door.check_rows(y, x)
+        target = getattr(wish, "target", None) if target is None else target
         target = door.check_target(self.target if target is None else target, x)
         if not self.targetable and not (isinstance(target, str) and target == "untargeted"):
             raise InputError(f"{self.name} has no targeted form: leave target out")
+        if wish is not None and not wish.of_classes:
+            self._check_open(target)
         if stop not in STOPS:
             raise unknown("stop", str(stop), STOPS)
         draws = Draws(door.check_seed(seed), door.check_ids(ids, x))
-        return Problem(x.detach(), y, target, self._threat(eps, x, bounds), draws, stop)
+        return Problem(x.detach(), y, target, self._threat(eps, x, bounds), draws, stop, wish)
+
+    def _wish(self, goal: Any) -> Wish | None:
+        """The goal of the call; an attack with an option that redefines success puts it here."""
+        return None if goal is None else as_wish(goal)
+
+    def _check_open(self, target: Any) -> None:
+        if self.needs_classes or not self.stepwise:
+            raise InputError(
+                f"{self.name} compares classes and cannot pursue this goal: use another, such as PGD or FMN"
+            )
+        if not (isinstance(target, str) and target == "untargeted"):
+            raise InputError("expected no target beside a goal that does not speak of classes")
 
     def _threat(self, eps: Any, x: Tensor, bounds: tuple[float, float]) -> Threat:
         """What the attack may do; a budget attack gets a finite radius, for steps of no size times inf would be NaN."""
@@ -260,8 +302,7 @@ def _literal(value: Any) -> str:
 def _count_classes(model: Model, problem: Problem) -> int:
     """Classify one image, outside all counts."""
     x, y = problem.x[:1], problem.y[:1]
-    with torch.inference_mode(False), torch.no_grad(), guard(model, device=x.device):
-        logits = model(x)
+    logits = classify(model, x)
     door.check_answer(logits, x, y)
     return logits.shape[1]
 

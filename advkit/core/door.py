@@ -177,6 +177,47 @@ def check_gradients(zero: Tensor) -> None:
         )
 
 
+def check_outputs(outputs: Any, x: Tensor) -> None:
+    """The model's answer to the clean images under a goal of its own form: floats (N, ...), finite."""
+    if not isinstance(outputs, Tensor) or not outputs.ndim or len(outputs) != len(x):
+        seen = tuple(outputs.shape) if isinstance(outputs, Tensor) else _kind(outputs)
+        raise InputError(f"expected the model to return a tensor ({len(x)}, ...), one row an image, got {seen}")
+    if not bool(outputs.isfinite().all()):
+        rows = int((~outputs.flatten(1).isfinite()).any(1).sum())
+        raise InputError(f"the model returned NaN or infinite outputs for {rows} of {len(x)} clean images")
+
+
+def check_margin(margin: Any, outputs: Tensor) -> None:
+    """What a goal says of the outputs: one number a sample."""
+    if not isinstance(margin, Tensor) or margin.shape != (len(outputs),):
+        seen = tuple(margin.shape) if isinstance(margin, Tensor) else _kind(margin)
+        raise InputError(f"expected the goal's margin as a tensor ({len(outputs)},), one number a sample, got {seen}")
+
+
+def check_rows(y: Any, x: Tensor) -> Tensor:
+    """What a goal of its own form compares the outputs with: any tensor of N rows, on x's device."""
+    if not isinstance(y, Tensor) or not y.ndim or len(y) != len(x):
+        seen = tuple(y.shape) if isinstance(y, Tensor) else _kind(y)
+        raise InputError(f"expected y as a tensor of {len(x)} rows, one a sample, got {seen}")
+    if y.device != x.device:
+        raise InputError(f"expected y on the images' device {x.device}, got {y.device}")
+    return y.detach()
+
+
+def check_function(broken: Tensor, unsteady: Tensor) -> None:
+    """Warn where the model's answer was not finite, and where one image got two answers; (N,) bool each."""
+    if count := int(broken.sum()):
+        _warn(
+            f"the model answered NaN or infinity during the search for {count} of {len(broken)} samples: "
+            "what lies there was not searched, so their robustness may be an illusion; mend the model, or use float64"
+        )
+    if count := int(unsteady.sum()):
+        _warn(
+            f"the model gave the same image two answers for {count} of {len(unsteady)} samples: it is random, or "
+            "depends on the rest of the batch; a success is one verdict among many: use eot=, or average over verdicts"
+        )
+
+
 def plain(value: Any) -> Any:
     """A scalar of NumPy, torch (0 dimensions) or `fractions` as a Python int, float or bool; anything else as it is."""
     if isinstance(value, Tensor | np.ndarray | np.generic) and value.ndim == 0:

@@ -19,22 +19,26 @@ from advkit.core.guard import Model, guard
 from advkit.core.layout import Passes
 from advkit.core.memory import keep_freed
 from advkit.core.norms import per_row
-from advkit.core.oracle import Best, Oracle, Ranking, Record, Rows, choose, noise_floor, put, take
+from advkit.core.oracle import Best, Oracle, Ranking, Record, Rows, choose, noise_floor, not_finite, put, take
+from advkit.core.outputs import answer_of
 from advkit.core.result import Result
 from advkit.core.threat import Threat
+from advkit.core.wishes import Wish
 
 
 class Steps(Protocol):
     """What the driver needs to know of an attack."""
 
     @property
-    def loss(self) -> str: ...
+    def loss(self) -> Any: ...
     @property
     def kind(self) -> str: ...
     @property
     def total_steps(self) -> int: ...
     @property
     def starts_at_x(self) -> bool: ...
+    @property
+    def stays_inside(self) -> bool: ...
     def init(self, oracle: Oracle) -> Any: ...
     def step(self, oracle: Oracle, state: Any, i: int) -> Any: ...
 
@@ -48,6 +52,7 @@ class Problem(NamedTuple):
     threat: Threat
     draws: Draws
     stop: str
+    wish: Wish | None = None
 
 
 Progress = Callable[[int, int], None]
@@ -103,12 +108,12 @@ def _own_precision(model: Model, x: Tensor) -> Iterator[Model]:
     passes = Passes(model, x)
 
     def classify(x: Tensor) -> Tensor:
-        with torch.autocast(kind, dtype=dtype):
-            answer: Tensor = passes(x)
-        return answer
+        with torch.autocast(kind, dtype=dtype, enabled=enabled):
+            answer = passes(x)
+        return answer if type(answer) is Tensor and answer.is_floating_point() else answer_of(answer)
 
     with torch.autocast(kind, enabled=False):
-        yield classify if enabled else passes
+        yield classify
 
 
 def _drive(attack: Steps, classify: Model, problem: Problem) -> Result:
@@ -152,22 +157,31 @@ def _look_at_clean(attack: Steps, classify: Model, problem: Problem) -> tuple[Or
     leaf = x.detach().requires_grad_(attack.starts_at_x)
     with torch.set_grad_enabled(attack.starts_at_x):
         graph = classify(leaf)
-    door.check_answer(graph, x, y)
+    if problem.wish is None or problem.wish.of_classes:
+        door.check_answer(graph, x, y)
+    else:
+        door.check_outputs(graph, x)
     logits = graph.detach()
-    goal = resolve(problem.target, y, logits, problem.draws)
+    goal: Any = resolve(problem.target, y, logits, problem.draws)
+    if problem.wish is not None:
+        goal = problem.wish.bind(goal)
+        door.check_margin(goal.margin(logits), logits)
     minimal = attack.kind == "minimal"
     wrong = goal.clears(logits)
     if not minimal and problem.stop == "never":
         wrong = torch.zeros_like(wrong)  # a sample that is wrong already is attacked all the same
+    none = torch.zeros_like(wrong)
+    one = torch.ones(len(x), dtype=torch.int64, device=x.device)
     value = torch.float64 if minimal else wide(logits).dtype
-    worst = torch.full(y.shape, -torch.inf, dtype=value, device=x.device)
-    record = Record(Best(x, logits, wrong, worst), torch.ones_like(y), torch.zeros_like(y), torch.zeros_like(wrong))
+    worst = torch.full((len(x),), -torch.inf, dtype=value, device=x.device)
+    sound = torch.zeros_like(worst, dtype=torch.float32)
+    record = Record(Best(x, logits, wrong, worst), one, 0 * one, none, sound, none)
     index = torch.arange(len(x), device=x.device)
     region = problem.threat.around(x)
     door.check_effect(region, problem.threat.bounds)
     rows = Rows(index, ~wrong, region, goal, problem.draws, record, logits)
     ranking = Ranking(attack.loss, minimal)
-    oracle = Oracle(classify, rows, ranking, stop=not minimal and problem.stop == "fooled")
+    oracle = Oracle(classify, rows, ranking, stop=not minimal and problem.stop == "fooled", inside=attack.stays_inside)
     if attack.starts_at_x and graph.requires_grad:
         oracle.start_from(leaf, graph)
     return oracle, rows
@@ -226,10 +240,16 @@ def _judge(classify: Model, rows: Rows, ranking: Ranking, last: Tensor, unseen: 
     with torch.no_grad():
         answers = classify(points if len(index) == len(points) else points[index])
     logits = old.logits.index_copy(0, index, answers)
-    new = ranking.rank(rows.goal, region, points, logits)
+    new = ranking.rank(rows, points, logits)
+    finite = logits.flatten(1).isfinite().all(1)
+    new = new._replace(fooled=new.fooled & finite, value=torch.where(finite, new.value, -torch.inf))
+    record = record._replace(
+        broken=torch.where(rows.live, not_finite(record.broken, logits), record.broken),
+        unsteady=record.unsteady | rows.live & _moved(points, logits, old),
+    )
     slack = noise_floor(logits)  # rounding must not tell a point from itself
     adopted = rows.live & (~unseen | ranking.improves(new, old, slack))
-    best = choose(adopted, new._replace(fooled=rows.goal.margin(logits) > 0), old)
+    best = choose(adopted, new._replace(fooled=(rows.goal.margin(logits) > 0) & finite), old)
     record = record._replace(best=best, queries=record.queries + rows.live)
     rest = rows.live & ~adopted
     if not bool(rest.any()):
@@ -240,6 +260,14 @@ def _judge(classify: Model, rows: Rows, ranking: Ranking, last: Tensor, unseen: 
     return _judge(classify, rows, ranking, settled, torch.zeros_like(rest))
 
 
+def _moved(points: Tensor, logits: Tensor, old: Best) -> Tensor:
+    """(N,) bool: the verdict's point was seen before, and the model now answers otherwise by more than its noise."""
+    same = (points == old.x_adv).flatten(1).all(1)
+    apart = (wide(logits) - wide(old.logits)).flatten(1).abs().amax(1)
+    noise = max(1e-3, torch.finfo(logits.dtype).eps ** 0.5) * wide(old.logits).flatten(1).abs().amax(1)
+    return same & (apart > noise)
+
+
 def _result(whole: Rows, record: Record, *, minimal: bool) -> Result:
     best, region, clean = record.best, whole.region, whole.record.best
     if minimal:
@@ -248,6 +276,8 @@ def _result(whole: Rows, record: Record, *, minimal: bool) -> Result:
     if minimal:
         distance = torch.where(best.fooled, distance, torch.inf)
     door.check_gradients(record.zero)
+    broken = ~record.broken.isfinite()
+    door.check_function(broken, record.unsteady)
     return Result(
         x_adv=torch.empty_like(region.x).copy_(best.x_adv),
         success=best.fooled,
@@ -256,4 +286,6 @@ def _result(whole: Rows, record: Record, *, minimal: bool) -> Result:
         gradients=record.gradients,
         logits=best.logits.clone(),
         zero_gradient=record.zero,
+        non_finite=broken,
+        unsteady=record.unsteady,
     )

@@ -80,6 +80,16 @@ class Goal(NamedTuple):
         return (self.sign * lead).to(others.dtype)
 
     @property
+    def lead(self) -> float:
+        """How far the class to reach must lead beyond a tie."""
+        return 0.0
+
+    @property
+    def of_classes(self) -> bool:
+        """Whether the goal speaks of classes, so that `label`, `rival` and `duels` exist."""
+        return True
+
+    @property
     def ranks(self) -> int:
         """How many of the sorted logits the DLR loss uses: 3, with a target 4 (arXiv 2003.01690, equations 6 and 7)."""
         return 3 if self.sign > 0 else 4
@@ -110,7 +120,7 @@ def resolve(target: str | int | Tensor | Goal, y: Tensor, logits: Tensor, draws:
     classes = logits.shape[1]
     if isinstance(target, str):
         return _named(target, y, logits, draws)
-    if isinstance(target, Goal):
+    if hasattr(target, "margin"):  # a goal already
         return target
     target = torch.as_tensor(target, device=y.device).expand(len(y)).long()
     if len(target) and not 0 <= int(target.min()) <= int(target.max()) < classes:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from threading import RLock
 from typing import Any, Literal
 
 import torch
@@ -16,6 +17,10 @@ def modules_of(model: Model) -> list[nn.Module]:
     return list(model.modules()) if isinstance(model, nn.Module) else []
 
 
+_turns = RLock()
+"""A model's mode and flags, and torch's random state, belong to one attack at a time: others wait for their turn."""
+
+
 @contextmanager
 def guard(
     model: Model, *, mode: Literal["eval", "keep"] = "eval", device: torch.device | None = None
@@ -25,11 +30,21 @@ def guard(
     On leaving, also by an exception: every module's mode, every parameter's `requires_grad` and `.grad`, every buffer
     and torch's global random state are as they were.
 
+    Two threads may attack at once: each waits for its turn, since the random state is one for all. A pass of the
+    caller's own in a third thread does not wait: it sees the model frozen and in eval mode meanwhile.
+
     Args:
         model: the model; of a plain function only the random state is guarded.
         mode: "eval", or "keep" to attack the model in the mode it is in.
         device: where the images are, if the model has no parameters to tell.
     """
+    with _turns, _kept(model, mode, device):
+        yield
+
+
+@contextmanager
+def _kept(model: Model, mode: str, device: torch.device | None) -> Iterator[None]:
+    """What `guard` promises, for the thread whose turn it is."""
     modules = modules_of(model)
     parameters = {p: (p.requires_grad, p.grad) for m in modules for p in m.parameters(recurse=False)}
     buffers = [(m, k, b, b.clone()) for m in modules for k, b in m._buffers.items() if b is not None]
@@ -41,7 +56,7 @@ def guard(
             for parameter in parameters:
                 parameter.requires_grad_(False)
             if mode == "eval" and isinstance(model, nn.Module) and any(training for _, training in modes):
-                model.eval()
+                _to_eval(model)
             yield
         finally:
             for module, training in modes:
@@ -51,6 +66,14 @@ def guard(
                 parameter.grad = grad
             for module, key, buffer, saved in buffers:
                 _restore(module, key, buffer, saved)
+
+
+def _to_eval(model: nn.Module) -> None:
+    """Eval mode; a module whose mode is fixed, as that of `torch.export`, is taken in the mode that it has."""
+    try:
+        model.eval()
+    except NotImplementedError:
+        return
 
 
 def _restore(module: nn.Module, key: str, buffer: Tensor, saved: Tensor) -> None:

@@ -3,17 +3,21 @@
 Computed in float32 or better, whatever the model's type.
 """
 
+import inspect
 import warnings
 from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from advkit.core.errors import AdvkitWarning, unknown
+from advkit.core.errors import AdvkitWarning, InputError, unknown
 from advkit.core.goals import Goal, wide
 
-Loss = Callable[[Goal, Tensor], Tensor]
+Loss = Callable[..., Tensor]
+"""(goal, logits) -> (N,), or (goal, logits, clean) -> (N,) where `clean` (N, K) are the logits of the clean images."""
 
 
 def surprise(logits: Tensor, label: Tensor) -> Tensor:
@@ -53,17 +57,75 @@ def rival(goal: Goal, logits: Tensor) -> Tensor:
     return -surprise(logits, goal.rival(logits))
 
 
-LOSSES: dict[str, Loss] = {"cross_entropy": cross_entropy, "margin": margin, "dlr": dlr, "rival": rival}
+def kl_to_clean(goal: Goal, logits: Tensor, clean: Tensor) -> Tensor:
+    """KL(p(clean) || p(logits)): what TRADES maximises (Zhang et al. 2019, arXiv 1901.08573, equation 5)."""
+    before = wide(clean).log_softmax(1)
+    return (before.exp() * (before - wide(logits).log_softmax(1))).sum(1)
 
 
-def get_loss(name: str, goal: Goal, classes: int) -> Loss:
-    """The loss of that name, for that goal and number of classes.
+LOSSES: dict[str, Loss] = {}
+
+
+def register_loss(name: str) -> Callable[[Loss], Loss]:
+    """Decorator: attacks find the loss under this name."""
+
+    def keep(loss: Loss) -> Loss:
+        LOSSES[name] = loss
+        return loss
+
+    return keep
+
+
+for _loss in (cross_entropy, margin, dlr, rival, kl_to_clean):
+    register_loss(_loss.__name__)(_loss)
+
+
+def check_loss(loss: str | Loss) -> None:
+    """A registered name, or a function of (goal, logits) or of (goal, logits, clean).
+
+    Raises:
+        InputError: neither.
+    """
+    if isinstance(loss, str):
+        if loss not in LOSSES:
+            raise unknown("loss", loss, LOSSES)
+    elif not callable(loss):
+        raise InputError(f"expected loss as a name or a function (goal, logits) -> (N,), got {loss!r}")
+    elif _arguments(loss) not in (2, 3):
+        raise InputError(f"expected a loss (goal, logits) or (goal, logits, clean), got {_arguments(loss)} arguments")
+
+
+@cache
+def _arguments(loss: Loss) -> int:
+    """How many positional arguments without a default the function takes."""
+    needed = (p for p in inspect.signature(loss).parameters.values() if p.default is p.empty)
+    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in needed)
+
+
+def loss_values(loss: str | Loss, goal: Any, logits: Tensor, clean: Tensor) -> Tensor:
+    """(N,): the loss, a name or a function, at these logits; `clean` are the logits of the clean images.
+
+    Raises:
+        InputError: a function that does not return one number a sample.
+    """
+    function = get_loss(loss, goal, logits.shape[-1]) if isinstance(loss, str) else loss
+    values = function(goal, logits, clean) if _arguments(function) == 3 else function(goal, logits)
+    if not isinstance(values, Tensor) or values.shape != (len(logits),):
+        seen = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise InputError(f"expected the loss as a tensor ({len(logits)},), one number a sample, got {seen}")
+    return values
+
+
+def get_loss(name: str, goal: Any, classes: int) -> Loss:
+    """The loss of that name, for that goal and number of classes; of a goal without classes always the margin.
 
     Raises:
         UnknownNameError: no such loss.
     """
     if name not in LOSSES:
         raise unknown("loss", name, LOSSES)
+    if not goal.of_classes:
+        return margin
     if name == "dlr" and classes < goal.ranks:
         warnings.warn(
             f"dlr needs {goal.ranks} classes for this goal and the model has {classes}: margin is used instead",

@@ -12,7 +12,7 @@ from torch import Tensor
 from advkit.core.draws import Draws
 from advkit.core.goals import Goal, wide
 from advkit.core.guard import Model
-from advkit.core.losses import get_loss
+from advkit.core.losses import Loss, loss_values
 from advkit.core.norms import per_row
 from advkit.core.threat import Region
 
@@ -33,6 +33,8 @@ class Record(NamedTuple):
     queries: Tensor  # (M,) int64
     gradients: Tensor  # (M,) int64
     zero: Tensor  # (M,) bool
+    broken: Tensor  # (M,) float32: next to 0, or not finite once an answer was not
+    unsteady: Tensor  # (M,) bool: one point got two answers
 
 
 class Rows(NamedTuple):
@@ -58,7 +60,12 @@ def take(tree: Any, index: Tensor) -> Any:
 
 def noise_floor(logits: Tensor) -> Tensor:
     """(N,): the margin that rounding may feign, 16 units in the last place of the largest logit."""
-    return wide(logits).abs().amax(1) * (16 * torch.finfo(logits.dtype).eps)
+    return wide(logits).flatten(1).abs().amax(1) * (16 * torch.finfo(logits.dtype).eps)
+
+
+def not_finite(broken: Tensor, logits: Tensor) -> Tensor:
+    """(N,): `broken`, not finite also where logits (N, ...) hold NaN or infinity."""
+    return torch.add(broken, logits.flatten(1).sum(1, dtype=torch.float32), alpha=2e-38)
 
 
 def put(tree: Any, index: Tensor, part: Any) -> Any:
@@ -92,15 +99,16 @@ def _gradients(values: Tensor, leaf: Tensor) -> Tensor:
 class Ranking:
     """How two points of one sample compare: by loss (budget attack) or by distance (minimal attack)."""
 
-    loss: str
+    loss: str | Loss
     minimal: bool
 
-    def rank(self, goal: Goal, region: Region, x: Tensor, logits: Tensor, values: Tensor | None = None) -> Best:
+    def rank(self, rows: Rows, x: Tensor, logits: Tensor, values: Tensor | None = None) -> Best:
         """The points as candidates; a minimal attack's must clear the noise. `values`: the loss, if it is known."""
+        goal = rows.goal
         if self.minimal:
-            return Best(x, logits, goal.clears(logits, noise_floor(logits)), -region.gauge(x))
+            return Best(x, logits, goal.clears(logits, noise_floor(logits)), -rows.region.gauge(x))
         if values is None:
-            values = get_loss(self.loss, goal, logits.shape[1])(goal, logits)
+            values = loss_values(self.loss, goal, logits, rows.clean)
         return Best(x, logits, goal.clears(logits), values)
 
     def improves(self, new: Best, old: Best, slack: Tensor | None = None) -> Tensor:
@@ -122,18 +130,20 @@ class Oracle:
         rows: the state of the batch, from the clean images.
         ranking: which point is the better one.
         stop: a row is done at its first adversarial point.
+        inside: the attack promises that every point it asks about is feasible.
 
     Attributes:
         fooled: (M,) bool, the points of the latest call reach the goal.
         answer: (M, K), the logits of the points of the latest call.
     """
 
-    def __init__(self, model: Model, rows: Rows, ranking: Ranking, *, stop: bool) -> None:
+    def __init__(self, model: Model, rows: Rows, ranking: Ranking, *, stop: bool, inside: bool = False) -> None:
         self._model, self._rows, self.ranking, self.stop = model, rows, ranking, stop
         self._seen: dict[str, Any] = {}
         self._all_live = False  # known to the host; a batch that was compacted and whose rows never leave
         self._passes: list[tuple[int, int]] = []  # queries and gradients of each pass that `rows` does not count yet
         self._lived: Tensor | None = None  # (M,) int64: in how many of these each row took part; None: in all
+        self._inside = inside
         self._clean: tuple[Tensor, Tensor] | None = None
         self._weights: Tensor | None = None
         self.fooled, self.answer = ~rows.live, rows.record.best.logits
@@ -216,7 +226,7 @@ class Oracle:
         self._observe(x, logits, None)
         return logits
 
-    def loss_and_gradient(self, x: Tensor, loss: str = "cross_entropy") -> tuple[Tensor, Tensor]:
+    def loss_and_gradient(self, x: Tensor, loss: str | Loss = "cross_entropy") -> tuple[Tensor, Tensor]:
         """The loss (M,) and its gradient (M, ...) at the points x: one query and one gradient a row.
 
         The first call on the clean images themselves costs no query: they have been classified already.
@@ -224,7 +234,7 @@ class Oracle:
         """
         with torch.enable_grad():
             leaf, graph, new = self._forward(x)
-            values = get_loss(loss, self.goal, graph.shape[1])(self.goal, graph)
+            values = loss_values(loss, self.goal, graph, self.clean)
             gradient = None
             if values.requires_grad:
                 (gradient,) = torch.autograd.grad(values, leaf, self._ones(values), allow_unused=True)
@@ -254,6 +264,7 @@ class Oracle:
             logits = graph.detach()
             weights = self.goal.duels(logits, rows) if isinstance(rows, int) else rows
             values = (weights * wide(graph)[:, None]).sum(2)  # (M, k)
+            values = values - self.goal.lead if isinstance(rows, int) else values
             gradients = _gradients(values, leaf)
         self._note(x, logits, None, gradients, queries=int(new), gradients=values.shape[1])
         return values.detach(), gradients
@@ -307,25 +318,26 @@ class Oracle:
         if queries:
             self._observe(x, logits, values)
         fooled = self.fooled if queries else self._rows.goal.clears(logits)
-        left = self.stop and queries and "region" not in self._seen  # then the rows that are fooled have left
+        left = self.stop and queries and self._inside and "region" not in self._seen  # who is fooled has left
         missed = self._rows.live if left else live > fooled
         lost = missed > gradient.flatten(1).any(1)
         record = self._rows.record
         self._rows = self._rows._replace(record=record._replace(zero=record.zero | lost))
 
     def _observe(self, x: Tensor, logits: Tensor, values: Tensor | None) -> None:
-        """Remember the point where it is the best so far."""
+        """Remember the point where it is the best so far; a point outside the region is none."""
         rows, record = self._rows, self._rows.record
-        new = self.ranking.rank(rows.goal, rows.region, x, logits, values)
+        new = self.ranking.rank(rows, x, logits, values)
         self.fooled, self.answer = new.fooled, logits
-        if "region" in self._seen:
+        if "region" in self._seen or not self._inside:
             inside = rows.region.holds(x)
             new = new._replace(fooled=new.fooled & inside, value=torch.where(inside, new.value, -torch.inf))
         new = new._replace(value=new.value.to(record.best.value.dtype))
         better = self.ranking.improves(new, record.best)
         best = choose(better if self._all_live else rows.live & better, new, record.best)
         live = rows.live > new.fooled if self.stop else rows.live
-        self._rows = rows._replace(record=record._replace(best=best), live=live)
+        broken = not_finite(record.broken, logits)
+        self._rows = rows._replace(record=record._replace(best=best, broken=broken), live=live)
 
     def retire(self, done: Tensor) -> None:
         """The attack has no further step to make on these rows (M,) bool."""

@@ -19,6 +19,10 @@ class Result:
         gradients: (N,) int64, backward passes per sample.
         logits: (N, K) of x_adv, as the model returned them.
         zero_gradient: (N,) bool, the gradient was exactly zero at a point that was not adversarial.
+        non_finite: (N,) bool, the model answered NaN or infinity at some point of the search; such a point never counts
+            as a success, and what lies behind it was not searched.
+        unsteady: (N,) bool, the verdict repeated an image seen before and the model answered otherwise: it is random,
+            or an image's answer depends on the rest of its batch. Costs no query; False proves nothing.
     """
 
     x_adv: Tensor
@@ -28,6 +32,13 @@ class Result:
     gradients: Tensor
     logits: Tensor
     zero_gradient: Tensor
+    non_finite: Tensor = None  # type: ignore[assignment]  # no sample, where left out
+    unsteady: Tensor = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        for name in ("non_finite", "unsteady"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, torch.zeros_like(self.success))
 
     def __len__(self) -> int:
         return len(self.x_adv)
@@ -51,4 +62,6 @@ def better_of(first: Result, second: Result, prefer: Tensor) -> Result:
         gradients=first.gradients + second.gradients,
         logits=pick(first.logits, second.logits),
         zero_gradient=first.zero_gradient | second.zero_gradient,
+        non_finite=first.non_finite | second.non_finite,
+        unsteady=first.unsteady | second.unsteady,
     )

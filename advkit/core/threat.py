@@ -39,9 +39,11 @@ class Region(NamedTuple):
         return self.clamp(self.norm.pull(self.x, x_adv, self.eps, self.low, self.high))
 
     def holds(self, x_adv: Tensor) -> Tensor:
-        """(M,) bool: whether x_adv is feasible to within a millionth of eps, which `settle` takes away."""
+        """(M,) bool: whether x_adv is feasible up to what `settle` takes away: 1e-6 eps and rounding."""
         inside = ((x_adv >= self.low) & (x_adv <= self.high)).flatten(1).all(1)
-        return inside & (self.distance(x_adv) <= self.eps.flatten() * (1 + 1e-6))
+        eps = self.eps.flatten()
+        rounding = self.norm.size(self.x * torch.finfo(self.x.dtype).eps).minimum(1e-3 * eps)
+        return inside & (self.distance(x_adv) <= eps * (1 + 1e-6) + rounding)
 
     def step(self, x_adv: Tensor, gradient: Tensor, length: Tensor | float, share: float | Tensor = 0.01) -> Tensor:
         """From x_adv along the norm's direction of ascent, see `Norm.ascent`, and back into the region."""

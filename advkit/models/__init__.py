@@ -7,6 +7,7 @@
 from advkit.models import lenet, alexnet, zfnet, nin, vgg, googlenet, stn, mlp, maxout  # noqa: F401  (registers them)
 # isort: on
 
+from advkit.core.outputs import Output
 from advkit.models._card import RANDOM, SHIPPED, Card, count
 from advkit.models._checkpoint import load_checkpoint, read_card, save_checkpoint
 from advkit.models._classifier import Classifier, Normalize, parameters
@@ -24,6 +25,7 @@ __all__ = [
     "Classifier",
     "Facts",
     "Normalize",
+    "Output",
     "Overview",
     "Row",
     "count",
