@@ -1,40 +1,46 @@
-"""The attacks: one paper a file."""
+"""The attacks: a paper is a file or a folder; `around/` wraps attacks, `parts/` is what papers share."""
 
 from typing import Any
 
 from advkit.attacks.alma import ALMA
-from advkit.attacks.apgd import APGD
-from advkit.attacks.apgd_targeted import APGDTargeted
+from advkit.attacks.apgd import APGD, APGDTargeted
+from advkit.attacks.around import (
+    EOT,
+    Masked,
+    Restarts,
+    Smallest,
+    Targets,
+    Transfer,
+    ensemble,
+    eot,
+    masked,
+    restarts,
+    smallest,
+    targets,
+    transfer,
+)
 from advkit.attacks.autoattack import AutoAttack
 from advkit.attacks.bim import BIM
 from advkit.attacks.boundary import Boundary
+from advkit.attacks.cascade import Cascade
 from advkit.attacks.cw import CW
 from advkit.attacks.ddn import DDN
 from advkit.attacks.deepfool import DeepFool
 from advkit.attacks.ead import EAD
-from advkit.attacks.ensemble import ensemble
-from advkit.attacks.eot import EOT, eot
 from advkit.attacks.fab import FAB
 from advkit.attacks.fgsm import FGSM
 from advkit.attacks.fmn import FMN
-from advkit.attacks.fooling import Fooling
-from advkit.attacks.fooling_images import FoolingImages, fooling_images
+from advkit.attacks.fooling import Fooling, FoolingImages, fooling_images
 from advkit.attacks.hopskipjump import HopSkipJump
 from advkit.attacks.jsma import JSMA
 from advkit.attacks.lbfgs import LBFGS
-from advkit.attacks.masked import Masked, masked
 from advkit.attacks.mifgsm import MIFGSM
-from advkit.attacks.minimal_eps import Smallest, smallest
 from advkit.attacks.noise import Noise
 from advkit.attacks.pgd import PGD
-from advkit.attacks.restarts import Restarts, restarts
 from advkit.attacks.spatial import Spatial
 from advkit.attacks.square import Square
 from advkit.attacks.superdeepfool import SuperDeepFool
-from advkit.attacks.targets import Targets, targets
-from advkit.attacks.transfer import Transfer, transfer
-from advkit.attacks.universal import Universal
-from advkit.attacks.universal_perturbation import UniversalPerturbation, find_universal
+from advkit.attacks.universal import Universal, UniversalPerturbation, find_universal
 from advkit.core.attack import ATTACKS, Attack, BudgetAttack, MinimalAttack
 from advkit.core.registry import Spec
 from advkit.core.result import Result
@@ -60,6 +66,7 @@ __all__ = [
     "AutoAttack",
     "Boundary",
     "BudgetAttack",
+    "Cascade",
     "DeepFool",
     "Fooling",
     "FoolingImages",

@@ -6,15 +6,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from advkit.attacks import _decision
-from advkit.attacks._decision import APPROACH, START, DecisionAttack, Segment
+from advkit.attacks.parts import decision
+from advkit.attacks.parts.decision import APPROACH, START, DecisionAttack, Segment
 from advkit.core.attack import register_attack
 from advkit.core.door import check_positive
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
 
 WALK = 2
-"""The phase of a row after those of `_decision`: a random walk along the boundary."""
+"""The phase of a row after those of `parts.decision`: a random walk along the boundary."""
 
 TEST_EVERY = 5
 """Every so many steps of the walk, only the part along the boundary is asked for, to adapt its length."""
@@ -68,7 +68,7 @@ class Boundary(DecisionAttack):
         """The first point to be tried."""
         zero = torch.zeros(len(oracle.x), dtype=torch.int64, device=oracle.x.device)
         along, nearer = (torch.full_like(zero, length, dtype=torch.float64) for length in (self.along, self.nearer))
-        first, segment = _decision.candidate(oracle, 0, self.starts), _decision.no_segment(oracle)
+        first, segment = decision.candidate(oracle, 0, self.starts), decision.no_segment(oracle)
         return State(first, zero.double(), zero + START, segment, zero, along, nearer, zero < 0)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
@@ -78,7 +78,7 @@ class Boundary(DecisionAttack):
         landed, walking = (phase == START) & fooled, phase == WALK
         test = walking & (walked % TEST_EVERY == 0)
         moving = walking & ~test
-        segment, arrived = _decision.looked(oracle, state, landed, share=0.5, tolerance=0.01, beside=moving)
+        segment, arrived = decision.looked(oracle, state, landed, share=0.5, tolerance=0.01, beside=moving)
         state = state._replace(
             phase=torch.where(landed, APPROACH, torch.where(arrived, WALK, phase)),
             segment=segment,
@@ -95,7 +95,7 @@ class Boundary(DecisionAttack):
         region, hit, high = oracle.region, state.segment.hit, state.segment.high.nan_to_num(0.0, posinf=0.0)
         line = (hit - region.x).double()
         out = region.norm.steepest(line).double()
-        noise = _decision.directions(oracle, i).double()
+        noise = decision.directions(oracle, i).double()
         noise = noise - per_row((noise * out).flatten(1).sum(1), hit) * out
         point = line + per_row(state.along * high, hit) * region.norm.steepest(noise)
         nearer = torch.where(state.walked % TEST_EVERY == 0, 0.0, state.nearer)

@@ -6,8 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from advkit.attacks._nearest import onto_boundary
-from advkit.attacks._steps import MinimalStepAttack
+from advkit.attacks.parts.nearest import onto_boundary
+from advkit.attacks.parts.steps import MinimalStepAttack
 from advkit.core.attack import register_attack
 from advkit.core.door import check_count, check_positive
 from advkit.core.oracle import Oracle

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from advkit.attacks._nearest import nearest
+from advkit.attacks.parts.nearest import nearest
 from advkit.core.attack import MinimalAttack, register_attack
 from advkit.core.door import check_count, check_positive
 from advkit.core.norms import per_row

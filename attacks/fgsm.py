@@ -1,18 +1,12 @@
 """FGSM, the fast gradient sign method: Goodfellow, Shlens, Szegedy 2014, section 4 (arXiv 1412.6572)."""
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from torch import Tensor
 
+from advkit.attacks.parts.point import State
 from advkit.core.attack import BudgetAttack, register_attack
 from advkit.core.oracle import Oracle
-
-
-class State(NamedTuple):
-    """The point to be judged."""
-
-    x_adv: Tensor  # (M, ...)
 
 
 @register_attack("fgsm")

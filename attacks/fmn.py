@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from advkit.attacks._steps import MinimalStepAttack
+from advkit.attacks.parts.steps import MinimalStepAttack
 from advkit.core.attack import register_attack
 from advkit.core.door import check_positive
 from advkit.core.norms import Norm, get_norm, per_row

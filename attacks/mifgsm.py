@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from advkit.attacks._steps import StepAttack
+from advkit.attacks.parts.steps import StepAttack
 from advkit.core.attack import register_attack
 from advkit.core.errors import InputError
 from advkit.core.oracle import Oracle

@@ -5,8 +5,8 @@ An attack that does not beat it has found nothing.
 
 from dataclasses import dataclass
 
-from advkit.attacks._stepless import Stepless
-from advkit.attacks.fgsm import State
+from advkit.attacks.parts.point import State
+from advkit.attacks.parts.stepless import Stepless
 from advkit.core.attack import BudgetAttack, register_attack
 from advkit.core.oracle import Oracle
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from advkit.attacks._random_start import RandomStart
-from advkit.attacks._steps import State, StepAttack
+from advkit.attacks.parts.random_start import RandomStart
+from advkit.attacks.parts.steps import State, StepAttack
 from advkit.core.attack import register_attack
 from advkit.core.oracle import Oracle
 

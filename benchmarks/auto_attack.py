@@ -1,4 +1,4 @@
-"""`python benchmarks/auto_attack.py`: what `autoattack(mode=fast)` leaves standing beside auto-attack, and its time.
+"""`python benchmarks/auto_attack.py`: what `cascade` leaves standing beside auto-attack, and its time.
 
 It needs auto-attack (https://github.com/fra31/auto-attack) or, in its place, `pip install pyautoattack`. Both sides get
 the same images in one run, on one thread; processor time. auto-attack takes a second or so an image that stands.
@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from victims import load
 
-from advkit.attacks import AutoAttack
+from advkit.attacks import Cascade
 from advkit.testing.nets import Wrapped
 
 try:
@@ -89,14 +89,14 @@ def rows_of(mask, first):
 def compare(case, given):
     name, norm, eps = case.split(":")
     model, x, y = victim_of(name, given)
-    attack = AutoAttack(eps=float(eps), norm=norm, mode="fast")
+    attack = Cascade(eps=float(eps), norm=norm)
     runs = [timed(lambda seed=seed: attack(model, x, y, seed=seed).x_adv) for seed in range(given.seeds)]
     answer, spent = timed(lambda: standard(model, x, y, norm, float(eps)))
     left, standing = [robust(model, x_adv, y) for x_adv, _ in runs], robust(model, answer, y)
     seconds = sum(s for _, s in runs) / len(runs)
     print(
-        f"{case} | {len(x)} images, right {int(robust(model, x, y).sum())} | standing: fast "
-        f"{', '.join(str(int(rows.sum())) for rows in left)}, standard {int(standing.sum())} | broken by fast only "
+        f"{case} | {len(x)} images, right {int(robust(model, x, y).sum())} | standing: cascade "
+        f"{', '.join(str(int(rows.sum())) for rows in left)}, standard {int(standing.sum())} | broken by cascade only "
         f"{'; '.join(rows_of(standing & ~rows, given.first) for rows in left)} | by standard only "
         f"{'; '.join(rows_of(rows & ~standing, given.first) for rows in left)} | {seconds:.1f} s, {spent:.1f} s | "
         f"ratio {seconds / spent:.3f}",

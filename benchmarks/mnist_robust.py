@@ -20,7 +20,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from advkit.attacks import create_attack, list_attacks
+from advkit.attacks import create_attack
 from advkit.defenses import create_defense
 
 DEFAULT = "trades(eps=0.3, steps=10, beta=4)"
@@ -163,11 +163,8 @@ def main() -> None:
     report = {"loss": loss.spec, "parameters": count, "epochs": round(epochs, 2), "processor_seconds": processor}
     report |= {"clean_error": float(wrong.double().mean()), "settings": {k: str(v) for k, v in vars(given).items()}}
     print(f"clean error {100 * report['clean_error']:.2f} % of {len(test_x):,}", flush=True)
-    cascade = "cascade" if "cascade" in list_attacks() else "autoattack"
-    fast = f"cascade(eps={given.eps})" if cascade == "cascade" else f"autoattack(eps={given.eps}, mode=fast)"
-    specs = [f"pgd(eps={given.eps}, steps=40)", fast]
-    specs += [f"autoattack(eps={given.eps}, mode=standard)" if cascade != "cascade" else f"autoattack(eps={given.eps})"
-              ] * given.standard  # fmt: skip
+    specs = [f"pgd(eps={given.eps}, steps=40)", f"cascade(eps={given.eps})"]
+    specs += [f"autoattack(eps={given.eps})"] * given.standard
     report["attacks"] = []
     for spec in specs:
         report["attacks"].append(judge(model, test_x[: given.count], test_y[: given.count], spec))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from advkit.attacks import APGD, PGD, APGDTargeted
-from advkit.attacks._schedules import SCHEDULES
+from advkit.attacks.apgd.schedules import SCHEDULES
 from advkit.testing import AffineClassifier
 from advkit.testing._toys import SHAPE, awkward_images, predicted, toy_case
 from advkit.testing.nets import toy_classifier

@@ -1,12 +1,13 @@
-"""AutoAttack: nothing that one of its attacks breaks is left standing, by any mode, for any number of classes."""
+"""AutoAttack and the cascade: neither leaves standing what one of its attacks breaks, for any number of classes."""
 
 import pytest
 import torch
 
-from advkit.attacks import ALMA, APGD, APGDTargeted, AutoAttack
-from advkit.attacks._aimed import Aimed
-from advkit.attacks._cascade import FEW, Cascade
-from advkit.attacks._stages import Stages
+from advkit.attacks import ALMA, APGD, APGDTargeted, AutoAttack, Cascade, create_attack
+from advkit.attacks.around.aimed import Aimed
+from advkit.attacks.around.stages import Stages
+from advkit.attacks.cascade.order import FEW, Order
+from advkit.core.attack import Attack
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.goals import untargeted
 from advkit.core.guard import Model
@@ -29,18 +30,18 @@ def test_what_its_first_attack_breaks_stays_broken() -> None:
         assert torch.equal(found.success, case.model(found.x_adv).argmax(1) != case.y)
 
 
-@pytest.mark.parametrize("mode", ["standard", "fast"])
+@pytest.mark.parametrize("kind", [AutoAttack, Cascade])
 @pytest.mark.parametrize("classes", [2, 3, 5])
 @pytest.mark.filterwarnings("ignore:dlr needs")
-def test_few_classes_are_no_error(mode: str, classes: int) -> None:
+def test_few_classes_are_no_error(kind: type[Attack], classes: int) -> None:
     model = toy_classifier(SHAPE, classes, seed=2)
     x = awkward_images(4, seed=2)
-    found = AutoAttack(eps=0.5, mode=mode, **SHORT)(model, x, predicted(model, x))
+    found = kind(eps=0.5, **SHORT)(model, x, predicted(model, x))
     assert bool(found.success.any())
 
 
-def test_the_fast_mode_keeps_the_promises() -> None:
-    attack = AutoAttack(mode="fast", **SHORT)
+def test_the_cascade_keeps_the_promises() -> None:
+    attack = Cascade(**SHORT)
     checks = ["keeps_the_memory_format", "takes_what_is_wrong_already", "counts_every_pass", "works_on_no_images"]
     check_attack(attack, only=[*checks, "takes_one_eps_a_sample", "leaves_no_trace_on_the_model"])
 
@@ -51,7 +52,7 @@ def test_large_logits_hide_nothing() -> None:
     x = case.x.float()
     plain = APGDTargeted(steps=20, eps=0.06, classes=3)(case.model, x, case.y)
     with pytest.warns(AdvkitWarning, match="gradient"):
-        found = AutoAttack(eps=0.06, mode="fast", steps=40, queries=50)(masked, x, case.y)
+        found = Cascade(eps=0.06, steps=40, queries=50)(masked, x, case.y)
     assert int(found.success.sum()) >= int(plain.success.sum()) > 0
 
 
@@ -62,7 +63,7 @@ def test_gradients_of_zero_leave_the_verdict_to_square() -> None:
     y = blocked(case.x).argmax(1)
     stages = Stages(blocked, APGD(eps=0.3)._problem(blocked, case.x, y, *DEFAULTS), APGD(steps=3))
     assert bool((stages.blind == ~stages.result.success).all())
-    found = AutoAttack(eps=0.3, mode="fast", steps=5, queries=400)(blocked, case.x, y)
+    found = Cascade(eps=0.3, steps=5, queries=400)(blocked, case.x, y)
     assert torch.equal(found.success, blocked(found.x_adv).argmax(1) != y)
     assert int(found.success.sum()) >= 16
 
@@ -145,14 +146,14 @@ def test_a_pass_holds_no_more_pairs_than_the_batch_has_samples_and_none_of_a_sam
     assert 2 * standing > standing - fooled in sizes
 
 
-def fast(model: Model, case: Case, eps: float) -> Result:
-    """The fast mode's; the first attack makes 2 gradients a sample, Square 30 queries."""
-    return AutoAttack(eps=eps, mode="fast", steps=10, queries=30)(model, case.x, case.y)
+def cascade(model: Model, case: Case, eps: float) -> Result:
+    """The cascade's; the first attack makes 2 gradients a sample, Square 30 queries."""
+    return Cascade(eps=eps, steps=10, queries=30)(model, case.x, case.y)
 
 
 def test_dear_attacks_go_to_the_24_nearest_where_few_have_come_near() -> None:
     case = toy_case(2, samples=90, wrong=())
-    found = fast(case.model, case, 0.01)
+    found = cascade(case.model, case, 0.01)
     standing = ~found.success
     assert 0 < int(found.success.sum()) < 15
     assert int((standing & (found.gradients > 2)).sum()) == FEW
@@ -162,7 +163,7 @@ def test_dear_attacks_go_to_the_24_nearest_where_few_have_come_near() -> None:
 @pytest.mark.filterwarnings("ignore:.*gradient")
 def test_all_are_looked_at_where_nothing_fell_or_a_gradient_was_zero() -> None:
     case = toy_case(2, samples=40, wrong=(1, 5))  # that are wrong already shows nothing
-    found = fast(case.model, case, 0.0001)
+    found = cascade(case.model, case, 0.0001)
     assert int(found.success.sum()) == 2
     assert int(found.gradients[~found.success].min()) > 2
     case = toy_case(2, samples=90, wrong=())
@@ -172,7 +173,7 @@ def test_all_are_looked_at_where_nothing_fell_or_a_gradient_was_zero() -> None:
         logits = case.model(x)
         return torch.where((x.flatten(1).mean(1) > brightest)[:, None], logits.detach(), logits)
 
-    found = fast(hidden, case, 0.01)
+    found = cascade(hidden, case, 0.01)
     assert 0 < int(found.success.sum()) < 15
     assert int(found.gradients[~found.success].min()) > 2
     assert int(found.queries[~found.success].min()) >= 30  # and Square
@@ -239,7 +240,7 @@ def test_more_classes_than_there_are_is_each_wrong_one_once() -> None:
 
 def test_a_probe_holds_the_nearest_and_some_of_the_others_that_stand() -> None:
     case = toy_case(1, samples=45, wrong=(3, 4))
-    cascade = Cascade(
+    cascade = Order(
         case.model, APGD(eps=0.01)._problem(case.model, case.x, case.y, *DEFAULTS), norm="linf", steps=5, queries=10
     )
     stages = cascade._stages
@@ -250,24 +251,22 @@ def test_a_probe_holds_the_nearest_and_some_of_the_others_that_stand() -> None:
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_the_fast_mode_leaves_no_more_standing_than_the_standard_one(norm: str) -> None:
+def test_the_cascade_leaves_no_more_standing_than_autoattack(norm: str) -> None:
     eps = {"linf": 0.06, "l2": 0.4}[norm]
-    fallen = {"fast": 0, "standard": 0}
+    fallen = dict.fromkeys((Cascade, AutoAttack), 0)
     for seed in range(3):
         case = toy_case(seed, samples=27, wrong=())
-        for mode in fallen:
-            fallen[mode] += int(
-                AutoAttack(norm=norm, eps=eps, mode=mode, **SHORT)(case.model, case.x, case.y).success.sum()
-            )
-    assert 81 > fallen["fast"] >= fallen["standard"] > 0
+        for kind in fallen:
+            fallen[kind] += int(kind(norm=norm, eps=eps, **SHORT)(case.model, case.x, case.y).success.sum())
+    assert 81 > fallen[Cascade] >= fallen[AutoAttack] > 0
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_a_radius_a_sample_holds_in_every_stage(norm: str) -> None:
     case = toy_case(4, wrong=())
     eps = torch.linspace(0, 0.2, 9) * {"linf": 1, "l2": 5, "l1": 20}[norm]
-    for mode in ("standard", "fast"):
-        found = AutoAttack(norm=norm, mode=mode, **SHORT)(case.model, case.x, case.y, eps=eps)
+    for kind in (AutoAttack, Cascade):
+        found = kind(norm=norm, **SHORT)(case.model, case.x, case.y, eps=eps)
         assert bool((found.distance <= eps.double() * (1 + (norm != "linf") * 1e-6)).all())
         assert bool(found.success.any())
 
@@ -283,3 +282,9 @@ def test_the_mode_rand_averages_over_the_model_s_draws() -> None:
 def test_an_unknown_mode_is_refused() -> None:
     with pytest.raises(InputError, match="did you mean 'standard'"):
         AutoAttack(mode="standart")
+
+
+def test_the_cascade_is_an_attack_of_its_own_name() -> None:
+    with pytest.raises(InputError, match=r"use the attack cascade, as in cascade\("):
+        AutoAttack(mode="fast")
+    assert isinstance(create_attack("cascade(steps=7)"), Cascade)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from advkit.attacks._decision import APPROACH, Segment, begin, candidate, looked, middle, no_segment, seen
-from advkit.attacks._normal import Estimate, probe
+from advkit.attacks.hopskipjump.normal import Estimate, probe
+from advkit.attacks.parts.decision import APPROACH, Segment, begin, candidate, looked, middle, no_segment, seen
 from advkit.core.draws import Draws
 from advkit.core.norms import per_row
 from advkit.core.threat import Threat

@@ -11,14 +11,14 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 from advkit.attacks import Noise, create_attack, list_attacks
-from advkit.attacks import _adam as adam
-from advkit.attacks import _descent as descent
-from advkit.attacks import _leaps as leaps
-from advkit.attacks import _way_back as way_back
-from advkit.attacks._lagrangian import Lagrangian
-from advkit.attacks._motion import grid_point
-from advkit.attacks._nearest import nearest, onto_boundary
-from advkit.attacks._searches import begin, between
+from advkit.attacks.alma.lagrangian import Lagrangian
+from advkit.attacks.cw import adam
+from advkit.attacks.lbfgs import minimisation as descent
+from advkit.attacks.lbfgs import search_for_c as leaps
+from advkit.attacks.parts.nearest import nearest, onto_boundary
+from advkit.attacks.parts.searches import begin, between
+from advkit.attacks.spatial.motion import grid_point
+from advkit.attacks.superdeepfool import newton as way_back
 from advkit.core.door import check_between, check_positive
 from advkit.core.errors import InputError
 from advkit.core.norms import get_norm

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from advkit.attacks import Spatial, create_attack
-from advkit.attacks._motion import move
+from advkit.attacks.spatial.motion import move
 from advkit.core.errors import InputError
 from advkit.testing.nets import Spy
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from advkit.attacks import Square
-from advkit.attacks._squares import PROPOSALS, Window, _pyramids, sides
+from advkit.attacks.square.proposals import PROPOSALS, Window, _pyramids, sides
 from advkit.core.draws import Draws
 from advkit.core.threat import Threat
 from advkit.testing import AffineClassifier

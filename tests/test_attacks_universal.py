@@ -5,7 +5,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from advkit.attacks import FGSM, Noise, Universal, UniversalPerturbation, find_universal
-from advkit.attacks.universal import moved
+from advkit.attacks.universal.universal import moved
 from advkit.core.errors import InputError
 from advkit.core.oracle import Oracle
 from advkit.testing import AffineClassifier, check_attack

@@ -17,8 +17,8 @@ from advkit.attacks import (
     smallest,
     transfer,
 )
-from advkit.attacks._average import Averaged
-from advkit.attacks.ensemble import MeanLoss
+from advkit.attacks.around.average import Averaged
+from advkit.attacks.around.ensemble import MeanLoss
 from advkit.core.attack import Attack
 from advkit.core.errors import InputError
 from advkit.testing import AffineClassifier, check_attack, list_checks

@@ -16,7 +16,11 @@ CHEAPER = {"pgd": {"steps": 8}, "apgd": {"steps": 12}, "apgd_targeted": {"steps"
 CHEAPER |= {"spatial": {"rotations": 3, "shifts": 3}, "universal": {"steps": 6}}
 CHEAPER |= {"fooling": {"steps": 20, "step_size": 0.1}, "boundary": {"queries": 120, "tries": 20}}
 CHEAPER |= {"hopskipjump": {"queries": 150, "first": 8, "tries": 20}}
-CHEAPER |= {"square": {"queries": 80}, "autoattack": {"steps": 12, "queries": 12}}
+CHEAPER |= {
+    "square": {"queries": 80},
+    "autoattack": {"steps": 12, "queries": 12},
+    "cascade": {"steps": 12, "queries": 12},
+}
 CHEAPER |= {
     "ddn": {"steps": 50, "init_norm": 0.2},
     "cw": {"searches": 3, "steps": 20},

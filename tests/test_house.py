@@ -115,6 +115,41 @@ def test_the_rooms_of_the_evaluation_stand_above_each_other(module: str, path: P
             assert room(name) <= room(module), f"{path.name}:{line}: {name}"
 
 
+def attack_room(module: str) -> str:
+    """`parts` and `around`, or the paper: a file, or a folder where it has several."""
+    return [*module.split("."), "", ""][2]
+
+
+ATTACK_FILES = [s for s in SOURCES if s[0].startswith("advkit.attacks.")]
+SHARED_ROOMS = {"parts": {"parts"}, "around": {"parts", "around"}}
+"""What the rooms of the attacks that are no papers may import of the attacks."""
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "attacks").glob("*.py")), ids=lambda path: path.name)
+def test_the_files_of_the_attacks_are_papers(path: Path) -> None:
+    if path.name != "__init__.py":
+        classes = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
+        calls = [d for c in classes for d in c.decorator_list if isinstance(d, ast.Call)]
+        assert [getattr(d.func, "id", "") for d in calls].count("register_attack") == 1, f"{path.name} is no attack"
+        assert "arXiv" in (ast.get_docstring(ast.parse(path.read_text())) or ""), f"{path.name} names no paper"
+
+
+@pytest.mark.parametrize(("module", "path"), [s for s in ATTACK_FILES if attack_room(s[0]) in SHARED_ROOMS], ids=str)
+def test_wrappers_and_shared_parts_import_no_paper(module: str, path: Path) -> None:
+    for name in needed(module, path):
+        if name.startswith("advkit.attacks."):
+            assert attack_room(name) in SHARED_ROOMS[attack_room(module)], f"{path.name}: {name}"
+
+
+def test_every_part_is_shared() -> None:
+    """A part serves two papers or wrappers at least; what serves one lies in its folder."""
+    clients: dict[str, set[str]] = {m: set() for m, p in ATTACK_FILES if ".parts." in m}
+    for module, path in ATTACK_FILES:
+        for name in clients.keys() & set(needed(module, path)):
+            clients[name].add(module if attack_room(module) in SHARED_ROOMS else attack_room(module))
+    assert [part for part, users in clients.items() if len(users) < 2] == []
+
+
 def test_no_circle_between_files() -> None:
     graph = {module: {name for name in needed(module, path) if name != module} for module, path in SOURCES}
     cycles = [group for group in strongly_connected(graph) if len(group) > 1]

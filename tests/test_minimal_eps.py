@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from advkit.attacks import FGSM, LBFGS, PGD, smallest
-from advkit.attacks._trial import Trial
+from advkit.attacks.around.trial import Trial
 from advkit.core.errors import InputError
 from advkit.core.threat import Threat
 from advkit.testing import AffineClassifier

@@ -179,10 +179,10 @@ def test_few_classes_are_no_error(spec: str, classes: int) -> None:
 
 
 @pytest.mark.parametrize("classes", [2, 3, 5])
-def test_autoattack_takes_few_classes(classes: int) -> None:
+def test_the_cascade_takes_few_classes(classes: int) -> None:
     """AA #70, #76, #110."""
     case = toy_case(classes, classes=classes, samples=3)
-    found = create_attack("autoattack(mode=fast)")(case.model, case.x, case.y, eps=0.2)
+    found = create_attack("cascade")(case.model, case.x, case.y, eps=0.2)
     assert torch.equal(found.success, case.model(found.x_adv).argmax(1) != case.y)
 
 

@@ -33,7 +33,9 @@ def test_the_links_show_the_root_folders() -> None:
 @pytest.mark.parametrize(("module", "name"), NAMES.items())
 def test_jedi_finds_the_public_names(module: str, name: str) -> None:
     jedi = pytest.importorskip("jedi")
-    script = jedi.Script(f"import {module}\n{module}.{name}\n", project=jedi.Project(ROOT / "docs", sys_path=sys_path()))
+    script = jedi.Script(
+        f"import {module}\n{module}.{name}\n", project=jedi.Project(ROOT / "docs", sys_path=sys_path())
+    )
     found = script.goto(2, len(module) + 2, follow_imports=True)
     assert [definition.name for definition in found] == [name]
     assert Path(found[0].module_path).resolve().is_relative_to(ROOT)
@@ -80,7 +82,17 @@ def test_an_installation_brings_no_package_of_a_common_name() -> None:
 
 def test_the_distribution_declares_what_it_imports() -> None:
     required = {str(line).split(">")[0].split("[")[0].strip().lower() for line in distribution("advkit").requires or []}
-    assert {"torch", "torchvision", "numpy", "pillow", "click", "rich", "matplotlib", "safetensors", "jinja2"} <= required
+    assert {
+        "torch",
+        "torchvision",
+        "numpy",
+        "pillow",
+        "click",
+        "rich",
+        "matplotlib",
+        "safetensors",
+        "jinja2",
+    } <= required
 
 
 def test_every_dependency_has_a_floor() -> None:

@@ -70,7 +70,7 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, package: str) -> None:
         self.kind, self.package = kind, package
         self._factories: dict[str, Callable[..., T]] = {}
-        self.wrappers: dict[str, Callable[[T, Any], T]] = {}
+        self._wraps: dict[str, tuple[int, Callable[[T, Any], T]]] = {}
 
     def register(self, name: str) -> Callable[[Factory], Factory]:
         """Decorator: `@ATTACKS.register("fgsm")` above a class or a factory."""
@@ -83,22 +83,29 @@ class Registry(Generic[T]):
 
         return keep
 
-    def wrapper(self, option: str) -> Callable[[Wrap], Wrap]:
-        """Decorator: `@ATTACKS.wrapper("restarts")` above a function (entry, value) -> entry.
+    def wrapper(self, option: str, *, rank: int) -> Callable[[Wrap], Wrap]:
+        """Decorator: `@ATTACKS.wrapper("restarts", rank=2)` above a function (entry, value) -> entry.
 
-        Any entry that has no option of this name of its own takes it: the entry is made and then wrapped.
+        Any entry that has no option of this name of its own takes it: the entry is made and then wrapped. Where a spec
+        names several wrappers, the one of the lowest rank is the innermost.
         """
 
         def keep(wrap: Wrap) -> Wrap:
-            self.wrappers[option] = wrap
+            self._wraps[option] = rank, wrap
             return wrap
 
         return keep
 
+    @property
+    def wrappers(self) -> dict[str, Callable[[T, Any], T]]:
+        """The wrappers by their option, the innermost first."""
+        ordered = sorted(self._wraps.items(), key=lambda item: (item[1][0], item[0]))
+        return {option: wrap for option, (_, wrap) in ordered}
+
     def names(self, pattern: str = "*") -> list[str]:
-        """The registered names that match a shell pattern, in the order of registration."""
+        """The registered names that match a shell pattern, in the order of the alphabet."""
         import_module(self.package)
-        return [name for name in self._factories if fnmatch(name, pattern)]
+        return sorted(name for name in self._factories if fnmatch(name, pattern))
 
     def factory(self, name: str) -> Callable[..., T]:
         """The class or function registered under `name`.

@@ -1,0 +1,5 @@
+"""ALMA: the attack, and its augmented Lagrangian."""
+
+from advkit.attacks.alma.alma import ALMA
+
+__all__ = ["ALMA"]

@@ -1,0 +1,113 @@
+"""ALMA, the augmented Lagrangian attack: Rony, Granger, Pedersoli, Ben Ayed 2020 (arXiv 2011.11857)."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from advkit.attacks.alma.lagrangian import Lagrangian
+from advkit.attacks.parts.steps import MinimalStepAttack
+from advkit.core.attack import register_attack
+from advkit.core.door import check_count, check_positive
+from advkit.core.goals import wide
+from advkit.core.norms import get_norm, per_row
+from advkit.core.oracle import Oracle
+
+DUAL = {"l2": "l2", "l1": "linf"}
+"""The gradient of the norm of delta is the steepest direction of this one at delta."""
+
+FIRST = {"l2": 0.05, "l1": 0.03}
+"""How far the first step goes unless told, as a share of the size of the range."""
+
+TOLERANCE = 1e-4
+"""How far beyond the boundary the constraint lies, in logits."""
+
+
+class State(NamedTuple):
+    """RMSprop with momentum on x_adv, and the penalty on the constraint."""
+
+    x_adv: Tensor  # (M, ...)
+    square: Tensor  # (M, ...): mean of the squared gradient
+    momentum: Tensor  # (M, ...)
+    lr: Tensor  # (M,) float64: the first step length
+    penalty: Lagrangian
+    spread: Tensor  # (M,) float64: the unit of the margin
+    found: Tensor  # (M,) float64: the step of the first hit
+
+
+@register_attack("alma")
+@dataclass(frozen=True, kw_only=True)
+class ALMA(MinimalStepAttack):
+    """Minimise the distance under the constraint that the margin is positive, by an augmented Lagrangian in one run.
+
+    The penalty is P2 of the paper. The multiplier is a running mean of its slope; the penalty's weight grows while
+    nothing has been found. The margin is measured in units of the spread of the clean image's logits, first less third;
+    the paper takes that at every point.
+
+    Cost per sample: `steps` gradients and `steps` + 1 queries.
+
+    Args:
+        norm: "l2" or "l1".
+        target: see `Attack`.
+        steps: the number of steps.
+        first_distance: how far the first step goes, in the norm; the last step is a hundredth of it. See `FIRST`.
+        alpha: what stays of the mean gradient, its square, and the multiplier at a step; .9 suits 1,000 steps.
+        look_every: the penalty grows at every so many steps.
+        tau: unless the constraint has fallen to this share.
+        gamma: by this factor.
+    """
+
+    norms = ("l2", "l1")
+    stays_inside = True
+    paper = "Rony et al. 2020, arXiv 2011.11857"
+
+    norm: str = "l2"
+    loss: str = "margin"
+    first_distance: float | None = None
+    alpha: float = 0.5
+    look_every: int = 10
+    tau: float = 0.95
+    gamma: float = 1.2
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("look_every", self.look_every)
+        for name in ("alpha", "tau", "gamma"):
+            check_positive(name, getattr(self, name))
+        check_positive("first_distance", self.first_distance, optional=True)
+
+    def init(self, oracle: Oracle) -> State:
+        """The clean image."""
+        ranked = wide(oracle.best.logits).double().topk(min(3, oracle.best.logits.shape[1]), dim=1).values
+        one, still = torch.ones_like(ranked[:, 0]), torch.zeros_like(wide(oracle.x))
+        spread = (ranked[:, 0] - ranked[:, -1]).clamp(min=1e-8)
+        return State(oracle.x, still + 1, still, one, Lagrangian(one, one, one), spread, one * self.steps)
+
+    def step(self, oracle: Oracle, state: State, i: int) -> State:
+        """One step down |delta| + P2(constraint)."""
+        region = oracle.region
+        margin, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
+        y = (TOLERANCE - margin.double()) / state.spread  # the constraint: y < 0
+        found = torch.where(oracle.fooled, state.found.clamp(max=i), state.found)
+        alpha, every, tau, gamma = self.alpha, self.look_every, self.tau, self.gamma
+        penalty = state.penalty.seen(y, found < self.steps, i, alpha=alpha, every=every, tau=tau, gamma=gamma)
+        pull = get_norm(DUAL[self.norm]).steepest(state.x_adv - region.x)
+        push = per_row(penalty.slope(y) / state.spread, gradient).to(gradient.dtype) * gradient
+        descent = pull - push  # at x the first term is 0, as in the paper's first step
+        square = alpha * state.square + (1 - alpha) * descent**2
+        momentum = alpha * state.momentum + descent / (square.sqrt() + 1e-8)
+        first = state.lr if i else self._first_length(oracle, momentum, margin, gradient)
+        late = ((i - found) / (self.steps - found).clamp(min=1)).clamp(min=0)
+        lr = per_row(first * 0.01**late, momentum).to(momentum.dtype)
+        x_adv = region.clamp((state.x_adv - lr * momentum).to(region.x.dtype))
+        return State(x_adv, square, momentum, first, penalty, state.spread, found)
+
+    def _first_length(self, oracle: Oracle, momentum: Tensor, margin: Tensor, gradient: Tensor) -> Tensor:
+        """(M,) float64: the step length at which the free entries move by the first distance."""
+        region = oracle.region
+        moves = region.norm.size(region.free(region.x, -momentum))
+        steep = region.norm.dual_size(gradient).double().clamp(min=1e-30)
+        linear = 1.5 * margin.double().abs() / steep  # half as far again as the linear model's boundary
+        far = (region.widest() * FIRST[self.norm]).minimum(linear)
+        return torch.where(moves > 0, (far if self.first_distance is None else self.first_distance) / moves, 0.0)

@@ -1,0 +1,99 @@
+"""Perturbations confined to a part of the image: where the mask is 0, no pixel changes."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from advkit.attacks.around.wrapper import Wrapper
+from advkit.core.attack import Attack
+from advkit.core.driver import Problem
+from advkit.core.errors import InputError
+from advkit.core.guard import Model
+from advkit.core.oracle import Oracle
+from advkit.core.threat import Region, Threat
+
+
+@dataclass(frozen=True)
+class MaskedThreat(Threat):
+    """A threat model in which the pixels outside the mask are fixed: their least and largest value is their own.
+
+    Args:
+        whole: the threat model without the mask.
+        mask: (N, ...) bool: what may change.
+    """
+
+    whole: Threat | None = None
+    mask: Tensor | None = None
+
+    def around(self, x: Tensor) -> Region:
+        """The region around x (N, ...)."""
+        assert self.whole is not None
+        assert self.mask is not None
+        whole = self.whole.around(x)
+        return whole._replace(low=torch.where(self.mask, whole.low, x), high=torch.where(self.mask, whole.high, x))
+
+
+class _Free:
+    """The oracle without the gradient of what cannot move: a step along it would be spent for nothing."""
+
+    def __init__(self, oracle: Oracle) -> None:
+        self._oracle = oracle
+        self._free = oracle.region.low < oracle.region.high
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._oracle, name)
+
+    def loss_and_gradient(self, x: Tensor, loss: str = "cross_entropy") -> tuple[Tensor, Tensor]:
+        values, gradient = self._oracle.loss_and_gradient(x, loss)
+        return values, gradient * self._free
+
+    def jacobian(self, x: Tensor, rows: int | Tensor) -> tuple[Tensor, Tensor]:
+        values, gradients = self._oracle.jacobian(x, rows)
+        return values, gradients * self._free[:, None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Masked(Wrapper):
+    """The attack inside, on the pixels that the mask allows. Cost: that of the attack inside.
+
+    Args:
+        mask: what may change, True or 1: a tensor that broadcasts to the images (N, C, H, W), such as (H, W) for all or
+            (N, 1, H, W) for each its own.
+    """
+
+    mask: Tensor = field(compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.mask, Tensor) or not bool(((self.mask == 0) | (self.mask == 1)).all()):
+            raise InputError("expected mask as a tensor of booleans, or of 0 and 1: True where a pixel may change")
+
+    @property
+    def spec(self) -> str:
+        """As it is written in Python."""
+        return f"masked({self.attack.spec}, mask)"
+
+    def _arrange(self, model: Model, problem: Problem) -> tuple[Model, Problem]:
+        threat, shape = problem.threat, tuple(problem.x.shape)
+        try:
+            mask = self.mask.to(problem.x.device).bool().expand(shape)
+        except RuntimeError as error:
+            raise InputError(
+                f"expected a mask that broadcasts to the images {shape}, got {tuple(self.mask.shape)}"
+            ) from error
+        threat = MaskedThreat(threat.norm, threat.eps, threat.bounds, whole=threat, mask=mask)
+        return self.attack._arrange(model, problem._replace(threat=threat))
+
+    def _view(self, oracle: Oracle) -> Oracle:
+        return _Free(oracle)  # type: ignore[return-value]
+
+
+def masked(attack: Attack, mask: Tensor) -> Attack:
+    """The attack confined to the pixels where `mask` is True, see `Masked`: `masked(PGD(eps=0.3), mask)`.
+
+    Raises:
+        InputError: not an attack, or not a mask; in the call, a mask that does not fit the images.
+    """
+    return Masked(attack=attack, mask=mask)

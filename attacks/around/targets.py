@@ -1,0 +1,72 @@
+"""Several targets: an attack that takes a target, run towards each of the likeliest wrong classes.
+
+As in the multi-targeted attack of Gowal et al. 2019 (arXiv 1910.09338) and in AutoAttack (arXiv 2003.01690, section 4).
+"""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from advkit.attacks.around.runs import Runs
+from advkit.core.attack import ATTACKS, Attack
+from advkit.core.door import check_count
+from advkit.core.errors import InputError
+from advkit.core.goals import targeted, wide
+from advkit.core.oracle import Oracle
+
+
+@dataclass(frozen=True, kw_only=True)
+class Targets(Runs):
+    """An untargeted attack: the attack inside, run towards each of the `number` likeliest classes other than y.
+
+    The classes are ranked on the clean image; where the model has fewer, each is aimed at once. Any class other than y
+    is a success, whichever was aimed at.
+
+    Args:
+        attack: an attack that takes a target, and has none of its own.
+        number: how many classes.
+    """
+
+    number: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("targets", self.number)
+        if not self.attack.targetable:
+            raise InputError(f"{self.attack.name} has no targeted form: leave targets out")
+        if self.attack.target != "untargeted":
+            raise InputError(f"expected an attack without a target of its own, got target={self.attack.target!r}")
+        object.__setattr__(self, "targetable", False)
+        object.__setattr__(self, "needs_classes", True)
+
+    @property
+    def spec(self) -> str:
+        """That of the attack inside, with targets=."""
+        return self._with("targets", self.number)
+
+    @property
+    def _runs(self) -> int:
+        return self.number
+
+    def _left(self, oracle: Oracle) -> int:
+        return min(self.number, oracle.clean.shape[1] - 1)
+
+    def _guide(self, oracle: Oracle, run: int) -> dict[str, Any]:
+        y = oracle.goal.y
+        others = wide(oracle.clean).scatter(1, y[:, None], -torch.inf)
+        ranked = others.argsort(dim=1, descending=True, stable=True)
+        return {"goal": targeted(ranked[:, run], y), "draws": oracle.draws.branch(run, family=1)}
+
+
+@ATTACKS.wrapper("targets", rank=0)
+def targets(attack: Attack, number: int | str) -> Attack:
+    """The attack towards the `number` likeliest wrong classes in turn, see `Targets`, or towards "all".
+
+    Raises:
+        InputError: not an attack, one that takes no target or has one, or a number below 1.
+    """
+    if number == "all" and isinstance(attack, Attack) and attack.targetable:
+        return dataclasses.replace(attack, target="all")
+    return Targets(attack=attack, number=number)  # type: ignore[arg-type]

@@ -1,0 +1,69 @@
+"""Images from nothing but a class, as in Nguyen, Yosinski, Clune 2014, section 2 (arXiv 1412.1897): see `Fooling`."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from advkit.attacks.fooling.fooling import Fooling
+from advkit.core import door
+from advkit.core.errors import InputError
+from advkit.core.guard import Model
+
+
+@dataclass(frozen=True)
+class FoolingImages:
+    """Images of nothing, in which a network sees a class.
+
+    Attributes:
+        images: (N, ...) within the bounds.
+        classes: (N,) int64, the classes to be seen.
+        confidence: (N,) float64, the softmax probability of that class.
+        reached: (N,) bool, the confidence asked for is reached.
+    """
+
+    images: Tensor
+    classes: Tensor
+    confidence: Tensor
+    reached: Tensor
+
+
+def fooling_images(
+    model: Model,
+    classes: Sequence[int] | Tensor,
+    *,
+    shape: tuple[int, ...],
+    attack: Fooling | None = None,
+    seed: int = 0,
+    bounds: tuple[float, float] = (0, 1),
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> FoolingImages:
+    """Noise that a network takes for the given classes.
+
+    Args:
+        model: from images (N, *shape) to logits.
+        classes: one an image.
+        shape: of an image, (C, H, W).
+        attack: with which confidence and steps; `Fooling()` unless given.
+        seed: of the noise.
+        bounds: the range of the pixels.
+        device, dtype: of the images.
+
+    Raises:
+        InputError: no such class, or a wrong shape.
+    """
+    attack = Fooling() if attack is None else attack
+    try:
+        target = torch.as_tensor(classes, device=device)
+    except (TypeError, ValueError, RuntimeError):
+        target = None
+    if target is None or target.ndim != 1 or target.is_floating_point():
+        raise InputError(f"expected classes as integers (N,), got {classes!r}")
+    if not isinstance(shape, tuple | list) or not shape or not all(isinstance(n, int) and n > 0 for n in shape):
+        raise InputError(f"expected the shape of an image, such as (1, 32, 32), got {shape!r}")
+    x = torch.full((len(target), *shape), sum(door.check_bounds(bounds)) / 2, device=device, dtype=dtype)
+    found = attack(model, x, (target == 0).long(), target=target, seed=seed, bounds=bounds, stop="never")
+    confidence = found.logits.double().softmax(1).gather(1, target.long()[:, None]).squeeze(1)
+    return FoolingImages(found.x_adv, target.long(), confidence, found.success & (confidence >= attack.confidence))

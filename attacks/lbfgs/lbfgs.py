@@ -1,0 +1,120 @@
+"""L-BFGS, the first attack: Szegedy et al. 2013, Intriguing properties of neural networks, 4.1 (arXiv 1312.6199)."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from advkit.attacks.lbfgs import minimisation, search_for_c
+from advkit.core.attack import MinimalAttack, register_attack
+from advkit.core.door import check_count, check_positive
+from advkit.core.oracle import Oracle, choose
+
+
+class State(NamedTuple):
+    """Every row is in the middle of its own search: one step of the driver is one trial point of each."""
+
+    x_adv: Tensor  # (M, ...): the trial point
+    box: minimisation.Box
+    descent: minimisation.Descent  # the minimisation for this c
+    search: search_for_c.Leaps  # for c
+    reached: minimisation.Iterate  # the minimiser for the largest c of this round that hit
+    downhill: Tensor  # (M, D): the sign of minus the gradient at x
+    done: Tensor  # (M,) bool
+
+
+@register_attack("lbfgs")
+@dataclass(frozen=True, kw_only=True)
+class LBFGS(MinimalAttack):
+    """Minimise `c |r|^2 + J(x + r, target)` within the range of the pixels, for the largest c that reaches the target.
+
+    The box-constrained minimisation is L-BFGS with the active pixels held at their bound and an Armijo search along the
+    projected path. All samples run at once, each with its own c, history and step length, and leave when their search
+    is over. The nearest adversarial point among all that were tried is returned.
+
+    The search for c brackets the largest one that reaches the target and then bisects, each time from the last
+    minimiser that reached it. As J is not convex, it is repeated from other starts (`leaps`): from the clean image a
+    leap against the sign of the gradient, farther each time. A minimisation that misses before any has reached the
+    target leaps too.
+
+    Cost per sample: 250 to 400 queries and gradients at the default settings.
+
+    Args:
+        target: "runner_up" (the likeliest rival on the clean image; the paper leaves the class open), "random", "all",
+            a class, or "untargeted": the likeliest rival at every point.
+        searches: the number of minimisations before the first leap.
+        leaps: the number of repetitions of the search from another start; 0 is the paper's attack.
+        leap_searches: the number of minimisations of each.
+        first_steps: the most steps of a minimisation that begins far from its solution.
+        later_steps: of one that begins at the solution for another c.
+        c: the first weight of the distance, pixels in units of their range; |g|^2 / (20 J) unless given, with J and its
+            gradient g on the clean image, about a quarter of what a linear model of J leads one to expect of the
+            largest c.
+        squared: False takes |r| as the paper writes it, in place of its square.
+        memory: the number of steps that the inverse Hessian remembers.
+        loss: minus J, "rival"; "margin" minimises the difference of the logits in its place.
+        tolerance: a minimisation ends when a step lowers the objective by less than this share.
+
+    A sample for which nothing has fooled the model gets up to three times as many minimisations.
+    """
+
+    norms = ("l2",)
+    paper = "Szegedy et al. 2013, arXiv 1312.6199"
+    needs_classes = True
+
+    norm: str = "l2"
+    target: str | int = "runner_up"
+    loss: str = "rival"
+    searches: int = 7
+    leaps: int = 3
+    leap_searches: int = 4
+    first_steps: int = 30
+    later_steps: int = 15
+    c: float | None = None
+    squared: bool = True
+    memory: int = 5
+    tolerance: float = 3e-4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("searches", "leap_searches", "first_steps", "later_steps", "memory"):
+            check_count(name, getattr(self, name))
+        check_count("leaps", self.leaps, least=0)
+        check_positive("tolerance", self.tolerance)
+        check_positive("c", self.c, optional=True)
+
+    @property
+    def _most(self) -> int:
+        """The number of minimisations of a row that has been fooled."""
+        return self.searches + self.leaps * self.leap_searches
+
+    @property
+    def total_steps(self) -> int:
+        """A bound that rows do not reach: every minimisation accepts some of its trials."""
+        return 3 * self._most * (self.first_steps + minimisation.TRIALS)
+
+    def init(self, oracle: Oracle) -> State:
+        """The clean image is the first trial point, and every row accepts it."""
+        box = minimisation.unit_box(oracle.region)
+        descent = minimisation.begin(box, self.memory, minimisation.LENGTHS[self.squared])
+        search = search_for_c.begin(box.x.new_full((len(box.x),), self.c or 0.0))
+        return State(oracle.x, box, descent, search, descent.now, descent.direction, torch.zeros_like(oracle.fooled))
+
+    def step(self, oracle: Oracle, state: State, i: int) -> State:
+        """Classify the trial points, let each row accept or shorten its step, and set out for the next."""
+        box, search, downhill, distance = state.box, state.search, state.downhill, minimisation.LENGTHS[self.squared]
+        loss, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
+        point = box.inside(state.x_adv, loss, gradient, oracle.fooled)
+        descent, accepted, flat = state.descent.seen(box, distance, search.c, point, self.tolerance)
+        if i == 0:
+            search, downhill = search.started(point.loss, point.gradient), -point.gradient.sign()
+        over = descent.over(accepted, flat, torch.where(search.hit == 0, self.first_steps, self.later_steps))
+        hit = descent.now.fooled
+        reached = choose(over & hit, descent.now, state.reached)
+        search, leap = search.after(over, hit, self.searches, self.leap_searches)
+        descent = descent.again(over, reached, fresh=(over & ~hit) | leap, unseen=leap)
+        descent, trial = descent.trial(box, distance, search.c, accepted | over)
+        x_adv = box.outside(torch.where(leap[:, None], search.away(box.x, downhill), trial), oracle.x)
+        done = (search.number >= self._most) & (oracle.best.fooled | (search.number >= 3 * self._most))
+        return State(x_adv, box, descent, search, reached, downhill, done)

@@ -1,0 +1,1 @@
+"""What two papers or more share: each file is imported by at least two attacks or wrappers."""

@@ -1,0 +1,84 @@
+"""The Square attack: Andriushchenko, Croce, Flammarion, Hein 2019, algorithms 1 to 3 (arXiv 1912.00049)."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from advkit.attacks.square.proposals import PROPOSALS, sides
+from advkit.core.attack import BudgetAttack, register_attack
+from advkit.core.door import check_count
+from advkit.core.errors import InputError
+from advkit.core.losses import loss_values
+from advkit.core.oracle import Oracle, choose
+
+HALVED = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
+"""The queries after which the squares' area is halved."""
+
+
+class State(NamedTuple):
+    """The proposal, and the best point so far."""
+
+    x_adv: Tensor  # (M, ...)
+    x_max: Tensor  # (M, ...)
+    f_max: Tensor  # (M,): its loss, -inf before the first look
+
+
+@register_attack("square")
+@dataclass(frozen=True, kw_only=True)
+class Square(BudgetAttack):
+    """Random search by scores alone: a change of one square at a time is kept where the loss rises.
+
+    linf: the square goes to +eps or -eps, each channel as a whole, to the other side where that would change nothing.
+    l2: the square takes over the perturbation of another one, as two pyramids of opposite sign. It begins with stripes,
+    or with a grid of pyramids.
+
+    Cost per sample: at most `queries` + 1 queries, no gradient.
+
+    Args:
+        loss: what is climbed: "margin", as in the paper, or another.
+        queries: the number of queries, those of the clean image and of the verdict among them.
+        area: the share of the image that the first squares cover.
+        rescale: halve the area after the paper's queries times `queries` / 10,000, as in the paper; else, as
+            AutoAttack does, after the same queries whatever their number.
+    """
+
+    norms = ("linf", "l2")
+    stays_inside = True
+    paper = "Andriushchenko et al. 2019, arXiv 1912.00049"
+    knowledge = "scores"
+    deterministic = False
+    starts_at_x = False
+
+    loss: str = "margin"
+    queries: int = 5000
+    area: float = 0.8
+    rescale: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("queries", self.queries, least=3)
+        if isinstance(self.area, bool) or not isinstance(self.area, int | float) or not 0 < self.area <= 1:
+            raise InputError(f"expected area as a share of the image > 0 and <= 1, got {self.area!r}")
+
+    @property
+    def total_steps(self) -> int:
+        """A query each; the clean image and the verdict take two."""
+        return self.queries - 2
+
+    def init(self, oracle: Oracle) -> State:
+        """Stripes or pyramids, not yet seen."""
+        worst = oracle.x.new_full((len(oracle.x),), -torch.inf, dtype=torch.float64)
+        return State(PROPOSALS[self.norm].first(oracle.region, oracle.draws), oracle.x, worst)
+
+    def step(self, oracle: Oracle, state: State, i: int) -> State:
+        """Keep the proposal where it is better; propose another square."""
+        logits = oracle.logits(state.x_adv)
+        f = loss_values(self.loss, oracle.goal, logits, oracle.clean).double()
+        better = f > state.f_max
+        x_max, f_max = choose(better, state.x_adv, state.x_max), torch.where(better, f, state.f_max)
+        place = i * 10_000 / self.queries if self.rescale else i
+        share = self.area / 2 ** sum(place > mark for mark in HALVED)
+        square = sides(oracle.x, share)
+        return State(PROPOSALS[self.norm].next(oracle.region, x_max, square, oracle.draws, i + 1), x_max, f_max)

@@ -1,0 +1,119 @@
+"""One perturbation found on a data set, batch by batch, and added to any image: see `Universal` (arXiv 1610.08401)."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from advkit.attacks.parts.stepless import Stepless
+from advkit.attacks.universal.universal import State, Universal
+from advkit.core import door
+from advkit.core.attack import BudgetAttack
+from advkit.core.door import check_count
+from advkit.core.errors import InputError
+from advkit.core.guard import Model
+from advkit.core.oracle import Oracle
+from advkit.evaluation.measure.stream import batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class UniversalPerturbation(Stepless, BudgetAttack):
+    """A perturbation that is known already, added to every image, within ball and range. What `find_universal` returns.
+
+    Cost per sample: 2 queries, the second being the verdict, and no gradient.
+
+    Args:
+        delta: the perturbation, of the shape of an image.
+    """
+
+    norms = Universal.norms
+    name = "universal_perturbation"
+    paper = Universal.paper
+    knowledge = "nothing"
+    targetable = False
+
+    delta: Tensor = field(compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.delta, Tensor) or not self.delta.is_floating_point():
+            raise InputError(f"expected delta as a floating-point tensor (C, H, W), got {type(self.delta).__name__}")
+
+    @property
+    def spec(self) -> str:
+        """As it is written in Python."""
+        return f"universal_perturbation(eps={self.eps}, norm={self.norm})"
+
+    def init(self, oracle: Oracle) -> State:
+        """The images with the perturbation."""
+        x = oracle.x
+        if self.delta.shape != x.shape[1:]:
+            raise InputError(
+                f"the perturbation is of shape {tuple(self.delta.shape)}, the images are of shape {tuple(x.shape[1:])}"
+            )
+        delta = self.delta.to(x).expand_as(x)
+        return State(oracle.region.project(x + delta), delta)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Learner(Universal):
+    """One step on one batch, from a perturbation on, which is kept for the next batch."""
+
+    reach = 0.1
+
+    held: list[Tensor] = field(default_factory=list)
+
+    def init(self, oracle: Oracle) -> State:
+        delta = self.held[0].to(oracle.x).expand_as(oracle.x)
+        return State(oracle.region.project(oracle.x + delta), delta)
+
+    def step(self, oracle: Oracle, state: State, i: int) -> State:
+        state = super().step(oracle, state, i)
+        self.held[0] = state.delta[0].detach().clone()
+        return state
+
+
+def find_universal(
+    model: Model,
+    data: Any,
+    *,
+    eps: float,
+    norm: str = "linf",
+    epochs: int = 10,
+    batch_size: int = 100,
+    count: int | None = None,
+    step_size: float | None = None,
+    loss: str = "cross_entropy",
+    target: str | int = "untargeted",
+    bounds: tuple[float, float] = (0, 1),
+) -> UniversalPerturbation:
+    """One perturbation that fools a model on most images of a data set, as an attack that adds it to any image.
+
+        attack = find_universal(model, load_data("mnist5k", split="train"), eps=0.2)
+        print(evaluate(model, load_data("mnist5k"), [attack]).adversarial_error)
+
+    Args:
+        model: images (N, C, H, W) -> logits.
+        data: an advkit Dataset, any map-style data set of (image, label), a DataLoader, or a pair of tensors.
+        eps: the radius of the ball, in units of the pixels.
+        norm: linf, l2 or l1.
+        epochs: how often each image is looked at.
+        batch_size: images a step.
+        count: so many images only.
+        step_size: the length of a step in units of the pixels; eps / 10 unless given.
+        loss, target: what is climbed, see `Attack`.
+        bounds: the range of the pixels.
+
+    Raises:
+        InputError: a value that is refused, or another kind of data.
+    """
+    check_count("epochs", epochs)
+    door.check_eps(eps)
+    found: list[Tensor] = []
+    for _ in range(epochs):
+        for batch in batches(data, batch_size=batch_size, count=count):
+            found = found or [torch.zeros_like(batch.x[0])]
+            learner = _Learner(eps=eps, norm=norm, steps=1, step_size=step_size, loss=loss, target=target, held=found)
+            learner(model, batch.x, batch.y, bounds=bounds, sample_ids=batch.sample_ids)
+    return UniversalPerturbation(delta=found[0], eps=eps, norm=norm)
