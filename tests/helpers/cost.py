@@ -12,27 +12,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from advkit.core import attack as attack_module
 from advkit.core.losses import get_loss
 
-VIEWS = frozenset(
-    [
-        "view",
-        "_unsafe_view",
-        "reshape",
-        "_reshape_alias",
-        "expand",
-        "as_strided",
-        "alias",
-        "detach",
-        "permute",
-        "transpose",
-        "t",
-        "slice",
-        "select",
-        "split",
-        "unbind",
-        "squeeze",
-        "unsqueeze",
-    ]
-)
+_SHAPES = {"view", "_unsafe_view", "reshape", "_reshape_alias", "expand", "as_strided", "alias", "detach"}
+_PARTS = {"permute", "transpose", "t", "slice", "select", "split", "unbind", "squeeze", "unsqueeze"}
+
+VIEWS = frozenset(_SHAPES | _PARTS)
 """Operations that move no data and launch nothing."""
 
 TYPES = frozenset({"promote_types", "result_type", "can_cast"})
