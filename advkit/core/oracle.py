@@ -319,10 +319,11 @@ class Oracle:
             self._observe(x, logits, values)
         fooled = self.fooled if queries else self._rows.goal.clears(logits)
         left = self.stop and queries and self._inside and "region" not in self._seen  # who is fooled has left
-        missed = self._rows.live if left else live > fooled
-        lost = missed > gradient.flatten(1).any(1)
+        slope = gradient.flatten(1).any(1)
+        aimed = self._rows.live if left or self._all_live else live > fooled  # it still has to be fooled
+        fine = fooled | slope if self._all_live else aimed <= slope
         record = self._rows.record
-        self._rows = self._rows._replace(record=record._replace(zero=record.zero | lost))
+        self._rows = self._rows._replace(record=record._replace(zero=record.zero >= fine))  # zero, or not fine
 
     def _observe(self, x: Tensor, logits: Tensor, values: Tensor | None) -> None:
         """Remember the point where it is the best so far; a point outside the region is none."""

@@ -56,9 +56,9 @@ def test_a_step_makes_no_more_operations_than_its_ceiling(name, norm, batch):
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_samples_that_may_leave_cost_two_operations_more(norm, batch):
+def test_samples_that_may_leave_cost_three_operations_more(norm, batch):
     never, fooled = counted("pgd", norm, batch), counted("pgd", norm, batch, stop="fooled")
-    assert max(fooled) <= min(never) + 2
+    assert max(fooled) <= min(never) + 3
 
 
 def test_the_passes_themselves_are_counted(batch):
