@@ -22,7 +22,7 @@ def ship(name: str, run: Path, eps: float) -> str:
     classifier = load_checkpoint(run)
     card, cascade = classifier.card, f"cascade(eps={eps})"
     if "cascade" not in list_attacks():
-        cascade = f"autoattack(eps={eps}, mode=fast)"
+        cascade = f"cascade(eps={eps})"
     specs = [f"pgd(eps={eps}, steps=40)", cascade]
     report = evaluate(classifier, load_data(card.data, split="test"), attacks=[create_attack(s) for s in specs])
     errors = {spec: row.adversarial_error for spec, row in zip(specs, report.attacks, strict=True)}

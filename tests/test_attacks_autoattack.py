@@ -271,6 +271,7 @@ def test_a_radius_a_sample_holds_in_every_stage(norm: str) -> None:
         assert bool(found.success.any())
 
 
+@pytest.mark.filterwarnings("ignore:the model gave the same image two answers")
 def test_the_mode_rand_averages_over_the_model_s_draws() -> None:
     case = toy_case(5, wrong=())
     noisy = Wrapped(case.model, after=lambda logits: logits + 0.01 * torch.randn_like(logits)).eval()

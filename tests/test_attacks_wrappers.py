@@ -60,6 +60,8 @@ def test_no_attack_of_the_registry_changes_a_pixel_outside_the_mask(name: str) -
         moved = found.x_adv != case.x
         assert not moved[..., MASK == 0].any()
         assert moved.any() or not found.success.any()
+        assert found.x_adv.isfinite().all()
+        assert not found.non_finite.any(), "the attack left the numbers"
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
@@ -158,6 +160,7 @@ def test_eot_counts_every_pass_of_the_model() -> None:
     assert (int(found.queries), int(found.gradients)) == (spy.forwards, spy.backwards)
 
 
+@pytest.mark.filterwarnings("ignore:the model gave the same image two answers")
 def test_eot_repeats_itself_on_a_stochastic_model_and_leaves_its_random_state() -> None:
     case = toy_case()
     model = Jittered(case.model, 0.2)
@@ -324,6 +327,7 @@ def test_a_wrapped_attack_keeps_the_promises(name: str) -> None:
     check_attack(attack, only=checks)
 
 
+@pytest.mark.filterwarnings("ignore:the model gave the same image two answers")
 def test_wrappers_wrap_wrappers() -> None:
     case = toy_case(wrong=())
     inner = masked(PGD(steps=3), MASK)

@@ -46,7 +46,7 @@ def test_every_augmentation_has_its_row_of_its_own_images() -> None:
 def test_grey_images_leave_out_what_wants_colours_unless_it_was_asked_for() -> None:
     data, ids = made(channels=1), torch.arange(2)
     rows, left_out = sheet(data[ids][0], ids, data, (), 0)
-    assert left_out == ["pca_colour", "cast", "deep_image"]
+    assert left_out == ["cast", "deep_image", "pca_colour"]
     assert len(rows) == 1 + len(list_augmentations()) - 3
     with pytest.raises(InputError, match="three colours"):
         sheet(data[ids][0], ids, data, ("cast",), 0)

@@ -11,7 +11,7 @@ from advkit import load_data, load_model
 from advkit.attacks import FGSM, Noise
 from advkit.cli import main
 from advkit.core.errors import InputError
-from advkit.evaluation import compare_runs, evaluate
+from advkit.evaluation import Keep, compare_runs, evaluate
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def runs(tmp_path_factory):
     """Two networks on overlapping images, and a run on other data."""
     home, data = tmp_path_factory.mktemp("runs"), load_data("mnist5k")
     attacks = [FGSM(eps=0.05), FGSM(eps=0.1)]
-    options = {"control": Noise(), "checks": False, "images": False}
+    options = {"control": Noise(), "checks": False, "keep": Keep(images=False)}
     evaluate(load_model("mlp"), data, attacks, output=home / "mlp", count=300, **options)
     evaluate(load_model("maxout"), data, attacks[1:], output=home / "maxout", count=200, **options)
     evaluate(load_model("mlp"), data[:30], attacks, output=home / "plain", **options)

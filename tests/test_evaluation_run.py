@@ -382,7 +382,7 @@ class Endless(torch.utils.data.Dataset):
 
     def __getitem__(self, i):
         if i % 20 == 0 and i:
-            tensors = [t for t in gc.get_objects() if isinstance(t, torch.Tensor)]
+            tensors = [t for t in gc.get_objects() if type(t) is torch.Tensor]  # no fake ones of other tests
             storages = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
             self.most = max(self.most, sum(storages.values()))
         x = torch.rand(1, 64, 64, generator=torch.Generator().manual_seed(i))
@@ -434,7 +434,7 @@ def test_the_checks_are_part_of_a_run(tmp_path):
     assert report.checks.verdict == "trustworthy"
     record = json.loads((tmp_path / "run.json").read_text())
     assert record["checks"] == report.checks.to_dict()
-    assert record["checks"]["samples"] == 128
+    assert record["checks"]["samples"] == 32  # no more than a quarter of what the attacks cost, 32 at least
     assert evaluate(load_model("mlp"), load_data("mnist5k"), [FGSM(eps=0.1)], count=40).checks is None
 
 

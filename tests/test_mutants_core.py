@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 from advkit.attacks import FGSM, LBFGS, PGD, Result
 from advkit.core import attack as attack_module
@@ -77,14 +76,12 @@ def core_ties_count(patch: pytest.MonkeyPatch) -> None:
 
 
 def core_counts_nothing(patch: pytest.MonkeyPatch) -> None:
-    observe = oracle.Oracle._observe
+    count = oracle.Oracle._count
 
-    def forget(self: Any, x: Tensor, logits: Tensor, values: Tensor | None) -> None:
-        queries = self.rows.record.queries
-        observe(self, x, logits, values)
-        self.rows = self.rows._replace(record=self.rows.record._replace(queries=queries))
+    def forget(self: Any, queries: int = 0, gradients: int = 0) -> None:
+        count(self, 0, gradients)
 
-    patch.setattr(oracle.Oracle, "_observe", forget)
+    patch.setattr(oracle.Oracle, "_count", forget)
 
 
 def core_batch_norms_the_direction(patch: pytest.MonkeyPatch) -> None:

@@ -108,6 +108,7 @@ class CW(SearchAttack):
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """One step of Adam; where it was a search's last, the next search begins."""
         span = oracle.region.high - oracle.region.low
+        span = torch.where(span > 0, span, 1)  # a pixel that is held fast has no span
         margin, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
         gradient = gradient * span
         if i == 0:
