@@ -196,8 +196,6 @@ def _rectified(call: Call, z: Ref) -> Ref:
 @rule("max_pool2d_with_indices", "max_pool2d")
 def _max_pool(call: Call) -> tuple[Ref, None]:
     z, kernel, stride, padding, dilation, *_ = [*call.args, *[()] * 5]
-    if call.args[5:] and call.args[5]:  # ceil_mode: what the window covers is read from the output's shape
-        pass
     pair = lambda v, default: tuple(v) * (2 // len(v)) if v else default  # noqa: E731
     k = pair(_listed(kernel), (1, 1))
     pooling = Pooling(
@@ -361,7 +359,7 @@ def _averaged(call: Call) -> Ref:
     _check_batch(call, run, z)
     terms = math.prod(z.shape) // max(1, min(math.prod(call.shape), math.prod(z.shape)))
     if "pool" in str(call.target) or "upsample" in str(call.target):
-        terms = max(terms, math.prod(_listed(call.args[1]) * 3)) if "adaptive" not in str(call.target) else math.prod(z.shape)
+        terms = math.prod(z.shape)  # no window is larger than the image
     return call.add(Move(run=run, name=str(call.target), terms=terms + 1, width=math.prod(call.shape)), z)
 
 

@@ -397,7 +397,7 @@ class L0(Norm):
         return torch.where(gain != 0, best, x)
 
     def ceiling(self, slope: Tensor, room: Tensor, eps: Tensor) -> Tensor:
-        return self.project(slope * room, eps).sum(1)
+        return self.project(slope * room, eps[:, None]).sum(1)
 
     def reach(self, eps: Tensor) -> Tensor:
         return torch.full_like(eps, torch.inf)
