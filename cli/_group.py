@@ -23,6 +23,7 @@ from advkit.core.errors import AdvkitWarning, InputError, unknown
 COMMANDS = {
     "attack": "Attack a model and say how often it is wrong, clean and attacked.",
     "attacks": "List the attacks and their options.",
+    "certify": "Bound the error under any attack within eps from both sides.",
     "compare": "Compare two runs of advkit evaluate image by image.",
     "curve": "Draw the error against eps, for one or several models.",
     "data": "List the data sets and whether they are here.",

@@ -17,6 +17,7 @@ LAYERS = {
     "_version": 0,
     "models": 1,
     "data": 1,
+    "certification": 2,
     "evaluation": 2,
     "insight": 3,
     "figures": 4,

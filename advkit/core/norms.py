@@ -136,6 +136,18 @@ class Norm(ABC):
         """The largest |d_i| in the ball of radius eps."""
         return eps
 
+    def ceiling(self, slope: Tensor, room: Tensor, eps: Tensor) -> Tensor:
+        """(N,): an upper bound of <slope, d> over |d| <= eps and 0 <= d <= room, tight up to rounding.
+
+        `maximise` finds the point; this bounds the value from above, whatever the rounding of the search for it.
+
+        Args:
+            slope: coefficients (N, D) float64, all >= 0.
+            room: largest value of every entry (N, D) float64, all >= 0, within `reach` of 0.
+            eps: the radii (N,) float64.
+        """
+        return (slope * room).sum(1)
+
     def pull(self, x: Tensor, x_adv: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """x_adv moved into the ball around x, to the rounding of its type; clamped afterwards it stays there."""
         return (x + self.project(x_adv - x, eps)).to(x.dtype)
@@ -226,6 +238,23 @@ class L2(Norm):
         level = _level(slope**2, torch.where(slope > 0, room / slope.clamp(min=1e-300), 0.0), need)
         return torch.where(slope > 0, torch.minimum(room, slope * level), 0.0)
 
+    def ceiling(self, slope: Tensor, room: Tensor, eps: Tensor) -> Tensor:
+        # Weak duality: for every t > 0 the value is at most max over the box of <slope, d> + (eps^2 - |d|^2) / (2 t),
+        # reached at d = min(t slope, room). The t that spends eps is sought by bisection of |d| = eps.
+        box = (slope * room).sum(1)
+        length = torch.linalg.vector_norm(slope, dim=1).clamp(min=1e-300)
+        t = eps / length  # without the box, and a lower bound with it
+        for _ in range(8):  # entries that reach their room leave the rest of eps to the others
+            held = t[:, None] * slope >= room
+            spent = torch.where(held, room, 0.0).square().sum(1)
+            moving = torch.where(held, 0.0, slope).square().sum(1)
+            t = torch.maximum(t, ((eps**2 - spent).clamp(min=0) / moving.clamp(min=1e-300)).sqrt())
+            t = t.clamp(max=1e100)
+        d = torch.minimum(t[:, None] * slope, room)
+        slack = (eps**2 - d.square().sum(1)) / (2 * t.clamp(min=1e-300))
+        dual = (slope * d).sum(1) + torch.where(eps > 0, slack, 0.0)
+        return torch.minimum(torch.minimum(box, eps * length), torch.where(eps > 0, dual, 0.0))
+
     def maximise(self, g: Tensor, x: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
         # d = clamp(t g, low, high) for the t that spends eps: entries reach their bound in the order of room / |g|.
         slope = _unit(g).double().flatten(1).abs()
@@ -313,6 +342,14 @@ class L1(Norm):
         moves = torch.where(slope_ > 0, torch.minimum(room_, left / slope_.clamp(min=1e-300)), 0.0)
         return torch.zeros_like(room).scatter(1, order, moves)
 
+    def ceiling(self, slope: Tensor, room: Tensor, eps: Tensor) -> Tensor:
+        # Weak duality: for every price p >= 0 the value is at most p eps + <max(slope - p, 0), room>.
+        slope_, order = slope.sort(dim=1, descending=True, stable=True)
+        over = room.gather(1, order).cumsum(1) >= eps[:, None]
+        first = over.to(torch.int8).argmax(1, keepdim=True)
+        price = torch.where(over.any(1), slope_.gather(1, first).squeeze(1), 0.0)
+        return price * eps + ((slope - price[:, None]).clamp(min=0) * room).sum(1)
+
     def maximise(self, g: Tensor, x: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
         # The entry with the largest |g| goes to its bound first, then the next.
         slope = g.flatten(1).abs()
@@ -358,6 +395,9 @@ class L0(Norm):
         best = torch.where(g > 0, high, torch.where(g < 0, low, x))
         gain = self.project(g.double() * (best.double() - x.double()), eps)
         return torch.where(gain != 0, best, x)
+
+    def ceiling(self, slope: Tensor, room: Tensor, eps: Tensor) -> Tensor:
+        return self.project(slope * room, eps[:, None]).sum(1)
 
     def reach(self, eps: Tensor) -> Tensor:
         return torch.full_like(eps, torch.inf)

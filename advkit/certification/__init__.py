@@ -1,0 +1,5 @@
+"""Certificates: bounds that no attack can beat, sound in floating point."""
+
+from advkit.certification.certify import METHODS, Certificate, certify
+
+__all__ = ["METHODS", "Certificate", "certify"]

@@ -1,0 +1,60 @@
+"""The inputs that a certificate speaks of: a ball cut by the range of the pixels, rounded outward."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from advkit.core.norms import Norm, get_norm, per_row
+
+
+class Ball(NamedTuple):
+    """All points within eps of x that lie in the range; one row a sample, float64.
+
+    core's `Region` is rounded toward x, so that an attack never leaves the ball. This one is rounded away from x, so
+    that the ball never leaves it.
+
+    Attributes:
+        norm: the norm of the ball.
+        x: the centres (N, ...).
+        eps: the radii (N,).
+        low: the least value of every entry (N, ...).
+        high: the largest.
+    """
+
+    norm: Norm
+    x: Tensor
+    eps: Tensor
+    low: Tensor
+    high: Tensor
+
+    def least(self, A: Tensor) -> Tensor:
+        """A lower bound of <a, z> over the ball for coefficients (N, R, ...): (N, R)."""
+        rows = (t[:, None] for t in (self.x, self.low, self.high))
+        x, low, high = (t.expand_as(A).flatten(2) for t in rows)
+        a = A.flatten(2)
+        room = torch.where(a < 0, high - x, x - low)  # how far the entry may go to lower the product
+        drop = self.norm.ceiling(a.abs().flatten(0, 1), room.flatten(0, 1), self.eps.repeat_interleave(A.shape[1]))
+        return (a * x).sum(2) - drop.view(A.shape[:2])
+
+    def take(self, rows: Tensor) -> "Ball":
+        """The balls of some samples, by index or mask."""
+        return Ball(self.norm, self.x[rows], self.eps[rows], self.low[rows], self.high[rows])
+
+
+def ball_around(x: Tensor, eps: float | Tensor, norm: str, bounds: tuple[float, float]) -> Ball:
+    """The ball around x (N, ...), its box one float64 wider than real arithmetic on either side.
+
+    Args:
+        x: images of any floating-point type; float64 holds them exactly.
+        eps: the radius, a number or (N,).
+        norm: linf, l2, l1 or l0.
+        bounds: the range of the pixels.
+    """
+    found = get_norm(norm)
+    x = x.double()
+    radii = torch.as_tensor(eps, dtype=torch.float64, device=x.device).expand(len(x))
+    reach = per_row(found.reach(radii), x)
+    low = torch.nextafter(x - reach, x.new_tensor(-torch.inf)).clamp(min=bounds[0])
+    high = torch.nextafter(x + reach, x.new_tensor(torch.inf)).clamp(max=bounds[1])
+    return Ball(found, x, radii, torch.minimum(low, x), torch.maximum(high, x))

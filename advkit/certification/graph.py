@@ -1,0 +1,230 @@
+"""A network as a list of nodes, traced by torch.fx at the level of tensor operations, so that own modules work."""
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, fx
+from torch.fx.experimental.proxy_tensor import make_fx
+
+from advkit.certification.curves import Tanh
+from advkit.certification.elementary import Power, Product
+from advkit.certification.linear import Affine
+from advkit.certification.maximum import Maximum
+from advkit.core.errors import InputError
+from advkit.core.guard import guard
+
+BATCH = 2
+"""Images in the traced call: the batch has to come out as it went in, which one image would not show."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """The image."""
+
+
+Operation = Input | Affine | Maximum | Tanh | Product | Power
+
+
+@dataclass(frozen=True)
+class Node:
+    """One operation on earlier nodes.
+
+    Args:
+        operation: what it does.
+        inputs: places of the nodes it takes, in the list.
+        shape: (*out) of one sample.
+    """
+
+    operation: Operation
+    inputs: tuple[int, ...]
+    shape: tuple[int, ...]
+
+
+@dataclass
+class Graph:
+    """The nodes in an order in which each comes after its inputs; the first is the image, the last the logits.
+
+    Args:
+        nodes: the list.
+        dtype: type of the network's own arithmetic.
+    """
+
+    nodes: list[Node] = field(default_factory=list)
+    dtype: torch.dtype = torch.float32
+
+    def add(self, operation: Operation, inputs: tuple[int, ...], shape: tuple[int, ...]) -> "Ref":
+        """Append a node."""
+        self.nodes.append(Node(operation, inputs, shape))
+        return Ref(len(self.nodes) - 1, shape)
+
+    @property
+    def bends(self) -> list[int]:
+        """Places of the nodes whose lines depend on bounds."""
+        return [i for i, node in enumerate(self.nodes) if isinstance(node.operation, Maximum | Tanh)]
+
+    @property
+    def closed(self) -> list[str]:
+        """What no linear bound passes through."""
+        return [n.operation.name for n in self.nodes if isinstance(n.operation, Product | Power)]
+
+
+class Ref(NamedTuple):
+    """A value that depends on the image: its node, and the shape of one sample."""
+
+    place: int
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Tracing:
+    """What torch.fx recorded of a network; the parameters are looked up at each `graph()`.
+
+    Args:
+        module: the recorded operations.
+        shape: (*in) of one image.
+        dtype: type of the network's arithmetic.
+    """
+
+    module: fx.GraphModule
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    def graph(self, *, double: bool = True) -> Graph:
+        """The network with its parameters as they are now.
+
+        Args:
+            double: carry all constants in float64. What the network computes from its parameters alone is computed in
+                its own type first, as the network does.
+
+        Raises:
+            InputError: a layer of which no bound is known; the message names it.
+        """
+        from advkit.certification.rules import RULES
+
+        graph = Graph(dtype=self.dtype)
+        known: dict[fx.Node, Any] = {}
+        for node in self.module.graph.nodes:
+            if node.op == "placeholder":
+                known[node] = graph.add(Input(), (), self.shape)
+            elif node.op == "get_attr":
+                known[node] = operator.attrgetter(str(node.target))(self.module)
+            elif node.op == "output":
+                out = fx.node.map_arg(node.args[0], lambda n: known[n])
+                return _finished(graph, out)
+            else:
+                known[node] = _evaluate(graph, node, known, RULES, double)
+        raise AssertionError("a graph ends with its output")
+
+
+def _evaluate(graph: Graph, node: fx.Node, known: dict[fx.Node, Any], rules: dict[str, Any], double: bool) -> Any:
+    """A constant, or a new node."""
+    args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), lambda n: known[n])
+    if not any(isinstance(known[n], Ref) for n in node.all_input_nodes):
+        return node.target(*args, **kwargs)  # type: ignore[operator]
+    name = str(node.target).removeprefix("aten.").partition(".")[0]
+    if name not in rules:
+        raise InputError(f"no bound is known of {name}, {_layer(node)}: certify the network without it")
+    meta = node.meta.get("tensor_meta")
+    shape = tuple(meta.shape) if hasattr(meta, "shape") else None
+    call = Call(graph, node.target, args, kwargs, shape, double, _layer(node))
+    return rules[name](call)
+
+
+@dataclass
+class Call:
+    """One recorded operation: what a rule makes nodes of."""
+
+    graph: Graph
+    target: Any
+    args: Any
+    kwargs: dict[str, Any]
+    batch_shape: tuple[int, ...] | None
+    double: bool
+    layer: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(*out) of one sample.
+
+        Raises:
+            InputError: the first axis of the result is not the batch.
+        """
+        assert self.batch_shape is not None
+        if not self.batch_shape or self.batch_shape[0] != BATCH:
+            raise self.refusal("mixes the images of a batch")
+        return self.batch_shape[1:]
+
+    def refusal(self, why: str) -> InputError:
+        """The error of a layer of which no bound is known."""
+        name = str(self.target).removeprefix("aten.").partition(".")[0]
+        return InputError(f"no bound is known of {name}, {self.layer}: it {why}")
+
+    def constant(self, value: Any) -> Tensor:
+        """A constant without its batch axis, in the type of the bounds."""
+        t = torch.as_tensor(value)
+        t = t.double() if self.double else t
+        if self.batch_shape is not None and t.ndim == len(self.batch_shape):
+            if t.shape[0] != 1:
+                raise self.refusal("has constants that differ by image")
+            t = t[0]
+        return t
+
+    def add(self, operation: Operation, *inputs: Ref, shape: tuple[int, ...] | None = None) -> Ref:
+        """Append a node."""
+        return self.graph.add(operation, tuple(i.place for i in inputs), self.shape if shape is None else shape)
+
+
+def _layer(node: fx.Node) -> str:
+    """Where in the network the operation stands."""
+    stack = node.meta.get("nn_module_stack")
+    if not stack:
+        return "a layer of the network"
+    path, kind = list(stack.values())[-1]
+    return f"in {path or 'the network'} ({getattr(kind, '__name__', kind)})"
+
+
+def _finished(graph: Graph, out: Any) -> Graph:
+    if not isinstance(out, Ref):
+        raise InputError("expected logits that depend on the image, got a constant: does the model use its input?")
+    if len(out.shape) != 1 or out.shape[0] < 2:
+        raise InputError(f"expected logits (N, K) with K >= 2 classes, got (N, {', '.join(map(str, out.shape))})")
+    kept = _needed(graph, out.place)
+    place = {old: new for new, old in enumerate(kept)}
+    nodes = [graph.nodes[i] for i in kept]
+    return Graph([Node(n.operation, tuple(place[i] for i in n.inputs), n.shape) for n in nodes], graph.dtype)
+
+
+def _needed(graph: Graph, last: int) -> list[int]:
+    needed = {0, last}
+    for i in range(last, -1, -1):
+        if i in needed:
+            needed.update(graph.nodes[i].inputs)
+    return sorted(needed)
+
+
+def trace(model: Callable[[Tensor], Tensor], x: Tensor) -> Tracing:
+    """Record what the model does to a batch of images of x's shape.
+
+    The model is taken in eval mode and left as it was.
+
+    Args:
+        model: an `nn.Module` or a function from images to logits (N, K).
+        x: images (N, ...); only shape, type and device count.
+
+    Raises:
+        InputError: the model branches on the values of the image, or answers something else than one tensor.
+    """
+    probe = torch.zeros(BATCH, *x.shape[1:], dtype=x.dtype, device=x.device)
+    with guard(model, device=x.device), torch.no_grad():
+        try:
+            module = make_fx(torch.func.functionalize(lambda z: model(z)), record_module_stack=True)(probe)
+        except InputError:
+            raise
+        except Exception as error:
+            why = [*str(error).splitlines(), type(error).__name__][0]
+            raise InputError(f"the model cannot be traced, so it cannot be certified ({why})") from error
+    module.graph.eliminate_dead_code()
+    return Tracing(module, tuple(x.shape[1:]), x.dtype)

@@ -1,0 +1,187 @@
+"""The affine nodes: what they do to points, to magnitudes, and to the coefficients of a bound that passes backwards.
+
+A node computes `linear(z) + bias`. `size` is the same map with absolute weights: it carries radii and magnitudes.
+`transpose` takes coefficients (B, *out) of the output to those of each input.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Affine:
+    """What all affine nodes have.
+
+    Args:
+        bias: constant part, of a shape that broadcasts against (*out); None is 0.
+        bias_size: sum of the absolute values that make up the bias; None: |bias|.
+        terms: number of terms in the longest sum of the network's own arithmetic.
+        width: number of terms in the longest sum of `transpose`.
+    """
+
+    bias: Tensor | None = None
+    bias_size: Tensor | None = None
+    terms: int = 1
+    width: int = 1
+
+    def linear(self, inputs: Sequence[Tensor]) -> Tensor:
+        """The map without its bias: tensors (N, *in) -> (N, *out)."""
+        raise NotImplementedError
+
+    def size(self, inputs: Sequence[Tensor]) -> Tensor:
+        """The map with absolute weights: tensors (N, *in) >= 0 -> (N, *out)."""
+        return self.linear(inputs)
+
+    def transpose(self, A: Tensor, shapes: Sequence[Shape]) -> list[Tensor]:
+        """Coefficients (B, *out) -> one tensor (B, *in) for each input."""
+        raise NotImplementedError
+
+    @property
+    def offset_size(self) -> Tensor | None:
+        """The magnitude of the bias."""
+        if self.bias_size is not None or self.bias is None:
+            return self.bias_size
+        return self.bias.abs()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conv(Affine):
+    """A convolution or a transposed one, in any number of dimensions; the arguments are aten.convolution's."""
+
+    weight: Tensor
+    stride: list[int]
+    padding: list[int]
+    dilation: list[int]
+    transposed: bool
+    output_padding: list[int]
+    groups: int
+
+    def linear(self, inputs: Sequence[Tensor]) -> Tensor:
+        return self._forward(inputs[0], self.weight)
+
+    def size(self, inputs: Sequence[Tensor]) -> Tensor:
+        return self._forward(inputs[0], self.weight.abs())
+
+    def _forward(self, z: Tensor, weight: Tensor) -> Tensor:
+        return torch.ops.aten.convolution(
+            z, weight, None, self.stride, self.padding, self.dilation, self.transposed, self.output_padding, self.groups
+        )
+
+    def transpose(self, A: Tensor, shapes: Sequence[Shape]) -> list[Tensor]:
+        left = [0] * len(self.stride)
+        if not self.transposed:
+            for i, (n, m) in enumerate(zip(shapes[0][1:], A.shape[2:], strict=True)):
+                reach = (m - 1) * self.stride[i] + self.dilation[i] * (self.weight.shape[2 + i] - 1) + 1
+                left[i] = n - (reach - 2 * self.padding[i])
+            over = [max(0, n - s + 1) for n, s in zip(left, self.stride, strict=True)]
+            if any(over):  # rows at the end that no output sees
+                inner = [n - o for n, o in zip(shapes[0][1:], over, strict=True)]
+                found = self.transpose(A, [(shapes[0][0], *inner)])[0]
+                return [torch.nn.functional.pad(found, [v for o in reversed(over) for v in (0, o)])]
+        back = torch.ops.aten.convolution(
+            A, self.weight, None, self.stride, self.padding, self.dilation, not self.transposed, left, self.groups
+        )
+        return [back]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dense(Affine):
+    """A matrix (out, in) on the last axis."""
+
+    weight: Tensor
+
+    def linear(self, inputs: Sequence[Tensor]) -> Tensor:
+        return inputs[0] @ self.weight.T
+
+    def size(self, inputs: Sequence[Tensor]) -> Tensor:
+        return inputs[0] @ self.weight.abs().T
+
+    def transpose(self, A: Tensor, shapes: Sequence[Shape]) -> list[Tensor]:
+        return [A @ self.weight]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scale(Affine):
+    """A factor for every entry, of a shape that broadcasts against (*out)."""
+
+    factor: Tensor
+
+    def linear(self, inputs: Sequence[Tensor]) -> Tensor:
+        return inputs[0] * self.factor
+
+    def size(self, inputs: Sequence[Tensor]) -> Tensor:
+        return inputs[0] * self.factor.abs()
+
+    def transpose(self, A: Tensor, shapes: Sequence[Shape]) -> list[Tensor]:
+        return [A * self.factor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Combination(Affine):
+    """A sum of inputs of one shape, each with a factor."""
+
+    factors: tuple[float, ...] = (1.0,)
+
+    def linear(self, inputs: Sequence[Tensor]) -> Tensor:
+        return _total([f * z if f != 1 else z for f, z in zip(self.factors, inputs, strict=True)])
+
+    def size(self, inputs: Sequence[Tensor]) -> Tensor:
+        return _total([abs(f) * z if abs(f) != 1 else z for f, z in zip(self.factors, inputs, strict=True)])
+
+    def transpose(self, A: Tensor, shapes: Sequence[Shape]) -> list[Tensor]:
+        return [f * A if f != 1 else A for f in self.factors]
+
+
+def _total(parts: list[Tensor]) -> Tensor:
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reshape(Affine):
+    """The same entries in the same order in another shape."""
+
+    shape: Shape
+
+    def linear(self, inputs: Sequence[Tensor]) -> Tensor:
+        return inputs[0].reshape(-1, *self.shape)
+
+    def transpose(self, A: Tensor, shapes: Sequence[Shape]) -> list[Tensor]:
+        return [A.reshape(-1, *shapes[0])]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Move(Affine):
+    """Any other linear operation whose weights are all >= 0: selections, permutations, padding, means.
+
+    Args:
+        run: the operation, tensors (B, *in) -> (B, *out).
+    """
+
+    run: Callable[..., Tensor] = field(repr=False)
+    name: str = ""
+
+    def linear(self, inputs: Sequence[Tensor]) -> Tensor:
+        return self.run(*inputs)
+
+    def transpose(self, A: Tensor, shapes: Sequence[Shape]) -> list[Tensor]:
+        """By autograd: the operation is linear, so any point serves."""
+        with torch.enable_grad():
+            points = [A.new_zeros(len(A), *shape, requires_grad=True) for shape in shapes]
+            out = self.run(*points)
+        found = torch.autograd.grad(out, points, A, create_graph=A.requires_grad, allow_unused=True)
+        return [torch.zeros_like(p) if g is None else g for p, g in zip(points, found, strict=True)]
+
+
+def numel(shape: Any) -> int:
+    """The number of entries of a shape."""
+    return math.prod(shape)

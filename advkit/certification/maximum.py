@@ -1,0 +1,83 @@
+"""The piecewise linear node: the maximum of a window, and of 0 where a rectifier stands before or behind it.
+
+With i the entry of the largest upper bound and u2 the second largest upper bound (0 counts too where it is in the
+set): above, the chord of max(x_i, u2) over [l_i, u_i]; below, alpha x_j. A window of one entry with 0 is a rectifier,
+and these are CROWN's two lines (Zhang, Weng, Chen, Hsieh, Daniel 2018, arXiv 1811.00866).
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from advkit.certification.windows import Windows
+
+
+class Lines(NamedTuple):
+    """One line below and one above every output, each through one entry of the input.
+
+    `low_slope z[low_tap] <= f(z) <= high_slope z[high_tap] + high_offset` over the bounds they were made for.
+
+    Attributes:
+        low_slope, low_offset, high_slope, high_offset: (N, outputs).
+        low_tap, high_tap: which entry of the window (N, outputs), integers.
+        free: where every low_slope in [0, 1] is right (N, outputs).
+    """
+
+    low_slope: Tensor
+    low_offset: Tensor
+    low_tap: Tensor
+    high_slope: Tensor
+    high_offset: Tensor
+    high_tap: Tensor
+    free: Tensor
+
+    def take(self, rows: Tensor) -> "Lines":
+        """The lines of some samples."""
+        return Lines(*(t[rows] for t in self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Maximum:
+    """max over a window, `rectified`: and over 0.
+
+    Args:
+        windows: the entries under each maximum.
+        rectified: whether 0 belongs to the set.
+    """
+
+    windows: Windows
+    rectified: bool
+
+    def interval(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+        """Bounds of the output (N, *out) from those of the input (N, *in)."""
+        edges = (self.windows.taps(t).amax(1).view(-1, *self.windows.shape) for t in (low, high))
+        least, most = edges
+        return (least.clamp(min=0), most.clamp(min=0)) if self.rectified else (least, most)
+
+    def lines(self, low: Tensor, high: Tensor) -> Lines:
+        """The two lines over the box [low, high] (N, *in)."""
+        l, u = self.windows.taps(low), self.windows.taps(high)  # noqa: E741
+        u_i, i = u.max(1)  # (N, outputs)
+        l_i = l.gather(1, i[:, None]).squeeze(1)
+        u2 = self._second(u, i)
+        chord, decided = (l_i < u2) & (u2 < u_i), l_i >= u2
+        slope = torch.where(chord, (u_i - u2) / torch.where(chord, u_i - l_i, 1.0), decided.to(u.dtype))
+        offset = torch.where(chord, u2 - slope * l_i, torch.where(decided, 0.0, u2.clamp(min=0)))
+        j, alpha = self._below(l, u, i, decided)
+        return Lines(alpha, torch.zeros_like(alpha), j, slope, offset, i, chord if self.rectified else chord & False)
+
+    def _second(self, u: Tensor, i: Tensor) -> Tensor:
+        """The largest upper bound beside that of entry i: (N, outputs)."""
+        others = u.scatter(1, i[:, None], -torch.inf).amax(1)
+        return others.clamp(min=0) if self.rectified else others
+
+    def _below(self, l: Tensor, u: Tensor, i: Tensor, decided: Tensor) -> tuple[Tensor, Tensor]:  # noqa: E741
+        """The entry below and its slope: the one with the highest middle, or i where it is the maximum for sure."""
+        middle = l + u
+        best, j = torch.where(u > -torch.inf, middle, -torch.inf).max(1)
+        j = torch.where(decided, i, j)
+        if not self.rectified:
+            return j, torch.ones_like(best)
+        return j, (decided | (best > 0)).to(u.dtype)

@@ -1,0 +1,60 @@
+"""How far floating-point arithmetic may lie from real arithmetic, bounded before anything is computed.
+
+`gamma(n, u) = n u / (1 - n u)` bounds the relative error of a sum of n products in any order: Higham, Accuracy and
+Stability of Numerical Algorithms, 2002, section 3.1.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+DOUBLE = 2.0**-53
+"""The unit roundoff of float64, in which the bounds are computed."""
+
+TF32 = 2.0**-11
+"""The unit roundoff of products on a GPU that may shorten float32 factors to 10 bits."""
+
+
+def gamma(n: int, u: float) -> float:
+    """A bound of the relative error of n roundings of unit roundoff u; infinite where the sum has no correct digit."""
+    return n * u / (1 - n * u) if n * u < 0.5 else math.inf
+
+
+@dataclass(frozen=True)
+class Rounding:
+    """The arithmetic of the network that is certified.
+
+    Args:
+        unit: unit roundoff of its type.
+        tiny: smallest normal number of its type; what is smaller may become 0.
+    """
+
+    unit: float
+    tiny: float
+
+    def slack(self, size: Tensor, terms: int, width: int) -> Tensor:
+        """How far a computed sum, and one step of a bound through it, may lie from the exact one.
+
+        Args:
+            size: sums of absolute values, of the shape of the output (N, ...).
+            terms: number of terms in a sum of the network, its bias included.
+            width: number of terms in a sum of the bound, over the outputs that one input reaches or over all outputs.
+        """
+        relative = gamma(terms + 2, self.unit) + gamma(terms + width + 32, DOUBLE)
+        return relative * size + terms * self.tiny
+
+
+def rounding_of(dtype: torch.dtype, device: torch.device) -> Rounding:
+    """The arithmetic of a network of this type on this device."""
+    info = torch.finfo(dtype)
+    unit = info.eps / 2
+    shortened = torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32
+    if device.type == "cuda" and dtype == torch.float32 and shortened:
+        unit = TF32
+    return Rounding(unit=unit, tiny=float(info.smallest_normal))
+
+
+EXACT = Rounding(unit=0.0, tiny=0.0)
+"""Real arithmetic: only the rounding of the bound itself counts."""

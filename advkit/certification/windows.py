@@ -1,0 +1,84 @@
+"""Which entries a maximum looks at: one (rectifier), the window of a pooling, the pieces of a maxout unit."""
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pooling:
+    """The geometry of a two-dimensional pooling."""
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[int, int]
+    dilation: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Windows:
+    """The entries under each maximum.
+
+    Args:
+        shape: (*out), one maximum an entry.
+        index: flat positions in one sample's input (taps, outputs); the number of its entries stands for none. None:
+            every maximum looks at the entry of its own position.
+        pooling: the geometry, where the windows are those of a two-dimensional pooling.
+    """
+
+    shape: tuple[int, ...]
+    index: Tensor | None = None
+    pooling: Pooling | None = None
+
+    def taps(self, z: Tensor) -> Tensor:
+        """(N, *in) -> (N, taps, outputs); -inf where a tap looks at nothing."""
+        flat = z.flatten(1)
+        if self.index is None:
+            return flat[:, None]
+        padded = torch.cat([flat, flat.new_full((len(flat), 1), -math.inf)], 1)
+        return padded[:, self.index]
+
+    def position(self, tap: Tensor) -> Tensor | None:
+        """Flat input positions of the chosen taps (N, outputs); None: each its own."""
+        if self.index is None:
+            return None
+        return self.index.T.expand(len(tap), -1, -1).gather(2, tap[..., None]).squeeze(2)
+
+
+def own_entry(shape: Sequence[int]) -> Windows:
+    """Every output looks at one entry, its own."""
+    return Windows(shape=tuple(shape))
+
+
+def pooled(inputs: Sequence[int], outputs: Sequence[int], pooling: Pooling, device: torch.device) -> Windows:
+    """The windows of max pooling over (C, H, W) -> (C, H', W').
+
+    Args:
+        inputs: (C, H, W).
+        outputs: (C, H', W'), as the network itself rounds them.
+        pooling: kernel, stride, padding, dilation.
+        device: where the index is kept.
+    """
+    (C, H, W), (_, H_, W_) = inputs, outputs
+    k, s, p, d = pooling.kernel, pooling.stride, pooling.padding, pooling.dilation
+    places = []
+    for a, b in itertools.product(range(k[0]), range(k[1])):
+        rows = torch.arange(H_, device=device) * s[0] - p[0] + a * d[0]
+        columns = torch.arange(W_, device=device) * s[1] - p[1] + b * d[1]
+        inside = ((rows >= 0) & (rows < H))[:, None] & ((columns >= 0) & (columns < W))  # (H', W')
+        within = rows[:, None] * W + columns
+        maps = torch.arange(C, device=device)[:, None, None] * (H * W)
+        places.append(torch.where(inside, maps + within, C * H * W).flatten())
+    return Windows(shape=tuple(outputs), index=torch.stack(places), pooling=pooling)
+
+
+def reduced(inputs: Sequence[int], axes: Sequence[int], outputs: Sequence[int], device: torch.device) -> Windows:
+    """The maximum over some axes of one sample, such as maxout's pieces; axes count from 0 at the first of (*in)."""
+    flat = torch.arange(math.prod(inputs), device=device).view(*inputs)
+    kept = [a for a in range(len(inputs)) if a not in axes]
+    index = flat.permute(*axes, *kept).reshape(math.prod(inputs[a] for a in axes), -1)
+    return Windows(shape=tuple(outputs), index=index)

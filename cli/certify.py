@@ -1,0 +1,71 @@
+"""`advkit certify`: the error under any attack within eps, from both sides."""
+
+import json
+from typing import Any
+
+import click
+import torch
+
+from advkit.attacks import PGD
+from advkit.certification import METHODS, Certificate, certify
+from advkit.cli._console import percent, say
+from advkit.cli._options import Eps, check_device, shared
+from advkit.core.errors import InputError
+from advkit.data import load_data
+from advkit.evaluation import wilson
+from advkit.models import load_model
+
+COUNT = 50
+"""Images by default: a certificate takes from milliseconds to seconds each."""
+
+
+@click.command()
+@click.option("--model", required=True, help="A network (advkit models), torchvision:NAME, or a weights file.")
+@shared("weights", "data", "split", "data-root", "download")
+@click.option("--count", type=click.IntRange(min=1), default=COUNT, show_default=True, help="Take the first N images.")
+@click.option("--eps", type=Eps(), required=True, help="Radius in units of the pixels: 0.01 or 2/255.")
+@click.option("--norm", type=click.Choice(["linf", "l2", "l1"]), default="linf", show_default=True, help="Of the ball.")
+@click.option("--method", type=click.Choice(METHODS), default="crown", show_default=True, help="Loose to tight.")
+@shared("device", "threads")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+def command(
+    model: str, weights: str | None, data: str, split: str, data_root: str | None, download: bool, count: int,
+    eps: float, norm: str, method: str, device: str, threads: int | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Bound the error under any attack within eps from both sides.
+
+    At least what PGD finds, at most what is not certified.
+    """
+    if threads is not None:
+        torch.set_num_threads(threads)
+    check_device(device)
+    classifier = load_model(model, data=data, weights=weights, device=device)
+    x, y = load_data(data, split=split, root=data_root, download=download)[:count]
+    x, y = (t.to(classifier.normalize.mean.device) for t in (x, y))
+    found = certify(classifier, x, y, eps=eps, norm=norm, method=method)
+    attacked = PGD(eps=eps, norm=norm)(classifier, x, y).success
+    if bool((attacked & found.certified).any()):
+        place = int((attacked & found.certified).nonzero()[0])
+        raise InputError(f"image {place} is certified and yet fooled by PGD: a fault in one of them, please report it")
+    figures = _figures(found, attacked)
+    if as_json:
+        where = {"model": model, "data": f"{data}:{split}", "count": len(x), "eps": eps}
+        click.echo(json.dumps({**where, "norm": norm, "method": method, **figures}, allow_nan=False))
+        return
+    say(f"{model} on {len(x)} images of {data} {split}, {norm} ball of eps {eps:g}, {method}")
+    for name, text in (("adversarial_error", "At least (PGD)"), ("certified_error", "At most (certificate)")):
+        low, high = figures[f"{name}_interval"]
+        say(f"{text}: {percent(figures[name])} ({100 * low:.1f} to {100 * high:.1f})")
+    say("Both are exact." if figures["exact"] else "Between the two, nothing is known.")
+
+
+def _figures(found: Certificate, attacked: torch.Tensor) -> dict[str, Any]:
+    count = len(attacked)
+    fooled, open_ = int(attacked.sum()), int((~found.certified).sum())
+    return {
+        "adversarial_error": fooled / count,
+        "adversarial_error_interval": list(wilson(fooled, count)),
+        "certified_error": open_ / count,
+        "certified_error_interval": list(wilson(open_, count)),
+        "exact": fooled == open_,
+    }
