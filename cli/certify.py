@@ -10,9 +10,8 @@ from advkit.attacks import PGD
 from advkit.certification import METHODS, Certificate, certify
 from advkit.cli._console import percent, say
 from advkit.cli._options import Eps, check_device, shared
-from advkit.core.errors import InputError
 from advkit.data import load_data
-from advkit.evaluation import wilson
+from advkit.evaluation import wilson_interval
 from advkit.models import load_model
 
 COUNT = 50
@@ -46,7 +45,9 @@ def command(
     attacked = PGD(eps=eps, norm=norm)(classifier, x, y).success
     if bool((attacked & found.certified).any()):
         place = int((attacked & found.certified).nonzero()[0])
-        raise InputError(f"image {place} is certified and yet fooled by PGD: a fault in one of them, please report it")
+        raise click.ClickException(
+            f"image {place} is certified and yet fooled by PGD: a fault in one of them, please report it"
+        )
     figures = _figures(found, attacked)
     if as_json:
         where = {"model": model, "data": f"{data}:{split}", "count": len(x), "eps": eps}
@@ -64,8 +65,8 @@ def _figures(found: Certificate, attacked: torch.Tensor) -> dict[str, Any]:
     fooled, open_ = int(attacked.sum()), int((~found.certified).sum())
     return {
         "adversarial_error": fooled / count,
-        "adversarial_error_interval": list(wilson(fooled, count)),
+        "adversarial_error_interval": list(wilson_interval(fooled, count)),
         "certified_error": open_ / count,
-        "certified_error_interval": list(wilson(open_, count)),
+        "certified_error_interval": list(wilson_interval(open_, count)),
         "exact": fooled == open_,
     }

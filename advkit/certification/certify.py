@@ -156,8 +156,9 @@ def _interval_margins(found: Bounds, rows: Tensor) -> Tensor:
         return ends
     before = node.inputs[0]
     C = rows @ op.weight  # (N, K, in)
-    l, h = found.low[before].flatten(1), found.high[before].flatten(1)
-    value = torch.einsum("nrd,nd->nr", C, (l + h) / 2) - torch.einsum("nrd,nd->nr", C.abs(), (h - l) / 2)
+    low, high = found.low[before].flatten(1), found.high[before].flatten(1)
+    value = torch.einsum("nrd,nd->nr", C, (low + high) / 2)
+    value = value - torch.einsum("nrd,nd->nr", C.abs(), (high - low) / 2)
     bias = 0 if op.bias is None else rows @ op.bias
     return torch.maximum(ends, value + bias - torch.einsum("nrd,nd->nr", rows.abs(), found.slack[place]))
 

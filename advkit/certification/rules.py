@@ -213,9 +213,7 @@ def _listed(value: Any) -> list[int]:
 def _pooled_shape(shape: Sequence[int], pooling: Pooling, ceil: bool) -> tuple[int, ...]:
     """(C, H', W') of a max pooling, by torch's rule: no window starts behind the padded end."""
     sizes = []
-    for n, k, s, p, d in zip(
-        shape[1:], pooling.kernel, pooling.stride, pooling.padding, pooling.dilation, strict=True
-    ):
+    for n, k, s, p, d in zip(shape[1:], pooling.kernel, pooling.stride, pooling.padding, pooling.dilation, strict=True):
         room = n + 2 * p - d * (k - 1) - 1
         out = (-(-room // s) if ceil else room // s) + 1
         sizes.append(out - 1 if ceil and (out - 1) * s >= n + p else out)
@@ -310,8 +308,8 @@ def _sigmoid(call: Call) -> Ref:
     return call.add(Scale(factor=half, bias=half, terms=4), bent)
 
 
-@rule("view", "reshape", "_unsafe_view", "flatten", "squeeze", "unsqueeze", "squeeze_copy", "view_copy", "_reshape_copy",
-      "unsqueeze_copy", "reshape_copy")  # fmt: skip
+@rule("view", "reshape", "_unsafe_view", "flatten", "squeeze", "unsqueeze", "squeeze_copy", "view_copy",
+      "_reshape_copy", "unsqueeze_copy", "reshape_copy")  # fmt: skip
 def _reshape(call: Call) -> Ref:
     return call.add(Reshape(shape=call.shape), call.args[0])
 
@@ -335,7 +333,8 @@ def _dropped(call: Call) -> tuple[Ref, None]:
 
 @rule("permute", "transpose", "t", "slice", "select", "constant_pad_nd", "index_select", "expand", "flip", "roll",
       "pixel_shuffle", "channel_shuffle", "permute_copy", "transpose_copy", "slice_copy", "select_copy", "expand_copy",
-      "narrow", "unfold", "upsample_nearest2d", "replication_pad2d", "reflection_pad2d", "as_strided", "index")  # fmt: skip
+      "narrow", "unfold", "upsample_nearest2d", "replication_pad2d", "reflection_pad2d", "as_strided",
+      "index")  # fmt: skip
 def _moved(call: Call) -> Ref:
     """Entries chosen, copied or filled with 0."""
     if "as_strided" in str(call.target):

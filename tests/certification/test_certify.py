@@ -148,7 +148,9 @@ def exact_least(net: nn.Sequential, x: Tensor, eps: float, c: np.ndarray) -> flo
     found = optimize.milp(
         np.concatenate([np.zeros(n), c @ V, np.zeros(h)]), constraints=rows,
         integrality=np.concatenate([np.zeros(n + h), np.ones(h)]),
-        bounds=optimize.Bounds(np.concatenate([lo, np.zeros(2 * h)]), np.concatenate([hi, np.full(h, big), np.ones(h)])),
+        bounds=optimize.Bounds(
+            np.concatenate([lo, np.zeros(2 * h)]), np.concatenate([hi, np.full(h, big), np.ones(h)])
+        ),
     )  # fmt: skip
     return float(found.fun + c @ d)
 
@@ -190,7 +192,7 @@ def test_lines_hold_and_touch_over_a_grid(operation: Maximum | Tanh) -> None:
 @pytest.mark.parametrize("name", ["residual", "maxed", "rectified"])
 def test_backward_coefficients_are_the_network_at_a_point(name: str) -> None:
     """A ball of one point: every relaxation is exact, so that a lost bias, sign or tap shows."""
-    net, x, y = toy(name, 0)
+    net, x, _ = toy(name, 0)
     net, x = net.double(), x.double()
     made = Bounds(trace(net, x).graph(), ball_around(x, 0.0, "linf", (0, 1)), EXACT)
     made.forward(refined=False)

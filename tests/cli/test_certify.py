@@ -1,0 +1,54 @@
+"""`advkit certify`: the error from both sides."""
+
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from advkit.cli import certify as command_module
+from advkit.cli import main
+
+
+def call(*words: str):
+    return CliRunner().invoke(main, ["certify", "--model", "mlp", "--count", "10", *words])
+
+
+def test_the_two_sides_stand_in_order_and_add_up() -> None:
+    found = json.loads(call("--eps", "0.01", "--json").stdout)
+    assert 0 <= found["adversarial_error"] <= found["certified_error"] <= 1
+    assert found["exact"] == (found["adversarial_error"] == found["certified_error"])
+    assert found["certified_error_interval"][0] <= found["certified_error"] <= found["certified_error_interval"][1]
+
+
+def test_a_larger_ball_certifies_no_more_by_intervals() -> None:
+    errors = [json.loads(call("--eps", e, "--method", "ibp", "--json").stdout)["certified_error"] for e in ("0", "0.1")]
+    assert errors[0] < errors[1]
+
+
+def test_the_table_names_attack_and_certificate() -> None:
+    said = call("--eps", "2/255").stdout
+    assert "At least (PGD)" in said
+    assert "At most (certificate)" in said
+
+
+@pytest.mark.parametrize("words", [("--eps", "-1"), ("--eps", "0.1", "--norm", "l7"), ("--eps", "x"), ()])
+def test_wrong_input_is_one_line(words: tuple[str, ...]) -> None:
+    answer = call(*words)
+    assert answer.exit_code == 2
+    assert len(answer.stderr.strip().splitlines()) == 1
+
+
+def test_a_certified_image_that_is_fooled_is_an_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
+    true = command_module.certify
+
+    def careless(*args, **options):
+        found = true(*args, **options)
+        object.__setattr__(found, "margin", torch.full_like(found.margin, 1.0))
+        object.__setattr__(found, "certified", torch.ones_like(found.certified))
+        return found
+
+    monkeypatch.setattr(command_module, "certify", careless)
+    answer = call("--eps", "0.3")
+    assert answer.exit_code == 1
+    assert "certified and yet fooled" in answer.stderr
