@@ -1,5 +1,6 @@
 """Certificates: bounds that no attack can beat, sound in floating point."""
 
+from advkit.certification import rules as rules
 from advkit.certification.certify import METHODS, Certificate, certify
 
 __all__ = ["METHODS", "Certificate", "certify"]

@@ -20,6 +20,10 @@ BATCH = 2
 """Images in the traced call: the batch has to come out as it went in, which one image would not show."""
 
 
+RULES: dict[str, Callable[["Call"], Any]] = {}
+"""What becomes of an operation, by its name; advkit.certification.rules fills it."""
+
+
 @dataclass(frozen=True)
 class Input:
     """The image."""
@@ -102,8 +106,6 @@ class Tracing:
         Raises:
             InputError: a layer of which no bound is known; the message names it.
         """
-        from advkit.certification.rules import RULES
-
         graph = Graph(dtype=self.dtype)
         known: dict[fx.Node, Any] = {}
         for node in self.module.graph.nodes:

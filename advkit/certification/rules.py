@@ -9,12 +9,10 @@ from torch import Tensor
 
 from advkit.certification.curves import Tanh
 from advkit.certification.elementary import Power, Product
-from advkit.certification.graph import BATCH, Call, Ref
+from advkit.certification.graph import BATCH, RULES, Call, Ref
 from advkit.certification.linear import Combination, Conv, Dense, Move, Reshape, Scale
 from advkit.certification.maximum import Maximum
 from advkit.certification.windows import Pooling, own_entry, pooled, reduced
-
-RULES: dict[str, Callable[[Call], Any]] = {}
 
 
 def rule(*names: str) -> Callable[[Callable[[Call], Any]], Callable[[Call], Any]]:

@@ -265,7 +265,8 @@ def _moved(points: Tensor, logits: Tensor, old: Best) -> Tensor:
     same = (points == old.x_adv).flatten(1).all(1)
     apart = (wide(logits) - wide(old.logits)).flatten(1).abs().amax(1)
     noise = max(1e-3, torch.finfo(logits.dtype).eps ** 0.5) * wide(old.logits).flatten(1).abs().amax(1)
-    return same & (apart > noise)
+    moved: Tensor = same & (apart > noise)
+    return moved
 
 
 def _result(whole: Rows, record: Record, *, minimal: bool) -> Result:

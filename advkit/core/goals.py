@@ -1,6 +1,6 @@
 """What an attacker wants: the only place that knows targeted from untargeted."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -121,7 +121,7 @@ def resolve(target: str | int | Tensor | Goal, y: Tensor, logits: Tensor, draws:
     if isinstance(target, str):
         return _named(target, y, logits, draws)
     if hasattr(target, "margin"):  # a goal already
-        return target
+        return cast(Goal, target)
     target = torch.as_tensor(target, device=y.device).expand(len(y)).long()
     if len(target) and not 0 <= int(target.min()) <= int(target.max()) < classes:
         raise InputError(

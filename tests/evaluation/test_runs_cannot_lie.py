@@ -4,6 +4,8 @@ import json
 import multiprocessing
 import random
 import shutil
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +17,8 @@ from advkit.cli import main
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.evaluation import Keep, compare_runs, evaluate, load_run, merge_runs, verify_run
 from advkit.evaluation.runs.ranks import alone, parse_shard
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # spawned processes import this file by its name
 
 COUNT, SIZE = 42, 4
 

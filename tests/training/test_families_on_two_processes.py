@@ -1,8 +1,10 @@
 """Every kind of network and every defence trains on two processes: the processes agree, and with one process too."""
 
 import multiprocessing
+import sys
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,6 +13,8 @@ from helpers.training import toy_data
 from advkit.data import MemoryDataset
 from advkit.defenses import create_defense, list_defenses
 from advkit.training import Recipe, build, train
+
+sys.path.append(str(Path(__file__).resolve().parents[2]))  # spawned processes import this file by its name
 
 BASE = Recipe(
     model="mlp", data="toy", input_shape=(1, 32, 32), num_classes=3, epochs=1, batch_size=8, lr=0.01, width=1 / 16
