@@ -124,6 +124,10 @@ class Tracing:
 def _evaluate(graph: Graph, node: fx.Node, known: dict[fx.Node, Any], rules: dict[str, Any], double: bool) -> Any:
     """A constant, or a new node."""
     args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), lambda n: known[n])
+    if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+        raise InputError(
+            f"the model draws random numbers ({node.target}), {_layer(node)}: no single network is certified"
+        )
     if not any(isinstance(known[n], Ref) for n in node.all_input_nodes):
         return node.target(*args, **kwargs)  # type: ignore[operator]
     name = str(node.target).removeprefix("aten.").partition(".")[0]

@@ -46,7 +46,7 @@ class Windows:
         """Flat input positions of the chosen taps (N, outputs); None: each its own."""
         if self.index is None:
             return None
-        return self.index.T.expand(len(tap), -1, -1).gather(2, tap[..., None]).squeeze(2)
+        return self.index.to(tap.device).T.expand(len(tap), -1, -1).gather(2, tap[..., None]).squeeze(2)
 
 
 def own_entry(shape: Sequence[int]) -> Windows:

@@ -232,7 +232,13 @@ def test_what_cannot_be_bounded_is_named() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.erf(x).flatten(1)[:, :3]
 
+    class Noisy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return (x + torch.randn(1, 1, 4, 4)).flatten(1)[:, :3]
+
     x, y = torch.rand(2, 1, 4, 4), torch.zeros(2, dtype=torch.int64)
+    with pytest.raises(InputError, match="random"):
+        certify(Noisy(), x, y, eps=0.1)
     with pytest.raises(InputError, match="batch"):
         certify(Batched(), x, y, eps=0.1)
     with pytest.raises(InputError, match="erf"):
