@@ -67,7 +67,8 @@ class BitDepth(Transform):
     def change(self, x: Tensor) -> Tensor:
         """Rounded to the nearest level."""
         levels = 2**self.bits - 1
-        return (x * levels).round() / levels
+        rounded: Tensor = (x * levels).round() / levels
+        return rounded
 
 
 @TRANSFORMS.register("jpeg")

@@ -258,7 +258,11 @@ def compares(tree: ast.AST, words: set[str]) -> Iterator[int]:
 
 
 NUMERICS = [
-    s for s in SOURCES if s[0].startswith(("advkit.core", "advkit.attacks", "advkit.defenses", "advkit.evaluation"))
+    s
+    for s in SOURCES
+    if s[0].startswith(
+        ("advkit.core", "advkit.attacks", "advkit.defenses", "advkit.evaluation", "advkit.certification")
+    )
 ]
 
 

@@ -51,7 +51,7 @@ class Bounds:
 
     def _is_first(self, place: int) -> bool:
         """Whether an affine map of the image would be bounded by its box alone, where the ball is smaller."""
-        if self.ball.norm.name == "linf" or place == 0:
+        if self.ball.norm.boxed or place == 0:
             return False
         return all(isinstance(n.operation, Input | Affine) for n in self.graph.nodes[: place + 1])
 
@@ -95,7 +95,7 @@ class Bounds:
     def _refine(self, place: int) -> None:
         """Linear bounds of the units in front of a bend whose sign is open."""
         low, high = self.low[place].flatten(1), self.high[place].flatten(1)
-        always = self.ball.norm.name != "linf" or self._closes(place)
+        always = not self.ball.norm.boxed or self._closes(place)
         open_ = torch.ones_like(low, dtype=torch.bool) if always else (low < 0) & (high > 0)
         units = open_.any(0).nonzero().squeeze(1)  # note: a wait for the device
         if not len(units):

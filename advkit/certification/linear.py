@@ -70,9 +70,10 @@ class Conv(Affine):
         return self._forward(inputs[0], self.weight.abs())
 
     def _forward(self, z: Tensor, weight: Tensor) -> Tensor:
-        return torch.ops.aten.convolution(
+        answer: Tensor = torch.ops.aten.convolution(
             z, weight, None, self.stride, self.padding, self.dilation, self.transposed, self.output_padding, self.groups
         )
+        return answer
 
     def transpose(self, A: Tensor, shapes: Sequence[Shape]) -> list[Tensor]:
         left = [0] * len(self.stride)

@@ -62,7 +62,7 @@ COMPACT_AT = 0.1
 """The batch is compacted when this share of its rows is done: less does not pay for the copy."""
 
 ASK_EVERY = 10
-"""A device that works beside the host is asked once in so many steps how many rows are left; a CPU at every step."""
+"""Number of steps after which a device that works beside the host is asked how many rows are left; a CPU is at each."""
 
 
 @contextmanager

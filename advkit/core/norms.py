@@ -65,12 +65,13 @@ def _level(weight: Tensor, limit: Tensor, need: Tensor) -> Tensor:
 class Norm(ABC):
     """A norm on the pixels of one image.
 
-    `sparse`: a steepest step moves few entries.
+    `sparse`: a steepest step moves few entries. `boxed`: its balls are boxes, so that a range cuts them into boxes.
     """
 
     name: str
     grain: float = 0.0
     sparse = False
+    boxed = False
 
     @abstractmethod
     def size(self, d: Tensor) -> Tensor:
@@ -167,6 +168,7 @@ class LInf(Norm):
     """The largest absolute entry."""
 
     name = "linf"
+    boxed = True
 
     def size(self, d: Tensor) -> Tensor:
         return d.flatten(1).abs().amax(1).double()

@@ -72,7 +72,7 @@ def evaluate(
             the attacks know, such as "runner_up".
         batch_size: images a batch, unless data is a DataLoader.
         count: look at so many images only, a fixed random choice of the data (of a DataLoader, the first ones).
-        seed: of the attacks' random numbers.
+        seed: seed of the attacks' random numbers.
         bounds: the range of the pixels.
         stop: "fooled": a sample leaves an attack at its first adversarial point; "never": the strongest is sought.
         device: moves the model there; default: where its parameters are.

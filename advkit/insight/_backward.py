@@ -31,7 +31,7 @@ class _Rectifier(torch.autograd.Function):
         return a.clone()
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, *signals: Tensor) -> tuple[Tensor, None, None]:
         signal = signals[0].clamp_min(0)
         return (signal * ctx.saved_tensors[0] if ctx.saved_tensors else signal), None, None
@@ -78,4 +78,5 @@ def _scale(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tens
     a = inputs[0]
     small = torch.finfo(a.dtype).tiny ** 0.25  # its square vanishes beside k: the scale does not change
     safe = torch.where(a.detach().abs() < small, small, a.detach())
-    return a * (layer.forward(safe) / safe).detach()
+    scaled: Tensor = a * (layer.forward(safe) / safe).detach()
+    return scaled

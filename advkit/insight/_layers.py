@@ -37,7 +37,8 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
     known = dict(model.named_modules())
     for found in (f"net.{name}", name):
         if name and found in known:
-            return known[found]
+            module: nn.Module = known[found]
+            return module
     raise unknown("layer", name, layer_names(model), "(advkit models NAME lists the layers)")
 
 

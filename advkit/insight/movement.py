@@ -56,7 +56,7 @@ def movement(
         x, x_adv: clean and adversarial images (N, C, H, W).
         layers: names of layers; default: every module without parts of its own that puts out a tensor.
         repeats: number of noises to average.
-        seed: of the noise.
+        seed: seed of the noise.
         bounds: the range of the pixels.
 
     Raises:
@@ -95,4 +95,5 @@ def _distances(clean: dict[str, Tensor], other: dict[str, Tensor], x: Tensor, mo
 
 
 def _relative(a: Tensor, b: Tensor) -> Tensor:
-    return (b - a).norm(dim=1) / a.norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
+    share: Tensor = (b - a).norm(dim=1) / a.norm(dim=1).clamp_min(torch.finfo(torch.float64).tiny)
+    return share

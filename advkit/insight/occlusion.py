@@ -19,7 +19,7 @@ class Occlusion:
     """What a network says while a square moves over the images; R rows and K columns of places.
 
     Attributes:
-        probability: of the class in question (N, R, K).
+        probability: probability of the class in question (N, R, K).
         predicted: the likeliest class (N, R, K).
         clean: the probability on the whole image (N,).
         activation: sum over space of the map that is strongest on the whole image (N, R, K); None without a layer.
@@ -109,7 +109,7 @@ def occlusion(
                 hidden = _hidden(x[i], places[start : start + batch_size], size, value)
                 answer = model(hidden)
                 probability, given = answer.softmax(1)[:, label[i]], answer.argmax(1)
-                strength = _strength(seen.pop(layer), layer)[:, one] if layer else probability  # type: ignore[arg-type]
+                strength = _strength(seen.pop(layer), layer)[:, one] if layer else probability
                 parts.append(torch.stack([probability.double(), given.double(), strength.double()]))
     table = torch.cat(parts, 1).reshape(3, len(x), len(rows), len(columns))
     clean = logits.softmax(1).gather(1, label[:, None])[:, 0]

@@ -7,7 +7,8 @@ from torch import Tensor
 
 from advkit.core.errors import InputError, unknown
 from advkit.core.guard import Model
-from advkit.evaluation.measure.checks import CHECKS, Checks, Probes, check_evaluation
+from advkit.evaluation.measure.checks import CHECKS, Checks, check_evaluation
+from advkit.evaluation.measure.probes import Probes
 from advkit.testing._check import names_of
 
 

@@ -28,7 +28,7 @@ def assembled(lines: Sequence[Line], data: str, samples: Samples, *, seed: int, 
         lines: one for each attack, and last the control's.
         data: what the images are.
         samples: the columns of each batch.
-        seed: of the attacks' random numbers.
+        seed: seed of the attacks' random numbers.
         control: whether the last line is a control.
     """
     attacks = len(lines) - control

@@ -119,7 +119,7 @@ def check_evaluation(
         surrogate: another model for the same images, without the defence: if attacks on it work better than attacks on
             the model itself, those are at fault.
         count: look at so many images, a fixed random choice; 1 to 128.
-        seed: of the attacks' random numbers.
+        seed: seed of the attacks' random numbers.
         bounds: the range of the pixels.
 
     Returns:

@@ -12,7 +12,7 @@ class Probes:
     Attributes:
         fgsm: one step along the gradient.
         pgd: many such steps.
-        noise: as large a step that knows nothing of the model.
+        noise: random noise of the same size, the control.
     """
 
     fgsm: Attack
@@ -21,7 +21,7 @@ class Probes:
 
 
 def probes(*, steps: int = 20) -> Probes:
-    """FGSM, PGD with so many steps and a random start, and random noise, as registered under these names."""
+    """FGSM, PGD with this number of steps and a random start, and random noise, as registered under these names."""
     return Probes(
         fgsm=ATTACKS.create("fgsm"), pgd=ATTACKS.create("pgd", steps=steps), noise=ATTACKS.create("noise", norm="linf")
     )

@@ -107,7 +107,7 @@ def drawn(name: str, parts: Iterable[tuple[Tensor, Tensor]], radii: Sequence[flo
 
 
 def nice_radii(curves: list[Curve], *, most: int = 8) -> list[float]:
-    """At most so many radii 1, 2 or 5 times a power of ten, from where the first images fall to where the last do."""
+    """At most this many radii (1, 2 or 5 times a power of ten), from the first image that falls to the last."""
     found = sorted(eps for curve in curves for eps in curve.eps)
     if not found:
         return []

@@ -116,9 +116,9 @@ class Run:
         """Keep a batch, with digests of its data and of what was found; all of it or nothing.
 
         Args:
-            number: of the batch.
-            batch: as the data gave it.
-            columns: of the clean pass, of each attack and of the control.
+            number: number of the batch.
+            batch: the batch as the data gave it.
+            columns: columns of the clean pass, of each attack and of the control.
             images: the clean ones and the adversarial ones of each attack; none if they are not kept.
         """
         tensors = dict(columns[0])
@@ -150,7 +150,7 @@ class Run:
         """What is wrong with the file of a batch; None where it holds what was written.
 
         Args:
-            number: of the batch.
+            number: number of the batch.
             images: look at the images and times too, which takes as long as reading them.
         """
         try:
@@ -298,17 +298,6 @@ class _Stored(Mapping[str, Tensor]):
     def __getitem__(self, name: str) -> Tensor:
         tensor: Tensor = self._file.get_tensor(self._keys[name])
         return tensor
-
-    def _trust(self, number: int) -> None:
-        """Raise InputError where the columns of a batch are not what was written; looked at once."""
-        if number in self._whole:
-            return
-        wrong = self.damage(number, images=False)
-        if wrong:
-            raise InputError(
-                f"the run in {self.home} is damaged: batch {number}: {wrong}; evaluate with --resume does it again"
-            )
-        self._whole.add(number)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._keys)
