@@ -88,3 +88,69 @@ def test_a_copy_of_a_model_is_a_model_of_its_own(batch):
     twin.by_view, twin.seen = False, []
     FGSM(eps=0.1)(twin, *batch)
     assert twin.seen == [True, True]
+
+
+class Large(nn.Module):
+    """Kernels that are large enough to be copied; the second is also the third."""
+
+    def __init__(self, *, normed: bool = False) -> None:
+        super().__init__()
+        self.first, self.second, self.third = (nn.Conv2d(64, 64, 3, padding=1) for _ in range(3))
+        self.third.weight = self.second.weight
+        self.stem, self.head, self.seen = nn.Conv2d(3, 64, 1), nn.Linear(64, 5), []
+        if normed:
+            self.first = nn.utils.parametrizations.weight_norm(self.first)
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = self.first.weight, self.second.weight, self.third.weight
+        self.seen.append([w.is_contiguous(memory_format=torch.channels_last) for w in weights])
+        x = self.stem(x)
+        for layer in (self.first, self.second, self.third):
+            x = layer(x).relu() + x
+        return self.head(x.mean((2, 3)))
+
+
+def test_large_kernels_go_in_the_layout_of_the_images_and_the_models_own_stay(batch):
+    torch.manual_seed(0)
+    model = Large().double()
+    before = {name: (p, p.stride(), p.detach().clone()) for name, p in model.named_parameters()}
+    with torch.no_grad():
+        plain = model(batch[0])
+    result = PGD(eps=0.1, steps=3)(model, *batch, stop="never")
+    assert not any(model.seen[0])
+    assert all(all(seen) for seen in model.seen[1:])
+    for name, parameter in model.named_parameters():
+        was, stride, values = before[name]
+        assert parameter is was
+        assert parameter.stride() == stride
+        assert parameter.equal(values)
+    with torch.no_grad():
+        torch.testing.assert_close(result.logits, model(result.x_adv))
+        torch.testing.assert_close(Passes(model, batch[0])(batch[0]), plain)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning", "ignore:.*torch.jit.*:DeprecationWarning")
+@pytest.mark.parametrize("kind", ["weight_norm", "scripted", "data parallel", "compiled"])
+def test_kernels_that_are_no_plain_parameters_stay_as_they_are(kind, batch):
+    torch.manual_seed(0)
+    model = Large(normed=kind == "weight_norm").double()
+    outer = {
+        "weight_norm": lambda: model,
+        "scripted": lambda: torch.jit.trace(model, batch[0]),
+        "data parallel": lambda: nn.DataParallel(model),
+        "compiled": lambda: nn.Sequential(torch.compile(model, backend="eager")),
+    }[kind]()
+    with torch.no_grad():
+        plain = model(batch[0])
+        torch.testing.assert_close(Passes(outer, batch[0])(batch[0]), plain)
+    assert model.seen[-1][0] is False
+
+
+def test_kernels_follow_the_parameters_from_call_to_call(batch):
+    """Also those that an optimiser writes behind the version counter."""
+    torch.manual_seed(0)
+    model = Large().double()
+    for _ in range(2):
+        with torch.no_grad():
+            torch.testing.assert_close(Passes(model, batch[0])(batch[0]), model(batch[0]))
+        model.second.weight.data.add_(0.5)

@@ -5,10 +5,14 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from advkit.core.guard import Model, guard, modules_of
 
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
+_PARALLEL = (nn.parallel.DistributedDataParallel, nn.DataParallel)
+_WORTH_A_COPY = 2**14
+"""Weights of fewer numbers are laid out anew at every pass in less time than it takes to hand over a copy."""
 _accepted: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], bool]] = WeakKeyDictionary()  # by the shape of an image
 
 
@@ -19,6 +23,10 @@ class Passes:
     forward passes: LeNet-5 takes .5 to .6 of the time, VGG and AlexNet .77 to .85, the spatial transformer .9; no
     network became slower. A model that depends on the layout, as by `x.view(len(x), -1)` behind a convolution, refuses
     channels-last at its first pass, and gets its images as they lie from then on.
+
+    Large kernels go with the images: a copy in their layout, made once, spares the convolution doing so at every pass.
+    The module's own parameters stay what they are. ResNet-18 at 64 pixels takes .46 to .91 of the time for it, VGG .76
+    to .97, GoogLeNet .87 to 1; the rule is by size and not by the clock, so that two runs round alike.
     """
 
     def __init__(self, model: Model, x: Tensor) -> None:
@@ -27,6 +35,7 @@ class Passes:
         convolves = convolves and any(isinstance(m, _CONVOLUTIONS) for m in modules_of(model))
         self._writes: bool | None = None  # on its input; not known yet
         self._known = _accepted.setdefault(model, {}) if convolves and isinstance(model, nn.Module) else None
+        self._weights = _large_kernels(model) if self._known is not None and isinstance(model, nn.Module) else {}
 
     def __call__(self, x: Tensor) -> Any:
         """The model's answer to x."""
@@ -34,7 +43,7 @@ class Passes:
             return self._plainly(x)
         if self._known.get(self._shape, True):
             try:
-                answer = self._model(x.clone(memory_format=torch.channels_last))
+                answer = self._channels_last(x.clone(memory_format=torch.channels_last))
                 self._known[self._shape] = True
                 return answer
             except RuntimeError:
@@ -42,6 +51,11 @@ class Passes:
                     raise
         self._known[self._shape] = False
         return self._plainly(x)
+
+    def _channels_last(self, x: Tensor) -> Any:
+        if self._weights and isinstance(self._model, nn.Module):
+            return functional_call(self._model, self._weights, (x,))
+        return self._model(x)
 
     def _plainly(self, x: Tensor) -> Any:
         """On the images themselves, once a first pass on a copy has left that as it was."""
@@ -67,7 +81,7 @@ class Passes:
 
     def _accepts(self, x: Tensor) -> bool:
         model = self._model
-        if isinstance(model, nn.parallel.DistributedDataParallel | nn.DataParallel):
+        if isinstance(model, _PARALLEL):
             model = model.module  # not through the collectives of the wrapper
         try:
             with guard(model), torch.no_grad():
@@ -75,3 +89,30 @@ class Passes:
         except RuntimeError:
             return False
         return True
+
+
+def _large_kernels(model: nn.Module) -> dict[str, Tensor]:
+    """Copies of the large kernels in channels-last, by the name of the parameter; none of a model that is compiled.
+
+    A kernel of one pixel, or of one channel a group, lies alike in both layouts. Those that are no plain parameter, as
+    behind `weight_norm`, are left.
+    """
+    if any(
+        isinstance(m, torch.jit.ScriptModule) or hasattr(m, "_orig_mod") or isinstance(m, _PARALLEL)
+        for m in model.modules()
+    ):
+        return {}
+    found: dict[str, Tensor] = {}
+    own: set[nn.Parameter] = set()
+    for name, module in model.named_modules():
+        kernel = module._parameters.get("weight") if isinstance(module, nn.Conv2d) and module.groups == 1 else None
+        if type(kernel) is nn.Parameter and kernel not in own and _worth_a_copy(kernel):
+            own.add(kernel)  # two modules may share one, which is handed over once
+            name = f"{name}.weight" if name else "weight"
+            found[name] = kernel.detach().contiguous(memory_format=torch.channels_last)
+    return found
+
+
+def _worth_a_copy(kernel: Tensor) -> bool:
+    large = kernel.numel() >= _WORTH_A_COPY and kernel[0, 0].numel() > 1
+    return large and kernel.is_contiguous() and kernel.device.type == "cpu"
