@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, settings
 torch.set_num_threads(1)
 os.environ.pop("COLUMNS", None)  # xdist sets it in its workers; tables are as wide as in a pipe
 
-collect_ignore = ["outsider"]  # a project of its own: test_testing_outsider.py runs it
+collect_ignore = ["outsider"]  # a project of its own: testing/test_outsider.py runs it
 
 SLOW_START = [HealthCheck.too_slow, HealthCheck.data_too_large]
 settings.register_profile("dev", max_examples=12, deadline=None, suppress_health_check=SLOW_START, database=None)

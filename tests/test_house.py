@@ -225,6 +225,16 @@ def test_every_folder_is_in_a_layer() -> None:
     assert folders <= LAYERS.keys()
 
 
+HOUSE_WIDE = {"conftest", "test_house", "test_visible", "test_contributing"}
+
+
+def test_the_folders_of_the_tests_mirror_the_house() -> None:
+    tests = ROOT / "tests"
+    rooms = {path.name for path in tests.iterdir() if path.is_dir() and list(path.glob("test_*.py"))}
+    assert rooms - {"outsider"} <= LAYERS.keys()  # a project of its own, which a test runs
+    assert {path.stem for path in tests.glob("*.py")} == HOUSE_WIDE
+
+
 def test_nothing_installs_a_top_level_package_of_a_common_name() -> None:
     files = distribution("advkit").files or []
     tops = {str(f).split("/")[0] for f in files if "dist-info" not in str(f) and str(f).endswith(".py")}

@@ -69,9 +69,9 @@ def outcome(name: str, stop: int | None = None, **options: Any) -> dict[str, Any
 WORKER = """
 import json, os, runpy, sys, torch
 torch.set_num_threads(1)
-sys.path.insert(0, os.environ["TESTS"])
+sys.path[:0] = [os.environ["TESTS"], os.path.join(os.environ["TESTS"], "training")]
 import torch.distributed as dist
-from test_training_processes import RECIPES, outcome
+from test_processes import RECIPES, outcome
 from pathlib import Path
 home = Path(sys.argv[1])
 found = {name: outcome(name) for name in RECIPES}
@@ -105,7 +105,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> "Two":
     done = subprocess.run(
         [*launch, "worker.py", str(home), *COMMAND.split()],
         cwd=home,
-        env={**os.environ, "TESTS": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "TESTS": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
         timeout=240,

@@ -88,7 +88,7 @@ run_toy(output=sys.argv[1], progress=slow, save_seconds=0)
 
 
 def test_a_killed_process_leaves_a_run_that_goes_on_bit_for_bit(tmp_path: Path) -> None:
-    environment = {**os.environ, "TESTS": str(Path(__file__).parent)}
+    environment = {**os.environ, "TESTS": str(Path(__file__).parents[1])}
     arguments = [str(tmp_path), str(torch.get_num_threads())]
     child = subprocess.Popen([sys.executable, "-W", "ignore", "-c", CHILD, *arguments], env=environment)
     limit = time.monotonic() + 60

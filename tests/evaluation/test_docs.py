@@ -9,7 +9,7 @@ from advkit.cli._group import COMMANDS
 from advkit.evaluation.measure.checks import CHECKS
 from advkit.evaluation.runs.rows import HEADER
 
-DOCS = Path(__file__).parent.parent / "docs"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
 @pytest.mark.parametrize("page", ["evaluation.md", "run-format.md"])

@@ -2,7 +2,8 @@
 
 Beside each test stands where the defect was seen: FB Foolbox, TA torchattacks, ART, CH cleverhans, AT advertorch, AL
 adv-lib, AA auto-attack, SW torchattack, ML MadryLab robustness, ST secml-torch, RB RobustBench. What `check_attack`
-asserts of every attack in tests/test_contract.py is asserted here once more where a defect had a form of its own.
+asserts of every attack in tests/attacks/test_contract.py is asserted here once more where a defect had a form of its
+own.
 """
 
 import pytest
@@ -42,7 +43,7 @@ def radius(attack: Attack) -> dict[str, float]:
 
 
 FORMS = ("fgsm", "pgd", "apgd", "square", "universal", "spatial", "deepfool", "cw", "lbfgs", "hopskipjump")
-"""One attack of every form; tests/test_contract.py has them all."""
+"""One attack of every form; tests/attacks/test_contract.py has them all."""
 
 EVERY = pytest.mark.parametrize("name", FORMS)
 BUDGET = ("fgsm", "pgd", "apgd", "square")

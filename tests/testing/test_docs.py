@@ -11,7 +11,7 @@ from advkit.testing import list_checks, strategies
 
 pytest_plugins = ["pytester"]
 
-PAGE = (Path(__file__).parents[1] / "docs" / "testing.md").read_text()
+PAGE = (Path(__file__).parents[2] / "docs" / "testing.md").read_text()
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
 PEERS = ("foolbox", "torchattacks", "adv_lib")
 

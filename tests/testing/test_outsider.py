@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-OUTSIDER = Path(__file__).parent / "outsider"
+OUTSIDER = Path(__file__).parents[1] / "outsider"
 
 
 def test_an_outsiders_project_runs_with_its_own_settings_and_ends_with_the_table(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from advkit.attacks import ATTACKS, list_attacks
 from advkit.testing import list_checks
 
-PAGE = (Path(__file__).resolve().parents[1] / "docs" / "attacks.md").read_text()
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "attacks.md").read_text()
 
 
 @pytest.mark.parametrize("name", list_attacks())
