@@ -17,6 +17,7 @@ from advkit.core.driver import Problem, drive
 from advkit.core.errors import InputError, unknown
 from advkit.core.goals import untargeted
 from advkit.core.guard import Model
+from advkit.core.host import AsFromHost, back, lacks_float64, to_host
 from advkit.core.losses import Loss, check_loss
 from advkit.core.norms import get_norm
 from advkit.core.oracle import Oracle
@@ -141,7 +142,8 @@ class Attack(ABC):
         """Attack a batch.
 
         The model is taken in eval mode, with frozen parameters, and left as it was. No tensor that is passed in is
-        changed, and none that comes back shares its memory.
+        changed, and none that comes back shares its memory. On a device without float64, such as Apple's "mps", the
+        model runs there and the attack's own arithmetic on the host.
 
         Args:
             model: an `nn.Module` (or a function) from images to logits (N, K), K >= 2.
@@ -165,6 +167,12 @@ class Attack(ABC):
         Raises:
             InputError: wrong input; the message says what was expected.
         """
+        if lacks_float64(x):
+            given = {"target": target, "goal": goal, "eps": eps, "sample_ids": sample_ids}
+            given = {name: to_host(value) for name, value in given.items()}
+            door.check_model(model)
+            model = AsFromHost(model, x.device)
+            return back(self(model, x.cpu(), to_host(y), **given, seed=seed, bounds=bounds, stop=stop), x.device)
         problem = self._problem(model, x, y, target, eps, sample_ids, seed, bounds, stop, goal)
         if not len(x):
             return _nothing(x)

@@ -104,6 +104,8 @@ def test_one_step_of_pgd_is_one_graph(batch):
     other = torch.rand_like(x)
     assert traced(other).equal(step(other))
     assert not [node for node in traced.graph.nodes if "local_scalar" in str(node.target)]
+    compiled = torch.compile(lambda x: region.step(x, torch.cos(x), length), fullgraph=True, backend="eager")
+    assert compiled(other).equal(region.step(other, torch.cos(other), length))
 
 
 class Writes(nn.Module):

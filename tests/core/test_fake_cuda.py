@@ -1,0 +1,82 @@
+"""Every attack's first state and steps on tensors of a GPU that is not there: a wait or a mix of devices raises."""
+
+import warnings
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from advkit.attacks import create_attack, list_attacks
+from advkit.core import door, driver
+from advkit.core.draws import Draws
+from advkit.core.threat import Threat
+
+STEPS = 60
+"""As many steps of an attack are made, which reaches the phases that its counters lead to."""
+
+CELLS = [
+    (name, norm)
+    for name in list_attacks()
+    for norm in type(create_attack(name)).norms
+    if type(create_attack(name)).stepwise
+]
+
+
+def network() -> nn.Module:
+    layers = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(64, 10)
+    return nn.Sequential(*layers).eval()
+
+
+def plain_gradient(outputs: Any, inputs: Any, *_: Any, **__: Any) -> tuple[Tensor, ...]:
+    """Autograd runs fake tensors of a missing GPU on none: its answer is as large as the leaf."""
+    return tuple(torch.empty_like(leaf.detach()) for leaf in ([inputs] if isinstance(inputs, Tensor) else inputs))
+
+
+@pytest.fixture
+def no_door(monkeypatch):
+    """What the door asks of the values, once a call, waits: not looked at here."""
+    for check in ("check_answer", "check_effect"):
+        monkeypatch.setattr(door, check, lambda *_: None)
+    monkeypatch.setattr(torch.autograd, "grad", plain_gradient)
+
+
+def run(name: str, norm: str) -> int:
+    """How many steps were made."""
+    attack = create_attack(name, norm=norm)
+    with FakeTensorMode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with torch.device("cuda"):
+            model, x, y = network(), torch.rand(6, 3, 16, 16), torch.zeros(6, dtype=torch.int64)
+            ids = torch.arange(6)
+        target = "untargeted" if attack.targetable and name != "fooling" else attack.target
+        threat = Threat(norm, 0.1 if attack.kind == "budget" else torch.inf)
+        problem = driver.Problem(x, y, target, threat, Draws(0, ids), "fooled")
+        model, problem = attack._arrange(model, problem)
+        oracle, _ = driver._look_at_clean(attack, model, problem)
+        state = attack.init(oracle)
+        for i in range(min(attack.total_steps, STEPS)):
+            state = attack.step(oracle, state, i)
+            assert state.x_adv.device.type == "cuda"
+        return i + 1 if attack.total_steps else 0
+
+
+@pytest.mark.parametrize(("name", "norm"), CELLS)
+def test_no_step_waits_for_the_device_or_mixes_it_with_the_host(name, norm, no_door):
+    assert run(name, norm) == min(create_attack(name, norm=norm).total_steps, STEPS)
+
+
+@pytest.mark.parametrize("fault", ["wait", "mix"])
+def test_a_fault_is_found(fault, no_door, monkeypatch):
+    attack = type(create_attack("pgd"))
+    step = attack.step
+
+    def faulty(self: Any, oracle: Any, state: Any, i: int) -> Any:
+        if fault == "wait" and bool(oracle.live.all()):
+            return state
+        return step(self, oracle, state._replace(x_adv=state.x_adv + torch.zeros(3, 16, 16)), i)
+
+    monkeypatch.setattr(attack, "step", faulty)
+    with pytest.raises(Exception, match=r"data_dependent|_local_scalar_dense|on the same device"):
+        run("pgd", "linf")
