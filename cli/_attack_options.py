@@ -1,24 +1,12 @@
-"""Every hyperparameter of every attack as an option, derived from the signatures in the registry."""
+"""From the options that a user gave to the attack: values in the types of its signature."""
 
-from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any
 
-import click
-
 from advkit.attacks import ATTACKS, Attack, create_attack
-from advkit.cli._derived import Parameter, flag, option, parameters, parse_value
+from advkit.cli._derived import Parameter, flag, parameters, parse_value
 from advkit.core.errors import InputError
 from advkit.core.registry import parse_spec
-
-
-def derived_options() -> list[click.Option]:
-    """One option for each hyperparameter of any attack; its help says which attacks take it, with their defaults."""
-    takers: dict[str, dict[str, Parameter]] = defaultdict(dict)
-    for attack in ATTACKS.names():
-        for name, parameter in parameters(ATTACKS.factory(attack)).items():
-            takers[name][attack] = parameter
-    return [option(name, by_attack) for name, by_attack in takers.items()]
 
 
 def build_attack(text: str, given: Mapping[str, Any]) -> Attack:

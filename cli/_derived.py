@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from advkit.cli._sources import Field, fields, names
 from advkit.core.errors import InputError
 from advkit.core.registry import Spec, parse_spec
 
@@ -32,13 +33,35 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def option(name: str, takers: Mapping[str, Parameter]) -> click.Option:
+def derived_options() -> list[click.Option]:
+    """One option for each hyperparameter of any attack; its help says which attacks take it, with their defaults."""
+    takers: dict[str, dict[str, Field]] = {}
+    for attack in names("attack"):
+        for name, field in fields("attack", attack).items():
+            takers.setdefault(name, {})[attack] = field
+    return [option(name, by_attack) for name, by_attack in takers.items()]
+
+
+def option(name: str, takers: Mapping[str, Field]) -> click.Option:
     """An option without default, for one parameter of several owners (name -> its own form of the parameter)."""
-    remark = "; ".join(f"{owner}: {said(p)}" if owner else said(p) for owner, p in takers.items())
-    if all(_plain(p.kind) == {bool} for p in takers.values()):
-        return click.Option([f"{flag(name)}/--no-{flag(name)[2:]}", name], default=None, help=f"[{remark}]")
-    kinds = sorted({_word(p.kind) for p in takers.values()})
-    return click.Option([flag(name), name], metavar="|".join(kinds), help=f"[{remark}]")
+    kinds = [field.kinds for field in takers.values()]
+    if all(kind == {"bool"} for kind in kinds):
+        return click.Option([f"{flag(name)}/--no-{flag(name)[2:]}", name], default=None, help=_help(takers))
+    return click.Option(
+        [flag(name), name], metavar="|".join(sorted({_word(kind) for kind in kinds})), help=_help(takers)
+    )
+
+
+def _help(takers: Mapping[str, Field]) -> str:
+    """Each sentence once, with the defaults of those whom it holds for: "The number of steps. [bim: 10; pgd: 40]"."""
+    groups: dict[str, dict[str, list[str]]] = {}
+    for owner, field in takers.items():
+        groups.setdefault(field.sentence, {}).setdefault(field.default, []).append(owner)
+    said = []
+    for sentence, defaults in groups.items():
+        shown = [f"{', '.join(owners)}: {default}".removeprefix(": ") for default, owners in defaults.items()]
+        said.append(f"{sentence} [{'; '.join(shown)}]")
+    return " ".join(said)
 
 
 def said(parameter: Parameter) -> str:
@@ -56,9 +79,8 @@ def _plain(kind: Any) -> set[Any]:
     return set(typing.get_args(kind)) - {types.NoneType} if union else {kind}
 
 
-def _word(kind: Any) -> str:
-    plain = _plain(kind)
-    return "NUMBER" if plain & {int, float} else "WORD" if plain == {str} else "VALUE"
+def _word(kinds: frozenset[str]) -> str:
+    return "NUMBER" if kinds & {"int", "float"} else "WORD" if kinds == {"str"} else "VALUE"
 
 
 def parse_value(owner: str, parameter: Parameter, text: Any) -> Any:

@@ -36,7 +36,7 @@ COMMANDS = {
     "verify": "Check whether the folder of an evaluation is whole.",
     "visualize": "Draw what a network does inside.",
 }
-"""Name -> help; the command lies in advkit.cli.NAME as `command`. Written here so that help imports none of them."""
+"""Name -> help; the command itself is `command` in advkit.cli.commands.NAME, which the list does not import."""
 
 DONE, FAILED, MENDABLE, INTERRUPTED = 0, 1, 2, 130
 
@@ -52,7 +52,7 @@ class Group(click.Group):
         """Import and return a command; None of an unknown name."""
         if cmd_name not in COMMANDS:
             return None
-        command = import_module(f"advkit.cli.{cmd_name}").command
+        command = import_module(f"advkit.cli.commands.{cmd_name}").command
         assert isinstance(command, click.Command)
         return command
 

@@ -6,7 +6,9 @@ from fractions import Fraction
 from typing import Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
+from advkit.cli._sources import names
 from advkit.core.errors import InputError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -53,11 +55,33 @@ class Eps(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 
         return eps
 
 
-def shared(*names: str) -> Callable[[F], F]:
+class Name(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on
+    """A name of one of these kinds, or anything else that the command takes: the shell completes the names.
+
+    Args:
+        kinds: "attack", "data set", "defense", "model" or "transform".
+    """
+
+    name = "text"
+
+    def __init__(self, *kinds: str) -> None:
+        self.kinds = kinds
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """The text as it is."""
+        return str(value)
+
+    def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        """The registered names that begin so."""
+        known = sorted({name for kind in self.kinds for name in names(kind)})
+        return [CompletionItem(name) for name in known if name.startswith(incomplete)]
+
+
+def shared(*options: str) -> Callable[[F], F]:
     """Decorator: add these of the options below to a command, in this order."""
 
     def add(function: F) -> F:
-        for name in reversed(names):
+        for name in reversed(options):
             function = _SHARED[name](function)
         return function
 
@@ -72,18 +96,22 @@ _SHARED: dict[str, Callable[[Any], Any]] = {
         "Default: the checkpoint that ships with advkit.",
     ),
     "data": click.option(
-        "--data", default="mnist5k", show_default=True, help="A data set (advkit data), or folder:PATH."
+        "--data",
+        type=Name("data set"),
+        default="mnist5k",
+        show_default=True,
+        help="A data set (advkit data), or folder:PATH.",
     ),
     "split": click.option("--split", default="test", show_default=True, help="Part of the data set."),
     "data-root": click.option(
-        "--data-root", metavar="DIR", help="Where data sets lie [default: $ADVKIT_DATA or the cache]."
+        "--data-root", metavar="DIR", help="Folder of the data sets. [$ADVKIT_DATA or the user's cache]"
     ),
     "download": click.option("--download", is_flag=True, help="Allow the download of the data set."),
     "device": click.option(
         "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...; auto: a GPU if any."
     ),
-    "threads": click.option("--threads", type=click.IntRange(min=1), help="CPU threads [default: torch's choice]."),
+    "threads": click.option("--threads", type=click.IntRange(min=1), help="Number of CPU threads. [torch's choice]"),
     "seed": click.option(
-        "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the random numbers."
+        "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the random numbers."
     ),
 }

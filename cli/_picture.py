@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from advkit.cli.commands.attack import NAME
 from advkit.core.attack import Attack
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.guard import guard
@@ -18,7 +19,6 @@ from advkit.evaluation import Report
 from advkit.figures import examples
 from advkit.models import Classifier
 
-NAME = "advkit-attack.png"
 COLUMNS = 6
 SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 

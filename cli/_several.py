@@ -1,42 +1,17 @@
 """Several networks on one data set, for the commands that set them side by side."""
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import click
 import torch
 
-from advkit.cli._options import check_device, shared
+from advkit.cli._options import check_device
 from advkit.cli._picture import SUFFIXES
 from advkit.cli.attack import checkpoint
 from advkit.cli.evaluate import loaded
 from advkit.core.errors import InputError
 from advkit.data import Dataset
 from advkit.models import Classifier, load_model
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def side_by_side(function: F) -> F:
-    """Decorator: the options that these commands share."""
-    decorators: list[Callable[[Any], Any]] = [
-        click.option("--models", "--model", "models", multiple=True, help="One network or several: lenet5 mlp."),
-        shared("weights", "data", "split", "data-root", "download"),
-        click.option("--image-size", type=click.IntRange(min=1), help="Side of a folder's images."),
-        click.option("--resize", type=click.IntRange(min=1), help="Their shorter side before the centre is cut."),
-        click.option("--count", type=int, metavar="N", help="Take N images, a fixed random choice."),
-        shared("seed"),
-        click.option(
-            "--batch-size", type=click.IntRange(min=1), default=250, show_default=True, help="Images at once."
-        ),
-        shared("device", "threads"),
-        click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else."),
-        click.option("--no-picture", is_flag=True, help="Draw no picture."),
-    ]
-    for decorator in reversed(decorators):
-        function = decorator(function)
-    return function
 
 
 def load_several(options: dict[str, Any], *, least: int = 1) -> tuple[dict[str, Classifier], Dataset]:

@@ -8,10 +8,8 @@ from advkit.cli._derived import flag, parameters, said
 from advkit.core.errors import unknown
 
 
-@click.command()
-@click.argument("pattern", default="*")
-def command(pattern: str) -> None:
-    """List the attacks whose names match PATTERN, such as "*gd"."""
+def run(pattern: str) -> None:
+    """Do what the command says."""
     listed = table(
         "attack", "kind", "norms", "knows", "paper", "options (default)", text=("paper", "options (default)")
     )

@@ -7,34 +7,19 @@ import click
 import torch
 
 from advkit.attacks import PGD
-from advkit.certification import METHODS, Certificate, certify
+from advkit.certification import Certificate, certify
 from advkit.cli._console import percent, say
-from advkit.cli._options import Eps, check_device, shared
+from advkit.cli._options import check_device
 from advkit.data import load_data
 from advkit.evaluation import wilson_interval
 from advkit.models import load_model
 
-COUNT = 50
-"""Images by default: a certificate takes from milliseconds to seconds each."""
 
-
-@click.command()
-@click.option("--model", required=True, help="A network (advkit models), torchvision:NAME, or a weights file.")
-@shared("weights", "data", "split", "data-root", "download")
-@click.option("--count", type=click.IntRange(min=1), default=COUNT, show_default=True, help="Take the first N images.")
-@click.option("--eps", type=Eps(), required=True, help="Radius in units of the pixels: 0.01 or 2/255.")
-@click.option("--norm", type=click.Choice(["linf", "l2", "l1"]), default="linf", show_default=True, help="Of the ball.")
-@click.option("--method", type=click.Choice(METHODS), default="crown", show_default=True, help="Loose to tight.")
-@shared("device", "threads")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-def command(
+def run(
     model: str, weights: str | None, data: str, split: str, data_root: str | None, download: bool, count: int,
     eps: float, norm: str, method: str, device: str, threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Bound the error under any attack within eps from both sides.
-
-    At least what PGD finds, at most what is not certified.
-    """
+    """Do what the command says."""
     if threads is not None:
         torch.set_num_threads(threads)
     check_device(device)

@@ -10,16 +10,8 @@ from advkit.cli._console import percent, say, show, table
 from advkit.evaluation import Comparison, compare_runs
 
 
-@click.command()
-@click.argument("first")
-@click.argument("second")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-def command(first: str, second: str, as_json: bool) -> None:
-    """Compare two runs of advkit evaluate on the images that both have.
-
-    Clean error, worst case, and each attack that both runs have: how many images are wrong in one run only, and how
-    likely so unequal a split is if the errors are equal (McNemar's exact test).
-    """
+def run(first: str, second: str, as_json: bool) -> None:
+    """Do what the command says."""
     rows = compare_runs(first, second)
     if as_json:
         figures = {"first": first, "second": second, "rows": [row.to_dict() for row in rows], "lower_bound": True}

@@ -11,28 +11,17 @@ from advkit.attacks import Attack, smallest
 from advkit.cli._attack_options import build_attack
 from advkit.cli._attack_output import CAVEAT
 from advkit.cli._console import percent, progress_bar, say, show, table
-from advkit.cli._many import ManyCommand
-from advkit.cli._several import load_several, picture, side_by_side
+from advkit.cli._several import load_several, picture
+from advkit.cli.commands.curve import NAME
 from advkit.evaluation import Curve, error_curve, nice_radii
 from advkit.figures import error_curves
 
-NAME = "advkit-curve.png"
 COUNT = 200
 """Images by default: a curve takes hundreds of passes each."""
 
 
-@click.command(cls=ManyCommand)
-@click.option("--attack", default="fgsm", show_default=True, help='A name or a spec: "pgd(steps=20)"; eps is not used.')
-@side_by_side
-@click.option(
-    "--output", type=click.Path(path_type=Path), help=f"File or folder of the picture. [{NAME}; --json: none]"
-)
-def command(attack: str, output: Path | None, as_json: bool, **options: Any) -> None:
-    """Draw the error against eps, for one or several models.
-
-    A minimal attack gives the whole curve in one run; a budget attack is searched for the smallest eps of each image.
-    An image counts from its smallest eps on (best over eps' <= eps), so no curve falls.
-    """
+def run(attack: str, output: Path | None, as_json: bool, **options: Any) -> None:
+    """Do what the command says."""
     options = {**options, "as_json": as_json, "count": COUNT if options["count"] is None else options["count"]}
     searched = minimal(attack)
     place = picture(output, NAME, options)

@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from advkit.cli._console import say, show, table
-from advkit.cli._options import shared
 from advkit.core.errors import InputError, unknown
 from advkit.data import (
     DATASETS,
@@ -26,17 +25,8 @@ from advkit.data import (
 from advkit.data import data_root as folder_of_data
 
 
-@click.command()
-@click.argument("pattern", default="*")
-@shared("data-root")
-@click.option("--download", is_flag=True, help="Get the data set PATTERN if it is not here, and verify it.")
-@click.option("--check", is_flag=True, help="Read every image of the data set PATTERN and name the broken files.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-def command(pattern: str, data_root: str | None, download: bool, check: bool, as_json: bool) -> None:
-    """List the data sets whose names match PATTERN, and which of them are here; or show one closely.
-
-    PATTERN is a name (advkit data mnist), with options or without, a shell pattern ("cifar*") or folder:PATH.
-    """
+def run(pattern: str, data_root: str | None, download: bool, check: bool, as_json: bool) -> None:
+    """Do what the command says."""
     one = registered(pattern) in [*list_datasets(), "folder"]
     if not one and not list_datasets(pattern):
         raise unknown("data set", pattern, [*list_datasets(), "folder:PATH"])

@@ -9,10 +9,8 @@ from advkit.core.errors import unknown
 from advkit.defenses import DEFENSES, list_defenses, list_transforms
 
 
-@click.command()
-@click.argument("pattern", default="*")
-def command(pattern: str) -> None:
-    """List the defences whose names match PATTERN, such as "*fgsm"."""
+def run(pattern: str) -> None:
+    """Do what the command says."""
     names = list_defenses(pattern)
     if not names:
         raise unknown("defense", pattern, list_defenses())

@@ -14,13 +14,8 @@ WIDE = 125
 """Columns that the whole table takes; narrower terminals get fewer of them."""
 
 
-@click.command()
-@click.argument("pattern", default="*")
-@click.option("--input-shape", metavar="C,H,W", help="Show the layers for such images. [the paper's]")
-@click.option("--classes", type=click.IntRange(min=2), help="... and so many classes.")
-@click.option("--width", metavar="NUMBER", help="... and layers so many times as wide: 0.25 or 1/4.")
-def command(pattern: str, input_shape: str | None, classes: int | None, width: str | None) -> None:
-    """List the networks whose names match PATTERN, such as "vgg*"; of one full name, the layers."""
+def run(pattern: str, input_shape: str | None, classes: int | None, width: str | None) -> None:
+    """Do what the command says."""
     names = list_models(pattern)
     if not names:
         raise unknown("model", pattern, list_models())

@@ -14,8 +14,8 @@ import torch
 
 from advkit.attacks import create_attack
 from advkit.cli._console import say, show, table
-from advkit.cli._derived import option, parameters, parse_value
-from advkit.cli._options import check_device, shared
+from advkit.cli._derived import parameters, parse_value
+from advkit.cli._options import check_device
 from advkit.core.errors import InputError
 from advkit.core.registry import Spec, parse_spec
 from advkit.data import Dataset, load_data
@@ -35,63 +35,8 @@ from advkit.training import (
 )
 from advkit.training.augment import create_augmentation
 
-OWN = ("model", "data", "defense", "seed", "expected", "options", "augment", "input_shape", "num_classes")
-"""Fields of a recipe that are no derived options: explained below, or following from model and data."""
 
-
-class TrainCommand(click.Command):
-    """The command with the fields of a recipe as options."""
-
-    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        """The command's own options, the derived ones, --help."""
-        own = super().get_params(ctx)
-        derived = [option(name, {"": p}) for name, p in parameters(Recipe).items() if name not in OWN]
-        return [*own[: len(self.params)], *derived, *own[len(self.params) :]]
-
-
-@click.command(cls=TrainCommand, epilog="In brackets: the default where the recipe says nothing else.")
-@click.option("--model", help='A network (advkit models) or "NAME(option=value)"; default: the recipe\'s.')
-@click.option("--data", help="A data set (advkit data) or folder:PATH; default: the recipe's, else mnist5k.")
-@click.option("--recipe", "recipe_name", metavar="NAME", help="MODEL-DATA; default: the one of model and data.")
-@click.option(
-    "--recipes", "listed", is_flag=True, help="List the recipes, their networks' options and results; train nothing."
-)
-@click.option("--defense", metavar="SPEC", help='Train on a defence\'s loss, such as "fgsm(eps=0.25, alpha=0.5)".')
-@click.option("--augment", metavar="SPEC", help='Changes of the images, such as "patch(size=28) + mirror"; or none.')
-@shared("data-root", "download")
-@click.option("--seed", type=click.IntRange(min=0), help="Of weights, order, augmentation, dropout. [the recipe's]")
-@click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the run. [runs/MODEL-DATA]")
-@click.option("--resume", is_flag=True, help="Go on with the run in that folder where it was last saved.")
-@click.option(
-    "--save-seconds",
-    type=click.FloatRange(min=0),
-    default=300.0,
-    show_default=True,
-    help="Save within an epoch, too, after so long.",
-)
-@click.option(
-    "--log",
-    type=click.Choice(["csv", "tensorboard"]),
-    default="csv",
-    show_default=True,
-    help="log.csv, or TensorBoard's files beside it.",
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Processes that read images from the disk.",
-)
-@click.option(
-    "--probe",
-    type=click.IntRange(min=0),
-    default=200,
-    show_default=True,
-    help="With --defense: images on which FGSM and PGD-10 are tried after each epoch; 0: none.",
-)
-@shared("device", "threads")
-def command(
+def run(
     model: str | None,
     data: str | None,
     recipe_name: str | None,
@@ -111,11 +56,7 @@ def command(
     threads: int | None,
     **changes: Any,
 ) -> None:
-    """Train a network by a recipe; every option of the recipe can be changed.
-
-    The folder of the run holds the weights (model.safetensors), the log and the recipe; attack it with advkit attack
-    --model MODEL --weights DIR. Several GPUs or machines: torchrun --nproc-per-node 4 -m advkit train ...
-    """
+    """Do what the command says."""
     if listed:
         _list()
         return

@@ -9,31 +9,18 @@ import click
 from advkit._version import __version__
 from advkit.cli._attack_output import CAVEAT
 from advkit.cli._console import percent, progress_bar, say, show, table
-from advkit.cli._many import ManyCommand
-from advkit.cli._options import Eps
-from advkit.cli._several import load_several, picture, side_by_side
+from advkit.cli._several import load_several, picture
+from advkit.cli.commands.transfer import NAME
 from advkit.cli.evaluate import chosen
 from advkit.evaluation.measure.transfer_matrix import Transfer, transfer_matrix
 from advkit.figures import transfer_table
 
-NAME = "advkit-transfer.png"
 COUNT = 500
 """Images by default."""
 
 
-@click.command(cls=ManyCommand)
-@click.option("--attack", default="pgd", show_default=True, help='A name or a spec: "fgsm(eps=.1)".')
-@click.option("--eps", type=Eps(), help="Radius, if the spec names none. [linf: .1, l2: 1, l1: 10]")
-@side_by_side
-@click.option(
-    "--output", type=click.Path(path_type=Path), help=f"File or folder of the picture. [{NAME}; --json: none]"
-)
-def command(attack: str, eps: float | None, output: Path | None, as_json: bool, **options: Any) -> None:
-    """Try the adversarial images of each model on all others (Szegedy et al. 2013).
-
-    Each number is over the images that both models get right without an attack, and counts those that the second gets
-    wrong as the attack on the first left them; on the diagonal a model meets its own.
-    """
+def run(attack: str, eps: float | None, output: Path | None, as_json: bool, **options: Any) -> None:
+    """Do what the command says."""
     options = {**options, "as_json": as_json, "count": COUNT if options["count"] is None else options["count"]}
     (attacker,) = chosen((attack,), eps)
     place = picture(output, NAME, options)

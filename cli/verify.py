@@ -9,14 +9,8 @@ from advkit.core.errors import InputError
 from advkit.evaluation.runs.verifying import verify_run
 
 
-@click.command()
-@click.argument("run")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-def command(run: str, as_json: bool) -> None:
-    """Check a run of advkit evaluate: every file against its digest, the figures against the batches.
-
-    The exit code is 2 where something is wrong; advkit evaluate ... --resume does missing and damaged batches again.
-    """
+def run(run: str, as_json: bool) -> None:
+    """Do what the command says."""
     wrong = verify_run(run)
     if as_json:
         click.echo(json.dumps({"run": run, "whole": not wrong, "wrong": wrong}))

@@ -57,6 +57,8 @@ class Attack(ABC):
     Args:
         target: the default of the call's `target`: "untargeted", "runner_up" (the likeliest class other than y on the
             clean image), "random", "all" (every other class in turn, the best kept), or a class.
+        norm: the norm that measures a perturbation, one of those that the attack allows.
+        loss: the name of the loss that the attack climbs, or a function `(goal, logits) -> (N,)`.
     """
 
     name: ClassVar[str] = ""

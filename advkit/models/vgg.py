@@ -1,6 +1,8 @@
 """VGG. Simonyan, Zisserman: Very deep convolutional networks for large-scale image recognition, arXiv 1409.1556."""
 
 import math
+from collections.abc import Callable
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -68,28 +70,26 @@ def convolutions(column: str, maps: int, width: float, *, ceil_mode: bool) -> nn
     return nn.Sequential(*layers)
 
 
-def _register(name: str, small_width: float) -> None:
-    @register_model(
-        name,
-        paper="Simonyan, Zisserman: Very deep convolutional networks for large-scale image recognition",
-        year=2014,
-        parameters=PARAMETERS[name],
-        small_width=small_width,
-    )
+def _facts(name: str, small_width: float = 1 / 4) -> dict[str, Any]:
+    paper = "Simonyan, Zisserman: Very deep convolutional networks for large-scale image recognition"
+    return {"paper": paper, "year": 2014, "parameters": PARAMETERS[name], "small_width": small_width}
+
+
+def _column(name: str) -> Callable[..., VGG]:
+    """The factory of one column of the table."""
+
     def vgg(
         *, input_shape: Shape = (3, 224, 224), num_classes: int = 1000, width: float = 1.0, dropout: float = 0.5
     ) -> VGG:
         return VGG(name, input_shape, num_classes, width, dropout)
 
     vgg.__doc__ = f"{name} of table 1: {COLUMNS[name]} FC-4096 FC-4096 FC-1000: {PARAMETERS[name]:,} parameters."
+    return vgg
 
 
-for _name, _small_width in {
-    "vgg11": 1 / 4,
-    "vgg11_lrn": 1 / 4,
-    "vgg13": 1 / 4,
-    "vgg16_1x1": 1 / 4,
-    "vgg16": 1 / 4,
-    "vgg19": 13 / 64,
-}.items():
-    _register(_name, _small_width)
+register_model("vgg11", **_facts("vgg11"))(_column("vgg11"))
+register_model("vgg11_lrn", **_facts("vgg11_lrn"))(_column("vgg11_lrn"))
+register_model("vgg13", **_facts("vgg13"))(_column("vgg13"))
+register_model("vgg16_1x1", **_facts("vgg16_1x1"))(_column("vgg16_1x1"))
+register_model("vgg16", **_facts("vgg16"))(_column("vgg16"))
+register_model("vgg19", **_facts("vgg19", small_width=13 / 64))(_column("vgg19"))

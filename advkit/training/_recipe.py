@@ -29,7 +29,8 @@ class Recipe:
     Args:
         model: registered name of the network.
         data: registered name of the data set.
-        width, input_shape, num_classes: options of `create_model`.
+        width: factor on the width of the network's layers.
+        input_shape, num_classes: options of `create_model`.
         options: further options of `create_model`.
         epochs: passes through the training split.
         batch_size: most images a step; an epoch is cut into steps of equal size (to one image).
@@ -39,14 +40,16 @@ class Recipe:
         lr: the learning rate at its peak.
         schedule: "one_cycle" (up linearly in the first quarter of the steps, then down to 0 along a cosine), "cosine"
             (from `lr` down to 0), "steps" (a tenth after each third of the steps) or "constant".
-        momentum: of "sgd" and "lecture"; "adamw" takes its defaults.
-        weight_decay: on kernels and matrices; biases and norms are left alone, except by "lecture", whose rule is one
-            for all.
-        label_smoothing: of the cross-entropy, in [0, 1); a loss given to `train` has its own.
+        momentum: momentum of "sgd" and "lecture"; "adamw" takes its defaults.
+        weight_decay: decay of kernels and matrices; biases and norms are left alone, except by "lecture", whose rule
+            is one for all.
+        label_smoothing: label smoothing of the cross-entropy, in [0, 1); a loss given to `train` has its own.
         clip: largest l2 norm of a step's gradient, longer ones are shortened; None: no limit.
-        l1, l2: weights of the penalties `sum |w|` and `sum w^2 / 2` over kernels and matrices, part of the loss.
+        l1: weight of the penalty `sum |w|` over kernels and matrices, part of the loss.
+        l2: weight of the penalty `sum w^2 / 2` over kernels and matrices, part of the loss.
         sparsity: weight of the KL divergence of the hidden units' mean activations from `sparsity_target`, part of the
             loss (see Penalties).
+        sparsity_target: mean activation that the penalty `sparsity` pulls the hidden units to.
         max_norm: largest l2 norm of the weights into one unit (see MaxNorm), kept after every step; None: no limit.
         filter_rms: largest root mean square of the weights of one filter of a convolution (feature scale clipping; the
             paper's is 0.1), kept after every step; None: no limit.
@@ -61,14 +64,14 @@ class Recipe:
         ramp: share of the steps in which the radius of the defence grows from 0 to its own; 0: none.
         weights: file of weights, or folder of a run, that the training starts from; tensors of another shape, such as
             the last layer for other classes, start at random. None: all start at random.
-        freeze: parts that stay as they are: names or shell patterns, as in "conv1, layer1". Their batch norm stays in
-            eval mode.
+        freeze: names of parts that stay as they are, or shell patterns, as in "conv1, layer1". Their batch norm stays
+            in eval mode.
         layer_decay: factor in (0, 1] on the learning rate from each part of the network to the one before it.
-        precision: "float32"; "bfloat16" or "float16" by autocast, with weights in float32 and, for "float16", scaled
-            losses.
+        precision: "float32", "bfloat16" or "float16", the last two by autocast with weights in float32; losses are
+            scaled for "float16".
         channels_last: store images as (N, H, W, C); None: where the network convolves on a CPU and accepts it.
         compile: let torch.compile make the network's passes; the first steps then take up to minutes.
-        seed: of the initial weights, the order of the images, augmentation and dropout.
+        seed: seed of the initial weights, the order of the images, augmentation and dropout.
         expected: what comes out, and in what time; empty: not measured yet.
 
     Raises:

@@ -1,0 +1,32 @@
+"""`advkit transfer`: its options."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from advkit.cli._many import ManyCommand
+from advkit.cli._options import Eps, Name
+from advkit.cli._perform import perform
+from advkit.cli._side_by_side import side_by_side
+
+NAME = "advkit-transfer.png"
+"""The picture, where no other name is given."""
+
+
+@click.command(cls=ManyCommand)
+@click.option(
+    "--attack", type=Name("attack"), default="pgd", show_default=True, help='A name or a spec: "fgsm(eps=.1)".'
+)
+@click.option("--eps", type=Eps(), help="Radius, if the spec names none. [linf: .1, l2: 1, l1: 10]")
+@side_by_side
+@click.option(
+    "--output", type=click.Path(path_type=Path), help=f"File or folder of the picture. [{NAME}; --json: none]"
+)
+def command(**options: Any) -> None:
+    """Try the adversarial images of each model on all others (Szegedy et al. 2013).
+
+    Each number is over the images that both models get right without an attack, and counts those that the second gets
+    wrong as the attack on the first left them; on the diagonal a model meets its own.
+    """
+    perform("transfer", options)
