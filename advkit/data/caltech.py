@@ -62,12 +62,12 @@ def caltech256(
 
 def _open(name: str, reader: str, inner: str, root: Root, download: bool) -> tuple[list[str], Path]:
     """The class folders' names, and the folder that holds them."""
-    from torchvision import datasets
-
     place = data_root(root)
     home = place / name / inner
     if not download and not home.is_dir():  # torchvision would make the folder first
         raise missing(name, root, place)
+    from torchvision import datasets  # here: the import takes a second
+
     kind = getattr(datasets, reader)
     found = open_reader(name, root, place, lambda d: kind(str(place), download=d), (), download=download)
     return [

@@ -16,6 +16,12 @@ from advkit.data.folder import class_files
 
 CLASSES = 1000
 FOLDERS = {"train": "train", "val": "val", "test": "val"}
+ARCHIVES = {
+    "train": "ILSVRC2012_img_train.tar",
+    "val": "ILSVRC2012_img_val.tar",
+    "devkit": "ILSVRC2012_devkit_t12.tar.gz",
+}
+"""As torchvision calls them, which need not be imported to say that they are not there."""
 
 
 @DATASETS.register("imagenet")
@@ -55,9 +61,7 @@ def imagenet(
 
 
 def _missing(home: Path, folder: str, root: Root) -> MissingDataError:
-    from torchvision.datasets.imagenet import ARCHIVE_META
-
-    archives = " and ".join(ARCHIVE_META[part][0] for part in (folder, "devkit"))
+    archives = " and ".join(ARCHIVES[part] for part in (folder, "devkit"))
     return MissingDataError(
         f"imagenet is not under {home}: put the folder {folder}/ there, or {archives} from image-net.org; "
         f"this verifies and unpacks them: {command('imagenet', root)}"

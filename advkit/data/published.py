@@ -13,7 +13,8 @@ import torch
 
 from advkit.data._dataset import DATASETS, MemoryDataset, check_split
 from advkit.data._files import data_root
-from advkit.data._torchvision import PublishedFile, Root, open_reader
+from advkit.data._inventory import PLACES
+from advkit.data._torchvision import PublishedFile, Root, missing, open_reader
 from advkit.data.mnist5k import DIGITS, mnist5k, padded_images, padded_name
 
 
@@ -68,10 +69,13 @@ def _read(
     name: str, reader: str, split: str, root: Root, download: bool, splits: Sequence[str] = ("train", "test")
 ) -> tuple[Any, Any, Sequence[str]]:
     """Images, labels and class names as torchvision's class `reader` holds them."""
-    from torchvision import datasets  # here: the import takes a second that the embedded digits need not wait for
-
     check_split(name, split, splits)
-    home, kind = data_root(root), getattr(datasets, reader)
+    home = data_root(root)
+    if not download and not any((home / place).exists() for place in PLACES[name]):
+        raise missing(name, root, home)
+    from torchvision import datasets  # here: the import takes a second, which a set that is not there need not wait for
+
+    kind = getattr(datasets, reader)
     which: dict[str, Any] = {"split": split} if reader == "SVHN" else {"train": split == "train"}
     files = _files(kind, home, split)
     data = open_reader(name, root, home, lambda d: kind(str(home), **which, download=d), files, download=download)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from advkit.core.errors import InputError
-from advkit.models._build import PoolTo
+from advkit.models._build import PoolTo, on_paper
 from advkit.models._classifier import Classifier, Normalize, parameters
 from advkit.models._registry import MODELS, Facts, facts
 from advkit.models.layers import LRN, Maxout
@@ -163,8 +163,9 @@ def overview(name: str, **options: Any) -> Overview:
         InputError: unknown name or option.
     """
     known = facts(name)
-    with torch.device("meta"):
+    with on_paper():
         classifier = MODELS.create(name, **options)
+        rows = summary(classifier)
     shape = classifier.card.input_shape
     assert shape is not None
     return Overview(
@@ -172,5 +173,5 @@ def overview(name: str, **options: Any) -> Overview:
         input_shape=shape,
         parameters=classifier.card.parameters,
         auxiliary=parameters(classifier.net) - classifier.card.parameters,
-        multiply_adds=sum(row.multiply_adds for row in summary(classifier)),
+        multiply_adds=sum(row.multiply_adds for row in rows),
     )

@@ -24,10 +24,9 @@ class LRN(nn.Module):
 
     def forward(self, a: Tensor) -> Tensor:
         """a (N, C, H, W) -> b of the same shape. The sum over maps is a 1x1 convolution, twice as fast as a window."""
-        maps = torch.arange(a.shape[1], device=a.device)
-        around = (maps[:, None] - maps).abs() <= self.n // 2  # (C, C)
+        around = a.new_ones(a.shape[1], a.shape[1]).tril(self.n // 2).triu(-(self.n // 2))  # (C, C)
         squares = (self.alpha**0.5 * a).square()  # without alpha float16 would overflow from 256 on
-        scale = self.k + F.conv2d(squares, around[..., None, None].to(a.dtype))
+        scale = self.k + F.conv2d(squares, around[..., None, None])
         return a * scale**-self.beta
 
     def extra_repr(self) -> str:

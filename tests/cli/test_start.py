@@ -39,7 +39,9 @@ def start(*words: str, names: tuple[str, ...] = HEAVY, **environment: str) -> tu
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["--version"], *([name, "--help"] for name in sorted(COMMANDS))], ids=" ".join
+    "words",
+    [["--help"], ["--version"], *([name, "--help"] for name in sorted(set(COMMANDS) - {"visualize"}))],
+    ids=" ".join,
 )
 def test_help_imports_no_torch_and_takes_no_time(words):
     text, facts = start(*words)
@@ -76,3 +78,10 @@ def test_importing_advkit_imports_nothing_heavy():
     code = f"import advkit, sys; print([name for name in {(*HEAVY, 'click')!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("words", [["models"], ["models", "lenet5"], ["data"]], ids=" ".join)
+def test_lists_import_neither_torchs_compiler_nor_torchvision(words, tmp_path):
+    text, facts = start(*words, names=("torch._dynamo", "torchvision", "matplotlib"), ADVKIT_DATA=str(tmp_path))
+    assert len(text.splitlines()) > 5
+    assert facts["modules"] == []

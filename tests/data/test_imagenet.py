@@ -90,3 +90,11 @@ def test_archives_that_lie_there_are_verified_and_unpacked(tmp_path: Path, monke
         "01.JPEG": 5,
         "02.JPEG": 2,
     }
+
+
+def test_the_archives_are_called_as_torchvision_calls_them():
+    from torchvision.datasets.imagenet import ARCHIVE_META
+
+    from advkit.data.imagenet import ARCHIVES
+
+    assert {part: name for part, (name, _) in ARCHIVE_META.items()} == ARCHIVES
