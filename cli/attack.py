@@ -19,7 +19,7 @@ from advkit.defenses import Transformed
 from advkit.evaluation import evaluate
 from advkit.evaluation.measure.asked import EPS, noise_like
 from advkit.evaluation.measure.report import finite
-from advkit.models import Classifier, create_model, list_models, load_model, on_paper
+from advkit.models import Classifier, create_model, list_models, load_model
 
 MINIMAL_COUNT = 100
 """Images by default for a minimal attack, which takes hundreds of passes each."""
@@ -128,7 +128,7 @@ def untrained(
 
     What the spec of the model says itself stands.
     """
-    with on_paper():  # costs nothing, and knows what a folder's images are to be resized to
+    with torch.device("meta"):  # costs nothing, and knows what a folder's images are to be resized to
         plan = create_model(model)
     images = load_images(data, plan, image_size, resize, **where)
     fit: dict[str, Any] = {"input_shape": images.input_shape, "num_classes": len(images.classes)}

@@ -7,7 +7,7 @@ import click
 from advkit.cli._console import console, percent, show, table
 from advkit.cli._options import number
 from advkit.core.errors import InputError, unknown
-from advkit.models import Card, Overview, count, list_models, on_paper, overview, robust, shipped, summary
+from advkit.models import Card, Overview, count, list_models, overview, robust, shipped, summary
 from advkit.models import create_model as create
 
 WIDE = 125
@@ -92,9 +92,11 @@ def _checkpoint(cards: dict[str, Card]) -> tuple[str, str]:
 
 def print_layers(name: str, size: dict[str, Any]) -> None:
     """Every layer with what it puts out, as the lecture writes them."""
-    with on_paper():
+    import torch
+
+    with torch.device("meta"):  # counted, never allocated
         classifier = create(name, **size)
-        rows = summary(classifier)
+    rows = summary(classifier)
     layers = table("layer", "kind", "output", "parameters", "multiply-adds", right=("parameters", "multiply-adds"))
     for row in rows:
         output = row.text.rpartition(", ")[0]

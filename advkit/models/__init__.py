@@ -8,7 +8,6 @@ from advkit.models import lenet, alexnet, zfnet, nin, vgg, googlenet, stn, mlp, 
 # isort: on
 
 from advkit.core.outputs import Output
-from advkit.models._build import on_paper
 from advkit.models._card import RANDOM, SHIPPED, Card, count
 from advkit.models._checkpoint import load_checkpoint, read_card, save_checkpoint
 from advkit.models._classifier import Classifier, Normalize, parameters
@@ -35,7 +34,6 @@ __all__ = [
     "list_models",
     "load_checkpoint",
     "load_model",
-    "on_paper",
     "overview",
     "parameters",
     "read_card",

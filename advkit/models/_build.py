@@ -1,13 +1,10 @@
 """What the networks share: scaled widths, the limit of small images, sizes by a dry run, He's initialisation."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from advkit.core.errors import InputError
 
@@ -23,22 +20,6 @@ def scaled(size: int, width: float, *, multiple: int = 1) -> int:
 def is_small(input_shape: Shape) -> bool:
     """Whether images (C, H, W) have less than 64 pixels on the shorter side."""
     return min(input_shape[1:]) < SMALL
-
-
-class _KeepingShapes(TorchFunctionMode):
-    """Rectifiers without values: on the meta device they would import torch's compiler, which takes a second."""
-
-    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if function in (F.relu, torch.relu) and args[0].is_meta:
-            return torch.empty_like(args[0])
-        return function(*args, **(kwargs or {}))
-
-
-@contextmanager
-def on_paper() -> Iterator[None]:
-    """Inside, networks are built and run without memory and without values: only shapes and counts are right."""
-    with torch.device("meta"), _KeepingShapes():
-        yield
 
 
 def output_shape(module: nn.Module, input_shape: Sequence[int]) -> tuple[int, ...]:

@@ -1,15 +1,17 @@
 """What a network is made of, layer by layer, as the lecture writes it: "6 maps of 28x28, 156 parameters"."""
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from advkit.core.errors import InputError
-from advkit.models._build import PoolTo, on_paper
+from advkit.models._build import PoolTo
 from advkit.models._classifier import Classifier, Normalize, parameters
 from advkit.models._registry import MODELS, Facts, facts
 from advkit.models.layers import LRN, Maxout
@@ -137,6 +139,9 @@ def _multiply_adds(module: nn.Module, output: Tensor) -> int:
     return 0
 
 
+_COUNTS: dict[str, Any] = json.loads(Path(__file__).with_name("counts.json").read_text(encoding="utf-8"))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Overview:
     """A line of the table of models, at the paper's size.
@@ -157,15 +162,25 @@ class Overview:
 
 
 def overview(name: str, **options: Any) -> Overview:
-    """Count a registered network, by default at the paper's size, without building it in memory.
+    """The counts of a registered network, by default at the paper's size, without building it in memory.
+
+    At the paper's size they are read from counts.json, since the meta device imports torch's compiler, which takes a
+    second; `python -m advkit.models._counts` writes that file, and a test counts again.
 
     Raises:
         InputError: unknown name or option.
     """
     known = facts(name)
-    with on_paper():
+    if not options and name in _COUNTS:
+        return Overview(facts=known, **{**_COUNTS[name], "input_shape": tuple(_COUNTS[name]["input_shape"])})
+    return counted(name, **options)
+
+
+def counted(name: str, **options: Any) -> Overview:
+    """As `overview`, and counted on the meta device in any case."""
+    known = facts(name)
+    with torch.device("meta"):
         classifier = MODELS.create(name, **options)
-        rows = summary(classifier)
     shape = classifier.card.input_shape
     assert shape is not None
     return Overview(
@@ -173,5 +188,5 @@ def overview(name: str, **options: Any) -> Overview:
         input_shape=shape,
         parameters=classifier.card.parameters,
         auxiliary=parameters(classifier.net) - classifier.card.parameters,
-        multiply_adds=sum(row.multiply_adds for row in rows),
+        multiply_adds=sum(row.multiply_adds for row in summary(classifier)),
     )

@@ -24,9 +24,10 @@ class LRN(nn.Module):
 
     def forward(self, a: Tensor) -> Tensor:
         """a (N, C, H, W) -> b of the same shape. The sum over maps is a 1x1 convolution, twice as fast as a window."""
-        around = a.new_ones(a.shape[1], a.shape[1]).tril(self.n // 2).triu(-(self.n // 2))  # (C, C)
+        maps = torch.arange(a.shape[1], device=a.device)
+        around = (maps[:, None] - maps).abs() <= self.n // 2  # (C, C)
         squares = (self.alpha**0.5 * a).square()  # without alpha float16 would overflow from 256 on
-        scale = self.k + F.conv2d(squares, around[..., None, None])
+        scale = self.k + F.conv2d(squares, around[..., None, None].to(a.dtype))
         return a * scale**-self.beta
 
     def extra_repr(self) -> str:

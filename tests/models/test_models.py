@@ -368,3 +368,10 @@ def test_multiply_adds_of_the_great_networks():
 def test_a_summary_without_a_shape_says_what_to_give():
     with pytest.raises(InputError, match="give input_shape="):
         summary(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_the_file_of_counts_says_what_is_counted(name):
+    from advkit.models._summary import counted, overview
+
+    assert overview(name) == counted(name), "run python -m advkit.models._counts"
