@@ -12,8 +12,8 @@ from torch import Tensor
 
 from advkit.cli.commands.attack import NAME
 from advkit.core.attack import Attack
+from advkit.core.classify import classify
 from advkit.core.errors import AdvkitWarning, InputError
-from advkit.core.guard import guard
 from advkit.data import Dataset
 from advkit.evaluation import Report
 from advkit.figures import examples
@@ -76,8 +76,7 @@ def draw(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AdvkitWarning)  # given already, for all images
         result = attack(classifier, x, y, target=target, sample_ids=ids.to(device), seed=report.seed, stop=stop)
-    with guard(classifier), torch.no_grad():
-        logits = classifier(x)
+    logits = classify(classifier, x)
     title = f"{attack.spec} on {classifier.card.name}, {data.name} {data.split}"
     examples(x, result.x_adv, y, logits=logits, logits_adv=result.logits, classes=data.classes, title=title, path=place)
     return len(ids)

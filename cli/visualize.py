@@ -3,13 +3,12 @@
 from pathlib import Path
 
 import click
-import torch
 
 from advkit.cli._augment import augment, in_turn
 from advkit.cli._options import check_device, shared
 from advkit.cli._picture import COLUMNS, check_place
+from advkit.core.classify import looking
 from advkit.core.errors import InputError
-from advkit.core.guard import guard
 from advkit.data import Dataset, load_data
 from advkit.figures.stn import transformations
 from advkit.models import Classifier, load_model, shipped
@@ -76,7 +75,7 @@ def draw(place: Path, classifier: Classifier, transformer: SpatialTransformer, d
     """Write the picture of one image a class in turn; returns how many images it shows."""
     rows = in_turn(data)[:count]
     x, y = (part.to(classifier.normalize.mean.device) for part in data[rows])
-    with guard(classifier), torch.no_grad():
+    with looking(classifier):
         inside = classifier.normalize(x)
         points, output = transformer.points(inside), transformer(inside)
         given = classifier(x).argmax(1)

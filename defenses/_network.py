@@ -10,8 +10,8 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from advkit.attacks import Attack
 from advkit.core import door
+from advkit.core.classify import looking
 from advkit.core.errors import AdvkitWarning, InputError
-from advkit.core.guard import guard
 from advkit.core.layout import Passes
 from advkit.core.losses import surprise
 from advkit.defenses._carry import gradients
@@ -79,7 +79,7 @@ class Network:
 
     def ascent(self, x: Tensor, y: Tensor) -> Tensor:
         """The gradient of the cross-entropy by the images, one pass in eval mode that leaves no trace."""
-        with torch.inference_mode(False), torch.enable_grad(), guard(self.bare, device=x.device):
+        with looking(self.bare, x.device, gradients=True):
             leaf = x.clone().requires_grad_()
             logits = self.bare(leaf.clone(memory_format=self._format))
             (gradient,) = gradients(surprise(logits, y).sum(), [leaf])

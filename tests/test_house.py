@@ -292,6 +292,23 @@ def test_nobody_asks_whether_a_goal_is_targeted_outside_goals(module: str, path:
             assert not words & {"targeted", "untargeted", "is_targeted", "sign"}, f"{path.name}:{node.lineno}"
 
 
+MAY_GUARD = {"advkit.core.classify", "advkit.core.driver", "advkit.core.guard"}
+
+
+@pytest.mark.parametrize(("module", "path"), SOURCES, ids=NAMES)
+def test_only_classify_and_the_driver_enter_guard(module: str, path: Path) -> None:
+    """Everyone else looks at a model through `classify`, or through `looking` for several passes."""
+    if module not in MAY_GUARD:
+        words = {getattr(node, "id", getattr(node, "attr", "")) for node in ast.walk(ast.parse(path.read_text()))}
+        names = {
+            alias.name
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
+        assert "guard" not in words | names
+
+
 LIBRARY = [s for s in SOURCES if not s[0].startswith("advkit.cli")]
 
 

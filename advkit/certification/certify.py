@@ -12,8 +12,8 @@ from advkit.certification.bounds import Bounds
 from advkit.certification.graph import Graph, Tracing, trace
 from advkit.certification.rounding import rounding_of
 from advkit.core import door
+from advkit.core.classify import looking
 from advkit.core.errors import InputError, unknown
-from advkit.core.guard import guard
 
 METHODS = ("ibp", "crown_ibp", "crown")
 BATCH = 16
@@ -88,7 +88,7 @@ def certify(
     if x.device.type == "mps":
         raise InputError("certificates need float64, which this device does not have: move model and images to the CPU")
     tracing = trace(model, x)
-    with guard(model, device=x.device), torch.no_grad():
+    with looking(model, x.device):
         graph = _graph(tracing, method, y)
         ask = _Question(graph, norm, method, bounds)
         margin = ask.margins(x, y, radii)

@@ -13,8 +13,8 @@ from advkit.certification.curves import Tanh
 from advkit.certification.elementary import Power, Product
 from advkit.certification.linear import Affine
 from advkit.certification.maximum import Maximum
+from advkit.core.classify import looking
 from advkit.core.errors import InputError
-from advkit.core.guard import guard
 
 BATCH = 2
 """Images in the traced call: the batch has to come out as it went in, which one image would not show."""
@@ -224,7 +224,7 @@ def trace(model: Callable[[Tensor], Tensor], x: Tensor) -> Tracing:
         InputError: the model branches on the values of the image, or answers something else than one tensor.
     """
     probe = torch.zeros(BATCH, *x.shape[1:], dtype=x.dtype, device=x.device)
-    with guard(model, device=x.device), torch.no_grad():
+    with looking(model, x.device):
         try:
             module = make_fx(torch.func.functionalize(lambda z: model(z)), record_module_stack=True)(probe)
         except InputError:

@@ -1,4 +1,7 @@
-"""The one way to look at a model and leave no trace."""
+"""The one way to look at a model and leave no trace: one answer, or a block of several passes."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -15,5 +18,18 @@ def classify(model: Model, x: Tensor) -> Tensor:
     Raises:
         InputError: an answer that holds no logits.
     """
-    with torch.inference_mode(False), torch.no_grad(), guard(model, device=x.device):
+    with looking(model, x.device):
         return answer_of(model(x))
+
+
+@contextmanager
+def looking(model: Model, device: torch.device | None = None, *, gradients: bool = False) -> Iterator[None]:
+    """Inside, the model is in eval mode and frozen, whatever it is asked; afterwards it is as it was.
+
+    Args:
+        model: an `nn.Module`, or any function from images to outputs.
+        device: the device of the images, if the model has no parameters to tell.
+        gradients: whether passes are recorded, so that gradients by the images can be taken.
+    """
+    with torch.inference_mode(False), torch.set_grad_enabled(gradients), guard(model, device=device):
+        yield

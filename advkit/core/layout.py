@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from advkit.core.guard import Model, guard, modules_of
+from advkit.core.classify import looking
+from advkit.core.guard import Model, modules_of
 
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 _PARALLEL = (nn.parallel.DistributedDataParallel, nn.DataParallel)
@@ -84,7 +85,7 @@ class Passes:
         if isinstance(model, _PARALLEL):
             model = model.module  # not through the collectives of the wrapper
         try:
-            with guard(model), torch.no_grad():
+            with looking(model):
                 model(x)
         except RuntimeError:
             return False

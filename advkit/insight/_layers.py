@@ -4,11 +4,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from advkit.core.classify import looking
 from advkit.core.errors import InputError, unknown
-from advkit.core.guard import guard
 
 
 class Reached(Exception):  # noqa: N818
@@ -112,7 +111,7 @@ def activations(model: nn.Module, x: Tensor, layers: Sequence[str]) -> dict[str,
     Raises:
         UnknownNameError: no such layer.
     """
-    with guard(model, device=x.device), torch.no_grad(), recording(model, layers) as outputs:
+    with looking(model, x.device), recording(model, layers) as outputs:
         model(x)
     return dict(outputs)
 
@@ -131,5 +130,5 @@ def maps(model: nn.Module, x: Tensor, *, layer: str) -> Tensor:
     Raises:
         InputError: no such layer, or the pass does not use it.
     """
-    with guard(model, device=x.device), torch.no_grad():
+    with looking(model, x.device):
         return run_to(model, x, layer).detach()

@@ -11,8 +11,8 @@ where its input was positive as well.
 import torch
 from torch import Tensor, nn
 
+from advkit.core.classify import looking
 from advkit.core.errors import InputError, unknown
-from advkit.core.guard import guard
 from advkit.insight._backward import METHODS, backward_by
 from advkit.insight._layers import run_to
 
@@ -46,7 +46,7 @@ def deconv(
     """
     if method not in METHODS:
         raise unknown("method", method, METHODS)
-    with guard(model, device=x.device), torch.enable_grad(), backward_by(method, model):
+    with looking(model, x.device, gradients=True), backward_by(method, model):
         pixels = x.detach().clone().requires_grad_(True)
         output = run_to(model, pixels, layer)
         signal = output.detach() * chosen(output.detach(), unit, position)

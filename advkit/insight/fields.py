@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from advkit.core.guard import guard
+from advkit.core.classify import looking
 from advkit.insight._backward import RECTIFIERS
 from advkit.insight._layers import run_to
 
@@ -64,7 +64,7 @@ def receptive_fields(
         For each position (top, left, bottom, right) in pixels, bottom and right excluded, cut off at the border.
     """
     like = next(model.parameters(), torch.empty(0))
-    with guard(model), torch.enable_grad(), _Seeing():
+    with looking(model, gradients=True), _Seeing():
         x = torch.full((1, *input_shape), 0.5, device=like.device, dtype=like.dtype).requires_grad_(True)
         output = run_to(model, x, layer)
         found: dict[tuple[int, int], tuple[int, int, int, int]] = {}

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from advkit.core.classify import looking
 from advkit.core.errors import InputError
-from advkit.core.guard import guard
 from advkit.insight._layers import recording
 
 Box = tuple[int, int, int, int]
@@ -97,7 +97,7 @@ def occlusion(
         )
     rows, columns = _starts(height, size, stride), _starts(width, size, stride)
     places = [(r, c) for r in rows.tolist() for c in columns.tolist()]
-    with guard(model, device=x.device), torch.no_grad(), recording(model, [layer] if layer else []) as seen:
+    with looking(model, x.device), recording(model, [layer] if layer else []) as seen:
         logits, unit = model(x), None
         label = logits.argmax(1) if y is None else y
         if layer:
@@ -168,7 +168,7 @@ def correspondence(
     """
     if len(x) < 2 or any(len(boxes) != len(x) for boxes in parts):
         raise InputError(f"expected two images or more and one box an image in each part, got {len(x)} images")
-    with guard(model, device=x.device), torch.no_grad(), recording(model, [layer]) as seen:
+    with looking(model, x.device), recording(model, [layer]) as seen:
         model(x)
         clean = seen.pop(layer).flatten(1)
         changes = []

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from advkit.core.classify import looking
 from advkit.core.errors import InputError
-from advkit.core.guard import guard
 from advkit.data import Dataset
 from advkit.insight._layers import run_to
 from advkit.insight.fields import receptive_fields
@@ -77,7 +77,7 @@ def peaks(model: nn.Module, data: Dataset, *, layer: str, batch_size: int = 100)
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     values, places = [], []
-    with guard(model), torch.no_grad():
+    with looking(model):
         for x, _ in data.batches(batch_size):
             output = run_to(model, x.to(device), layer)
             best = output.reshape(*output.shape[:2], -1).max(2)
@@ -144,7 +144,7 @@ def top_activations(
 
 def _map_width(model: nn.Module, data: Dataset, layer: str) -> int:
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    with guard(model), torch.no_grad():
+    with looking(model):
         output = run_to(model, data[:1][0].to(device), layer)
     return output.shape[3] if output.ndim == 4 else 1
 

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from advkit.attacks import Attack, create_attack
 from advkit.core import door
+from advkit.core.classify import classify
 from advkit.core.door import check_between, check_count
 from advkit.core.errors import InputError, unknown
-from advkit.core.guard import Model, guard, modules_of
+from advkit.core.guard import Model, modules_of
 from advkit.core.norms import get_norm
 from advkit.evaluation.measure.intervals import wilson_interval
 from advkit.testing._record import note
@@ -252,14 +253,12 @@ def _errors(subject: Subject, model: Model, x: Tensor, y: Tensor, call: dict[str
     given = {name: call[name] for name in call if name in subject.accepts and call[name] is not None}
     if subject.kind == "minimal":
         given.pop("eps", None)
-    with guard(model, device=x.device):
-        wrong = _predicted(model, x, y) != y
+    wrong = _predicted(model, x, y) != y
     x_adv = outcome(subject.attack(model, x, y, **given)).x_adv
     if x_adv.shape != x.shape:
         raise InputError(f"the attack returned shape {tuple(x_adv.shape)} for images {tuple(x.shape)}")
     _in_range(x_adv, call["bounds"])
-    with guard(model, device=x.device):
-        fooled = _predicted(model, x_adv, y) != y
+    fooled = _predicted(model, x_adv, y) != y
     distance = get_norm(subject.norm).size(x_adv.double() - x.double())
     if call["eps"] is not None:
         inside = distance <= call["eps"] * (1 + LEEWAY) + LEEWAY * (subject.norm == "linf")
@@ -270,8 +269,7 @@ def _errors(subject: Subject, model: Model, x: Tensor, y: Tensor, call: dict[str
 
 
 def _predicted(model: Model, x: Tensor, y: Tensor) -> Tensor:
-    with torch.no_grad():
-        logits = model(x)
+    logits = classify(model, x)
     door.check_answer(logits, x, y)
     return logits.argmax(1)
 

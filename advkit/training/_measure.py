@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from advkit.core.classify import looking
 from advkit.core.errors import InputError
-from advkit.core.guard import guard
 from advkit.core.layout import Passes
 from advkit.data import Dataset
 from advkit.training._processes import World
@@ -56,7 +56,7 @@ def _fraction(
         raise InputError(f"expected images to measure the error on, got none in {data.name} {data.split}")
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     count = torch.zeros((), dtype=torch.int64, device=device)
-    with guard(model):
+    with looking(model):
         own = world.share(torch.arange(len(data)))
         for start in range(0, len(own), batch_size):
             rows = own[start : start + batch_size]

@@ -7,9 +7,10 @@ from torch import Tensor
 
 from advkit.attacks.around.aimed import Aimed
 from advkit.core.attack import Attack
+from advkit.core.classify import classify
 from advkit.core.driver import Problem
 from advkit.core.goals import leads
-from advkit.core.guard import Model, guard
+from advkit.core.guard import Model
 from advkit.core.oracle import choose, put
 from advkit.core.result import Result, better_of
 from advkit.core.threat import Threat
@@ -62,8 +63,7 @@ class Stages:
         index = rows.nonzero().squeeze(1)
         if not len(index):
             return problem.x.new_zeros(0)
-        with torch.inference_mode(False), torch.no_grad(), guard(self._model, device=problem.x.device):
-            logits = self._model(problem.x[index].clone())
+        logits = classify(self._model, problem.x[index].clone())
         self.result = replace(self.result, queries=self.result.queries + rows)
         return leads(logits, problem.y[index]).amin(1)
 

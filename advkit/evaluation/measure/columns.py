@@ -5,8 +5,9 @@ from torch import Tensor
 
 from advkit.core import door
 from advkit.core.blocks import blockwise
+from advkit.core.classify import looking
 from advkit.core.goals import Goal, targeted, untargeted
-from advkit.core.guard import Model, guard
+from advkit.core.guard import Model
 from advkit.core.layout import Passes
 from advkit.core.norms import get_norm
 from advkit.core.oracle import take
@@ -18,7 +19,7 @@ from advkit.evaluation.measure.tally import Columns
 
 def clean_columns(model: Model, batch: Batch) -> dict[str, Tensor]:
     """One forward on the clean images."""
-    with guard(model, device=batch.x.device), torch.no_grad():
+    with looking(model, batch.x.device):
         logits = Passes(model, batch.x)(batch.x)
     door.check_answer(logits, batch.x, batch.y)
     prediction = logits.argmax(1)
@@ -91,6 +92,6 @@ def _survives(model: Model, x: Tensor, x_adv: Tensor, goal: Goal, bounds: tuple[
     open_ = (fits & ((saved - x_adv).flatten(1).abs().amax(1) > 0)).nonzero().squeeze(1)
     if not len(open_):
         return fits
-    with guard(model, device=x.device), torch.no_grad():
+    with looking(model, x.device):
         logits = Passes(model, x)(saved[open_])
     return fits.index_copy(0, open_, take(goal, open_).margin(logits) > 0)

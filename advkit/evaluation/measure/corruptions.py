@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from advkit.core import door
+from advkit.core.classify import looking
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError, unknown
-from advkit.core.guard import Model, guard
+from advkit.core.guard import Model
 from advkit.core.layout import Passes
 from advkit.evaluation.measure.fit import fitted
 from advkit.evaluation.measure.intervals import wilson_interval
@@ -248,7 +249,7 @@ def fitting(data: Any) -> list[str]:
 
 
 def _wrong(model: Model, x: Tensor, y: Tensor) -> int:
-    with guard(model, device=x.device), torch.no_grad():
+    with looking(model, x.device):
         logits = Passes(model, x)(x)
     door.check_answer(logits, x, y)
     return int((logits.argmax(1) != y).sum())

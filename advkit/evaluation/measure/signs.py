@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from advkit.core import door
-from advkit.core.guard import Model, guard
+from advkit.core.classify import classify, looking
+from advkit.core.guard import Model
 from advkit.evaluation.measure.eight_bit import nearest
 from advkit.evaluation.measure.intervals import mcnemar, wilson_interval
 from advkit.evaluation.measure.probes import Probes
@@ -95,7 +96,7 @@ def gather(
     bounds: tuple[float, float],
 ) -> Evidence:
     """Run the probes."""
-    with guard(model, device=batch.x.device), torch.no_grad():  # one block: it is the random state that it restores
+    with looking(model, batch.x.device):  # one block: it is the random state that it restores
         logits, again = model(batch.x), model(batch.x)
         alone = torch.cat([_alone(model, row[None], logits) for row in batch.x[:FEW]])
     door.check_answer(logits, batch.x, batch.y)
@@ -147,16 +148,14 @@ def _wrong(model: Model, x: Tensor, y: Tensor) -> Tensor:
     """(N,) bool on the CPU."""
     if not len(x):
         return torch.zeros(0, dtype=torch.bool)
-    with guard(model, device=x.device), torch.no_grad():
-        answer = model(x)
-    return (answer.argmax(1) != y).cpu()
+    return (classify(model, x).argmax(1) != y).cpu()
 
 
 def _gradient(model: Model, x: Tensor, y: Tensor) -> Tensor:
     """Of the cross-entropy at the images, as autograd gives it; zeros where the logits do not depend on them."""
     if not len(x):
         return x
-    with torch.inference_mode(False), guard(model, device=x.device), torch.enable_grad():
+    with looking(model, x.device, gradients=True):
         leaf = x.clone().requires_grad_()
         loss = F.cross_entropy(model(leaf.clone()).float(), y.clone(), reduction="sum")
         if not loss.requires_grad:
@@ -179,9 +178,7 @@ def _finite_near(model: Model, x: Tensor, gradient: Tensor, eps: float, bounds: 
     finite = torch.ones(len(x), dtype=torch.bool)
     ones = torch.ones_like(x)
     for step in (gradient.sign().nan_to_num(), ones, -ones) if len(x) else ():
-        with guard(model, device=x.device), torch.no_grad():
-            answer = model((x + eps * step).clamp(*bounds))
-        finite &= answer.isfinite().all(1).cpu()
+        finite &= classify(model, (x + eps * step).clamp(*bounds)).isfinite().all(1).cpu()
     return finite
 
 

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from advkit.core import door
 from advkit.core.attack import Attack
+from advkit.core.classify import looking
 from advkit.core.errors import InputError
-from advkit.core.guard import Model, guard
+from advkit.core.guard import Model
 from advkit.core.layout import Passes
 from advkit.evaluation.measure.fit import fitted
 from advkit.evaluation.measure.intervals import wilson_interval
@@ -137,7 +138,7 @@ def transfer_matrix(
 def _right(model: Model, x: Tensor, batch: Batch, bounds: tuple[float, float]) -> Tensor:
     """(N,) bool on the CPU: the model gives these images their labels."""
     own = fitted(batch._replace(x=x, y=batch.y.to(x.device)), model, bounds)
-    with guard(model, device=own.x.device), torch.no_grad():
+    with looking(model, own.x.device):
         logits: Tensor = Passes(model, own.x)(own.x)
     door.check_answer(logits, own.x, own.y)
     return (logits.argmax(1) == own.y).cpu()
