@@ -23,6 +23,7 @@ class FGSM(BudgetAttack):
 
     norms = ("linf", "l2", "l1")
     stays_inside = True
+    follows_gradient = True
     paper = "Goodfellow et al. 2014, arXiv 1412.6572"
     total_steps = 1
 

@@ -52,7 +52,8 @@ class Attack(ABC):
     `deterministic` (the seed changes nothing), `targetable`, `knowledge` ("gradients", "scores", "labels", "nothing"),
     `stepwise` (False: made of several attacks, so that no wrapper can drive it), `climbs` (False: it has no loss),
     `needs_classes` (the method compares classes, so that goals of another form are refused), `stays_inside` (every
-    point it asks about is feasible, so that a step need not check that) and `paper`.
+    point it asks about is feasible, so that a step need not check that), `follows_gradient` (its steps depend on the
+    gradient alone, so that another may be put in its place) and `paper`.
 
     Args:
         target: the default of the call's `target`: "untargeted", "runner_up" (the likeliest class other than y on the
@@ -71,6 +72,7 @@ class Attack(ABC):
     climbs: ClassVar[bool] = True
     needs_classes: ClassVar[bool] = False
     stays_inside: ClassVar[bool] = False
+    follows_gradient: ClassVar[bool] = False
     paper: ClassVar[str] = ""
 
     target: str | int = "untargeted"

@@ -1,6 +1,6 @@
 """The only door to the model: it counts every pass of every sample and remembers the best point seen."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import accumulate
@@ -15,6 +15,9 @@ from advkit.core.guard import Model
 from advkit.core.losses import Loss, loss_values
 from advkit.core.norms import per_row
 from advkit.core.threat import Region
+
+View = Callable[[Tensor], Tensor]
+"""Images (M, ...) -> images of the same shape, differentiable."""
 
 
 class Best(NamedTuple):
@@ -226,12 +229,22 @@ class Oracle:
         self._observe(x, logits, None)
         return logits
 
-    def loss_and_gradient(self, x: Tensor, loss: str | Loss = "cross_entropy") -> tuple[Tensor, Tensor]:
+    def loss_and_gradient(
+        self, x: Tensor, loss: str | Loss = "cross_entropy", through: View | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The loss (M,) and its gradient (M, ...) at the points x: one query and one gradient a row.
 
         The first call on the clean images themselves costs no query: they have been classified already.
         Entries of the gradient that are NaN count as 0, infinite ones as the largest number.
+
+        Args:
+            x: points (M, ...).
+            loss: what is differentiated, a name or a function.
+            through: a differentiable function of images: the model sees `through(x)` in place of x, the gradient is
+                that with respect to x, and x is no candidate, for its own answer is not known.
         """
+        if through is not None:
+            return self._gradient_through(x, loss, through)
         with torch.enable_grad():
             leaf, graph, new = self._forward(x)
             values = loss_values(loss, self.goal, graph, self.clean)
@@ -243,6 +256,16 @@ class Oracle:
         known = values if loss == self.ranking.loss and "goal" not in self._seen else None
         self._note(x, logits, known, gradient, queries=int(new))
         return values, gradient
+
+    def _gradient_through(self, x: Tensor, loss: str | Loss, through: View) -> tuple[Tensor, Tensor]:
+        with torch.enable_grad():
+            leaf = x.detach().requires_grad_()
+            graph = self._model(through(leaf))
+            values = loss_values(loss, self.goal, graph, self.clean)
+            (gradient,) = torch.autograd.grad(values, leaf, self._ones(values), allow_unused=True)
+        gradient = torch.zeros_like(leaf) if gradient is None else gradient.nan_to_num(0.0).contiguous()
+        self.passed(graph.detach(), gradient.detach())
+        return values.detach(), gradient.detach()
 
     def _ones(self, values: Tensor) -> Tensor:
         """1 for each of the values: with it as the weights a gradient is that of their sum."""
@@ -272,6 +295,14 @@ class Oracle:
     def saw(self, x: Tensor, logits: Tensor, values: Tensor, gradient: Tensor) -> None:
         """Count and remember a pass that was made elsewhere: the points x, their logits (M, K), loss and gradient."""
         self._note(x, logits, values, gradient)
+
+    def passed(self, logits: Tensor, gradient: Tensor) -> None:
+        """Count a pass on changed images: of the rows' own points it says nothing but where the gradient is 0."""
+        self._count(1, 1)
+        rows, record = self._rows, self._rows.record
+        aimed = rows.live & ~rows.goal.clears(logits)
+        zero = record.zero | aimed & ~gradient.flatten(1).any(1)
+        self._rows = rows._replace(record=record._replace(zero=zero, broken=not_finite(record.broken, logits)))
 
     def _forward(self, x: Tensor) -> tuple[Tensor, Tensor, bool]:
         if self._clean is not None:

@@ -19,7 +19,7 @@ from advkit.core.attack import Attack
 from advkit.core.errors import InputError, unknown
 from advkit.core.guard import Model
 from advkit.core.losses import loss_values
-from advkit.core.oracle import Oracle
+from advkit.core.oracle import Oracle, View
 
 AVERAGES = ("logits", "losses")
 
@@ -33,15 +33,21 @@ class _Committee:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._oracle, name)
 
-    def loss_and_gradient(self, x: Tensor, loss: str = "cross_entropy") -> tuple[Tensor, Tensor]:
+    def loss_and_gradient(
+        self, x: Tensor, loss: str = "cross_entropy", through: View | None = None
+    ) -> tuple[Tensor, Tensor]:
         oracle, goal = self._oracle, self._oracle.goal
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
-            answers = self._members.answers(leaf)
+            answers = self._members.answers(leaf if through is None else through(leaf))
             values = torch.stack([loss_values(loss, goal, a, oracle.clean) for a in answers]).mean(0)
             (gradient,) = torch.autograd.grad(values.sum(), leaf)
         gradient = gradient.nan_to_num(0.0)
-        oracle.saw(x, mean_of([a.detach() for a in answers]), values.detach(), gradient)
+        answer = mean_of([a.detach() for a in answers])
+        if through is None:
+            oracle.saw(x, answer, values.detach(), gradient)
+        else:
+            oracle.passed(answer, gradient)
         return values.detach(), gradient
 
 

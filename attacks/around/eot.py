@@ -66,7 +66,7 @@ class EOT(Wrapper):
         return self.attack._arrange(_Repeated(model, self.samples, problem.draws.seed), problem)
 
 
-@ATTACKS.wrapper("eot", rank=1)
+@ATTACKS.wrapper("eot", rank=10)
 def eot(attack: Attack, samples: int) -> Attack:
     """The attack on the mean of `samples` answers of a stochastic model, see `EOT`: `eot(PGD(eps=0.1), 20)`.
 

@@ -11,7 +11,7 @@ from advkit.core.attack import Attack
 from advkit.core.driver import Problem
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
-from advkit.core.oracle import Oracle
+from advkit.core.oracle import Oracle, View
 from advkit.core.threat import Region, Threat
 
 
@@ -45,8 +45,10 @@ class _Free:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._oracle, name)
 
-    def loss_and_gradient(self, x: Tensor, loss: str = "cross_entropy") -> tuple[Tensor, Tensor]:
-        values, gradient = self._oracle.loss_and_gradient(x, loss)
+    def loss_and_gradient(
+        self, x: Tensor, loss: str = "cross_entropy", through: View | None = None
+    ) -> tuple[Tensor, Tensor]:
+        values, gradient = self._oracle.loss_and_gradient(x, loss, through)
         return values, gradient * self._free
 
     def jacobian(self, x: Tensor, rows: int | Tensor) -> tuple[Tensor, Tensor]:

@@ -42,7 +42,7 @@ class Restarts(Runs):
         return {"draws": oracle.draws.branch(run)}
 
 
-@ATTACKS.wrapper("restarts", rank=2)
+@ATTACKS.wrapper("restarts", rank=11)
 def restarts(attack: Attack, number: int) -> Attack:
     """The attack with `number` runs, the best of each sample kept, see `Restarts`: `restarts(PGD(eps=0.1), 5)`.
 

@@ -60,7 +60,7 @@ class Targets(Runs):
         return {"goal": targeted(ranked[:, run], y), "draws": oracle.draws.branch(run, family=1)}
 
 
-@ATTACKS.wrapper("targets", rank=0)
+@ATTACKS.wrapper("targets", rank=9)
 def targets(attack: Attack, number: int | str) -> Attack:
     """The attack towards the `number` likeliest wrong classes in turn, see `Targets`, or towards "all".
 

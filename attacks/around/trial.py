@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import Tensor
 
-from advkit.core.oracle import Oracle
+from advkit.core.oracle import Oracle, View
 from advkit.core.threat import Region
 
 
@@ -32,8 +32,13 @@ class Trial:
         self.fooled = self.fooled | self._oracle.fooled
         return logits
 
-    def loss_and_gradient(self, x: Tensor, loss: str = "cross_entropy") -> tuple[Tensor, Tensor]:
+    def loss_and_gradient(
+        self, x: Tensor, loss: str = "cross_entropy", through: View | None = None
+    ) -> tuple[Tensor, Tensor]:
         """As the oracle's; with a known gradient values of 0."""
+        if through is not None:
+            found: tuple[Tensor, Tensor] = self._oracle.loss_and_gradient(x, loss, through)
+            return found
         if self._gradient is not None:
             return x.new_zeros(len(x)), self._gradient
         values, gradient = self._oracle.loss_and_gradient(x, loss)

@@ -28,6 +28,7 @@ class StepAttack(BudgetAttack):
     """
 
     norms = ("linf", "l2", "l1")
+    follows_gradient = True
     reach: ClassVar[float]
     """How far all steps together lead unless their length is given, in units of eps."""
 

@@ -1,0 +1,83 @@
+"""What transforms of the gradient have in common: an attack whose steps follow another one than the point's own."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from advkit.attacks.around.wrapper import Wrapper
+from advkit.core.errors import InputError
+from advkit.core.oracle import Oracle, View
+
+Look = Callable[[Tensor, str, View | None], tuple[Tensor, Tensor]]
+"""(points, loss, through) -> the loss and its gradient, see `Oracle.loss_and_gradient`."""
+
+
+class Bent:
+    """The oracle, but for the gradient that it gives.
+
+    Args:
+        oracle: the oracle.
+        look: what is called in place of its `loss_and_gradient`.
+    """
+
+    def __init__(self, oracle: Oracle, look: Look) -> None:
+        self._oracle, self._look = oracle, look
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._oracle, name)
+
+    def loss_and_gradient(
+        self, x: Tensor, loss: str = "cross_entropy", through: View | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The other gradient."""
+        return self._look(x, loss, through)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientTransform(Wrapper):
+    """The attack inside, with another gradient at every step.
+
+    Where the model sees a changed image, the image itself stays unknown until the verdict: no sample leaves early.
+    """
+
+    option: ClassVar[str]
+    """Under which name a spec has it."""
+    images: ClassVar[bool] = False
+    """Whether it needs images (N, C, H, W)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.follows_gradient:
+            raise InputError(
+                f"{self.option} needs an attack whose steps follow the gradient alone, such as mifgsm, bim or pgd; "
+                f"{self.attack.name} does not"
+            )
+
+    @property
+    def starts_at_x(self) -> bool:
+        """No: what is differentiated first is not the pass on the clean image."""
+        return False
+
+    def step(self, oracle: Oracle, state: Any, i: int) -> Any:
+        """The attack's, with the other gradient."""
+        return self.attack.step(self._bend(oracle, i), state, i)
+
+    def _bend(self, oracle: Oracle, i: int) -> Oracle:
+        """What the attack inside sees as the oracle at step i."""
+        raise NotImplementedError
+
+    def _check_images(self, x: Tensor) -> None:
+        if x.ndim != 4:
+            raise InputError(f"{self.option} needs images (N, C, H, W), got {tuple(x.shape)}")
+
+
+def then(first: View | None, second: View | None) -> View:
+    """What the model sees through both: second(first(x)); one that is None changes nothing."""
+
+    def through(x: Tensor) -> Tensor:
+        x = x if first is None else first(x)
+        return x if second is None else second(x)
+
+    return through

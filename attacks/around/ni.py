@@ -1,0 +1,92 @@
+"""NI, Nesterov's look-ahead: Lin et al. 2019, section 3.2 (arXiv 1908.06281)."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from advkit.attacks.around.gradient import Bent, GradientTransform
+from advkit.core.attack import ATTACKS, Attack
+from advkit.core.door import check_between
+from advkit.core.errors import InputError
+from advkit.core.oracle import Oracle, View
+
+
+class State(NamedTuple):
+    """The attack's own state, and the sum of gradients that says where it is going."""
+
+    x_adv: Tensor  # (M, ...)
+    inner: Any
+    velocity: Tensor  # (M, ...): of gradients whose mean size an entry is 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class NI(GradientTransform):
+    """The gradient at the point to which the momentum leads, `x + step_size * decay * velocity`.
+
+    The velocity is the decaying sum of the gradients so far, each scaled to a mean size of 1 an entry as in the
+    authors' program (the formula's l1 size of 1 would look ahead by less than a rounding). The look-ahead leaves the
+    ball at times; such a point is no candidate.
+
+    Cost: that of the attack inside.
+
+    Args:
+        decay: the share of the velocity that is kept from step to step, in (0, 1]: the paper's is 1.
+    """
+
+    option = "ni"
+
+    decay: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_between("ni", self.decay, 0, 1)
+        if self.attack.total_steps > 1 and not hasattr(_innermost(self.attack), "length"):
+            raise InputError(
+                f"ni needs an attack with steps of one length, such as mifgsm; {self.attack.name} has none"
+            )
+        object.__setattr__(self, "stays_inside", False)
+
+    @property
+    def spec(self) -> str:
+        """That of the attack inside, with ni=."""
+        return self._with("ni", self.decay)
+
+    def init(self, oracle: Oracle) -> State:
+        """The attack's, at rest."""
+        inner = self.attack.init(oracle)
+        return State(inner.x_adv, inner, torch.zeros_like(oracle.x))
+
+    def step(self, oracle: Oracle, state: State, i: int) -> State:
+        """The attack's, with the gradient ahead."""
+        base: Any = _innermost(self.attack)
+        ahead = self.decay * state.velocity * base.length(oracle) if hasattr(base, "length") else None
+        seen: list[Tensor] = []
+
+        def look(x: Tensor, loss: str, through: View | None) -> tuple[Tensor, Tensor]:
+            point = x if ahead is None or not i else x + ahead.to(x.dtype)
+            values, gradient = oracle.loss_and_gradient(point, loss, through)
+            seen.append(gradient)
+            return values, gradient
+
+        inner = self.attack.step(Bent(oracle, look), state.inner, i)  # type: ignore[arg-type]
+        size = seen[-1].abs().flatten(1).mean(1).view(-1, *[1] * (seen[-1].ndim - 1))
+        step = torch.where(size > 0, seen[-1] / size, 0.0)
+        return State(inner.x_adv, inner, self.decay * state.velocity + step)
+
+
+def _innermost(attack: Attack) -> Attack:
+    inside = getattr(attack, "attack", None)
+    return attack if inside is None else _innermost(inside)
+
+
+@ATTACKS.wrapper("ni", rank=2)
+def ni(attack: Attack, decay: float) -> Attack:
+    """The attack that looks ahead, see `NI`: `ni(MIFGSM(eps=8/255), 1.0)`; at 0 the attack itself.
+
+    Raises:
+        InputError: an attack whose steps do not follow the gradient alone, or a decay outside [0, 1].
+    """
+    check_between("ni", decay, 0, 1)
+    return NI(attack=attack, decay=decay) if decay else attack

@@ -1,0 +1,70 @@
+"""SI, scale invariance: Lin et al. 2019, section 3.3 (arXiv 1908.06281)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from advkit.attacks.around.gradient import Bent, GradientTransform, then
+from advkit.core.attack import ATTACKS, Attack
+from advkit.core.door import check_count
+from advkit.core.oracle import Oracle, View
+
+
+@dataclass(frozen=True, kw_only=True)
+class SI(GradientTransform):
+    """The mean of the gradients at the image and at its darker copies, x / 2^i for i < `copies`.
+
+    Cost: `copies` times the passes of the attack inside.
+
+    Args:
+        copies: how many scales, the image's own among them.
+    """
+
+    option = "si"
+
+    copies: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("si", self.copies)
+
+    @property
+    def starts_at_x(self) -> bool:
+        """As the attack inside does: one of the copies is the image itself."""
+        return self.attack.starts_at_x
+
+    @property
+    def spec(self) -> str:
+        """That of the attack inside, with si=."""
+        return self._with("si", self.copies)
+
+    def _bend(self, oracle: Oracle, i: int) -> Oracle:
+        def look(x: Tensor, loss: str, through: View | None) -> tuple[Tensor, Tensor]:
+            return mean(oracle.loss_and_gradient(x, loss, seen) for seen in scales(through, self.copies))
+
+        return Bent(oracle, look)  # type: ignore[return-value]
+
+
+def scales(through: View | None, copies: int) -> Iterator[View | None]:
+    """The darker copies and then the image, which is `through` itself: who is fooled there may leave after it."""
+    for k in range(1, copies):
+        yield then(through, lambda seen, k=k: seen / 2**k)  # type: ignore[misc]
+    yield through
+
+
+def mean(found: Iterator[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """The mean loss and the mean gradient of several looks."""
+    values, gradients = zip(*found, strict=True)
+    return sum(values) / len(values), sum(gradients) / len(gradients)
+
+
+@ATTACKS.wrapper("si", rank=5)
+def si(attack: Attack, copies: int) -> Attack:
+    """The attack on darker copies together, see `SI`: `si(MIFGSM(eps=8/255), 5)`; at 1 the attack itself.
+
+    Raises:
+        InputError: an attack whose steps do not follow the gradient alone, or a number below 1.
+    """
+    check_count("si", copies)
+    return SI(attack=attack, copies=copies) if copies > 1 else attack

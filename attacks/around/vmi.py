@@ -1,0 +1,97 @@
+"""VMI, variance tuning: Wang and He 2021, algorithm 1 (arXiv 2103.15571)."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from advkit.attacks.around.gradient import Bent, GradientTransform, then
+from advkit.core.attack import ATTACKS, Attack
+from advkit.core.door import check_count
+from advkit.core.oracle import Oracle, View
+
+REACH = 1.5
+"""The neighbours' distance, in units of eps: the paper's."""
+
+FAMILY = 9
+"""Of the random numbers."""
+
+
+class State(NamedTuple):
+    """The attack's own state, and what the neighbours' gradients add to the next one."""
+
+    x_adv: Tensor  # (M, ...)
+    inner: Any
+    variance: Tensor  # (M, ...)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VMI(GradientTransform):
+    """The gradient plus the last step's variance: the mean gradient of random neighbours minus the point's own.
+
+    The neighbours are uniform in the ball of 1.5 eps around the point, in the attack's norm.
+
+    Cost: `neighbours` + 1 times the passes of the attack inside.
+
+    Args:
+        neighbours: how many, 20 in the paper.
+    """
+
+    option = "vmi"
+
+    neighbours: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("vmi", self.neighbours)
+
+    @property
+    def deterministic(self) -> bool:
+        """The seed chooses the neighbours."""
+        return False
+
+    @property
+    def starts_at_x(self) -> bool:
+        """As the attack inside does."""
+        return self.attack.starts_at_x
+
+    @property
+    def spec(self) -> str:
+        """That of the attack inside, with vmi=."""
+        return self._with("vmi", self.neighbours)
+
+    def init(self, oracle: Oracle) -> State:
+        """The attack's, before any neighbour was seen."""
+        inner = self.attack.init(oracle)
+        return State(inner.x_adv, inner, torch.zeros_like(oracle.x))
+
+    def step(self, oracle: Oracle, state: State, i: int) -> State:
+        """The attack's, along the tuned gradient; then the neighbours are seen."""
+        variance: list[Tensor] = []
+
+        def look(x: Tensor, loss: str, through: View | None) -> tuple[Tensor, Tensor]:
+            around = torch.zeros_like(x)
+            for k in range(self.neighbours):
+                numbers = oracle.draws.branch(k + 1, FAMILY)
+                offset = oracle.region.norm.sample(x, REACH * oracle.region.eps, numbers, i).to(x.dtype)
+                moved = then(lambda at, offset=offset: at + offset, through)  # type: ignore[misc]
+                around += oracle.loss_and_gradient(x, loss, moved)[1]
+            values, gradient = oracle.loss_and_gradient(x, loss, through)  # who is fooled here may leave after it
+            variance.append(around / self.neighbours - gradient)
+            return values, gradient + state.variance
+
+        inner = self.attack.step(Bent(oracle, look), state.inner, i)  # type: ignore[arg-type]
+        return State(inner.x_adv, inner, variance[-1])
+
+
+@ATTACKS.wrapper("vmi", rank=3)
+def vmi(attack: Attack, neighbours: int) -> Attack:
+    """The attack with variance tuning, see `VMI`: `vmi(MIFGSM(eps=8/255), 20)`; at 0 the attack itself.
+
+    Raises:
+        InputError: an attack whose steps do not follow the gradient alone, or a negative number.
+    """
+    if neighbours == 0 and not isinstance(neighbours, bool):
+        return attack
+    return VMI(attack=attack, neighbours=neighbours)
