@@ -71,18 +71,23 @@ class VMI(GradientTransform):
         variance: list[Tensor] = []
 
         def look(x: Tensor, loss: str, through: View | None) -> tuple[Tensor, Tensor]:
-            around = torch.zeros_like(x)
-            for k in range(self.neighbours):
-                numbers = oracle.draws.branch(k + 1, FAMILY)
-                offset = oracle.region.norm.sample(x, REACH * oracle.region.eps, numbers, i).to(x.dtype)
-                moved = then(lambda at, offset=offset: at + offset, through)  # type: ignore[misc]
-                around += oracle.loss_and_gradient(x, loss, moved)[1]
+            around = self._around(oracle, x, loss, through, i)
             values, gradient = oracle.loss_and_gradient(x, loss, through)  # who is fooled here may leave after it
-            variance.append(around / self.neighbours - gradient)
+            variance.append(around - gradient)
             return values, gradient + state.variance
 
         inner = self.attack.step(Bent(oracle, look), state.inner, i)  # type: ignore[arg-type]
         return State(inner.x_adv, inner, variance[-1])
+
+    def _around(self, oracle: Oracle, x: Tensor, loss: str, through: View | None, i: int) -> Tensor:
+        """The mean gradient of the neighbours."""
+        total = torch.zeros_like(x)
+        for k in range(self.neighbours):
+            numbers = oracle.draws.branch(k + 1, FAMILY)
+            offset = oracle.region.norm.sample(x, REACH * oracle.region.eps, numbers, i).to(x.dtype)
+            moved = then(lambda at, offset=offset: at + offset, through)  # type: ignore[misc]
+            total += oracle.loss_and_gradient(x, loss, moved)[1]
+        return total / self.neighbours
 
 
 @ATTACKS.wrapper("vmi", rank=3)
