@@ -23,7 +23,7 @@ from _budget_peers import PEERS
 from victims import load
 
 from advkit.attacks import create_attack
-from advkit.evaluation.measure.intervals import mcnemar
+from advkit.core.intervals import mcnemar
 
 RADII = {  # at which APGD breaks about half of the digits
     "lenet5": {"linf": 0.08, "l2": 1.0, "l1": 4.5},

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
+from advkit.core.intervals import mcnemar
 from advkit.data import MemoryDataset, load_data
-from advkit.evaluation.measure.intervals import mcnemar
 from advkit.training import build, find_recipe, train
 
 COPIES = 10

@@ -17,10 +17,10 @@ from advkit.core.errors import AdvkitWarning, InputError
 from advkit.data import Dataset
 from advkit.evaluation import Report
 from advkit.figures import examples
+from advkit.figures._examples import ENDINGS
 from advkit.models import Classifier
 
 COLUMNS = 6
-SUFFIXES = (".png", ".jpg", ".jpeg", ".pdf", ".svg")
 
 
 def check_place(path: Path | None, name: str = NAME) -> Path:
@@ -30,7 +30,7 @@ def check_place(path: Path | None, name: str = NAME) -> Path:
         InputError: the folder is not there, may not be written to, or the name is no picture's.
     """
     place = Path(name) if path is None else path / name if path.is_dir() else path
-    if place.suffix.lower() not in SUFFIXES:
+    if place.suffix.lower() not in ENDINGS:
         raise InputError(f"--output: expected a folder that exists or a name that ends in .png, got {str(path)!r}")
     if not place.parent.is_dir():
         raise InputError(f"--output: there is no folder {str(place.parent)!r}: make it, or give another path")

@@ -1,5 +1,6 @@
 """`advkit attack`: one attack on one model, with the figures that say how far to believe it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -8,17 +9,20 @@ import torch
 
 from advkit.attacks import FGSM, Attack, smallest, transfer
 from advkit.cli._attack_options import build_attack
-from advkit.cli._attack_output import Half, print_json, print_report
+from advkit.cli._attack_output import print_json
 from advkit.cli._console import progress_bar
 from advkit.cli._options import check_device
 from advkit.cli._picture import check_place, draw
 from advkit.core.errors import InputError
 from advkit.core.registry import parse_spec
+from advkit.core.sheet import as_text
 from advkit.data import DATASETS, Dataset, load_data, registered
 from advkit.defenses import Transformed
 from advkit.evaluation import evaluate
 from advkit.evaluation.measure.asked import EPS, noise_like
 from advkit.evaluation.measure.report import finite
+from advkit.evaluation.measure.setting import setting_of
+from advkit.evaluation.show.telling import Half, attack_sheet
 from advkit.models import Classifier, create_model, list_models, load_model
 
 MINIMAL_COUNT = 100
@@ -89,7 +93,8 @@ def run(
         print_json(report, model, classifier, device=device)
     else:
         half = half_search(judged, images, report.count, seed, batch_size)
-        print_report(report, classifier, images, half=half, device=device)
+        told = replace(report, setting=setting_of(classifier, images))
+        click.echo(as_text(attack_sheet(told, half)))
         if naive:
             honest = evaluate(judged, images, [attacker], target=aim, count=report.count, seed=seed, stop=stop)
             click.echo(

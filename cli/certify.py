@@ -10,6 +10,7 @@ from advkit.attacks import PGD
 from advkit.certification import Certificate, certify
 from advkit.cli._console import percent, say
 from advkit.cli._options import check_device
+from advkit.core.words import number
 from advkit.data import load_data
 from advkit.evaluation import wilson_interval
 from advkit.models import load_model
@@ -38,7 +39,7 @@ def run(
         where = {"model": model, "data": f"{data}:{split}", "count": len(x), "eps": eps}
         click.echo(json.dumps({**where, "norm": norm, "method": method, **figures}, allow_nan=False))
         return
-    say(f"{model} on {len(x)} images of {data} {split}, {norm} ball of eps {eps:g}, {method}")
+    say(f"{model} on {len(x)} images of {data} {split}, {norm} ball of eps {number(eps)}, {method}")
     for name, text in (("adversarial_error", "At least (PGD)"), ("certified_error", "At most (certificate)")):
         low, high = figures[f"{name}_interval"]
         say(f"{text}: {percent(figures[name])} ({100 * low:.1f} to {100 * high:.1f})")

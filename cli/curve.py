@@ -9,11 +9,12 @@ import click
 from advkit._version import __version__
 from advkit.attacks import Attack, smallest
 from advkit.cli._attack_options import build_attack
-from advkit.cli._attack_output import CAVEAT
-from advkit.cli._console import percent, progress_bar, say, show, table
+from advkit.cli._console import progress_bar
 from advkit.cli._several import load_several, picture
 from advkit.cli.commands.curve import NAME
+from advkit.core.sheet import as_text
 from advkit.evaluation import Curve, error_curve, nice_radii
+from advkit.evaluation.show.telling_more import curves_sheet
 from advkit.figures import error_curves
 
 COUNT = 200
@@ -36,11 +37,10 @@ def run(attack: str, output: Path | None, as_json: bool, **options: Any) -> None
             json.dumps(_figures(curves, searched, f"{images.name}:{images.split}", options["seed"]), allow_nan=False)
         )
     else:
-        _tell(curves, searched, f"{images.name} {images.split}")
+        click.echo(as_text(curves_sheet(curves)))
     if place is not None:
-        stairs = [(c.name, c.clean, c.eps, c.error, c.median) for c in curves]
         title = f"{searched.spec}, {images.name} {images.split}, {curves[0].count:,} images"
-        error_curves(stairs, norm=searched.norm, title=title, path=place)
+        error_curves(curves, title=title, path=place)
         click.echo(f"Picture: {place}", err=as_json)
 
 
@@ -58,19 +58,3 @@ def _figures(curves: list[Curve], attack: Attack, data: str, seed: int) -> dict[
         rows.append({**curve.to_dict(), "at": at})
     about = {"attack": attack.spec, "norm": attack.norm, "data": data, "seed": seed, "version": __version__}
     return {**about, "curves": rows, "lower_bound": True}
-
-
-def _tell(curves: list[Curve], attack: Attack, data: str) -> None:
-    say(f"{attack.spec} on {data}, {curves[0].count:,} images; eps in {attack.norm}")
-    names = [curve.name for curve in curves]
-    made = table("eps", *names, right=("eps", *names))
-    for eps in [0.0, *nice_radii(curves)]:
-        cells = []
-        for curve in curves:
-            low, high = curve.interval(eps)
-            cells.append(f"{percent(curve.at(eps))} ({100 * low:.1f} to {100 * high:.1f})")
-        made.add_row(f"{eps:g}", *cells)
-    made.add_row("median", *("-" if c.median is None else f"{c.median:.4g}" for c in curves))
-    show(made)
-    say("In brackets 95 % intervals; the median distance is over the images that are right without an attack.")
-    say(CAVEAT)

@@ -9,14 +9,14 @@ import torch
 from advkit.attacks import Attack
 from advkit.cli._attack_options import build_attack
 from advkit.cli._console import progress_bar
-from advkit.cli._evaluate_output import print_json, print_report
+from advkit.cli._evaluate_output import print_json
 from advkit.cli._options import check_device
 from advkit.cli._picture import draw
 from advkit.cli._workers import cores, own_device, together, world
 from advkit.cli.attack import checkpoint, load_images, parse_target, untrained
 from advkit.core.errors import InputError
 from advkit.data import Dataset
-from advkit.evaluation import Keep, Report, evaluate
+from advkit.evaluation import Keep, Report, evaluate, load_run
 from advkit.evaluation.measure.asked import EPS, noise_like
 from advkit.models import Classifier, list_models, load_model
 
@@ -58,7 +58,7 @@ def run(model: str | None, as_json: bool, output: Path | None, **options: Any) -
     if speaks and as_json:
         print_json(report, model, shown, output)
     elif speaks:
-        print_report(report, shown, images, output)
+        click.echo(str(report if output is None else load_run(output)))
 
 
 def chosen(texts: tuple[str, ...], eps: float | None) -> list[Attack]:

@@ -14,6 +14,10 @@ from advkit.certification.rounding import rounding_of
 from advkit.core import door
 from advkit.core.classify import looking
 from advkit.core.errors import InputError, unknown
+from advkit.core.intervals import wilson_interval
+from advkit.core.sheet import Sheet, Table
+from advkit.core.shown import Shown, sheet_of
+from advkit.core.words import number, percent, short, span
 
 METHODS = ("ibp", "crown_ibp", "crown")
 BATCH = 16
@@ -21,7 +25,7 @@ BATCH = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Certificate:
+class Certificate(Shown):
     """What no attack within the ball can do.
 
     Attributes:
@@ -30,6 +34,7 @@ class Certificate:
         method: name of the method.
         norm: norm of the ball.
         radius: (N,) float64: a radius at which the image is certified, 0 where none was found; None if not asked for.
+        eps: (N,) float64: the radius of the ball around each image.
     """
 
     certified: Tensor
@@ -37,11 +42,41 @@ class Certificate:
     method: str
     norm: str
     radius: Tensor | None = None
+    eps: Tensor | None = None
 
     @property
     def certified_error(self) -> float:
         """The share of images that are not certified: an upper bound of the error under any attack; NaN for none."""
         return float((~self.certified).double().mean())
+
+    @property
+    def certified_error_interval(self) -> tuple[float, float]:
+        """Its 95 % Wilson interval; (0, 1) of no images."""
+        return wilson_interval(int((~self.certified).sum()), len(self.certified)) if len(self.certified) else (0.0, 1.0)
+
+    @property
+    def robust_accuracy(self) -> float:
+        """The share of images that are certified: a lower bound of the accuracy under any attack; NaN for none."""
+        return 1 - self.certified_error
+
+    @property
+    def robust_accuracy_interval(self) -> tuple[float, float]:
+        """Its 95 % Wilson interval."""
+        low, high = self.certified_error_interval
+        return 1 - high, 1 - low
+
+    @property
+    def least_margin(self) -> Tensor:
+        """(N,) float64: the lower bound of y's lead over the class that comes nearest; > 0 where certified."""
+        own = self.margin == 0  # y itself, and nothing that is certified
+        return self.margin.where(~own, torch.inf).amin(1)
+
+    def records(self) -> list[dict[str, Any]]:
+        """One row an image; the margins are given by the least."""
+        columns = {"certified": self.certified, "least_margin": self.least_margin}
+        columns |= {name: value for name in ("radius", "eps") if (value := getattr(self, name)) is not None}
+        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def certify(
@@ -93,7 +128,7 @@ def certify(
         ask = _Question(graph, norm, method, bounds)
         margin = ask.margins(x, y, radii)
         found = _bisect(ask, x, y, radii, _is_safe(margin, y)) if radius else None
-    return Certificate(certified=_is_safe(margin, y), margin=margin, method=method, norm=norm, radius=found)
+    return Certificate(certified=_is_safe(margin, y), margin=margin, method=method, norm=norm, radius=found, eps=radii)
 
 
 def _graph(tracing: Tracing, method: str, y: Tensor) -> Graph:
@@ -104,6 +139,22 @@ def _graph(tracing: Tracing, method: str, y: Tensor) -> Graph:
     if method != "ibp" and graph.closed:
         raise InputError(f"no linear bound passes through {graph.closed[0]}: use method='ibp'")
     return graph
+
+
+@sheet_of.register
+def _(found: Certificate) -> Sheet:
+    count = len(found.certified)
+    if not count:
+        return ["No images."]
+    radii = [] if found.eps is None else sorted(set(found.eps.tolist()))
+    ball = f" of eps {number(radii[0])}{f' to {number(radii[-1])}' if len(radii) > 1 else ''}" if radii else ""
+    rows = [("certified", percent(found.robust_accuracy), span(found.robust_accuracy_interval))]
+    rows.append(("not certified", percent(found.certified_error), span(found.certified_error_interval)))
+    right = ("", "95 % interval")
+    said = "No attack in the ball errs on more than what is not certified. Of that share nothing is known."
+    head = f"{count:,} images, {found.norm} ball{ball}, {found.method}"
+    radius = [] if found.radius is None else [f"Median certified radius: {short(found.radius.median().item())}."]
+    return [head, Table(("images", *right), rows, right=right), *radius, said]
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from advkit.core.registry import Registry
 from advkit.core.result import Result, better_of
 from advkit.core.threat import Threat
 from advkit.core.wishes import Wish, as_wish
+from advkit.core.words import number
 
 STOPS = ("fooled", "never")
 
@@ -308,7 +309,7 @@ def _finite(eps: float | Tensor, norm: str, x: Tensor, bounds: tuple[float, floa
 
 
 def _literal(value: Any) -> str:
-    return value if isinstance(value, str) else repr(value)
+    return value if isinstance(value, str) else number(value) if isinstance(value, float) else repr(value)
 
 
 def _count_classes(model: Model, problem: Problem) -> int:

@@ -1,13 +1,20 @@
 """What an attack returns."""
 
 from dataclasses import dataclass
+from statistics import median
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
 
+from advkit.core.intervals import wilson_interval
+from advkit.core.sheet import Sheet, Table
+from advkit.core.shown import Shown, sheet_of
+from advkit.core.words import CAVEAT, percent, short, span
+
 
 @dataclass(frozen=True)
-class Result:
+class Result(Shown):
     """The outcome of an attack, one row a sample.
 
     Attributes:
@@ -24,6 +31,8 @@ class Result:
         unsteady: (N,) bool, the verdict repeated an image seen before and the model answered otherwise: it is random,
             or an image's answer depends on the rest of its batch. Costs no query; False proves nothing.
     """
+
+    pictured: ClassVar[bool] = False  # the picture needs x and y: `result.plot(x, y)`
 
     x_adv: Tensor
     success: Tensor
@@ -42,6 +51,24 @@ class Result:
 
     def __len__(self) -> int:
         return len(self.x_adv)
+
+    @property
+    def robust_accuracy(self) -> float:
+        """The fraction of the samples on which the attack did not reach its goal; NaN of none. An upper bound."""
+        return 1 - float(self.success.double().mean())
+
+    @property
+    def robust_accuracy_interval(self) -> tuple[float, float]:
+        """Its 95 % Wilson interval; (0, 1) of no samples."""
+        return wilson_interval(int((~self.success).sum()), len(self)) if len(self) else (0.0, 1.0)
+
+    def records(self) -> list[dict[str, Any]]:
+        """One row a sample; images and logits are left out."""
+        names = ("success", "distance", "queries", "gradients", "zero_gradient", "non_finite", "unsteady")
+        columns = {"prediction": self.logits.argmax(1)} if self.logits.ndim == 2 else {}
+        columns |= {name: getattr(self, name) for name in names}
+        rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
 def better_of(first: Result, second: Result, prefer: Tensor) -> Result:
@@ -65,3 +92,25 @@ def better_of(first: Result, second: Result, prefer: Tensor) -> Result:
         non_finite=first.non_finite | second.non_finite,
         unsteady=first.unsteady | second.unsteady,
     )
+
+
+@sheet_of.register
+def _(result: Result) -> Sheet:
+    count, fooled = len(result), int(result.success.sum())
+    if not count:
+        return ["No samples."]
+    moved = result.distance[result.success & (result.distance > 0)].tolist()
+    rows = [
+        ("success", f"{fooled:,} of {count:,}, {percent(fooled / count)}"),
+        ("robust accuracy", f"{percent(result.robust_accuracy)} ({span(result.robust_accuracy_interval)})"),
+        ("median distance of what was changed and fooled", short(median(moved) if moved else None)),
+        ("queries a sample", f"{result.queries.double().mean():.1f}"),
+        ("gradients a sample", f"{result.gradients.double().mean():.1f}"),
+    ]
+    seen = {
+        "gradient was exactly zero": result.zero_gradient,
+        "answer was not finite": result.non_finite,
+        "answer changed when asked again": result.unsteady,
+    }
+    rows += [(name, f"{int(flag.sum()):,} of {count:,}") for name, flag in seen.items() if bool(flag.any())]
+    return [Table(("", "found"), rows), CAVEAT]

@@ -1,27 +1,31 @@
 """How often a model is wrong, clean and attacked, and how sure that is."""
 
+from advkit.core.intervals import mcnemar, wilson_interval
+from advkit.core.progress_bar import Progress
 from advkit.evaluation.error_curve import error_curve
 from advkit.evaluation.evaluating import evaluate
 from advkit.evaluation.measure.checks import CHECKS, Checks, check_evaluation
 from advkit.evaluation.measure.corruptions import CORRUPTIONS, CorruptionReport, corrupt, corruption_errors
-from advkit.evaluation.measure.intervals import mcnemar, wilson_interval
 from advkit.evaluation.measure.probes import Probes, probes
 from advkit.evaluation.measure.report import AttackReport, Report, difference_p
+from advkit.evaluation.measure.setting import Setting
 from advkit.evaluation.measure.signs import Finding
 from advkit.evaluation.measure.staircase import Curve, nice_radii
-from advkit.evaluation.measure.ticker import Progress
-from advkit.evaluation.measure.transfer_matrix import Transfer, transfer_matrix
+from advkit.evaluation.measure.transfer_matrix import TransferMatrix, transfer_matrix
 from advkit.evaluation.merging import merge_runs
 from advkit.evaluation.runs.keep import Keep
-from advkit.evaluation.runs.paired import Comparison, compare_runs
+from advkit.evaluation.runs.paired import ComparedError, Comparison, compare_runs
 from advkit.evaluation.runs.run_folder import Run, load_run
 from advkit.evaluation.runs.verifying import verify_run
+from advkit.evaluation.show import telling as telling  # what the objects say
+from advkit.evaluation.show import telling_more as telling_more
 
 __all__ = [
     "CHECKS",
     "CORRUPTIONS",
     "AttackReport",
     "Checks",
+    "ComparedError",
     "Comparison",
     "CorruptionReport",
     "Curve",
@@ -31,7 +35,8 @@ __all__ = [
     "Progress",
     "Report",
     "Run",
-    "Transfer",
+    "Setting",
+    "TransferMatrix",
     "check_evaluation",
     "compare_runs",
     "corrupt",

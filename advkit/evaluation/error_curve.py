@@ -1,5 +1,6 @@
 """Error against eps for one model: a minimal attack gives the whole staircase in one run."""
 
+from dataclasses import replace
 from typing import Any
 
 from advkit.core.attack import Attack
@@ -7,6 +8,7 @@ from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.evaluation.evaluating import evaluate
 from advkit.evaluation.measure.staircase import Curve, curve_of
+from advkit.evaluation.measure.stream import origin
 
 
 def error_curve(model: Model, data: Any, attack: Attack, *, name: str = "", **options: Any) -> Curve:
@@ -34,4 +36,5 @@ def error_curve(model: Model, data: Any, attack: Attack, *, name: str = "", **op
         )
     row = evaluate(model, data, [attack], **options).attacks[0]
     distance = row.distance.where(row.right, 0.0)  # wrong without an attack: from eps 0 on
-    return curve_of(name or attack.spec, row.wrong, distance)
+    curve = curve_of(name or attack.spec, row.wrong, distance)
+    return replace(curve, attack=attack.spec, norm=attack.norm, data=origin(data))

@@ -14,6 +14,7 @@ from advkit.core.attack import Attack
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.guard import Model
 from advkit.core.norms import get_norm
+from advkit.core.progress_bar import Progress, shows_progress
 from advkit.evaluation import recorded
 from advkit.evaluation.measure.asked import asked_attacks, asked_control
 from advkit.evaluation.measure.checks import MOST, Checks, check_evaluation
@@ -21,12 +22,14 @@ from advkit.evaluation.measure.corruptions import SEVERITIES, CorruptionReport, 
 from advkit.evaluation.measure.fit import fitted
 from advkit.evaluation.measure.plan import Plan
 from advkit.evaluation.measure.report import Report
+from advkit.evaluation.measure.setting import setting_of
 from advkit.evaluation.measure.stream import batches, origin, total
 from advkit.evaluation.measure.tally import Columns
-from advkit.evaluation.measure.ticker import Progress, Ticker
+from advkit.evaluation.measure.ticker import Ticker
 from advkit.evaluation.runs.keep import Keep
 
 
+@shows_progress("evaluate")
 def evaluate(
     model: Model,
     data: Any,
@@ -40,7 +43,7 @@ def evaluate(
     bounds: tuple[float, float] = (0, 1),
     stop: str = "fooled",
     device: str | torch.device | None = None,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
     checks: bool | None = None,
     surrogate: Model | None = None,
     corruptions: bool = False,
@@ -77,7 +80,8 @@ def evaluate(
         stop: "fooled": a sample leaves an attack at its first adversarial point; "never": the strongest is sought.
         device: moves the model there; default: where its parameters are.
         progress: called with (done, all), in images times passes (the clean one, each attack, the control), after
-            every step of an attack; all is None if the data do not know their length.
+            every step of an attack; all is None if the data do not know their length. True
+            shows a bar, in a notebook too.
         checks: also look for signs that the figures cannot be believed (`check_evaluation`); default: in a run.
         surrogate: another model, for these checks.
         corruptions: also measure the errors under corruptions (`corruption_errors`), for images in [0, 1].
@@ -114,7 +118,8 @@ def evaluate(
 
     if output is None:
         report = _in_memory(model, data, plan, tick, batch_size, count)
-        return replace(report, checks=look(report), corruptions=spoil() if corruptions else None)
+        setting = setting_of(model, data)
+        return replace(report, checks=look(report), corruptions=spoil() if corruptions else None, setting=setting)
     wanted = spoil if corruptions else None
     job = recorded.Job(model, data, plan, tick, batch_size, count, keep, look, wanted)
     return recorded.run(job, output, resume=resume)
@@ -164,5 +169,5 @@ def _warn_if_trained_on(model: Model, data: str) -> None:
         warnings.warn(
             f"the model was trained on these very images ({data}): expect more errors on new ones",
             AdvkitWarning,
-            stacklevel=3,
+            stacklevel=4,
         )

@@ -7,7 +7,7 @@ import shlex
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from advkit.evaluation.measure.corruptions import CorruptionReport
 from advkit.evaluation.measure.fit import fitted
 from advkit.evaluation.measure.plan import Plan
 from advkit.evaluation.measure.report import Report
+from advkit.evaluation.measure.setting import setting_of
 from advkit.evaluation.measure.stream import Batch, batches, numbered, origin
 from advkit.evaluation.measure.ticker import Ticker
 from advkit.evaluation.runs.digests import of_data
@@ -93,6 +94,7 @@ def _about(job: Job) -> dict[str, Any]:
         "command": shlex.join(command_line()),
         "started": _now(),
         "card": None if card is None else {"describe": card.describe(), "source": card.source},
+        "setting": asdict(setting_of(job.model, job.data)),
         "lines": [line._asdict() for line in job.plan.lines],
         "classes": [str(name) for name in classes] if isinstance(classes, list | tuple) else None,
     }
@@ -150,7 +152,7 @@ def _stands(made: Run, number: int, batch: Batch) -> bool:
 def _redone(made: Run, number: int, why: str) -> None:
     warnings.warn(f"batch {number} of the run in {made.home} is done again: {why}", AdvkitWarning, stacklevel=2)
     if made.complete and place().first:
-        made.save(status="running")
+        made.update(status="running")
     made.record["status"] = "running"
 
 
@@ -181,7 +183,7 @@ def conclude(made: Run, *, rows: bool = True) -> None:
     made.record["figures"] = figures
     shown = page(made, report)
     made.write("report.html", lambda file: file.write(shown.encode("utf-8", "replace")))
-    made.save(status="complete", files=made.files("samples.csv", "report.html"))
+    made.update(status="complete", files=made.files("samples.csv", "report.html"))
 
 
 @contextmanager

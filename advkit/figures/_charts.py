@@ -1,42 +1,148 @@
-"""Charts: error against eps for several models, and the matrix of transfer."""
+"""Charts: errors with their intervals, error against eps for several models, the matrix of transfer, two runs."""
 
 import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from advkit.figures._examples import MUTED, _canvas, _written
+from torch import Tensor
+
+from advkit.certification.certify import Certificate
+from advkit.core.result import Result
+from advkit.core.shown import PICTURES
+from advkit.evaluation.measure.report import AttackReport, Report
+from advkit.evaluation.measure.staircase import Curve, curve_of
+from advkit.evaluation.measure.transfer_matrix import TransferMatrix
+from advkit.evaluation.runs.paired import Comparison
+from advkit.evaluation.runs.run_folder import Run
+from advkit.figures._examples import MUTED, _canvas, _said, _short, _written, examples
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 COLOURS = ("#0969da", "#cf222e", "#1a7f37", "#8250df", "#9a6700", "#bf3989", "#1b7c83", "#57606a")
 """One a curve, in turn."""
 
-Staircase = tuple[str, float, Sequence[float], Sequence[float], float | None]
-"""Name, error at eps 0, the radii at which it rises, the error from each on, the median distance if there is one."""
+CLEAN, NOISE, ATTACKED, WORST = "#1a7f37", "#9a6700", "#0969da", "#cf222e"
+"""Colours of the errors without an attack, under noise, under an attack, and in the worst case."""
+
+Path_ = str | os.PathLike[str]
+Bar = tuple[str, float, tuple[float, float], str]
+"""Name, error, interval, colour."""
 
 
+def error_bars(report: Report | AttackReport | Run, *, title: str = "", path: Path_ | None = None) -> "Figure":
+    """Draw every error of a report as a bar, with its 95 % interval.
+
+    Args:
+        report: a report, the run that holds one, or the report of one attack.
+        title: a line above the picture; by default what was evaluated.
+        path: file to write, PNG, PDF or SVG by its ending; by default none.
+
+    Raises:
+        InputError: a path that cannot be written as a picture.
+    """
+    report = report.report if isinstance(report, Run) else report
+    bars = _bars(report) if isinstance(report, Report) else _bars_of_attack(report)
+    figure = _canvas(7.0, 1.3 + 0.42 * len(bars), title or _title(report))
+    axes = figure.subplots()
+    _draw_bars(axes, bars)
+    return _written(figure, path)
+
+
+def _title(report: Report | AttackReport) -> str:
+    if isinstance(report, AttackReport):
+        return f"{report.counts.images:,} images"
+    model = f"{report.setting.model.partition(',')[0]}, " if report.setting else ""
+    return f"{model}{report.data or 'the given data'}, {report.count:,} images"
+
+
+def _bars(report: Report) -> list[Bar]:
+    bars = [("clean", report.clean_error, report.clean_error_interval, CLEAN)]
+    if report.control is not None:
+        bars.append(("random noise", *_error(report.control), NOISE))
+    bars += [(row.attack, *_error(row), ATTACKED) for row in report.attacks]
+    if len(report.attacks) > 1:
+        bars.append(("worst case", report.adversarial_error, report.adversarial_error_interval, WORST))
+    return bars
+
+
+def _bars_of_attack(row: AttackReport) -> list[Bar]:
+    return [(row.attack, *_error(row), ATTACKED)]
+
+
+def _error(row: AttackReport) -> tuple[float, tuple[float, float]]:
+    return row.adversarial_error, row.adversarial_error_interval
+
+
+def _draw_bars(axes: "Axes", bars: Sequence[Bar]) -> None:
+    names, errors, _, colours = zip(*bars, strict=True)
+    places = range(len(bars))
+    axes.barh(places, [100 * error for error in errors], color=colours, alpha=0.85, height=0.6)
+    for place, (_, error, (low, high), _) in zip(places, bars, strict=True):
+        axes.plot([100 * low, 100 * high], [place, place], color="#1f2328", linewidth=1.4, marker="|", markersize=7)
+        text = f"{100 * error:.1f} %"
+        if high < 0.85:
+            axes.text(100 * high + 1.5, place, text, va="center", fontsize=9)
+        else:
+            axes.text(max(100 * low - 1.5, 8), place, text, va="center", ha="right", fontsize=9, color="white")
+    axes.set_yticks(places, [_short(name, 40) for name in names])
+    axes.invert_yaxis()
+    axes.set(xlim=(0, 100), xlabel="error in %, with its 95 % interval; under attack a lower bound")
+    axes.grid(axis="x", color="#d0d7de", linewidth=0.6)
+    axes.set_axisbelow(True)
+    _plain(axes)
+
+
+PICTURES.register("Report")(error_bars)
+PICTURES.register("Run")(error_bars)
+
+
+@PICTURES.register("AttackReport")
+def attack_picture(row: AttackReport, *, title: str = "", path: Path_ | None = None) -> "Figure":
+    """Draw the error of one attack: against the distance if it is minimal, else as a bar.
+
+    Args:
+        row: the report of the attack.
+        title: a line above the picture.
+        path: file to write, PNG, PDF or SVG by its ending; by default none.
+    """
+    if row.kind != "minimal":
+        return error_bars(row, title=title, path=path)
+    return error_curves([row], title=title, path=path)
+
+
+@PICTURES.register("Curve")
 def error_curves(
-    curves: Sequence[Staircase], *, norm: str = "", title: str = "", path: str | os.PathLike[str] | None = None
+    curves: Sequence[Curve | AttackReport] | Curve | AttackReport,
+    *,
+    norm: str = "",
+    title: str = "",
+    path: Path_ | None = None,
 ) -> "Figure":
     """Draw errors against eps as staircases, each with its median distance in the legend.
 
     Args:
-        curves: at least one.
-        norm: of the distances, for the axis.
+        curves: curves of `error_curve`, or reports of minimal attacks; one, or a list of at least one.
+        norm: norm of the distances, for the axis; by default the curves' own.
         title: a line above the picture.
-        path: where to write it; default: nowhere.
+        path: file to write, PNG, PDF or SVG by its ending; by default none.
 
     Raises:
-        InputError: a path that cannot be written as an image.
+        InputError: a path that cannot be written as a picture.
     """
+    listed = [curves] if isinstance(curves, Curve | AttackReport) else list(curves)
+    stairs = [_curve(row) if isinstance(row, AttackReport) else row for row in listed]
     figure = _canvas(7.0, 4.4, title)
     axes = figure.subplots()
-    most = max((eps for _, _, radii, _, _ in curves for eps in radii), default=1.0)
-    for i, (name, clean, radii, errors, middle) in enumerate(curves):
-        label = name if middle is None else f"{name} (median {middle:.3g})"
-        x, y = [0.0, *radii, most], [clean, *errors, errors[-1] if errors else clean]
+    most = max((eps for curve in stairs for eps in curve.eps), default=1.0)
+    for i, curve in enumerate(stairs):
+        name = _said(curve.name)
+        label = name if curve.median is None else f"{name} (median {curve.median:.3g})"
+        errors = [curve.clean, *curve.error]
+        x, y = [0.0, *curve.eps, min(most, curve.most)], [*errors, errors[-1]]
         axes.plot(x, [100 * e for e in y], drawstyle="steps-post", color=COLOURS[i % len(COLOURS)], label=label)
+    norm = norm or ", ".join(sorted({curve.norm for curve in stairs if curve.norm}))
     axes.set(
         xlim=(0, most), ylim=(0, 102), xlabel=f"eps ({norm})" if norm else "eps", ylabel="error in %, a lower bound"
     )
@@ -46,26 +152,29 @@ def error_curves(
     return _written(figure, path)
 
 
-def transfer_table(
-    names: Sequence[str],
-    rates: Sequence[Sequence[float | None]],
-    *,
-    title: str = "",
-    path: str | os.PathLike[str] | None = None,
-) -> "Figure":
-    """Draw a matrix of rates in [0, 1]: a row for each model that was attacked, a column for each that was shown.
+def _curve(row: AttackReport) -> Curve:
+    """The staircase of a minimal attack's report; of a budget attack it is flat from its eps on."""
+    distance = row.distance if row.eps is None else row.distance.new_full(row.distance.shape, row.eps)
+    curve = curve_of(row.attack, row.wrong, distance.where(row.right, 0.0))
+    return Curve(**{**vars(curve), "norm": row.norm, "attack": row.attack})
+
+
+@PICTURES.register("TransferMatrix")
+def transfer_table(matrix: TransferMatrix, *, title: str = "", path: Path_ | None = None) -> "Figure":
+    """Draw who is fooled by whose images: a row for each model that was attacked, a column for each that was shown.
 
     Args:
-        names: of the M models.
-        rates: (M, M); None where there is none.
-        title: a line above the picture.
-        path: where to write it; default: nowhere.
+        matrix: what `transfer_matrix` found.
+        title: a line above the picture; by default what was tried.
+        path: file to write, PNG, PDF or SVG by its ending; by default none.
 
     Raises:
-        InputError: a path that cannot be written as an image.
+        InputError: a path that cannot be written as a picture.
     """
-    size = len(names)
-    longest = max(map(len, names))
+    names, rates = list(map(_said, matrix.names)), matrix.rates
+    size, longest = len(names), max(map(len, names))
+    data = matrix.data or "the given data"
+    title = title or f"{matrix.attack}, {data}, {matrix.count:,} images: wrong, in % of those right in both"
     figure = _canvas(2.2 + 0.9 * size + 0.05 * longest, 1.6 + 0.62 * size + 0.05 * longest, title)
     axes = figure.subplots()
     values = [[float("nan") if rate is None else rate for rate in row] for row in rates]
@@ -82,8 +191,88 @@ def transfer_table(
     return _written(figure, path)
 
 
-def _plain(axes: object) -> None:
+@PICTURES.register("Comparison")
+def compared_bars(found: Comparison, *, title: str = "", path: Path_ | None = None) -> "Figure":
+    """Draw the errors of two runs side by side, with their 95 % intervals.
+
+    Args:
+        found: what `compare_runs` found.
+        title: a line above the picture.
+        path: file to write, PNG, PDF or SVG by its ending; by default none.
+
+    Raises:
+        InputError: a path that cannot be written as a picture.
+    """
+    bars: list[Bar] = []
+    for row in found:
+        bars.append((f"{row.name}, first", row.first, row.first_interval, ATTACKED))
+        bars.append((f"{row.name}, second", row.second, row.second_interval, "#8250df"))
+    figure = _canvas(7.0, 1.3 + 0.42 * len(bars), title or f"first {found.first}, second {found.second}")
+    _draw_bars(figure.subplots(), bars)
+    return _written(figure, path)
+
+
+@PICTURES.register("Result")
+def result_picture(
+    result: Result,
+    x: Tensor,
+    y: Tensor,
+    *,
+    count: int = 6,
+    classes: Sequence[str] | None = None,
+    bounds: tuple[float, float] = (0, 1),
+    title: str = "",
+    path: Path_ | None = None,
+) -> "Figure":
+    """Draw the first images that an attack fooled: clean, what was added, adversarial.
+
+    Args:
+        result: what the attack returned.
+        x: the clean images (N, C, H, W) that it was given.
+        y: their labels (N,).
+        count: number of images at most.
+        classes: a name for each class; by default its number.
+        bounds: range of the pixels.
+        title: a line above the picture.
+        path: file to write, PNG, PDF or SVG by its ending; by default none.
+
+    Raises:
+        InputError: shapes that do not fit, or a path that cannot be written as a picture.
+    """
+    order = result.success.int().argsort(descending=True, stable=True)[:count].sort().values
+    rows = order.to(x.device)
+    given = {"classes": classes, "bounds": bounds, "title": title, "path": path}
+    return examples(x[rows], result.x_adv[order], y[rows], logits_adv=result.logits[order], **given)  # type: ignore[arg-type]
+
+
+@PICTURES.register("Certificate")
+def certified_curve(found: Certificate, *, title: str = "", path: Path_ | None = None) -> "Figure":
+    """Draw what share of the images is certified: up to which radius if that was asked for, else by which margin.
+
+    Args:
+        found: what `certify` returned.
+        title: a line above the picture.
+        path: file to write, PNG, PDF or SVG by its ending; by default none.
+
+    Raises:
+        InputError: a path that cannot be written as a picture.
+    """
+    values, name = (found.least_margin, "least margin") if found.radius is None else (found.radius, "radius")
+    figure = _canvas(7.0, 4.0, title or f"{found.method}, {found.norm}, {len(values):,} images")
+    axes = figure.subplots()
+    ordered = values.sort().values.tolist()
+    shares = [100 * (1 - i / len(ordered)) for i in range(len(ordered))]
+    axes.plot([*ordered[:1], *ordered], [*shares[:1], *shares], drawstyle="steps-pre", color=ATTACKED)
+    if found.radius is None:
+        axes.axvline(0, color=MUTED, linewidth=0.8)
+    axes.set(ylim=(0, 102), xlabel=f"{name} of at least", ylabel="images in %")
+    axes.grid(color="#d0d7de", linewidth=0.6)
+    _plain(axes)
+    return _written(figure, path)
+
+
+def _plain(axes: "Axes") -> None:
     """No frame but the axes themselves."""
-    for side, spine in axes.spines.items():  # type: ignore[attr-defined]
+    for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
         spine.set_color(MUTED)

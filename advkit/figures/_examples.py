@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from advkit.core.errors import InputError
+from advkit.core.words import harmless
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,8 +24,8 @@ def examples(
     x_adv: Tensor,
     y: Tensor,
     *,
-    logits: Tensor,
     logits_adv: Tensor,
+    logits: Tensor | None = None,
     classes: Sequence[str] | None = None,
     bounds: tuple[float, float] = (0, 1),
     title: str = "",
@@ -38,7 +39,8 @@ def examples(
     Args:
         x, x_adv: clean and adversarial images (N, C, H, W) within `bounds`, C 1 (grey) or 3 (RGB), N at least 1.
         y: labels (N,).
-        logits, logits_adv: the model's outputs on them (N, K).
+        logits_adv: the model's outputs on the adversarial images (N, K).
+        logits: its outputs on the clean images; without them the label alone stands above these.
         classes: a name for each class; default: its number.
         bounds: the range of the pixels.
         title: a line above the picture.
@@ -57,7 +59,8 @@ def examples(
     for column, (before, after) in enumerate(zip(x, x_adv, strict=True)):
         delta, scale = _shown(after - before)
         label = int(y[column])
-        _panel(axes[0, column], before, *_verdict(logits[column], label, classes))
+        above = (_name(label, classes), MUTED) if logits is None else _verdict(logits[column], label, classes)
+        _panel(axes[0, column], before, *above)
         _panel(axes[1, column], delta, f"x {_factor(scale)}" if scale else "unchanged", MUTED)
         _panel(axes[2, column], after, *_verdict(logits_adv[column], label, classes))
     for row, name in enumerate(("clean", "perturbation", "adversarial")):
@@ -65,12 +68,12 @@ def examples(
     return _written(figure, path)
 
 
-def _check(x: Tensor, x_adv: Tensor, y: Tensor, logits: Tensor, logits_adv: Tensor) -> None:
+def _check(x: Tensor, x_adv: Tensor, y: Tensor, logits: Tensor | None, logits_adv: Tensor) -> None:
     if x.ndim != 4 or x.shape != x_adv.shape or x.shape[1] not in (1, 3) or not len(x):
         shapes = f"{tuple(x.shape)} and {tuple(x_adv.shape)}"
         raise InputError(f"expected x and x_adv of one shape (N, C, H, W) with N >= 1 and C 1 or 3, got {shapes}")
     for name, value, ndim in (("y", y, 1), ("logits", logits, 2), ("logits_adv", logits_adv, 2)):
-        if value.ndim != ndim or len(value) != len(x):
+        if value is not None and (value.ndim != ndim or len(value) != len(x)):
             raise InputError(f"expected {name} with one row for each of {len(x)} images, got {tuple(value.shape)}")
 
 
@@ -96,12 +99,21 @@ def _verdict(logits: Tensor, label: int, classes: Sequence[str] | None) -> tuple
     """The class given with its confidence, and the colour that says whether it is right."""
     confidence, best = logits.detach().double().softmax(0).max(0)
     given = int(best)
-    name = classes[given] if classes is not None and given < len(classes) else str(given)
-    return f"{_short(name)}  {100 * confidence.item():.1f} %", RIGHT if given == label else WRONG
+    return f"{_name(given, classes)}  {100 * confidence.item():.1f} %", RIGHT if given == label else WRONG
+
+
+def _name(label: int, classes: Sequence[str] | None) -> str:
+    """The name of a class, cut to what fits above an image, or its number."""
+    return _short(classes[label]) if classes is not None and label < len(classes) else str(label)
 
 
 def _short(name: str, length: int = 16) -> str:
-    return name if len(name) <= length else name[: length - 1] + "\N{HORIZONTAL ELLIPSIS}"
+    return _said(name if len(name) <= length else name[: length - 1] + "\N{HORIZONTAL ELLIPSIS}")
+
+
+def _said(text: str) -> str:
+    """Foreign text as matplotlib draws it letter by letter: no formula between dollars, no control characters."""
+    return harmless(text).replace("$", r"\$")
 
 
 def _sheet(columns: int, title: str) -> "Figure":
@@ -117,7 +129,7 @@ def _canvas(width: float, height: float, title: str) -> "Figure":
     figure = Figure(figsize=(width, height), dpi=150, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     if title:
-        figure.suptitle(title, fontsize=10, wrap=True)
+        figure.suptitle(_said(title), fontsize=10, wrap=True)
     return figure
 
 
@@ -134,10 +146,18 @@ def _panel(axes: "Axes", image: Tensor, label: str, colour: str) -> None:
 
 def _written(figure: "Figure", path: str | os.PathLike[str] | None) -> "Figure":
     """The figure, written to `path` if there is one."""
-    if path is None:
-        return figure
-    try:
+    if path is not None:
+        check_ending(path)
         figure.savefig(path)
-    except ValueError as error:  # matplotlib does not know the suffix
-        raise InputError(f"cannot write a picture to {Path(path).name!r}: {error}; end the name with .png") from error
     return figure
+
+
+ENDINGS = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
+"""What a picture can be written as."""
+
+
+def check_ending(path: str | os.PathLike[str]) -> None:
+    """Raise InputError unless the name ends as a picture's does."""
+    name = Path(path).name
+    if Path(path).suffix.lower() not in ENDINGS:
+        raise InputError(f"cannot write a picture to {name!r}: end the name with .png, .pdf or .svg")

@@ -15,8 +15,8 @@ from advkit.core.classify import classify
 from advkit.core.door import check_between, check_count
 from advkit.core.errors import InputError, unknown
 from advkit.core.guard import Model, modules_of
+from advkit.core.intervals import wilson_interval
 from advkit.core.norms import get_norm
-from advkit.evaluation.measure.intervals import wilson_interval
 from advkit.testing._record import note
 from advkit.testing._subject import Subject, outcome, subject_of
 

@@ -111,9 +111,9 @@ def test_a_difference_within_the_interval_is_called_that_with_what_to_try():
     text = call(*BASE, "--eps", "0.0001", "--no-picture").stdout
     assert "within the interval" in text
     assert "No clear difference to random noise" in text
-    assert "--attack pgd" in text
-    assert "--attack lbfgs" in text
-    assert "larger --eps" in text
+    assert "the attack pgd" in text
+    assert "the attack lbfgs" in text
+    assert "larger eps" in text
 
 
 def test_every_option_of_an_attack_is_reachable_as_flag_and_as_spec():

@@ -17,9 +17,9 @@ from click.testing import CliRunner
 from advkit._version import __version__
 from advkit.attacks import ATTACKS
 from advkit.cli import main
-from advkit.cli._console import console
 from advkit.cli._derived import flag, parameters
 from advkit.cli._group import COMMANDS
+from advkit.core.sheet import console
 from advkit.data import list_datasets
 from advkit.models import list_models
 

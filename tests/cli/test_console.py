@@ -12,8 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from advkit.attacks import FGSM
-from advkit.cli import _console, main
+from advkit.cli import main
 from advkit.cli._console import Lines, harmless, show, table
+from advkit.core import progress_bar
 from advkit.core.errors import InputError
 from advkit.core.registry import parse_spec
 from advkit.evaluation import evaluate
@@ -39,7 +40,7 @@ def test_control_characters_are_escaped():
 
 def test_a_batch_job_hears_a_line_now_and_then(monkeypatch, capsys):
     clock = [0.0]
-    monkeypatch.setattr(_console.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(progress_bar.time, "monotonic", lambda: clock[0])
     lines = Lines("2 attacks")
     for second in range(1000):
         clock[0] = second

@@ -4,8 +4,10 @@ import pytest
 import torch
 
 from advkit.attacks import FGSM, LBFGS, Noise
-from advkit.cli._attack_output import radius, remarks
 from advkit.evaluation.measure.plan import Plan
+from advkit.evaluation.measure.setting import setting_of
+from advkit.evaluation.show.remarks import remarks
+from advkit.evaluation.show.telling import radius_text as radius
 from advkit.models import Normalize
 
 N = 1000
@@ -54,7 +56,7 @@ def test_a_difference_within_the_interval_is_called_that_even_where_the_paired_t
     assert "not clear either" in few
     assert "within the interval" in more
     assert "it is clear (McNemar p = 0.00012)" in more
-    assert "--attack pgd or --attack lbfgs" in few
+    assert "the attack pgd or the attack lbfgs" in few
 
 
 def test_noise_that_does_as_much_is_named():
@@ -64,10 +66,10 @@ def test_noise_that_does_as_much_is_named():
 
 
 def test_the_advice_knows_where_half_of_the_images_fall():
-    assert "a larger --eps (half of the images fall at 0.12)" in said(23, 20, half=0.12)
+    assert "a larger eps (half of the images fall at 0.12)" in said(23, 20, half=0.12)
     assert "half of the images" not in said(23, 20, half=0.05)
     assert "half of the images" not in said(23, 20, half=0.12, attack=FGSM(norm="l2", eps=1.0))
-    assert "--attack lbfgs" not in said(23, 20, attack=LBFGS())
+    assert "the attack lbfgs" not in said(23, 20, attack=LBFGS())
 
 
 def test_a_model_that_is_always_wrong_is_asked_about_and_not_attacked_harder():
@@ -89,6 +91,6 @@ def test_zero_gradients_are_counted():
 def test_eps_is_said_in_three_units(std, text):
     model = torch.nn.Module()
     model.normalize = Normalize([0.0] * len(std), std)
-    assert text in radius(0.007, "linf", model)
-    assert radius(None, "l2", model) == "the nearest adversarial image, in l2"
-    assert radius(8 / 255, "linf", torch.nn.Module()).endswith("= 8/255")
+    assert text in radius(0.007, "linf", setting_of(model, (torch.zeros(1), torch.zeros(1))).std)
+    assert radius(None, "l2") == "the nearest adversarial image, in l2"
+    assert radius(8 / 255, "linf").endswith("= 8/255")

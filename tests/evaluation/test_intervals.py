@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from advkit.core.errors import InputError
-from advkit.evaluation.measure.intervals import mcnemar, wilson_interval
+from advkit.core.intervals import mcnemar, wilson_interval
 
 counts = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 

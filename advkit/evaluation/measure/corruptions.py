@@ -18,11 +18,12 @@ from advkit.core.classify import looking
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError, unknown
 from advkit.core.guard import Model
+from advkit.core.intervals import wilson_interval
 from advkit.core.layout import Passes
+from advkit.core.progress_bar import Progress, shows_progress
 from advkit.evaluation.measure.fit import fitted
-from advkit.evaluation.measure.intervals import wilson_interval
 from advkit.evaluation.measure.stream import batches, origin, total
-from advkit.evaluation.measure.ticker import Progress, Ticker
+from advkit.evaluation.measure.ticker import Ticker
 
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -186,6 +187,7 @@ class CorruptionReport:
         return {**about, "clean_error": self.clean_error, "mean_error": self.mean_error, "corruptions": rows}
 
 
+@shows_progress("corruptions")
 def corruption_errors(
     model: Model,
     data: Any,
@@ -195,7 +197,7 @@ def corruption_errors(
     batch_size: int = 250,
     count: int | None = None,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Progress | bool | None = None,
 ) -> CorruptionReport:
     """Measure a classifier's error under each corruption at each severity.
 
@@ -206,7 +208,7 @@ def corruption_errors(
         severities: from 1 to 5.
         batch_size, count: as for `evaluate`.
         seed: of the corruptions' random numbers.
-        progress: called with (done, all) in images times passes.
+        progress: called with (done, all) in images times passes; True shows a bar.
 
     Raises:
         InputError: an unknown name or severity, or data and outputs that do not fit.

@@ -4,16 +4,20 @@ An adversarial error is a lower bound: another attack may find more. Its interva
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from math import isfinite
-from typing import Any, overload
+from typing import Any, Self, overload
 
 import torch
 from torch import Tensor
 
+from advkit.core.intervals import mcnemar, wilson_interval
+from advkit.core.saved import Content
+from advkit.core.shown import Shown
 from advkit.evaluation.measure.checks import Checks
 from advkit.evaluation.measure.corruptions import CorruptionReport
-from advkit.evaluation.measure.intervals import mcnemar, wilson_interval
+from advkit.evaluation.measure.packing import packed, same, unpacked
+from advkit.evaluation.measure.setting import Setting
 from advkit.evaluation.measure.tally import Counts, Samples, Tally
 
 
@@ -47,7 +51,7 @@ def column(samples: Samples, place: int, name: str) -> Tensor:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class AttackReport:
+class AttackReport(Shown):
     """What one attack did to N images; the tensors are on the CPU, in the order of the data.
 
     The figures are counted once. The tensors hold a value for each image: of a run they are read from its folder
@@ -115,6 +119,16 @@ class AttackReport:
         return wilson_interval(self.counts.wrong, self.counts.images)
 
     @property
+    def robust_accuracy(self) -> float:
+        """The fraction of all images that are right, clean and attacked: an upper bound."""
+        return 1 - self.adversarial_error
+
+    @property
+    def robust_accuracy_interval(self) -> tuple[float, float]:
+        """Its 95 % Wilson interval."""
+        return mirrored(self.adversarial_error_interval)
+
+    @property
     def top5_error(self) -> float:
         """The fraction of all images whose label is not among the five likeliest classes, clean or attacked.
 
@@ -163,6 +177,40 @@ class AttackReport:
         """McNemar's p-value that the error is the control's."""
         return mcnemar(self.counts.noise_right, self.counts.noise_wrong)
 
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, AttackReport):
+            return NotImplemented
+        places = ((0, 0), (self.place, other.place))
+        return self.to_dict() == other.to_dict() and same(self.samples, other.samples, places)
+
+    def __hash__(self) -> int:
+        return hash((self.attack, self.counts))
+
+    def records(self) -> list[dict[str, Any]]:
+        """One row an image."""
+        clean = {name: column(self.samples, 0, name) for name in ("sample_ids", "y")}
+        names = ["prediction", "wrong", "reached", "distance", "confidence", "queries", "gradients", "zero_gradient"]
+        names += [] if self.counts.survived is None else ["survives_8bit"]
+        columns = {**clean, "right": self.right, **{name: getattr(self, name) for name in names}}
+        rows = zip(*(values.tolist() for values in columns.values()), strict=True)
+        return [dict(zip(columns, row, strict=True)) for row in rows]
+
+    def _about(self) -> dict[str, Any]:
+        """The fields but for the columns."""
+        named = {name: getattr(self, name) for name in ("attack", "name", "kind", "norm", "eps", "stop")}
+        return {**named, "counts": asdict(self.counts), "median_distance": self.median_distance}
+
+    def _packed(self) -> Content:
+        return self._about(), packed([parts[0], parts[self.place]] for parts in self.samples)
+
+    @classmethod
+    def _unpacked(cls, content: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+        return cls._made(content, unpacked(tensors), 1)
+
+    @classmethod
+    def _made(cls, about: dict[str, Any], samples: Samples, place: int) -> Self:
+        return cls(**{**about, "counts": Counts(**about["counts"])}, samples=samples, place=place)
+
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON takes them; what is infinite or undefined is None."""
         return {
@@ -185,7 +233,7 @@ class AttackReport:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Report:
+class Report(Shown):
     """The answer of `evaluate`; fractions of all images, with 95 % Wilson intervals.
 
     The tensors hold a value for each image: of a run they are read from its folder whenever they are asked for.
@@ -205,6 +253,7 @@ class Report:
         control: the report of the control, if one was asked for; not part of the worst case.
         checks: whether the figures can be believed, if that was asked for.
         corruptions: the errors under corruptions, if they were asked for.
+        setting: the model, the device and the choice of images, as the first lines of the table say them.
     """
 
     data: str
@@ -215,6 +264,7 @@ class Report:
     control: AttackReport | None = None
     checks: Checks | None = None
     corruptions: CorruptionReport | None = None
+    setting: Setting | None = None
 
     place = 0
     sample_ids = Column()
@@ -259,6 +309,61 @@ class Report:
         """Its 95 % Wilson interval."""
         return wilson_interval(self.counts.worst, self.count)
 
+    @property
+    def robust_accuracy(self) -> float:
+        """The fraction that is right under every attack: an upper bound."""
+        return 1 - self.adversarial_error
+
+    @property
+    def robust_accuracy_interval(self) -> tuple[float, float]:
+        """Its 95 % Wilson interval."""
+        return mirrored(self.adversarial_error_interval)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Report):
+            return NotImplemented
+        places = tuple((i, i) for i in range(1 + len(self.counts.rows)))
+        return self.to_dict() == other.to_dict() and same(self.samples, other.samples, places)
+
+    def __hash__(self) -> int:
+        return hash((self.data, self.seed, self.counts))
+
+    def records(self) -> list[dict[str, Any]]:
+        """One row an error: clean, the control, each attack, and the worst case over them."""
+        clean, interval = self.clean_error, self.clean_error_interval
+        rows = [_record("clean", error=clean, interval=interval, top5_error=self.clean_top5_error)]
+        rows += [] if self.control is None else [_of_attack("control", self.control)]
+        rows += [_of_attack(row.attack, row) for row in self.attacks]
+        if len(self.attacks) > 1:
+            rows.append(_record("worst case", error=self.adversarial_error, interval=self.adversarial_error_interval))
+        return rows
+
+    def _packed(self) -> Content:
+        parts = {
+            name: part and part.to_dict() for name, part in (("checks", self.checks), ("damage", self.corruptions))
+        }
+        rows = [row._about() for row in (*self.attacks, *([self.control] if self.control else []))]
+        about = {"data": self.data, "seed": self.seed, "counts": asdict(self.counts), "rows": rows}
+        about |= {"controlled": self.control is not None, "setting": self.setting and asdict(self.setting)}
+        return {**about, **parts}, packed(self.samples)
+
+    @classmethod
+    def _unpacked(cls, content: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+        samples, counts, setting = unpacked(tensors), content["counts"], content["setting"]
+        rows = [AttackReport._made(about, samples, i + 1) for i, about in enumerate(content["rows"])]
+        checks, damage = content["checks"], content["damage"]
+        return cls(
+            data=content["data"],
+            seed=content["seed"],
+            counts=Tally(**{**counts, "rows": tuple(Counts(**row) for row in counts["rows"])}),
+            samples=samples,
+            attacks=tuple(rows[:-1] if content["controlled"] else rows),
+            control=rows[-1] if content["controlled"] else None,
+            checks=checks and Checks.from_dict(checks),
+            corruptions=damage and CorruptionReport.from_dict(damage),
+            setting=setting and Setting.from_dict(setting),
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The figures as JSON takes them."""
         return {
@@ -275,6 +380,22 @@ class Report:
             "checks": self.checks.to_dict() if self.checks else None,
             "corruptions": self.corruptions.to_dict() if self.corruptions else None,
         }
+
+
+def _record(name: str, *, error: float, interval: tuple[float, float], **more: Any) -> dict[str, Any]:
+    low, high = interval
+    return {"name": name, "error": error, "low": low, "high": high, "robust_accuracy": 1 - error, **more}
+
+
+def _of_attack(name: str, row: AttackReport) -> dict[str, Any]:
+    figures = row.to_dict()
+    error = {"error": figures.pop("adversarial_error"), "interval": figures.pop("adversarial_error_interval")}
+    return _record(name, **error, **figures)
+
+
+def mirrored(interval: tuple[float, float]) -> tuple[float, float]:
+    """The interval of an accuracy, of that of its error."""
+    return 1 - interval[1], 1 - interval[0]
 
 
 def difference_p(first: Tensor, second: Tensor) -> float:

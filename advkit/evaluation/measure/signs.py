@@ -11,8 +11,8 @@ from torch.nn import functional as F
 from advkit.core import door
 from advkit.core.classify import classify, looking
 from advkit.core.guard import Model
+from advkit.core.intervals import mcnemar, wilson_interval
 from advkit.evaluation.measure.eight_bit import nearest
-from advkit.evaluation.measure.intervals import mcnemar, wilson_interval
 from advkit.evaluation.measure.probes import Probes
 from advkit.evaluation.measure.stream import Batch
 

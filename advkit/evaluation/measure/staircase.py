@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advkit.evaluation.measure.intervals import wilson_interval
+from advkit.core.intervals import wilson_interval
+from advkit.core.shown import Shown
 from advkit.evaluation.measure.report import finite
 
 STEPS = 600
@@ -18,7 +19,7 @@ STEPS = 600
 
 
 @dataclass(frozen=True, kw_only=True)
-class Curve:
+class Curve(Shown):
     """A staircase: from `eps[i]` on, `error[i]` of all images are wrong; before the first, `clean` of them.
 
     Attributes:
@@ -29,6 +30,7 @@ class Curve:
         error: the error from each of them on: a lower bound.
         most: the largest eps that was tried; inf if every distance was.
         median: the median distance over the images that are right without an attack; None if half of them stand.
+        attack, norm, data: what was searched with, the norm of the radii, what the images are; empty if unknown.
     """
 
     name: str
@@ -38,6 +40,9 @@ class Curve:
     error: tuple[float, ...]
     median: float | None
     most: float = inf
+    attack: str = ""
+    norm: str = ""
+    data: str = ""
 
     def at(self, eps: float) -> float:
         """The error within eps."""
@@ -46,6 +51,14 @@ class Curve:
     def interval(self, eps: float) -> tuple[float, float]:
         """Its 95 % Wilson interval."""
         return wilson_interval(round(self.at(eps) * self.count), self.count)
+
+    def records(self) -> list[dict[str, Any]]:
+        """One row a step, the clean error first."""
+        rows = []
+        for eps in (0.0, *self.eps):
+            error, (low, high) = self.at(eps), self.interval(eps)
+            rows.append({"name": self.name, "eps": eps, "error": error, "low": low, "high": high})
+        return rows
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON takes it."""

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable
 
-Progress = Callable[[int, int | None], None]
-"""Called with (done, all); all is None if it is not known."""
+from advkit.core.progress_bar import Progress
 
 
 class Ticker:
     """Adds up what is done and tells the caller."""
 
-    def __init__(self, progress: Progress | None, whole: int | None) -> None:
-        self.progress, self.whole, self.done = progress, whole, 0
+    def __init__(self, progress: Progress | bool | None, whole: int | None) -> None:
+        self.progress = progress if callable(progress) else None
+        self.whole, self.done = whole, 0
 
     def __call__(self, more: int) -> None:
         self.done += more

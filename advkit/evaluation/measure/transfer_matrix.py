@@ -12,15 +12,17 @@ from advkit.core.attack import Attack
 from advkit.core.classify import looking
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
+from advkit.core.intervals import wilson_interval
 from advkit.core.layout import Passes
+from advkit.core.progress_bar import Progress, shows_progress
+from advkit.core.shown import Shown
 from advkit.evaluation.measure.fit import fitted
-from advkit.evaluation.measure.intervals import wilson_interval
 from advkit.evaluation.measure.stream import Batch, batches, origin, total
-from advkit.evaluation.measure.ticker import Progress, Ticker
+from advkit.evaluation.measure.ticker import Ticker
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transfer:
+class TransferMatrix(Shown):
     """Who is fooled by whose images, for M models.
 
     Attributes:
@@ -57,6 +59,16 @@ class Transfer:
         places = range(len(self.names))
         return [[self.rate(s, t) for t in places] for s in places]
 
+    def records(self) -> list[dict[str, Any]]:
+        """One row a pair of models."""
+        places = range(len(self.names))
+        return [self._record(s, t) for s in places for t in places]
+
+    def _record(self, s: int, t: int) -> dict[str, Any]:
+        low, high = self.interval(s, t) or (None, None)
+        pair = {"made_on": self.names[s], "shown_to": self.names[t], "rate": self.rate(s, t), "low": low, "high": high}
+        return {**pair, "wrong": self.wrong[s][t], "both_right": self.both[s][t]}
+
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON takes it."""
         places = range(len(self.names))
@@ -73,6 +85,7 @@ class Transfer:
         }
 
 
+@shows_progress("transfer")
 def transfer_matrix(
     models: Mapping[str, Model],
     data: Any,
@@ -82,8 +95,8 @@ def transfer_matrix(
     count: int | None = None,
     seed: int = 0,
     bounds: tuple[float, float] = (0, 1),
-    progress: Progress | None = None,
-) -> Transfer:
+    progress: Progress | bool | None = None,
+) -> TransferMatrix:
     """Attack every model and show the images to all of them.
 
     Budget attacks go on to the strongest point (stop "never"), which transfers better than the first adversarial one.
@@ -94,7 +107,7 @@ def transfer_matrix(
         data: a Dataset, a DataLoader or a pair of tensors (x, y).
         attack: of either kind.
         batch_size, count, seed, bounds: as for `evaluate`.
-        progress: called with (done, all) in images times models.
+        progress: called with (done, all) in images times models; True shows a bar.
 
     Returns:
         Counts, rates and intervals; the diagonal is each model under its own attack.
@@ -124,7 +137,7 @@ def transfer_matrix(
             tick(len(batch.y))
         clean += (~right).sum(1)
         seen += len(batch.y)
-    return Transfer(
+    return TransferMatrix(
         data=origin(data),
         attack=attack.spec,
         count=seen,

@@ -14,6 +14,7 @@ from advkit.core.errors import InputError
 from advkit.core.guard import Model, modules_of
 from advkit.core.layout import Passes
 from advkit.evaluation.measure.plan import Plan
+from advkit.evaluation.measure.setting import model_name
 from advkit.evaluation.measure.stream import Batch, origin, total
 from advkit.evaluation.runs.digests import digest, tensor_bytes
 
@@ -96,15 +97,6 @@ def _told(old: Any, new: Any) -> tuple[Any, Any]:
         differ = [key for key in new if old.get(key) != new[key]]
         return {key: old.get(key) for key in differ}, {key: new[key] for key in differ}
     return old, new
-
-
-def model_name(model: Model) -> str:
-    """The name on the card, else the class or function."""
-    card = getattr(model, "card", None)
-    if card is not None:
-        return str(card.name)
-    kind = type(model) if isinstance(model, nn.Module) else model
-    return str(getattr(kind, "__qualname__", type(model).__qualname__))
 
 
 def model_digest(model: Model) -> str | None:

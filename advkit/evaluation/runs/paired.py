@@ -3,19 +3,21 @@
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from advkit.core.errors import InputError
-from advkit.evaluation.measure.intervals import mcnemar, wilson_interval
+from advkit.core.intervals import mcnemar, wilson_interval
+from advkit.core.saved import Content, tuples
+from advkit.core.shown import Shown
 from advkit.evaluation.measure.tally import Columns
 from advkit.evaluation.runs.run_folder import Run, load_run
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
+class ComparedError:
     """One error in two runs, over the images that both have.
 
     Attributes:
@@ -42,7 +44,51 @@ class Comparison:
         return asdict(self)
 
 
-def compare_runs(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> list[Comparison]:
+@dataclass(frozen=True, kw_only=True)
+class Comparison(Shown):
+    """Two runs on the same images: the errors that both have, to be gone through and counted like a list.
+
+    Attributes:
+        first, second: the folders of the runs.
+        rows: the clean error, the worst case, and every attack that both runs have.
+    """
+
+    first: str
+    second: str
+    rows: tuple[ComparedError, ...]
+
+    def __getitem__(self, place: int) -> ComparedError:
+        return self.rows[place]
+
+    def __iter__(self) -> Iterator[ComparedError]:
+        return iter(self.rows)
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def count(self) -> int:
+        """How many images both runs have."""
+        return self.rows[0].count
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON takes it."""
+        return {"first": self.first, "second": self.second, "rows": [row.to_dict() for row in self.rows]}
+
+    def records(self) -> list[dict[str, Any]]:
+        """One row an error."""
+        return [row.to_dict() for row in self.rows]
+
+    def _packed(self) -> Content:
+        return self.to_dict(), {}
+
+    @classmethod
+    def _unpacked(cls, content: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+        rows = tuple(ComparedError(**{name: tuples(v) for name, v in row.items()}) for row in content["rows"])
+        return cls(first=content["first"], second=content["second"], rows=rows)
+
+
+def compare_runs(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> Comparison:
     """The clean error, the worst case and every attack that both runs have, compared on the images that both have.
 
     Args:
@@ -68,7 +114,8 @@ def compare_runs(first: str | os.PathLike[str], second: str | os.PathLike[str]) 
         count += len(y)
     if not count:
         raise InputError("the two runs have no image in common: evaluate both with one --count")
-    return [_compared(name, count, *row) for name, row in zip(shared, counts.tolist(), strict=True)]
+    rows = [_compared(name, count, *row) for name, row in zip(shared, counts.tolist(), strict=True)]
+    return Comparison(first=str(first), second=str(second), rows=tuple(rows))
 
 
 def _attacks(run: Run) -> int:
@@ -105,8 +152,8 @@ def _taken(parts: list[Columns], rows: Tensor) -> list[Columns]:
     return [{name: part[name][rows] for name in ("y", "clean_wrong", "wrong") if name in part} for part in parts]
 
 
-def _compared(name: str, count: int, first: int, second: int, first_only: int, second_only: int) -> Comparison:
-    return Comparison(
+def _compared(name: str, count: int, first: int, second: int, first_only: int, second_only: int) -> ComparedError:
+    return ComparedError(
         name=name,
         count=count,
         first=first / count,

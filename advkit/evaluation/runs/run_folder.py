@@ -7,22 +7,25 @@ import csv
 import io
 import json
 import os
+import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, Self
 
 import safetensors.torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from advkit.core.errors import InputError
+from advkit.core.shown import Shown
 from advkit.data import atomic_write
 from advkit.evaluation.measure.assembly import Line, assembled
 from advkit.evaluation.measure.checks import Checks
 from advkit.evaluation.measure.corruptions import CorruptionReport
 from advkit.evaluation.measure.report import Report
+from advkit.evaluation.measure.setting import Setting
 from advkit.evaluation.measure.stream import Batch
 from advkit.evaluation.measure.tally import Columns
 from advkit.evaluation.runs.digests import of_data, of_file, of_record, of_results
@@ -39,7 +42,7 @@ CORRUPTIONS = "corruptions.json"
 Path_ = str | os.PathLike[str]
 
 
-class Run:
+class Run(Shown):
     """A run folder.
 
     Attributes:
@@ -89,7 +92,44 @@ class Run:
         lines = [Line(**line) for line in self.record["lines"]]
         name, seed = config["data"]["name"], config["seed"]
         report = assembled(lines, name, self, seed=seed, control=config["control"] is not None)
-        return replace(report, checks=checks and Checks.from_dict(checks), corruptions=self.corruptions)
+        setting = self.record.get("setting")
+        return replace(
+            report,
+            checks=checks and Checks.from_dict(checks),
+            corruptions=self.corruptions,
+            setting=setting and Setting.from_dict(setting),
+        )
+
+    @property
+    def robust_accuracy(self) -> float:
+        """That of its report."""
+        return self.report.robust_accuracy
+
+    @property
+    def robust_accuracy_interval(self) -> tuple[float, float]:
+        """That of its report."""
+        return self.report.robust_accuracy_interval
+
+    def records(self) -> list[dict[str, Any]]:
+        """The rows of its report."""
+        return self.report.records()
+
+    def save(self, path: Path_) -> None:
+        """Copy the folder, images included, to a new place.
+
+        Raises:
+            InputError: something is there already.
+            OSError: the disk is full.
+        """
+        if Path(path).exists():
+            raise InputError(f"expected a path for a new folder, got {path}, where something is already")
+        shutil.copytree(self.home, path)
+
+    @classmethod
+    def load(cls, path: Path_) -> Self:
+        """As `load_run`."""
+        run = load_run(path)
+        return cls(run.home, run.record)
 
     def files(self, *names: str) -> dict[str, str]:
         """The digests of files of the folder."""
@@ -239,7 +279,7 @@ class Run:
 
         self.write("samples.csv", write)
 
-    def save(self, **changes: Any) -> None:
+    def update(self, **changes: Any) -> None:
         """Write run.json, with these of its entries changed."""
         self.record = {**self.record, **changes}
         self.record["digest"] = of_record(self.record)
@@ -360,7 +400,7 @@ def begin(home: Path_, begun: Begun, **more: Any) -> Run:
             (home / "batches").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"cannot make the folder {home}: {error.strerror}") from error
-        run.save()
+        run.update()
         return run
     if record["format"] != FORMAT:
         raise InputError(f"the run in {home} is of format {record['format']}, which is read only: give another folder")

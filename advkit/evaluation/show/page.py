@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 from torch import Tensor
 
+from advkit.core.intervals import wilson_interval
 from advkit.evaluation.measure.corruptions import CorruptionReport
-from advkit.evaluation.measure.intervals import wilson_interval
 from advkit.evaluation.measure.report import AttackReport, Report, finite
 from advkit.evaluation.measure.staircase import STEPS, Curve, drawn
 from advkit.evaluation.runs.run_folder import Run

@@ -1,0 +1,87 @@
+"""How far a long call is: a bar on a terminal or in a notebook, elsewhere a line now and then."""
+
+import datetime
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import wraps
+from importlib.util import find_spec
+from typing import ParamSpec, TypeVar
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+Progress = Callable[[int, int | None], None]
+"""Called with (done, all); all is None if it is not known."""
+
+FIRST, LONGEST = 30.0, 600.0
+"""Seconds before the first line of progress without a terminal, and at most between two lines."""
+
+
+def shows_progress(label: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Decorator: the function's `progress=True` becomes a bar called `label`; a function of the caller's stays."""
+
+    def around(function: Callable[P, R]) -> Callable[P, R]:
+        @wraps(function)
+        def call(*args: P.args, **options: P.kwargs) -> R:
+            if options.get("progress") is not True:
+                return function(*args, **options)
+            with progress_bar(label) as tell:
+                options["progress"] = tell
+                return function(*args, **options)
+
+        return call
+
+    return around
+
+
+@contextmanager
+def progress_bar(label: str) -> Iterator[Progress]:
+    """A bar with ETA on stderr or in a notebook, as a function (done, all); a line now and then where it is neither."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    console = Console(stderr=True)
+    if not console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is None):
+        yield Lines(label)
+        return
+    name = TextColumn("{task.description}", markup=False)
+    columns = (name, BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(label, total=None)
+        yield lambda done, whole: bar.update(task, completed=done, total=whole)
+
+
+class Lines:
+    """A line on stderr now and then, for batch jobs: the first after half a minute, then at growing distances.
+
+    Args:
+        label: what is done.
+    """
+
+    def __init__(self, label: str) -> None:
+        self.label, self.begun = label, time.monotonic()
+        self.due = FIRST
+
+    def __call__(self, done: int, whole: int | None) -> None:
+        """Say how far it is, if it is time."""
+        passed = time.monotonic() - self.begun
+        if passed < self.due:
+            return
+        self.due = min(self.due * 2, passed + LONGEST)
+        share = f"{100 * done / whole:.0f} %" if whole else f"{done:,} passes"
+        left = f", about {_clock(passed * (whole - done) / done)} left" if whole and done else ""
+        sys.stderr.write(f"{self.label}: {share} after {_clock(passed)}{left}\n")
+        sys.stderr.flush()
+
+
+def _clock(seconds: float) -> str:
+    return str(datetime.timedelta(seconds=round(seconds)))

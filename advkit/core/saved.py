@@ -1,0 +1,83 @@
+"""One object in one file: JSON, and where it holds tensors safetensors with that JSON in its header.
+
+Nothing is ever unpickled: a file from a stranger can be wrong, it cannot run code.
+"""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import IO, Any
+
+import safetensors.torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from advkit.core.errors import InputError
+from advkit.core.files import atomic_write
+
+Content = tuple[dict[str, Any], dict[str, Tensor]]
+"""What JSON takes, and tensors by name."""
+
+VERSION = 1
+"""Of the form of these files."""
+
+
+def write(path: str | os.PathLike[str], kind: str, content: dict[str, Any], tensors: dict[str, Tensor]) -> None:
+    """Write an object of this kind; the file is there whole or not at all."""
+    text = json.dumps({"advkit": kind, "format": VERSION, "content": _plain(content)}, indent=1, allow_nan=False)
+    whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+
+    def fill(file: IO[bytes]) -> None:
+        if whole:
+            safetensors.torch.save_file(whole, file.name, {"advkit": text})
+        else:
+            file.write(text.encode())
+
+    atomic_write(path, fill)
+
+
+def read(path: str | os.PathLike[str], kind: str) -> Content:
+    """The content of a file that `write` wrote for this kind.
+
+    Raises:
+        InputError: there is no such file, or it holds something else.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            head = file.read(8)  # of safetensors a length of 8 bytes, the last of them 0, which no JSON has
+            text, tensors = _tensors(path) if b"\0" in head else (head + file.read(), {})
+        record = json.loads(text)
+        found, content = record["advkit"], _unplain(record["content"])
+    except OSError as error:
+        raise InputError(f"cannot read {path}: {error.strerror or error}") from error
+    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"expected {path} to hold a {kind} as its save() wrote it, got something else") from error
+    if found != kind or not isinstance(content, dict) or record.get("format") != VERSION:
+        raise InputError(f"expected {path} to hold a {kind} of format {VERSION}, got {found!r}")
+    return content, tensors
+
+
+def _tensors(path: str | os.PathLike[str]) -> tuple[bytes, dict[str, Tensor]]:
+    with safe_open(path, framework="pt") as file:
+        return (file.metadata() or {})["advkit"].encode(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+
+
+def _plain(value: Any) -> Any:
+    """What is no finite number as {"number": "inf"}, which JSON has no word for."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"number": str(value)}
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _unplain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return float(value["number"]) if value.keys() == {"number"} else {k: _unplain(v) for k, v in value.items()}
+    return [_unplain(inner) for inner in value] if isinstance(value, list) else value
+
+
+def tuples(value: Any) -> Any:
+    """Lists within lists as tuples, which is what the fields of our objects are."""
+    return tuple(map(tuples, value)) if isinstance(value, list) else value

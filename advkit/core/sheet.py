@@ -1,0 +1,165 @@
+"""What an object says of itself: paragraphs and tables, as plain text, HTML and LaTeX. The one place that renders them.
+
+An object gives its words and cells (`Sheet`); how they look on a terminal, in a notebook or in a paper is decided here.
+"""
+
+import html
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from advkit.core.words import harmless
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table as RichTable
+
+WIDE = 200
+"""Columns of output that goes to a file or a pipe, unless $COLUMNS says otherwise."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Headings and rows of cells, all of them text.
+
+    Attributes:
+        headings: one a column.
+        rows: as many cells each.
+        right: headings of the columns that are aligned at the right.
+        text: headings of the columns that may be broken into lines.
+    """
+
+    headings: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    right: Sequence[str] = ()
+    text: Sequence[str] = ()
+
+
+Sheet = Sequence[str | Table]
+"""Paragraphs and tables, in their order."""
+
+
+def as_text(sheet: Sheet) -> str:
+    """The sheet as a terminal shows it, without colours and without blanks at the ends of lines.
+
+    It is as wide as the terminal or $COLUMNS, and at most 200 columns in a file; paragraphs are broken on a terminal
+    only. A table that is too wide becomes a block of lines for each row, so that no number is ever cut.
+    """
+    from rich.text import Text
+
+    out = console(plain=True)
+    lines = []
+    for part in sheet:
+        if isinstance(part, Table):
+            lines.append(table_text(rich_table(part), out))
+            continue
+        with out.capture() as captured:
+            out.print(Text(harmless(part)), soft_wrap=not sys.stdout.isatty())
+        lines.append(captured.get().rstrip())
+    return "\n".join(lines)
+
+
+def console(*, plain: bool = False) -> "Console":
+    """Standard output: as wide as the terminal or $COLUMNS; no colours if `plain`, into a pipe or under NO_COLOR."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else WIDE
+    bare = {"color_system": None, "force_terminal": False, "force_jupyter": False} if plain else {}
+    return Console(width=width, highlight=False, markup=False, soft_wrap=False, **bare)  # type: ignore[arg-type]
+
+
+def rich_table(table: Table) -> "RichTable":
+    """The table as rich draws it."""
+    from rich import box
+    from rich.table import Table as RichTable
+    from rich.text import Text
+
+    made = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for heading in table.headings:
+        justify = "right" if heading in table.right else "left"
+        broken = heading in table.text
+        made.add_column(Text(harmless(heading)), justify=justify, overflow="fold", no_wrap=not broken)  # type: ignore[arg-type]
+    for row in table.rows:
+        made.add_row(*(Text(harmless(cell)) for cell in row))
+    return made
+
+
+def table_text(made: "RichTable", out: "Console") -> str:
+    """The table as plain text; as one block a row if it is wider than the output."""
+    if too_wide(made, out):
+        return _stacked(made)
+    with out.capture() as captured:
+        out.print(made)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
+
+
+def too_wide(made: "RichTable", out: "Console") -> bool:
+    """Whether the table would lose cells at this width; a table with a column that may be broken never does."""
+    needed = out.measure(made, options=out.options.update(width=10_000)).maximum
+    return needed > out.width and not any(column.no_wrap is False for column in made.columns)
+
+
+def _stacked(made: "RichTable") -> str:
+    """Each row as a block: its first cell, then a line for each further cell with the heading."""
+    columns = [[str(column.header), *map(str, column.cells)] for column in made.columns]
+    blocks = []
+    for first, *cells in zip(*(column[1:] for column in columns), strict=True):
+        pairs = zip((column[0] for column in columns[1:]), cells, strict=True)
+        blocks.append(
+            "\n".join([first, *(f"  {head}: {cell}" if head else f"  {cell}" for head, cell in pairs if cell)])
+        )
+    return "\n".join(["", *blocks, ""])
+
+
+def as_html(sheet: Sheet, picture: str = "") -> str:
+    """The sheet for a notebook; all text is escaped.
+
+    Args:
+        sheet: what is said.
+        picture: a data URI that is shown below.
+    """
+    parts = [_html_table(part) if isinstance(part, Table) else f"<p>{_html(part)}</p>" for part in sheet]
+    shown = [f'<img alt="" style="max-width:100%" src="{_html(picture)}"/>'] if picture else []
+    return "\n".join(['<div class="advkit">', *parts, *shown, "</div>"])
+
+
+def _html(text: str) -> str:
+    return html.escape(harmless(text))
+
+
+def _html_table(table: Table) -> str:
+    sides = ["right" if heading in table.right else "left" for heading in table.headings]
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        made = (f'<{tag} style="text-align:{s}">{_html(c)}</{tag}>' for s, c in zip(sides, cells, strict=True))
+        return f"<tr>{''.join(made)}</tr>"
+
+    body = "\n".join(line("td", row) for row in table.rows)
+    return f"<table>\n<thead>{line('th', table.headings)}</thead>\n<tbody>{body}</tbody>\n</table>"
+
+
+LATEX = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "%": r"\%", "&": r"\&", "#": r"\#", "_": r"\_", "$": r"\$",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}",
+}  # fmt: skip
+"""Characters that mean something to LaTeX -> how they are written."""
+
+
+def as_latex(sheet: Sheet) -> str:
+    r"""The first table as a `tabular` with the rules of the package booktabs; paragraphs are comments around it."""
+    place = next((i for i, part in enumerate(sheet) if isinstance(part, Table)), len(sheet))
+    said = [f"% {harmless(part)}" for part in sheet if isinstance(part, str)]
+    made = [_latex_table(part) for part in sheet[place : place + 1] if isinstance(part, Table)]
+    return "\n".join([*said, *made])
+
+
+def _latex_table(table: Table) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join("".join(LATEX.get(c, c) for c in harmless(cell)) for cell in cells) + r" \\"
+
+    sides = "".join("r" if heading in table.right else "l" for heading in table.headings)
+    rows = [line(row) for row in table.rows]
+    head = [rf"\begin{{tabular}}{{{sides}}}", r"\toprule", line(table.headings), r"\midrule"]
+    return "\n".join([*head, *rows, r"\bottomrule", r"\end{tabular}"])

@@ -1,0 +1,115 @@
+"""What every result of the library can do: be printed, shown in a notebook, tabled, drawn, saved and loaded."""
+
+import base64
+import io
+import os
+from dataclasses import fields
+from functools import singledispatch
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+from torch import Tensor
+
+from advkit.core.errors import InputError
+from advkit.core.registry import Registry
+from advkit.core.saved import Content, read, tuples, write
+from advkit.core.sheet import Sheet, as_html, as_latex, as_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from pandas import DataFrame
+
+PICTURES: Registry["Figure"] = Registry("picture of", "advkit.figures")
+"""Name of a class -> how its objects are drawn: (object, path=...) -> the figure."""
+
+
+@singledispatch
+def sheet_of(shown: Any) -> Sheet:
+    """What an object says: paragraphs and tables. Registered beside the class, or where its words belong."""
+    raise TypeError(f"{type(shown).__name__} has no sheet")
+
+
+class Shown:
+    """A result that speaks; the class has a sheet (`sheet_of`), and a picture (`PICTURES`) if there is one."""
+
+    pictured: ClassVar[bool] = True
+    """Whether `plot` needs nothing but the object."""
+
+    def __str__(self) -> str:
+        return as_text(sheet_of(self))
+
+    def _repr_html_(self) -> str:
+        """The same words and tables in a notebook, with the picture."""
+        return as_html(sheet_of(self), self._picture() if self.pictured else "")
+
+    def _picture(self) -> str:
+        """The picture as a data URI."""
+        file = io.BytesIO()
+        self.plot().savefig(file, format="png", dpi=100)
+        return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+    def to_latex(self) -> str:
+        """The first table for a paper, with the rules of the package booktabs; what is said beside it is comments."""
+        return as_latex(sheet_of(self))
+
+    def to_frame(self) -> "DataFrame":
+        """The figures as a pandas DataFrame.
+
+        Raises:
+            InputError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError as error:
+            raise InputError("to_frame() needs pandas, which is not installed: pip install pandas") from error
+        return pandas.DataFrame(self.records())
+
+    def records(self) -> list[dict[str, Any]]:
+        """The rows of `to_frame`, without pandas."""
+        return [{f.name: getattr(self, f.name) for f in fields(self)}]  # type: ignore[arg-type]
+
+    def plot(self, *given: Any, path: str | os.PathLike[str] | None = None, **options: Any) -> "Figure":
+        """Draw it.
+
+        Args:
+            *given: what the picture needs beside the object: of a `Result` x and y.
+            path: file to write, PNG, PDF or SVG by its ending; by default none.
+            **options: of the function in `advkit.figures` that draws it.
+
+        Returns:
+            The matplotlib figure; it belongs to no window and needs no closing.
+
+        Raises:
+            InputError: a path with another ending.
+        """
+        return PICTURES.factory(type(self).__name__)(self, *given, path=path, **options)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it to one file: safetensors where it holds tensors, JSON where it does not. `load` reads it again.
+
+        Raises:
+            OSError: the folder cannot be made or written to.
+        """
+        write(path, type(self).__name__, *self._packed())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read what `save` wrote; tensors come to the CPU, and nothing in the file is run.
+
+        Raises:
+            InputError: there is no such file, or it is something else.
+        """
+        content, tensors = read(path, cls.__name__)
+        try:
+            return cls._unpacked(content, tensors)
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise InputError(f"expected {path} as {cls.__name__}.save wrote it, got something else: {error}") from error
+
+    def _packed(self) -> Content:
+        """The fields, as what JSON takes and as tensors; for classes whose fields are numbers, tuples and tensors."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}  # type: ignore[arg-type]
+        tensors = {name: value for name, value in values.items() if isinstance(value, Tensor)}
+        return {name: value for name, value in values.items() if name not in tensors}, tensors
+
+    @classmethod
+    def _unpacked(cls, content: dict[str, Any], tensors: dict[str, Tensor]) -> Self:
+        return cls(**{name: tuples(value) for name, value in content.items()}, **tensors)

@@ -1,0 +1,49 @@
+"""How numbers are said: an eps, a percentage, an interval; once for the commands, the objects and the pages."""
+
+from math import isfinite
+
+CAVEAT = (
+    "An adversarial error is a lower bound: a stronger attack may find more. "
+    "The intervals cover the sampling of the images, nothing else."
+)
+"""What stands below every adversarial error."""
+
+LONG = 6
+"""A number of more digits than this is said as so many 255ths, if it is."""
+
+
+def number(value: float) -> str:
+    """The shortest text from which the same number is read again: `"0.1"`, `"8/255"`, `"2.5/255"`.
+
+    A number is said in 255ths where they give exactly this number and its digits are many.
+    """
+    text = repr(value)
+    if len(text) <= LONG or not 0 < value <= 1:
+        return text
+    levels = round(value * 255 * 4) / 4
+    return f"{levels:g}/255" if levels / 255 == value else text
+
+
+def percent(fraction: float | None) -> str:
+    """0.0123 -> "1.2 %"; "-" where there is none."""
+    return "-" if fraction is None else f"{100 * fraction:.1f} %"
+
+
+def span(interval: tuple[float, float] | None) -> str:
+    """(0.01, 0.023) -> "1.0 % to 2.3 %"; "-" where there is none."""
+    return "-" if interval is None else f"{percent(interval[0])} to {percent(interval[1])}"
+
+
+def bracket(interval: tuple[float, float]) -> str:
+    """(0.01, 0.023) -> "(1.0 to 2.3)", behind a percentage."""
+    return f"({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
+
+
+def short(value: float | None) -> str:
+    """Four digits; "-" of nothing and of what is infinite."""
+    return "-" if value is None or not isfinite(value) else f"{value:.4g}"
+
+
+def harmless(text: object) -> str:
+    """Foreign text with its control characters escaped, so that it moves no cursor and forges no line."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))

@@ -1,0 +1,46 @@
+"""The columns of all batches as tensors by name, for one file, and back; and whether two are the same."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+from advkit.evaluation.measure.tally import Columns, Samples
+
+
+def packed(samples: Samples) -> dict[str, Tensor]:
+    """`"BATCH.PART.COLUMN"` -> its values; part 0 is the clean pass."""
+    return {
+        f"{batch}.{part}.{name}": values
+        for batch, parts in enumerate(samples)
+        for part, columns in enumerate(parts)
+        for name, values in columns.items()
+    }
+
+
+def unpacked(tensors: dict[str, Tensor]) -> list[Sequence[Columns]]:
+    """The batches of `packed`.
+
+    Raises:
+        ValueError: names of another kind.
+    """
+    found: dict[int, dict[int, dict[str, Tensor]]] = {}
+    for key, values in tensors.items():
+        batch, part, name = key.split(".")
+        found.setdefault(int(batch), {}).setdefault(int(part), {})[name] = values
+    return [[parts[i] for i in range(len(parts))] for _, parts in sorted(found.items())]
+
+
+def same(first: Samples, second: Samples, places: Iterable[tuple[int, int]]) -> bool:
+    """Whether these parts have the same values, batch by batch: pairs of a place in the first and in the second."""
+    places = list(places)
+    ones, others = iter(first), iter(second)
+    for a in ones:
+        b = next(others, None)
+        if b is None or not all(_equal(a[i], b[j]) for i, j in places):
+            return False
+    return next(others, None) is None
+
+
+def _equal(first: Columns, second: Columns) -> bool:
+    return set(first) == set(second) and all(torch.equal(values, second[name]) for name, values in first.items())

@@ -1,0 +1,62 @@
+"""What was evaluated, in words: the model, its weights, where it ran, which of the images were taken."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+from torch.utils.data import DataLoader
+
+from advkit.core.guard import Model, modules_of
+from advkit.evaluation.measure.stream import total
+
+
+@dataclass(frozen=True, kw_only=True)
+class Setting:
+    """What the first lines of a report say beside its figures.
+
+    Attributes:
+        model: one line of its card, or the name of its class.
+        weights: where they come from; empty where the model has no card.
+        device: where its parameters are, such as "cpu".
+        images: number of images that the data have; None where they do not know.
+        chosen: how the images were chosen, if not all were looked at.
+        std: what the model divides each channel by, so that an eps can be said in units of its input; empty if nothing.
+    """
+
+    model: str
+    weights: str = ""
+    device: str = "cpu"
+    images: int | None = None
+    chosen: str = "a fixed random choice"
+    std: tuple[float, ...] = ()
+
+    @classmethod
+    def from_dict(cls, found: dict[str, Any]) -> "Setting":
+        """The setting of `dataclasses.asdict`, also after JSON."""
+        return cls(**{**found, "std": tuple(found["std"])})
+
+
+def setting_of(model: Model, data: Any) -> Setting:
+    """What can be said of a model and of data."""
+    card = getattr(model, "card", None)
+    std = getattr(getattr(model, "normalize", None), "std", None)
+    modules = modules_of(model)
+    tensors = (t for module in modules for t in (*module._parameters.values(), *module._buffers.values()))
+    first = next((t for t in tensors if t is not None), None)
+    return Setting(
+        model=model_name(model) if card is None else card.describe(),
+        weights="" if card is None else card.source,
+        device="cpu" if first is None else str(first.device),
+        images=total(data, None),
+        chosen="the first ones" if isinstance(data, DataLoader) else "a fixed random choice",
+        std=() if std is None or bool((std == 1).all()) else tuple(std.flatten().tolist()),
+    )
+
+
+def model_name(model: Model) -> str:
+    """The name on the card, else the class or function."""
+    card = getattr(model, "card", None)
+    if card is not None:
+        return str(card.name)
+    kind = type(model) if isinstance(model, nn.Module) else model
+    return str(getattr(kind, "__qualname__", type(model).__qualname__))

@@ -1,0 +1,75 @@
+"""What is to be said of a difference that the interval or the noise swallows, and what to try."""
+
+from dataclasses import replace
+
+from advkit.core.norms import get_norm
+from advkit.core.words import percent, span
+from advkit.evaluation.measure.report import AttackReport, Report
+
+SIGNIFICANT = 0.05
+"""Above this p-value two errors on the same images are called equal."""
+
+
+def remarks_by_attack(report: Report) -> list[str]:
+    """The remarks on each attack; the control has the first attack's budget and is compared with that one only."""
+    said = []
+    for i, row in enumerate(report.attacks):
+        found = remarks(replace(report, attacks=(row,), control=report.control if i == 0 else None), None)
+        said += [f"{row.attack}: {' '.join(found)}"] if found else []
+    return said
+
+
+def remarks(report: Report, half: float | None) -> list[str]:
+    """Differences that the interval or the noise swallows, called that, with what to try (`half`: see `advice`)."""
+    row, control = report.attacks[0], report.control
+    if not row.counts.right:
+        return ["Every image is wrong without an attack: do weights, classes and image range belong together?"]
+    said = [_against_clean(report)]
+    if control is not None and not _beats(row, control):
+        error, p = percent(control.adversarial_error), row.p_against_noise
+        said.append(f"No clear difference to random noise of the same size ({error}; McNemar p = {p:.2g}).")
+    blind = row.counts.zero_gradient
+    if blind:
+        said.append(f"The gradient was exactly zero for {blind:,} images: there the attack saw nothing to follow.")
+    said = [remark for remark in said if remark]
+    if _boxed(row) and row.eps is not None and row.eps >= 1:
+        said.append(f"eps {row.eps:g} covers the whole range of the pixels, 0 to 1.")
+    return [*said, f"Try {advice(report, half)}."] if said else []
+
+
+def _boxed(row: AttackReport) -> bool:
+    """Whether eps bounds each pixel alone, so that it can be held against the range of the pixels."""
+    return get_norm(row.norm).boxed
+
+
+def _against_clean(report: Report) -> str:
+    """What is to be said of the difference to the clean error; nothing where it is clear."""
+    clean, attacked = report.clean_error_interval, report.attacks[0].adversarial_error_interval
+    p = report.attacks[0].p_against_clean
+    if attacked[0] > clean[1] and p <= SIGNIFICANT:
+        return ""
+    paired = "not clear either" if p > SIGNIFICANT else "clear"
+    return (
+        f"The difference to the clean error is within the interval ({span(clean)} clean, {span(attacked)} attacked); "
+        f"on these same images it is {paired} (McNemar p = {p:.2g})."
+    )
+
+
+def _beats(row: AttackReport, control: AttackReport) -> bool:
+    """The attack finds more than the noise, and not by the luck of these images."""
+    return row.adversarial_error > control.adversarial_error and row.p_against_noise <= SIGNIFICANT
+
+
+def advice(report: Report, half: float | None) -> str:
+    """What may show more; `half` is the eps at which half of the images fall, if it is known."""
+    row, ideas = report.attacks[0], []
+    if row.adversarial_error >= 1:
+        return "a smaller eps: every image has fallen" if row.eps is not None else "another model"
+    if _boxed(row) and row.eps is not None and row.eps >= 1:
+        return f"eps {row.eps:g}/255: eps is in units of the pixels, and {row.eps:g} covers their whole range"
+    if _boxed(row) and row.eps is not None and half is not None and half > row.eps:
+        ideas.append(f"a larger eps (half of the images fall at {half:.2g})")
+    elif row.eps is not None:
+        ideas.append("a larger eps")
+    ideas += [f"the attack {name}" for name in ("pgd", "lbfgs") if name != row.name]
+    return f"{', '.join(ideas[:-1])} or {ideas[-1]}" if len(ideas) > 1 else ideas[0]

@@ -1,0 +1,73 @@
+"""What curves, transfer matrices and comparisons say."""
+
+from collections.abc import Sequence
+
+from advkit.core.sheet import Sheet, Table
+from advkit.core.shown import sheet_of
+from advkit.core.words import CAVEAT, bracket, number, percent, short
+from advkit.evaluation.measure.staircase import Curve, nice_radii
+from advkit.evaluation.measure.transfer_matrix import TransferMatrix
+from advkit.evaluation.runs.paired import ComparedError, Comparison
+from advkit.evaluation.show.remarks import SIGNIFICANT
+
+
+@sheet_of.register
+def _(curve: Curve) -> Sheet:
+    return curves_sheet([curve])
+
+
+def curves_sheet(curves: Sequence[Curve]) -> Sheet:
+    """Curves of one attack on one set of images, side by side."""
+    first, names = curves[0], [curve.name for curve in curves]
+    rows = [
+        (number(eps), *(f"{percent(curve.at(eps))} {bracket(curve.interval(eps))}" for curve in curves))
+        for eps in [0.0, *nice_radii(list(curves))]
+    ]
+    rows.append(("median", *(short(curve.median) for curve in curves)))
+    data = " ".join(first.data.rsplit(":", 1)) if first.data else "the given data"
+    unit = f"; eps in {first.norm}" if first.norm else ""
+    said = "In brackets 95 % intervals; the median distance is over the images that are right without an attack."
+    head = f"{first.attack or first.name} on {data}, {first.count:,} images{unit}"
+    return [head, Table(("eps", *names), rows, right=("eps", *names)), said, CAVEAT]
+
+
+@sheet_of.register
+def _(matrix: TransferMatrix) -> Sheet:
+    places = range(len(matrix.names))
+    rows = [
+        (name, percent(matrix.clean_wrong[s] / matrix.count), *(_shown_to(matrix, s, t) for t in places))
+        for s, name in enumerate(matrix.names)
+    ]
+    made = Table(("made on", "clean error", *matrix.names), rows, right=("clean error", *matrix.names))
+    head = f"{matrix.attack} on {matrix.data or 'the given data'}, {matrix.count:,} images, each at its strongest point"
+    said = "Columns: shown to. Wrong of the images that both get right without an attack; in brackets 95 % intervals."
+    return [head, made, said, CAVEAT]
+
+
+def _shown_to(matrix: TransferMatrix, s: int, t: int) -> str:
+    interval = matrix.interval(s, t)
+    if interval is None:
+        return "-"
+    return f"{percent(matrix.rate(s, t))} of {matrix.both[s][t]:,} {bracket(interval)}"
+
+
+@sheet_of.register
+def _(found: Comparison) -> Sheet:
+    right = ("first", "second", "difference", "first only", "second only", "p")
+    head = f"{found.first} against {found.second}: {found.count:,} images in both"
+    said = f"p is McNemar's, of images that are wrong in one run only; above {SIGNIFICANT:g} no difference is clear."
+    return [head, Table(("error", *right, ""), [_compared(row) for row in found], right=right), said, CAVEAT]
+
+
+def _compared(row: ComparedError) -> tuple[str, ...]:
+    worse = "first is worse" if row.first > row.second else "second is worse"
+    return (
+        row.name,
+        percent(row.first),
+        percent(row.second),
+        f"{100 * (row.second - row.first):+.1f} %",
+        f"{row.first_only:,}",
+        f"{row.second_only:,}",
+        f"{row.p:.2g}",
+        worse if row.p <= SIGNIFICANT else "no clear difference",
+    )

@@ -1,0 +1,295 @@
+"""Results speak: the command's table to the character, the same in a notebook, drawn, saved and loaded again."""
+
+import builtins
+import dataclasses
+import html
+import json
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+import torch
+from click.testing import CliRunner
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from advkit import load_data, load_model
+from advkit.attacks import FGSM, PGD, create_attack, smallest
+from advkit.certification import Certificate, certify
+from advkit.cli import main
+from advkit.core.errors import InputError
+from advkit.core.result import Result
+from advkit.core.sheet import Table, as_html, as_latex, as_text
+from advkit.core.words import number
+from advkit.data import MemoryDataset
+from advkit.evaluation import (
+    AttackReport,
+    Comparison,
+    Curve,
+    Report,
+    Run,
+    TransferMatrix,
+    compare_runs,
+    error_curve,
+    evaluate,
+    load_run,
+    transfer_matrix,
+)
+from advkit.figures import error_curves
+
+COUNT = 30
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """One object of each kind."""
+    place = tmp_path_factory.mktemp("objects")
+    model, data = load_model("mlp"), load_data("mnist5k")
+    x, y = data[:8]
+    attacks = [FGSM(eps=8 / 255), smallest(FGSM())]
+    for name in ("a", "b"):
+        report = evaluate(model, data, attacks, count=COUNT, output=place / name, corruptions=name == "a")
+    return {
+        "Report": evaluate(model, data, attacks, count=COUNT, batch_size=7, control="noise(eps=8/255)"),
+        "AttackReport": report.attacks[1],
+        "Run": load_run(place / "a"),
+        "Result": FGSM(eps=0.1)(model, x, y),
+        "Curve": error_curve(model, data, smallest(FGSM()), count=COUNT),
+        "TransferMatrix": transfer_matrix({"mlp": model, "other": load_model("lenet5")}, data, FGSM(eps=0.1), count=20),
+        "Comparison": compare_runs(place / "a", place / "b"),
+        "Certificate": certify(model, x, y, eps=1 / 255, method="ibp", radius=True),
+    }
+
+
+CLASSES = {
+    cls.__name__: cls for cls in (Report, AttackReport, Run, Result, Curve, TransferMatrix, Comparison, Certificate)
+}
+kinds = pytest.mark.parametrize("kind", CLASSES)
+
+
+def plot(shown, path):
+    x, y = load_data("mnist5k")[:8]
+    return shown.plot(x, y, path=path) if isinstance(shown, Result) else shown.plot(path=path)
+
+
+@pytest.mark.parametrize(
+    ("words", "whole"),
+    [
+        (("--attacks", "fgsm(eps=8/255)", "pgd(eps=.1, steps=3)", "deepfool"), True),
+        (("--attacks", "fgsm(eps=0.0001)", "--corruptions", "--no-checks"), True),
+        (("--attacks", "none"), True),
+        (("--attacks", "fgsm", "--batch-size", "7", "--no-images"), False),
+    ],
+)
+def test_print_of_the_loaded_run_is_what_the_command_printed(tmp_path, words, whole):
+    home = str(tmp_path / "run")
+    base = ("evaluate", "--model", "mlp", "--threads", "1", "--count", str(COUNT), "--output", home)
+    result = CliRunner().invoke(main, [*base, *words])
+    assert result.exit_code == 0, result.output
+    run = load_run(home)
+    assert result.stdout == f"{run}\n"
+    assert str(run) == f"{run.report}\nRun: {home} (report.html, samples.csv, run.json)"
+
+
+def test_the_loaded_report_equals_what_evaluate_returned(tmp_path):
+    model, data = load_model("mlp"), load_data("mnist5k")
+    attacks = ["fgsm(eps=8/255)", "deepfool"]
+    options = {"count": COUNT, "batch_size": 7, "corruptions": True}
+    report = evaluate(model, data, attacks, output=tmp_path / "run", **options)
+    loaded = load_run(tmp_path / "run").report
+    assert loaded == report
+    assert hash(loaded) == hash(report)
+    assert str(loaded) == str(report)
+    assert loaded.attacks[0] == report.attacks[0] != report.attacks[1]
+    other = evaluate(model, data, attacks, output=tmp_path / "other", **{**options, "seed": 1})
+    assert other != report
+
+
+@kinds
+def test_what_is_saved_is_loaded_the_same(made, kind, tmp_path):
+    shown, cls = made[kind], CLASSES[kind]
+    path = tmp_path / "saved"
+    shown.save(path)
+    loaded = cls.load(path)
+    assert type(loaded) is cls
+    assert loaded.records() == shown.records()
+    if kind == "Run":  # its last line names the folder
+        assert loaded.report == shown.report
+        return
+    assert str(loaded) == str(shown)
+    for field in dataclasses.fields(shown):
+        ours, theirs = getattr(shown, field.name), getattr(loaded, field.name)
+        if isinstance(ours, torch.Tensor):
+            assert torch.equal(ours, theirs)
+            assert ours.dtype == theirs.dtype
+        elif field.name != "samples" and field.name != "place":
+            assert ours == theirs
+
+
+@kinds
+def test_a_file_that_is_something_else_is_refused_in_one_line(made, kind, tmp_path):
+    cls = CLASSES[kind]
+    if kind == "Run":
+        with pytest.raises(InputError, match="there is no run"):
+            cls.load(tmp_path / "nothing")
+        return
+    with pytest.raises(InputError, match="cannot read"):
+        cls.load(tmp_path / "nothing")
+    spoilt = (b"", b"{", b"{}", b"[]", b"\x80\x04N.", b"\0" * 64, json.dumps({"advkit": kind, "format": 1}).encode())
+    wrong = json.dumps({"advkit": kind, "format": 1, "content": {"evil": 1}}).encode()
+    other = made["Curve" if kind != "Curve" else "Comparison"]
+    other.save(tmp_path / "other")
+    for content in (*spoilt, wrong, (tmp_path / "other").read_bytes()):
+        (tmp_path / "file").write_bytes(content)
+        with pytest.raises(InputError, match=f"expected .* {kind}"):
+            cls.load(tmp_path / "file")
+
+
+@kinds
+def test_a_notebook_shows_every_cell_of_the_table_and_the_picture(made, kind):
+    shown = made[kind]
+    page = shown._repr_html_()
+    ET.fromstring(page)  # well-formed
+    text = html.unescape(re.sub(r"<[^>]*>", " ", page))
+    for word in str(shown).split():
+        if not set(word) <= {"─"}:
+            assert word in text, word
+    assert ("data:image/png;base64," in page) == (kind != "Result")
+
+
+@kinds
+@pytest.mark.parametrize(("ending", "head"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")])
+def test_pictures_are_written_by_their_ending(made, kind, ending, head, tmp_path):
+    plot(made[kind], tmp_path / f"picture.{ending}")
+    assert (tmp_path / f"picture.{ending}").read_bytes().startswith(head)
+
+
+@kinds
+def test_an_unknown_ending_is_one_line(made, kind, tmp_path):
+    for name in ("picture.xyz", "picture"):
+        with pytest.raises(InputError, match=r"end the name with \.png, \.pdf or \.svg"):
+            plot(made[kind], tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+@kinds
+def test_frames_have_the_records_and_without_pandas_one_line_says_so(made, kind, monkeypatch):
+    pandas = pytest.importorskip("pandas")
+    shown = made[kind]
+    frame = shown.to_frame()
+    records = shown.records()
+    assert isinstance(frame, pandas.DataFrame)
+    assert len(frame) == len(records) > 0
+    assert set(frame.columns) == {key for row in records for key in row}
+    real = builtins.__import__
+
+    def without(name, *args, **options):
+        if name == "pandas":
+            raise ImportError(name)
+        return real(name, *args, **options)
+
+    monkeypatch.setattr(builtins, "__import__", without)
+    with pytest.raises(InputError, match="pip install pandas"):
+        shown.to_frame()
+
+
+@kinds
+def test_latex_has_the_rows_of_the_first_table(made, kind):
+    text = made[kind].to_latex()
+    body = [line for line in text.splitlines() if not line.startswith("%")]
+    assert re.fullmatch(r"\\begin\{tabular\}\{[lr]+\}", body[0])
+    assert body[-1] == r"\end{tabular}"
+    columns = len(re.sub("[^lr]", "", body[0].removeprefix(r"\begin{tabular}")))
+    rows = [line for line in body if line.endswith(r"\\")]
+    assert len(rows) >= 2
+    assert all(line.count(" & ") == columns - 1 for line in rows)
+    assert not re.search(r"(?<!\\)%", "\n".join(body))
+
+
+def test_robust_accuracy_is_the_error_mirrored_and_so_is_its_interval(made):
+    for kind in ("Report", "AttackReport"):
+        shown = made[kind]
+        assert shown.robust_accuracy == 1 - shown.adversarial_error
+        low, high = shown.robust_accuracy_interval
+        assert (1 - high, 1 - low) == pytest.approx(shown.adversarial_error_interval)
+        assert low <= shown.robust_accuracy <= high
+    for kind in ("Run", "Result", "Certificate"):
+        low, high = made[kind].robust_accuracy_interval
+        assert low <= made[kind].robust_accuracy <= high
+    assert made["Result"].robust_accuracy == 1 - made["Result"].success.double().mean()
+    assert made["Certificate"].robust_accuracy == made["Certificate"].certified.double().mean()
+
+
+def test_curves_of_objects_are_one_picture(made, tmp_path):
+    curve, row = made["Curve"], made["AttackReport"]
+    figure = error_curves([curve, row], path=tmp_path / "c.pdf")
+    lines = figure.axes[0].lines
+    assert len(lines) == 2
+    assert list(lines[0].get_ydata())[:-1] == pytest.approx([100 * e for e in (curve.clean, *curve.error)])
+    assert (tmp_path / "c.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_the_bars_are_the_errors_with_their_intervals(made):
+    report = made["Report"]
+    bars = report.plot().axes[0].patches
+    errors = [report.clean_error, report.control.adversarial_error]
+    errors += [*(row.adversarial_error for row in report.attacks), report.adversarial_error]
+    assert [bar.get_width() for bar in bars] == pytest.approx([100 * e for e in errors])
+    spans = [line.get_xdata() for line in report.plot().axes[0].lines]
+    assert list(spans[0]) == pytest.approx([100 * e for e in report.clean_error_interval])
+
+
+def test_names_from_outside_are_escaped_in_a_notebook_and_move_no_cursor():
+    evil = "<script>alert(1)</script>\x1b[2J"
+    x = torch.linspace(0.1, 0.9, 16).view(8, 1, 1, 2)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(2, 2))
+    report = evaluate(net, MemoryDataset(evil, "test", ["a", "b"], x, net(x).argmax(1)), [FGSM(eps=0.5)])
+    assert "<script" not in report._repr_html_()
+    assert "\x1b" not in f"{report}{report._repr_html_()}{report.to_latex()}"
+    assert "\n" not in as_latex([Table(("a",), [("b\nc",)])]).split(r"\midrule")[1].split(r"\\")[0].strip()
+
+
+cells = st.text(max_size=12)
+
+
+@given(st.lists(st.tuples(cells, cells), min_size=1, max_size=4), cells)
+def test_any_text_in_any_cell_is_harmless_everywhere(rows, words):
+    sheet = [words, Table(("first", "second"), rows, right=("second",))]
+    assert as_text(sheet).replace("\n", "").isprintable()
+    page = as_html(sheet, picture=words)
+    ET.fromstring(page)
+    assert page.count("<td") == 2 * len(rows)
+    assert as_latex(sheet).count(r"\\" + "\n") == 1 + len(rows)
+
+
+@given(st.integers(1, 255) | st.sampled_from([0.5, 1.5, 2.25]))
+def test_an_eps_in_255ths_is_said_so_and_read_again_as_the_same_number(levels):
+    text = number(levels / 255)
+    top, _, bottom = text.partition("/")
+    assert float(top) / float(bottom or 1) == levels / 255
+    assert len(text) <= 8
+    assert create_attack(PGD(eps=levels / 255).spec) == PGD(eps=levels / 255)
+
+
+@given(st.floats(allow_nan=False))
+def test_a_number_is_said_so_that_the_same_is_read(value):
+    top, _, bottom = number(value).partition("/")
+    assert float(top) / float(bottom or 1) == value
+
+
+@pytest.mark.parametrize("value", [0.1, 0.2, 0.007, 0.25, 1.0, 0.3])
+def test_a_number_of_few_digits_stays_as_it_was_given(value):
+    assert number(value) == repr(value)
+
+
+def test_progress_true_shows_a_bar_and_changes_nothing(monkeypatch, capsys):
+    model, data = load_model("mlp"), load_data("mnist5k")
+    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    told = evaluate(model, data, [FGSM(eps=0.1)], count=20, progress=True)
+    assert "evaluate" in capsys.readouterr().err
+    monkeypatch.setenv("TTY_COMPATIBLE", "0")
+    quiet = evaluate(model, data, [FGSM(eps=0.1)], count=20, progress=True)
+    printed = capsys.readouterr()
+    assert printed.out + printed.err == ""
+    assert told.adversarial_error == quiet.adversarial_error
