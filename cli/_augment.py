@@ -13,7 +13,7 @@ from advkit.cli._picture import check_place
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError
 from advkit.data import Dataset, load_data
-from advkit.figures.augment import augmentations
+from advkit.figures.augmentations import augmentations
 from advkit.training.augment import create_augmentation, list_augmentations
 
 NAME = "advkit-augment.png"

@@ -10,7 +10,7 @@ from advkit.cli._picture import COLUMNS, check_place
 from advkit.core.classify import looking
 from advkit.core.errors import InputError
 from advkit.data import Dataset, load_data
-from advkit.figures.stn import transformations
+from advkit.figures.transformer import transformations
 from advkit.models import Classifier, load_model, shipped
 from advkit.models.spatial_transformer import SpatialTransformer
 

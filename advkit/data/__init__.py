@@ -10,7 +10,7 @@ from advkit.data import mnist5k, published, distorted_mnist, norb, caltech, imag
 # isort: on  (they register their data sets, in the order in which they are listed)
 from advkit.core.files import atomic_write
 from advkit.data._dataset import DATASETS, Dataset, MemoryDataset, list_datasets, load_data
-from advkit.data._files import data_root
+from advkit.data._folders import data_root
 from advkit.data._images import ImageFiles
 from advkit.data._inventory import SplitFacts, inventory, places, registered, size_on_disk, splits
 from advkit.data._torchvision import MissingDataError

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from advkit.data._dataset import Dataset, load_data
-from advkit.data._files import data_root
+from advkit.data._folders import data_root
 from advkit.data.folder import folder_splits
 from advkit.data.mnist5k import FILE as DIGITS_FILE
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from advkit.core.errors import InputError, unknown
 from advkit.data._dataset import DATASETS, Dataset, check_split
-from advkit.data._files import data_root
+from advkit.data._folders import data_root
 from advkit.data._images import check_size
 from advkit.data._torchvision import PublishedFile, Root, broken, line, missing
 

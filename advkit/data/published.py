@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from advkit.data._dataset import DATASETS, MemoryDataset, check_split
-from advkit.data._files import data_root
+from advkit.data._folders import data_root
 from advkit.data._inventory import PLACES
 from advkit.data._torchvision import PublishedFile, Root, missing, open_reader
 from advkit.data.mnist5k import DIGITS, mnist5k, padded_images, padded_name

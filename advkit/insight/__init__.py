@@ -4,7 +4,7 @@ Everything takes any convolutional network and layers by name (`layer_names(mode
 network as it was. `advkit.figures` draws the results; `advkit visualize` is the command.
 """
 
-from advkit.insight._layers import activations, convolutions, find_layer, layer_names, maps
+from advkit.insight._named_layers import activations, convolutions, find_layer, layer_names, maps
 from advkit.insight.deconv import deconv
 from advkit.insight.fields import receptive_fields
 from advkit.insight.filters import Filters, filters

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from advkit.core.classify import looking
 from advkit.core.errors import InputError, unknown
 from advkit.insight._backward import METHODS, backward_by
-from advkit.insight._layers import run_to
+from advkit.insight._named_layers import run_to
 
 Position = tuple[int, int] | str
 

@@ -10,7 +10,7 @@ from torch.overrides import TorchFunctionMode
 
 from advkit.core.classify import looking
 from advkit.insight._backward import RECTIFIERS
-from advkit.insight._layers import run_to
+from advkit.insight._named_layers import run_to
 
 _POOLS = (F.max_pool2d, torch.max_pool2d)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from advkit.core.errors import InputError
-from advkit.insight._layers import convolutions, find_layer, is_convolution
+from advkit.insight._named_layers import convolutions, find_layer, is_convolution
 from advkit.models.lenet import TableConv2d
 
 DEAD, DOMINATING = 0.1, 3.0

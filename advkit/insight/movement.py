@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError
-from advkit.insight._layers import activations, layer_names
+from advkit.insight._named_layers import activations, layer_names
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from advkit.core.classify import looking
 from advkit.core.errors import InputError
-from advkit.insight._layers import recording
+from advkit.insight._named_layers import recording
 
 Box = tuple[int, int, int, int]
 GREY = 0.5

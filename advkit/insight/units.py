@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from advkit.core.classify import looking
 from advkit.core.errors import InputError
 from advkit.data import Dataset
-from advkit.insight._layers import run_to
+from advkit.insight._named_layers import run_to
 from advkit.insight.fields import receptive_fields
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from advkit.testing._toys import affine_case, awkward_images, toy_case
     from advkit.testing.affine import AffineClassifier
     from advkit.testing.assertions import assert_in_threat
-    from advkit.testing.masked import MaskedError, assert_not_masked
+    from advkit.testing.masking import MaskedError, assert_not_masked
     from advkit.testing.nets import (
         Spy,
         constant_logits,

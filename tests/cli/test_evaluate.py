@@ -155,7 +155,7 @@ def test_a_disk_error_is_one_line_and_exit_code_1(somewhere, monkeypatch):
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("advkit.data._files.os.fsync", full)
+    monkeypatch.setattr("advkit.data._folders.os.fsync", full)
     result = call(*BASE, "--attacks", "fgsm", "--no-checks", "--output", "run")
     assert result.exit_code == 1
     assert "No space left on device; the run is intact with 0 batches" in result.stderr

@@ -10,7 +10,7 @@ from advkit.cli._augment import in_turn
 from advkit.cli.visualize import first_transformer
 from advkit.core.errors import InputError
 from advkit.data import load_data
-from advkit.figures.stn import to_pixels, transformations
+from advkit.figures.transformer import to_pixels, transformations
 from advkit.models import load_model
 from advkit.models.spatial_transformer import regular_grid
 

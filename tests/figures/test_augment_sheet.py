@@ -12,7 +12,7 @@ from advkit.cli._augment import sheet, spread, visible
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError
 from advkit.data import MemoryDataset
-from advkit.figures.augment import augmentations
+from advkit.figures.augmentations import augmentations
 from advkit.training.augment import Mirror, list_augmentations
 
 
