@@ -74,7 +74,7 @@ _HOME = {
     "_toys": ("affine_case", "awkward_images", "toy_case"),
     "affine": ("AffineClassifier",),
     "assertions": ("assert_in_threat",),
-    "masked": ("MaskedError", "assert_not_masked"),
+    "masking": ("MaskedError", "assert_not_masked"),
     "nets": (
         "Spy",
         "constant_logits",

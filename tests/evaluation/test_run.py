@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from advkit import load_data, load_model
 from advkit.attacks import FGSM, LBFGS, PGD, Noise
 from advkit.core.errors import InputError
-from advkit.data import _files
+from advkit.data import _folders
 from advkit.evaluation import Keep, evaluate, load_run
 from advkit.evaluation.runs.digests import of_record
 from advkit.evaluation.runs.rows import HEADER
@@ -315,7 +315,7 @@ def test_a_full_disk_is_one_clear_error_and_the_run_is_intact(tmp_path, monkeypa
         real(descriptor)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_files.os, "fsync", full)
+        patch.setattr(_folders.os, "fsync", full)
         with pytest.raises(
             OSError, match=r"No space left on device; the run is intact with .* batches.*--resume"
         ) as told:
