@@ -4,8 +4,11 @@ from advkit.defenses._loss import AttackedLoss, TrainingLoss
 from advkit.defenses._registry import DEFENSES, Defense, create_defense, list_defenses, register_defense
 from advkit.defenses.adversarial import AdversarialLoss
 from advkit.defenses.awp import AWP
+from advkit.defenses.crown_ibp import CROWNIBP
 from advkit.defenses.fast import Fast
 from advkit.defenses.free import Free
+from advkit.defenses.ibp import IBP
+from advkit.defenses.interval_init import interval_init
 from advkit.defenses.mart import MART
 from advkit.defenses.nfgsm import NFGSM
 from advkit.defenses.noise import NoiseLoss
@@ -16,7 +19,9 @@ from advkit.defenses.transforms import TRANSFORMS, Transform, create_transform, 
 
 __all__ = [
     "AWP",
+    "CROWNIBP",
     "DEFENSES",
+    "IBP",
     "MART",
     "NFGSM",
     "TRADES",
@@ -32,6 +37,7 @@ __all__ = [
     "Transformed",
     "create_defense",
     "create_transform",
+    "interval_init",
     "list_defenses",
     "list_transforms",
     "probe_for",

@@ -112,7 +112,8 @@ class Tracing:
             if node.op == "placeholder":
                 known[node] = graph.add(Input(), (), self.shape)
             elif node.op == "get_attr":
-                known[node] = operator.attrgetter(str(node.target))(self.module)
+                value = operator.attrgetter(str(node.target))(self.module)
+                known[node] = value if double or value.requires_grad else value.clone()  # training moves buffers
             elif node.op == "output":
                 out = fx.node.map_arg(node.args[0], lambda n: known[n])
                 return _finished(graph, out)

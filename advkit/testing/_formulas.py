@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from advkit.certification.curves import Tanh
+from advkit.certification.windows import own_entry
 from advkit.core.draws import Draws
 from advkit.core.threat import Threat
 
@@ -206,6 +208,53 @@ def noise(loss: Any) -> Formula:
     return formula
 
 
+def matrix(layer: nn.Module, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """An affine layer in eval mode as a matrix (out, in) and a constant, with gradients by its parameters."""
+    zero = torch.zeros(1, *shape, dtype=next(layer.parameters()).dtype)
+    at_zero = layer(zero).flatten()
+    one_hot = torch.eye(zero.numel(), dtype=zero.dtype).view(-1, *shape)
+    return (layer(one_hot).flatten(1) - at_zero).T, at_zero
+
+
+def bounded(loss: Any) -> Formula:
+    """kappa J(x) + (1 - kappa) CE(worst logits), for affine map, tanh, affine map; each map as a matrix."""
+
+    def formula(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        clean = sum(w * F.cross_entropy(logits, y) for w, logits in outputs(model, x))
+        first, last = _halves(model)
+        modes = [m.training for m in model.modules()]
+        model.eval()
+        (W, b), (V, c) = matrix(first, tuple(x.shape[1:])), matrix(last, (first(x[:1]).numel(),))
+        for module, mode in zip(model.modules(), modes, strict=True):
+            module.training = mode
+        low, high = ((x + e).clamp(*loss.bounds).flatten(1) for e in (-loss.eps, loss.eps))
+        l = low @ W.clamp(min=0).T + high @ W.clamp(max=0).T + b  # noqa: E741
+        u = high @ W.clamp(min=0).T + low @ W.clamp(max=0).T + b
+        worst = []
+        for i, label in enumerate(y.tolist()):
+            row = V[label] - V  # (K, units)
+            margin = row.clamp(min=0) @ l[i].tanh() + row.clamp(max=0) @ u[i].tanh() + c[label] - c
+            if beta := getattr(loss, "beta", 0):
+                lines = Tanh(windows=own_entry(l[i].shape)).lines(l[i][None], u[i][None])
+                a = row.clamp(min=0) * lines.low_slope + row.clamp(max=0) * lines.high_slope
+                const = row.clamp(min=0) @ lines.low_offset[0] + row.clamp(max=0) @ lines.high_offset[0] + c[label] - c
+                A = a @ W
+                linear = A.clamp(min=0) @ low[i] + A.clamp(max=0) @ high[i] + a @ b + const
+                margin = (1 - beta) * margin + beta * linear
+            worst.append(-margin)
+        return loss.kappa * clean + (1 - loss.kappa) * F.cross_entropy(torch.stack(worst), y)  # type: ignore[return-value]
+
+    return formula
+
+
+def _halves(model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """The maps before and after the tanh."""
+    layers = list(getattr(model, "stem", model).children())  # type: ignore[union-attr]
+    layers += [model.head] if hasattr(model, "head") else []  # type: ignore[list-item]
+    at = next(i for i, layer in enumerate(layers) if isinstance(layer, nn.Tanh))
+    return nn.Sequential(*layers[:at]), nn.Sequential(*layers[at + 1 :])
+
+
 FORMULAS: dict[str, Callable[[Any], Formula]] = {
     "adversarial": adversarial,
     "trades": trades,
@@ -215,5 +264,7 @@ FORMULAS: dict[str, Callable[[Any], Formula]] = {
     "fast": _one_step(lambda s: s.eps, lambda s: 1.25 * s.eps if s.step_size is None else s.step_size, back=True),
     "nfgsm": _one_step(lambda s: s.noise * s.eps, lambda s: s.step_size or s.eps, back=False),
     "noise": noise,
+    "ibp": bounded,
+    "crown_ibp": bounded,
 }
 """By the name of the defence."""
