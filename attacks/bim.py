@@ -22,7 +22,7 @@ class BIM(StepAttack):
 
     paper = "Kurakin et al. 2016, arXiv 1607.02533"
     stays_inside = True
-    reach = 1.25
+    total_length = 1.25
 
     def init(self, oracle: Oracle) -> State:
         """The clean image."""

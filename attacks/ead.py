@@ -65,7 +65,7 @@ class EAD(SearchAttack):
 
     def init(self, oracle: Oracle) -> State:
         """The clean image."""
-        search = self._begin(oracle)
+        search = self._first_search(oracle)
         return State(oracle.x, oracle.x, search, search.hit)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
@@ -79,7 +79,7 @@ class EAD(SearchAttack):
         push = per_row(search.c * (margin <= 0), gradient).to(gradient.dtype) * gradient
         gained = oracle.best.value > record
         every = torch.where(search.hit | gained, max(1, self.steps // LOOKS_AFTER), max(1, self.steps // LOOKS))
-        search, over = search.seen(length + search.c * (-margin).clamp(min=0), gained, self.steps, every)
+        search, over = search.updated(length + search.c * (-margin).clamp(min=0), gained, self.steps, every)
         delta = delta - self.step_size * (1 - k / self.steps) ** 0.5 * (2 * delta - push)
         shrunk = region.x + delta.sign() * (delta.abs() - self.beta).clamp(min=0)
         point = region.clamp(shrunk.to(region.x.dtype))

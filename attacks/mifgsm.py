@@ -36,7 +36,7 @@ class MIFGSM(StepAttack):
 
     paper = "Dong et al. 2017, arXiv 1710.06081"
     stays_inside = True
-    reach = 1.25
+    total_length = 1.25
 
     decay: float = 1.0
 

@@ -28,7 +28,7 @@ class PGD(RandomStart, StepAttack):
 
     paper = "Madry et al. 2017, arXiv 1706.06083"
     stays_inside = True
-    reach = 2.5
+    total_length = 2.5
 
     steps: int = 40
 

@@ -51,8 +51,8 @@ class TRADES(AttackedLoss):
 
     def examples(self, network: Network, x: Tensor, y: Tensor) -> Tensor:
         """The points where the attack finds the largest divergence."""
-        rival = _Diverging(network.bare, x)
-        return network.attacked(self.attack, x, torch.zeros_like(y), self.bounds, rival)
+        divergence = _Diverging(network.bare, x)
+        return network.attacked(self.attack, x, torch.zeros_like(y), self.bounds, divergence)
 
     def value(self, network: Network, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
         """Cross-entropy of the clean images and divergence of the examples."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from advkit.core.draws import Draws
 from advkit.core.errors import unknown
-from advkit.core.thresholds import flags, kth_largest, largest, shrunk, shrunk_within
+from advkit.core.thresholds import flags, kth_largest, largest, soft_threshold, soft_threshold_within
 
 
 def per_row(values: Tensor, like: Tensor) -> Tensor:
@@ -320,12 +320,12 @@ class L1(Norm):
         wide = torch.promote_types(x.dtype, torch.float32)
         x_, x_adv_, radius = x.to(wide), x_adv.to(wide), eps.flatten(1).to(wide)
         d, most = x_adv_ - x_, (torch.clamp(x_adv_, low, high) - x_).abs_()
-        return (x_ + shrunk_within(d.flatten(1), most.flatten(1), radius).view_as(d)).to(x.dtype)
+        return (x_ + soft_threshold_within(d.flatten(1), most.flatten(1), radius).view_as(d)).to(x.dtype)
 
     def project(self, d: Tensor, eps: Tensor | float) -> Tensor:
         radius = torch.as_tensor(eps, dtype=torch.float64, device=d.device).expand(len(d), *[1] * (d.ndim - 1))
         flat = d.flatten(1).to(torch.promote_types(d.dtype, torch.float32))
-        return shrunk(flat, radius.flatten(1).to(flat.dtype)).view_as(d).to(d.dtype)
+        return soft_threshold(flat, radius.flatten(1).to(flat.dtype)).view_as(d).to(d.dtype)
 
     def sample(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
         # D exponentials over the sum of D + 1 are uniform in the simplex.

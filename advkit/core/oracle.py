@@ -196,7 +196,7 @@ class Oracle:
         return self._rows.clean
 
     @contextmanager
-    def seen(self, **instead: Goal | Draws | Region) -> Iterator[None]:
+    def showing(self, **instead: Goal | Draws | Region) -> Iterator[None]:
         """Inside the block the attack sees another `goal`, `draws` or `region`: how a wrapper guides what it wraps.
 
         Which point is the best one, and who is fooled, is still for the true goal and region to say.

@@ -70,7 +70,7 @@ class Region(NamedTuple):
         """x_adv as x's type and feasible as float64 measures it: what `project` is up to rounding."""
         return self.clamp(self.norm.within(self.x, x_adv, self.eps))
 
-    def shrunk(self, eps: Tensor) -> "Region":
+    def narrowed(self, eps: Tensor) -> "Region":
         """The part of this region within eps (N,) float64 of x; the box is exact, see `_edge`."""
         eps = per_row(eps, self.x).contiguous()
         most = torch.finfo(self.x.dtype).max / 4
@@ -136,4 +136,4 @@ class Threat:
         whole = Region(get_norm(self.norm), x, per_row(everything, x), low, high)
         if isinstance(self.eps, float) and math.isinf(self.eps):
             return whole
-        return whole.shrunk(torch.as_tensor(self.eps, dtype=torch.float64, device=x.device).expand(len(x)))
+        return whole.narrowed(torch.as_tensor(self.eps, dtype=torch.float64, device=x.device).expand(len(x)))

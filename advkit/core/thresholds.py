@@ -48,7 +48,7 @@ def largest(d: Tensor, count: Tensor) -> Tensor:
     return d * kept.to(d.dtype)
 
 
-def shrunk(d: Tensor, radius: Tensor) -> Tensor:
+def soft_threshold(d: Tensor, radius: Tensor) -> Tensor:
     """Every entry of d (N, D) nearer to 0 by one theta a row, the least >= 0 for which its l1 size is <= radius (N, 1).
 
     Duchi et al. 2008 (doi 10.1145/1390156.1390191): theta is the largest of (s_1 + ... + s_j - radius) / j over the
@@ -60,8 +60,8 @@ def shrunk(d: Tensor, radius: Tensor) -> Tensor:
     return torch.copysign(torch.sub(d.abs(), theta).clamp_(min=0), d)
 
 
-def shrunk_within(d: Tensor, most: Tensor, radius: Tensor) -> Tensor:
-    """As `shrunk`, but no entry of the result is larger than its `most` (N, D), 0 <= most <= |d|.
+def soft_threshold_within(d: Tensor, most: Tensor, radius: Tensor) -> Tensor:
+    """As `soft_threshold`, but no entry of the result is larger than its `most` (N, D), 0 <= most <= |d|.
 
     On a CPU, where to ask whether a row has arrived costs nothing, Newton's steps find theta in 3 to 5 rounds after a
     step of PGD or APGD; elsewhere, and for rows that have not arrived, it is found by halving.

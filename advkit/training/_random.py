@@ -19,7 +19,7 @@ def own_random_state(device: torch.device) -> Iterator[None]:
             cudnn.deterministic = before
 
 
-def begin(seed: int, epoch: int, device: torch.device) -> torch.Generator:
+def epoch_draws(seed: int, epoch: int, device: torch.device) -> torch.Generator:
     """The generator of an epoch's order and augmentation; the global ones, on the CPU and this device, are seeded too.
 
     Dropout and the attacks of a defence draw from those. Nothing random is carried from one epoch to the next.

@@ -88,7 +88,7 @@ class Trainer:
     def _epoch(self) -> None:
         """One pass through the data, or the rest of one, and its row of the log."""
         number, steps = len(self.log), self.plan.steps
-        draws = _random.begin(self.recipe.seed, number, self.device)
+        draws = _random.epoch_draws(self.recipe.seed, number, self.device)
         rows = self.plan.rows(draws)
         total, first = self._begin_epoch(draws)
         self.classifier.train()

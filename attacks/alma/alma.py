@@ -91,7 +91,7 @@ class ALMA(MinimalStepAttack):
         y = (TOLERANCE - margin.double()) / state.spread  # the constraint: y < 0
         found = torch.where(oracle.fooled, state.found.clamp(max=i), state.found)
         alpha, every, tau, gamma = self.alpha, self.look_every, self.tau, self.gamma
-        penalty = state.penalty.seen(y, found < self.steps, i, alpha=alpha, every=every, tau=tau, gamma=gamma)
+        penalty = state.penalty.updated(y, found < self.steps, i, alpha=alpha, every=every, tau=tau, gamma=gamma)
         pull = get_norm(DUAL[self.norm]).steepest(state.x_adv - region.x)
         push = per_row(penalty.slope(y) / state.spread, gradient).to(gradient.dtype) * gradient
         descent = pull - push  # at x the first term is 0, as in the paper's first step

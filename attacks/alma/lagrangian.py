@@ -21,7 +21,7 @@ class Lagrangian(NamedTuple):
         above = self.mu + 2 * self.mu * self.rho * y + self.rho**2 * y**2 / 2
         return torch.where(y >= 0, above, self.mu / (1 - self.rho * y.clamp(max=0)) ** 2)
 
-    def seen(
+    def updated(
         self, y: Tensor, met: Tensor, i: int, *, alpha: float, every: int, tau: float, gamma: float
     ) -> "Lagrangian":
         """After the i-th look at the constraint, which does no more than take it down if it is the first.

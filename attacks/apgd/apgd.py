@@ -4,7 +4,7 @@ In l1: Croce and Hein 2021 (arXiv 2103.01208)."""
 
 from dataclasses import dataclass
 
-from advkit.attacks.apgd.schedules import SCHEDULES, State, begin
+from advkit.attacks.apgd.schedules import SCHEDULES, State, first_state
 from advkit.attacks.parts.random_start import RandomStart
 from advkit.core.attack import register_attack
 from advkit.core.door import check_count
@@ -47,13 +47,13 @@ class APGD(RandomStart):
 
     def init(self, oracle: Oracle) -> State:
         """The clean image or a random point of the ball."""
-        return begin(oracle, oracle.region.far(oracle.draws, step=0) if self.random_start else oracle.x)
+        return first_state(oracle, oracle.region.far(oracle.draws, step=0) if self.random_start else oracle.x)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """Look at x_adv; adapt the step at a checkpoint; z = Proj(x + eta * ascent), and inertia."""
         schedule, region = SCHEDULES[oracle.region.norm.sparse], oracle.region
         loss, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
-        state = state.seen(loss, gradient)
+        state = state.updated(loss, gradient)
         x, marks = state.x_adv, schedule.checkpoints(self.steps)
         if i in marks:
             state, back = schedule.adapt(state, region, marks[i], self.rho)

@@ -27,7 +27,7 @@ class State(NamedTuple):
     held: Tensor  # (M,): f_max at the last checkpoint; -inf if the step was halved there
     entries: Tensor  # (M,): how many entries of x_max differed from x at the last checkpoint
 
-    def seen(self, loss: Tensor, gradient: Tensor) -> "State":
+    def updated(self, loss: Tensor, gradient: Tensor) -> "State":
         """With the loss (M,) and the gradient (M, ...) at x_adv."""
         better = loss > self.f_max
         return self._replace(
@@ -39,7 +39,7 @@ class State(NamedTuple):
         )
 
 
-def begin(oracle: Oracle, x: Tensor) -> State:
+def first_state(oracle: Oracle, x: Tensor) -> State:
     """Before the first look, at the points x (M, ...)."""
     wide = torch.promote_types(x.dtype, torch.float32)
     nought = x.new_zeros(len(x), dtype=wide)

@@ -34,7 +34,7 @@ class Runs(Wrapper):
 
     @abstractmethod
     def _guide(self, oracle: Oracle, run: int) -> dict[str, Any]:
-        """What the attack is to see in this run, see `Oracle.seen`."""
+        """What the attack is to see in this run, see `Oracle.showing`."""
 
     def _left(self, oracle: Oracle) -> int:
         """How many runs this model calls for, `_runs` or fewer."""
@@ -60,12 +60,12 @@ class Runs(Wrapper):
         if place == self.attack.total_steps:
             oracle.logits(oracle.region.settle(state.x_adv))
             return self._begin(oracle, run + 1)
-        with oracle.seen(**self._guide(oracle, run)):
+        with oracle.showing(**self._guide(oracle, run)):
             inner = self.attack.step(oracle, state.inner, place)
         return state._replace(x_adv=inner.x_adv, inner=inner)
 
     def _begin(self, oracle: Oracle, run: int) -> State:
         over = run >= self._left(oracle)
-        with oracle.seen(**self._guide(oracle, 0 if over else run)):
+        with oracle.showing(**self._guide(oracle, 0 if over else run)):
             inner = self.attack.init(oracle)
         return State(inner.x_adv, inner, torch.full((len(oracle.x),), over, device=oracle.x.device))

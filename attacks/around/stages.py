@@ -75,7 +75,7 @@ class Stages:
 
     def attack(self, attack: Attack, rows: Tensor) -> int:
         """The attack on the samples rows (N,) bool; how many of them it is the first to fool."""
-        self._begin()
+        self._prepare()
         index = rows.nonzero().squeeze(1)  # a host sync, between attacks
         return self._keep(self._on(attack, index), index) if len(index) else 0
 
@@ -85,7 +85,7 @@ class Stages:
         As many pairs of sample and class in a pass as the batch has samples: fewer passes where few samples are left,
         and no more memory. How many samples it is the first to fool.
         """
-        self._begin()
+        self._prepare()
         index, fooled = rows.nonzero().squeeze(1), 0
         nearest = self.leads.argsort(dim=1, stable=True)[:, :-1][:, :classes]
         together = max(1, len(rows) // max(1, len(index)))
@@ -99,7 +99,7 @@ class Stages:
                 fooled += self._keep(_at(found, slice(rank * len(index), (rank + 1) * len(index))), index)
         return fooled
 
-    def _begin(self) -> None:
+    def _prepare(self) -> None:
         self._number += 1
         self.blind = torch.zeros_like(self.blind)
 

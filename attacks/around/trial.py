@@ -20,7 +20,7 @@ class Trial:
 
     def __init__(self, oracle: Oracle, eps: Tensor, fooled: Tensor, gradient: Tensor | None = None) -> None:
         self._oracle, self._gradient = oracle, gradient
-        self.region: Region = oracle.region.shrunk(eps)
+        self.region: Region = oracle.region.narrowed(eps)
         self.fooled = fooled
 
     def __getattr__(self, name: str) -> Any:

@@ -14,7 +14,7 @@ class Adam(NamedTuple):
     first: Tensor  # (M, ...)
     second: Tensor  # (M, ...)
 
-    def seen(self, gradient: Tensor) -> "Adam":
+    def updated(self, gradient: Tensor) -> "Adam":
         """With one more gradient (M, ...)."""
         return Adam(0.9 * self.first + 0.1 * gradient, 0.999 * self.second + 0.001 * gradient**2)
 
@@ -26,7 +26,7 @@ class Adam(NamedTuple):
         return per_row(rate, self.first).to(dtype) * self.first / (root + 1e-8)
 
 
-def begin(like: Tensor) -> Adam:
+def at_rest(like: Tensor) -> Adam:
     """No gradient yet."""
     none = torch.zeros_like(like)
     return Adam(none, none)

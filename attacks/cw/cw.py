@@ -102,7 +102,7 @@ class CW(SearchAttack):
 
     def init(self, oracle: Oracle) -> State:
         """The clean image."""
-        means, search = adam.begin(wide(oracle.x)), self._begin(oracle)
+        means, search = adam.at_rest(wide(oracle.x)), self._first_search(oracle)
         return State(oracle.x, means, search.c, torch.ones_like(search.c), search, search.hit)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
@@ -116,8 +116,8 @@ class CW(SearchAttack):
         far, pull = RULES[self.norm].distance((state.x_adv - oracle.x) / span, state.tau)
         short, c = (-margin).clamp(min=0), state.search.c
         pull = pull - per_row(c * (short > 0), pull).to(pull.dtype) * gradient
-        search, over = state.search.seen(far + c * short, oracle.fooled, self.steps, max(1, self.steps // LOOKS))
-        adam = state.adam.seen(pull)
+        search, over = state.search.updated(far + c * short, oracle.fooled, self.steps, max(1, self.steps // LOOKS))
+        adam = state.adam.updated(pull)
         x_adv = oracle.region.clamp((state.x_adv - adam.move(search.k, state.lr) * span).to(oracle.x.dtype))
         return self._turn(oracle, state._replace(x_adv=x_adv, adam=adam, search=search), over)
 
@@ -131,5 +131,5 @@ class CW(SearchAttack):
     def _turn(self, oracle: Oracle, state: State, over: Tensor) -> State:
         """The rows whose search is over begin the next, from the clean image."""
         search, tau = RULES[self.norm].next(state.search, state.tau, -oracle.best.value)
-        state = choose(over, State(oracle.x, adam.begin(state.adam.first), state.lr, tau, search, state.done), state)
+        state = choose(over, State(oracle.x, adam.at_rest(state.adam.first), state.lr, tau, search, state.done), state)
         return state._replace(done=state.search.over(self.searches))

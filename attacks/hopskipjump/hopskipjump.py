@@ -74,7 +74,7 @@ class HopSkipJump(DecisionAttack):
 
     def init(self, oracle: Oracle) -> State:
         """The first point to be tried."""
-        estimate, zero = normal.begin(oracle), torch.zeros_like(oracle.rows.row)
+        estimate, zero = normal.no_estimate(oracle), torch.zeros_like(oracle.rows.row)
         first, segment, none = decision.candidate(oracle, 0, self.starts), decision.no_segment(oracle), estimate.total
         return State(first, segment.low, none, zero + START, segment, zero + 1, estimate, none, segment.low, zero < 0)
 
@@ -85,7 +85,7 @@ class HopSkipJump(DecisionAttack):
         jumping, asking, tolerance = phase == JUMP, phase == ESTIMATE, self._share(oracle, self.tolerance)
         landed, missed = ((phase == START) | jumping) & fooled, jumping & ~fooled
         segment, arrived = decision.looked(oracle, state, landed, torch.where(jumping, 0.2, 0.5), tolerance)
-        estimate = state.estimate.seen(state.offset, fooled, asking)
+        estimate = state.estimate.updated(state.offset, fooled, asking)
         ready = asking & (estimate.asked >= self.first * state.t.double().sqrt())
         length = torch.where(ready, segment.high / state.t.double().sqrt(), state.length / (1 + missed.double()))
         lost = missed & (length < tolerance * segment.high)

@@ -18,7 +18,7 @@ class Estimate(NamedTuple):
     total: Tensor  # (M, ...): the sum of the directions
     toward: Tensor  # (M, ...): the sum of those that fooled
 
-    def seen(self, offset: Tensor, fooled: Tensor, asking: Tensor) -> "Estimate":
+    def updated(self, offset: Tensor, fooled: Tensor, asking: Tensor) -> "Estimate":
         """With one more answer in the rows `asking` (M,) bool: that in the direction offset (M, ...)."""
         yes = asking & fooled
         return Estimate(
@@ -41,7 +41,7 @@ class Estimate(NamedTuple):
         return self.toward - per_row(factor, self.total).to(self.total.dtype) * self.total
 
 
-def begin(oracle: Oracle) -> Estimate:
+def no_estimate(oracle: Oracle) -> Estimate:
     """No answer yet."""
     zero = torch.zeros(len(oracle.x), dtype=torch.int64, device=oracle.x.device)
     none = torch.zeros_like(directions(oracle, 0))

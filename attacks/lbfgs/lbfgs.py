@@ -18,7 +18,7 @@ class State(NamedTuple):
     x_adv: Tensor  # (M, ...): the trial point
     box: minimisation.Box
     descent: minimisation.Descent  # the minimisation for this c
-    search: search_for_c.Leaps  # for c
+    search: search_for_c.SearchForC  # for c
     reached: minimisation.Iterate  # the minimiser for the largest c of this round that hit
     downhill: Tensor  # (M, D): the sign of minus the gradient at x
     done: Tensor  # (M,) bool
@@ -97,8 +97,8 @@ class LBFGS(MinimalAttack):
     def init(self, oracle: Oracle) -> State:
         """The clean image is the first trial point, and every row accepts it."""
         box = minimisation.unit_box(oracle.region)
-        descent = minimisation.begin(box, self.memory, minimisation.LENGTHS[self.squared])
-        search = search_for_c.begin(box.x.new_full((len(box.x),), self.c or 0.0))
+        descent = minimisation.first_descent(box, self.memory, minimisation.LENGTHS[self.squared])
+        search = search_for_c.first_round(box.x.new_full((len(box.x),), self.c or 0.0))
         return State(oracle.x, box, descent, search, descent.now, descent.direction, torch.zeros_like(oracle.fooled))
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
@@ -106,7 +106,7 @@ class LBFGS(MinimalAttack):
         box, search, downhill, distance = state.box, state.search, state.downhill, minimisation.LENGTHS[self.squared]
         loss, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
         point = box.inside(state.x_adv, loss, gradient, oracle.fooled)
-        descent, accepted, flat = state.descent.seen(box, distance, search.c, point, self.tolerance)
+        descent, accepted, flat = state.descent.updated(box, distance, search.c, point, self.tolerance)
         if i == 0:
             search, downhill = search.started(point.loss, point.gradient), -point.gradient.sign()
         over = descent.over(accepted, flat, torch.where(search.hit == 0, self.first_steps, self.later_steps))

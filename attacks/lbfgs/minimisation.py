@@ -79,7 +79,9 @@ class Descent(NamedTuple):
     trials: Tensor  # (M,) int64: points rejected since the last accepted one
     length: Tensor  # (M,): of the trial step, in units of the direction
 
-    def seen(self, box: Box, b: Length, c: Tensor, new: Iterate, tolerance: float) -> tuple["Descent", Tensor, Tensor]:
+    def updated(
+        self, box: Box, b: Length, c: Tensor, new: Iterate, tolerance: float
+    ) -> tuple["Descent", Tensor, Tensor]:
         """After a look at the trial point; (M,) bool: it is accepted; and it hardly lowers f, by no more than a share.
 
         Args:
@@ -155,7 +157,7 @@ def unit_box(region: Region) -> Box:
     return Box(x / span, low / span, high / span, span)
 
 
-def begin(box: Box, memory: int, b: Length) -> Descent:
+def first_descent(box: Box, memory: int, b: Length) -> Descent:
     """At x, before it has been looked at; `memory` steps are to be remembered."""
     zero, none = box.x.new_zeros(len(box.x)), torch.zeros(len(box.x), dtype=torch.int64, device=box.x.device)
     still = torch.zeros_like(box.x)

@@ -11,7 +11,7 @@ LEAP = 0.2
 """How far the k-th leap goes: k times this share of the range of a pixel."""
 
 
-class Leaps(NamedTuple):
+class SearchForC(NamedTuple):
     """One minimisation for each c; the rounds of the search differ in where they start."""
 
     c: Tensor  # (M,)
@@ -20,7 +20,7 @@ class Leaps(NamedTuple):
     number: Tensor  # (M,) int64: minimisations finished
     leaps: Tensor  # (M,) int64: fresh starts made
 
-    def after(self, over: Tensor, fooled: Tensor, first: int, others: int) -> tuple["Leaps", Tensor]:
+    def after(self, over: Tensor, fooled: Tensor, first: int, others: int) -> tuple["SearchForC", Tensor]:
         """With the verdicts on c; and (M,) bool, the rows that are to leap to a fresh start.
 
         Within a round c doubles, in the first round it grows fourfold, until one misses; then the middle is tried. A
@@ -40,7 +40,7 @@ class Leaps(NamedTuple):
         turn = over & (number >= first) & ((number - first) % others == 0)
         c = torch.where(turn & (most > 0), most, c)
         leap = turn | (miss & (most == 0))
-        search = Leaps(
+        search = SearchForC(
             c=torch.where(over, c.to(self.c.dtype), self.c),
             hit=torch.where(turn, 0, most),
             miss=torch.where(turn, torch.inf, least),
@@ -49,7 +49,7 @@ class Leaps(NamedTuple):
         )
         return search, leap
 
-    def started(self, loss: Tensor, gradient: Tensor) -> "Leaps":
+    def started(self, loss: Tensor, gradient: Tensor) -> "SearchForC":
         """With |g|^2 / (20 J) for a c of 0, from the linear model of J (M,) with gradient g (M, D) on the clean image.
 
         J falls along g and is spent at a distance r = J / |g|, where c = |g| / (2 r); a tenth of that.
@@ -62,7 +62,7 @@ class Leaps(NamedTuple):
         return x + (LEAP * self.leaps[:, None]).clamp(max=1) * downhill
 
 
-def begin(c: Tensor) -> Leaps:
+def first_round(c: Tensor) -> SearchForC:
     """The first round, at the weight c (M,), 0 for one that `started` chooses."""
     zero, none = torch.zeros_like(c), torch.zeros_like(c, dtype=torch.int64)
-    return Leaps(c, zero, zero + torch.inf, none, none)
+    return SearchForC(c, zero, zero + torch.inf, none, none)

@@ -94,7 +94,7 @@ def no_segment(oracle: Oracle) -> Segment:
     return Segment(oracle.x, zero, zero + torch.inf, zero + 0.5)
 
 
-def begin(segment: Segment, rows: Tensor, share: Tensor | float) -> Segment:
+def new_segment(segment: Segment, rows: Tensor, share: Tensor | float) -> Segment:
     """On these rows (M,) bool a new segment, whose end has been seen; the first look is nearer by `share`."""
     return segment._replace(
         low=torch.where(rows, 0.0, segment.low),
@@ -107,7 +107,7 @@ def narrow(segment: Segment, tolerance: float) -> Tensor:
     return segment.high - segment.low <= tolerance * segment.high
 
 
-def seen(segment: Segment, point: Tensor, size: Tensor, fooled: Tensor, looked: Tensor) -> Segment:
+def after_look(segment: Segment, point: Tensor, size: Tensor, fooled: Tensor, looked: Tensor) -> Segment:
     """After a look at a point of the segment, at distance size (M,), on the rows `looked` (M,) bool.
 
     One that fools doubles the share by which the next is nearer, up to a half.
@@ -130,7 +130,7 @@ def looked(
         oracle: that has answered.
         state: that asked.
         landed: (M,) bool, the query is the end of a new segment, whose first look is to be nearer by `share`.
-        share: see `begin`.
+        share: see `new_segment`.
         tolerance: see `narrow`.
         beside: (M,) bool, the query was none of the segment's, but replaces its end if it fools and is nearer.
     """
@@ -139,17 +139,17 @@ def looked(
     counts = landed | approach
     if beside is not None:
         counts = counts | (beside & oracle.fooled & (size < state.segment.high))
-    segment = begin(seen(state.segment, state.x_adv, size, oracle.fooled, counts), landed, share)
+    segment = new_segment(after_look(state.segment, state.x_adv, size, oracle.fooled, counts), landed, share)
     return segment, approach & narrow(segment, tolerance)
 
 
 def middle(oracle: Oracle, segment: Segment) -> tuple[Tensor, Tensor]:
     """The next point of the segment to look at, and its distance (M,): the hit shrunk toward the image in the norm."""
     nearer = torch.where(segment.low > 0, (segment.low + segment.high) / 2, segment.high * (1 - segment.share))
-    return shrunk(oracle, segment.hit, torch.where(segment.high.isfinite(), nearer, 0.0)), nearer
+    return at_distance(oracle, segment.hit, torch.where(segment.high.isfinite(), nearer, 0.0)), nearer
 
 
-def shrunk(oracle: Oracle, point: Tensor, size: Tensor) -> Tensor:
+def at_distance(oracle: Oracle, point: Tensor, size: Tensor) -> Tensor:
     """The point moved toward the image until its distance is `size` (M,)."""
     region = oracle.region
     return region.clamp((region.x + region.norm.project(point - region.x, per_row(size, point))).to(point.dtype))

@@ -28,7 +28,7 @@ class Search(NamedTuple):
     k: Tensor  # (M,) int64: steps made in it
     before: Tensor  # (M,) float64: the loss when it looked back last
 
-    def seen(self, loss: Tensor, hit: Tensor, steps: int, every: int | Tensor) -> tuple["Search", Tensor]:
+    def updated(self, loss: Tensor, hit: Tensor, steps: int, every: int | Tensor) -> tuple["Search", Tensor]:
         """With one more point; (M,) bool: it was the search's last.
 
         Args:
@@ -68,7 +68,7 @@ def between(low: Tensor, high: Tensor, up: Tensor | float) -> Tensor:
     return torch.where(high.isfinite(), c, low * up)
 
 
-def begin(c: Tensor) -> Search:
+def first_search(c: Tensor) -> Search:
     """The first search, at the weight c (M,) float64."""
     none = torch.zeros_like(c, dtype=torch.int64)
     return Search(c, torch.zeros_like(c), c + torch.inf, none.bool(), none, none, c + torch.inf)
@@ -99,9 +99,9 @@ class SearchAttack(MinimalAttack):
         """`searches * steps`."""
         return self.searches * self.steps
 
-    def _begin(self, oracle: Oracle) -> Search:
+    def _first_search(self, oracle: Oracle) -> Search:
         """The first search; its c is 0 where it has to wait for the gradient on the clean image."""
-        return begin(torch.full((len(oracle.x),), self.c or 0.0, dtype=torch.float64, device=oracle.x.device))
+        return first_search(torch.full((len(oracle.x),), self.c or 0.0, dtype=torch.float64, device=oracle.x.device))
 
 
 def linear_weight(margin: Tensor, gradient: Tensor) -> Tensor:

@@ -24,12 +24,12 @@ class StepAttack(BudgetAttack):
 
     Args:
         steps: the number of steps.
-        step_size: the length of a step in units of the pixels; `reach` * eps / steps unless given.
+        step_size: the length of a step in units of the pixels; `total_length` * eps / steps unless given.
     """
 
     norms = ("linf", "l2", "l1")
     follows_gradient = True
-    reach: ClassVar[float]
+    total_length: ClassVar[float]
     """How far all steps together lead unless their length is given, in units of eps."""
 
     steps: int = 10
@@ -48,7 +48,9 @@ class StepAttack(BudgetAttack):
     def length(self, oracle: Oracle) -> Tensor:
         """(M, 1, ...): that of a step, in the precision of the images, float32 at the least."""
         eps = oracle.region.eps
-        length = self.reach * eps / self.steps if self.step_size is None else torch.full_like(eps, self.step_size)
+        length = (
+            self.total_length * eps / self.steps if self.step_size is None else torch.full_like(eps, self.step_size)
+        )
         return length.to(torch.promote_types(oracle.x.dtype, torch.float32))
 
 

@@ -9,7 +9,7 @@ from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle, noise_floor
 
 
-class Back(NamedTuple):
+class LineSearch(NamedTuple):
     """The way back from `end` to the clean image: the boundary is between the shares `low` and `high` of it."""
 
     steps: Tensor  # (M,) int64: made on it, 0 before it
@@ -19,7 +19,7 @@ class Back(NamedTuple):
     end: Tensor  # (M, ...)
     found: Tensor  # (M,) bool: the latest point fools, and the next is where it is
 
-    def after(self, oracle: Oracle, x_adv: Tensor, begins: Tensor, lead: Tensor, gradient: Tensor) -> "Back":
+    def after(self, oracle: Oracle, x_adv: Tensor, begins: Tensor, lead: Tensor, gradient: Tensor) -> "LineSearch":
         """With the answer to x_adv: a point of the way, or, where one begins, its end.
 
         Args:
@@ -38,14 +38,14 @@ class Back(NamedTuple):
         newton = self.share - (lead.double() - 2 * noise_floor(oracle.answer)) / slope
         share = torch.where((newton > low) & (newton < high), newton, (low + high) / 2)
         found = under & fooled & ((share - self.share).abs() < 1e-6)
-        return Back(self.steps + (under | begins), share, low, high, end, found)
+        return LineSearch(self.steps + (under | begins), share, low, high, end, found)
 
     def point(self, x: Tensor) -> Tensor:
         """(M, ...): the next point of the way to x."""
         return x + per_row(self.share, x).to(x.dtype) * (self.end - x)
 
 
-def begin(oracle: Oracle) -> Back:
+def no_line_search(oracle: Oracle) -> LineSearch:
     """No row is on its way yet."""
     none = torch.zeros(len(oracle.x), dtype=torch.int64, device=oracle.x.device)
-    return Back(none, none.double() + 1, none.double(), none.double() + 1, oracle.x, none.bool())
+    return LineSearch(none, none.double() + 1, none.double(), none.double() + 1, oracle.x, none.bool())

@@ -26,7 +26,7 @@ class State(NamedTuple):
     since: Tensor  # (M,) int64: steps of DeepFool since the last projection
     turns: Tensor  # (M,) int64: projections made
     base: Tensor  # (M, ...): where the next projection begins
-    back: newton.Back
+    back: newton.LineSearch
     done: Tensor  # (M,) bool
 
 
@@ -72,7 +72,7 @@ class SuperDeepFool(MinimalStepAttack):
     def init(self, oracle: Oracle) -> State:
         """The clean image."""
         none = torch.zeros(len(oracle.x), dtype=torch.int64, device=oracle.x.device)
-        return State(oracle.x, none, none, oracle.x, newton.begin(oracle), none.bool())
+        return State(oracle.x, none, none, oracle.x, newton.no_line_search(oracle), none.bool())
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """Each row goes on, turns, or goes back."""

@@ -43,7 +43,7 @@ class Universal(StepAttack):
     paper = "Moosavi-Dezfooli et al. 2016, arXiv 1610.08401"
     follows_gradient = False
     per_sample = False
-    reach = 2.5
+    total_length = 2.5
 
     steps: int = 20
 

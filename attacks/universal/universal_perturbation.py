@@ -60,7 +60,7 @@ class UniversalPerturbation(Stepless, BudgetAttack):
 class _Learner(Universal):
     """One step on one batch, from a perturbation on, which is kept for the next batch."""
 
-    reach = 0.1
+    total_length = 0.1
 
     held: list[Tensor] = field(default_factory=list)
 

@@ -8,7 +8,16 @@ import torch
 from torch import Tensor
 
 from advkit.attacks.hopskipjump.normal import Estimate, probe
-from advkit.attacks.parts.decision import APPROACH, Segment, begin, candidate, looked, middle, no_segment, seen
+from advkit.attacks.parts.decision import (
+    APPROACH,
+    Segment,
+    after_look,
+    candidate,
+    looked,
+    middle,
+    new_segment,
+    no_segment,
+)
 from advkit.core.draws import Draws
 from advkit.core.norms import per_row
 from advkit.core.threat import Threat
@@ -33,7 +42,7 @@ def images(samples: int, *shape: int) -> Tensor:
 def segment_to(oracle: Any, point: Tensor, landed: Tensor, share: Tensor | float) -> Segment:
     """A new segment to this point in the rows `landed`."""
     size = oracle.region.distance(point)
-    return begin(seen(no_segment(oracle), point, size, landed, landed), landed, share)
+    return new_segment(after_look(no_segment(oracle), point, size, landed, landed), landed, share)
 
 
 def test_looks_go_twice_as_far_each_time_and_at_most_half_the_way() -> None:
@@ -45,7 +54,7 @@ def test_looks_go_twice_as_far_each_time_and_at_most_half_the_way() -> None:
         assert torch.equal(point[2], oracle.x[2])  # no point that fools is known
         torch.testing.assert_close(oracle.region.distance(point)[:2], size[:2])
         nearer.append(1 - size / segment.high)
-        segment = seen(segment, point, size, rows(True, True, True), rows(True, True, False))
+        segment = after_look(segment, point, size, rows(True, True, True), rows(True, True, False))
     expected = torch.tensor([[0.1, 0.2, 0.4, 0.5, 0.5], [0.5] * 5], dtype=torch.float64)
     torch.testing.assert_close(torch.stack(nearer, 1)[:2], expected)
 
@@ -53,11 +62,11 @@ def test_looks_go_twice_as_far_each_time_and_at_most_half_the_way() -> None:
 def test_beyond_a_miss_every_look_halves_what_is_unknown_of_the_way() -> None:
     oracle, every = about(images(4, 5)), rows(True, True, True, True)
     segment = segment_to(oracle, images(5, 5)[1:], every, 0.5)
-    segment = seen(segment, *middle(oracle, segment), ~every, every)
+    segment = after_look(segment, *middle(oracle, segment), ~every, every)
     width = segment.high - segment.low
     source = torch.Generator().manual_seed(1)
     for _ in range(10):
-        segment = seen(segment, *middle(oracle, segment), torch.rand(4, generator=source) < 0.5, every)
+        segment = after_look(segment, *middle(oracle, segment), torch.rand(4, generator=source) < 0.5, every)
         width = width / 2
         torch.testing.assert_close(segment.high - segment.low, width)
 
@@ -65,9 +74,9 @@ def test_beyond_a_miss_every_look_halves_what_is_unknown_of_the_way() -> None:
 def test_an_answer_to_another_question_says_nothing_of_the_segment() -> None:
     oracle = about(images(2, 5))
     before = segment_to(oracle, images(3, 5)[1:], rows(True, True), 0.1)
-    after = seen(before, oracle.x + 0.1, before.high / 3, rows(True, False), rows(False, False))
+    after = after_look(before, oracle.x + 0.1, before.high / 3, rows(True, False), rows(False, False))
     assert all(torch.equal(a, b) for a, b in zip(after, before, strict=True))
-    same = begin(before, rows(False, False), 0.3)
+    same = new_segment(before, rows(False, False), 0.3)
     assert all(torch.equal(a, b) for a, b in zip(same, before, strict=True))
 
 
@@ -152,7 +161,7 @@ def test_only_rows_that_ask_hear_an_answer_about_the_normal() -> None:
     four, two = torch.full((4,), 4), torch.full((4,), 2)
     before = Estimate(four, two, images(4, 5), images(8, 5)[4:])
     offset = torch.ones(4, 5, dtype=torch.float64)
-    after = before.seen(offset, fooled=rows(True, False, True, False), asking=rows(True, True, False, False))
+    after = before.updated(offset, fooled=rows(True, False, True, False), asking=rows(True, True, False, False))
     assert after.asked.tolist() == [5, 5, 4, 4]
     assert after.yes.tolist() == [3, 2, 2, 2]
     assert torch.equal(after.total, torch.cat([before.total[:2] + 1, before.total[2:]]))

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from advkit.attacks import HopSkipJump, create_attack
 from advkit.attacks.hopskipjump.normal import Estimate
-from advkit.attacks.parts.decision import Segment, candidate, directions, middle, narrow, no_segment, seen
+from advkit.attacks.parts.decision import Segment, after_look, candidate, directions, middle, narrow, no_segment
 from advkit.core.errors import InputError
 from advkit.core.oracle import Oracle
 from advkit.testing import AffineClassifier
@@ -107,11 +107,11 @@ def test_the_segment_is_halved_in_the_norm() -> None:
         oracle = captured[-1]
         far = candidate(oracle, 0, None)
         yes = torch.ones(len(oracle.x), dtype=torch.bool)
-        segment = seen(no_segment(oracle), far, oracle.region.distance(far), yes, yes)
+        segment = after_look(no_segment(oracle), far, oracle.region.distance(far), yes, yes)
         for k in range(12):
             point, size = middle(oracle, segment)
             torch.testing.assert_close(oracle.region.distance(point), size)
-            segment = seen(segment, point, size, yes if k % 3 else ~yes, yes)
+            segment = after_look(segment, point, size, yes if k % 3 else ~yes, yes)
         assert isinstance(segment, Segment)
         assert narrow(segment, 0.01).all()
         assert (segment.high < oracle.region.distance(far)).all()

@@ -13,12 +13,11 @@ from torch import Tensor
 from advkit.attacks import Noise, create_attack, list_attacks
 from advkit.attacks.alma.lagrangian import Lagrangian
 from advkit.attacks.cw import adam
-from advkit.attacks.lbfgs import minimisation as descent
-from advkit.attacks.lbfgs import search_for_c as leaps
+from advkit.attacks.lbfgs import minimisation, search_for_c
 from advkit.attacks.parts.nearest import nearest, onto_boundary
-from advkit.attacks.parts.searches import begin, between
+from advkit.attacks.parts.searches import between, first_search
 from advkit.attacks.spatial.motion import grid_point
-from advkit.attacks.superdeepfool import newton as way_back
+from advkit.attacks.superdeepfool import newton
 from advkit.core.door import check_between, check_positive
 from advkit.core.errors import InputError
 from advkit.core.norms import get_norm
@@ -34,7 +33,7 @@ def test_adam_is_torch_s_in_every_row_at_its_own_clock() -> None:
     rows = [torch.nn.Parameter(numbers(5, seed=r)) for r in range(3)]
     theirs = [torch.optim.Adam([row], lr=0.01 * (r + 1)) for r, row in enumerate(rows)]
     x, lr = torch.stack([row.detach().clone() for row in rows]), torch.tensor([0.01, 0.02, 0.03], dtype=torch.float64)
-    ours, k = adam.begin(x), torch.zeros(3, dtype=torch.int64)
+    ours, k = adam.at_rest(x), torch.zeros(3, dtype=torch.int64)
     for i in range(30):
         if i == 12:  # the second row begins anew
             again = torch.tensor([False, True, False])
@@ -42,7 +41,7 @@ def test_adam_is_torch_s_in_every_row_at_its_own_clock() -> None:
             ours = adam.Adam(*(torch.where(again[:, None], 0.0, part) for part in ours))
             theirs[1] = torch.optim.Adam([rows[1]], lr=0.02)
         gradient = x.sin() + 0.1 * numbers(3, 5, seed=100 + i)
-        k, ours = k + 1, ours.seen(gradient)
+        k, ours = k + 1, ours.updated(gradient)
         x = x - ours.move(k, lr)
         for row, optimiser, g in zip(rows, theirs, gradient, strict=True):
             row.grad = g.clone()
@@ -63,16 +62,16 @@ def test_the_penalty_s_slope_is_the_derivative_of_p2() -> None:
 def test_the_penalty_grows_where_nothing_was_met_and_the_constraint_did_not_fall() -> None:
     one = torch.ones(3, dtype=torch.float64)
     rule = {"alpha": 0.5, "every": 2, "tau": 0.9, "gamma": 2.0}
-    start = Lagrangian(one, one, 0 * one).seen(2 * one, one < 0, 0, **rule)
+    start = Lagrangian(one, one, 0 * one).updated(2 * one, one < 0, 0, **rule)
     assert torch.equal(start.before, 2 * one)
     assert torch.equal(start.mu, one)
     y, met = torch.tensor([1.9, 1.9, 1.7], dtype=torch.float64), torch.tensor([False, True, False])
-    found = start.seen(y, met, 1, **rule)
+    found = start.updated(y, met, 1, **rule)
     assert found.rho.tolist() == [2, 1, 1]
     assert torch.equal(found.before, y)
     assert found.mu[0] > found.mu[1] > found.mu[2]
     torch.testing.assert_close(found.mu, (one + Lagrangian(one, found.rho, y).slope(y)) / 2)
-    assert torch.equal(start.seen(y, met, 2, **rule).rho, one)  # no look
+    assert torch.equal(start.updated(y, met, 2, **rule).rho, one)  # no look
 
 
 def test_a_bracket_closes_upon_the_value_sought() -> None:
@@ -88,9 +87,9 @@ def test_a_bracket_closes_upon_the_value_sought() -> None:
 def test_a_search_ends_at_the_first_look_at_which_its_loss_stands_still() -> None:
     """Looks every third step: row 0 falls by 2 % from look to look, row 1 by .4 %, row 2 grows, row 3 halves."""
     fall = torch.tensor([0.98, 0.996, 1.01, 0.5], dtype=torch.float64) ** (1 / 3)
-    search, last = begin(torch.ones(4).double()), torch.full((4,), -1)
+    search, last = first_search(torch.ones(4).double()), torch.full((4,), -1)
     for k in range(12):
-        search, over = search.seen(fall**k, torch.tensor([k == 5, False, False, False]), 12, 3)
+        search, over = search.updated(fall**k, torch.tensor([k == 5, False, False, False]), 12, 3)
         last = torch.where((last < 0) & over, k, last)
     assert last.tolist() == [11, 3, 3, 11]  # the first look has nothing to compare with; 12 steps are the most
     assert search.hit.tolist() == [True, False, False, False]
@@ -102,7 +101,7 @@ def test_the_way_back_ends_just_beyond_a_curved_boundary() -> None:
     point, begins = torch.zeros_like(x), torch.tensor([True, True, False])
     point[:, 0] = 1
     oracle: Any = SimpleNamespace(x=x, fooled=torch.ones(3, dtype=torch.bool), answer=torch.ones(3, 2).double())
-    back, ended = way_back.begin(oracle), ~begins
+    back, ended = newton.no_line_search(oracle), ~begins
     for _ in range(8):
         p = point[:, 0]
         lead, gradient = (3 * p).sinh() - s, torch.zeros_like(x)
@@ -124,7 +123,7 @@ def test_the_way_back_knows_the_nearest_point_that_fools_and_the_farthest_that_d
     point, every = torch.zeros_like(x), torch.ones(3, dtype=torch.bool)
     point[:, 0] = 1
     oracle: Any = SimpleNamespace(x=x, fooled=every, answer=torch.ones(3, 2).double())
-    back, low, high, ended = way_back.begin(oracle), 0 * s, 0 * s + 1, ~every
+    back, low, high, ended = newton.no_line_search(oracle), 0 * s, 0 * s + 1, ~every
     for _ in range(14):
         p, gradient = point[:, 0], torch.zeros_like(x)
         gradient[:, 0] = 30 / (1 + (30 * (p - s)) ** 2)
@@ -170,30 +169,30 @@ def test_the_grid_has_every_combination_once_the_last_running_fastest() -> None:
     assert [tuple(grid_point(i, (3, 1, 2))) for i in range(6)] == expected
 
 
-def box(rows: int, entries: int) -> descent.Box:
+def box(rows: int, entries: int) -> minimisation.Box:
     """Around points in [0, 1]."""
     x = torch.rand(rows, entries, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    return descent.unit_box(Threat("l2", torch.inf, (0.0, 1.0)).around(x))
+    return minimisation.unit_box(Threat("l2", torch.inf, (0.0, 1.0)).around(x))
 
 
 @pytest.mark.parametrize("squared", [True, False])
 def test_a_descent_ends_where_scipy_s_does(squared: bool) -> None:
     """A convex quadratic and c times the length, whose minimum touches the box."""
     rows, entries = 4, 6
-    b, space = descent.LENGTHS[squared], box(rows, entries)
+    b, space = minimisation.LENGTHS[squared], box(rows, entries)
     A = numbers(rows, entries, entries, seed=1)
     A = A @ A.mT / entries + 0.3 * torch.eye(entries, dtype=torch.float64)
     q, c = 2 * numbers(rows, entries, seed=2), torch.tensor([0.1, 0.5, 1.0, 2.0], dtype=torch.float64)
 
-    def look(point: Tensor) -> descent.Iterate:
+    def look(point: Tensor) -> minimisation.Iterate:
         gradient = (A @ point[:, :, None]).squeeze(2) + q
         loss = ((gradient + q) * point).sum(1) / 2
         return space.inside(point, -loss, -gradient, torch.zeros(rows, dtype=torch.bool))
 
-    now, trial = descent.begin(space, 5, b), space.x
+    now, trial = minimisation.first_descent(space, 5, b), space.x
     before = torch.full((rows,), torch.inf, dtype=torch.float64)
     for _ in range(300):
-        now, accepted, _ = now.seen(space, b, c, look(trial), 1e-12)
+        now, accepted, _ = now.updated(space, b, c, look(trial), 1e-12)
         now, ahead = now.trial(space, b, c, accepted)
         trial = space.outside(ahead, space.x)
         after = now.now.loss + c * b(now.now.point - space.x, now.now.gradient)[0]
@@ -214,7 +213,7 @@ def test_a_descent_ends_where_scipy_s_does(squared: bool) -> None:
 
 def test_the_search_for_c_ends_at_the_largest_that_hits() -> None:
     sought = torch.tensor([0.02, 0.7, 30.0], dtype=torch.float64)
-    search, every = leaps.begin(torch.ones(3, dtype=torch.float64)), torch.ones(3, dtype=torch.bool)
+    search, every = search_for_c.first_round(torch.ones(3, dtype=torch.float64)), torch.ones(3, dtype=torch.bool)
     search, leap = search.after(every, search.c <= sought, 15, 4)
     assert leap.tolist() == [True, True, False]  # nothing has hit yet
     for _ in range(13):
@@ -237,14 +236,14 @@ def test_the_search_for_c_ends_at_the_largest_that_hits() -> None:
 def test_ten_times_the_first_weight_of_a_linear_loss_is_where_its_minimiser_spends_it() -> None:
     """Of c r^2 + J - |g| r, a move r against g."""
     loss, gradient = torch.tensor([0.3, 7.0], dtype=torch.float64), numbers(2, 5)
-    c = 10 * leaps.begin(torch.zeros(2, dtype=torch.float64)).started(loss, gradient).c
+    c = 10 * search_for_c.first_round(torch.zeros(2, dtype=torch.float64)).started(loss, gradient).c
     slope = gradient.norm(dim=1)
     torch.testing.assert_close(loss - slope * (slope / (2 * c)), 0 * loss)
 
 
 def test_a_first_weight_that_is_given_is_the_first_weight() -> None:
     given = torch.tensor([1e-12, 3.0, 0.0], dtype=torch.float64)
-    started = leaps.begin(given).started(torch.ones(3, dtype=torch.float64), numbers(3, 5))
+    started = search_for_c.first_round(given).started(torch.ones(3, dtype=torch.float64), numbers(3, 5))
     assert torch.equal(started.c[:2], given[:2])
     assert started.c[2] > 0
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from advkit.core.thresholds import flags, halved, kth_largest, largest, newton, shrunk, shrunk_within
+from advkit.core.thresholds import flags, halved, kth_largest, largest, newton, soft_threshold, soft_threshold_within
 
 Problem = tuple[Tensor, Tensor, Tensor]
 
@@ -45,10 +45,10 @@ def test_entries_shrink_as_a_slow_bisection_says(problem: Problem) -> None:
     inside = most.sum(1, keepdim=True) <= radius
     slow = torch.where(inside, most, slow)
     scale = 1e-13 * float(d.abs().max() + 1)
-    found = shrunk_within(d, most, radius)
+    found = soft_threshold_within(d, most, radius)
     assert torch.allclose(found.abs(), slow, rtol=0, atol=scale)
     assert bool((found * d >= 0).all())
-    assert torch.allclose(shrunk_within(d, d.abs(), radius), shrunk(d, radius), rtol=0, atol=scale)
+    assert torch.allclose(soft_threshold_within(d, d.abs(), radius), soft_threshold(d, radius), rtol=0, atol=scale)
 
 
 @given(problems())
@@ -71,8 +71,8 @@ def test_newton_arrives_on_what_a_sparse_step_leaves() -> None:
 @given(problems())
 def test_a_row_does_not_depend_on_the_others(problem: Problem) -> None:
     d, most, radius = problem
-    together, alone = shrunk_within(d, most, radius), [torch.split(row, 1) for row in (d, most, radius)]
-    assert torch.equal(together, torch.cat([shrunk_within(*row) for row in zip(*alone, strict=True)]))
+    together, alone = soft_threshold_within(d, most, radius), [torch.split(row, 1) for row in (d, most, radius)]
+    assert torch.equal(together, torch.cat([soft_threshold_within(*row) for row in zip(*alone, strict=True)]))
 
 
 @given(problems(), st.sampled_from([torch.float64, torch.float32, torch.bfloat16, torch.float16]), st.data())
