@@ -1,3 +1,3 @@
 """The version, alone in a file so that it can be read without importing torch."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

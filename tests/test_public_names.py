@@ -1,0 +1,64 @@
+"""What users may import or name: a public name that is lost fails here.
+
+`python tests/test_public_names.py` writes the list again, after a name was added, or taken away with a line in the changelog.
+"""
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+LIST = Path(__file__).with_name("public_names.txt")
+MODULES = (
+    "advkit",
+    "advkit.attacks",
+    "advkit.certification",
+    "advkit.cli",
+    "advkit.data",
+    "advkit.defenses",
+    "advkit.evaluation",
+    "advkit.figures",
+    "advkit.goals",
+    "advkit.insight",
+    "advkit.models",
+    "advkit.testing",
+    "advkit.training",
+    "advkit.training.augment",
+)
+"""The modules whose `__all__` is a promise."""
+
+
+def public() -> list[str]:
+    """Every name in `__all__` of these modules, every registered name, and every command."""
+    from advkit.cli._group import COMMANDS
+    from advkit.cli._sources import FAMILIES, names
+
+    found = [f"{module}.{name}" for module in MODULES for name in import_module(module).__all__]
+    found += [f"{kind}: {name}" for kind in FAMILIES for name in names(kind)]
+    return sorted([*found, *(f"command: {name}" for name in COMMANDS)])
+
+
+def test_no_public_name_is_lost() -> None:
+    lost = sorted(set(LIST.read_text().splitlines()) - set(public()))
+    assert lost == [], (
+        "users import these: keep them, or say in the changelog that they are gone and write the list again"
+    )
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_public_name_can_be_imported(module: str) -> None:
+    home = import_module(module)
+    assert [name for name in home.__all__ if not hasattr(home, name)] == []
+    assert len(set(home.__all__)) == len(home.__all__)
+
+
+def test_every_public_package_is_listed() -> None:
+    import advkit
+
+    root = Path(advkit.__file__).parent
+    packages = {f"advkit.{path.parent.name}" for path in root.glob("*/__init__.py") if "__all__" in path.read_text()}
+    assert packages <= set(MODULES), "add the package to MODULES"
+
+
+if __name__ == "__main__":
+    LIST.write_text("\n".join(public()) + "\n")
