@@ -1,6 +1,7 @@
 """What users may import or name: a public name that is lost fails here.
 
-`python tests/test_public_names.py` writes the list again, after a name was added, or taken away with a line in the changelog.
+`python tests/test_public_names.py` writes the list again: after a name was added, or taken away with a line in the
+changelog.
 """
 
 from importlib import import_module
