@@ -45,9 +45,11 @@ from advkit.attacks.fmn import FMN
 from advkit.attacks.fooling import Fooling, FoolingImages, fooling_images
 from advkit.attacks.hopskipjump import HopSkipJump
 from advkit.attacks.jsma import JSMA
+from advkit.attacks.lavan import LaVAN
 from advkit.attacks.lbfgs import LBFGS
 from advkit.attacks.mifgsm import MIFGSM
 from advkit.attacks.noise import Noise
+from advkit.attacks.patch import AdversarialPatch, Patch, find_patch
 from advkit.attacks.pgd import PGD
 from advkit.attacks.spatial import Spatial
 from advkit.attacks.square import Square
@@ -80,6 +82,7 @@ __all__ = [
     "VMI",
     "APGDTargeted",
     "Admix",
+    "AdversarialPatch",
     "Attack",
     "AutoAttack",
     "Boundary",
@@ -89,9 +92,11 @@ __all__ = [
     "Fooling",
     "FoolingImages",
     "HopSkipJump",
+    "LaVAN",
     "Masked",
     "MinimalAttack",
     "Noise",
+    "Patch",
     "Restarts",
     "Result",
     "Smallest",
@@ -107,6 +112,7 @@ __all__ = [
     "di",
     "ensemble",
     "eot",
+    "find_patch",
     "find_universal",
     "fooling_images",
     "list_attacks",

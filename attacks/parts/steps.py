@@ -27,7 +27,7 @@ class StepAttack(BudgetAttack):
         step_size: the length of a step in units of the pixels; `total_length` * eps / steps unless given.
     """
 
-    norms = ("linf", "l2", "l1")
+    norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     follows_gradient = True
     total_length: ClassVar[float]
     """How far all steps together lead unless their length is given, in units of eps."""

@@ -27,12 +27,13 @@ CHEAPER |= {
     "fmn": {"steps": 25, "gamma": 0.15},
 }
 CHEAPER |= {"alma": {"steps": 45}, "ead": {"searches": 2, "steps": 50}, "fab": {"steps": 8}, "jsma": {"steps": 16}}
+CHEAPER |= {"patch": {"steps": 6}, "lavan": {"steps": 8}}
 CHEAPER |= {"superdeepfool": {"steps": 20, "turns": 1}}
 CHEAPER |= {"apgd l1": {"steps": 50}, "apgd_targeted l1": {"steps": 50, "classes": 2}}  # sparse steps take longer
 """Hyperparameters that keep an attack short here, by name or by name and norm; others run at their defaults."""
 
 
-IN_TURN = {"boundary", "fooling", "hopskipjump", "spatial", "universal"}
+IN_TURN = {"boundary", "fooling", "hopskipjump", "patch", "spatial", "universal"}
 """Long attacks that treat every norm and aim alike: each norm is tried with one aim, in turn."""
 
 
@@ -61,10 +62,13 @@ SPATIAL = {
 }
 UNIVERSAL = "one perturbation serves images of all labels, which need opposite ones"
 STRENGTH = ("fools_a_linear_classifier", "moves_pixels_off_the_bounds", "follows_its_target", "attacks_every_label")
+SMALL = "a patch or a square of a few per cent of the area is one pixel of the toys' 4x4"
+PATCHES = dict.fromkeys(STRENGTH, SMALL) | {"works_on_other_shapes": "only images (N, C, H, W) have an area"}
 SQUARES = "the smallest square of its l2 form, 3x3 pixels, is most of the toys' 4x4"
 WAIVERS: dict[tuple[str, str], str] = {
     **{(spec, check): why for spec in specs() if spec.startswith("spatial") for check, why in SPATIAL.items()},
     **{(spec, check): SQUARES for spec in specs() if "square" in spec and "l2" in spec for check in STRENGTH},
+    **{(spec, check): why for spec in specs() if spec.startswith(("patch", "lavan")) for check, why in PATCHES.items()},
     **{(spec, check): UNIVERSAL for spec in specs() if spec.startswith("universal") for check in STRENGTH},
 }
 """Promises that an attack does not keep, with the reason; a waiver that is not needed any more fails."""

@@ -1,0 +1,131 @@
+"""One patch found on a data set, batch by batch, and put on any image: see `Patch` (arXiv 1712.09665)."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from advkit.attacks.parts.placing import Placing, put_on
+from advkit.attacks.parts.stepless import Stepless
+from advkit.attacks.patch.patch import Patch, State
+from advkit.core import door
+from advkit.core.door import check_count
+from advkit.core.draws import Draws
+from advkit.core.errors import InputError
+from advkit.core.guard import Model
+from advkit.core.oracle import Oracle
+from advkit.evaluation.measure.stream import batches
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdversarialPatch(Stepless, Patch):
+    """A patch that is known already, put on every image in a random pose. What `find_patch` returns.
+
+    Cost per sample: 2 queries, the second being the verdict, and no gradient.
+
+    Args:
+        patch: its pixels (C, S, S).
+    """
+
+    name = "adversarial_patch"
+    knowledge = "nothing"
+    total_steps = 0
+
+    patch: Tensor = field(compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.patch, Tensor) or self.patch.ndim != 3 or self.patch.shape[1] != self.patch.shape[2]:
+            raise InputError("expected patch as a tensor (C, S, S)")
+        object.__setattr__(self, "per_sample", True)
+
+    @property
+    def spec(self) -> str:
+        """As it is written in Python."""
+        return f"adversarial_patch(size={self.size}, place={self.place})"
+
+    def init(self, oracle: Oracle) -> State:
+        """The images with the patch."""
+        x = oracle.x
+        if x.ndim != 4 or x.shape[1] != len(self.patch):
+            raise InputError(f"the patch is of shape {tuple(self.patch.shape)}, the images {tuple(x.shape[1:])}")
+        patch = self.patch.to(x).expand(len(x), *self.patch.shape)
+        return State(self.judged(oracle, patch), patch, self.length(oracle))
+
+    def save(self, path: str | Path) -> None:
+        """Write the patch as a PNG, what its shape leaves out transparent, at its own size in pixels."""
+        channels, side = self.patch.shape[:2]
+        if channels not in (1, 3):
+            raise InputError(f"a picture has 1 or 3 channels, the patch has {channels}")
+        colours = (self.patch.detach().cpu().float().clamp(0, 1) * 255).round().byte().expand(3, side, side)
+        blank = torch.zeros(1, 1, side, side)
+        still = Placing(0, 0, 0, "centre").pose(Draws(0, torch.zeros(1, dtype=torch.int64)), 0, blank)
+        _, inside = put_on(blank, blank, still, self.shape)
+        pixels = torch.cat([colours, inside[0].byte() * 255]).permute(1, 2, 0).numpy()
+        Image.fromarray(pixels, "RGBA").save(path)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Learner(Patch):
+    """One step on one batch, from a patch on, which is kept for the next batch."""
+
+    held: list[Tensor] = field(default_factory=list)
+    first: int = 0
+
+    def init(self, oracle: Oracle) -> State:
+        state = super().init(oracle)
+        if not self.held:
+            return state
+        patch = self.held[0].to(oracle.x).expand_as(state.patch)
+        return state._replace(x_adv=self.judged(oracle, patch), patch=patch)
+
+    def step(self, oracle: Oracle, state: State, i: int) -> State:
+        state = super().step(oracle, state, self.first + i)
+        self.held[:] = [state.patch[0].detach().clone()]
+        return state
+
+
+def find_patch(
+    model: Model,
+    data: Any,
+    *,
+    epochs: int = 10,
+    batch_size: int = 100,
+    count: int | None = None,
+    bounds: tuple[float, float] = (0, 1),
+    **options: Any,
+) -> AdversarialPatch:
+    """One patch that misleads a model on most images of a data set, wherever it is put: an attack that puts it on.
+
+        attack = find_patch(model, load_data("mnist5k", split="train"), size=0.05, target=3)
+        print(evaluate(model, load_data("mnist5k"), [attack]).adversarial_error)
+        attack.save("patch.png")
+
+    Args:
+        model: images (N, C, H, W) -> logits.
+        data: an advkit Dataset, any map-style data set of (image, label), a DataLoader, or a pair of tensors.
+        epochs: how often each image is looked at.
+        batch_size: the number of images a step.
+        count: the number of images that are taken; all unless given.
+        bounds: the range of the pixels.
+        **options: those of `Patch`, such as `size`, `shape`, `rotation` and `target`.
+
+    Raises:
+        InputError: a value that is refused, or another kind of data.
+    """
+    check_count("epochs", epochs)
+    options = {**options, "shared": True}
+    held: list[Tensor] = []
+    step = 0
+    for _ in range(epochs):
+        for batch in batches(data, batch_size=batch_size, count=count):
+            learner = _Learner(**{**options, "steps": 1}, held=held, first=step)
+            learner(model, batch.x, batch.y, bounds=bounds, sample_ids=batch.sample_ids, stop="never")
+            step += 1
+    if not held:
+        raise InputError("expected data with at least one image")
+    door.check_images(held[0][None], bounds)
+    return AdversarialPatch(patch=held[0], **options)

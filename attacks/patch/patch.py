@@ -1,0 +1,152 @@
+"""Adversarial patches: Brown, Mane, Roy, Abadi, Gilmer 2017 (arXiv 1712.09665)."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from advkit.attacks.parts.placing import Placing, Pose, check_place, check_shape, put_on, side_of
+from advkit.attacks.parts.steps import StepAttack
+from advkit.core.attack import register_attack
+from advkit.core.door import check_between, check_flag
+from advkit.core.errors import InputError
+from advkit.core.oracle import Oracle
+
+LAST = 2**31 - 1
+"""The step whose random numbers place the patch that is judged."""
+
+
+class State(NamedTuple):
+    """The images with their patches as they will be judged, and the patches."""
+
+    x_adv: Tensor  # (M, C, H, W)
+    patch: Tensor  # (M, C, S, S): of one patch for all, that patch in every row
+    length: Tensor  # (M, 1, 1, 1): of a step
+
+
+@register_attack("patch")
+@dataclass(frozen=True, kw_only=True)
+class Patch(StepAttack):
+    """A patch that misleads wherever it is put on an image: one for the whole batch, or one for each image.
+
+        p <- clamp(p + step_size * sign(mean over images of the gradient of J at the image with p at a random pose))
+
+    At every step each image has the patch in another pose (expectation over transformation). A last, random pose is
+    judged. The pixels of the patch take any value in the range, every other pixel stays: eps is infinite unless given,
+    and `distance` says how far the pixels changed in linf. For a data set, and images that the patch has not seen:
+    `find_patch`.
+
+    Cost per sample: `steps` gradients and `steps` + 2 queries. No sample leaves early.
+
+    Args:
+        size: the area of the patch as a share of the image's; of a circle, that of the square around it.
+        shape: "square", "circle", or a mask (S, S) of 0 and 1 that is stretched over the patch.
+        place: "random", "centre", "top_left", "top_right", "bottom_left" or "bottom_right".
+        rotation: the largest angle in degrees, either way.
+        scale: the largest change of the patch's side, as a share of it, either way.
+        brightness: the largest number that is added to the patch, either way.
+        shared: one patch for all images of the batch; otherwise each has its own.
+        smooth: the weight of the patch's total variation, a mean an entry, beside the loss.
+        steps: the number of steps.
+        step_size: the length of a step in units of the pixels; .05 of the range unless given.
+    """
+
+    norms = ("linf",)
+    paper = "Brown et al. 2017, arXiv 1712.09665"
+    follows_gradient = False
+    per_sample = False
+    reach = 5.0
+
+    eps: float | None = math.inf
+    size: float = 0.05
+    shape: str | Tensor = "square"
+    place: str = "random"
+    rotation: float = 0.0
+    scale: float = 0.0
+    brightness: float = 0.0
+    shared: bool = True
+    smooth: float = 0.0
+    steps: int = 100
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_between("size", self.size, 0, 1)
+        check_shape(self.shape)
+        check_place(self.place)
+        for name, most in (("rotation", 180), ("scale", 0.9), ("brightness", 1)):
+            check_between(name, getattr(self, name), 0, most)
+        check_flag("shared", self.shared)
+        check_between("smooth", self.smooth, 0, math.inf)
+        object.__setattr__(self, "per_sample", not self.shared)
+
+    @property
+    def starts_at_x(self) -> bool:
+        """No: the model is asked about images with patches."""
+        return False
+
+    @property
+    def deterministic(self) -> bool:
+        """The seed chooses the poses."""
+        return False
+
+    @property
+    def placing(self) -> Placing:
+        """The transformations."""
+        return Placing(self.rotation, self.scale, self.brightness, self.place)
+
+    def init(self, oracle: Oracle) -> State:
+        """A grey patch."""
+        x = oracle.x
+        if x.ndim != 4:
+            raise InputError(f"a patch lies on images (N, C, H, W), got images of shape {tuple(x.shape[1:])}")
+        side = side_of(self.size, x.shape[2], x.shape[3])
+        low, high = _range(oracle)
+        grey = x.new_zeros(*x.shape[:2], side, side) + (low + high) / 2
+        return State(self.judged(oracle, grey), grey, self.length(oracle))
+
+    def step(self, oracle: Oracle, state: State, i: int) -> State:
+        """Up the mean of the gradients at random poses."""
+        pose = self.placing.pose(oracle.draws, i, state.patch)
+        _, gradient = oracle.loss_and_gradient(state.patch, self.loss, lambda patch: self.worn(oracle, patch, pose))
+        if self.shared:
+            gradient = gradient.mean(0, keepdim=True).expand_as(gradient)
+        if self.smooth:
+            gradient = gradient - self.smooth * _roughness_slope(state.patch)
+        patch = (state.patch + state.length * gradient.sign()).clamp(*_range(oracle)).to(state.patch.dtype)
+        return state._replace(x_adv=self.judged(oracle, patch), patch=patch)
+
+    def worn(self, oracle: Oracle, patch: Tensor, pose: Pose) -> Tensor:
+        """(M, C, H, W): the images with their patches (M, C, S, S) in these poses, within range and eps.
+
+        The gradient goes through as if nothing were cut off: a patch of one grey would not move away from it otherwise.
+        """
+        shown, _ = put_on(oracle.x, patch, pose, self.shape)
+        return shown + (shown.clamp(oracle.region.low, oracle.region.high) - shown).detach()
+
+    def judged(self, oracle: Oracle, patch: Tensor) -> Tensor:
+        """(M, C, H, W): the images with their patches in the pose that counts."""
+        shown, _ = put_on(oracle.x, patch, self.placing.pose(oracle.draws, LAST, patch), self.shape)
+        return shown.clamp(oracle.region.low, oracle.region.high)
+
+    def length(self, oracle: Oracle) -> Tensor:
+        """(M, 1, 1, 1): that of a step."""
+        low, high = _range(oracle)
+        length = torch.zeros_like(oracle.region.eps) + (
+            0.05 * (high - low) if self.step_size is None else self.step_size
+        )
+        return length.to(torch.promote_types(oracle.x.dtype, torch.float32))
+
+
+def _range(oracle: Oracle) -> tuple[Tensor, Tensor]:
+    return oracle.region.low.amin(), oracle.region.high.amax()
+
+
+def _roughness_slope(patch: Tensor) -> Tensor:
+    """The gradient of the total variation, a mean an entry."""
+    with torch.enable_grad():
+        leaf = patch.detach().requires_grad_()
+        rough = (leaf.diff(dim=2) ** 2).mean((1, 2, 3)) + (leaf.diff(dim=3) ** 2).mean((1, 2, 3))
+        (slope,) = torch.autograd.grad(rough.sum(), leaf)
+    return slope

@@ -1,0 +1,201 @@
+"""Patches: where they lie, what they leave alone, and how they climb; LaVAN beside PGD in a square."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor, nn
+
+from advkit import load_data, load_model
+from advkit.attacks import PGD, AdversarialPatch, LaVAN, Patch, create_attack, find_patch, masked
+from advkit.attacks.parts.placing import PLACES, Placing, Pose, corner, put_on, side_of
+from advkit.core.draws import Draws
+from advkit.core.errors import InputError
+
+
+@pytest.fixture
+def case() -> tuple[nn.Module, Tensor, Tensor]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.Tanh(), nn.Flatten(), nn.Linear(6 * 12 * 14, 5)).double()
+    return model, torch.rand(6, 3, 14, 16, dtype=torch.float64), torch.tensor([0, 1, 2, 0, 1, 2])
+
+
+def still(n: int, right: float = 0.0, down: float = 0.0, angle: float = 0.0, scale: float = 1.0) -> Pose:
+    one = torch.ones(n, dtype=torch.float64)
+    return Pose(angle * one, scale * one, 0 * one, right * one, down * one)
+
+
+def test_a_straight_patch_lies_on_the_pixels_to_the_bit():
+    x = torch.rand(200, 3, 14, 17, dtype=torch.float64)
+    patch = torch.rand(1, 3, 5, 5, dtype=torch.float64).expand(200, -1, -1, -1)
+    pose = Placing(0, 0, 0, "random").pose(Draws(0, torch.arange(200)), 0, x)
+    shown, inside = put_on(x, patch, pose, "square")
+    rows, columns = set(), set()
+    for image, place, before in zip(shown, inside[:, 0], x, strict=True):
+        down, right = place.any(1).nonzero().min(), place.any(0).nonzero().min()
+        rows.add(int(down))
+        columns.add(int(right))
+        assert int(place.sum()) == 25
+        torch.testing.assert_close(image[:, down : down + 5, right : right + 5], patch[0])
+        assert image[:, ~place].equal(before[:, ~place])
+    assert rows == set(range(10))
+    assert columns == set(range(13))
+
+
+@pytest.mark.parametrize("quarter", [1, 2, 3])
+def test_a_quarter_turn_is_a_quarter_turn(quarter):
+    patch, x = torch.rand(1, 2, 4, 4, dtype=torch.float64), torch.zeros(1, 2, 8, 8, dtype=torch.float64)
+    shown, _ = put_on(x, patch, still(1, angle=quarter * math.pi / 2), "square")
+    torch.testing.assert_close(shown[:, :, 2:6, 2:6], patch.rot90(-quarter, (2, 3)))
+    assert float(shown.sum()) == pytest.approx(float(patch.sum()))
+
+
+@pytest.mark.parametrize(("shape", "area"), [("square", 1.0), ("circle", math.pi / 4)])
+def test_whatever_its_pose_a_patch_lies_whole_within_the_image(shape, area):
+    x, patch = torch.zeros(300, 1, 60, 80, dtype=torch.float64), torch.ones(300, 1, 20, 20, dtype=torch.float64)
+    pose = Placing(180, 0.5, 0, "random").pose(Draws(1, torch.arange(300)), 3, x)
+    shown, inside = put_on(x, patch, pose, shape)
+    covered = inside.flatten(1).sum(1).double() / 400
+    torch.testing.assert_close(covered, area * pose.scale**2, rtol=0.12, atol=0.02)
+    assert shown.sum((1, 2, 3)).equal(inside.flatten(1).sum(1).double())
+
+
+@pytest.mark.parametrize(
+    ("place", "corner_at"),
+    [("top_left", (0, 0)), ("top_right", (0, 12)), ("bottom_left", (10, 0)), ("bottom_right", (10, 12))],
+)
+def test_places_have_names(place, corner_at):
+    right, down = PLACES[place]
+    x = torch.zeros(1, 1, 14, 16, dtype=torch.float64)
+    _, inside = put_on(x, torch.ones(1, 1, 4, 4, dtype=torch.float64), still(1, right, down), "square")
+    assert inside[0, 0].nonzero().min(0).values.tolist() == list(corner_at)
+    row, column = corner(place, Draws(0, torch.arange(1)), 14, 16, 4)
+    assert (int(row), int(column)) == corner_at
+
+
+def test_random_squares_reach_every_place_alike():
+    row, column = corner("random", Draws(0, torch.arange(4000)), 10, 8, 3)
+    counts = torch.bincount(row * 6 + column, minlength=48)
+    assert len(counts) == 48
+    assert int(counts.min()) > 50
+
+
+def test_a_mask_is_a_shape():
+    mask = torch.zeros(4, 4)
+    mask[0] = 1
+    x = torch.zeros(1, 1, 8, 8, dtype=torch.float64)
+    _, inside = put_on(x, torch.ones(1, 1, 4, 4, dtype=torch.float64), still(1), mask)
+    assert inside[0, 0].nonzero().tolist() == [[2, 2], [2, 3], [2, 4], [2, 5]]
+
+
+def slow_patch(case, steps: int, *, shared: bool, smooth: float) -> Tensor:
+    """The patch after some steps, its gradient taken through the whole composition at once."""
+    model, x, y = case
+    attack = Patch(size=0.1, rotation=20, scale=0.2, brightness=0.1)
+    side, draws = side_of(0.1, 14, 16), Draws(5, torch.arange(6))
+    patch = torch.full((1 if shared else 6, 3, side, side), 0.5, dtype=torch.float64)
+    for i in range(steps):
+        leaf = patch.clone().requires_grad_()
+        worn, _ = put_on(x, leaf.expand(6, -1, -1, -1), attack.placing.pose(draws, i, x), "square")
+        worn = worn + (worn.clamp(0, 1) - worn).detach()
+        value = F.cross_entropy(model(worn), y, reduction="sum") / (6 if shared else 1)
+        rough = sum((leaf.diff(dim=d) ** 2).mean((1, 2, 3)).sum() for d in (2, 3))
+        (value - smooth * rough).backward()
+        patch = (patch + 0.05 * leaf.grad.sign()).clamp(0, 1)
+    worn, _ = put_on(x, patch.expand(6, -1, -1, -1), attack.placing.pose(draws, 2**31 - 1, x), "square")
+    return worn.clamp(0, 1)
+
+
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("smooth", [0.0, 3.0])
+def test_it_climbs_the_mean_over_random_poses(case, shared, smooth):
+    options = {"size": 0.1, "rotation": 20, "scale": 0.2, "brightness": 0.1}
+    attack = Patch(steps=6, shared=shared, smooth=smooth, **options)
+    found = attack(*case, stop="never", seed=5)
+    torch.testing.assert_close(found.x_adv, slow_patch(case, 6, shared=shared, smooth=smooth))
+    assert found.gradients.eq(6).all()
+    assert found.queries.eq(8).all()
+
+
+@pytest.mark.parametrize("spec", ["patch(size=0.1, steps=5)", "lavan(size=0.1, steps=5)"])
+def test_no_other_pixel_changes(spec, case):
+    model, x, y = case
+    changed = (create_attack(spec)(model, x, y, stop="never").x_adv != x).any(1).flatten(1)
+    side = side_of(0.1, 14, 16)
+    assert int(changed.sum(1).max()) <= side**2
+    assert int(changed.sum(1).min()) >= side**2 // 2
+    spread = changed.view(6, 14, 16)
+    for image in spread:
+        rows, columns = image.any(1).nonzero(), image.any(0).nonzero()
+        assert int(rows.max() - rows.min()) < side
+        assert int(columns.max() - columns.min()) < side
+
+
+@pytest.mark.parametrize("place", ["random", "bottom_left"])
+def test_lavan_is_the_margin_climbed_in_a_square(place, case):
+    model, x, y = case
+    side = side_of(0.05, 14, 16)
+    row, column = corner(place, Draws(7, torch.arange(6)), 14, 16, side)
+    mask = torch.zeros(6, 1, 14, 16)
+    for k in range(6):
+        mask[k, :, row[k] : row[k] + side, column[k] : column[k] + side] = 1
+    steps = PGD(eps=1.0, steps=9, step_size=5 / 9, random_start=False, loss="margin")
+    found = LaVAN(size=0.05, place=place, steps=9)(model, x, y, stop="never", seed=7)
+    torch.testing.assert_close(found.x_adv, masked(steps, mask)(model, x, y, stop="never", seed=7).x_adv)
+
+
+def test_a_patch_found_on_some_images_misleads_on_others(tmp_path):
+    model, data = load_model("lenet5"), load_data("mnist5k", split="test")
+    x, y = data[:200]
+    options = {"size": 0.2, "target": 3}
+    attack = find_patch(
+        model, load_data("mnist5k", split="train"), shape="circle", epochs=2, count=800, batch_size=20, **options
+    )
+    assert isinstance(attack, AdversarialPatch)
+    rows = y != 3
+    reached = model(attack(model, x, y, target=3).x_adv).argmax(1)[rows] == 3
+    noise = AdversarialPatch(patch=torch.rand_like(attack.patch), size=0.2, shape="circle", target=3)
+    by_chance = model(noise(model, x, y, target=3).x_adv).argmax(1)[rows] == 3
+    assert float(reached.double().mean()) > 2 * float(by_chance.double().mean()) + 0.05
+    attack.save(tmp_path / "patch.png")
+    with Image.open(tmp_path / "patch.png") as picture:
+        assert picture.mode == "RGBA"
+        side = attack.patch.shape[1]
+        assert picture.size == (side, side)
+        grey = torch.tensor([picture.getpixel((k, side // 2))[0] for k in range(side)])
+        assert picture.getpixel((0, 0))[3] == 0
+        assert picture.getpixel((side // 2, side // 2))[3] == 255
+    torch.testing.assert_close(grey / 255, attack.patch[0, side // 2].cpu(), atol=0.003, rtol=0)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"size": 1.5},
+        {"size": "big"},
+        {"shape": "star"},
+        {"shape": torch.zeros(3, 3)},
+        {"place": "left"},
+        {"rotation": 200},
+        {"scale": 1},
+        {"shared": 1.5},
+        {"smooth": -1},
+    ],
+)
+def test_what_means_nothing_is_refused(options):
+    with pytest.raises(InputError):
+        Patch(**options)
+
+
+@pytest.mark.parametrize("name", ["patch", "lavan"])
+def test_rows_that_are_no_images_are_refused(name):
+    with pytest.raises(InputError, match="images"):
+        create_attack(name)(nn.Linear(4, 3), torch.rand(2, 4), torch.tensor([0, 1]))
+
+
+def test_a_patch_of_other_channels_is_refused():
+    attack, x = AdversarialPatch(patch=torch.rand(3, 4, 4)), torch.rand(2, 1, 32, 32)
+    with pytest.raises(InputError, match="the patch is of shape"):
+        attack(load_model("lenet5"), x, torch.tensor([0, 1]), stop="never")
