@@ -82,7 +82,7 @@ def _registered(kind: str) -> dict[str, tuple[str, str]]:
 def _named(node: ast.AST, decorator: str) -> list[str]:
     """The name that a call of the decorator is given as a literal."""
     if isinstance(node, ast.Call) and ast.unparse(node.func) == decorator and node.args:
-        return [name.value for name in node.args[:1] if isinstance(name, ast.Constant)]
+        return [str(name.value) for name in node.args[:1] if isinstance(name, ast.Constant)]
     return []
 
 

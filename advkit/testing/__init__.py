@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from advkit.core.goals import Goal
     from advkit.core.threat import Threat
+    from advkit.testing._checks_data import check_dataset
+    from advkit.testing._checks_model import check_model
     from advkit.testing._defense import check_defense
     from advkit.testing._suite import BrokenPromiseError, CheckOutcome, CheckReport, check_attack, list_checks
     from advkit.testing._toys import affine_case, awkward_images, toy_case
@@ -50,7 +52,9 @@ __all__ = [
     "assert_robust",
     "awkward_images",
     "check_attack",
+    "check_dataset",
     "check_defense",
+    "check_model",
     "constant_logits",
     "list_checks",
     "make_images",
@@ -70,6 +74,8 @@ _HOME = {
     "advkit.core.goals": ("Goal",),
     "advkit.core.threat": ("Threat",),
     "_suite": ("BrokenPromiseError", "CheckOutcome", "CheckReport", "check_attack", "list_checks"),
+    "_checks_data": ("check_dataset",),
+    "_checks_model": ("check_model",),
     "_defense": ("check_defense",),
     "_toys": ("affine_case", "awkward_images", "toy_case"),
     "affine": ("AffineClassifier",),
