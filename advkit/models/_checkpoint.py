@@ -18,12 +18,15 @@ from advkit.models._card import Card
 from advkit.models._classifier import Classifier
 from advkit.models._create import create_model
 from advkit.models._reference import runs_code
+from advkit.models._unwrapping import State, state_dicts, unusable, unwrapped
 
 CARD = "advkit_card"
 WEIGHTS_FILE = "model.safetensors"  # in a run folder of `advkit train`
 _HALF_LIMIT = 60_000.0  # float16 ends at 65,504
 
-State = dict[str, Tensor]
+TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
+
+Found = Mapping[str, State]
 
 
 def save_checkpoint(path: str | Path, classifier: Classifier, card: Card | None = None, *, half: bool = True) -> None:
@@ -56,13 +59,13 @@ def load_checkpoint(path: str | Path) -> Classifier:
     Raises:
         InputError: no such file, not a safetensors file, no card in it, or weights that do not fit the card.
     """
-    state, card = read_weights(path)
+    found, card = read_weights(path)
     if card is None:
         raise InputError(
             f"{path} holds weights but no card: say which network they belong to, with load_model(NAME, weights=FILE)"
         )
     refuse_code(card, path)
-    return restore(state, card, path)
+    return restore(found, card, path)
 
 
 def refuse_code(card: Card, path: str | Path) -> None:
@@ -74,20 +77,21 @@ def refuse_code(card: Card, path: str | Path) -> None:
         )
 
 
-def restore(state: State, card: Card, path: str | Path, options: Mapping[str, Any] | None = None) -> Classifier:
+def restore(found: Found, card: Card, path: str | Path, options: Mapping[str, Any] | None = None) -> Classifier:
     """Build the card's network, `options` overriding the card's, and fill it with the weights."""
     classifier = create_model(card.name, **{**card.options, "seed": 0, **(options or {})})
-    fill(classifier.net, state, path, note=f"; it was saved as {card.describe()}" if options else "")
+    fill_from(classifier.net, found, path, note=f"; it was saved as {card.describe()}" if options else "")
     rebuilt = {**card.options, **{k: v for k, v in classifier.card.options.items() if k in (options or {})}}
     classifier.card = replace(card, options=rebuilt, source=str(path))
     return classifier.eval()
 
 
-def read_weights(path: str | Path) -> tuple[State, Card | None]:
-    """The tensors of a weights file on the CPU, and its card if it has one.
+def read_weights(path: str | Path) -> tuple[Found, Card | None]:
+    """Where -> state dict, of all that a weights file holds, on the CPU; and its card if it has one.
 
     Args:
-        path: FILE.safetensors, a state dict saved by torch, or a folder that holds `model.safetensors`.
+        path: a file of safetensors, one written by torch.save (its first bytes say which), or a folder that holds
+            `model.safetensors`.
 
     Raises:
         InputError: no such file, or it holds no plain weights.
@@ -99,9 +103,16 @@ def read_weights(path: str | Path) -> tuple[State, Card | None]:
         raise InputError(
             f"no weights at {path}: expected a .safetensors or .pt file, or the folder of a run of `advkit train`"
         )
-    if path.suffix in (".pt", ".pth", ".bin", ".ckpt"):
-        return _read_torch(path), None
-    return _read_safetensors(path)
+    return (_read_torch(path), None) if _is_torch(path) else _read_safetensors(path)
+
+
+def _is_torch(path: Path) -> bool:
+    """Whether a file begins as torch.save writes it, a zip archive or a pickle; other files go by their suffix."""
+    with path.open("rb") as file:
+        start = file.read(9)
+    if start[:2] == b"PK" or start[:1] == b"\x80":
+        return start[8:] != b"{" or start[:2] == b"PK"  # safetensors: eight bytes of length, then JSON
+    return path.suffix in TORCH_SUFFIXES and start[8:] != b"{"
 
 
 def read_card(path: str | Path) -> Card | None:
@@ -118,50 +129,56 @@ def read_card(path: str | Path) -> Card | None:
     return Card.from_json(text) if text else None
 
 
-def _read_safetensors(path: Path) -> tuple[State, Card | None]:
+def _read_safetensors(path: Path) -> tuple[Found, Card | None]:
     card = read_card(path)
-    return load_file(path), card
-
-
-def _read_torch(path: Path) -> State:
     try:
-        with warnings.catch_warnings():
+        state = load_file(path)
+    except Exception as error:  # a type of number that torch does not have, a header that lies
+        raise InputError(f"{path} is not a safetensors file: {_first_line(error)}") from error
+    if not state:
+        raise InputError(f"{path} holds no state dict: expected names and tensors, as from model.state_dict()")
+    return {"": state}, card
+
+
+def _read_torch(path: Path) -> Found:
+    try:
+        with path.open("rb") as file, warnings.catch_warnings():  # a file, because torch.load goes by a path's suffix
             warnings.simplefilter("ignore")  # torch's remarks on archives that it then refuses
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise InputError(
             f"{path} holds pickled Python objects, which are never run: save the weights alone, "
             f"with torch.save(model.state_dict(), ...)"
         ) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, OSError) as error:
+    except Exception as error:  # a broken archive raises nearly anything
         raise InputError(f"{path} is not a weights file of torch: {_first_line(error)}") from error
-    return _state_dict(content, path)
-
-
-def _state_dict(content: Any, path: Path) -> State:
-    """The state dict itself, or the one that a training script put into a larger dictionary."""
-    for key in ("state_dict", "model_state_dict", "model"):
-        if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
-            content = content[key]
-    if not isinstance(content, Mapping) or not content or not all(isinstance(v, Tensor) for v in content.values()):
+    found = state_dicts(content)
+    if not found:
         raise InputError(f"{path} holds no state dict: expected names and tensors, as from model.state_dict()")
-    return dict(content)
+    return found
 
 
-def fill(net: nn.Module, state: State, path: str | Path, *, note: str = "") -> None:
-    """Copy a state dict into a network; the prefixes of DataParallel and of `Classifier` are taken off.
+def fill(net: nn.Module, state: State, path: str | Path, *, note: str = "") -> str:
+    """Copy a state dict into a network; see `fill_from`."""
+    return fill_from(net, {"": state}, path, note=note)
+
+
+def fill_from(net: nn.Module, found: Found, path: str | Path, *, note: str = "") -> str:
+    """Copy the state dict that fits into a network; what training scripts wrap around it is taken off.
+
+    Returns:
+        what was taken off and left out, in words; empty if nothing was.
 
     Raises:
         InputError: names or shapes differ, or a weight is not finite; the network is left as it was.
     """
-    own = net.state_dict()
-    for prefix in ("module.", "net."):
-        if all(name.startswith(prefix) for name in state) and not all(name.startswith(prefix) for name in own):
-            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    own = {name: value for name, value in net.state_dict().items() if isinstance(value, Tensor)}
+    state, said = unwrapped(own, found, path)
     problem = _misfit(own, state)
     if problem:
         raise InputError(f"{path} does not fit this network: {problem}{note}")
-    net.load_state_dict(state)
+    net.load_state_dict(state, strict=False)  # the names are the same; a module's extra state is not in them
+    return said
 
 
 def _misfit(own: Mapping[str, Tensor], state: State) -> str:
@@ -174,8 +191,9 @@ def _misfit(own: Mapping[str, Tensor], state: State) -> str:
     for name, tensor in own.items():
         if state[name].shape != tensor.shape:
             return f"expected {name} of {tuple(tensor.shape)}, got {tuple(state[name].shape)}"
-    broken = [name for name, tensor in state.items() if tensor.is_floating_point() and not tensor.isfinite().all()]
-    return f"{_some(broken)} holds NaN or infinity" if broken else ""
+        if state[name].is_complex() and not tensor.is_complex():
+            return f"{name} is complex, expected {tensor.dtype}"
+    return unusable(state)
 
 
 def _some(names: list[str]) -> str:

@@ -4,7 +4,7 @@ from typing import Any
 
 from advkit.core.registry import parse_spec
 from advkit.models._classifier import Classifier
-from advkit.models._reference import create_reference, is_reference
+from advkit.models._reference import create_reference, is_reference, split_reference
 from advkit.models._registry import MODELS
 
 
@@ -13,7 +13,8 @@ def create_model(name: str, **options: Any) -> Classifier:
 
     Args:
         name: a registered name or a spec ("lenet5", "vgg16(width=1/4)"), or a reference ("torchvision:resnet50",
-            "timm:NAME", "package.module:factory"; the last imports and runs that code).
+            "timm:NAME", "package.module:factory"; the last imports and runs that code), with options as in
+            "timm:resnet18(in_chans=1)".
         **options: `input_shape` (C, H, W), `num_classes`, `width`; `mean` and `std` of `Normalize` (default: MNIST's
             for one channel, ImageNet's for three); `seed` of the random weights (default: torch's global state); and
             what the network itself takes. The defaults are the paper's. Under `torch.device("meta")` it costs nothing.
@@ -21,4 +22,7 @@ def create_model(name: str, **options: Any) -> Classifier:
     Raises:
         InputError: unknown name or option, or a value that the network refuses.
     """
-    return create_reference(name, options) if is_reference(name) else MODELS.create(parse_spec(name), **options)
+    if is_reference(name):
+        name, given = split_reference(name)
+        return create_reference(name, {**given, **options})
+    return MODELS.create(parse_spec(name), **options)

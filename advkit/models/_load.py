@@ -9,7 +9,7 @@ import torch
 from advkit.core.errors import InputError
 from advkit.core.registry import parse_spec
 from advkit.models._card import SHIPPED, Card
-from advkit.models._checkpoint import WEIGHTS_FILE, fill, read_card, read_weights, refuse_code, restore
+from advkit.models._checkpoint import WEIGHTS_FILE, fill, fill_from, read_card, read_weights, refuse_code, restore
 from advkit.models._classifier import Classifier
 from advkit.models._create import create_model
 from advkit.models._reference import (
@@ -20,6 +20,7 @@ from advkit.models._reference import (
     is_reference,
     metadata,
     runs_code,
+    split_reference,
     torchvision_weights,
 )
 from advkit.models._registry import MODELS
@@ -60,7 +61,10 @@ def load_model(
                 f"the model is the weights file {name}, and weights={str(weights)!r} came too: give a name, or one file"
             )
         name, weights = _named(name), name
-    if not is_reference(name):
+    if is_reference(name):
+        name, given = split_reference(name)
+        options = {**given, **options}
+    else:
         spec = parse_spec(name)
         name, options = spec.name, {**spec.options, **options}
         MODELS.check_options(name, MODELS.factory(name), options)
@@ -121,22 +125,19 @@ def _robust(name: str, defense: str, options: dict[str, Any]) -> Classifier:
 
 
 def _from_file(name: str, path: str | Path, options: dict[str, Any]) -> Classifier:
-    state, card = read_weights(path)
+    found, card = read_weights(path)
     if card is None:
         classifier = create_model(name, **{"seed": 0, **options})
-        fill(
-            classifier.net,
-            state,
-            path,
-            note=f"; built {classifier.card.describe()}: give the options it was trained with",
-        )
-        classifier.card = replace(classifier.card, seed=None, source=str(path), licence="unknown")
+        note = f"; built {classifier.card.describe()}: give the options it was trained with"
+        said = fill_from(classifier.net, found, path, note=note)
+        source = f"{path} ({said})" if said else str(path)
+        classifier.card = replace(classifier.card, seed=None, source=source, licence="unknown")
         return classifier
     if card.name != name:
         raise InputError(
             f"{path} holds weights of {card.name!r}, expected {name!r}: give the model {card.name!r}, or another file"
         )
-    return restore(state, card, path, options)
+    return restore(found, card, path, options)
 
 
 def _imagenet(name: str, options: dict[str, Any]) -> Classifier:
@@ -161,7 +162,9 @@ def _imagenet(name: str, options: dict[str, Any]) -> Classifier:
 
 def _is_file(name: str) -> bool:
     path = Path(name).expanduser()
-    return path.suffix in _FILES or (path.is_dir() and (path / WEIGHTS_FILE).is_file())
+    if path.is_dir():
+        return (path / WEIGHTS_FILE).is_file()
+    return path.suffix in _FILES or (path.is_file() and not is_reference(name) and name not in MODELS.names())
 
 
 def _named(path: str) -> str:

@@ -3,15 +3,18 @@
 import importlib
 import inspect
 import logging
+import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
+from statistics import fmean
 from typing import Any
 
 from torch import nn
 
 from advkit.core.errors import InputError, unknown
+from advkit.core.registry import Spec, parse_spec
 from advkit.models._card import RANDOM, Card
 from advkit.models._classifier import Classifier, parameters
 from advkit.models._registry import seeded
@@ -41,6 +44,25 @@ def is_reference(name: str) -> bool:
 def runs_code(name: str) -> bool:
     """Whether building it imports and runs code of the caller's choice: package.module:factory."""
     return is_reference(name) and not name.startswith(("torchvision:", "timm:"))
+
+
+def split_reference(name: str) -> tuple[str, dict[str, Any]]:
+    """`"timm:resnet18(in_chans=1)"` -> ("timm:resnet18", {"in_chans": 1}).
+
+    Raises:
+        InputError: the brackets hold something else than options with plain values.
+    """
+    bare, bracket, inside = name.partition("(")
+    if not bracket:
+        return name.strip(), {}
+    try:
+        options = parse_spec(f"reference({inside}").options
+    except InputError as error:
+        raise InputError(
+            f"cannot read the model {name!r}: expected SOURCE:NAME(option=value, ...), such as "
+            "'timm:resnet18(in_chans=1)'"
+        ) from error
+    return bare.strip(), {key: value.name if isinstance(value, Spec) else value for key, value in options.items()}
 
 
 def create_reference(name: str, options: dict[str, Any], *, pretrained: bool = False) -> Classifier:
@@ -131,12 +153,28 @@ def _timm(entry: str, pretrained: bool, seed: int | None, options: dict[str, Any
         "std": config.get("std", 1.0),
         "input_shape": config.get("input_size"),
         "num_classes": getattr(net, "num_classes", None),
+        **_of_other_images(config, options),
         **given,
     }
     fields: dict[str, Any] = {"licence": str(config.get("license") or "see timm"), "seed": seed}
     if pretrained:
         fields.update(source=f"timm {entry}", data="imagenet", trained_on="imagenet:train", seed=None)
     return _classifier(f"timm:{entry}", net, known, options, **fields)
+
+
+def _of_other_images(config: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """Shape and normalisation of a timm network that is built for other channels or sizes than it was published for.
+
+    Other channels than the published ones get the mean of the published numbers each.
+    """
+    channels, *sides = config.get("input_size") or (3, 224, 224)
+    size = options.get("img_size")
+    if size is not None:
+        sides = list(size) if isinstance(size, tuple | list) else [size, size]
+    found: dict[str, Any] = {"input_shape": (options.get("in_chans", channels), *sides)}
+    if options.get("in_chans", channels) != channels:
+        found |= {key: fmean(config[key]) for key in ("mean", "std") if key in config}
+    return found
 
 
 def _factory(name: str, module: str, attribute: str, seed: int | None, options: dict[str, Any]) -> Classifier:
@@ -162,8 +200,8 @@ def _factory(name: str, module: str, attribute: str, seed: int | None, options: 
 
 def _find(name: str, module: str, attribute: str) -> Callable[..., Any]:
     try:
-        with _current_folder():
-            found: Any = importlib.import_module(module)
+        _add_current_folder()
+        found: Any = importlib.import_module(module)
     except (ImportError, ValueError) as error:
         raise InputError(f"cannot import {module!r} for the model {name!r}: {error}") from error
     for part in attribute.split("."):
@@ -175,16 +213,14 @@ def _find(name: str, module: str, attribute: str) -> Callable[..., Any]:
     return (lambda: found) if isinstance(found, nn.Module) else found
 
 
-@contextmanager
-def _current_folder() -> Iterator[None]:
-    """A module in the current folder can be imported, as with `python -m`; installed ones come first."""
-    appended = "" not in sys.path
-    sys.path.extend([""] * appended)
-    try:
-        yield
-    finally:
-        if appended:
-            sys.path.remove("")
+def _add_current_folder() -> None:
+    """A module in the current folder can be imported from now on, as with `python -m`; installed ones come first.
+
+    It stays: a factory may import what lies beside it when it is called, and a network when it runs.
+    """
+    here = os.getcwd()
+    if "" not in sys.path and here not in sys.path:
+        sys.path.append(here)
 
 
 @contextmanager

@@ -5,6 +5,7 @@ from pathlib import Path
 from advkit.core.errors import InputError
 from advkit.models._checkpoint import read_weights
 from advkit.models._classifier import Classifier
+from advkit.models._unwrapping import nearest
 
 
 def start_from(classifier: Classifier, path: str | Path) -> list[str]:
@@ -20,11 +21,9 @@ def start_from(classifier: Classifier, path: str | Path) -> list[str]:
     Raises:
         InputError: no such file, or less than half of the network's tensors are in it.
     """
-    state, _ = read_weights(path)
+    found, _ = read_weights(path)
     own = classifier.net.state_dict()
-    for prefix in ("module.", "net."):
-        if all(name.startswith(prefix) for name in state) and not all(name.startswith(prefix) for name in own):
-            state = {name.removeprefix(prefix): tensor for name, tensor in state.items()}
+    state = nearest(own, found)
     fitting = {k: v for k, v in state.items() if k in own and own[k].shape == v.shape}
     if 2 * len(fitting) < len(own):
         raise InputError(
