@@ -1,5 +1,7 @@
 """report.html: the run as one page without network, for a screen, a phone or a printer."""
 
+import base64
+import hashlib
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
@@ -8,19 +10,22 @@ from importlib.resources import files
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
+from markupsafe import Markup
 from torch import Tensor
 
 from advkit.core.intervals import wilson_interval
+from advkit.core.words import number, percent, short, span
 from advkit.evaluation.measure.corruptions import CorruptionReport
 from advkit.evaluation.measure.report import AttackReport, Report, finite
 from advkit.evaluation.measure.staircase import STEPS, Curve, drawn
 from advkit.evaluation.runs.run_folder import Run
 from advkit.evaluation.show.gallery import Nearest, examples, image_shape, most_examples, name_of
+from advkit.evaluation.show.summary import sides_of, summary
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-MOST_CLASSES = 20
+MOST_CLASSES = 12
 """With more classes the confusion is a list of its largest entries."""
 
 
@@ -44,7 +49,10 @@ def page(run: Run, report: Report) -> str:
     return _template().render(
         run=run.record,
         report=report,
+        summary=summary(report),
+        sides=sides_of(report),
         bars=_bars(report),
+        details=_details(report),
         attacks=report.attacks,
         shape=shape[1:] if shape else (1, 1),
         examples=examples(run, seen.nearest, norms, names),
@@ -54,6 +62,8 @@ def page(run: Run, report: Report) -> str:
         top=top,
         panels=_panels(damage, top) if damage else [],
         checks=report.checks,
+        script=Markup(_script()),
+        script_hash=_hash(_script()),
     )
 
 
@@ -62,9 +72,31 @@ def _template() -> "Template":
     from jinja2 import Environment, StrictUndefined
 
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["percent"] = lambda value: "-" if value is None else f"{100 * value:.1f} %"
-    environment.filters["short"] = lambda value: "-" if finite(value) is None else f"{value:.4g}"
+    environment.filters.update(percent=percent, short=short, number=number, span=span)
     return environment.from_string(files("advkit.evaluation.show").joinpath("page.html").read_text("utf-8"))
+
+
+def _script() -> str:
+    """The filters of the gallery."""
+    return files("advkit.evaluation.show").joinpath("page.js").read_text("utf-8")
+
+
+def _hash(script: str) -> str:
+    """How the page's security policy names the one script that may run."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+
+
+def _details(report: Report) -> dict[str, Any]:
+    """The figures of each attack beside its error."""
+    headings = ["success", "top-5 error", "confidence on mistakes", "median distance", "left as 8-bit files"]
+    headings += ["queries", "gradients", "seconds"]
+    rows = []
+    for row in report.attacks:
+        shares = [percent(share) for share in (row.success_rate, row.top5_error, row.mean_confidence)]
+        cells = [*shares, f"{short(row.median_distance)} ({row.norm})", percent(row.survival_rate)]
+        costs = (row.queries_per_sample, row.gradients_per_sample, row.seconds)
+        rows.append([row.attack, *cells, *(f"{cost:.1f}" for cost in costs)])
+    return {"headings": headings, "rows": rows}
 
 
 def _look(run: Run, report: Report, rows: int, shape: tuple[int, ...] | None) -> Seen:
@@ -72,13 +104,13 @@ def _look(run: Run, report: Report, rows: int, shape: tuple[int, ...] | None) ->
     nearest = [Nearest(most_examples(shape)) for _ in report.attacks] if shape else []
     pairs: list[Counter[tuple[int, int]]] = [Counter() for _ in range(rows)]
     farthest, classes = [0.0] * len(report.attacks), 0
-    for number, (clean, *found) in zip(run.numbers(), report.samples, strict=True):
+    for batch, (clean, *found) in zip(run.numbers(), report.samples, strict=True):
         labels = clean["y"].tolist()
         classes = max(classes, *labels, *clean["prediction"].tolist())
         for counter, row in zip(pairs, found, strict=True):
             counter.update(zip(labels, row["prediction"].tolist(), strict=True))
         for attack, row in zip(nearest, found, strict=False):
-            attack.add(number, clean, row)
+            attack.add(batch, clean, row)
         for i, row in enumerate(found[: len(farthest)]):
             distance = row["distance"]
             farthest[i] = max(farthest[i], distance.where(distance.isfinite(), 0.0).max().item())
@@ -113,7 +145,7 @@ def _confusion(row: AttackReport, pairs: Counter[tuple[int, int]], names: list[s
     return {"attack": row.attack, "names": [], "table": [], "list": listed}
 
 
-WIDE, TALL, LEFT, FOOT = 640, 260, 46, 34
+WIDE, TALL, LEFT, FOOT = 420, 240, 46, 36
 """The plot in units of its own, with room for the numbers at the left and below."""
 
 
