@@ -1,5 +1,7 @@
 """report.html: one file without network, looked at by a browser where there is one."""
 
+import base64
+import hashlib
 import html
 import json
 import os
@@ -7,6 +9,8 @@ import re
 import shutil
 import statistics
 import subprocess
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,10 +21,12 @@ from torch import nn
 from advkit import load_data, load_model
 from advkit.attacks import FGSM, Noise, smallest
 from advkit.core.errors import InputError
+from advkit.core.words import percent
 from advkit.data import MemoryDataset
 from advkit.evaluation import Keep, corruption_errors, evaluate, load_run, wilson_interval
 from advkit.evaluation.measure.median import by_bits, medians
 from advkit.evaluation.measure.staircase import curve_of, drawn
+from advkit.evaluation.show.summary import sides_of, summary
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
@@ -96,42 +102,98 @@ def test_many_classes_are_listed_by_their_largest_confusions(tmp_path):
     assert '<table class="confusion">' not in page
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
-@pytest.mark.parametrize("width", [390, 1200])
-def test_a_browser_renders_it_without_errors_and_its_filters_work(home, text, tmp_path, width):
-    probe = """<script>
-      const pick = (id, value) => { const s = document.getElementById(id); s.value = value; s.dispatchEvent(new Event("change")); };
-      const visible = () => [...document.querySelectorAll(".example")].filter((e) => e.offsetParent !== null);
-      const said = { all: visible().length, wide: document.documentElement.scrollWidth, room: window.innerWidth };
-      pick("by-attack", "2"); said.attack = visible().map((e) => e.dataset.attack);
-      pick("by-class", "7"); said.both = visible().map((e) => e.dataset.attack + e.dataset.class);
-      pick("by-attack", ""); pick("by-class", ""); pick("order", "-1");
-      said.order = visible().map((e) => Number(e.dataset.distance)); said.shown = document.getElementById("shown").textContent;
-      const part = document.querySelector(".part"), style = getComputedStyle(part);
-      said.square = part.clientWidth > 50 && Math.abs(part.clientWidth - part.clientHeight) < 2;
-      const strip = new Image(); strip.src = style.backgroundImage.slice(5, -2);
-      strip.decode().then(() => { said.strip = [strip.naturalWidth, strip.naturalHeight]; document.title = "SAID" + JSON.stringify(said); });
-    </script></body>"""  # noqa: E501
-    copy = tmp_path / "copy.html"
-    copy.write_text(text.replace("</body>", probe))
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", f"--window-size={width},900"]
-    profile = f"--user-data-dir={tmp_path / 'profile'}"
+PROBE = Path(__file__).with_name("page_probe.js").read_text()
+
+MODES = {"light": ("", ""), "dark": ("(prefers-color-scheme: dark)", "all"), "print": ("@media print", "@media all")}
+WIDTHS = (1280, 800, 390)
+
+
+def looked(text, folder):
+    """What a browser sees of the page at every width, light, dark and as printed; each in a frame of that width."""
+    frames = []
+    for mode, (old, new) in MODES.items():
+        (folder / f"{mode}.html").write_text(text.replace(old, new))
+        for width in WIDTHS:
+            frames.append(
+                f'<iframe id="{mode}-{width}" src="{mode}.html" style="width:{width}px;height:900px;border:0"></iframe>'
+            )
+    (folder / "all.html").write_text(f"<!doctype html><title>x</title><script>{PROBE}</script>{''.join(frames)}")
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--allow-file-access-from-files"]
+    flags += [f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=4000", "--dump-dom"]
     seen = subprocess.run(
-        [CHROMIUM, *flags, profile, "--virtual-time-budget=3000", "--dump-dom", f"file://{copy}"],
+        [CHROMIUM, *flags, f"file://{folder / 'all.html'}"],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=180,
         check=True,
-        env={**os.environ, "HOME": str(tmp_path)},
+        env={**os.environ, "HOME": str(folder)},
     )
-    assert "CONSOLE" not in seen.stderr
-    said = json.loads(html.unescape(re.search(r"<title>SAID(.*?)</title>", seen.stdout)[1]))
-    assert said["all"] == text.count('class="example"') == int(said["shown"])
-    assert set(said["attack"]) == {"2"}
-    assert set(said["both"]) == {"27"}
-    assert said["order"] == sorted(said["order"], reverse=True)
-    assert (said["square"], said["strip"]) == (True, [96, 32])
-    assert said["wide"] <= said["room"]  # nothing sticks out of a phone's screen
+    assert "CONSOLE" not in seen.stderr, seen.stderr[-2000:]
+    return json.loads(html.unescape(re.search(r"<title>SAID(.*?)</title>", seen.stdout)[1]))
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_nothing_is_cut_or_pale_at_any_width_and_the_filters_work(text, tmp_path):
+    said = looked(text, tmp_path)
+    for mode in MODES:
+        for width in WIDTHS:
+            frame = said[f"{mode}-{width}"]
+            assert frame["inner"] == width
+            assert frame["wide"] <= width, mode
+            assert frame["cut"] == [], (mode, width)
+            assert frame["pale"] == [], (mode, width)
+    use = said["use"]
+    assert use["all"] == text.count('class="example"') == int(use["shown"])
+    assert set(use["attack"]) == {"2"}
+    assert set(use["both"]) == {"27"}
+    assert use["order"] == sorted(use["order"], reverse=True)
+    assert (use["square"], use["strip"]) == (True, [96, 32])
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_a_page_that_is_cut_is_seen(text, tmp_path):
+    broken = text.replace("overflow-wrap: anywhere; }", "white-space: nowrap; }", 1).replace(
+        "--soft: #59636e", "--soft: #bbb"
+    )
+    frame = looked(broken, tmp_path)["light-390"]
+    assert frame["cut"]
+    assert frame["pale"]
+
+
+def test_only_the_pages_own_script_may_run(text):
+    (policy,) = re.findall(r'Content-Security-Policy" content="([^"]*)"', text)
+    (script,) = re.findall(r"<script>(.*?)</script>", text, flags=re.S)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert rules["script-src"] == f"'sha256-{digest}'"
+    assert rules["img-src"] == "data:"
+    assert not re.search(r"\son\w+=", text)
+
+
+def test_the_page_begins_in_words_and_ends_with_the_gallery(home, text):
+    order = re.findall(r'<section id="(\w+)"', text)
+    assert order == ["summary", "errors", "curves", "confusion", "corruptions", "checks", "repeat", "examples"]
+    report = load_run(home).report
+    said = dict(summary(report))
+    assert all(html.escape(words) in text or words in html.unescape(text) for words in said.values())
+    assert f"at least {percent(report.adversarial_error)}" in said["Found"]
+    assert "120 of 1,000 images of mnist5k test" in said["Attacked"]
+    assert said["Not tried"].startswith(
+        "The norms l2 and l1 and l0; an eps above 0.1 in linf; attacks that see scores only"
+    )
+    assert "corruptions" not in said["Not tried"]
+
+
+def test_both_sides_of_the_robust_error_stand_where_there_is_a_certificate(home):
+    report = load_run(home).report
+    assert sides_of(report) is None
+    certificate = SimpleNamespace(certified_error=1.0, certified_error_interval=(0.97, 1.0), method="crown")
+    both = SimpleNamespace(**{n: getattr(report, n) for n in ("adversarial_error", "adversarial_error_interval")})
+    both.certificate = certificate
+    sides = sides_of(both)
+    assert sides.found.error == report.adversarial_error
+    assert (sides.open.error, sides.method) == (1.0, "crown")
 
 
 def test_a_curve_is_the_staircase_of_the_distances():
@@ -204,7 +266,7 @@ def test_corruptions_are_on_the_page_with_their_intervals_and_in_the_report(tmp_
         assert name.replace("_", " ") in page
         for k in wrong:
             low, high = wilson_interval(k, 30)
-            assert f'{100 * k / 30:.1f} %<br><span class="soft">{100 * low:.1f} % to {100 * high:.1f} %</span>' in page
+            assert f'{100 * k / 30:.1f} %<br> <span class="soft">{100 * low:.1f} % to {100 * high:.1f} %</span>' in page
 
 
 def test_corruptions_can_be_asked_for_later(tmp_path):

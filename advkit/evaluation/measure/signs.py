@@ -12,6 +12,7 @@ from advkit.core import door
 from advkit.core.classify import classify, looking
 from advkit.core.guard import Model
 from advkit.core.intervals import mcnemar, wilson_interval
+from advkit.core.words import number
 from advkit.evaluation.measure.eight_bit import nearest
 from advkit.evaluation.measure.probes import Probes
 from advkit.evaluation.measure.stream import Batch
@@ -300,7 +301,7 @@ def fgsm_beats_pgd(seen: Evidence) -> Finding:
     return _rival(
         "fgsm_beats_pgd",
         worst.fgsm & ~worst.pgd,
-        f"at eps {worst.eps:.4g} FGSM fools {{}} images that PGD does not",
+        f"at eps {number(worst.eps)} FGSM fools {{}} images that PGD does not",
         "the gradient misleads where PGD follows it: give PGD other step sizes, more steps and restarts, and add "
         "attacks without gradients",
         {"eps": worst.eps},
@@ -318,7 +319,9 @@ def noise_as_good(seen: Evidence) -> Finding:
     level = min(heard, key=_lead)
     only_pgd, only_noise = int((level.pgd & ~level.noise).sum()), int((level.noise & ~level.pgd).sum())
     p = mcnemar(only_pgd, only_noise)
-    text = f"at eps {level.eps:.4g} PGD fools {_of(level.pgd)} images, noise {_of(level.noise)} (McNemar p = {p:.2g})"
+    text = (
+        f"at eps {number(level.eps)} PGD fools {_of(level.pgd)} images, noise {_of(level.noise)} (McNemar p = {p:.2g})"
+    )
     return _finding(
         name,
         only_pgd <= only_noise or p > P,
@@ -363,7 +366,7 @@ def survives_the_whole_range(seen: Evidence) -> Finding:
     return _finding(
         "survives_the_whole_range",
         _exceeds(~level.pgd, ALLOWED),
-        f"with eps {level.eps:g}, the whole range, PGD fools {_of(level.pgd)} images ({_interval(level.pgd)})",
+        f"with eps {number(level.eps)}, the whole range, PGD fools {_of(level.pgd)} images ({_interval(level.pgd)})",
         "where every image is allowed the error must come near 100 %: something hides the gradients; use attacks "
         "without gradients, or through a differentiable stand-in (BPDA)",
         {"fooled": int(level.pgd.sum()), "of": len(level.pgd)},

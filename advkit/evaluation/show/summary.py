@@ -1,11 +1,11 @@
 """A report in words, for the head of its page: what was attacked and found, how far to believe it, what is open."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from advkit.core.attack import ATTACKS
 from advkit.core.norms import NORMS
-from advkit.core.registry import parse_spec
 from advkit.core.words import number, percent, span
 from advkit.evaluation.measure.report import AttackReport, Report
 from advkit.evaluation.show.remarks import SIGNIFICANT
@@ -124,5 +124,5 @@ def _largest(attacks: Sequence[AttackReport]) -> list[str]:
 
 def _knowledge(row: AttackReport) -> str:
     """What the attack saw of the model; "gradients" where its name is not known here."""
-    name = parse_spec(row.attack).name if row.attack else row.name
-    return str(getattr(ATTACKS.factory(name), "knowledge", "gradients")) if name in ATTACKS.names() else "gradients"
+    names = [word for word in re.findall(r"\w+", row.attack) if word in ATTACKS.names()]
+    return str(getattr(ATTACKS.factory(names[0]), "knowledge", "gradients")) if names else "gradients"
