@@ -26,7 +26,7 @@ from advkit.data import MemoryDataset
 from advkit.evaluation import Keep, corruption_errors, evaluate, load_run, wilson_interval
 from advkit.evaluation.measure.median import by_bits, medians
 from advkit.evaluation.measure.staircase import curve_of, drawn
-from advkit.evaluation.show.summary import sides_of, summary
+from advkit.evaluation.show.in_words import sides_of, summary
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
