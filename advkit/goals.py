@@ -1,7 +1,6 @@
-"""What counts as a success: `attack(model, x, y, goal=...)`."""
+"""What counts as a success: `attack(model, x, y, goal=...)`, `evaluate(..., goal=...)`, `--goal "top_k(k=5)"`."""
 
-from advkit.core.wishes import (
-    Wish,
+from advkit.core.named_goals import (
     confident,
     multi_label,
     one_logit,
@@ -11,8 +10,10 @@ from advkit.core.wishes import (
     top_k,
     untargeted,
 )
+from advkit.core.wishes import GOALS, Wish
 
 __all__ = [
+    "GOALS",
     "Wish",
     "confident",
     "multi_label",

@@ -1,6 +1,7 @@
 """What `advkit attack --json` prints: one JSON object."""
 
 import json
+from typing import Any
 
 import click
 
@@ -37,4 +38,20 @@ def print_json(report: Report, model: str, classifier: Classifier, *, device: st
         "seed": report.seed,
         "version": __version__,
     }
-    click.echo(json.dumps(figures, allow_nan=False))
+    click.echo(json.dumps({**figures, **_unusual(report)}, allow_nan=False))
+
+
+def _unusual(report: Report) -> dict[str, Any]:
+    """What is said only where it is not as usual: the goal, several verdicts, and what stands against the errors."""
+    row, several = report.attacks[0], report.verdicts > 1
+    said = {
+        "goal": report.goal,
+        "verdicts": report.verdicts if several else None,
+        "clean_error_spread": report.clean_error_spread if several else None,
+        "adversarial_error_spread": row.adversarial_error_spread if several else None,
+        "nature": report.nature,
+        "non_finite": row.counts.non_finite,
+        "unsteady": row.counts.unsteady,
+        "warnings": report.warnings,
+    }
+    return {name: value for name, value in said.items() if value or (several and name.endswith("_spread"))}

@@ -111,6 +111,18 @@ _SHARED: dict[str, Callable[[Any], Any]] = {
         "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...; auto: a GPU if any."
     ),
     "threads": click.option("--threads", type=click.IntRange(min=1), help="Number of CPU threads. [torch's choice]"),
+    "goal": click.option(
+        "--goal",
+        metavar="SPEC",
+        help='What counts as wrong: "topk(k=5)", "confident(lead=1)". [a class other than the label]',
+    ),
+    "verdicts": click.option(
+        "--verdicts",
+        type=click.IntRange(min=1),
+        default=1,
+        show_default=True,
+        help="Number of fresh passes that judge each image: means and spread for a random model.",
+    ),
     "seed": click.option(
         "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the random numbers."
     ),

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from heapq import nsmallest
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -64,6 +65,7 @@ def draw(
     data: Dataset,
     *,
     target: str | int | None,
+    goal: str | None = None,
 ) -> int:
     """Write the picture; returns how many images it shows.
 
@@ -75,7 +77,8 @@ def draw(
     x, y = (part.to(device) for part in data[ids])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AdvkitWarning)  # given already, for all images
-        result = attack(classifier, x, y, target=target, sample_ids=ids.to(device), seed=report.seed, stop=stop)
+        call: dict[str, Any] = {"target": target, "goal": goal, "sample_ids": ids.to(device)}
+        result = attack(classifier, x, y, **call, seed=report.seed, stop=stop)
     logits = classify(classifier, x)
     title = f"{attack.spec} on {classifier.card.name}, {data.name} {data.split}"
     examples(x, result.x_adv, y, logits=logits, logits_adv=result.logits, classes=data.classes, title=title, path=place)

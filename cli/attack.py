@@ -48,6 +48,8 @@ def run(
     transform: str | None,
     adaptive: bool,
     target: str | None,
+    goal: str | None,
+    verdicts: int,
     stop: str,
     seed: int,
     batch_size: int,
@@ -82,6 +84,8 @@ def run(
             [transfer(attacker, classifier) if naive else attacker],
             control=noise_like(attacker),
             target=aim,
+            goal=goal,
+            verdicts=verdicts,
             count=MINIMAL_COUNT if count is None and attacker.kind == "minimal" else count,
             seed=seed,
             stop=stop,
@@ -92,11 +96,12 @@ def run(
     if as_json:
         print_json(report, model, classifier, device=device)
     else:
-        half = half_search(judged, images, report.count, seed, batch_size)
+        half = half_search(judged, images, report.count, seed, batch_size, goal)
         told = replace(report, setting=setting_of(classifier, images))
         click.echo(as_text(attack_sheet(told, half)))
         if naive:
-            honest = evaluate(judged, images, [attacker], target=aim, count=report.count, seed=seed, stop=stop)
+            again: Any = {"goal": goal, "verdicts": verdicts, "count": report.count, "seed": seed, "stop": stop}
+            honest = evaluate(judged, images, [attacker], target=aim, **again)
             click.echo(
                 f"This attack ignored {transform}, so its figure says nothing about robustness: the same attack "
                 f"through the transform errs on {100 * honest.adversarial_error:.2f} %."
@@ -104,7 +109,7 @@ def run(
         elif transform is not None:
             click.echo(f"The network stands behind {transform}; the attack goes through it (adaptive).")
     if place is not None:
-        shown = draw(place, report, classifier, attacker, images, target=aim)
+        shown = draw(place, report, classifier, attacker, images, target=aim, goal=goal)
         click.echo(f"Picture: {place} ({shown} images)", err=as_json)
 
 
@@ -173,9 +178,8 @@ def parse_target(text: str | None, data: Dataset) -> str | int | None:
     return text if number is None else number
 
 
-def half_search(classifier: Any, data: Dataset, count: int, seed: int, batch_size: int) -> Half:
+def half_search(classifier: Any, data: Dataset, count: int, seed: int, batch_size: int, goal: str | None) -> Half:
     """The least eps along the direction of FGSM, on some of the images."""
-    report = evaluate(
-        classifier, data, [smallest(FGSM())], count=min(count, HALF_COUNT), seed=seed, batch_size=batch_size
-    )
+    most = min(count, HALF_COUNT)
+    report = evaluate(classifier, data, [smallest(FGSM())], goal=goal, count=most, seed=seed, batch_size=batch_size)
     return Half(finite(report.attacks[0].median_distance), report.count)

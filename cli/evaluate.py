@@ -54,7 +54,7 @@ def run(model: str | None, as_json: bool, output: Path | None, **options: Any) -
             raise
         if speaks and output is not None and attacks and not (output / EXAMPLES).exists():
             aim = parse_target(options["target"], images)
-            draw(output / EXAMPLES, report, classifier, attacks[0], images, target=aim)
+            draw(output / EXAMPLES, report, classifier, attacks[0], images, target=aim, goal=options["goal"])
     if speaks and as_json:
         print_json(report, model, shown, output)
     elif speaks:
@@ -121,6 +121,8 @@ def _evaluated(
             attacks,
             control=noise_like(attacks[0]) if attacks else None,
             target=parse_target(options["target"], images),
+            goal=options["goal"],
+            verdicts=options["verdicts"],
             batch_size=options["batch_size"],
             count=options["count"],
             seed=options["seed"],

@@ -155,8 +155,9 @@ class Attack(ABC):
             x: images (N, C, H, W), or (N, ...), within `bounds`.
             y: true classes (N,), integers.
             target: the class to reach: a tensor (N,), a class, or a word as in the class's `target`.
-            goal: what counts as a success, see `advkit.goals`: such as `confident(lead=1)`, or a function
-                `(outputs, y) -> (N,)` that is > 0 where the goal is reached. Default: a class other than y.
+            goal: what counts as a success, see `advkit.goals`: such as `confident(lead=1)`, its spec
+                "confident(lead=1)", or a function `(outputs, y) -> (N,)` that is > 0 where the goal is reached.
+                Default: a class other than y.
             eps: the radius of the ball in units of the pixels, a number or a tensor (N,), one radius a sample (budget
                 attacks).
             sample_ids: (N,) integers that name the samples: the random numbers of a sample depend on its name and
@@ -217,7 +218,7 @@ class Attack(ABC):
         bounds = door.check_bounds(bounds)
         door.check_images(x, bounds)
         wish = self._wish(goal)
-        y = door.check_classes("labels", y, x) if wish is None or wish.of_classes else door.check_rows(y, x)
+        y = door.check_classes("labels", y, x) if wish is None or wish.labelled else door.check_rows(y, x)
         target = getattr(wish, "target", None) if target is None else target
         target = door.check_target(self.target if target is None else target, x)
         if not self.targetable and not (isinstance(target, str) and target == "untargeted"):

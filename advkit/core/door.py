@@ -213,8 +213,9 @@ def check_function(broken: Tensor, unsteady: Tensor) -> None:
         )
     if count := int(unsteady.sum()):
         _warn(
-            f"the model gave the same image two answers for {count} of {len(unsteady)} samples: it is random, or "
-            "depends on the rest of the batch; a success is one verdict among many: use eot=, or average over verdicts"
+            f"the model gave the same image two answers, which concerns {count} of {len(unsteady)} samples: it is "
+            "random, or depends on the rest of the batch; a success is one verdict among many: "
+            "use eot=, or evaluate(verdicts=20)"
         )
 
 

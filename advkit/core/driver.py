@@ -22,6 +22,7 @@ from advkit.core.norms import per_row
 from advkit.core.oracle import Best, Oracle, Ranking, Record, Rows, choose, noise_floor, not_finite, put, take
 from advkit.core.outputs import answer_of
 from advkit.core.result import Result
+from advkit.core.steady import AnySize, apart
 from advkit.core.threat import Threat
 from advkit.core.wishes import Wish
 
@@ -105,7 +106,7 @@ def _own_precision(model: Model, x: Tensor) -> Iterator[Model]:
     """Autocast, if the caller is in it, holds for the model and not for the arithmetic of the attack."""
     kind = x.device.type
     enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
-    passes = Passes(model, x)
+    passes = AnySize(Passes(model, x), len(x))
 
     def classify(x: Tensor) -> Tensor:
         with torch.autocast(kind, dtype=dtype, enabled=enabled):
@@ -157,7 +158,7 @@ def _look_at_clean(attack: Steps, classify: Model, problem: Problem) -> tuple[Or
     leaf = x.detach().requires_grad_(attack.starts_at_x)
     with torch.set_grad_enabled(attack.starts_at_x):
         graph = classify(leaf)
-    if problem.wish is None or problem.wish.of_classes:
+    if problem.wish is None or problem.wish.labelled:
         door.check_answer(graph, x, y)
     else:
         door.check_outputs(graph, x)
@@ -263,10 +264,7 @@ def _judge(classify: Model, rows: Rows, ranking: Ranking, last: Tensor, unseen: 
 def _moved(points: Tensor, logits: Tensor, old: Best) -> Tensor:
     """(N,) bool: the verdict's point was seen before, and the model now answers otherwise by more than its noise."""
     same = (points == old.x_adv).flatten(1).all(1)
-    apart = (wide(logits) - wide(old.logits)).flatten(1).abs().amax(1)
-    noise = max(1e-3, torch.finfo(logits.dtype).eps ** 0.5) * wide(old.logits).flatten(1).abs().amax(1)
-    moved: Tensor = same & (apart > noise)
-    return moved
+    return same & apart(logits, old.logits)
 
 
 def _result(whole: Rows, record: Record, *, minimal: bool) -> Result:

@@ -7,7 +7,7 @@ from advkit.core.door import check_between
 from advkit.core.errors import InputError
 
 
-def wilson_interval(errors: int, count: int, *, confidence: float = 0.95) -> tuple[float, float]:
+def wilson_interval(errors: float, count: int, *, confidence: float = 0.95) -> tuple[float, float]:
     """The interval around `errors / count` that covers the true rate in about `confidence` of all samplings.
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927. Unlike the
@@ -15,7 +15,7 @@ def wilson_interval(errors: int, count: int, *, confidence: float = 0.95) -> tup
     It covers the sampling of the images and nothing else.
 
     Args:
-        errors: how many of the images are wrong, 0 to `count`.
+        errors: how many of the images are wrong, 0 to `count`; a mean over verdicts need not be whole.
         count: how many images were looked at, at least 1.
         confidence: the wished coverage, in (0, 1).
 

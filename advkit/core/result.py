@@ -29,7 +29,8 @@ class Result(Shown):
         non_finite: (N,) bool, the model answered NaN or infinity at some point of the search; such a point never counts
             as a success, and what lies behind it was not searched.
         unsteady: (N,) bool, the verdict repeated an image seen before and the model answered otherwise: it is random,
-            or an image's answer depends on the rest of its batch. Costs no query; False proves nothing.
+            or an image's answer depends on the rest of its batch. Costs no query; False proves nothing: `evaluate` and
+            `assert_robust` also ask one image of each batch again, alone.
     """
 
     pictured: ClassVar[bool] = False  # the picture needs x and y: `result.plot(x, y)`

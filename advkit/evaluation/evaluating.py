@@ -15,11 +15,13 @@ from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.guard import Model
 from advkit.core.norms import get_norm
 from advkit.core.progress_bar import Progress, shows_progress
+from advkit.core.wishes import as_wish
 from advkit.evaluation import recorded
 from advkit.evaluation.measure.asked import asked_attacks, asked_control
 from advkit.evaluation.measure.checks import MOST, Checks, check_evaluation
 from advkit.evaluation.measure.corruptions import SEVERITIES, CorruptionReport, corruption_errors, fitting
 from advkit.evaluation.measure.fit import fitted
+from advkit.evaluation.measure.judge import Judge
 from advkit.evaluation.measure.plan import Plan
 from advkit.evaluation.measure.report import Report
 from advkit.evaluation.measure.setting import setting_of
@@ -37,6 +39,8 @@ def evaluate(
     *,
     control: Attack | str | None = "auto",
     target: int | str | Tensor | None = None,
+    goal: Any = None,
+    verdicts: int = 1,
     batch_size: int = 250,
     count: int | None = None,
     seed: int = 0,
@@ -73,6 +77,11 @@ def evaluate(
             minimal, the distance that it needed on each sample.
         target: the class to reach, one for all, or one for each image of the data (by its number there), or a word that
             the attacks know, such as "runner_up".
+        goal: what counts as an error and as an attack's success, see `advkit.goals`: a goal, its spec such as
+            "top_k(k=5)", or a function `(outputs, y) -> (N,)` that is > 0 where the goal is reached. By default a
+            class other than y. With another form of outputs, as of `segmentation`, y are rows of any shape.
+        verdicts: number of fresh forward passes that judge the clean and the adversarial images. Of a random model the
+            errors are then means over these verdicts, with their spread; one verdict by default.
         batch_size: images a batch, unless data is a DataLoader.
         count: look at so many images only, a fixed random choice of the data (of a DataLoader, the first ones).
         seed: seed of the attacks' random numbers.
@@ -99,18 +108,24 @@ def evaluate(
     options = {"seed": seed, "bounds": door.check_bounds(bounds), "stop": stop}
     listed = asked_attacks(attacks)
     control = asked_control(control, listed, run=output is not None)
-    plan = Plan(listed, control, target, options, record=output is not None)
+    wish = None if goal is None else as_wish(goal)
+    if wish is not None and hasattr(wish, "target"):  # a class to reach or to leave is the target of the call
+        target, wish = wish.target if target is None else target, None
+    door.check_count("verdicts", verdicts)
+    plan = Plan(listed, control, target, options, Judge(wish), verdicts, record=output is not None)
     plan.check()
     model = _moved(model, device)
     _warn_if_trained_on(model, origin(data))
     length = total(data, count)
     if corruptions and options["bounds"] != (0, 1):
         raise InputError(f"expected images in [0, 1] for corruptions, got bounds {options['bounds']}")
+    if not plan.judge.labelled and (corruptions or checks):
+        raise InputError(f"expected a goal of classes for checks and corruptions, got {plan.goal}: leave them out")
     spoilt = 1 + len(fitting(data)) * len(SEVERITIES) if corruptions else 0
     tick = Ticker(progress, None if length is None else length * (plan.passes + spoilt))
 
     def look(report: Report) -> Checks | None:
-        wanted = output is not None if checks is None else checks
+        wanted = (output is not None and plan.judge.labelled) if checks is None else checks
         return _checked(model, data, plan, surrogate, report) if wanted else None
 
     def spoil() -> CorruptionReport:
@@ -128,7 +143,9 @@ def evaluate(
 def _in_memory(model: Model, data: Any, plan: Plan, tick: Ticker, batch_size: int, count: int | None) -> Report:
     table: list[Sequence[Columns]] = []
     for batch in batches(data, batch_size=batch_size, count=count):
-        columns, _ = plan.measure(model, fitted(batch, model, plan.options["bounds"]), tick)
+        columns, _ = plan.measure(
+            model, fitted(batch, model, plan.options["bounds"], labelled=plan.judge.labelled), tick
+        )
         table.append(columns)
     return plan.report(origin(data), table)
 

@@ -75,7 +75,7 @@ def run(job: Job, output: str | os.PathLike[str], *, resume: bool) -> Report:
 def _begin(job: Job, home: Path) -> Run:
     """The folder, made by the first process and checked by all."""
     raw = next(batches(job.data, **job.parts))
-    first = fitted(raw, job.model, job.plan.options["bounds"])
+    first = fitted(raw, job.model, job.plan.options["bounds"], labelled=job.plan.judge.labelled)
     config = configuration(job.model, job.data, job.plan, first, **job.parts, **job.keep.config)
     if job.keep.png and (first.x.ndim != 4 or first.x.shape[1] not in (1, 3)):
         raise InputError(f"expected images (N, C, H, W) of 1 or 3 channels for PNG, got {tuple(first.x.shape)}")
@@ -113,7 +113,7 @@ def _work(job: Job, made: Run) -> None:
         if batch is None or _stands(made, number, batch):
             job.tick(size * job.plan.passes)
             continue
-        own = fitted(batch, job.model, job.plan.options["bounds"])
+        own = fitted(batch, job.model, job.plan.options["bounds"], labelled=job.plan.judge.labelled)
         columns, images = job.plan.measure(job.model, own, job.tick)
         if job.keep.png:
             write_pngs(made, own, columns, images, job.plan)

@@ -11,9 +11,10 @@ from advkit.attacks.parts.searches import Search, SearchAttack, linear_weight
 from advkit.core.attack import register_attack
 from advkit.core.door import check_positive
 from advkit.core.goals import wide
+from advkit.core.named_goals import confident
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle, choose
-from advkit.core.wishes import Wish, confident
+from advkit.core.wishes import Wish
 
 
 class State(NamedTuple):

@@ -174,7 +174,7 @@ def test_an_attack_that_needs_classes_refuses_other_goals(attack: Attack) -> Non
         attack(affine(W[None], torch.tensor([-2.0])), X, Y, goal=goals.one_logit())
 
 
-@pytest.mark.parametrize("goal", [3, "one_logit", lambda a, b, c: a])
+@pytest.mark.parametrize("goal", [3, "one_logits", "top_k", lambda a, b, c: a])
 def test_what_is_no_goal_is_refused(goal: object) -> None:
     with pytest.raises(InputError, match="goal"):
         FMN()(two_classes(), X, Y, goal=goal)

@@ -21,7 +21,16 @@ class Line(NamedTuple):
     stop: str
 
 
-def assembled(lines: Sequence[Line], data: str, samples: Samples, *, seed: int, control: bool) -> Report:
+def assembled(
+    lines: Sequence[Line],
+    data: str,
+    samples: Samples,
+    *,
+    seed: int,
+    control: bool,
+    goal: str = "",
+    labelled: bool = True,
+) -> Report:
     """The report of all samples, in a few passes over their batches.
 
     Args:
@@ -30,6 +39,8 @@ def assembled(lines: Sequence[Line], data: str, samples: Samples, *, seed: int, 
         samples: the columns of each batch.
         seed: seed of the attacks' random numbers.
         control: whether the last line is a control.
+        goal: what counted as an error, in words; empty for a class other than the label.
+        labelled: whether the outputs are logits of classes.
     """
     attacks = len(lines) - control
     counts = tally(samples, attacks)
@@ -40,12 +51,22 @@ def assembled(lines: Sequence[Line], data: str, samples: Samples, *, seed: int, 
 
     middle = medians(distances, [row.aimed for row in counts.rows])
     reports = [
-        AttackReport(**line._asdict(), counts=count, median_distance=median, samples=samples, place=i + 1)
+        AttackReport(
+            **line._asdict(),
+            counts=count,
+            median_distance=median,
+            samples=samples,
+            place=i + 1,
+            goal=goal,
+            labelled=labelled,
+        )
         for i, (line, count, median) in enumerate(zip(lines, counts.rows, middle, strict=True))
     ]
     return Report(
         data=data,
         seed=seed,
+        goal=goal,
+        labelled=labelled,
         counts=counts,
         samples=samples,
         attacks=tuple(reports[:attacks]),

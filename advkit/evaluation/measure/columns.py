@@ -1,63 +1,87 @@
 """What is kept of one batch: a value a sample, in columns on the CPU."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
-from advkit.core import door
 from advkit.core.blocks import blockwise
 from advkit.core.classify import looking
-from advkit.core.goals import Goal, targeted, untargeted
 from advkit.core.guard import Model
 from advkit.core.layout import Passes
 from advkit.core.norms import get_norm
 from advkit.core.oracle import take
+from advkit.core.outputs import answer_of
 from advkit.core.result import Result
+from advkit.core.steady import AnySize, nature
 from advkit.evaluation.measure.eight_bit import decoded, toward
+from advkit.evaluation.measure.judge import PLAIN, Judge
 from advkit.evaluation.measure.stream import Batch
 from advkit.evaluation.measure.tally import Columns
 
 
-def clean_columns(model: Model, batch: Batch) -> dict[str, Tensor]:
-    """One forward on the clean images."""
+def clean_columns(
+    model: Model, batch: Batch, judge: Judge = PLAIN, verdicts: int = 1, seed: int = 0
+) -> dict[str, Tensor]:
+    """The clean images: one forward, the first image once more, alone; and `verdicts` more, if these are several."""
     with looking(model, batch.x.device):
-        logits = Passes(model, batch.x)(batch.x)
-    door.check_answer(logits, batch.x, batch.y)
-    prediction = logits.argmax(1)
+        passes = AnySize(Passes(model, batch.x), len(batch.x))
+        logits = answer_of(passes(batch.x))
+        judge.check(logits, batch.x, batch.y)
+        kind = nature(lambda x: answer_of(passes(x)), batch.x, logits)
     return {
         "sample_ids": batch.sample_ids.cpu(),
-        "y": batch.y.cpu(),
-        "prediction": prediction.cpu(),
-        "clean_wrong": (prediction != batch.y).cpu(),
-        "clean_confidence": _confidence(logits),
-        "clean_top5_wrong": _below_five(logits, batch.y),
+        **judge.told(batch.y, logits, prefix="clean_"),
+        "clean_wrong": judge.wrong(logits, batch.y).cpu(),
+        "nature": torch.full((len(batch.y),), kind, dtype=torch.int8),
+        **_fresh(model, batch, batch.x, judge.wrong, verdicts, seed),
     }
 
 
-def _below_five(logits: Tensor, y: Tensor) -> Tensor:
-    """(N,) bool: five classes or more lie above the label; on the CPU."""
-    return ((logits > logits.gather(1, y[:, None])).sum(1) >= 5).cpu()
+Verdict = Callable[[Tensor, Tensor], Tensor]
+"""(outputs, y) -> (M,) bool: who is wrong."""
 
 
-def _confidence(logits: Tensor) -> Tensor:
-    """The largest softmax output of each row, (N,) float64 on the CPU."""
-    return logits.to(torch.promote_types(logits.dtype, torch.float32)).softmax(1).amax(1).double().cpu()
+def _fresh(model: Model, batch: Batch, x: Tensor, wrong: Verdict, verdicts: int, seed: int) -> Columns:
+    """`verdicts` (M, V) bool: wrong at x in each of V fresh forwards; nothing where one verdict is enough."""
+    if verdicts == 1:
+        return {}
+    with looking(model, x.device):
+        torch.manual_seed(hash((seed, int(batch.sample_ids[0]), len(x))) % 2**62)  # batches do not share their noise
+        passes = Passes(model, x)
+        found = [wrong(answer_of(passes(x)), batch.y) for _ in range(verdicts)]
+    return {"verdicts": torch.stack(found, 1).cpu()}
 
 
-def attack_columns(result: Result, y: Tensor, target: Tensor | str | None, clean: Columns) -> dict[str, Tensor]:
+def attack_columns(
+    model: Model,
+    batch: Batch,
+    result: Result,
+    target: Tensor | str | None,
+    clean: Columns,
+    judge: Judge = PLAIN,
+    verdicts: int = 1,
+    seed: int = 0,
+) -> dict[str, Tensor]:
     """What is kept of a result, on the CPU."""
-    clean_wrong = clean["clean_wrong"]
+    clean_wrong, y = clean["clean_wrong"], batch.y
     meant = (target != y).cpu() if isinstance(target, Tensor) else torch.ones_like(clean_wrong)
+    told = judge.told(y, result.logits)
     return {
-        "prediction": result.logits.argmax(1).cpu(),
-        "top5_wrong": clean["clean_top5_wrong"] | _below_five(result.logits, y),
-        "wrong": clean_wrong | (untargeted(y).margin(result.logits) > 0).cpu(),
+        "prediction": told["prediction"],
+        "top5_wrong": clean["clean_top5_wrong"] | told["top5_wrong"],
+        "wrong": clean_wrong | judge.beyond(result.logits, y).cpu(),
         "reached": result.success.cpu(),
         "meant": meant,
         "distance": result.distance.double().cpu(),
-        "confidence": _confidence(result.logits),
+        "confidence": told["confidence"],
         "zero_gradient": result.zero_gradient.cpu(),
+        "non_finite": result.non_finite.cpu(),
+        "unsteady": result.unsteady.cpu(),
         "queries": result.queries.cpu(),
         "gradients": result.gradients.cpu(),
+        **_fresh(model, batch, result.x_adv, judge.beyond, verdicts, seed),
     }
 
 
@@ -66,11 +90,16 @@ SIZES = ("linf", "l2", "l1", "l0")
 
 
 def recorded(
-    model: Model, batch: Batch, result: Result, target: Tensor | str | None, bounds: tuple[float, float]
+    model: Model,
+    batch: Batch,
+    result: Result,
+    target: Tensor | str | None,
+    bounds: tuple[float, float],
+    judge: Judge = PLAIN,
 ) -> dict[str, Tensor]:
     """The sizes of x_adv - x, and whether the 8-bit file is still a success; on the CPU."""
     sizes = blockwise(_sizes, batch.x, result.x_adv).cpu()
-    goal = targeted(target, batch.y) if isinstance(target, Tensor) else untargeted(batch.y)
+    goal = judge.bound(batch.y, target if isinstance(target, Tensor) else None)
     index = result.success.nonzero().squeeze(1)
     survives = torch.zeros_like(result.success)
     if len(index):
@@ -85,7 +114,7 @@ def _sizes(x: Tensor, x_adv: Tensor) -> Tensor:
     return torch.stack([get_norm(name).size(delta) for name in SIZES], 1)
 
 
-def _survives(model: Model, x: Tensor, x_adv: Tensor, goal: Goal, bounds: tuple[float, float]) -> Tensor:
+def _survives(model: Model, x: Tensor, x_adv: Tensor, goal: Any, bounds: tuple[float, float]) -> Tensor:
     """(M,) bool of M successes: those left as 8-bit files; an image that is one already has its verdict."""
     levels, fits = toward(x, x_adv, bounds)
     saved = decoded(levels, x, bounds)
@@ -93,5 +122,5 @@ def _survives(model: Model, x: Tensor, x_adv: Tensor, goal: Goal, bounds: tuple[
     if not len(open_):
         return fits
     with looking(model, x.device):
-        logits = Passes(model, x)(saved[open_])
+        logits = answer_of(Passes(model, x)(saved[open_]))
     return fits.index_copy(0, open_, take(goal, open_).margin(logits) > 0)

@@ -5,14 +5,15 @@ from advkit.core.guard import Model, modules_of
 from advkit.evaluation.measure.stream import Batch
 
 
-def fitted(batch: Batch, model: Model, bounds: tuple[float, float]) -> Batch:
+def fitted(batch: Batch, model: Model, bounds: tuple[float, float], *, labelled: bool = True) -> Batch:
     """The batch, checked, on the model's device and in its type of float.
 
     Raises:
-        InputError: images out of bounds, or labels that are no classes.
+        InputError: images out of bounds, or labels that are no classes where they have to be (`labelled`).
     """
     door.check_images(batch.x, bounds)
-    y = door.check_classes("labels", batch.y.to(batch.x.device), batch.x)
+    y = batch.y.to(batch.x.device)
+    y = door.check_classes("labels", y, batch.x) if labelled else door.check_rows(y, batch.x)
     weights = (p for module in modules_of(model) for p in module.parameters(recurse=False) if p.is_floating_point())
     like = next(weights, batch.x)
     x = batch.x.to(like.device, like.dtype)

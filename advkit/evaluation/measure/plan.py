@@ -14,6 +14,7 @@ from advkit.core.guard import Model
 from advkit.core.result import Result
 from advkit.evaluation.measure.assembly import Line, assembled
 from advkit.evaluation.measure.columns import attack_columns, clean_columns, recorded
+from advkit.evaluation.measure.judge import PLAIN, Judge
 from advkit.evaluation.measure.report import Report
 from advkit.evaluation.measure.stream import Batch
 from advkit.evaluation.measure.tally import Samples
@@ -28,6 +29,8 @@ class Plan:
     control: Attack | None
     target: int | str | Tensor | None
     options: dict[str, Any]
+    judge: Judge = PLAIN
+    verdicts: int = 1
     record: bool = False  # for a run: four distances and the 8-bit verdict beside the figures, and the images
 
     @property
@@ -52,7 +55,8 @@ class Plan:
 
     def measure(self, model: Model, batch: Batch, tick: Ticker) -> tuple[list[dict[str, Tensor]], list[Tensor]]:
         """The columns of one batch: clean, then one for each attack and the control; and their images, if recorded."""
-        clean = clean_columns(model, batch)
+        often: Any = {"judge": self.judge, "verdicts": self.verdicts, "seed": self.options["seed"]}
+        clean = clean_columns(model, batch, **often)
         tick(len(batch.y))
         columns = [clean]
         images: list[Tensor] = []
@@ -63,13 +67,14 @@ class Plan:
             eps: float | Tensor | None = None if not is_control or first is None else _budget(self.attacks[0], first)
             start = time.perf_counter()
             with reporting(tick.within(len(batch.y))):
-                result = attack(
-                    model, batch.x, batch.y, target=aim, eps=eps, sample_ids=batch.sample_ids, **self.options
-                )
-            columns.append(attack_columns(result, batch.y, aim, clean))  # to the CPU: a CPU-GPU sync point
+                call: Any = {"target": aim, "goal": self.judge.wish, "eps": eps, "sample_ids": batch.sample_ids}
+                result = attack(model, batch.x, batch.y, **call, **self.options)
+            columns.append(
+                attack_columns(model, batch, result, aim, clean, **often)
+            )  # to the CPU: a CPU-GPU sync point
             columns[-1]["seconds"] = torch.tensor([time.perf_counter() - start], dtype=torch.float64)
             if self.record:
-                columns[-1].update(recorded(model, batch, result, aim, self.options["bounds"]))
+                columns[-1].update(recorded(model, batch, result, aim, self.options["bounds"], self.judge))
                 images.append(result.x_adv)
             first = result if first is None else first
             tick(len(batch.y))
@@ -91,7 +96,13 @@ class Plan:
 
     def report(self, data: str, samples: Samples) -> Report:
         """The report of the columns of all batches."""
-        return assembled(self.lines, data, samples, seed=self.options["seed"], control=self.control is not None)
+        about: Any = {"seed": self.options["seed"], "goal": self.goal, "labelled": self.judge.labelled}
+        return assembled(self.lines, data, samples, control=self.control is not None, **about)
+
+    @property
+    def goal(self) -> str:
+        """The goal in words; empty where none was given."""
+        return "" if self.judge.wish is None else self.judge.wish.spec
 
 
 def _aim(target: int | str | Tensor | None, batch: Batch) -> Tensor | str | None:

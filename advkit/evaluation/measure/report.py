@@ -14,6 +14,7 @@ from torch import Tensor
 from advkit.core.intervals import mcnemar, wilson_interval
 from advkit.core.saved import Content
 from advkit.core.shown import Shown
+from advkit.evaluation.measure.believed import mean_wrong, said_of, spread
 from advkit.evaluation.measure.checks import Checks
 from advkit.evaluation.measure.corruptions import CorruptionReport
 from advkit.evaluation.measure.packing import packed, same, unpacked
@@ -31,6 +32,10 @@ def _share(part: float, whole: int) -> float | None:
     return part / whole if whole else None
 
 
+GOAL = ("goal", "labelled")
+"""What a report and each of its attacks say of the goal."""
+
+
 class Column:
     """One value a sample, (N,), put together from the batches whenever it is asked for."""
 
@@ -46,8 +51,8 @@ class Column:
 
 
 def column(samples: Samples, place: int, name: str) -> Tensor:
-    """(N,): one column of all batches."""
-    return torch.cat([parts[place][name] for parts in samples])
+    """(N,): one column of all batches; False for what a run of an earlier version does not have."""
+    return torch.cat([parts[place].get(name, torch.zeros_like(parts[0]["clean_wrong"])) for parts in samples])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,6 +70,9 @@ class AttackReport(Shown):
         counts: what the figures are made of.
         median_distance: over the initially right images; inf if half withstood, None if there are none.
         samples, place: the batches, and which of their columns are this attack's.
+        goal: what counts as an error, in words; empty for a class other than the label.
+        labelled: whether the outputs are logits of classes; without classes there is no top-5 error, no confidence and
+            no prediction.
         prediction: (N,) int64, the class given to the adversarial image.
         top5_wrong: (N,) bool, at least five classes lie above the label, on the clean or the adversarial image.
         right: (N,) bool, the clean image is classified rightly.
@@ -74,6 +82,8 @@ class AttackReport(Shown):
         distance: (N,) float64, size of the perturbation; inf where a minimal attack failed.
         confidence: (N,) float64, largest softmax output on the adversarial image.
         zero_gradient: (N,) bool, the gradient was zero everywhere: the attack saw nothing to follow.
+        non_finite: (N,) bool, the model answered NaN or infinity during the search: what lies there was not searched.
+        unsteady: (N,) bool, the verdict contradicted an earlier answer of the model to the same image.
         queries, gradients: (N,) int64, forward and backward passes.
         survives_8bit: (N,) bool, still a success as a file of 8 bits a pixel, rounded toward x; None outside of runs.
     """
@@ -88,6 +98,8 @@ class AttackReport(Shown):
     median_distance: float | None
     samples: Samples = field(repr=False)
     place: int = field(repr=False)
+    goal: str = ""
+    labelled: bool = True
 
     prediction = Column()
     top5_wrong = Column()
@@ -97,6 +109,8 @@ class AttackReport(Shown):
     distance = Column()
     confidence = Column()
     zero_gradient = Column()
+    non_finite = Column()
+    unsteady = Column()
     queries = Column()
     gradients = Column()
 
@@ -110,13 +124,16 @@ class AttackReport(Shown):
 
     @property
     def adversarial_error(self) -> float:
-        """The fraction of all images that are wrong, clean or attacked: a lower bound."""
-        return self.counts.wrong / self.counts.images
+        """The fraction of all images that are wrong, clean or attacked: a lower bound.
+
+        Where several verdicts were taken it is their mean at the adversarial images.
+        """
+        return mean_wrong(self.counts) / self.counts.images
 
     @property
     def adversarial_error_interval(self) -> tuple[float, float]:
         """Its 95 % Wilson interval."""
-        return wilson_interval(self.counts.wrong, self.counts.images)
+        return wilson_interval(mean_wrong(self.counts), self.counts.images)
 
     @property
     def robust_accuracy(self) -> float:
@@ -129,12 +146,17 @@ class AttackReport(Shown):
         return mirrored(self.adversarial_error_interval)
 
     @property
-    def top5_error(self) -> float:
+    def adversarial_error_spread(self) -> float | None:
+        """The standard deviation of the adversarial error from verdict to verdict; None where one was taken."""
+        return spread(self.counts)
+
+    @property
+    def top5_error(self) -> float | None:
         """The fraction of all images whose label is not among the five likeliest classes, clean or attacked.
 
-        The attack aimed at the likeliest class: an attack on the five may find more.
+        The attack aimed at the likeliest class: an attack on the five may find more. None without classes.
         """
-        return self.counts.top5_wrong / self.counts.images
+        return self.counts.top5_wrong / self.counts.images if self.labelled else None
 
     @property
     def success_rate(self) -> float | None:
@@ -149,8 +171,8 @@ class AttackReport(Shown):
 
     @property
     def mean_confidence(self) -> float | None:
-        """The mean confidence in the mistakes, 0 to 1; None if there are none."""
-        return _share(self.counts.confidence, self.counts.wrong)
+        """The mean confidence in the mistakes, 0 to 1; None if there are none, or no classes."""
+        return _share(self.counts.confidence, self.counts.wrong) if self.labelled else None
 
     @property
     def queries_per_sample(self) -> float:
@@ -189,7 +211,8 @@ class AttackReport(Shown):
     def records(self) -> list[dict[str, Any]]:
         """One row an image."""
         clean = {name: column(self.samples, 0, name) for name in ("sample_ids", "y")}
-        names = ["prediction", "wrong", "reached", "distance", "confidence", "queries", "gradients", "zero_gradient"]
+        names = ["prediction", "wrong", "reached", "distance", "confidence", "queries", "gradients"]
+        names += ["zero_gradient", "non_finite", "unsteady"]
         names += [] if self.counts.survived is None else ["survives_8bit"]
         columns = {**clean, "right": self.right, **{name: getattr(self, name) for name in names}}
         rows = zip(*(values.tolist() for values in columns.values()), strict=True)
@@ -197,7 +220,7 @@ class AttackReport(Shown):
 
     def _about(self) -> dict[str, Any]:
         """The fields but for the columns."""
-        named = {name: getattr(self, name) for name in ("attack", "name", "kind", "norm", "eps", "stop")}
+        named = {name: getattr(self, name) for name in ("attack", "name", "kind", "norm", "eps", "stop", *GOAL)}
         return {**named, "counts": asdict(self.counts), "median_distance": self.median_distance}
 
     def _packed(self) -> Content:
@@ -221,6 +244,7 @@ class AttackReport(Shown):
             "stop": self.stop,
             "adversarial_error": self.adversarial_error,
             "adversarial_error_interval": list(self.adversarial_error_interval),
+            "adversarial_error_spread": self.adversarial_error_spread,
             "top5_error": self.top5_error,
             "success_rate": finite(self.success_rate),
             "survival_rate": finite(self.survival_rate),
@@ -228,6 +252,9 @@ class AttackReport(Shown):
             "median_distance": finite(self.median_distance),
             "queries_per_sample": self.queries_per_sample,
             "gradients_per_sample": self.gradients_per_sample,
+            "zero_gradient": self.counts.zero_gradient,
+            "non_finite": self.counts.non_finite,
+            "unsteady": self.counts.unsteady,
             "seconds": self.seconds,
         }
 
@@ -254,6 +281,8 @@ class Report(Shown):
         checks: whether the figures can be believed, if that was asked for.
         corruptions: the errors under corruptions, if they were asked for.
         setting: the model, the device and the choice of images, as the first lines of the table say them.
+        goal: what counts as an error, in words; empty for a class other than the label.
+        labelled: whether the outputs are logits of classes; otherwise `y` and `prediction` are -1.
     """
 
     data: str
@@ -265,6 +294,8 @@ class Report(Shown):
     checks: Checks | None = None
     corruptions: CorruptionReport | None = None
     setting: Setting | None = None
+    goal: str = ""
+    labelled: bool = True
 
     place = 0
     sample_ids = Column()
@@ -281,18 +312,43 @@ class Report(Shown):
 
     @property
     def clean_error(self) -> float:
-        """The fraction of the images that are wrong without an attack."""
-        return self.counts.wrong / self.count
+        """The fraction of the images that are wrong without an attack; the mean over the verdicts, if several."""
+        return mean_wrong(self.counts) / self.count
 
     @property
     def clean_error_interval(self) -> tuple[float, float]:
         """Its 95 % Wilson interval."""
-        return wilson_interval(self.counts.wrong, self.count)
+        return wilson_interval(mean_wrong(self.counts), self.count)
 
     @property
-    def clean_top5_error(self) -> float:
-        """The fraction of the images whose label is not among the five likeliest classes."""
-        return self.counts.top5_wrong / self.count
+    def clean_error_spread(self) -> float | None:
+        """The standard deviation of the clean error from verdict to verdict; None where one was taken."""
+        return spread(self.counts)
+
+    @property
+    def verdicts(self) -> int:
+        """How many verdicts the errors are means of."""
+        return max(1, len(self.counts.verdicts))
+
+    @property
+    def clean_top5_error(self) -> float | None:
+        """The fraction of the images whose label is not among the five likeliest classes; None without classes."""
+        return self.counts.top5_wrong / self.count if self.labelled else None
+
+    @property
+    def nature(self) -> str:
+        """ "random", or "depends on the batch", where the model was seen to be no function of one image; else empty.
+
+        One image of each batch was asked again, alone; an attack's verdicts may contradict what it saw before.
+        """
+        if self.counts.random or (any(row.counts.unsteady for row in self.attacks) and not self.counts.mixed):
+            return "random"
+        return "depends on the batch" if self.counts.mixed else ""
+
+    @property
+    def warnings(self) -> list[str]:
+        """What stands against believing the errors, a sentence each; see also `checks`."""
+        return said_of(self.nature, self.verdicts, [(row.attack, row.counts) for row in self.attacks])
 
     @property
     def worst_case(self) -> Tensor:
@@ -300,14 +356,25 @@ class Report(Shown):
         return torch.stack([self.clean_wrong, *(row.wrong for row in self.attacks)]).any(0)
 
     @property
+    def _worst(self) -> float:
+        """How many are wrong in the worst case."""
+        if self.verdicts == 1:
+            return self.counts.worst
+        return max([mean_wrong(self.counts), *(mean_wrong(row.counts) for row in self.attacks)])
+
+    @property
     def adversarial_error(self) -> float:
-        """The fraction that is wrong under the worst attack for each sample: a lower bound. Without attacks, clean."""
-        return self.counts.worst / self.count
+        """The fraction that is wrong under the worst attack for each sample: a lower bound. Without attacks, clean.
+
+        Of several verdicts it is the mean under the attack whose mean is largest: the worst attack for each sample
+        would be chosen by the luck of a verdict.
+        """
+        return self._worst / self.count
 
     @property
     def adversarial_error_interval(self) -> tuple[float, float]:
         """Its 95 % Wilson interval."""
-        return wilson_interval(self.counts.worst, self.count)
+        return wilson_interval(self._worst, self.count)
 
     @property
     def robust_accuracy(self) -> float:
@@ -344,6 +411,7 @@ class Report(Shown):
         }
         rows = [row._about() for row in (*self.attacks, *([self.control] if self.control else []))]
         about = {"data": self.data, "seed": self.seed, "counts": asdict(self.counts), "rows": rows}
+        about |= {"goal": self.goal, "labelled": self.labelled}
         about |= {"controlled": self.control is not None, "setting": self.setting and asdict(self.setting)}
         return {**about, **parts}, packed(self.samples)
 
@@ -362,6 +430,8 @@ class Report(Shown):
             checks=checks and Checks.from_dict(checks),
             corruptions=damage and CorruptionReport.from_dict(damage),
             setting=setting and Setting.from_dict(setting),
+            goal=content.get("goal", ""),
+            labelled=content.get("labelled", True),
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -370,8 +440,13 @@ class Report(Shown):
             "data": self.data,
             "count": self.count,
             "seed": self.seed,
+            "goal": self.goal or None,
+            "verdicts": self.verdicts,
+            "nature": self.nature or None,
+            "warnings": self.warnings,
             "clean_error": self.clean_error,
             "clean_error_interval": list(self.clean_error_interval),
+            "clean_error_spread": self.clean_error_spread,
             "clean_top5_error": self.clean_top5_error,
             "adversarial_error": self.adversarial_error,
             "adversarial_error_interval": list(self.adversarial_error_interval),

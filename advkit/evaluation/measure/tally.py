@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from advkit.core.steady import MIXED, RANDOM
 
 Columns = Mapping[str, Tensor]
 """Name -> one value a sample, (M,)."""
@@ -29,6 +32,10 @@ class Counts:
         survived: of these, still a success as an 8-bit file; None outside of runs.
         noise_right, noise_wrong: wrong and right where the control is right and wrong; 0 without a control.
         zero_gradient: the gradient was zero everywhere.
+        non_finite: the model answered NaN or infinity during the search.
+        hidden: of these, not wrong: what lies behind such answers was not searched.
+        unsteady: the verdict contradicted an earlier answer to the same point.
+        verdicts: how many are wrong in each of several fresh verdicts; empty where one was taken.
         confidence: the sum over those that are wrong.
         queries, gradients: passes over all images.
         seconds: wall-clock time.
@@ -48,6 +55,13 @@ class Counts:
     queries: int
     gradients: int
     seconds: float
+    non_finite: int = 0
+    hidden: int = 0
+    unsteady: int = 0
+    verdicts: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "verdicts", tuple(self.verdicts))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +72,9 @@ class Tally:
         images: how many there are.
         wrong, top5_wrong: without an attack.
         worst: wrong without an attack, or under at least one.
+        random: in a batch whose first image got another answer when it was asked again.
+        mixed: in a batch whose first image got another answer alone than among the others.
+        verdicts: as in `Counts`, without an attack.
         rows: of each attack and of the control.
     """
 
@@ -66,29 +83,41 @@ class Tally:
     top5_wrong: int
     worst: int
     rows: tuple[Counts, ...]
+    random: int = 0
+    mixed: int = 0
+    verdicts: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "verdicts", tuple(self.verdicts))
 
 
 def tally(samples: Samples, attacks: int) -> Tally:
     """Count; the first so many rows of each batch are attacks, one that follows is the control."""
-    images = wrong = top5_wrong = worst = 0
-    totals: list[dict[str, float]] = []
+    images = wrong = top5_wrong = worst = random = mixed = 0
+    verdicts: tuple[int, ...] = ()
+    totals: list[dict[str, Any]] = []
     for clean, *rows in samples:
         images += len(clean["y"])
         wrong += _count(clean["clean_wrong"])
         top5_wrong += _count(clean["clean_top5_wrong"])
         worst += _count(torch.stack([clean["clean_wrong"], *(row["wrong"] for row in rows[:attacks])]).any(0))
+        nature = clean.get("nature", torch.zeros(0))  # runs of earlier versions have none
+        random, mixed = random + _count(nature == RANDOM), mixed + _count(nature == MIXED)
+        verdicts = _sum_up(verdicts, _verdicts(clean))
         control = rows[attacks] if len(rows) > attacks else None
         found = [_row(clean, row, control) for row in rows]
         totals = [_sum(a, b) for a, b in zip(totals, found, strict=True)] if totals else found
-    counts = tuple(Counts(**total) for total in totals)  # type: ignore[arg-type]
-    return Tally(images=images, wrong=wrong, top5_wrong=top5_wrong, worst=worst, rows=counts)
+    counts = tuple(Counts(**total) for total in totals)
+    asked = {"random": random, "mixed": mixed}
+    whole = {"images": images, "wrong": wrong, "top5_wrong": top5_wrong, "worst": worst}
+    return Tally(**whole, **asked, rows=counts, verdicts=verdicts)
 
 
-def _row(clean: Columns, row: Columns, control: Columns | None) -> dict[str, float]:
+def _row(clean: Columns, row: Columns, control: Columns | None) -> dict[str, Any]:
     """The counts of one attack on one batch."""
     aimed = aimed_at(clean, row)
     reached = aimed & row["reached"]
-    more: dict[str, float] = {"survived": _count(reached & row["survives_8bit"])} if "survives_8bit" in row else {}
+    more: dict[str, Any] = {"survived": _count(reached & row["survives_8bit"])} if "survives_8bit" in row else {}
     if control is not None:
         more["noise_right"] = _count(row["wrong"] & ~control["wrong"])
         more["noise_wrong"] = _count(control["wrong"] & ~row["wrong"])
@@ -104,8 +133,30 @@ def _row(clean: Columns, row: Columns, control: Columns | None) -> dict[str, flo
         "queries": _count(row["queries"]),
         "gradients": _count(row["gradients"]),
         "seconds": row["seconds"].sum().item(),
+        **_honesty(row),
         **more,
     }
+
+
+def _honesty(row: Columns) -> dict[str, Any]:
+    """How far the answers of the model can be believed; runs of earlier versions do not say."""
+    none = torch.zeros_like(row["wrong"])
+    broken, unsteady = row.get("non_finite", none), row.get("unsteady", none)
+    return {
+        "non_finite": _count(broken),
+        "hidden": _count(broken & ~row["wrong"]),
+        "unsteady": _count(unsteady),
+        "verdicts": _verdicts(row),
+    }
+
+
+def _verdicts(columns: Columns) -> tuple[int, ...]:
+    """How many are wrong in each of the fresh verdicts."""
+    return tuple(columns["verdicts"].sum(0).tolist()) if "verdicts" in columns else ()
+
+
+def _sum_up(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(a + b for a, b in zip(first, second, strict=True)) if first else second
 
 
 def aimed_at(clean: Columns, row: Columns) -> Tensor:
@@ -117,5 +168,6 @@ def _count(column: Tensor) -> int:
     return int(column.sum())
 
 
-def _sum(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
-    return {name: value + second[name] for name, value in first.items()}
+def _sum(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    added = {name: value + second[name] for name, value in first.items() if name != "verdicts"}
+    return {**added, "verdicts": _sum_up(first["verdicts"], second["verdicts"])}

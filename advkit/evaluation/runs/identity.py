@@ -41,6 +41,7 @@ def configuration(
         "seed": plan.options["seed"],
         "bounds": list(plan.options["bounds"]),
         "stop": plan.options["stop"],
+        **_asked(plan),
         "count": count,
         "batch_size": own,
         "data": {"name": origin(data), "images": total(data, count), "digest": digest(first.x, first.y)},
@@ -48,6 +49,12 @@ def configuration(
         "png": png,
         "shard": shard,
     }
+
+
+def _asked(plan: Plan) -> dict[str, Any]:
+    """The goal and the number of verdicts, where they are not the usual ones."""
+    goal = {"goal": plan.goal, "labelled": plan.judge.labelled} if plan.goal else {"goal": None}
+    return {**goal, "verdicts": plan.verdicts} if plan.verdicts > 1 else {**goal, "verdicts": None}
 
 
 def environment(model: Model, first: Batch) -> dict[str, Any]:

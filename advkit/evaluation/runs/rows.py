@@ -30,6 +30,8 @@ ATTACKED = {
     "queries": "queries",
     "gradients": "gradients",
     "zero_gradient": "zero_gradient",
+    "non_finite": "non_finite",
+    "unsteady": "unsteady",
     "survives_8bit": "survives_8bit",
 }
 """Heading -> column of an attack."""
@@ -51,7 +53,8 @@ def rows(columns: list[Columns], attacks: list[str]) -> Iterator[list[Any]]:
 
 def _values(columns: Columns, names: dict[str, str]) -> list[tuple[Any, ...]]:
     """One tuple a sample; truth values as 0 and 1, numbers so that they are read back exactly."""
-    lists = [_plain(columns[name]) for name in names.values()]
+    none = torch.zeros_like(next(iter(columns.values())), dtype=torch.bool)  # what a run of an earlier version lacks
+    lists = [_plain(columns.get(name, none)) for name in names.values()]
     return list(zip(*lists, strict=True))
 
 
@@ -65,5 +68,6 @@ def _unattacked(clean: Columns) -> Columns:
     nothing, none = torch.zeros_like(clean["clean_confidence"]), torch.zeros_like(clean["y"])
     sizes = dict.fromkeys(("linf", "l2", "l1", "l0", "distance"), nothing)
     flags = dict.fromkeys(("reached", "wrong", "survives_8bit"), wrong)
-    flags = {**flags, "zero_gradient": torch.zeros_like(wrong), "top5_wrong": clean["clean_top5_wrong"]}
+    never = dict.fromkeys(("zero_gradient", "non_finite", "unsteady"), torch.zeros_like(wrong))
+    flags = {**flags, **never, "top5_wrong": clean["clean_top5_wrong"]}
     return {**sizes, **flags, "queries": none + 1, "gradients": none, "confidence": clean["clean_confidence"]}

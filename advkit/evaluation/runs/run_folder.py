@@ -91,7 +91,8 @@ class Run(Shown):
         config, checks = self.record["config"], self.record.get("checks")
         lines = [Line(**line) for line in self.record["lines"]]
         name, seed = config["data"]["name"], config["seed"]
-        report = assembled(lines, name, self, seed=seed, control=config["control"] is not None)
+        about = {"seed": seed, "goal": config.get("goal") or "", "labelled": config.get("labelled", True)}
+        report = assembled(lines, name, self, control=config["control"] is not None, **about)
         setting = self.record.get("setting")
         return replace(
             report,

@@ -132,5 +132,5 @@ def _uri(pixels: Any) -> str:
 
 
 def name_of(names: list[str], k: int) -> str:
-    """The name of a class, or its number."""
-    return names[k] if k < len(names) else str(k)
+    """The name of a class, or its number; a dash for no class."""
+    return "-" if k < 0 else names[k] if k < len(names) else str(k)

@@ -56,7 +56,9 @@ def page(run: Run, report: Report) -> str:
         attacks=report.attacks,
         shape=shape[1:] if shape else (1, 1),
         examples=examples(run, seen.nearest, norms, names),
-        confusions=[_confusion(row, pairs, names) for row, pairs in zip(shown, seen.pairs, strict=True)],
+        confusions=[_confusion(row, pairs, names) for row, pairs in zip(shown, seen.pairs, strict=True)]
+        if report.labelled
+        else [],
         plot=_plot(report, seen.farthest),
         damage=damage,
         top=top,

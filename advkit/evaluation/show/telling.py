@@ -26,7 +26,8 @@ def report_sheet(report: Report) -> Sheet:
     """All that `advkit evaluate` prints of a report."""
     sheet: list[str | Table] = [*_head(report), _errors(report)]
     if report.attacks:
-        sheet += [_details(report.attacks), CAVEAT]
+        sheet.append(_details(report.attacks))
+    sheet += _meaning(report) + ([CAVEAT] if report.attacks else [])
     sheet += remarks_by_attack(report)
     if report.checks is not None:
         sheet += _checks(report.checks)
@@ -55,7 +56,20 @@ def attack_sheet(report: Report, half: Half) -> Sheet:
     """All that `advkit attack` prints of a report with one attack."""
     row = report.attacks[0]
     tables = [_errors(replace(report, attacks=(row,))), _under_attack(row, half)]
-    return [*_head(report), *tables, CAVEAT, *remarks(report, half.eps)]
+    return [*_head(report), *tables, *_meaning(report), CAVEAT, *remarks(report, half.eps)]
+
+
+def _meaning(report: Report) -> list[str]:
+    """What an error is, where that is not the usual, and what stands against believing it."""
+    said = [f"An image counts as wrong where the goal is reached: {report.goal}."] if report.goal else []
+    if report.verdicts > 1:
+        spreads = [f"clean {percent(report.clean_error_spread)}"]
+        spreads += [f"{row.attack} {percent(row.adversarial_error_spread)}" for row in report.attacks]
+        said.append(
+            f"Each error is the mean over {report.verdicts} verdicts on the same images; "
+            f"standard deviation from one verdict to the next: {', '.join(spreads)}."
+        )
+    return [*said, *report.warnings]
 
 
 def _head(report: Report) -> list[str]:
@@ -106,7 +120,7 @@ def _errors(report: Report) -> Table:
     return Table(("error", "", "95 % interval", "images", "top-5"), cells, right=right)
 
 
-def _error(row: AttackReport) -> tuple[float, tuple[float, float], float]:
+def _error(row: AttackReport) -> tuple[float, tuple[float, float], float | None]:
     return row.adversarial_error, row.adversarial_error_interval, row.top5_error
 
 

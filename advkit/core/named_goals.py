@@ -1,0 +1,133 @@
+"""The goals that have a name: what must be true of the model's outputs for a sample to count as a success."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from advkit.core.door import check_between, check_count, check_positive
+from advkit.core.errors import InputError
+from advkit.core.wishes import GOALS, Confident, OfForm, Towards, Wish
+
+
+@GOALS.register("untargeted")
+def untargeted() -> Wish:
+    """Any class but y."""
+    return Towards("untargeted", "untargeted")
+
+
+@GOALS.register("target")
+def target(classes: Tensor | str | int) -> Wish:
+    """A class to reach: a tensor (N,), a class, or a word as in `target=` of the call."""
+    word = "a tensor of classes" if isinstance(classes, Tensor) else classes
+    return Towards(classes, f"target(classes={word})")
+
+
+@GOALS.register("confident")
+def confident(*, lead: float | None = None, probability: float | None = None) -> Wish:
+    """The wrong class (or the target) is ahead by more than `lead` in logits, or has more than this probability.
+
+    Args:
+        lead: lead in logits that the class must exceed, a number >= 0. Every attack can pursue it, with a target too.
+        probability: softmax probability that a class other than y must exceed, between 0 and 1.
+
+    Raises:
+        InputError: both, neither, or a value out of range.
+    """
+    if (lead is None) == (probability is None):
+        raise InputError("expected confident(lead=...) or confident(probability=...), one of the two")
+    if probability is None:
+        lead = check_between("lead", lead, 0, math.inf)
+        if math.isinf(lead):
+            raise InputError("expected lead as a finite number >= 0, got inf")
+        return Confident(lead, f"confident(lead={lead:g})")
+    odds = torch.logit(torch.tensor(check_between("probability", probability, 0, 1, ends=False), dtype=torch.float64))
+
+    def sure(logits: Tensor, y: Tensor) -> Tensor:
+        scores = logits.log_softmax(1)
+        others = scores.scatter(1, y.long()[:, None], -torch.inf)
+        best = others.argmax(1, keepdim=True)
+        rest = logits.scatter(1, best, -torch.inf).logsumexp(1)
+        return logits.gather(1, best).squeeze(1) - rest - float(odds)
+
+    return OfForm(sure, f"confident(probability={float(probability):g})", labelled=True)
+
+
+@GOALS.register("top_k")
+def top_k(k: int) -> Wish:
+    """y (N,) is not among the k likeliest classes; `top_k(1)` is a wrong class."""
+    count = check_count("k", k)
+
+    def behind(logits: Tensor, y: Tensor) -> Tensor:
+        label = y.long()[:, None]
+        if logits.shape[1] <= count:
+            raise InputError(f"expected top_k with k below the number of classes {logits.shape[1]}, got {count}")
+        others = logits.scatter(1, label, -torch.inf).topk(count, dim=1).values[:, -1]
+        return others - logits.gather(1, label).squeeze(1)
+
+    return OfForm(behind, f"top_k(k={count})", labelled=True)
+
+
+@GOALS.register("one_logit")
+def one_logit() -> Wish:
+    """The outputs are one logit (N,) or (N, 1), y (N,) is 0 or 1, and the sign of the logit is wrong."""
+
+    def wrong(outputs: Tensor, y: Tensor) -> Tensor:
+        if outputs.numel() != len(outputs):
+            raise InputError(f"expected one logit an image for one_logit, got outputs of shape {tuple(outputs.shape)}")
+        return (1 - 2 * y.reshape(-1).to(outputs.dtype)) * outputs.reshape(-1)
+
+    return OfForm(wrong, "one_logit")
+
+
+@GOALS.register("multi_label")
+def multi_label() -> Wish:
+    """The outputs are one logit a label (N, K), y (N, K) is 0 or 1, and the sign of at least one logit is wrong."""
+
+    def wrong(outputs: Tensor, y: Tensor) -> Tensor:
+        _same_shape("multi_label", outputs, y)
+        return ((1 - 2 * y.to(outputs.dtype)) * outputs).flatten(1).amax(1)
+
+    return OfForm(wrong, "multi_label")
+
+
+@GOALS.register("regression")
+def regression(tolerance: float) -> Wish:
+    """Some output is further than `tolerance` from y, which has the outputs' shape."""
+    most = check_positive("tolerance", tolerance)
+    assert most is not None
+
+    def away(outputs: Tensor, y: Tensor) -> Tensor:
+        if y.numel() != outputs.numel():
+            _same_shape("regression", outputs, y)
+        off = outputs - y.to(outputs.dtype).reshape(outputs.shape)
+        return torch.where(off >= 0, off, -off).reshape(len(y), -1).amax(1) - most  # at 0 the slope of abs() is 0
+
+    return OfForm(away, f"regression(tolerance={most:g})")
+
+
+@GOALS.register("segmentation")
+def segmentation(share: float) -> Wish:
+    """More than this share of the pixels get another class than theirs: outputs (N, K, H, W), y (N, H, W)."""
+    least = check_between("share", share, 0, 1)
+    if least == 1:
+        raise InputError("expected share as a number from 0 to below 1, got 1: more than all pixels cannot be wrong")
+
+    def wrong(outputs: Tensor, y: Tensor) -> Tensor:
+        if outputs.ndim < 3 or y.shape != (len(outputs), *outputs.shape[2:]):
+            seen = f"{tuple(outputs.shape)} and {tuple(y.shape)}"
+            raise InputError(f"expected outputs (N, K, H, W) and y (N, H, W) for segmentation, got {seen}")
+        label = y.long()[:, None]
+        lead = outputs.scatter(1, label, -torch.inf).amax(1) - outputs.gather(1, label).squeeze(1)
+        lead = lead.flatten(1)
+        return lead.topk(math.floor(least * lead.shape[1]) + 1, dim=1).values[:, -1]
+
+    return OfForm(wrong, f"segmentation(share={least:g})")
+
+
+GOALS.register("topk")(top_k)
+
+
+def _same_shape(goal: str, outputs: Tensor, y: Tensor) -> None:
+    if y.shape != outputs.shape:
+        raise InputError(f"expected y of the outputs' shape {tuple(outputs.shape)} for {goal}, got {tuple(y.shape)}")

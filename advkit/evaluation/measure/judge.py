@@ -1,0 +1,77 @@
+"""Who is wrong in an evaluation: by the class, or by the goal that the caller brought."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from advkit.core import door
+from advkit.core.goals import targeted, untargeted, wide
+from advkit.core.wishes import Wish
+
+UNKNOWN = -1
+"""The prediction where the outputs are no logits of classes."""
+
+
+@dataclass(frozen=True)
+class Judge:
+    """What counts as an error.
+
+    Attributes:
+        wish: the goal of the caller; None: a class other than y.
+    """
+
+    wish: Wish | None = None
+
+    @property
+    def labelled(self) -> bool:
+        """Whether y are classes and the outputs logits (N, K)."""
+        return self.wish is None or self.wish.labelled
+
+    def check(self, outputs: Tensor, x: Tensor, y: Tensor) -> None:
+        """Refuse outputs that the goal cannot judge.
+
+        Raises:
+            InputError: a wrong shape, or answers to clean images that are not finite.
+        """
+        if self.labelled:
+            door.check_answer(outputs, x, y)
+        else:
+            door.check_outputs(outputs, x)
+            door.check_margin(self.bound(y).margin(outputs), outputs)
+
+    def bound(self, y: Tensor, target: Tensor | None = None) -> Any:
+        """The goal of a batch."""
+        goal = untargeted(y) if target is None else targeted(target, y)
+        return goal if self.wish is None else self.wish.bind(goal)
+
+    def wrong(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """(N,) bool: clean images whose largest logit is not that of y; with a goal those that reach it already."""
+        return outputs.argmax(1) != y if self.wish is None else self.beyond(outputs, y)
+
+    def beyond(self, outputs: Tensor, y: Tensor) -> Tensor:
+        """(N,) bool: attacked images that reach the goal; a tie does not."""
+        reached: Tensor = self.bound(y).margin(outputs) > 0
+        return reached
+
+    def told(self, y: Tensor, outputs: Tensor, prefix: str = "") -> dict[str, Tensor]:
+        """What the outputs say beside the verdict, on the CPU; of outputs that are no logits the class is unknown."""
+        if not self.labelled:
+            none = torch.zeros(len(y), dtype=torch.float64)
+            own = {"confidence": none + torch.nan, "top5_wrong": none.bool()}
+            told = {
+                "prediction": torch.full((len(y),), UNKNOWN),
+                **{prefix + name: value for name, value in own.items()},
+            }
+            return {"y": torch.full((len(y),), UNKNOWN), **told}
+        below = (outputs > outputs.gather(1, y[:, None])).sum(1) >= 5
+        return {
+            "y": y.cpu(),
+            "prediction": outputs.argmax(1).cpu(),
+            prefix + "confidence": wide(outputs).softmax(1).amax(1).double().cpu(),
+            prefix + "top5_wrong": below.cpu(),
+        }
+
+
+PLAIN = Judge()
