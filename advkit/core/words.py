@@ -1,6 +1,6 @@
 """How numbers are said: an eps, a percentage, an interval; once for the commands, the objects and the pages."""
 
-from math import isfinite
+from math import isfinite, isnan
 
 CAVEAT = (
     "An adversarial error is a lower bound: a stronger attack may find more. "
@@ -25,8 +25,8 @@ def number(value: float) -> str:
 
 
 def percent(fraction: float | None) -> str:
-    """0.0123 -> "1.2 %"; "-" where there is none."""
-    return "-" if fraction is None else f"{100 * fraction:.1f} %"
+    """0.0123 -> "1.2 %"; "-" where there is none, or not a number."""
+    return "-" if fraction is None or isnan(fraction) else f"{100 * fraction:.1f} %"
 
 
 def span(interval: tuple[float, float] | None) -> str:
