@@ -56,16 +56,12 @@ def test_every_loss_keeps_its_promises(name: str) -> None:
     assert report.outcomes[0].verdict == "kept"
 
 
-def test_every_registered_loss_is_checked() -> None:
-    checked = {name.partition(",")[0] for name in LOSSES}
-    own = {name for name in list_defenses() if create_made_here(name)}
-    assert own <= checked
+LISTED = {name.partition(",")[0] for name in LOSSES}
 
 
-def create_made_here(name: str) -> bool:
-    from advkit.defenses import DEFENSES
-
-    return str(getattr(DEFENSES.factory(name), "__module__", "")).startswith("advkit.defenses")
+@pytest.mark.parametrize("name", [name for name in list_defenses() if name not in LISTED] or ["fast"])
+def test_every_other_registered_loss_keeps_the_promises_that_need_no_formula(name: str) -> None:
+    assert check_defense(create_defense(f"{name}(eps=0.1)")).ok
 
 
 class BackwardsTRADES(TRADES):
