@@ -7,11 +7,12 @@ from advkit.core.attack import Attack
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.evaluation.evaluating import evaluate
+from advkit.evaluation.measure.asked import asked_attacks
 from advkit.evaluation.measure.staircase import Curve, curve_of
 from advkit.evaluation.measure.stream import origin
 
 
-def error_curve(model: Model, data: Any, attack: Attack, *, name: str = "", **options: Any) -> Curve:
+def error_curve(model: Model, data: Any, attack: Attack | str, *, name: str = "", **options: Any) -> Curve:
     """The fraction of images that are wrong within eps, for every eps at once.
 
     An image counts from the smallest distance at which the attack found an adversarial point on, so the curve is the
@@ -20,7 +21,8 @@ def error_curve(model: Model, data: Any, attack: Attack, *, name: str = "", **op
     Args:
         model: as for `evaluate`.
         data: as for `evaluate`.
-        attack: a minimal attack; `smallest(PGD(...))` makes one of a budget attack, by a search in eps image by image.
+        attack: a minimal attack, or its spec; `smallest(PGD(...))` makes one of a budget attack, by a search in eps
+            image by image.
         name: what the curve is called; the attack's spec unless given.
         **options: of `evaluate`: batch_size, count, seed, bounds, device, progress.
 
@@ -30,7 +32,8 @@ def error_curve(model: Model, data: Any, attack: Attack, *, name: str = "", **op
     Raises:
         InputError: a budget attack, or what `evaluate` refuses.
     """
-    if isinstance(attack, Attack) and attack.kind != "minimal":
+    (attack,) = asked_attacks(attack)
+    if attack.kind != "minimal":
         raise InputError(
             f"expected a minimal attack, got {attack.spec}: smallest(...) of advkit.attacks makes one of it"
         )

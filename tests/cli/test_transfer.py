@@ -11,7 +11,7 @@ from advkit import load_data, load_model
 from advkit.attacks import FGSM, LBFGS, PGD
 from advkit.cli import main
 from advkit.core.errors import InputError
-from advkit.evaluation import evaluate, transfer_matrix, wilson_interval
+from advkit.evaluation import error_curve, evaluate, transfer_matrix, wilson_interval
 
 
 @pytest.fixture(autouse=True)
@@ -98,5 +98,15 @@ def test_wrong_input_is_one_line(models):
         assert len(result.stderr.splitlines()) == 1
     with pytest.raises(InputError, match="at least one model"):
         transfer_matrix({}, load_data("mnist5k"), FGSM(eps=0.1))
-    with pytest.raises(InputError, match="attack object"):
-        transfer_matrix(models, load_data("mnist5k"), "fgsm")
+    with pytest.raises(InputError, match="or its spec"):
+        transfer_matrix(models, load_data("mnist5k"), 3)
+
+
+def test_a_spec_is_taken_as_an_attack(models):
+    data = load_data("mnist5k")
+    named = transfer_matrix(models, data, "fgsm(eps=8/255)", count=20)
+    assert named == transfer_matrix(models, data, FGSM(eps=8 / 255), count=20)
+    curve = error_curve(next(iter(models.values())), data, "deepfool", count=10)
+    assert (curve.attack, curve.norm, curve.data) == ("deepfool", "l2", "mnist5k:test")
+    with pytest.raises(InputError, match="expected a minimal attack"):
+        error_curve(next(iter(models.values())), data, "fgsm", count=10)

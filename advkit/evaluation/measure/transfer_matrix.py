@@ -16,6 +16,7 @@ from advkit.core.intervals import wilson_interval
 from advkit.core.layout import Passes
 from advkit.core.progress_bar import Progress, shows_progress
 from advkit.core.shown import Shown
+from advkit.evaluation.measure.asked import asked_attacks
 from advkit.evaluation.measure.fit import fitted
 from advkit.evaluation.measure.stream import Batch, batches, origin, total
 from advkit.evaluation.measure.ticker import Ticker
@@ -89,7 +90,7 @@ class TransferMatrix(Shown):
 def transfer_matrix(
     models: Mapping[str, Model],
     data: Any,
-    attack: Attack,
+    attack: Attack | str,
     *,
     batch_size: int = 250,
     count: int | None = None,
@@ -105,7 +106,7 @@ def transfer_matrix(
     Args:
         models: name -> model; all take the same images and know the same classes.
         data: a Dataset, a DataLoader or a pair of tensors (x, y).
-        attack: of either kind.
+        attack: an attack of either kind, or its spec.
         batch_size, count, seed, bounds: as for `evaluate`.
         progress: called with (done, all) in images times models; True shows a bar.
 
@@ -117,8 +118,9 @@ def transfer_matrix(
     """
     if not models:
         raise InputError("expected at least one model, got none")
-    if not isinstance(attack, Attack):
-        raise InputError(f"expected an attack object such as FGSM(eps=0.1), got {attack!r}")
+    if not isinstance(attack, Attack | str):
+        raise InputError(f"expected an attack such as FGSM(eps=0.1), or its spec, got {attack!r}")
+    (attack,) = asked_attacks(attack)
     bounds = door.check_bounds(bounds)
     length = total(data, count)
     tick = Ticker(progress, None if length is None else length * len(models))

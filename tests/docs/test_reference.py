@@ -1,0 +1,67 @@
+"""The reference that the site writes itself: no option and no public name is missing."""
+
+import dataclasses
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from advkit.attacks import list_attacks
+from advkit.core.attack import ATTACKS
+from advkit.defenses import list_defenses
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The module that writes, and the folder that it wrote."""
+    place = tmp_path_factory.mktemp("reference")
+    sys.path.insert(0, str(DOCS))
+    try:
+        module = import_module("_reference")
+    finally:
+        sys.path.remove(str(DOCS))
+    (place / "attacks").mkdir()
+    (place / "attacks" / "gone.rst").write_text("an attack that left")
+    module.write_reference(place)
+    return module, place
+
+
+@pytest.mark.parametrize("name", list_attacks())
+def test_every_option_of_an_attack_stands_in_its_table_with_its_default(written, name):
+    _, place = written
+    text = (place / "attacks" / f"{name}.rst").read_text()
+    cls = ATTACKS.factory(name)
+    for field in dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ():
+        assert f"   * - {field.name}\n" in text
+        if field.default is not dataclasses.MISSING and len(repr(field.default)) < 60:
+            assert f"   * - {field.name}\n     - ``{field.default!r}``\n" in text
+
+
+def test_every_public_name_has_its_entry(written):
+    module, place = written
+    for package in module.PACKAGES:
+        text = (place / "api" / f"{package}.rst").read_text()
+        for name in import_module(package).__all__:
+            assert name.startswith("__") or f":: {package}.{name}\n" in text
+
+
+def test_every_defence_has_a_page_and_pages_of_what_left_are_removed(written):
+    _, place = written
+    assert {p.stem for p in (place / "defenses").glob("*.rst")} == {*list_defenses(), "index"}
+    assert {p.stem for p in (place / "attacks").glob("*.rst")} == {*list_attacks(), "index"}
+
+
+def test_a_second_run_writes_nothing(written):
+    module, place = written
+    before = {path: path.stat().st_mtime_ns for path in place.rglob("*.rst")}
+    module.write_reference(place)
+    assert before == {path: path.stat().st_mtime_ns for path in place.rglob("*.rst")}
+
+
+def test_every_page_of_the_docs_is_in_the_index():
+    index = (DOCS / "index.md").read_text()
+    pages = [path.relative_to(DOCS).with_suffix("") for path in DOCS.rglob("*.md") if "reference" not in path.parts]
+    assert [str(page) for page in pages if f"\n{page}\n" not in index and str(page) != "index"] == []
