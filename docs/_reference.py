@@ -85,7 +85,7 @@ def _attacks() -> dict[str, str]:
         traits = {
             t: getattr(cls, t) for t in ("kind", "norms", "knowledge", "targetable", "deterministic") if hasattr(cls, t)
         }
-        rows = [(trait, _said(value)) for trait, value in traits.items() if not callable(value)]
+        rows = [(trait, _said(value)) for trait, value in traits.items() if not isinstance(value, property)]
         cost = "A call costs what its steps ask for; :doc:`/attacks` says what, and :doc:`/benchmarks` what that takes."
         text = _heading(name) + f"{_paper(cls)}\n\n" + _table(("trait", "value"), rows) + _options(cls) + f"{cost}\n\n"
         pages[f"attacks/{name}.rst"] = text

@@ -14,7 +14,7 @@ project, author, release = "advkit", "the advkit developers", advkit.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 source_suffix = {".md": "myst-nb", ".rst": "restructuredtext"}
 exclude_patterns = ["_build"]
-html_theme, html_title = "furo", "advkit"
+html_theme, html_title, html_show_copyright = "furo", "advkit", False
 html_static_path: list[str] = []
 
 myst_heading_anchors = 4

@@ -137,7 +137,7 @@ def _html_table(table: Table) -> str:
         return f"<tr>{''.join(made)}</tr>"
 
     body = "\n".join(line("td", row) for row in table.rows)
-    return f"<table>\n<thead>{line('th', table.headings)}</thead>\n<tbody>{body}</tbody>\n</table>"
+    return f'<div style="overflow-x:auto"><table>\n<thead>{line("th", table.headings)}</thead>\n<tbody>{body}</tbody>\n</table></div>'
 
 
 LATEX = {

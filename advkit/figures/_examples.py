@@ -1,7 +1,9 @@
 """The picture of an attack: clean images, what was added, adversarial images (as figure 1 of arXiv 1412.6572)."""
 
+import io
 import os
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,12 +123,25 @@ def _sheet(columns: int, title: str) -> "Figure":
     return _canvas(max(1.7 * columns + 0.4, 4.0), 6.2 if title else 5.9, title)
 
 
+@cache
+def _shown_figure() -> "type[Figure]":
+    """A matplotlib figure that a notebook shows, although pyplot does not know of it."""
+    from matplotlib.figure import Figure
+
+    class ShownFigure(Figure):
+        def _repr_png_(self) -> bytes:
+            file = io.BytesIO()
+            self.savefig(file, format="png", dpi=100)
+            return file.getvalue()
+
+    return ShownFigure
+
+
 def _canvas(width: float, height: float, title: str) -> "Figure":
     """An empty figure, in inches, that pyplot does not know of: no window, no global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), dpi=150, layout="constrained", facecolor="white")
+    figure = _shown_figure()(figsize=(width, height), dpi=150, layout="constrained", facecolor="white")
     FigureCanvasAgg(figure)
     if title:
         figure.suptitle(_said(title), fontsize=10, wrap=True)

@@ -166,6 +166,13 @@ def test_pictures_are_written_by_their_ending(made, kind, ending, head, tmp_path
 
 
 @kinds
+def test_a_notebook_shows_the_figure_that_plot_returns(made, kind):
+    x, y = load_data("mnist5k")[:8]
+    figure = made[kind].plot(x, y) if kind == "Result" else made[kind].plot()
+    assert figure._repr_png_().startswith(b"\x89PNG")
+
+
+@kinds
 def test_an_unknown_ending_is_one_line(made, kind, tmp_path):
     for name in ("picture.xyz", "picture"):
         with pytest.raises(InputError, match=r"end the name with \.png, \.pdf or \.svg"):

@@ -11,7 +11,7 @@ from advkit.attacks import list_attacks
 from advkit.core.attack import ATTACKS
 from advkit.defenses import list_defenses
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
 @pytest.fixture(scope="module")
