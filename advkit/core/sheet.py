@@ -137,7 +137,9 @@ def _html_table(table: Table) -> str:
         return f"<tr>{''.join(made)}</tr>"
 
     body = "\n".join(line("td", row) for row in table.rows)
-    return f'<div style="overflow-x:auto"><table>\n<thead>{line("th", table.headings)}</thead>\n<tbody>{body}</tbody>\n</table></div>'
+    head = line("th", table.headings)
+    made = f"<table>\n<thead>{head}</thead>\n<tbody>{body}</tbody>\n</table>"
+    return f'<div style="overflow-x:auto">{made}</div>'
 
 
 LATEX = {
