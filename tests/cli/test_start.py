@@ -54,7 +54,7 @@ def test_help_imports_no_torch_and_takes_no_time(words):
     ("line", "expected"),
     [
         ("advkit at", {"attack", "attacks"}),
-        ("advkit attack --attack p", {"pgd"}),
+        ("advkit attack --attack pg", {"pgd"}),
         ("advkit attack --model le", {"lenet5"}),
         ("advkit attack --data mni", {"mnist", "mnist5k"}),
         ("advkit attack --stop n", {"never"}),
