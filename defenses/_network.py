@@ -63,19 +63,15 @@ class Network:
             return True
         return any(p._backward_hooks for p in self.model.parameters())
 
-    def attacked(self, attack: Attack, x: Tensor, y: Tensor, bounds: tuple[float, float], model: Any = None) -> Tensor:
+    def attacked(self, attack: Attack, x: Tensor, y: Tensor, bounds: tuple[float, float], goal: Any = None) -> Tensor:
         """The strongest points that the attack visits, made on the model in eval mode; it is left as it was.
 
-        `model` stands in for the network where the attack is to climb something else. An attack that draws random
-        numbers takes a new seed from torch's global generator.
+        An attack that draws random numbers takes a new seed from torch's global generator.
         """
         seed = 0 if attack.deterministic else int(torch.randint(2**62, ()))
         with warnings.catch_warnings():  # in training, images that are learnt so well are no sign of a mistake
             warnings.filterwarnings("ignore", "the gradient was exactly zero", AdvkitWarning)
-            if model is not None:  # it answers a divergence, which is 0 at every clean image
-                warnings.filterwarnings("ignore", "the model gives the same logits", AdvkitWarning)
-            target = self.bare if model is None else model
-            return attack(target, x, y, seed=seed, bounds=bounds, stop="never").x_adv
+            return attack(self.bare, x, y, goal=goal, seed=seed, bounds=bounds, stop="never").x_adv
 
     def ascent(self, x: Tensor, y: Tensor) -> Tensor:
         """The gradient of the cross-entropy by the images, one pass in eval mode that leaves no trace."""

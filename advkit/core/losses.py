@@ -80,6 +80,10 @@ for _loss in (cross_entropy, margin, dlr, rival, kl_to_clean):
     register_loss(_loss.__name__)(_loss)
 
 
+OF_THE_ANSWER = ("kl_to_clean",)
+"""Losses that do not ask what the goal is."""
+
+
 def check_loss(loss: str | Loss) -> None:
     """A registered name, or a function of (goal, logits) or of (goal, logits, clean).
 
@@ -124,7 +128,7 @@ def get_loss(name: str, goal: Any, classes: int) -> Loss:
     """
     if name not in LOSSES:
         raise unknown("loss", name, LOSSES)
-    if not goal.of_classes:
+    if not goal.of_classes and name not in OF_THE_ANSWER:
         return margin
     if name == "dlr" and classes < goal.ranks:
         warnings.warn(
