@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from advkit.certification.rows import Rows
 from advkit.core.norms import Norm, get_norm, per_row
 
 
@@ -28,14 +29,14 @@ class Ball(NamedTuple):
     low: Tensor
     high: Tensor
 
-    def least(self, A: Tensor) -> Tensor:
-        """A lower bound of <a, z> over the ball for coefficients (N, R, ...): (N, R)."""
-        rows = (t[:, None] for t in (self.x, self.low, self.high))
-        x, low, high = (t.expand_as(A).flatten(2) for t in rows)
-        a = A.flatten(2)
+    def least(self, rows: Rows) -> Tensor:
+        """A lower bound of <a, z> over the ball for each row: (N, R)."""
+        shape = tuple(self.x.shape[1:])
+        x, low, high = (rows.cut(t, shape).expand_as(rows.a).flatten(2) for t in (self.x, self.low, self.high))
+        a = rows.a.flatten(2)
         room = torch.where(a < 0, high - x, x - low)  # how far the entry may go to lower the product
-        drop = self.norm.ceiling(a.abs().flatten(0, 1), room.flatten(0, 1), self.eps.repeat_interleave(A.shape[1]))
-        return (a * x).sum(2) - drop.view(A.shape[:2])
+        drop = self.norm.ceiling(a.abs().flatten(0, 1), room.flatten(0, 1), self.eps.repeat_interleave(a.shape[1]))
+        return (a * x).sum(2) - drop.view(a.shape[:2])
 
     def take(self, rows: Tensor) -> "Ball":
         """The balls of some samples, by index or mask."""

@@ -10,12 +10,13 @@ from advkit.certification.ball import Ball
 from advkit.certification.curves import Tanh
 from advkit.certification.elementary import Power, Product
 from advkit.certification.graph import Graph, Input
-from advkit.certification.linear import Affine
+from advkit.certification.linear import Affine, Combination, Conv, Dense, Move, Scale
 from advkit.certification.maximum import Lines, Maximum
 from advkit.certification.rounding import DOUBLE, Rounding, gamma
+from advkit.certification.rows import Rows, units
 from advkit.core.errors import InputError
 
-ENTRIES = 2**23
+ENTRIES = 2**21
 """Coefficients at once in a backward pass."""
 
 
@@ -27,11 +28,13 @@ class Bounds:
         graph: the network.
         ball: the inputs.
         rounding: the network's own arithmetic.
+        windows: keep rows behind convolutions as small windows; the bounds are the same without.
     """
 
     graph: Graph
     ball: Ball
     rounding: Rounding
+    windows: bool = True
     low: list[Tensor] = field(default_factory=list)
     high: list[Tensor] = field(default_factory=list)
     slack: list[Tensor] = field(default_factory=list)
@@ -93,21 +96,58 @@ class Bounds:
         return (relative + model) * own + self.rounding.tiny
 
     def _refine(self, place: int) -> None:
-        """Linear bounds of the units in front of a bend whose sign is open."""
+        """Linear bounds of the units in front of a bend whose sign is open; each sample has its own."""
         low, high = self.low[place].flatten(1), self.high[place].flatten(1)
         always = not self.ball.norm.boxed or self._closes(place)
         open_ = torch.ones_like(low, dtype=torch.bool) if always else (low < 0) & (high > 0)
-        units = open_.any(0).nonzero().squeeze(1)  # note: a wait for the device
-        if not len(units):
+        count = int(open_.sum(1).amax()) if len(low) else 0  # note: a wait for the device
+        if not count or self._is_boxed(place):
             return
-        one_hot = torch.nn.functional.one_hot(units, low.shape[1]).to(low.dtype)
-        rows = torch.cat([one_hot, -one_hot]).view(1, -1, *self.graph.nodes[place].shape)
-        least = self.lower(place, rows.expand(len(low), *rows.shape[1:]))
-        below, above = least.chunk(2, 1)
-        low = low.index_copy(1, units, torch.maximum(low[:, units], below))
-        high = high.index_copy(1, units, torch.minimum(high[:, units], -above))
+        index = open_.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :count]  # (N, R)
+        below, above = self._units(place, index)
+        low = low.scatter(1, index, torch.maximum(low.gather(1, index), below))
+        high = high.scatter(1, index, torch.minimum(high.gather(1, index), above))
         self.low[place] = torch.minimum(low, high).view_as(self.low[place])
-        self.high[place] = torch.maximum(low, high).view_as(self.low[place])
+        self.high[place] = torch.maximum(low, high).view_as(self.high[place])
+
+    def _units(self, place: int, index: Tensor) -> tuple[Tensor, Tensor]:
+        """Linear bounds of single units (N, R)."""
+        shape, like = self.graph.nodes[place].shape, self.low[place]
+        step = max(1, ENTRIES // (len(index) * self._widest(place, windows=self.windows)))
+        ends = []
+        for sign in (1.0, -1.0):
+            parts = [units(part, shape, sign, like, windows=self.windows) for part in index.split(step, 1)]
+            ends.append(sign * torch.cat([self._lower(place, part) for part in parts], 1))
+        return ends[0], ends[1]
+
+    def _widest(self, place: int, *, windows: bool = False) -> int:
+        """The most coefficients of one row at any node up to this one."""
+        sizes, sides = [1], {place: (1, 1)} if windows and len(self.graph.nodes[place].shape) == 3 else {}
+        for i in range(place, -1, -1):
+            node, side = self.graph.nodes[i], sides.get(i)
+            whole = math.prod(node.shape)
+            sizes.append(whole if side is None else node.shape[0] * side[0] * side[1])
+            if side is None or len(node.inputs) != 1 or not _keeps_windows(node.operation):
+                continue
+            if isinstance(op := node.operation, Conv):
+                k, s = op.weight.shape[2:], op.stride
+                side = ((side[0] - 1) * s[0] + k[0], (side[1] - 1) * s[1] + k[1])
+            before = self.graph.nodes[node.inputs[0]].shape
+            if len(before) == 3 and side[0] * side[1] < before[1] * before[2]:
+                sides[node.inputs[0]] = side
+        return max(sizes)
+
+    def _is_boxed(self, place: int) -> bool:
+        """Whether the interval of this node is its range: an affine map of the box that sums but once."""
+        if not self.ball.norm.boxed:
+            return False
+        ops = [n.operation for n in self.graph.nodes[1 : place + 1]]
+        chain = all(n.inputs == (i,) for i, n in enumerate(self.graph.nodes[1 : place + 1]))
+        return (
+            chain
+            and all(isinstance(o, Affine) and not isinstance(o, Move) for o in ops)
+            and (sum(isinstance(o, Conv | Dense) for o in ops) <= 1)
+        )
 
     def _closes(self, place: int) -> bool:
         """Whether more than the sign of this node counts: pooling compares units, tanh bends everywhere."""
@@ -116,59 +156,78 @@ class Bounds:
 
     def lower(self, place: int, A: Tensor) -> Tensor:
         """A lower bound of <A, node> over the ball, for coefficients A (N, R, *shape): (N, R)."""
-        widest = max(math.prod(n.shape) for n in self.graph.nodes[: place + 1])
-        step = max(1, ENTRIES // (len(A) * widest))
-        return torch.cat([self._lower(place, part) for part in A.split(step, 1)], 1)
+        step = max(1, ENTRIES // (len(A) * self._widest(place)))
+        return torch.cat([self._lower(place, Rows(a=part)) for part in A.split(step, 1)], 1)
 
-    def _lower(self, place: int, A: Tensor) -> Tensor:
-        held: dict[int, Tensor] = {place: A}
-        total = A.new_zeros(A.shape[:2])
+    def _lower(self, place: int, rows: Rows) -> Tensor:
+        held: dict[int, Rows] = {place: rows}
+        total = rows.a.new_zeros(rows.a.shape[:2])
         for i in range(place, -1, -1):
             if i not in held:
                 continue
-            a, node = held.pop(i), self.graph.nodes[i]
-            total = total - _product(a.abs(), self.slack[i])
+            row, node = held.pop(i), self.graph.nodes[i]
+            total = total - row.size(self.slack[i])
             if isinstance(node.operation, Input):
-                total = total + self.ball.least(a)
+                total = total + self.ball.least(row)
             elif isinstance(node.operation, Affine):
                 if node.operation.bias is not None:
-                    total = total + (a * node.operation.bias).flatten(2).sum(2)
-                shapes = [self.graph.nodes[j].shape for j in node.inputs]
-                back = node.operation.transpose(a.flatten(0, 1), shapes)
-                for j, b, shape in zip(node.inputs, back, shapes, strict=True):
-                    b = b.reshape(*a.shape[:2], *shape)
-                    held[j] = held[j] + b if j in held else b
+                    total = total + row.constant(node.operation.bias, node.shape)
+                for j, back in zip(node.inputs, self._before(i, node.operation, row), strict=True):
+                    held[j] = held[j].plus(back, self.graph.nodes[j].shape) if j in held else back
             elif isinstance(node.operation, Maximum | Tanh):
                 j = node.inputs[0]
-                b, constant = self._bend(i, a)
+                back, constant = self._bend(i, row)
                 total = total + constant
-                held[j] = held[j] + b if j in held else b
+                held[j] = held[j].plus(back, self.graph.nodes[j].shape) if j in held else back
             else:
                 raise InputError(f"no linear bound passes through {node.operation.name}: use method='ibp'")
         return total
 
-    def _bend(self, i: int, a: Tensor) -> tuple[Tensor, Tensor]:
-        """Coefficients behind a bend -> those in front of it, and a constant."""
+    def _before(self, i: int, op: Affine, row: Rows) -> list[Rows]:
+        """Rows behind an affine node -> those of each of its inputs."""
+        node = self.graph.nodes[i]
+        shapes = [self.graph.nodes[j].shape for j in node.inputs]
+        if isinstance(op, Conv) and row.fits(op, shapes[0]):
+            return [row.before(op, shapes[0])]
+        if isinstance(op, Combination) and row.top is not None:
+            return [row.like(f * row.a) for f in op.factors]
+        if isinstance(op, Scale) and row.top is not None:
+            factor = row.cut(op.factor.expand(len(row.a), *node.shape), node.shape)
+            return [row.like(row.a * factor)]
+        a = row.whole(node.shape).a
+        back = op.transpose(a.flatten(0, 1), shapes)
+        return [Rows(a=b.reshape(*a.shape[:2], *shape)) for b, shape in zip(back, shapes, strict=True)]
+
+    def _bend(self, i: int, row: Rows) -> tuple[Rows, Tensor]:
+        """Rows behind a bend -> those in front of it, and a constant (N, R)."""
         node = self.graph.nodes[i]
         op, j = node.operation, node.inputs[0]
         assert isinstance(op, Maximum | Tanh)
         if i not in self.lines:
             self.lines[i] = op.lines(self.low[j], self.high[j])
         lines = self.lines[i]
-        up, down = a.flatten(2).clamp(min=0), a.flatten(2).clamp(max=0)
-        constant = _product(up, lines.low_offset) + _product(down, lines.high_offset)
-        up, down = up * lines.low_slope[:, None], down * lines.high_slope[:, None]
-        shape = (*a.shape[:2], *self.graph.nodes[j].shape)
+        if op.windows.index is not None:
+            row = row.whole(node.shape)
+        up, down = row.a.clamp(min=0), row.a.clamp(max=0)
+        constant = row.like(down).times(lines.high_offset, node.shape)
+        if isinstance(op, Tanh):
+            constant = constant + row.like(up).times(lines.low_offset, node.shape)
+        up, down = up * row.cut(lines.low_slope, node.shape), down * row.cut(lines.high_slope, node.shape)
         if op.windows.index is None:
-            return (up + down).view(shape), constant
-        back = a.new_zeros(*a.shape[:2], math.prod(self.graph.nodes[j].shape) + 1)
+            return row.like(up + down), constant
+        shape = self.graph.nodes[j].shape
+        back = up.new_zeros(*up.shape[:2], math.prod(shape) + 1)
         for part, tap in ((up, lines.low_tap), (down, lines.high_tap)):
             position = op.windows.position(tap)
             assert position is not None
-            back = back.scatter_add(2, position[:, None].expand_as(part), part)
-        return back[..., :-1].reshape(shape), constant
+            back = back.scatter_add(2, position[:, None].expand(*part.shape[:2], -1), part.flatten(2))
+        return Rows(a=back[..., :-1].reshape(*up.shape[:2], *shape)), constant
 
 
-def _product(a: Tensor, t: Tensor) -> Tensor:
-    """<a, t> for a (N, R, ...) and t (N, ...): (N, R)."""
-    return torch.einsum("nrd,nd->nr", a.flatten(2), t.flatten(1))
+def _keeps_windows(operation: object) -> bool:
+    """Whether windows behind it become windows in front of it."""
+    if isinstance(operation, Maximum | Tanh):
+        return operation.windows.index is None
+    if isinstance(operation, Conv):
+        return not operation.transposed and operation.groups == 1 and set(operation.dilation) == {1}
+    return isinstance(operation, Scale | Combination)
