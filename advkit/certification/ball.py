@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from advkit.certification.rows import Rows
+from advkit.certification.unit_rows import Rows
 from advkit.core.norms import Norm, get_norm, per_row
 
 

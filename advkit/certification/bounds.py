@@ -13,7 +13,7 @@ from advkit.certification.graph import Graph, Input
 from advkit.certification.linear import Affine, Combination, Conv, Dense, Move, Scale
 from advkit.certification.maximum import Lines, Maximum
 from advkit.certification.rounding import DOUBLE, Rounding, gamma
-from advkit.certification.rows import Rows, units
+from advkit.certification.unit_rows import Rows, units
 from advkit.core.errors import InputError
 
 ENTRIES = 2**21
