@@ -51,6 +51,7 @@ from advkit.attacks.mifgsm import MIFGSM
 from advkit.attacks.noise import Noise
 from advkit.attacks.patch import AdversarialPatch, Patch, find_patch
 from advkit.attacks.pgd import PGD
+from advkit.attacks.sigma_zero import SigmaZero
 from advkit.attacks.spatial import Spatial
 from advkit.attacks.square import Square
 from advkit.attacks.superdeepfool import SuperDeepFool
@@ -99,6 +100,7 @@ __all__ = [
     "Patch",
     "Restarts",
     "Result",
+    "SigmaZero",
     "Smallest",
     "Spatial",
     "Square",

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from advkit.attacks.cw import adam
+from advkit.attacks.parts import adam
 from advkit.attacks.parts.searches import Search, SearchAttack, linear_weight
 from advkit.core.attack import register_attack
 from advkit.core.door import check_positive

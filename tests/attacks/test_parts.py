@@ -12,8 +12,8 @@ from torch import Tensor
 
 from advkit.attacks import Noise, create_attack, list_attacks
 from advkit.attacks.alma.lagrangian import Lagrangian
-from advkit.attacks.cw import adam
 from advkit.attacks.lbfgs import minimisation, search_for_c
+from advkit.attacks.parts import adam
 from advkit.attacks.parts.nearest import nearest, onto_boundary
 from advkit.attacks.parts.searches import between, first_search
 from advkit.attacks.spatial.motion import grid_point
