@@ -4,6 +4,7 @@ import inspect
 import types
 import typing
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import click
@@ -23,7 +24,7 @@ class Parameter(NamedTuple):
 
 def parameters(factory: Callable[..., Any]) -> dict[str, Parameter]:
     """What a dataclass or function takes, in the order of its definition."""
-    hints = typing.get_type_hints(factory)
+    hints = typing.get_type_hints(factory.func if isinstance(factory, partial) else factory)
     signature = inspect.signature(factory)
     return {p.name: Parameter(p.name, hints.get(p.name, Any), p.default) for p in signature.parameters.values()}
 

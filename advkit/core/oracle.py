@@ -296,6 +296,18 @@ class Oracle:
         """Count and remember a pass that was made elsewhere: the points x, their logits (M, K), loss and gradient."""
         self._note(x, logits, values, gradient)
 
+    @property
+    def model(self) -> Model:
+        """The model itself, for code that is not ours; what it is asked there is told to `spent`."""
+        return self._model
+
+    def spent(self, queries: Tensor, gradients: Tensor) -> None:
+        """Add passes that were made elsewhere to the rows' own, (M,) int64 each."""
+        rows = self.rows
+        record = rows.record
+        record = record._replace(queries=record.queries + queries, gradients=record.gradients + gradients)
+        self.rows = rows._replace(record=record)
+
     def passed(self, logits: Tensor, gradient: Tensor) -> None:
         """Count a pass on changed images: of the rows' own points it says nothing but where the gradient is 0."""
         self._count(1, 1)

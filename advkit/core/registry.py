@@ -9,6 +9,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from functools import partial
 from importlib import import_module
 from typing import Any, Generic, TypeVar
 
@@ -30,9 +31,15 @@ class Spec:
 def parse_spec(text: str) -> Spec:
     """`"pgd(eps=8/255, steps=40)"` -> `Spec("pgd", {"eps": 8 / 255, "steps": 40})`.
 
+    What another library calls it stands behind that library's name: `"foolbox:LinfPGD(steps=40)"`.
+
     Raises:
         InputError: the text is not of that form.
     """
+    library, colon, rest = text.partition(":")
+    if colon and library.strip().isidentifier():
+        inside = parse_spec(rest)
+        return Spec(f"{library.strip()}:{inside.name}", inside.options)
     try:
         return _spec(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:
@@ -70,6 +77,7 @@ class Registry(Generic[T]):
     def __init__(self, kind: str, package: str) -> None:
         self.kind, self.package = kind, package
         self._factories: dict[str, Callable[..., T]] = {}
+        self._libraries: dict[str, Callable[..., T]] = {}
         self._wraps: dict[str, tuple[int, Callable[[T, Any], T]]] = {}
 
     def register(self, name: str) -> Callable[[Factory], Factory]:
@@ -80,6 +88,15 @@ class Registry(Generic[T]):
                 raise ValueError(f"{self.kind} {name!r} is registered already")
             self._factories[name] = factory
             return factory
+
+        return keep
+
+    def library(self, prefix: str) -> Callable[[Factory], Factory]:
+        """Decorator: `@ATTACKS.library("foolbox")` above a function (name, **options) -> entry, for that library's."""
+
+        def keep(make: Factory) -> Factory:
+            self._libraries[prefix] = make
+            return make
 
         return keep
 
@@ -113,6 +130,12 @@ class Registry(Generic[T]):
         Raises:
             UnknownNameError: no such name; the message suggests the nearest.
         """
+        library, colon, inside = name.partition(":")
+        if colon:
+            import_module(self.package)
+            if library not in self._libraries:
+                raise unknown(f"library of {self.kind}s", library, self._libraries)
+            return partial(self._libraries[library], inside)
         if name not in self.names():
             raise unknown(self.kind, name, self._factories)
         return self._factories[name]

@@ -4,6 +4,7 @@ from advkit.attacks.around.admix import Admix, admix
 from advkit.attacks.around.di import DI, di
 from advkit.attacks.around.ensemble import ensemble
 from advkit.attacks.around.eot import EOT, eot
+from advkit.attacks.around.foreign import ART, Foolbox, Torchattacks
 from advkit.attacks.around.masked import Masked, masked
 from advkit.attacks.around.ni import NI, ni
 from advkit.attacks.around.restarts import Restarts, restarts
@@ -15,6 +16,7 @@ from advkit.attacks.around.transfer import Transfer, transfer
 from advkit.attacks.around.vmi import VMI, vmi
 
 __all__ = [
+    "ART",
     "DI",
     "EOT",
     "NI",
@@ -22,10 +24,12 @@ __all__ = [
     "TI",
     "VMI",
     "Admix",
+    "Foolbox",
     "Masked",
     "Restarts",
     "Smallest",
     "Targets",
+    "Torchattacks",
     "Transfer",
     "admix",
     "di",
