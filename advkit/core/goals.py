@@ -62,6 +62,11 @@ class Goal(NamedTuple):
         logits = wide(logits)
         return (logits.gather(1, self.label[:, None]) - logits.gather(1, self.y[:, None])).squeeze(1)
 
+    @property
+    def target(self) -> Tensor | None:
+        """(N,): the class to reach; None where one is to be left."""
+        return None if self.sign > 0 else self.label
+
     def rival(self, logits: Tensor) -> Tensor:
         """(N, K) -> (N,) int64: the class to reach, the target or the likeliest class other than y."""
         if self.sign < 0:

@@ -7,7 +7,7 @@ name is the class's in that library, the options are its constructor's. The libr
 from abc import abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from importlib import import_module
 from inspect import signature
 from typing import Any, ClassVar, NamedTuple
@@ -107,9 +107,9 @@ class Foreign(Stepless, Attack):
     @property
     def spec(self) -> str:
         """As `create_attack` reads it."""
-        given = {"eps": self.eps, "norm": None if self.norm == "linf" else self.norm, **self.options}
-        given["target"] = None if self.target == "untargeted" else self.target
-        options = ", ".join(f"{name}={value}" for name, value in given.items() if value is not None)
+        changed = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
+        given = {name: changed[name] for name in ("eps", "norm", "target") if name in changed} | self.options
+        options = ", ".join(f"{name}={value}" for name, value in given.items())
         return f"{self.name}({options})" if options else self.name
 
     def _radius(self, eps: Any, x: Tensor) -> float | Tensor:
@@ -128,8 +128,7 @@ class Foreign(Stepless, Attack):
     def init(self, oracle: Oracle) -> State:
         """What the other library finds."""
         counted, goal = Counted(oracle.model).eval(), oracle.goal
-        target = goal.label if goal.sign < 0 else None
-        call = Call(counted, oracle.x, goal.y, target, self._one_radius(oracle), oracle.clean.shape[1])
+        call = Call(counted, oracle.x, goal.y, goal.target, self._one_radius(oracle), oracle.clean.shape[1])
         with torch.enable_grad(), _drawing_from(oracle.draws.seed):
             found = self._images(call)
         oracle.spent(*(_shared_out(total, oracle.x) for total in (counted.queries, counted.gradients)))
