@@ -10,14 +10,31 @@ from advkit.figures._charts import (
     transfer_table,
 )
 from advkit.figures._examples import examples
+from advkit.figures.answers import answers_sheet
+from advkit.figures.augmentations import augmentations
+from advkit.figures.filters import filters_sheet, maps_sheet
+from advkit.figures.movement import movement_chart
+from advkit.figures.projections import boxes_sheet, directions_sheet, occlusion_sheet, projection_sheet, top_sheet
+from advkit.figures.transformer import transformations
 
 __all__ = [
+    "answers_sheet",
     "attack_picture",
+    "augmentations",
+    "boxes_sheet",
     "certified_curve",
     "compared_bars",
+    "directions_sheet",
     "error_bars",
     "error_curves",
     "examples",
+    "filters_sheet",
+    "maps_sheet",
+    "movement_chart",
+    "occlusion_sheet",
+    "projection_sheet",
     "result_picture",
+    "top_sheet",
     "transfer_table",
+    "transformations",
 ]

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import Any
 
 from torch import Tensor, nn
 
 from advkit.core.classify import looking
-from advkit.core.errors import InputError, unknown
+from advkit.core.errors import InputError, UnknownNameError
 
 
 class Reached(Exception):  # noqa: N818
@@ -38,7 +39,15 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
         if name and found in known:
             module: nn.Module = known[found]
             return module
-    raise unknown("layer", name, layer_names(model), "(advkit models NAME lists the layers)")
+    raise UnknownNameError(f"unknown layer {name!r}; did you mean {_near(name, layer_names(model))}?")
+
+
+def _near(name: str, known: list[str]) -> str:
+    """The three names that come nearest, letter by letter or by their last part."""
+    close = get_close_matches(name, known, n=3, cutoff=0.5)
+    last = name.rpartition(".")[2]
+    close += [other for other in known if last and last in other.split(".") and other not in close]
+    return " or ".join(map(repr, (close or known)[:3]))
 
 
 def convolutions(model: nn.Module) -> list[str]:

@@ -1,5 +1,179 @@
-"""`advkit visualize`: a group of commands of its own."""
+"""`advkit visualize`: its commands and their options."""
 
-from advkit.cli.visualize import command
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
-__all__ = ["command"]
+import click
+
+from advkit.cli._options import Name, shared
+from advkit.cli._perform import perform
+
+METHODS = ("deconv", "guided", "gradient")
+
+
+@click.group()
+def command() -> None:
+    """Draw what a network does inside.
+
+    \b
+    advkit visualize filters --model lenet5
+    advkit visualize occlusion --model lenet5 --attack "fgsm(eps=0.1)"
+    """
+
+
+def add(name: str, *options: Callable[[Any], Any]) -> Callable[[Any], click.Command]:
+    """Decorator: the function's docstring is the help of `advkit visualize NAME`, which these options belong to."""
+
+    def register(function: Any) -> click.Command:
+        def call(**given: Any) -> None:
+            perform(f"visualize.{name}", given)
+
+        call.__doc__ = function.__doc__
+        place = click.option(
+            "--output",
+            type=click.Path(path_type=Path),
+            help=f"File (.png, .pdf, .svg) or folder of the picture. [advkit-{name}.png]",
+        )
+        for option in reversed((*options, place)):
+            call = option(call)
+        made = click.command(name)(call)
+        command.add_command(made)
+        return made
+
+    return register
+
+
+def model_option(default: str = "lenet5") -> Callable[[Any], Any]:
+    """The network."""
+    return click.option(
+        "--model",
+        type=Name("model"),
+        default=default,
+        show_default=True,
+        help="A network (advkit models), torchvision:NAME, timm:NAME, package.module:factory, or a weights file.",
+    )
+
+
+def count_option(default: int, most: int = 20) -> Callable[[Any], Any]:
+    """The number of images to draw."""
+    return click.option(
+        "--count",
+        type=click.IntRange(1, most),
+        default=default,
+        show_default=True,
+        help="Number of images, one a class.",
+    )
+
+
+images_options = (
+    shared("weights", "data", "split", "data-root", "download"),
+    click.option("--image-size", type=click.IntRange(min=1), help="Side of a folder's images. [the network's]"),
+    click.option("--resize", type=click.IntRange(min=1), help="Their shorter side before the centre is cut."),
+)
+first_option = click.option(
+    "--first", type=click.IntRange(0), default=0, show_default=True, help="Number of images to pass over."
+)
+scan_option = click.option(
+    "--images", type=click.IntRange(1), default=1000, show_default=True, help="Number of images to look through."
+)
+layer_option = click.option(
+    "--layer", metavar="NAME", help="A layer by its module's name, such as features.c3. [chosen by the command]"
+)
+units_option = click.option(
+    "--unit",
+    "units",
+    type=click.IntRange(0),
+    multiple=True,
+    help="Number of a map or unit; may be given several times.",
+)
+attack_option = click.option(
+    "--attack",
+    type=Name("attack"),
+    metavar="SPEC",
+    help='Draw the adversarial images of this attack beside the clean ones: "fgsm(eps=0.1)".',
+)
+SCENE = (*images_options, first_option, shared("device"))
+
+
+@add("filters", model_option(), *SCENE, scan_option, layer_option,
+     click.option("--each", is_flag=True, help="Scale every filter by itself. [one scale for all]"))  # fmt: skip
+def filters() -> None:
+    """Kernels of a convolution, by default the first one.
+
+    Dead, dominating and silent filters are marked and named.
+    """
+
+
+@add("maps", model_option(), count_option(4), *SCENE, layer_option, units_option, attack_option, shared("seed"))
+def maps() -> None:
+    """What a layer puts out for images, by default the first convolution."""
+
+
+@add("deconv", model_option(), count_option(6), *SCENE, scan_option, layer_option, units_option,
+     click.option("--top", type=click.IntRange(0, 20), default=9, show_default=True,
+                  help="Number of images for each map; 0: draw --count images, one a class, instead."),
+     click.option("--method", type=click.Choice(METHODS), default="deconv", show_default=True,
+                  help="How the signal goes back below the top images."),
+     attack_option, shared("seed"))  # fmt: skip
+def deconv() -> None:
+    """Project activations back to the pixels, by Zeiler and Fergus's deconvolution network.
+
+    By default: the images that excite maps most, the patches that the maps see, and their projections. With --attack or
+    --top 0: images one a class, with deconvolution, guided and plain gradients below each other.
+    """
+
+
+@add("occlusion", model_option(), count_option(6), *SCENE, layer_option,
+     click.option("--size", type=click.IntRange(1), help="Side of the square in pixels. [a quarter of the image]"),
+     click.option("--stride", type=click.IntRange(1), help="Pixels from place to place. [a quarter of the square]"),
+     click.option("--value", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Colour of the square."),
+     attack_option, shared("seed"))  # fmt: skip
+def occlusion() -> None:
+    """The probability of the class, and the strongest map, while a square moves over the image."""
+
+
+@add("examples", model_option(), count_option(6), *SCENE, attack_option, shared("seed"))
+def examples() -> None:
+    """Images with the five likeliest classes as bars."""
+
+
+@add("robustness", model_option(), count_option(4), *SCENE)
+def robustness() -> None:
+    """Images tilted, darkened, blurred and with a colour cast, each with its five likeliest classes."""
+
+
+@add("stn", model_option("stn_cnn"), shared("weights", "data", "split", "data-root", "download"), count_option(6),
+     shared("device"))  # fmt: skip
+def stn() -> None:
+    """Images, the sampling grid of a spatial transformer on them, and what it hands to the network behind it."""
+
+
+@add("augment", shared("data", "split", "data-root", "download"),
+     click.option("--image-size", type=click.IntRange(min=1), help="Side of the images of a folder. [as they are]"),
+     click.option("--augment", "specs", multiple=True, metavar="SPEC",
+                  help='One row, such as "patch(size=28) + mirror"; may be given several times. [every augmentation]'),
+     click.option("--count", type=click.IntRange(1, 20), default=6, show_default=True, help="Images, one a column."),
+     shared("seed"))  # fmt: skip
+def augment() -> None:
+    """Images as they are, and what each augmentation makes of them."""
+
+
+@add("directions", model_option(), count_option(8), *SCENE, scan_option, layer_option, units_option,
+     click.option("--random", type=click.IntRange(0, 10), default=3, show_default=True,
+                  help="Number of random directions."),
+     shared("seed"))  # fmt: skip
+def directions() -> None:
+    """The images that most excite single units, and random combinations of all units (Szegedy et al. 2013, sec. 3).
+
+    By default the units with the largest activations of the last hidden layer.
+    """
+
+
+@add("layers", model_option(), count_option(100, 1000), *SCENE,
+     click.option("--attack", type=Name("attack"), default="fgsm(eps=0.1)", show_default=True, metavar="SPEC",
+                  help="The attack."),
+     click.option("--layer", "names", multiple=True, help="A layer; may be given several times. [all]"),
+     shared("seed"))  # fmt: skip
+def layers() -> None:
+    """How far an attack moves the activations of every layer, against noise of the same size."""

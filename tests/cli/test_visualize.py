@@ -6,8 +6,8 @@ from click.testing import CliRunner
 from PIL import Image
 
 from advkit.cli import main
-from advkit.cli._augment import in_turn
-from advkit.cli.visualize import first_transformer
+from advkit.cli.visualize.augment import in_turn
+from advkit.cli.visualize.stn import first_transformer
 from advkit.core.errors import InputError
 from advkit.data import load_data
 from advkit.figures.transformer import to_pixels, transformations

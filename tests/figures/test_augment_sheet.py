@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from advkit.cli import main
-from advkit.cli._augment import sheet, spread, visible
+from advkit.cli.visualize.augment import sheet, spread, visible
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError
 from advkit.data import MemoryDataset

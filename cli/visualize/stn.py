@@ -1,12 +1,12 @@
-"""`advkit visualize`: pictures of what a network does inside."""
+"""`advkit visualize stn`: what a spatial transformer in front of a network does to images."""
 
 from pathlib import Path
 
 import click
 
-from advkit.cli._augment import augment, in_turn
-from advkit.cli._options import check_device, shared
-from advkit.cli._picture import COLUMNS, check_place
+from advkit.cli._options import check_device
+from advkit.cli._picture import check_place
+from advkit.cli.visualize.augment import in_turn
 from advkit.core.classify import looking
 from advkit.core.errors import InputError
 from advkit.data import Dataset, load_data
@@ -17,21 +17,7 @@ from advkit.models.spatial_transformer import SpatialTransformer
 NAME = "advkit-stn.png"
 
 
-@click.group()
-def command() -> None:
-    """Draw what a network does inside."""
-
-
-command.add_command(augment)
-
-
-@command.command()
-@click.option("--model", default="stn_cnn", show_default=True, help="A network that begins with a spatial transformer.")
-@shared("weights", "data", "split", "data-root", "download")
-@click.option("--count", type=click.IntRange(1, 20), default=COLUMNS, show_default=True, help="Images to draw.")
-@shared("device")
-@click.option("--output", type=click.Path(path_type=Path), help=f"File or folder of the picture. [{NAME}]")
-def stn(
+def run(
     model: str,
     weights: str | None,
     data: str,
@@ -42,7 +28,7 @@ def stn(
     device: str,
     output: Path | None,
 ) -> None:
-    """Images, the sampling grid of a spatial transformer on them, and what it hands to the network behind it."""
+    """Do what the command says."""
     check_device(device)
     place = check_place(output, NAME)
     own = data if data in shipped(model) else None  # else the default's, on data that suit it

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from advkit.cli._console import say
-from advkit.cli._options import shared
 from advkit.cli._picture import check_place
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError
@@ -17,25 +16,11 @@ from advkit.figures.augmentations import augmentations
 from advkit.training.augment import create_augmentation, list_augmentations
 
 NAME = "advkit-augment.png"
-COLUMNS = 6
 COLOURED = ("pca_colour", "cast", "deep_image")
 """Augmentations that want three channels."""
 
 
-@click.command("augment")
-@shared("data", "split", "data-root", "download")
-@click.option("--image-size", type=click.IntRange(min=1), help="Side of the images of a folder. [as they are]")
-@click.option(
-    "--augment",
-    "specs",
-    multiple=True,
-    metavar="SPEC",
-    help='One row, such as "patch(size=28) + mirror"; may be given several times. [every augmentation]',
-)
-@click.option("--count", type=click.IntRange(1, 20), default=COLUMNS, show_default=True, help="Images, one a column.")
-@shared("seed")
-@click.option("--output", type=click.Path(path_type=Path), help=f"File or folder of the picture. [{NAME}]")
-def augment(
+def run(
     data: str,
     split: str,
     data_root: str | None,
@@ -46,7 +31,7 @@ def augment(
     seed: int,
     output: Path | None,
 ) -> None:
-    """Images as they are, and what each augmentation makes of them."""
+    """Do what the command says."""
     place = check_place(output, NAME)
     if image_size is not None and not data.startswith("folder:"):
         raise InputError(f"--image-size is for folder:PATH: the images of {data} have their size")

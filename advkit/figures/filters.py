@@ -1,0 +1,115 @@
+"""Kernels and maps of a layer. Zeiler, Fergus 2013, figures 2 and 6, arXiv 1311.2901."""
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from advkit.core.errors import InputError
+from advkit.figures._examples import WRONG
+from advkit.figures._panels import HEAT, SIGNED, Panel, Row, sheet
+from advkit.insight import Filters
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLUMNS = 12
+
+
+def filters_sheet(
+    found: Filters,
+    *,
+    together: bool = True,
+    most: int = 96,
+    silent: Tensor | None = None,
+    title: str = "",
+    data: str = "",
+    path: str | os.PathLike[str] | None = None,
+) -> "Figure":
+    """Draw the filters of a layer; kernels that see 3 maps are drawn in colour, others map by map.
+
+    Args:
+        found: what `filters` returned.
+        together: one scale for all filters; False: each fills the range.
+        most: number of kernels to draw at most.
+        silent: (M,) bool: filters that no image of some data excites; they are marked.
+        title: a line above the picture.
+        data: what `silent` was measured on, for the caption.
+        path: where to write it; default: nowhere.
+    """
+    kernels, colour = found.scaled(together=together), found.kernels.shape[1] == 3
+    panels = []
+    for i, kernel in enumerate(kernels):
+        for j, part in enumerate([kernel] if colour else kernel[:, None]):
+            label, tone = f"{i}" if colour or len(kernel) == 1 else f"{i}<{j}", {}
+            marks = [word for word, mask in (("dead", found.dead), ("large", found.dominating)) if bool(mask[i])]
+            marks += ["silent"] * bool(silent is not None and silent[i])
+            tone = {"colour": WRONG} if marks else {}
+            shown = {} if colour else {"cmap": SIGNED, "limits": (0.0, 1.0)}
+            panels.append(Panel(image=part, label=" ".join([label, *marks]), **tone, **shown))  # type: ignore[arg-type]
+    rows = [Row(panels=panels[i : i + COLUMNS]) for i in range(0, min(len(panels), most), COLUMNS)]
+    peak = float(found.kernels.abs().amax())
+    scale = f"one scale for all, -{peak:.3g} to {peak:.3g}" if together else "each filter on its own scale"
+    tones = "grey is 0" if colour else "white is 0, purple positive, orange negative"
+    count = f"{min(len(panels), most)} of {len(panels)} kernels" if len(panels) > most else f"{len(kernels)} filters"
+    marks_text = f" RMS {float(found.rms.amin()):.3g} to {float(found.rms.amax()):.3g}; "
+    marks_text += f"dead (below a tenth of the median): {_names(found.dead)}; "
+    marks_text += f"dominating (above three times the median): {_names(found.dominating)}."
+    if silent is not None:
+        marks_text += f" Silent on {data}: {_names(silent)}."
+    caption = f"Layer {found.layer}, {count}, {scale}; {tones}.{marks_text}"
+    return sheet(rows, title=title, caption=caption, side=0.62, path=path)
+
+
+def _names(mask: Tensor) -> str:
+    return ", ".join(map(str, mask.nonzero()[:, 0].tolist())) or "none"
+
+
+def maps_sheet(
+    images: Tensor,
+    maps: Tensor,
+    *,
+    layer: str,
+    labels: Sequence[str],
+    units: Sequence[int] = (),
+    most: int = 11,
+    title: str = "",
+    data: str = "",
+    path: str | os.PathLike[str] | None = None,
+) -> "Figure":
+    """Draw each image and what the maps of a layer make of it, one image a row; all maps on one scale.
+
+    Args:
+        images: (N, C, H, W) in [0, 1].
+        maps: activations (N, M, h, w).
+        layer: name of the layer, for the caption.
+        labels: a name for each image.
+        units: numbers of the maps to draw; default: by `most`.
+        most: number of maps; the ones with the largest activations over these images are drawn.
+        title: a line above the picture.
+        data: what the images are from, for the caption.
+        path: where to write it; default: nowhere.
+    """
+    maps = maps.detach().cpu().float()
+    if maps.ndim == 2:
+        maps = maps[:, :, None, None]
+    if not all(0 <= unit < maps.shape[1] for unit in units):
+        raise InputError(f"expected maps in 0 .. {maps.shape[1] - 1} of layer {layer!r}, got {list(units)}")
+    strongest = maps.amax((0, 2, 3)).argsort(descending=True)[:most].sort().values
+    order = torch.tensor(units) if units else strongest
+    low, high = min(float(maps[:, order].amin()), 0.0), float(maps[:, order].amax())
+    cmap, limits = (HEAT, (0.0, high)) if low >= 0 else (SIGNED, (-max(-low, high), max(-low, high)))
+    rows = []
+    for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+        drawn = [
+            Panel(image=maps[i, j][None], label=f"map {j}" if not i else "", cmap=cmap, limits=limits)
+            for j in order.tolist()
+        ]
+        rows.append(Row(name=label, panels=[Panel(image=image), *drawn]))
+    size = "x".join(map(str, maps.shape[2:]))
+    tones = f"0 (dark) to {high:.3g} (yellow)" if low >= 0 else f"-{limits[1]:.3g} (orange) to {limits[1]:.3g} (purple)"
+    which = "" if units or len(order) == maps.shape[1] else f", the {len(order)} strongest on these images"
+    caption = f"Layer {layer}: {maps.shape[1]} maps of {size}{which}; one scale for all, {tones}. Data: {data}."
+    return sheet(rows, title=title, caption=caption, side=0.8, path=path)

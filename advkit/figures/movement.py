@@ -1,0 +1,48 @@
+"""How far the activations move, layer by layer: adversarial images against noise of the same size."""
+
+import os
+from typing import TYPE_CHECKING
+
+from advkit.figures._examples import MUTED, _canvas, _written
+from advkit.figures._panels import BOX, wrapped
+from advkit.figures.answers import OWN
+from advkit.insight import Movement
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def movement_chart(
+    found: Movement, *, title: str = "", data: str = "", path: str | os.PathLike[str] | None = None
+) -> "Figure":
+    """Draw how far the activations move layer by layer: medians with the quartiles, adversarial and noise.
+
+    Args:
+        found: what `movement` returned.
+        title: a line above the picture.
+        data: images, attack and noise, for the caption.
+        path: where to write it; default: nowhere.
+    """
+    width = max(0.32 * len(found.layers) + 2.0, 5.5)
+    figure = _canvas(width, 4.4, title)
+    axes = figure.subplots()
+    places = range(len(found.layers))
+    for values, colour, marker, name in (
+        (found.adversarial, OWN, "o", "adversarial"),
+        (found.noise, BOX, "s", "noise of the same size"),
+    ):
+        low, middle, high = values.clamp_min(1e-6).quantile(values.new_tensor([0.25, 0.5, 0.75]), dim=1)
+        axes.fill_between(places, low.numpy(), high.numpy(), color=colour, alpha=0.2, linewidth=0)
+        axes.plot(places, middle.numpy(), color=colour, marker=marker, markersize=4, label=name)
+    axes.set(yscale="log", ylabel="relative movement |phi(x') - phi(x)| / |phi(x)|")
+    axes.set_xticks(list(places), found.layers, rotation=60, ha="right", fontsize=7)
+    axes.grid(color="#d0d7de", linewidth=0.6, which="both", axis="y")
+    axes.legend(frameon=False, loc="upper left", fontsize=9)
+    for side, spine in axes.spines.items():
+        spine.set_visible(side in ("left", "bottom"))
+    caption = (
+        "Lines: medians over the images; bands: quartiles. Noise: the same perturbations with their entries shuffled "
+    )
+    caption += f"and their signs drawn, so that every norm stays. Data: {data}."
+    figure.supxlabel(wrapped(caption, width), fontsize=7.5, color=MUTED)
+    return _written(figure, path)

@@ -1,0 +1,205 @@
+"""Projections to the pixels, occlusion, directions and found boxes.
+
+Zeiler, Fergus 2013, figures 2 and 7 (arXiv 1311.2901); Szegedy et al. 2013, figures 1 to 4 (arXiv 1312.6199);
+Jaderberg et al. 2015, appendix A.2 (arXiv 1506.02025).
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from torch import Tensor
+
+from advkit.data import Dataset
+from advkit.figures._panels import BOX, HEAT, TRUE, Panel, Row, sheet, signed
+from advkit.insight import Direction, Occlusion, Top
+from advkit.insight.occlusion import spread
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NAMES = {"deconv": "deconvolution", "guided": "guided gradient", "gradient": "gradient x\nactivation"}
+
+
+def projection_sheet(
+    rows: Sequence[tuple[str, Tensor, Mapping[str, Tensor]]],
+    *,
+    labels: Sequence[str],
+    layer: str,
+    unit: str,
+    title: str = "",
+    data: str = "",
+    path: str | os.PathLike[str] | None = None,
+) -> "Figure":
+    """Draw images and below them what `deconv` makes of each, method by method.
+
+    Args:
+        rows: groups such as clean and adversarial: (name, images (N, C, H, W), method -> projections (N, C, H, W)).
+        labels: a line above each column.
+        layer, unit: for the caption.
+        title: a line above the picture.
+        data: what the images are from, for the caption.
+        path: where to write it; default: nowhere.
+    """
+    lines = []
+    for name, x, backs in rows:
+        lines.append(Row(name=name, panels=[Panel(image=i, label=t) for i, t in zip(x, labels, strict=True)]))
+        for method, back in backs.items():
+            panels = [Panel(image=signed(one)[0]) for one in back.detach().cpu()]
+            lines.append(Row(name=NAMES.get(method, method), panels=panels))
+    caption = f"Layer {layer}, {unit}. Projections: grey is 0, each picture on its own scale. Data: {data}."
+    return sheet(lines, title=title, caption=caption, side=1.1, path=path)
+
+
+def top_sheet(
+    tops: Sequence[Top],
+    data: Dataset,
+    backs: Sequence[Tensor],
+    *,
+    method: str = "deconv",
+    title: str = "",
+    path: str | os.PathLike[str] | None = None,
+) -> "Figure":
+    """Draw the strongest activations of several units: the patches that the unit saw, above their projections.
+
+    Args:
+        tops: what `top_activations` returned.
+        data: the data set that it looked at.
+        backs: for each unit the projections of its images (k, C, H, W); they are cut to the patches.
+        method: how they were made, for the caption.
+        title: a line above the picture.
+        path: where to write it; default: nowhere.
+    """
+    rows = []
+    for top, back in zip(tops, backs, strict=True):
+        patches = top.patches(data)
+        labels = [f"{value:.2g}" for value in top.values.tolist()]
+        rows.append(
+            Row(name=f"unit {top.unit}", panels=[Panel(image=p, label=t) for p, t in zip(patches, labels, strict=True)])
+        )
+        cut = [b[:, t:e, s:r] for b, (t, s, e, r) in zip(back.cpu(), top.boxes, strict=True)]
+        rows.append(Row(panels=[Panel(image=signed(one)[0]) for one in cut]))
+    count, said = len(tops[0].values), NAMES.get(method, method).replace("\n", " ")
+    caption = (
+        f"Layer {tops[0].layer}: the {count} images of {data.name} {data.split} ({len(data):,} images) in which each "
+        "unit is strongest, with the activation above. First rows: the pixels that the unit sees; second rows: "
+        f"{said}, "
+        "grey is 0, each picture on its own scale."
+    )
+    return sheet(rows, title=title, caption=caption, side=0.85, path=path)
+
+
+def occlusion_sheet(
+    x: Tensor,
+    found: Occlusion,
+    *,
+    labels: Sequence[str],
+    groups: Sequence[str] = ("image",),
+    layer: str | None = None,
+    value: float = 0.5,
+    title: str = "",
+    data: str = "",
+    path: str | os.PathLike[str] | None = None,
+) -> "Figure":
+    """Draw images, the class's probability under the square, the class given there, and the strongest map's sum.
+
+    Args:
+        x: images (N, C, H, W) in [0, 1].
+        found: what `occlusion` returned.
+        labels: a line above each image.
+        groups: names of equal parts of x, such as clean and adversarial; each gets rows of its own.
+        layer: name of the layer, for the caption.
+        value: colour of the square, for the caption.
+        title: a line above the picture.
+        data: what the images are from, for the caption.
+        path: where to write it; default: nowhere.
+    """
+    centres = found.centres().tolist()
+    half = found.size / 2
+    squares = [((r - half + 0.5, c - half + 0.5, r + half + 0.5, c + half + 0.5), BOX) for r, c in centres]
+    images = [Panel(image=i, label=t, boxes=[b]) for i, t, b in zip(x, labels, squares, strict=True)]
+    least = found.probability.flatten(1).amin(1).tolist()
+    heat = [
+        Panel(image=h[None], label=f"least {100 * p:.1f} %", cmap=HEAT, limits=(0, 1))
+        for h, p in zip(found.heat(), least, strict=True)
+    ]
+    kinds = [("probability", heat)]
+    if found.activation is not None and found.unit is not None:
+        pairs = zip(spread(found.activation, found), found.unit.tolist(), strict=True)
+        kinds.append(("strongest\nmap", [Panel(image=s[None], label=f"map {u}", cmap=HEAT) for s, u in pairs]))
+    each = len(x) // len(groups)
+    rows = []
+    for i, name in enumerate(groups):
+        part = slice(i * each, (i + 1) * each)
+        rows += [Row(name=said, panels=panels[part]) for said, panels in [(name, images), *kinds]]
+    caption = (
+        f"A square of {found.size} pixels and colour {value:g} moves over the image. "
+        "Probability of the class given on the whole image, 0 dark "
+        f"to 1 yellow, mean over the squares that hide a pixel; orange: the square that lowers it most. Data: {data}."
+    )
+    if layer is not None:
+        caption += f" Strongest map of layer {layer}: its sum over space, each picture on its own scale."
+    return sheet(rows, title=title, caption=caption, side=1.3, path=path)
+
+
+def directions_sheet(
+    found: Sequence[Direction],
+    names: Sequence[str],
+    data: Dataset,
+    *,
+    layer: str,
+    title: str = "",
+    path: str | os.PathLike[str] | None = None,
+) -> "Figure":
+    """Draw the images that lie farthest along each direction, one direction a row.
+
+    Args:
+        found: what `directions` returned.
+        names: of the directions.
+        data: the data set that it looked at.
+        layer: name of the layer, for the caption.
+        title: a line above the picture.
+        path: where to write it; default: nowhere.
+    """
+    rows = []
+    for direction, name in zip(found, names, strict=True):
+        images, labels = data[direction.rows]
+        words = [data.classes[label] for label in labels.tolist()]
+        rows.append(Row(name=name, panels=[Panel(image=i, label=w) for i, w in zip(images, words, strict=True)]))
+    caption = (
+        f"Layer {layer}: images of {data.name} {data.split} with the largest <phi(x), v>, the largest first; v is a "
+        "unit, or a random direction of length 1. Above each image: its class."
+    )
+    return sheet(rows, title=title, caption=caption, side=0.85, path=path)
+
+
+def boxes_sheet(
+    x: Tensor,
+    crops: Tensor,
+    found: Tensor,
+    true: Tensor,
+    overlaps: Tensor,
+    *,
+    title: str = "",
+    data: str = "",
+    path: str | os.PathLike[str] | None = None,
+) -> "Figure":
+    """Draw images with the box that the transformer found and the true one, above what it hands on.
+
+    Args:
+        x: images (N, C, H, W) in [0, 1].
+        crops: (N, C, h, w).
+        found, true: boxes (N, 4) top, left, bottom, right.
+        overlaps: intersection over union of each pair (N,).
+        title: a line above the picture.
+        data: what the images are from, for the caption.
+        path: where to write it; default: nowhere.
+    """
+    pairs = [[(tuple(t), TRUE), (tuple(f), BOX)] for f, t in zip(found.tolist(), true.tolist(), strict=True)]
+    labels = [f"overlap {o:.2f}" for o in overlaps.tolist()]
+    images = [Panel(image=i, label=t, boxes=b) for i, t, b in zip(x, labels, pairs, strict=True)]  # type: ignore[arg-type]
+    rows = [Row(name="image", panels=images), Row(name="crop", panels=[Panel(image=c) for c in crops])]
+    caption = (
+        f"Orange: the box found; blue-green: the true frame of 28x28 pixels, which training never saw. Data: {data}."
+    )
+    return sheet(rows, title=title, caption=caption, side=1.2, path=path)
