@@ -12,8 +12,8 @@ from advkit.figures._charts import (
 from advkit.figures._examples import examples
 from advkit.figures.answers import answers_sheet
 from advkit.figures.augmentations import augmentations
-from advkit.figures.filters import filters_sheet, maps_sheet
-from advkit.figures.movement import movement_chart
+from advkit.figures.kernels import filters_sheet, maps_sheet
+from advkit.figures.layer_chart import movement_chart
 from advkit.figures.projections import boxes_sheet, directions_sheet, occlusion_sheet, projection_sheet, top_sheet
 from advkit.figures.transformer import transformations
 

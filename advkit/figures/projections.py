@@ -197,7 +197,7 @@ def boxes_sheet(
     """
     pairs = [[(tuple(t), TRUE), (tuple(f), BOX)] for f, t in zip(found.tolist(), true.tolist(), strict=True)]
     labels = [f"overlap {o:.2f}" for o in overlaps.tolist()]
-    images = [Panel(image=i, label=t, boxes=b) for i, t, b in zip(x, labels, pairs, strict=True)]  # type: ignore[arg-type]
+    images = [Panel(image=i, label=t, boxes=b) for i, t, b in zip(x, labels, pairs, strict=True)]
     rows = [Row(name="image", panels=images), Row(name="crop", panels=[Panel(image=c) for c in crops])]
     caption = (
         f"Orange: the box found; blue-green: the true frame of 28x28 pixels, which training never saw. Data: {data}."

@@ -36,6 +36,13 @@ def shuffled(delta: Tensor, draws: Draws, step: int = 0) -> Tensor:
     return delta.flatten(1).gather(1, order).view_as(delta) * signs
 
 
+def within(x: Tensor, noise: Tensor, bounds: tuple[float, float]) -> Tensor:
+    """x + noise, with the sign of an entry of the noise changed where it leaves the bounds; cut if both signs do."""
+    low, high = bounds
+    there = x + noise
+    return torch.where((there < low) | (there > high), x - noise, there).clamp(low, high)
+
+
 def movement(
     model: nn.Module,
     x: Tensor,
@@ -48,8 +55,8 @@ def movement(
 ) -> Movement:
     """Measure how far adversarial images lie from the clean ones in every layer, and noise of the same size beside.
 
-    Noise is the perturbation with its entries shuffled and signs drawn. It keeps every norm; only where it leaves
-    `bounds` it is cut, so it may be a little smaller.
+    Noise is the perturbation with its entries shuffled and signs drawn. An entry that leaves `bounds` changes its sign,
+    so the noise keeps every norm, unless an entry is too large for either side: that one is cut.
 
     Args:
         model: any network; it is left as it was.
@@ -70,7 +77,7 @@ def movement(
     draws = Draws(seed, torch.arange(len(x), device=x.device))
     noises = []
     for i in range(repeats):
-        noisy = (x + shuffled(x_adv - x, draws, i)).clamp(*bounds)
+        noisy = within(x, shuffled(x_adv - x, draws, i), bounds)
         noises.append(_distances(clean, activations(model, noisy, names), x, noisy))
     return Movement(("input", *clean), moved, torch.stack(noises).mean(0))
 

@@ -144,7 +144,7 @@ def robustness() -> None:
 
 
 @add("stn", model_option("stn_cnn"), shared("weights", "data", "split", "data-root", "download"), count_option(6),
-     shared("device"))  # fmt: skip
+     attack_option, shared("seed", "device"))  # fmt: skip
 def stn() -> None:
     """Images, the sampling grid of a spatial transformer on them, and what it hands to the network behind it."""
 

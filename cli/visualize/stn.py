@@ -1,15 +1,19 @@
 """`advkit visualize stn`: what a spatial transformer in front of a network does to images."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
+import torch
+from torch import Tensor
 
+from advkit.attacks import create_attack
 from advkit.cli._options import check_device
 from advkit.cli._picture import check_place
 from advkit.cli.visualize.augment import in_turn
 from advkit.core.classify import looking
 from advkit.core.errors import InputError
-from advkit.data import Dataset, load_data
+from advkit.data import load_data
 from advkit.figures.transformer import transformations
 from advkit.models import Classifier, load_model, shipped
 from advkit.models.spatial_transformer import SpatialTransformer
@@ -25,6 +29,8 @@ def run(
     data_root: str | None,
     download: bool,
     count: int,
+    attack: str | None,
+    seed: int,
     device: str,
     output: Path | None,
 ) -> None:
@@ -38,9 +44,15 @@ def run(
     expected = classifier.card.input_shape
     if expected != images.input_shape:
         raise InputError(f"{model} was built for images {expected}, {data} has {images.input_shape}: give other --data")
-    drawn = draw(place, classifier, transformer, images, count)
+    rows = in_turn(images)[:count]
+    x, y = (part.to(classifier.normalize.mean.device) for part in images[rows])
+    x_adv = None
+    if attack is not None:
+        x_adv = create_attack(attack)(classifier, x, y, sample_ids=rows.to(x.device), seed=seed).x_adv
+    title = f"{classifier.card.name} on {images.name} {images.split}" + (f", {attack}" if attack else "")
+    draw(place, classifier, transformer, x, y, classes=images.classes, x_adv=x_adv, title=title)
     click.echo(f"{classifier.card.describe()}; weights: {classifier.card.source}; {images}")
-    click.echo(f"Picture: {place} ({drawn} images)")
+    click.echo(f"Picture: {place} ({len(rows)} images)")
 
 
 def first_transformer(classifier: Classifier) -> SpatialTransformer:
@@ -57,17 +69,25 @@ def first_transformer(classifier: Classifier) -> SpatialTransformer:
     return first
 
 
-def draw(place: Path, classifier: Classifier, transformer: SpatialTransformer, data: Dataset, count: int) -> int:
-    """Write the picture of one image a class in turn; returns how many images it shows."""
-    rows = in_turn(data)[:count]
-    x, y = (part.to(classifier.normalize.mean.device) for part in data[rows])
+def draw(
+    place: Path,
+    classifier: Classifier,
+    transformer: SpatialTransformer,
+    x: Tensor,
+    y: Tensor,
+    *,
+    classes: Sequence[str],
+    x_adv: Tensor | None,
+    title: str,
+) -> None:
+    """Write the picture of images (N, C, H, W), each with its adversarial image on its right if there are any."""
+    shown = x if x_adv is None else torch.stack([x, x_adv], 1).flatten(0, 1)
     with looking(classifier):
-        inside = classifier.normalize(x)
+        inside = classifier.normalize(shown)
         points, output = transformer.points(inside), transformer(inside)
-        given = classifier(x).argmax(1)
+        given = classifier(shown).argmax(1)
     output = output * classifier.normalize.std + classifier.normalize.mean
-    pairs = zip(y.tolist(), given.tolist(), strict=True)
-    names = tuple(f"{data.classes[label]}, given {data.classes[guess]}" for label, guess in pairs)
-    title = f"{classifier.card.name} on {data.name} {data.split}"
-    transformations(x, points, output, labels=names, title=title, path=place)
-    return len(rows)
+    labels = y if x_adv is None else y.repeat_interleave(2)
+    pairs = zip(labels.tolist(), given.tolist(), strict=True)
+    names = tuple(f"{classes[label]}, given {classes[guess]}" for label, guess in pairs)
+    transformations(shown, points, output, labels=names, title=title, path=place)

@@ -40,7 +40,7 @@ def start(*words: str, names: tuple[str, ...] = HEAVY, **environment: str) -> tu
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], ["--version"], *([name, "--help"] for name in sorted(set(COMMANDS) - {"visualize"}))],
+    [["--help"], ["--version"], *([name, "--help"] for name in sorted(COMMANDS))],
     ids=" ".join,
 )
 def test_help_imports_no_torch_and_takes_no_time(words):

@@ -20,6 +20,7 @@ from advkit.insight import (
     shuffled,
     top_activations,
 )
+from advkit.insight.movement import within
 from advkit.models import create_model, load_model
 
 
@@ -206,3 +207,13 @@ def test_networks_of_torchvision_are_left_as_they_were():
     assert net.training
     assert all(p.requires_grad for p in net.parameters())
     assert not any(module._forward_hooks for module in net.modules())
+
+
+def test_noise_stays_in_the_range_and_keeps_its_size():
+    x = torch.rand(4, 1, 12, 12).round()  # all pixels at the ends of the range
+    x_adv = (x - 0.3 * (x - 0.5).sign() * torch.rand(x.shape)).clamp(0, 1)
+    noisy = within(x, shuffled(x_adv - x, Draws(0, torch.arange(4))), (0, 1))
+    assert bool(((noisy >= 0) & (noisy <= 1)).all())
+    torch.testing.assert_close((noisy - x).flatten(1).norm(dim=1), (x_adv - x).flatten(1).norm(dim=1))
+    found = movement(nn.Sequential(nn.Flatten()), x, x_adv)
+    torch.testing.assert_close(found.noise[0], found.adversarial[0], rtol=1e-5, atol=0)

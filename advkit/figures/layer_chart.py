@@ -34,7 +34,11 @@ def movement_chart(
         low, middle, high = values.clamp_min(1e-6).quantile(values.new_tensor([0.25, 0.5, 0.75]), dim=1)
         axes.fill_between(places, low.numpy(), high.numpy(), color=colour, alpha=0.2, linewidth=0)
         axes.plot(places, middle.numpy(), color=colour, marker=marker, markersize=4, label=name)
-    axes.set(yscale="log", ylabel="relative movement |phi(x') - phi(x)| / |phi(x)|")
+    axes.set_yscale("log")
+    axes.set_ylabel("relative movement\n|phi(x') - phi(x)| / |phi(x)|", fontsize=9)
+    for kind in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        kind(lambda value, _: f"{value:g}")
+    axes.tick_params(axis="y", which="both", labelsize=8)
     axes.set_xticks(list(places), found.layers, rotation=60, ha="right", fontsize=7)
     axes.grid(color="#d0d7de", linewidth=0.6, which="both", axis="y")
     axes.legend(frameon=False, loc="upper left", fontsize=9)

@@ -15,7 +15,8 @@ from advkit.insight import Filters
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-COLUMNS = 12
+WIDEST = 12
+"""Most panels of a row."""
 
 
 def filters_sheet(
@@ -49,7 +50,9 @@ def filters_sheet(
             tone = {"colour": WRONG} if marks else {}
             shown = {} if colour else {"cmap": SIGNED, "limits": (0.0, 1.0)}
             panels.append(Panel(image=part, label=" ".join([label, *marks]), **tone, **shown))  # type: ignore[arg-type]
-    rows = [Row(panels=panels[i : i + COLUMNS]) for i in range(0, min(len(panels), most), COLUMNS)]
+    inputs = 1 if colour else kernels.shape[1]
+    columns = WIDEST if inputs > WIDEST else WIDEST // inputs * inputs  # every row begins with a filter's first kernel
+    rows = [Row(panels=panels[i : min(i + columns, most)]) for i in range(0, min(len(panels), most), columns)]
     peak = float(found.kernels.abs().amax())
     scale = f"one scale for all, -{peak:.3g} to {peak:.3g}" if together else "each filter on its own scale"
     tones = "grey is 0" if colour else "white is 0, purple positive, orange negative"
@@ -59,6 +62,8 @@ def filters_sheet(
     marks_text += f"dominating (above three times the median): {_names(found.dominating)}."
     if silent is not None:
         marks_text += f" Silent on {data}: {_names(silent)}."
+    if inputs > 1:
+        tones += "; a<b is what filter a does to map b"
     caption = f"Layer {found.layer}, {count}, {scale}; {tones}.{marks_text}"
     return sheet(rows, title=title, caption=caption, side=0.62, path=path)
 

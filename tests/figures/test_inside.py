@@ -1,0 +1,165 @@
+"""Figures of the inside: what is drawn where, what the captions say, what is refused."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from advkit.core.errors import InputError
+from advkit.data import MemoryDataset
+from advkit.figures import (
+    answers_sheet,
+    boxes_sheet,
+    directions_sheet,
+    filters_sheet,
+    maps_sheet,
+    movement_chart,
+    occlusion_sheet,
+    top_sheet,
+)
+from advkit.figures._panels import Panel, Row, sheet, signed
+from advkit.figures.answers import OTHER, OWN
+from advkit.insight import Direction, Filters, Movement, Occlusion, Top
+
+
+def pixels(axes):
+    return torch.as_tensor(axes.images[0].get_array().data)
+
+
+def caption(figure):
+    return " ".join(figure._supxlabel.get_text().split())
+
+
+def kernels(maps=4, inputs=1):
+    weights = torch.randn(maps, inputs, 3, 3, generator=torch.Generator().manual_seed(0))
+    weights[1] *= 0.01
+    rms = weights.square().mean((1, 2, 3)).sqrt()
+    return Filters("features.0", weights, rms, rms < 0.1 * rms.median(), rms > 3 * rms.median())
+
+
+def test_filters_are_marked_and_the_caption_names_layer_scale_and_data():
+    found = kernels()
+    figure = filters_sheet(found, silent=torch.tensor([False, False, True, False]), data="toys")
+    assert [axes.get_title() for axes in figure.axes] == ["0", "1 dead", "2 silent", "3"]
+    torch.testing.assert_close(pixels(figure.axes[2]), found.scaled()[2, 0])
+    said = caption(figure)
+    assert "Layer features.0, 4 filters, one scale for all" in said
+    assert "dead (below a tenth of the median): 1;" in said
+    assert "Silent on toys: 2." in said
+    alone = filters_sheet(found, together=False)
+    torch.testing.assert_close(pixels(alone.axes[1]), found.scaled(together=False)[1, 0])
+    assert "each filter on its own scale" in caption(alone)
+
+
+@pytest.mark.parametrize(("inputs", "first"), [(5, 10), (7, 7), (12, 12), (30, 12)])
+def test_a_row_of_kernels_begins_with_a_filters_first(inputs, first):
+    figure = filters_sheet(kernels(3, inputs), most=30)
+    assert figure.axes[0].get_gridspec().ncols == first
+    assert sum(bool(axes.images) for axes in figure.axes) == min(30, 3 * inputs)
+
+
+def test_colour_kernels_are_drawn_in_colour():
+    assert pixels(filters_sheet(kernels(2, 3)).axes[0]).shape == (3, 3, 3)
+
+
+def test_maps_share_one_scale_and_the_asked_ones_are_drawn_in_order():
+    x, maps = torch.rand(2, 1, 6, 6), torch.rand(2, 5, 4, 4)
+    figure = maps_sheet(x, maps, layer="c1", labels=["a", "b"], units=(3, 0), data="toys")
+    assert [axes.get_title() for axes in figure.axes[:3]] == ["", "map 3", "map 0"]
+    assert torch.equal(pixels(figure.axes[4]), maps[1, 3])
+    first, second = [(axes.images[0].norm.vmin, axes.images[0].norm.vmax) for axes in (figure.axes[1], figure.axes[5])]
+    assert first == second == (0.0, pytest.approx(maps[:, [3, 0]].amax().item()))
+    assert "Layer c1: 5 maps of 4x4" in caption(figure)
+    with pytest.raises(InputError, match=r"maps in 0 .. 4 of layer 'c1', got \[5\]"):
+        maps_sheet(x, maps, layer="c1", labels=["a", "b"], units=(5,))
+
+
+def test_bars_are_the_probabilities_and_the_true_class_is_blue():
+    logits = torch.tensor([[0.0, 2.0, 1.0, -1.0, 0.5, -3.0]])
+    figure = answers_sheet([("clean", torch.rand(1, 3, 8, 8), logits)], y=[2], classes="abcdef", data="toys")
+    bars = figure.axes[1].patches
+    p = logits[0].softmax(0)
+    assert [bar.get_width() for bar in bars] == pytest.approx(p.sort(descending=True).values[:5].tolist())
+    from matplotlib.colors import to_hex
+
+    assert [to_hex(bar.get_facecolor()) for bar in bars] == [OTHER, OWN, OTHER, OTHER, OTHER]
+    assert [text.get_text() for text in figure.axes[1].texts][:2] == ["b  56 %", "c  21 %"]
+    with pytest.raises(InputError, match="each of 2 columns"):
+        answers_sheet([("", torch.rand(1, 3, 8, 8), logits)], y=[0, 1])
+
+
+def test_the_square_that_is_drawn_is_the_one_that_lowers_most():
+    probability = torch.full((2, 3, 3), 0.9)
+    probability[0, 1, 2] = probability[1, 0, 0] = 0.2
+    places = torch.tensor([0, 3, 6])
+    found = Occlusion(probability, torch.zeros(2, 3, 3).long(), torch.ones(2), None, None, places, places, 4, (10, 10))
+    figure = occlusion_sheet(torch.rand(2, 1, 10, 10), found, labels=["a", "b"], groups=["clean", "adversarial"])
+    boxes = [axes.lines[0].get_xydata() for axes in figure.axes if axes.lines]
+    assert boxes[0].min(0).tolist() == [5.5, 2.5]
+    assert boxes[0].max(0).tolist() == [9.5, 6.5]
+    assert boxes[1].min(0).tolist() == [-0.5, -0.5]
+    assert [axes.get_ylabel() for axes in figure.axes] == ["clean", "probability", "adversarial", "probability"]
+    assert figure.axes[1].get_title() == "least 20.0 %"
+
+
+def data():
+    x = torch.rand(6, 1, 8, 8, generator=torch.Generator().manual_seed(1))
+    return MemoryDataset("toys", "test", "ab", x, torch.tensor([0, 1, 0, 1, 0, 1]))
+
+
+def test_top_patches_stand_above_their_projections():
+    top = Top("c", 3, torch.tensor([2.0, 1.0]), torch.tensor([4, 1]), torch.zeros(2, 2).long(), [(1, 2, 5, 6)] * 2)
+    backs = torch.randn(2, 1, 8, 8)
+    figure = top_sheet([top], data(), [backs], method="guided")
+    assert torch.equal(pixels(figure.axes[0]), data()[4][0][0, 1:5, 2:6])
+    torch.testing.assert_close(pixels(figure.axes[3]), signed(backs[1, :, 1:5, 2:6])[0][0])
+    assert "guided gradient" in caption(figure)
+
+
+def test_directions_and_boxes_and_movement_say_what_they_show():
+    found = [Direction(torch.ones(1), torch.ones(2), torch.tensor([3, 0]))]
+    figure = directions_sheet(found, ["unit 5"], data(), layer="f6")
+    assert [axes.get_title() for axes in figure.axes] == ["b", "a"]
+    assert figure.axes[0].get_ylabel() == "unit 5"
+    box = torch.tensor([[1.0, 2, 5, 6]])
+    figure = boxes_sheet(data()[:1][0], torch.rand(1, 1, 4, 4), box, box + 1, torch.tensor([0.5]))
+    assert figure.axes[0].get_title() == "overlap 0.50"
+    assert len(figure.axes[0].lines) == 2
+    moved = Movement(("input", "a"), torch.tensor([[0.1, 0.2, 0.3], [0.5, 0.6, 0.7]]), torch.ones(2, 3) * 0.1)
+    figure = movement_chart(moved, data="toys")
+    assert figure.axes[0].lines[0].get_ydata().tolist() == pytest.approx([0.2, 0.6])
+    assert [label.get_text() for label in figure.axes[0].get_xticklabels()] == ["input", "a"]
+    assert "Data: toys." in caption(figure)
+
+
+@pytest.mark.parametrize("ending", ["png", "pdf", "svg"])
+def test_the_ending_of_the_name_decides_the_kind(tmp_path, ending):
+    place = tmp_path / f"a.{ending}"
+    sheet([Row(name="r", panels=[Panel(image=torch.rand(3, 4, 4))])], caption="words " * 60, path=place)
+    start = {"png": b"\x89PNG", "pdf": b"%PDF", "svg": b"<?xml"}[ending]
+    assert place.read_bytes().startswith(start)
+
+
+def test_nothing_is_cut():
+    """Every text lies within the figure, whatever its length."""
+    long = SimpleNamespace(name="a very long name of a row", label="a label that is far too long for a panel")
+    panels = [Panel(image=torch.rand(1, 8, 8), label=long.label)] * 3
+    figure = sheet([Row(name=long.name, panels=panels)] * 2, title="a title " * 20, caption="a caption " * 60)
+    figure.draw_without_rendering()
+    width, height = figure.bbox.size
+    texts = [
+        figure._suptitle,
+        figure._supxlabel,
+        *(a.title for a in figure.axes),
+        *(a.yaxis.label for a in figure.axes),
+    ]
+    for text in texts:
+        if text.get_text():
+            box = text.get_window_extent()
+            assert min(box.x0, box.y0) >= -1, text.get_text()
+            assert max(box.x1 - width, box.y1 - height) <= 1, text.get_text()
+
+
+def test_no_panel_is_an_error():
+    with pytest.raises(InputError, match="one row"):
+        sheet([])
