@@ -5,14 +5,16 @@ x, y = data[:100]  # (100, 1, 32, 32) float32 in [0, 1], (100,) int64
 """
 
 # isort: off
-from advkit.data import mnist5k, published, distorted_mnist, norb, caltech, imagenet, folder  # noqa: F401
+from advkit.data import mnist5k, published, distorted_mnist, norb, caltech, imagenet, folder, _given  # noqa: F401
 
 # isort: on  (they register their data sets, in the order in which they are listed)
 from advkit.core.files import atomic_write
-from advkit.data._dataset import DATASETS, Dataset, MemoryDataset, list_datasets, load_data
+from advkit.data._dataset import DATASETS, Dataset, MemoryDataset
 from advkit.data._folders import data_root
 from advkit.data._images import ImageFiles
-from advkit.data._inventory import SplitFacts, inventory, places, registered, size_on_disk, splits
+from advkit.data._inventory import SplitFacts, inventory, places, size_on_disk, splits
+from advkit.data._loading import list_datasets, load_data, registered
+from advkit.data._selection import selected
 from advkit.data._torchvision import MissingDataError
 from advkit.data.folder import FolderDataset
 
@@ -31,6 +33,7 @@ __all__ = [
     "load_data",
     "places",
     "registered",
+    "selected",
     "size_on_disk",
     "splits",
 ]

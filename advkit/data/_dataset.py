@@ -1,6 +1,7 @@
 """What every data set is: numbered images in [0, 1] with labels, read by number, slice or index tensor."""
 
 import copy
+import inspect
 import operator
 import os
 from abc import abstractmethod
@@ -39,7 +40,7 @@ class Dataset(torch_data.Dataset[tuple[Tensor, Tensor]]):
     classes: tuple[str, ...]
     labels: Tensor
     input_shape: tuple[int, int, int]
-    _asked: Mapping[str, Any] | None = None
+    _again: Callable[[str], "Dataset"] | None = None  # what `load_data` was asked for, with another split
 
     def sibling(self, split: str) -> "Dataset":
         """Another split of the same set, from the same place and with the same options.
@@ -47,9 +48,9 @@ class Dataset(torch_data.Dataset[tuple[Tensor, Tensor]]):
         Raises:
             InputError: no such split, or this set was not made by `load_data`.
         """
-        if self._asked is None:
+        if self._again is None:
             raise InputError(f"expected a data set that load_data made, got {self!r}: give its {split} split too")
-        return load_data(**{**self._asked, "split": split})
+        return self._again(split)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -150,52 +151,6 @@ def _forward(index: slice, length: int) -> slice:
     if step < 0:
         raise IndexError("expected a slice with a positive step; give the numbers as a list instead")
     return slice(start, stop, step)
-
-
-def list_datasets(pattern: str = "*") -> list[str]:
-    """The names that `load_data` knows and that match a shell pattern; `folder:PATH` works besides."""
-    return [name for name in DATASETS.names(pattern) if name != "folder"]
-
-
-def load_data(
-    name: str,
-    *,
-    split: str = "test",
-    root: str | os.PathLike[str] | None = None,
-    download: bool = False,
-    **options: Any,
-) -> Dataset:
-    """Load one split of a data set.
-
-    Args:
-        name: one of `list_datasets()`; with options as in `norb(view=left)`; with a variant as in
-            `distorted_mnist:RTS`; or `folder:PATH` (one folder a class: see FolderDataset).
-        split: "train" or "test"; some sets have others.
-        root: where the data sets lie; default $ADVKIT_DATA, else the user's cache.
-        download: allow a download if the set is not there. Nothing is downloaded without it.
-        options: what else the set takes, such as `size=` and `grey=` of a folder; they override those in the name.
-
-    Raises:
-        InputError: unknown name, split or option; or the set is not there: the message gives the command that gets it.
-    """
-    asked: dict[str, Any] = {"split": split, "root": root, "download": download, **options}
-    spec = _spec(name)
-    for option in spec.options.keys() & asked.keys() - options.keys():
-        raise InputError(f"expected {option} as an argument of its own, got it in the name {name!r}")
-    data = DATASETS.create(spec, **asked)
-    data._asked = {**asked, "name": name}
-    return data
-
-
-def _spec(name: str) -> Spec:
-    """The registered name and the options that a user's name stands for."""
-    head, colon, tail = name.partition(":")
-    if head == "folder" and colon:
-        return Spec("folder", {"path": tail})
-    spec = parse_spec(name) if "(" in name else Spec(head, {"variant": tail} if colon else {})
-    if spec.name not in list_datasets():
-        raise unknown("data set", spec.name, [*list_datasets(), "folder:PATH"])
-    return spec
 
 
 def check_split(name: str, split: str, splits: Sequence[str] = ("train", "test")) -> None:

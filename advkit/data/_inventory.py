@@ -1,13 +1,13 @@
 """What is on the disk of a data set: where, how big, which splits, how many images of which classes."""
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from advkit.data._dataset import Dataset, load_data
+from advkit.data._dataset import Dataset
 from advkit.data._folders import data_root
+from advkit.data._loading import load_data, registered
 from advkit.data.folder import folder_splits
 from advkit.data.mnist5k import FILE as DIGITS_FILE
 
@@ -58,15 +58,12 @@ class SplitFacts:
     per_class: tuple[int, ...]
 
 
-def registered(name: str) -> str:
-    """The registered name in one with options: "norb(view=left)" -> "norb", "folder:PATH" -> "folder"."""
-    return re.split(r"[:(]", name, maxsplit=1)[0]
-
-
 def places(name: str, root: str | os.PathLike[str] | None = None) -> list[Path]:
     """The files and folders of a set that are there; none for one that is made on the fly."""
     if name.startswith("folder:"):
         return [Path(name.removeprefix("folder:")).expanduser()]
+    if registered(name) in ("npz", "csv"):
+        return [Path(name).expanduser()]
     if registered(name) == "mnist5k":
         return [DIGITS_FILE]
     home = data_root(root)
@@ -83,6 +80,8 @@ def splits(name: str) -> list[str]:
     """The splits to look for."""
     if name.startswith("folder:"):
         return folder_splits(name.removeprefix("folder:"))
+    if registered(name) in ("npz", "csv", "factory"):
+        return ["test", "train"]
     return list(PUBLISHED.get(registered(name), ("train", "test")))
 
 
@@ -94,7 +93,9 @@ def inventory(name: str, split: str, root: str | os.PathLike[str] | None = None)
         InputError: it is broken.
     """
     is_folder = name.startswith("folder:")
-    options: dict[str, Any] = {"size": 1} if is_folder else {}  # images of several sizes are counted too
+    options: dict[str, Any] = (
+        {"size": 1} if is_folder or registered(name) == "csv" else {}
+    )  # images of several sizes are counted too
     data = load_data(name, split=split, root=root, **options)
     counts = data.labels.bincount(minlength=len(data.classes))
     facts = SplitFacts(

@@ -1,10 +1,7 @@
 """Networks that are not ours, by reference: `torchvision:resnet50`, `timm:NAME`, `package.module:factory`."""
 
 import importlib
-import inspect
 import logging
-import os
-import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
@@ -14,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from advkit.core.errors import InputError, unknown
+from advkit.core.imported import call, find, parameters_of
 from advkit.core.registry import Spec, parse_spec
 from advkit.models._card import RANDOM, Card
 from advkit.models._classifier import Classifier, parameters
@@ -185,7 +183,7 @@ def _factory(name: str, module: str, attribute: str, seed: int | None, options: 
         "num_classes": options.get("num_classes"),
     }
     known["input_shape"] = options.get("input_shape")
-    if "input_shape" not in _parameters(factory):
+    if "input_shape" not in parameters_of(factory):
         options.pop("input_shape", None)
     log.info("running the code of %s", name)
     net = seeded(lambda: _call(name, factory, options), seed)
@@ -199,28 +197,10 @@ def _factory(name: str, module: str, attribute: str, seed: int | None, options: 
 
 
 def _find(name: str, module: str, attribute: str) -> Callable[..., Any]:
-    try:
-        _add_current_folder()
-        found: Any = importlib.import_module(module)
-    except (ImportError, ValueError) as error:
-        raise InputError(f"cannot import {module!r} for the model {name!r}: {error}") from error
-    for part in attribute.split("."):
-        if not hasattr(found, part):
-            raise InputError(f"module {module!r} has no {attribute!r}: expected package.module:factory, got {name!r}")
-        found = getattr(found, part)
+    found = find(name, module, attribute, "model")
     if not callable(found):
         raise InputError(f"expected {name} to be a function or class that builds a network, got {type(found).__name__}")
     return (lambda: found) if isinstance(found, nn.Module) else found
-
-
-def _add_current_folder() -> None:
-    """A module in the current folder can be imported from now on, as with `python -m`; installed ones come first.
-
-    It stays: a factory may import what lies beside it when it is called, and a network when it runs.
-    """
-    here = os.getcwd()
-    if "" not in sys.path and here not in sys.path:
-        sys.path.append(here)
 
 
 @contextmanager
@@ -238,31 +218,14 @@ def downloading(name: str, url: str = "") -> Iterator[None]:
         ) from error
 
 
-def _parameters(build: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """What a function says it takes; nothing for a built-in that does not say."""
-    try:
-        return inspect.signature(build).parameters
-    except (TypeError, ValueError):
-        return {}
-
-
 def _call(
     name: str, build: Callable[..., Any], options: dict[str, Any], refusals: tuple[type[Exception], ...] = ()
 ) -> Any:
     """Call a foreign factory; options that do not suit it are the caller's to mend, as are the `refusals` it raises."""
-    known = _parameters(build)
-    if known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
-        for option in options.keys() - known.keys():
-            raise unknown(f"option of {name}", option, known)
-    for parameter in known.values():
-        optional = parameter.default is not parameter.empty or parameter.kind in (
-            parameter.VAR_POSITIONAL,
-            parameter.VAR_KEYWORD,
-        )
-        if not optional and parameter.name not in options:
-            raise InputError(f"{name} needs {parameter.name}=: give it as an option, or name a factory that does not")
     try:
-        return build(**options)
+        return call(name, build, options)
+    except InputError:
+        raise
     except refusals as error:
         if isinstance(error, OSError):  # huggingface_hub's error for a failed download is a ValueError as well
             raise

@@ -175,7 +175,7 @@ def _check(
 def _test_split(data: Dataset) -> Dataset | None:
     """The images that the clean error is measured on."""
     if data.name in list_datasets():
-        return load_data(data.name, split="test") if data._asked is None else data.sibling("test")
+        return load_data(data.name, split="test") if data._again is None else data.sibling("test")
     try:
         return data.sibling("test")
     except InputError:  # a folder without, or the caller's own set

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sized
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from advkit.core.errors import InputError
 from advkit.data import Dataset
+from advkit.data._given import pair
 
 
 class Batch(NamedTuple):
@@ -146,16 +147,17 @@ def _loaded(loader: DataLoader[Any], count: int | None) -> Iterator[tuple[Tensor
 
 
 def _pair(batch: Any) -> tuple[Tensor, Tensor]:
-    if isinstance(batch, tuple | list) and len(batch) == 2 and all(isinstance(part, Tensor) for part in batch):
-        return batch[0], batch[1]
-    raise InputError(f"expected batches of (images, labels) as two tensors, got {type(batch).__name__}")
+    x, y = pair(batch)
+    if not y.ndim:
+        raise InputError(f"expected labels (N,), one an image, got one number for {len(x)} images: use a DataLoader")
+    return x, y
 
 
 def _collated(items: list[Any]) -> tuple[Tensor, Tensor]:
     """Single (image, label) items as one batch."""
+    pairs = [pair(item) for item in items]
     try:
-        images, labels = zip(*items, strict=True)
-        return torch.stack(cast("tuple[Tensor, ...]", images)), torch.as_tensor([int(label) for label in labels])
+        return torch.stack([x for x, _ in pairs]), torch.stack([y for _, y in pairs])
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
             f"expected items (image tensor, label) of one size: {error}; torchvision's ToTensor() makes tensors"

@@ -1,0 +1,75 @@
+"""Code that the caller names, `package.module:function`: found, imported, called; what goes wrong is one line."""
+
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from advkit.core.errors import InputError, unknown
+
+
+def add_current_folder() -> None:
+    """A module in the current folder can be imported from now on, as with `python -m`; installed ones come first.
+
+    It stays: a factory may import what lies beside it when it is called, and a network when it runs.
+    """
+    here = os.getcwd()
+    if "" not in sys.path and here not in sys.path:
+        sys.path.append(here)
+
+
+def find(name: str, module: str, attribute: str, kind: str) -> Any:
+    """The object `attribute` of a module, which is imported.
+
+    Args:
+        name: the whole reference, for the message.
+        module: name of the module; one in the current folder is found too.
+        attribute: name in the module, with dots for what lies deeper.
+        kind: what the object makes, for the message ("model").
+
+    Raises:
+        InputError: no such module, or nothing of that name in it.
+    """
+    try:
+        add_current_folder()
+        found: Any = importlib.import_module(module)
+    except (ImportError, ValueError, SyntaxError) as error:
+        raise InputError(f"cannot import {module!r} for the {kind} {name!r}: {error}") from error
+    for part in attribute.split("."):
+        if not hasattr(found, part):
+            raise InputError(f"module {module!r} has no {attribute!r}: expected package.module:factory, got {name!r}")
+        found = getattr(found, part)
+    return found
+
+
+def parameters_of(build: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    """What a function says it takes; nothing for a built-in that does not say."""
+    try:
+        return inspect.signature(build).parameters
+    except (TypeError, ValueError):
+        return {}
+
+
+def call(name: str, build: Any, options: Mapping[str, Any], **offered: Any) -> Any:
+    """Call a function with `options`, and with what is `offered` as far as it takes it.
+
+    Raises:
+        InputError: no function, an option that it does not take, or one that it needs.
+    """
+    if not callable(build):
+        return build
+    known = parameters_of(build)
+    if known and not any(p.kind is p.VAR_KEYWORD for p in known.values()):
+        for option in options.keys() - known.keys():
+            raise unknown(f"option of {name}", option, known)
+    given = {**{key: value for key, value in offered.items() if key in known}, **options}
+    for parameter in known.values():
+        optional = parameter.default is not parameter.empty or parameter.kind in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        )
+        if not optional and parameter.name not in given:
+            raise InputError(f"{name} needs {parameter.name}=: give it as an option, or name a factory that does not")
+    return build(**given)

@@ -1,0 +1,248 @@
+"""Data as people have them: an archive of arrays, a table of files, a function that makes a data set."""
+
+import csv
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from advkit.core.errors import InputError
+from advkit.core.imported import call, find
+from advkit.data._dataset import DATASETS, Dataset, MemoryDataset
+from advkit.data._images import ImageFiles
+
+Root = str | os.PathLike[str] | None
+
+PAIRS = (("x", "y"), ("images", "labels"), ("data", "labels"), ("data", "targets"), ("arr_0", "arr_1"))
+"""Names under which archives keep images and labels; `x_test` and `y_test` come first for the split "test"."""
+
+FILE_COLUMNS = ("file", "filename", "file_name", "path", "image", "name")
+LABEL_COLUMNS = ("label", "class", "target", "y", "category")
+
+MOST = 4 << 30  # bytes of images that a factory's data set may hold in memory
+
+
+@DATASETS.register("npz")
+def npz(*, path: str | os.PathLike[str], split: str = "test", root: Root = None, download: bool = False) -> Dataset:
+    """One's own arrays x and y in a file of NumPy.
+
+    Args:
+        path: FILE.npz with `x` (N, H, W), (N, C, H, W) or (N, H, W, C), uint8 or floats in [0, 1], and `y` (N,)
+            integers. `images` and `labels`, `arr_0` and `arr_1`, and `x_test` and `y_test` are understood too.
+        split: "test", or the split whose arrays are named after it, such as `x_train`.
+        root, download: ignored; every data set takes them.
+
+    Raises:
+        InputError: no such file, no such arrays, or shapes, types or ranges that do not fit.
+    """
+    file = Path(path).expanduser()
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            x_name, y_name = _pair_of_names(archive.files, split, file)
+            x, y = archive[x_name], archive[y_name]
+    except InputError:
+        raise
+    except Exception as error:  # a broken archive raises nearly anything
+        raise InputError(f"cannot read {file} as arrays x and y: {' '.join(str(error).split())}") from error
+    return in_memory(str(path), split, _images(x, file), _labels(y, file))
+
+
+def _pair_of_names(names: Sequence[str], split: str, file: Path) -> tuple[str, str]:
+    pairs = [(f"x_{split}", f"y_{split}"), *(PAIRS if split == "test" else ())]
+    for pair in pairs:
+        if set(pair) <= set(names):
+            return pair
+    raise InputError(f"expected arrays x and y in {file} for the split {split!r}, got {', '.join(names) or 'none'}")
+
+
+def _images(x: Any, source: object) -> Tensor:
+    """(N, C, H, W) of an array with or without channels, which may stand last."""
+    if x.dtype.kind not in "uf" or (x.dtype.kind == "u" and x.dtype != np.uint8):
+        raise InputError(f"expected images in {source} as uint8 or as floats in [0, 1], got {x.dtype}")
+    if x.ndim == 3:
+        x = x[:, None]
+    if x.ndim != 4 or 0 in x.shape:
+        raise InputError(f"expected images (N, C, H, W) in {source}, got {x.shape}")
+    if x.shape[-1] in (1, 3, 4) and x.shape[1] not in (1, 3, 4):
+        x = x.transpose(0, 3, 1, 2)
+    return torch.from_numpy(np.ascontiguousarray(x))
+
+
+def _labels(y: Any, source: object) -> Tensor:
+    """(N,) int64 of an array of integers."""
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
+    if y.ndim != 1 or y.dtype.kind not in "iu":
+        raise InputError(f"expected labels (N,) as integers in {source}, got {y.dtype} {y.shape}")
+    return torch.from_numpy(y.astype(np.int64))
+
+
+def in_memory(name: str, split: str, images: Tensor, labels: Tensor) -> MemoryDataset:
+    """A data set of tensors whose classes have numbers and no names."""
+    most = int(labels.max()) if labels.numel() else 0
+    if most > 1_000_000:
+        raise InputError(f"expected class numbers up to 1000000 in {name}, got {most}")
+    return MemoryDataset(name, split, [str(number) for number in range(most + 1)], images, labels)
+
+
+@DATASETS.register("csv")
+def table(
+    *,
+    path: str | os.PathLike[str],
+    split: str = "test",
+    size: int | None = None,
+    resize: int | None = None,
+    grey: bool = False,
+    root: Root = None,
+    download: bool = False,
+) -> ImageFiles:
+    """One's own images, named with their labels in a table.
+
+    Args:
+        path: FILE.csv with a column of file names, which are looked for beside it, and one of labels. They are the
+            columns called "file" (or "filename", "path", "image") and "label" (or "class", "target"), else the first
+            two. Labels are whole numbers, or names whose sorted rank is the label.
+        split: the rows whose column "split" says so; a table without that column is its own "test" split.
+        size, resize, grey: see ImageFiles.
+        root, download: ignored; every data set takes them.
+
+    Raises:
+        InputError: no such table, a row without file or label, files that are not there, or what ImageFiles raises.
+    """
+    home = Path(path).expanduser()
+    rows = _rows(home, split)
+    names = [label for _, label in rows]
+    classes = _class_names(names, home)
+    files = [home.parent / name for name, _ in rows]
+    lost = [file for file in files if not file.is_file()]
+    if lost:
+        raise InputError(f"{len(lost)} of {len(files)} files of {home} are not there: {lost[0]}")
+    numbers = {name: rank for rank, name in enumerate(classes)}
+    labels = [int(name) if name.isdecimal() and classes[0] == "0" else numbers[name] for name in names]
+    return ImageFiles(str(path), split, classes, files, labels, size=size, resize=resize, grey=grey)
+
+
+def _rows(path: Path, split: str) -> list[tuple[str, str]]:
+    """(file, label) of the rows of a split."""
+    try:
+        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+            lines = [line for line in csv.reader(file) if any(cell.strip() for cell in line)]
+    except (OSError, csv.Error) as error:
+        raise InputError(f"cannot read the table {path}: {error}") from error
+    head = [cell.strip().lower() for cell in lines[0]] if lines else []
+    column = _columns(head)
+    body = lines[1:] if set(head) & {*FILE_COLUMNS, *LABEL_COLUMNS} else lines
+    part = head.index("split") if "split" in head else None
+    if part is None and split != "test":
+        raise InputError(f"{path} has no split {split!r}: give its rows a column called split")
+    wanted = [line for line in body if part is None or (len(line) > part and line[part].strip() == split)]
+    short = [line for line in wanted if len(line) <= max(column) or not all(line[i].strip() for i in column)]
+    if short or not wanted:
+        raise InputError(f"expected a file and a label in every row of {path}, got {short[0] if short else 'no row'}")
+    return [(line[column[0]].strip(), line[column[1]].strip()) for line in wanted]
+
+
+def _columns(head: Sequence[str]) -> tuple[int, int]:
+    """Where file and label stand."""
+    file = next((head.index(name) for name in FILE_COLUMNS if name in head), 0)
+    return file, next((head.index(name) for name in LABEL_COLUMNS if name in head), 1 if file == 0 else 0)
+
+
+def _class_names(names: Sequence[str], path: Path) -> list[str]:
+    """All classes: 0 .. K - 1 of whole numbers, else the sorted names."""
+    if not all(name.isascii() and name.isdecimal() for name in names):
+        return sorted(set(names))
+    most = max(map(int, names))
+    if most > 1_000_000:
+        raise InputError(f"expected class numbers up to 1000000 in {path}, got {most}")
+    return [str(number) for number in range(most + 1)]
+
+
+@DATASETS.register("factory")
+def factory(*, place: str, split: str = "test", root: Root = None, download: bool = False, **options: Any) -> Dataset:
+    """What a function of one's own returns; its code is run.
+
+    Args:
+        place: "package.module:function"; a module in the current folder is found too. The function returns a data set
+            of advkit, a pair (x, y) of tensors or arrays, a DataLoader, or any data set of (image, label). All but
+            the first are read into memory.
+        split, root, download: handed on if the function takes them.
+        **options: handed on.
+
+    Raises:
+        InputError: no such function, options that it does not take, or data of another form.
+    """
+    module, _, attribute = place.partition(":")
+    made = call(place, find(place, module, attribute, "data set"), options, split=split, root=root, download=download)
+    if isinstance(made, Dataset):
+        return made
+    if isinstance(made, tuple | list) and len(made) == 2 and all(hasattr(part, "shape") for part in made):
+        x, y = (part.detach().cpu().numpy() if isinstance(part, Tensor) else np.asarray(part) for part in made)
+        return in_memory(place, split, _images(x, place), _labels(y, place))
+    if isinstance(made, Iterable) or (hasattr(made, "__getitem__") and hasattr(made, "__len__")):
+        return _read_through(place, split, made)
+    raise InputError(f"expected {place} to return a data set or a pair (x, y), got {type(made).__name__}")
+
+
+def _read_through(place: str, split: str, made: Any) -> Dataset:
+    """All that a loader or a data set gives, in memory."""
+    sized = hasattr(made, "__getitem__") and hasattr(made, "__len__")
+    items = (made[i] for i in range(len(made))) if sized else made
+    images, labels, held = list[Tensor](), list[Tensor](), 0
+    for item in items:
+        x, y = pair(item)
+        x, y = (x[None], y.reshape(1)) if x.ndim == 3 and y.numel() == 1 else (x, y)
+        images.append(x)
+        labels.append(y)
+        held += x.numel() * x.element_size()
+        if held > MOST:
+            raise InputError(f"{place} gives more than {MOST >> 30} GB of images: return a data set that ends sooner")
+    if not images:
+        raise InputError(f"expected at least one image from {place}, got none")
+    try:
+        x, y = torch.cat(images), torch.cat(labels)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"expected images of one size from {place}: {str(error).splitlines()[0]}") from error
+    return in_memory(place, split, _images(x.numpy(), place), _labels(y.numpy(), place))
+
+
+IMAGE_KEYS = ("image", "images", "x", "img", "pixel_values", "input", "inputs", "data")
+LABEL_KEYS = ("label", "labels", "y", "target", "targets", "class")
+
+
+def pair(batch: Any) -> tuple[Tensor, Tensor]:
+    """Images and labels of a batch or an item: a pair, a longer tuple whose first two they are, or a dictionary.
+
+    Raises:
+        InputError: none of these, or a label that is no integer.
+    """
+    found: Sequence[Any] = batch if isinstance(batch, tuple | list) else ()
+    if isinstance(batch, Mapping):
+        keys = [next((key for key in names if key in batch), None) for names in (IMAGE_KEYS, LABEL_KEYS)]
+        if None in keys:
+            raise InputError(
+                f"expected 'image' and 'label' (or 'x' and 'y') among the keys of a batch, got {', '.join(map(str, batch))}"
+            )
+        found = [batch[key] for key in keys]
+    if len(found) < 2 or not isinstance(found[0], Tensor):
+        got = f"{type(batch).__name__} of {', '.join(type(part).__name__ for part in found)}" if found else type(batch)
+        raise InputError(f"expected batches of (images, labels) as two tensors, got {got}")
+    return found[0], label(found[1])
+
+
+def label(value: Any) -> Tensor:
+    """Labels as a tensor; a single one must be an integer, not a truth value, a fraction or a text.
+
+    Raises:
+        InputError: anything else.
+    """
+    if isinstance(value, Tensor):
+        return value
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole and not (isinstance(value, np.ndarray) and value.dtype.kind in "iu"):
+        raise InputError(f"expected labels as integers, got {value!r}")
+    return torch.as_tensor(value)

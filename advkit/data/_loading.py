@@ -1,0 +1,99 @@
+"""`load_data`: what a user calls a data set becomes that set."""
+
+import inspect
+import os
+from typing import Any
+
+from advkit.core.errors import InputError, unknown
+from advkit.core.registry import Spec, parse_spec
+from advkit.data._dataset import DATASETS, Dataset
+from advkit.data._selection import selected
+
+
+def list_datasets(pattern: str = "*") -> list[str]:
+    """The names that `load_data` knows and that match a shell pattern; `FORMS` work besides."""
+    return [name for name in DATASETS.names(pattern) if name not in _GIVEN]
+
+
+def load_data(
+    name: str,
+    *,
+    split: str = "test",
+    root: str | os.PathLike[str] | None = None,
+    download: bool = False,
+    **options: Any,
+) -> Dataset:
+    """Load one split of a data set.
+
+    Args:
+        name: one of `list_datasets()`; with options as in `norb(view=left)`; with a variant as in
+            `distorted_mnist:RTS`; `folder:PATH` (one folder a class: see FolderDataset); `FILE.npz` (arrays x and y);
+            `FILE.csv` (file names and labels); or `package.module:function`, which returns data and whose code is run.
+            Any set takes `half=1` or `half=2` and `classes="3,7"`, as in `mnist(half=1)`: see `selected`.
+        split: "train" or "test"; some sets have others.
+        root: where the data sets lie; default $ADVKIT_DATA, else the user's cache.
+        download: allow a download if the set is not there. Nothing is downloaded without it.
+        options: what else the set takes, such as `size=` and `grey=` of a folder; they override those in the name.
+
+    Raises:
+        InputError: unknown name, split or option; or the set is not there: the message gives the command that gets it.
+    """
+    asked: dict[str, Any] = {"split": split, "root": root, "download": download, **options}
+    spec = _spec(name)
+    for option in spec.options.keys() & asked.keys() - options.keys():
+        raise InputError(f"expected {option} as an argument of its own, got it in the name {name!r}")
+    whole = {**spec.options, **asked}
+    own = inspect.signature(DATASETS.factory(spec.name)).parameters
+    part = {option: whole.pop(option) for option in ("half", "classes") if option in whole and option not in own}
+    part = {option: value.name if isinstance(value, Spec) else value for option, value in part.items()}
+    data = DATASETS.create(Spec(spec.name), **whole)
+    if part:
+        data = selected(data, **part)
+        inside = ", ".join(f"{option}={value}" for option, value in part.items())
+        data.name = f"{data.name[:-1]}, {inside})" if data.name.endswith(")") else f"{data.name}({inside})"
+    data._again = lambda other: load_data(name, **{**asked, "split": other})
+    return data
+
+
+FORMS = ("folder:PATH", "FILE.npz", "FILE.csv", "package.module:function")
+"""What `load_data` takes beside names."""
+
+_GIVEN = {"folder": "path", "npz": "path", "csv": "path", "factory": "place"}
+"""Registered names of these forms, and the option that takes the text."""
+
+
+def registered(name: str) -> str:
+    """The registered name in one with options: "norb(view=left)" -> "norb", "folder:PATH" -> "folder"."""
+    return _form(name)[0]
+
+
+def _form(name: str) -> tuple[str, str]:
+    """The registered name, and the text behind it or in it: a path, a place, a variant, options in brackets."""
+    if name.startswith("folder:"):
+        return "folder", name.removeprefix("folder:")
+    for suffix in ("npz", "csv"):
+        if name.lower().endswith(f".{suffix}"):
+            return suffix, name.removeprefix(f"{suffix}:")
+    head, colon, tail = name.partition(":")
+    if colon and "(" not in head and head not in DATASETS.names():
+        return "factory", name
+    if "(" in name:
+        return name.partition("(")[0].strip(), name
+    return head, tail
+
+
+def _spec(name: str) -> Spec:
+    """The registered name and the options that a user's name stands for."""
+    if not isinstance(name, str):
+        raise InputError(f"expected a data set by name, such as 'mnist5k', got {type(name).__name__}")
+    form, text = _form(name)
+    if form == "factory":
+        place, bracket, inside = text.partition("(")
+        options = parse_spec(f"factory({inside}").options if bracket else {}
+        return Spec(form, {"place": place.strip(), **options})
+    if form in _GIVEN:
+        return Spec(form, {_GIVEN[form]: text})
+    spec = parse_spec(name) if "(" in name else Spec(form, {"variant": text} if ":" in name else {})
+    if spec.name not in list_datasets():
+        raise unknown("data set", spec.name, [*list_datasets(), *FORMS])
+    return spec

@@ -1,0 +1,91 @@
+"""A part of a data set: one of its halves, some of its classes. `mnist(half=1)`, `mnist(classes="3,7")`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from advkit.core.errors import InputError, unknown
+from advkit.data._dataset import Dataset
+
+
+class Selection(Dataset):
+    """Some rows of a data set, in its order, with labels of their own.
+
+    Args:
+        data: the whole set.
+        rows: (M,) the rows that are kept.
+        classes: names of the classes that remain, in the order of their new labels; None keeps labels and names.
+
+    Attributes:
+        files: the files of the images, where the whole set has them.
+    """
+
+    def __init__(self, data: Dataset, rows: Tensor, classes: Sequence[str] | None = None) -> None:
+        self.data, self.rows = data, rows
+        self.name, self.split, self.input_shape = data.name, data.split, data.input_shape
+        self.classes = data.classes if classes is None else tuple(classes)
+        old = data.labels[rows]
+        new = old.clone()
+        for label, name in enumerate(classes or ()):
+            new[old == data.classes.index(name)] = label
+        self.labels = new
+        files = getattr(data, "files", None)
+        if files is not None:
+            self.files = [files[row] for row in rows.tolist()]
+
+    def _images(self, rows: Tensor) -> Tensor:
+        return self.data._images(self.rows[rows.to(self.rows.device)])
+
+
+def selected(data: Dataset, *, half: Any = None, classes: Any = None) -> Dataset:
+    """One half of a set, or some of its classes, or both.
+
+    Args:
+        data: the whole set.
+        half: 1 or 2. Of each class, half 1 has the first, third, ... image, and half 2 the others.
+        classes: names or numbers of classes, as a sequence or as one text with commas ("3,7"). Their labels become
+            0, 1, ... in the order in which they are given.
+
+    Raises:
+        InputError: no such half or class, or a part without images.
+    """
+    if half is not None:
+        if isinstance(half, bool) or half not in (1, 2):
+            raise InputError(f"expected half=1 or half=2 of {data.name}, got {half!r}")
+        data = Selection(data, (_ranks(data.labels) % 2 == half - 1).nonzero()[:, 0])
+    if classes is not None:
+        names = [_class(data, part) for part in _parts(classes)]
+        if not names or len(set(names)) < len(names):
+            raise InputError(f"expected different classes of {data.name}, such as classes='3,7', got {classes!r}")
+        wanted = torch.tensor([data.classes.index(name) for name in names], device=data.labels.device)
+        data = Selection(data, torch.isin(data.labels, wanted).nonzero()[:, 0], names)
+    if not len(data):
+        raise InputError(f"no image of {data.name} {data.split} is left: half={half}, classes={classes}")
+    return data
+
+
+def _ranks(labels: Tensor) -> Tensor:
+    """(N,) how many images of the same class stand before each one."""
+    order = labels.argsort(stable=True)
+    counts = labels.bincount()
+    firsts = (counts.cumsum(0) - counts)[labels[order]]
+    ranks = torch.empty_like(labels)
+    ranks[order] = torch.arange(len(labels), device=labels.device) - firsts
+    return ranks
+
+
+def _parts(classes: Any) -> list[str]:
+    if isinstance(classes, str):
+        return [part.strip() for part in classes.split(",")]
+    return [str(part) for part in (classes if isinstance(classes, list | tuple) else [classes])]
+
+
+def _class(data: Dataset, part: str) -> str:
+    """The name of a class that is given by name or by number."""
+    if part in data.classes:
+        return part
+    if part.isascii() and part.isdecimal() and int(part) < len(data.classes):
+        return data.classes[int(part)]
+    raise unknown(f"class of {data.name}", part, data.classes)
