@@ -100,7 +100,7 @@ _SHARED: dict[str, Callable[[Any], Any]] = {
         type=Name("data set"),
         default="mnist5k",
         show_default=True,
-        help="A data set (advkit data), or folder:PATH.",
+        help="A data set (advkit data), folder:PATH, FILE.npz, FILE.csv, or package.module:function.",
     ),
     "split": click.option("--split", default="test", show_default=True, help="Part of the data set."),
     "data-root": click.option(

@@ -128,7 +128,8 @@ def checkpoint(data: str) -> str | None:
         UnknownNameError: no such data; said before weights are missed.
     """
     DATASETS.factory(registered(data))
-    return None if data == "mnist" or data.startswith("folder:") else data
+    name = registered(data)
+    return None if name in ("mnist", "folder", "npz", "csv", "factory") else name
 
 
 def untrained(
@@ -153,9 +154,11 @@ def load_images(data: str, classifier: Classifier, image_size: int | None, resiz
     Raises:
         InputError: no such data, or a size for data that have one.
     """
-    if not data.startswith("folder:"):
+    if registered(data) not in ("folder", "csv"):
         if image_size is not None or resize is not None:
-            raise InputError(f"--image-size and --resize are for folder:PATH: the images of {data} have their size")
+            raise InputError(
+                f"--image-size and --resize are for folder:PATH and FILE.csv: the images of {data} have their size"
+            )
         return load_data(data, **where)
     channels, height, width = classifier.card.input_shape or (3, 0, 0)
     own = height if height and height == width else None

@@ -1,19 +1,16 @@
 """What every data set is: numbered images in [0, 1] with labels, read by number, slice or index tensor."""
 
 import copy
-import inspect
 import operator
-import os
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 from torch.utils import data as torch_data
 
 from advkit.core.errors import InputError, unknown
-from advkit.core.registry import Registry, Spec, parse_spec
+from advkit.core.registry import Registry
 
 DATASETS: Registry["Dataset"] = Registry("data set", "advkit.data")
 

@@ -52,7 +52,7 @@ def npz(*, path: str | os.PathLike[str], split: str = "test", root: Root = None,
 
 
 def _pair_of_names(names: Sequence[str], split: str, file: Path) -> tuple[str, str]:
-    pairs = [(f"x_{split}", f"y_{split}"), *(PAIRS if split == "test" else ())]
+    pairs: list[tuple[str, str]] = [(f"x_{split}", f"y_{split}"), *(PAIRS if split == "test" else ())]
     for pair in pairs:
         if set(pair) <= set(names):
             return pair
@@ -225,7 +225,8 @@ def pair(batch: Any) -> tuple[Tensor, Tensor]:
         keys = [next((key for key in names if key in batch), None) for names in (IMAGE_KEYS, LABEL_KEYS)]
         if None in keys:
             raise InputError(
-                f"expected 'image' and 'label' (or 'x' and 'y') among the keys of a batch, got {', '.join(map(str, batch))}"
+                "expected 'image' and 'label' (or 'x' and 'y') among the keys of a batch, "
+                f"got {', '.join(map(str, batch))}"
             )
         found = [batch[key] for key in keys]
     if len(found) < 2 or not isinstance(found[0], Tensor):

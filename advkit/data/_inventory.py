@@ -93,9 +93,8 @@ def inventory(name: str, split: str, root: str | os.PathLike[str] | None = None)
         InputError: it is broken.
     """
     is_folder = name.startswith("folder:")
-    options: dict[str, Any] = (
-        {"size": 1} if is_folder or registered(name) == "csv" else {}
-    )  # images of several sizes are counted too
+    by_file = is_folder or registered(name) == "csv"
+    options: dict[str, Any] = {"size": 1} if by_file else {}  # images of several sizes are counted too
     data = load_data(name, split=split, root=root, **options)
     counts = data.labels.bincount(minlength=len(data.classes))
     facts = SplitFacts(

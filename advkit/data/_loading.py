@@ -2,6 +2,7 @@
 
 import inspect
 import os
+from functools import partial
 from typing import Any
 
 from advkit.core.errors import InputError, unknown
@@ -51,8 +52,12 @@ def load_data(
         data = selected(data, **part)
         inside = ", ".join(f"{option}={value}" for option, value in part.items())
         data.name = f"{data.name[:-1]}, {inside})" if data.name.endswith(")") else f"{data.name}({inside})"
-    data._again = lambda other: load_data(name, **{**asked, "split": other})
+    data._again = partial(_sibling, {**asked, "name": name})  # no lambda: data sets are pickled for other processes
     return data
+
+
+def _sibling(asked: dict[str, Any], split: str) -> Dataset:
+    return load_data(**{**asked, "split": split})
 
 
 FORMS = ("folder:PATH", "FILE.npz", "FILE.csv", "package.module:function")
@@ -91,7 +96,7 @@ def _spec(name: str) -> Spec:
         place, bracket, inside = text.partition("(")
         options = parse_spec(f"factory({inside}").options if bracket else {}
         return Spec(form, {"place": place.strip(), **options})
-    if form in _GIVEN:
+    if form in _GIVEN and text:
         return Spec(form, {_GIVEN[form]: text})
     spec = parse_spec(name) if "(" in name else Spec(form, {"variant": text} if ":" in name else {})
     if spec.name not in list_datasets():
