@@ -16,6 +16,11 @@ SPLITS = ("train", "val", "test")
 class FolderDataset(ImageFiles):
     """The images under `path`, sorted by class and file name; only file names and labels are held in memory.
 
+    Which files count, and their order, are those of torchvision's ImageFolder: suffixes in any case, folders within a
+    class folder, links followed. There are three differences. Hidden files and folders (".ipynb_checkpoints") do not
+    count. Folders that are all called by whole numbers keep these numbers. A class folder may be empty. What does not
+    count is warned of, with its number and some of its names.
+
     A class is a folder and its index the folder's rank among the sorted names; where every name is a whole number, it
     is that number, so ImageNet's indices stay what they are ("0002" is class 2, also without folders 0 and 1).
     A folder that holds nothing but folders named train, val or test has those splits, and a class has the same index in
@@ -31,7 +36,7 @@ class FolderDataset(ImageFiles):
         InputError: no such folder, split or image; and what ImageFiles raises.
 
     Warns:
-        AdvkitWarning: files that are left out because their suffix is not that of an image.
+        AdvkitWarning: files that are left out because they are hidden or their suffix is not that of an image.
     """
 
     def __init__(
@@ -75,24 +80,54 @@ def class_files(home: Path, numbers: dict[str, int], *, deep: bool = True) -> tu
         InputError: no image.
 
     Warns:
-        AdvkitWarning: files that are left out because their suffix is not that of an image.
+        AdvkitWarning: files that are left out because they are hidden or their suffix is not that of an image.
     """
     files: list[Path] = []
     labels: list[int] = []
-    others: list[Path] = []
+    others: list[Path] = [] if not deep else _hidden(home)
     for name, number in sorted(numbers.items(), key=lambda item: (item[1], item[0])):
-        found = (home / name).rglob("*") if deep else (home / name).glob("*")
-        inside = sorted(file for file in found if file.is_file() and not file.name.startswith("."))
-        images = [file for file in inside if is_image(file)]
-        others += [file for file in inside if not is_image(file)]
+        inside = _walk(home / name, deep)
+        images = [file for file in inside if _counts(file, home / name)]
+        others += [file for file in inside if not _counts(file, home / name)]
         files += images
         labels += [number] * len(images)
     if others:
-        message = f"{len(others)} files under {home} are left out: their suffix is not that of an image: {some(others)}"
+        message = (
+            f"{len(others)} files under {home} are left out, as they are hidden or their suffix is not that of an "
+            f"image: {some(others)}"
+        )
         warnings.warn(message, AdvkitWarning, stacklevel=4)
     if not files:
         raise InputError(f"found no image in the class folders of {home}: expected such files as {home}/CLASS/NAME.png")
     return files, labels
+
+
+def _walk(folder: Path, deep: bool) -> list[Path]:
+    """The files of a folder in torchvision's order: by the folder that they lie in, then by name."""
+    places = _tree(folder)[: None if deep else 1]
+    return [Path(place) / name for place, names in places for name in sorted(names)]
+
+
+def _tree(folder: Path) -> list[tuple[str, list[str]]]:
+    """(folder, names of its files), sorted; links are followed, but for those to a folder around themselves."""
+    found = []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        around = {os.path.realpath(part) for part in (place, *Path(place).parents)}
+        folders[:] = [name for name in folders if os.path.realpath(os.path.join(place, name)) not in around]
+        found.append((place, names))
+    return sorted(found)
+
+
+def _hidden(home: Path) -> list[Path]:
+    """The files in hidden folders beside the class folders, which are no classes."""
+    folders = (entry for entry in home.iterdir() if entry.is_dir() and entry.name.startswith("."))
+    return [file for folder in sorted(folders) for file in _walk(folder, True)]
+
+
+def _counts(file: Path, home: Path) -> bool:
+    """Whether a file is one of the images: neither it nor a folder around it is hidden, and its suffix is right."""
+    shown = not any(part.startswith(".") for part in file.relative_to(home).parts)
+    return shown and is_image(file) and file.is_file()
 
 
 def _folders(path: Path) -> list[str]:

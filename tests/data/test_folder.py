@@ -128,10 +128,12 @@ def test_a_truncated_file_is_named_when_it_is_read(tmp_path: Path) -> None:
 
 def test_files_that_are_no_images_are_left_out_with_a_warning(tmp_path: Path) -> None:
     picture(tmp_path / "a" / "1.PNG")
-    (tmp_path / "a" / ".DS_Store").write_text("hidden files are not spoken of")
     assert len(load(tmp_path)) == 1
+    (tmp_path / "a" / ".DS_Store").write_text("hidden")
+    with pytest.warns(AdvkitWarning, match=r"1 files .*DS_Store"):
+        assert len(load(tmp_path)) == 1
     (tmp_path / "a" / "notes.txt").write_text("hello")
-    with pytest.warns(AdvkitWarning, match=r"1 files .*notes\.txt"):
+    with pytest.warns(AdvkitWarning, match=r"2 files .*notes\.txt"):
         assert len(load(tmp_path)) == 1
 
 
@@ -166,3 +168,34 @@ def test_images_are_read_only_when_asked_for(tmp_path: Path) -> None:
     x = data[0][0]
     picture(file)
     assert not torch.equal(data[0][0], x)
+
+
+def test_files_and_order_are_those_of_torchvisions_reader_also_through_links(tmp_path: Path) -> None:
+    for name in ("a/b/2.png", "a/1.JPEG", "a/z.webp", "a/b.d/3.pgm", "b/1.tiff"):
+        picture(tmp_path / "data" / name, mode="L")
+    picture(tmp_path / "elsewhere" / "deep" / "7.png")
+    (tmp_path / "data" / "a" / "linked").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "data" / "c").symlink_to(tmp_path / "elsewhere", target_is_directory=True)
+    (tmp_path / "data" / "a" / "one.png").symlink_to(tmp_path / "elsewhere" / "deep" / "7.png")
+    theirs = ImageFolder(str(tmp_path / "data")).samples
+    data = load(tmp_path / "data")
+    assert [(str(file), int(label)) for file, label in zip(data.files, data.labels, strict=True)] == theirs
+    (tmp_path / "data" / "a" / "round").symlink_to(tmp_path / "data", target_is_directory=True)
+    assert len(load(tmp_path / "data")) == len(theirs)
+
+
+def test_the_suffixes_are_torchvisions() -> None:
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    from advkit.data._images import SUFFIXES
+
+    assert set(SUFFIXES) == set(IMG_EXTENSIONS)
+
+
+def test_hidden_files_and_folders_do_not_count_and_are_named(tmp_path: Path) -> None:
+    for name in ("cat/1.png", "cat/.ipynb_checkpoints/0.png", "cat/.2.png", ".ipynb_checkpoints/3.png"):
+        picture(tmp_path / name)
+    with pytest.warns(AdvkitWarning, match=r"3 files .*hidden.*ipynb_checkpoints/3\.png.*\.2\.png.*0\.png"):
+        data = load(tmp_path)
+    assert [file.name for file in data.files] == ["1.png"]
+    assert data.classes == ("cat",)
