@@ -131,6 +131,7 @@ def _evaluated(
             checks=options["checks"],
             surrogate=other,
             corruptions=options["corruptions"],
+            certify=options["certify"],
             output=output,
             resume=options["resume"],
             keep=Keep(images=not options["no_images"], png=options["png"], shard=options["shard"]),

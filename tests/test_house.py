@@ -17,7 +17,7 @@ LAYERS = {
     "_version": 0,
     "models": 1,
     "data": 1,
-    "certification": 2,
+    "certification": 1,
     "evaluation": 2,
     "insight": 3,
     "figures": 4,

@@ -4,6 +4,7 @@ from advkit.core.intervals import mcnemar, wilson_interval
 from advkit.core.progress_bar import Progress
 from advkit.evaluation.error_curve import error_curve
 from advkit.evaluation.evaluating import evaluate
+from advkit.evaluation.measure.certificates import BrokenCertificateError, Certification
 from advkit.evaluation.measure.checks import CHECKS, Checks, check_evaluation
 from advkit.evaluation.measure.corruptions import CORRUPTIONS, CorruptionReport, corrupt, corruption_errors
 from advkit.evaluation.measure.probes import Probes, probes
@@ -24,6 +25,8 @@ __all__ = [
     "CHECKS",
     "CORRUPTIONS",
     "AttackReport",
+    "BrokenCertificateError",
+    "Certification",
     "Checks",
     "ComparedError",
     "Comparison",

@@ -18,6 +18,7 @@ from advkit.core.progress_bar import Progress, shows_progress
 from advkit.core.wishes import as_wish
 from advkit.evaluation import recorded
 from advkit.evaluation.measure.asked import asked_attacks, asked_control
+from advkit.evaluation.measure.certificates import asked_certificate
 from advkit.evaluation.measure.checks import MOST, Checks, check_evaluation
 from advkit.evaluation.measure.corruptions import SEVERITIES, CorruptionReport, corruption_errors, fitting
 from advkit.evaluation.measure.fit import fitted
@@ -51,6 +52,7 @@ def evaluate(
     checks: bool | None = None,
     surrogate: Model | None = None,
     corruptions: bool = False,
+    certify: str | None = None,
     output: str | os.PathLike[str] | None = None,
     resume: bool = False,
     keep: Keep = Keep(),  # noqa: B008  (frozen)
@@ -94,6 +96,9 @@ def evaluate(
         checks: also look for signs that the figures cannot be believed (`check_evaluation`); default: in a run.
         surrogate: another model, for these checks.
         corruptions: also measure the errors under corruptions (`corruption_errors`), for images in [0, 1].
+        certify: also certify every image (docs/certification.md), by a method such as "crown" in the norm and at the
+            largest eps of the attacks, or at a ball of its own as in "ibp(eps=0.1, norm=linf)". The report then has the
+            error from both sides: `report.certified_error` is the share of images that are not certified.
         output: folder of the run; it is made.
         resume: go on with the run in that folder, or return what it found if it is complete; begin where there is none.
         keep: what the folder keeps, and which share of the batches this process does.
@@ -103,6 +108,7 @@ def evaluate(
 
     Raises:
         InputError: data, labels, attacks or model outputs that do not fit; a folder that holds another run.
+        BrokenCertificateError: an image is certified and an attack found it wrong within that ball: one is at fault.
         OSError: the disk is full; the run is intact.
     """
     options = {"seed": seed, "bounds": door.check_bounds(bounds), "stop": stop}
@@ -112,7 +118,10 @@ def evaluate(
     if wish is not None and hasattr(wish, "target"):  # a class to reach or to leave is the target of the call
         target, wish = wish.target if target is None else target, None
     door.check_count("verdicts", verdicts)
-    plan = Plan(listed, control, target, options, Judge(wish), verdicts, record=output is not None)
+    if wish is not None and certify is not None:
+        raise InputError(f"certificates speak of the class alone, got the goal {wish.spec}: leave one of the two out")
+    certificate = asked_certificate(certify, listed)
+    plan = Plan(listed, control, target, options, Judge(wish), verdicts, certificate, record=output is not None)
     plan.check()
     model = _moved(model, device)
     _warn_if_trained_on(model, origin(data))

@@ -52,6 +52,11 @@ from advkit.cli._perform import perform
     help="Another network for these images, for a check by transfer.",
 )
 @click.option("--corruptions", is_flag=True, help="Also the error under noise, blur, rotation, ... at 5 severities.")
+@click.option(
+    "--certify",
+    metavar="METHOD",
+    help='Also certify every image, which bounds the error from above: crown, ibp or a spec such as "crown(eps=.1)".',
+)
 @click.option("--crops", type=click.Choice(["1", "5", "10"]), help="Average over crops of the network's size.")
 @click.option(
     "--scales", metavar="Q,Q", help="Resize the shorter side to each of these before, such as 256,288. [as is]"

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from advkit.evaluation.measure.certificates import CertificateAsked, certification_of
 from advkit.evaluation.measure.median import medians
 from advkit.evaluation.measure.report import AttackReport, Report
 from advkit.evaluation.measure.tally import Samples, aimed_at, tally
@@ -30,6 +31,7 @@ def assembled(
     control: bool,
     goal: str = "",
     labelled: bool = True,
+    certificate: CertificateAsked | None = None,
 ) -> Report:
     """The report of all samples, in a few passes over their batches.
 
@@ -41,6 +43,7 @@ def assembled(
         control: whether the last line is a control.
         goal: what counted as an error, in words; empty for a class other than the label.
         labelled: whether the outputs are logits of classes.
+        certificate: what was certified, if anything.
     """
     attacks = len(lines) - control
     counts = tally(samples, attacks)
@@ -71,4 +74,5 @@ def assembled(
         samples=samples,
         attacks=tuple(reports[:attacks]),
         control=reports[-1] if control else None,
+        certification=certification_of(certificate, samples),
     )

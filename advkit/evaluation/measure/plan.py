@@ -13,6 +13,7 @@ from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.core.result import Result
 from advkit.evaluation.measure.assembly import Line, assembled
+from advkit.evaluation.measure.certificates import CertificateAsked, broken_by
 from advkit.evaluation.measure.columns import attack_columns, clean_columns, recorded
 from advkit.evaluation.measure.judge import PLAIN, Judge
 from advkit.evaluation.measure.report import Report
@@ -31,6 +32,7 @@ class Plan:
     options: dict[str, Any]
     judge: Judge = PLAIN
     verdicts: int = 1
+    certificate: CertificateAsked | None = None
     record: bool = False  # for a run: four distances and the 8-bit verdict beside the figures, and the images
 
     @property
@@ -39,7 +41,7 @@ class Plan:
 
     @property
     def passes(self) -> int:
-        return 1 + len(self.all)
+        return 1 + len(self.all) + (self.certificate is not None)
 
     def check(self) -> None:
         for attack in self.all:
@@ -58,6 +60,10 @@ class Plan:
         often: Any = {"judge": self.judge, "verdicts": self.verdicts, "seed": self.options["seed"]}
         clean = clean_columns(model, batch, **often)
         tick(len(batch.y))
+        if self.certificate is not None:
+            clean |= {**self.certificate.columns(model, batch, self.options["bounds"]), "broken": clean["clean_wrong"]}
+            self.certificate.check(clean, clean["broken"], "the clean pass")
+            tick(len(batch.y))
         columns = [clean]
         images: list[Tensor] = []
         first: Result | None = None
@@ -73,6 +79,10 @@ class Plan:
                 attack_columns(model, batch, result, aim, clean, **often)
             )  # to the CPU: a CPU-GPU sync point
             columns[-1]["seconds"] = torch.tensor([time.perf_counter() - start], dtype=torch.float64)
+            if self.certificate is not None:
+                broken = broken_by(self.certificate, clean, columns[-1], batch.x, result.x_adv)
+                self.certificate.check(clean, broken, attack.spec)
+                clean["broken"] = clean["broken"] | broken
             if self.record:
                 columns[-1].update(recorded(model, batch, result, aim, self.options["bounds"], self.judge))
                 images.append(result.x_adv)
@@ -97,7 +107,7 @@ class Plan:
     def report(self, data: str, samples: Samples) -> Report:
         """The report of the columns of all batches."""
         about: Any = {"seed": self.options["seed"], "goal": self.goal, "labelled": self.judge.labelled}
-        return assembled(self.lines, data, samples, control=self.control is not None, **about)
+        return assembled(self.lines, data, samples, control=self.control is not None, certificate=self.certificate, **about)
 
     @property
     def goal(self) -> str:

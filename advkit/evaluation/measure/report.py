@@ -15,6 +15,7 @@ from advkit.core.intervals import mcnemar, wilson_interval
 from advkit.core.saved import Content
 from advkit.core.shown import Shown
 from advkit.evaluation.measure.believed import mean_wrong, said_of, spread
+from advkit.evaluation.measure.certificates import Certification
 from advkit.evaluation.measure.checks import Checks
 from advkit.evaluation.measure.corruptions import CorruptionReport
 from advkit.evaluation.measure.packing import packed, same, unpacked
@@ -278,6 +279,7 @@ class Report(Shown):
         clean_top5_wrong: (N,) bool, at least five classes lie above the label.
         attacks: one report an attack, in the order given.
         control: the report of the control, if one was asked for; not part of the worst case.
+        certification: both sides of the error within one ball, if certificates were asked for.
         checks: whether the figures can be believed, if that was asked for.
         corruptions: the errors under corruptions, if they were asked for.
         setting: the model, the device and the choice of images, as the first lines of the table say them.
@@ -291,6 +293,7 @@ class Report(Shown):
     samples: Samples = field(repr=False)
     attacks: Sequence[AttackReport] = field(default=())
     control: AttackReport | None = None
+    certification: Certification | None = None
     checks: Checks | None = None
     corruptions: CorruptionReport | None = None
     setting: Setting | None = None
@@ -351,6 +354,16 @@ class Report(Shown):
         return said_of(self.nature, self.verdicts, [(row.attack, row.counts) for row in self.attacks])
 
     @property
+    def certified(self) -> Tensor | None:
+        """(N,) bool: no point of the certified ball is classified otherwise than as y; None if it was not asked for."""
+        return None if self.certification is None else column(self.samples, 0, "certified")
+
+    @property
+    def certified_error(self) -> float | None:
+        """The share of images that are not certified: an upper bound of the error under any attack in the ball."""
+        return None if self.certification is None else self.certification.certified_error
+
+    @property
     def worst_case(self) -> Tensor:
         """(N,) bool: wrong clean, or under at least one of the attacks."""
         return torch.stack([self.clean_wrong, *(row.wrong for row in self.attacks)]).any(0)
@@ -403,6 +416,10 @@ class Report(Shown):
         rows += [_of_attack(row.attack, row) for row in self.attacks]
         if len(self.attacks) > 1:
             rows.append(_record("worst case", error=self.adversarial_error, interval=self.adversarial_error_interval))
+        if (both := self.certification) is not None:
+            ball = {"norm": both.norm, "eps": both.eps}
+            error, interval = both.certified_error, both.certified_error_interval
+            rows.append(_record(f"not certified, {both.method}", error=error, interval=interval, **ball))
         return rows
 
     def _packed(self) -> Content:
@@ -412,6 +429,7 @@ class Report(Shown):
         rows = [row._about() for row in (*self.attacks, *([self.control] if self.control else []))]
         about = {"data": self.data, "seed": self.seed, "counts": asdict(self.counts), "rows": rows}
         about |= {"goal": self.goal, "labelled": self.labelled}
+        about |= {"certification": self.certification and asdict(self.certification)}
         about |= {"controlled": self.control is not None, "setting": self.setting and asdict(self.setting)}
         return {**about, **parts}, packed(self.samples)
 
@@ -427,6 +445,7 @@ class Report(Shown):
             samples=samples,
             attacks=tuple(rows[:-1] if content["controlled"] else rows),
             control=rows[-1] if content["controlled"] else None,
+            certification=Certification(**both) if (both := content.get("certification")) else None,
             checks=checks and Checks.from_dict(checks),
             corruptions=damage and CorruptionReport.from_dict(damage),
             setting=setting and Setting.from_dict(setting),
@@ -452,6 +471,7 @@ class Report(Shown):
             "adversarial_error_interval": list(self.adversarial_error_interval),
             "attacks": [row.to_dict() for row in self.attacks],
             "control": self.control.to_dict() if self.control else None,
+            "certification": self.certification.to_dict() if self.certification else None,
             "checks": self.checks.to_dict() if self.checks else None,
             "corruptions": self.corruptions.to_dict() if self.corruptions else None,
         }

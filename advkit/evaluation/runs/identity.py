@@ -3,6 +3,7 @@
 import hashlib
 import platform
 import sys
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -37,6 +38,7 @@ def configuration(
         "model": {"name": model_name(model), "digest": model_digest(model)},
         "attacks": [attack.spec for attack in plan.attacks],
         "control": None if plan.control is None else plan.control.spec,
+        "certify": None if plan.certificate is None else asdict(plan.certificate),
         "target": digest(plan.target) if isinstance(plan.target, Tensor) else plan.target,
         "seed": plan.options["seed"],
         "bounds": list(plan.options["bounds"]),

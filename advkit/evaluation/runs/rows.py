@@ -39,16 +39,29 @@ ATTACKED = {
 HEADER = ["id", "attack", *list(CLEAN)[1:], *ATTACKED]
 
 
+CERTIFIED = {"certified": "certified"}
+"""Heading -> column of the certificate; only in runs that certify."""
+
+
+def header(columns: list[Columns]) -> list[str]:
+    """The headings of a run with these columns."""
+    return [*HEADER, *_certified(columns)]
+
+
+def _certified(columns: list[Columns]) -> dict[str, str]:
+    return {head: name for head, name in CERTIFIED.items() if name in columns[0]}
+
+
 def rows(columns: list[Columns], attacks: list[str]) -> Iterator[list[Any]]:
     """The rows of a batch: every attack on the first sample, then on the next; without attacks the clean pass alone."""
     clean, *attacked = columns
-    heads = _values(clean, CLEAN)
+    heads, ends = _values(clean, CLEAN), _values(clean, _certified(columns)) or [()] * len(clean["y"])
     tails = [_values(row, ATTACKED) for row in attacked]
     if not attacked:
         tails = [_values({**clean, **_unattacked(clean)}, ATTACKED)]
-    for head, *each in zip(heads, *tails, strict=True):
+    for head, end, *each in zip(heads, ends, *tails, strict=True):
         for attack, tail in zip(attacks or ["clean"], each, strict=True):
-            yield [head[0], attack, *head[1:], *tail]
+            yield [head[0], attack, *head[1:], *tail, *end]
 
 
 def _values(columns: Columns, names: dict[str, str]) -> list[tuple[Any, ...]]:

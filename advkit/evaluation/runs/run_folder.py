@@ -22,6 +22,7 @@ from advkit.core.errors import InputError
 from advkit.core.shown import Shown
 from advkit.data import atomic_write
 from advkit.evaluation.measure.assembly import Line, assembled
+from advkit.evaluation.measure.certificates import CertificateAsked
 from advkit.evaluation.measure.checks import Checks
 from advkit.evaluation.measure.corruptions import CorruptionReport
 from advkit.evaluation.measure.report import Report
@@ -30,7 +31,7 @@ from advkit.evaluation.measure.stream import Batch
 from advkit.evaluation.measure.tally import Columns
 from advkit.evaluation.runs.digests import of_data, of_file, of_record, of_results
 from advkit.evaluation.runs.identity import BINDING, check_same
-from advkit.evaluation.runs.rows import HEADER, rows
+from advkit.evaluation.runs.rows import header, rows
 from advkit.evaluation.runs.run_json import checked_record
 
 FORMAT, READ = 2, (1, 2)
@@ -92,7 +93,9 @@ class Run(Shown):
         lines = [Line(**line) for line in self.record["lines"]]
         name, seed = config["data"]["name"], config["seed"]
         about = {"seed": seed, "goal": config.get("goal") or "", "labelled": config.get("labelled", True)}
-        report = assembled(lines, name, self, control=config["control"] is not None, **about)
+        certificate = (asked := config.get("certify")) and CertificateAsked(**asked)
+        control = config["control"] is not None
+        report = assembled(lines, name, self, control=control, certificate=certificate, **about)
         setting = self.record.get("setting")
         return replace(
             report,
@@ -274,7 +277,7 @@ class Run(Shown):
             for number, columns in enumerate(self):
                 text = io.StringIO()
                 lines = csv.writer(text, lineterminator="\n")
-                lines.writerows([] if number else [HEADER])
+                lines.writerows([] if number else [header(columns)])
                 lines.writerows(rows(columns, self.attacks))
                 file.write(text.getvalue().encode())
 

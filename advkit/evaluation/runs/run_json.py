@@ -29,6 +29,7 @@ FORM: dict[str, Test] = {
     "config.data": _is(dict),
     "config.data.name": _is(str),
     "config.attacks": _words,
+    "config.certify": _maybe(_is(dict)),
     "config.control": _maybe(_is(str)),
     "config.seed": _is(int),
     "config.bounds": lambda value: isinstance(value, list) and len(value) == 2 and all(map(_is(int, float), value)),

@@ -66,6 +66,7 @@ def page(run: Run, report: Report) -> str:
         checks=report.checks,
         script=Markup(_script()),
         script_hash=_hash(_script()),
+        both=report.certification,
     )
 
 
@@ -129,6 +130,8 @@ def _bars(report: Report) -> list[dict[str, Any]]:
     rows += [(row.attack, row.adversarial_error, row.adversarial_error_interval, "attack") for row in report.attacks]
     if len(report.attacks) > 1:
         rows.append(("worst case", report.adversarial_error, report.adversarial_error_interval, "worst"))
+    if (both := report.certification) is not None:
+        rows.append((f"not certified, {both.method}", both.certified_error, both.certified_error_interval, "open"))
     return [
         {"name": name, "error": error, "low": low, "high": high, "kind": kind, "wrong": round(error * report.count)}
         for name, error, (low, high), kind in rows

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from advkit.core.sheet import Sheet, Table
 from advkit.core.shown import sheet_of
 from advkit.core.words import CAVEAT, percent, short, span
+from advkit.evaluation.measure.certificates import Certification
 from advkit.evaluation.measure.checks import Checks
 from advkit.evaluation.measure.corruptions import CorruptionReport
 from advkit.evaluation.measure.report import AttackReport, Report
@@ -28,6 +29,8 @@ def report_sheet(report: Report) -> Sheet:
     if report.attacks:
         sheet.append(_details(report.attacks))
     sheet += _meaning(report) + ([CAVEAT] if report.attacks else [])
+    if report.certification is not None:
+        sheet.append(_both_sides(report.certification))
     sheet += remarks_by_attack(report)
     if report.checks is not None:
         sheet += _checks(report.checks)
@@ -113,11 +116,22 @@ def _errors(report: Report) -> Table:
     rows += [(row.attack, *_error(row)) for row in report.attacks]
     if len(report.attacks) > 1:
         rows.append(("worst case", report.adversarial_error, report.adversarial_error_interval, None))
+    if (both := report.certification) is not None:
+        rows.append((f"not certified, {both.method}", both.certified_error, both.certified_error_interval, None))
     cells = [
         (name, percent(error), span(interval), f"{round(error * report.count):,} of {report.count:,}", percent(top5))
         for name, error, interval, top5 in rows
     ]
     return Table(("error", "", "95 % interval", "images", "top-5"), cells, right=right)
+
+
+def _both_sides(found: Certification) -> str:
+    """What the attacks and the certificate say together."""
+    ball = f"Within {radius_text(found.eps, found.norm)}"
+    if found.exact:
+        return f"{ball}, exactly {percent(found.found_error)} of these images can be made wrong ({found.method})."
+    between = f"between {percent(found.found_error)} (found) and {percent(found.certified_error)} (not certified)"
+    return f"{ball}, {between} of these images can be made wrong ({found.method})."
 
 
 def _error(row: AttackReport) -> tuple[float, tuple[float, float], float | None]:
