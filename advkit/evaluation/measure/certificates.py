@@ -160,9 +160,7 @@ def certification_of(asked: CertificateAsked | None, batches: Any) -> Certificat
         images += len(clean["certified"])
         open_ += int((~clean["certified"]).sum())
         found += int(clean["broken"].sum())
-    return Certification(
-        method=asked.method, norm=asked.norm, eps=asked.eps, images=images, open=open_, found=found
-    )
+    return Certification(method=asked.method, norm=asked.norm, eps=asked.eps, images=images, open=open_, found=found)
 
 
 def broken_by(asked: CertificateAsked, clean: Columns, row: Columns, x: Tensor, x_adv: Tensor) -> Tensor:
