@@ -43,13 +43,16 @@ def test_the_report_has_both_sides() -> None:
     report = go()
     expected = certify(net, x, y, eps=EPS, method="crown")
     both = report.certification
-    assert both is not None and report.certified is not None
+    assert both is not None
+    assert report.certified is not None
     assert torch.equal(report.certified, expected.certified)
     assert report.certified_error == expected.certified_error
     assert both.found_error == report.adversarial_error <= both.certified_error
-    assert 0 < both.found_error and both.certified_error < 1
+    assert both.found_error > 0
+    assert both.certified_error < 1
     assert (both.method, both.norm, both.eps) == ("crown", "linf", EPS)
-    assert "not certified, crown" in str(report) and "can be made wrong" in str(report)
+    assert "not certified, crown" in str(report)
+    assert "can be made wrong" in str(report)
     assert report.records()[-1]["error"] == both.certified_error
 
 
@@ -62,7 +65,8 @@ def test_without_it_nothing_is_said() -> None:
 def test_what_lies_outside_of_the_ball_is_not_held_against_the_certificate() -> None:
     report = go(certify=f"crown(eps={EPS / 100})", attacks=[PGD(eps=0.3, steps=5)])
     both = report.certification
-    assert both is not None and both.found_error <= both.certified_error < report.adversarial_error
+    assert both is not None
+    assert both.found_error <= both.certified_error < report.adversarial_error
 
 
 def test_a_minimal_attack_counts_by_its_distance() -> None:
@@ -102,7 +106,8 @@ def test_resuming_does_not_certify_again_and_refuses_another_certificate(
     )
     with pytest.warns(UserWarning, match="batch 2"):
         again = go(tmp_path / "run", resume=True)
-    assert calls == [7] and again.certification == first.certification
+    assert calls == [7]
+    assert again.certification == first.certification
 
 
 def test_shards_are_merged_with_their_certificates(tmp_path: Path) -> None:

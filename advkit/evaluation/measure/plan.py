@@ -107,7 +107,9 @@ class Plan:
     def report(self, data: str, samples: Samples) -> Report:
         """The report of the columns of all batches."""
         about: Any = {"seed": self.options["seed"], "goal": self.goal, "labelled": self.judge.labelled}
-        return assembled(self.lines, data, samples, control=self.control is not None, certificate=self.certificate, **about)
+        return assembled(
+            self.lines, data, samples, control=self.control is not None, certificate=self.certificate, **about
+        )
 
     @property
     def goal(self) -> str:
