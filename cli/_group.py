@@ -23,6 +23,8 @@ from advkit.core.errors import AdvkitWarning, InputError, unknown
 COMMANDS = {
     "attack": "Attack a model and say how often it is wrong, clean and attacked.",
     "attacks": "List the attacks and their options.",
+    "board": "Put several runs or cards into one table.",
+    "card": "Print the card of a run: what was found, in a form that others can check.",
     "certify": "Bound the error under any attack within eps from both sides.",
     "compare": "Compare two runs of advkit evaluate image by image.",
     "curve": "Draw the error against eps, for one or several models.",
@@ -33,7 +35,7 @@ COMMANDS = {
     "models": "List the networks, or the layers of one.",
     "train": "Train a model by a recipe.",
     "transfer": "Try the adversarial images of each model on all others.",
-    "verify": "Check whether the folder of an evaluation is whole.",
+    "verify": "Check whether a run is whole, or a card is true.",
     "visualize": "Draw what a network does inside.",
 }
 """Name -> help; the command itself is `command` in advkit.cli.commands.NAME, which the list does not import."""

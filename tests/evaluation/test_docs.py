@@ -12,7 +12,7 @@ from advkit.evaluation.runs.rows import HEADER
 DOCS = Path(__file__).parents[2] / "docs"
 
 
-@pytest.mark.parametrize("page", ["evaluation.md", "run-format.md"])
+@pytest.mark.parametrize("page", ["evaluation.md", "run-format.md", "cards.md"])
 def test_the_code_of_the_pages_runs(page, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for block in re.findall(r"```python\n(.*?)```", (DOCS / page).read_text(), re.DOTALL):

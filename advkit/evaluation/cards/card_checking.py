@@ -1,0 +1,90 @@
+"""Is a card what it says? By itself, beside its run, and beside the model attacked again."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from advkit.core.intervals import wilson_interval
+from advkit.evaluation.cards.run_card import make_card
+from advkit.evaluation.measure.report import Report
+from advkit.evaluation.runs import digests
+from advkit.evaluation.runs.run_folder import Run
+from advkit.evaluation.runs.verifying import verify_run
+
+SLACK = 0.02
+"""The share of a batch whose answers another machine may round to the other side."""
+
+
+def check_card(card: Mapping[str, Any]) -> list[str]:
+    """What is wrong with a card by itself, one sentence each.
+
+    Args:
+        card: as `read_card` gives it.
+    """
+    try:
+        return list(_wrong(card))
+    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError, AttributeError) as error:
+        return [f"the card has not the form of one: {type(error).__name__} at {error}"]
+
+
+def _wrong(card: Mapping[str, Any]) -> Iterator[str]:
+    if card.get("digest") != digests.of_record(card):
+        yield "the card was changed: its digest is not that of its content"
+    count = sum(batch["images"] for batch in card["batches"])
+    if count != card["data"]["evaluated"]:
+        yield f"the batches hold {count:,} images and the card speaks of {card['data']['evaluated']:,}"
+    clean = sum(batch["clean"] for batch in card["batches"])
+    yield from _off("the clean error", card["errors"]["clean"], clean, count)
+    rows = [*card["attacks"], *([card["control"]] if card["control"] else [])]
+    for place, row in enumerate(rows):
+        wrong = sum(batch["attacks"][place] for batch in card["batches"])
+        said = {"error": row["adversarial_error"], "interval": row["adversarial_error_interval"]}
+        yield from _off(f"the error under {row['attack']}", said, wrong, count)
+    together = sum(batch["found"] for batch in card["batches"])
+    yield from _off("the error under all attacks", card["errors"]["found"], together, count)
+    found, certified = card["errors"]["found"]["error"], card["errors"]["certified"]
+    if certified is not None and certified["error"] < found - 1e-12:
+        yield "the certified error lies below the error that was found: one of the two is wrong"
+
+
+def _off(name: str, said: Mapping[str, Any], wrong: int, count: int) -> Iterator[str]:
+    if not math.isclose(said["error"], wrong / count, abs_tol=1e-9):
+        yield f"{name} is not that of the batches, {wrong} of {count}"
+    if not all(
+        math.isclose(a, b, abs_tol=1e-9) for a, b in zip(said["interval"], wilson_interval(wrong, count), strict=True)
+    ):
+        yield f"the interval of {name} is not that of {wrong} of {count}"
+
+
+def check_beside_run(card: Mapping[str, Any], run: Run) -> list[str]:
+    """What a card says otherwise than the folder it was made from, one sentence each."""
+    wrong = verify_run(run.home)
+    if wrong:
+        return wrong
+    fresh = make_card(run)
+    return [f"{key} is not what the run gives" for key in fresh if key != "digest" and card.get(key) != fresh[key]]
+
+
+def check_again(card: Mapping[str, Any], report: Report, batch: int) -> list[str]:
+    """What attacking one batch once more contradicts, one sentence each.
+
+    Another machine rounds otherwise: a count may differ by one image, or by 2 % of the batch.
+
+    Args:
+        card: the card.
+        report: of the same attacks on the images of that batch alone.
+        batch: its number.
+    """
+    said = card["batches"][batch]
+    if report.count != said["images"]:
+        return [f"batch {batch} has {said['images']} images on the card and {report.count} here"]
+    slack = max(1, math.ceil(SLACK * report.count))
+    rows = [*report.attacks, *([report.control] if report.control else [])]
+    names = ["clean", *(row.attack for row in rows)]
+    found = [int(report.clean_wrong.sum()), *(int(row.wrong.sum()) for row in rows)]
+    told = [said["clean"], *said["attacks"]]
+    return [
+        f"{name}: {a} of {report.count} wrong on the card, {b} here (batch {batch})"
+        for name, a, b in zip(names, told, found, strict=True)
+        if abs(a - b) > slack
+    ]

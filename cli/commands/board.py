@@ -1,0 +1,22 @@
+"""`advkit board`: its options."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from advkit.cli._perform import perform
+
+
+@click.command()
+@click.argument("runs", nargs=-1, required=True)
+@click.option(
+    "--output", type=click.Path(path_type=Path), metavar="FILE", help="An .html page to sort, or a .tex table."
+)
+def command(**options: Any) -> None:
+    """Put several runs of advkit evaluate, or cards, into one table, the least error found first.
+
+    \b
+    advkit board runs/* --output board.html
+    """
+    perform("board", options)

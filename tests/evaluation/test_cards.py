@@ -1,0 +1,205 @@
+"""Cards: every figure is made from the run, and a change of any of them is found."""
+
+import copy
+import json
+import re
+
+import pytest
+import torch
+from click.testing import CliRunner
+
+from advkit import evaluate, load_data, load_model
+from advkit.cli import main
+from advkit.core.errors import InputError
+from advkit.core.sheet import as_latex, as_text
+from advkit.evaluation import load_run
+from advkit.evaluation.cards import (
+    SCHEMA,
+    board,
+    board_page,
+    check_again,
+    check_beside_run,
+    check_card,
+    make_card,
+    read_card,
+    to_markdown,
+    to_robustbench,
+)
+from advkit.evaluation.cards.run_card import sealed
+from advkit.evaluation.runs.keep import Keep
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    home = tmp_path_factory.mktemp("runs") / "x"
+    attacks = ["fgsm(eps=0.1)", "autoattack(mode=rand, eps=8/255, steps=4)"]
+    evaluate(load_model("mlp"), load_data("mnist5k"), attacks, output=home, count=30, batch_size=12, checks=False)
+    return home
+
+
+@pytest.fixture
+def card(home):
+    return make_card(home)
+
+
+def test_a_card_holds_what_the_run_found(home, card):
+    report = load_run(home).report
+    assert card["errors"]["clean"]["error"] == report.clean_error
+    assert card["errors"]["found"]["error"] == report.adversarial_error
+    assert card["errors"]["certified"] is None
+    assert [row["adversarial_error"] for row in card["attacks"]] == [row.adversarial_error for row in report.attacks]
+    assert [batch["images"] for batch in card["batches"]] == [12, 12, 6]
+    assert check_card(card) == []
+    assert check_beside_run(card, load_run(home)) == []
+    assert card == make_card(load_run(home))
+
+
+def test_a_card_has_the_form_of_its_schema(card):
+    jsonschema = pytest.importorskip("jsonschema")
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    jsonschema.validate(json.loads(json.dumps(card)), SCHEMA)
+    del card["errors"]["clean"]["interval"]
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(card, SCHEMA)
+
+
+def leaves(value, path=()):
+    """Every number and word of a card, with the way to it."""
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from leaves(inner, (*path, key))
+    elif value is not None:
+        yield path, value
+
+
+def test_one_changed_entry_is_found_wherever_it_is(card):
+    ways = list(leaves(card))
+    assert len(ways) > 60
+    for path, value in ways:
+        changed = copy.deepcopy(card)
+        place = changed
+        for key in path[:-1]:
+            place = place[key]
+        place[path[-1]] = f"{value}x" if isinstance(value, str) else not value if isinstance(value, bool) else value + 1
+        assert check_card(changed), path
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        (("errors", "clean", "error"), "the clean error is not that of the batches"),
+        (("errors", "found", "error"), "the error under all attacks is not that"),
+        (("attacks", 0, "adversarial_error"), r"the error under fgsm\(eps=0.1\) is not that"),
+        (("attacks", 1, "adversarial_error_interval", 0), "the interval of the error under autoattack"),
+        (("control", "adversarial_error"), "the error under noise"),
+        (("data", "evaluated"), "the batches hold 30 images"),
+    ],
+)
+def test_who_seals_a_changed_card_anew_is_found_by_its_sums_and_beside_the_run(path, message, home, card):
+    place = card
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] += 0.01 if isinstance(place[path[-1]], float) else 1
+    forged = sealed({key: value for key, value in card.items() if key != "digest"})
+    assert any(re.search(message, sentence) for sentence in check_card(forged))
+    assert check_beside_run(forged, load_run(home)) == [f"{path[0]} is not what the run gives"]
+
+
+def test_an_error_that_no_attack_can_reach_is_not_below_the_one_found(card):
+    card["errors"]["certified"] = {"error": card["errors"]["found"]["error"] - 0.1, "interval": [0.0, 1.0]}
+    forged = sealed({key: value for key, value in card.items() if key != "digest"})
+    assert check_card(forged) == ["the certified error lies below the error that was found: one of the two is wrong"]
+
+
+def test_a_batch_attacked_again_says_the_same_and_another_model_does_not(home, card, tmp_path):
+    def again(model, place):
+        return evaluate(
+            model,
+            load_data("mnist5k"),
+            [row["attack"] for row in card["attacks"]],
+            control=card["control"]["attack"],
+            output=tmp_path / place,
+            count=30,
+            batch_size=12,
+            checks=False,
+            keep=Keep(shard="2/3"),
+        )
+
+    model = load_model("mlp")
+    assert check_again(card, again(model, "same"), 1) == []
+    other = load_model("mlp")
+    with torch.no_grad():
+        list(other.parameters())[-2].neg_()
+    assert check_again(card, again(other, "other"), 1)
+    assert "6 images" in check_again(card, again(model, "size"), 2)[0]
+
+
+def test_markdown_says_every_figure_and_cannot_be_broken_out_of(card):
+    card["model"]["description"] = "a|b <script>\n# heading"
+    text = to_markdown(card)
+    assert "| found by the attacks |" in text
+    assert "<script>" not in text
+    assert text.splitlines()[0] == r"# a\|b &lt;script&gt; # heading"
+    assert all(limit[:30] in text for limit in card["limits"])
+
+
+def test_robustbenchs_form(card):
+    found = to_robustbench(card)
+    assert found["autoattack_acc"] == f"{100 * (1 - card['attacks'][1]['adversarial_error']):.2f}"
+    assert found["dataset"] == "mnist5k"
+    card["attacks"] = card["attacks"][1:]
+    assert to_robustbench(card)["eps"] == "8/255"
+    card["attacks"] = []
+    assert to_robustbench(card)["autoattack_acc"] is None
+
+
+def test_a_board_puts_the_least_error_first(card):
+    other = copy.deepcopy(card)
+    other["errors"]["found"]["error"] = 0.0
+    other["errors"]["certified"] = {"error": 0.2, "interval": [0.1, 0.3]}
+    table = board({"first": card, "<b>": other})
+    assert [row[0] for row in table.rows] == ["<b>", "first"]
+    assert "20.0 %" in as_text([table])
+    page = board_page(table)
+    assert "<b>" not in page
+    assert "&lt;b&gt;" in page
+    assert "script-src 'sha256-" in page
+    assert r"\toprule" in as_latex([table])
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"format": "advkit-card-2"}', '{"format": "advkit-card-1"}', "[" * 100_000]
+)
+def test_what_is_no_card_is_one_line(text, tmp_path):
+    (tmp_path / "card.json").write_text(text)
+    try:
+        wrong = check_card(read_card(tmp_path / "card.json"))
+    except InputError as error:
+        wrong = [str(error)]
+    assert len(wrong) == 1
+    assert "\n" not in wrong[0]
+
+
+def test_the_commands(home, tmp_path):
+    def call(*arguments):
+        return CliRunner().invoke(main, [str(a) for a in arguments])
+
+    printed = call("card", home)
+    assert printed.exit_code == 0
+    place = tmp_path / "card.json"
+    place.write_text(printed.output)
+    assert json.loads(printed.output) == make_card(home)
+    for more in ([], ["--beside", home], ["--again", 1]):
+        done = call("verify", place, *more)
+        assert done.exit_code == 0, done.output
+        assert "the card is true" in done.output
+    place.write_text(printed.output.replace('"evaluated": 30', '"evaluated": 31'))
+    done = call("verify", place)
+    assert done.exit_code == 2
+    assert "the card was changed" in done.output
+    assert call("verify", home, "--again", 1).exit_code == 2
+    assert call("board", home, place).exit_code == 2
+    assert call("board", home, "--output", tmp_path / "b.html").exit_code == 0
+    assert call("board", home, "--output", tmp_path / "b.pdf").exit_code == 2
+    assert call("card", home, "--format", "md").output.startswith("# mlp")
+    assert call("card", tmp_path / "none").exit_code == 2
