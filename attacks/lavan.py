@@ -38,7 +38,7 @@ class LaVAN(StepAttack):
     norms = ("linf",)
     paper = "Karmon et al. 2018, arXiv 1801.02608"
     stays_inside = True
-    reach = 5.0
+    total_length = 5.0
 
     eps: float | None = math.inf
     loss: str = "margin"

@@ -1,4 +1,4 @@
-"""Adversarial patches: Brown, Mane, Roy, Abadi, Gilmer 2017 (arXiv 1712.09665)."""
+"""Adversarial patches: Brown et al. 2017 (arXiv 1712.09665)."""
 
 import math
 from dataclasses import dataclass
@@ -57,7 +57,7 @@ class Patch(StepAttack):
     paper = "Brown et al. 2017, arXiv 1712.09665"
     follows_gradient = False
     per_sample = False
-    reach = 5.0
+    total_length = 5.0
 
     eps: float | None = math.inf
     size: float = 0.05
