@@ -183,7 +183,7 @@ def check_outputs(outputs: Any, x: Tensor) -> None:
         seen = tuple(outputs.shape) if isinstance(outputs, Tensor) else _kind(outputs)
         raise InputError(f"expected the model to return a tensor ({len(x)}, ...), one row an image, got {seen}")
     if not bool(outputs.isfinite().all()):
-        rows = int((~outputs.flatten(1).isfinite()).any(1).sum())
+        rows = int((~outputs.reshape(len(outputs), -1).isfinite()).any(1).sum())
         raise InputError(f"the model returned NaN or infinite outputs for {rows} of {len(x)} clean images")
 
 

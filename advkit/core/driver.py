@@ -14,7 +14,7 @@ from torch import Tensor
 
 from advkit.core import door
 from advkit.core.draws import Draws
-from advkit.core.goals import Goal, resolve, wide
+from advkit.core.goals import Goal, flat, resolve, wide
 from advkit.core.guard import Model, guard
 from advkit.core.layout import Passes
 from advkit.core.memory import keep_freed
@@ -242,7 +242,7 @@ def _judge(classify: Model, rows: Rows, ranking: Ranking, last: Tensor, unseen: 
         answers = classify(points if len(index) == len(points) else points[index])
     logits = old.logits.index_copy(0, index, answers)
     new = ranking.rank(rows, points, logits)
-    finite = logits.flatten(1).isfinite().all(1)
+    finite = flat(logits).isfinite().all(1)
     new = new._replace(fooled=new.fooled & finite, value=torch.where(finite, new.value, -torch.inf))
     record = record._replace(
         broken=torch.where(rows.live, not_finite(record.broken, logits), record.broken),

@@ -17,6 +17,11 @@ def wide(logits: Tensor) -> Tensor:
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
+def flat(outputs: Tensor) -> Tensor:
+    """(N, D) of outputs (N, ...), or of (N,)."""
+    return outputs.flatten(1) if outputs.ndim > 1 else outputs[:, None]
+
+
 def _without(logits: Tensor, label: Tensor) -> Tensor:
     """(N, K): the logits, that of the label at minus infinity."""
     return logits.scatter(1, label[:, None], -torch.inf)
@@ -122,11 +127,11 @@ def resolve(target: str | int | Tensor | Goal, y: Tensor, logits: Tensor, draws:
     Raises:
         InputError: another word, or a class out of range.
     """
-    classes = logits.shape[1]
     if isinstance(target, str):
         return _named(target, y, logits, draws)
     if hasattr(target, "margin"):  # a goal already
         return cast(Goal, target)
+    classes = logits.shape[1]
     target = torch.as_tensor(target, device=y.device).expand(len(y)).long()
     if len(target) and not 0 <= int(target.min()) <= int(target.max()) < classes:
         raise InputError(

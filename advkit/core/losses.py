@@ -4,6 +4,7 @@ Computed in float32 or better, whatever the model's type.
 """
 
 import inspect
+import math
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -20,16 +21,23 @@ Loss = Callable[..., Tensor]
 """(goal, logits) -> (N,), or (goal, logits, clean) -> (N,) where `clean` (N, K) are the logits of the clean images."""
 
 
+LAST = {torch.float32: -60.0}
+"""log sum exp(others) - own below which J is replaced by its tangent, by type; its exp() is not 0."""
+
+
 def surprise(logits: Tensor, label: Tensor) -> Tensor:
     """J = -log softmax(logits)[label], (N, K) and (N,) -> (N,), exact however confident the model is.
 
     Where the label's probability rounds to 1, the usual formula gives J = 0 and a gradient from which the label's logit
-    has vanished: it points elsewhere. Here J = log(1 + exp(log sum exp(others) - own)) keeps both.
+    has vanished: it points elsewhere. Here J = log(1 + exp(log sum exp(others) - own)) keeps both. Where J itself
+    would round to 0 it goes on as its tangent, so that a gradient is left whatever the scale of the logits.
     """
     logits = wide(logits)
     own = logits.gather(1, label[:, None])
     others = logits.scatter(1, label[:, None], -torch.inf)
-    return F.softplus((others - own).logsumexp(1), threshold=50)
+    lead = (others - own).logsumexp(1)
+    last = LAST.get(logits.dtype, -600.0)
+    return F.softplus(lead.clamp(min=last), threshold=50) + math.exp(last) * (lead - last).clamp(max=0)
 
 
 def cross_entropy(goal: Goal, logits: Tensor) -> Tensor:

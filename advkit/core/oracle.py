@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from advkit.core.draws import Draws
-from advkit.core.goals import Goal, wide
+from advkit.core.goals import Goal, flat, wide
 from advkit.core.guard import Model
 from advkit.core.losses import Loss, loss_values
 from advkit.core.norms import per_row
@@ -63,12 +63,12 @@ def take(tree: Any, index: Tensor) -> Any:
 
 def noise_floor(logits: Tensor) -> Tensor:
     """(N,): the margin that rounding may feign, 16 units in the last place of the largest logit."""
-    return wide(logits).flatten(1).abs().amax(1) * (16 * torch.finfo(logits.dtype).eps)
+    return flat(wide(logits)).abs().amax(1) * (16 * torch.finfo(logits.dtype).eps)
 
 
 def not_finite(broken: Tensor, logits: Tensor) -> Tensor:
     """(N,): `broken`, not finite also where logits (N, ...) hold NaN or infinity."""
-    return torch.add(broken, logits.flatten(1).sum(1, dtype=torch.float32), alpha=2e-38)
+    return torch.add(broken, flat(logits).sum(1, dtype=torch.float32), alpha=2e-38)
 
 
 def put(tree: Any, index: Tensor, part: Any) -> Any:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from advkit.core.errors import InputError
-from advkit.core.goals import wide
+from advkit.core.goals import flat, wide
 from advkit.core.guard import Model
 from advkit.core.outputs import answer_of
 
@@ -16,7 +16,7 @@ FUNCTION, RANDOM, MIXED = 0, 1, 2
 
 def apart(first: Tensor, second: Tensor) -> Tensor:
     """(N,) bool: two answers (N, ...) to the same images differ by more than the noise of their type."""
-    one, other = wide(first).flatten(1), wide(second).flatten(1)
+    one, other = flat(wide(first)), flat(wide(second))
     noise = max(1e-3, torch.finfo(first.dtype).eps ** 0.5) * other.abs().amax(1)
     broken = one.isfinite().all(1) != other.isfinite().all(1)
     differ: Tensor = broken | ((one - other).abs().amax(1) > noise)

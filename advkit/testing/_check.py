@@ -116,7 +116,13 @@ def names_of(names: str | Iterable[str]) -> list[str]:
 
 
 def check_attack(
-    attack: Any, *, only: str | Iterable[str] = (), skip: str | Iterable[str] = (), raises: bool = True, **traits: Any
+    attack: Any,
+    *,
+    only: str | Iterable[str] = (),
+    skip: str | Iterable[str] = (),
+    raises: bool = True,
+    goal: Any = None,
+    **traits: Any,
 ) -> CheckReport:
     """Put an attack through every check that its traits call for.
 
@@ -128,6 +134,9 @@ def check_attack(
         only: names of checks, or one; the others are left out.
         skip: names of checks, or one, that are reported as skipped.
         raises: raise where a promise is broken, else only report.
+        goal: a goal that the attack takes by the name `goal` and is held to, or its spec, such as "top_k(k=1)",
+            "segmentation(share=0.4)", "multi_label", "regression(tolerance=8)", "one_logit". The toys take its form:
+            an output is wrong where the class is. Checks of wrong input and of other numbers of classes are skipped.
         **traits: of a callable that does not declare them as attributes: `kind` ("budget" if it takes eps, else
             "minimal"), `norm` ("linf"), `knowledge` ("gradients", "scores", "labels", "nothing"), `targetable`,
             `targeted`, `per_sample`, `deterministic`, `radius_per_sample` (whether eps may be a tensor (N,)).
@@ -144,7 +153,7 @@ def check_attack(
     for name in (*only, *skip):
         if name not in CHECKS:
             raise unknown("check", name, CHECKS)
-    subject = subject_of(attack, traits)
+    subject = subject_of(attack, traits, goal)
     chosen = [CHECKS[name] for name in only or CHECKS]
     outcomes = tuple(_run(check, subject, skip) for check in chosen)
     report = CheckReport(str(getattr(subject.attack, "spec", getattr(subject.attack, "__name__", attack))), outcomes)

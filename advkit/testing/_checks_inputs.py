@@ -53,7 +53,7 @@ def works_on_no_images(subject: Subject) -> None:
         expect(not found.x_adv.requires_grad, "x_adv is attached to a graph")
 
 
-@check(lambda subject: not subject.targeted)
+@check(lambda subject: not (subject.targeted or subject.farther))
 def works_where_all_is_wrong(subject: Subject) -> None:
     """A batch that is misclassified throughout comes back as it was, all successes."""
     case = toy_case(21, wrong=tuple(range(9)))
@@ -63,7 +63,7 @@ def works_where_all_is_wrong(subject: Subject) -> None:
     expect(found.success is None or bool(found.success.all()), f"success {found.success}")
 
 
-@check()
+@check(lambda subject: subject.form is None)
 def works_for_any_number_of_classes(subject: Subject) -> None:
     """2, 3, 5 and 1000 classes."""
     for classes in (2, 3, 5, 1000):
@@ -73,7 +73,7 @@ def works_for_any_number_of_classes(subject: Subject) -> None:
         expect(found.x_adv.isfinite().all(), f"NaN with {classes} classes")
 
 
-@check()
+@check(lambda subject: subject.form is None)
 def works_on_other_shapes(subject: Subject) -> None:
     """Vectors, and images of one pixel."""
     for shape in ((7,), (1, 1, 1)):
@@ -97,7 +97,7 @@ def _warned(subject: Subject, case: Case) -> tuple[Any, list[str]]:
     return found, [str(w.message) for w in caught if issubclass(w.category, AdvkitWarning)]
 
 
-@check(lambda subject: subject.ours and subject.knowledge == "gradients")
+@check(lambda subject: subject.ours and subject.knowledge == "gradients" and subject.form is None)
 def reports_a_zero_gradient(subject: Subject) -> None:
     """Where the gradient is exactly zero, a warning says so, and the result says for which samples."""
     case = toy_case(25)
@@ -108,7 +108,7 @@ def reports_a_zero_gradient(subject: Subject) -> None:
     expect(bool((found.zero_gradient | found.success).all()), f"zero_gradient {found.zero_gradient.tolist()}")
 
 
-@check(lambda subject: subject.ours)
+@check(lambda subject: subject.ours and subject.form is None)
 def warns_of_a_suspicious_model(subject: Subject) -> None:
     """A model that returns probabilities, or the same for every image, is a warning."""
     case = toy_case(26)
@@ -144,7 +144,7 @@ def _mistakes(case: Case) -> dict[str, tuple[Any, Tensor, Tensor, dict[str, Any]
     }
 
 
-@check()
+@check(lambda subject: subject.form is None)
 def refuses_wrong_input(subject: Subject) -> None:
     """Each mistake raises a ValueError that says what was expected."""
     for what, (model, x, y, options) in _mistakes(toy_case(27)).items():

@@ -6,7 +6,7 @@ from torch import Tensor
 from advkit.core.norms import get_norm
 from advkit.core.threat import Threat
 from advkit.testing._check import check
-from advkit.testing._subject import Outcome, Subject, reached
+from advkit.testing._subject import Outcome, Subject
 from advkit.testing._toys import Case, affine_case, toy_case
 from advkit.testing.assertions import assert_in_threat
 
@@ -158,11 +158,12 @@ def tells_the_truth(subject: Subject) -> None:
                 if target is None and subject.targeted:
                     continue  # which class it aims at is its own choice; `follows_its_target` gives one
                 found = subject(case.model, case.x, case.y, target=target, stop=stop)
-                _true(subject, found, case.model(found.x_adv).detach(), case, target)
+                _true(subject, found, case, target)
 
 
-def _true(subject: Subject, found: Outcome, logits: Tensor, case: Case, target: Tensor | None) -> None:
-    fooled = reached(logits, case.y, target)
+def _true(subject: Subject, found: Outcome, case: Case, target: Tensor | None) -> None:
+    fooled = subject.reached(case.model, found.x_adv, case.y, target)
+    logits = (case.model if subject.form is None else subject.form.dressed(case.model, case.y)[0])(found.x_adv).detach()
     context = f"target {target if target is None else target.tolist()}"
     ours = 1e-9 if case.x.dtype == torch.float64 else 1e-4
     if found.success is not None:
@@ -185,7 +186,7 @@ def _true(subject: Subject, found: Outcome, logits: Tensor, case: Case, target: 
         )
 
 
-@check(lambda subject: not subject.targeted)
+@check(lambda subject: not (subject.targeted or subject.farther))
 def takes_what_is_wrong_already(subject: Subject) -> None:
     """A sample that is misclassified already is a success at distance 0, for one query and no gradient."""
     for wrong in ((0, 4), tuple(range(9))):
@@ -208,7 +209,7 @@ def never_does_the_impossible(subject: Subject) -> None:
         model, x, y = affine_case(seed)
         nearest, _ = model.nearest(x, y, subject.norm)
         found = subject(model, x, y, **({"eps": nearest * (1 - 1e-9)} if budget(subject) else {}))
-        fooled = reached(model(found.x_adv).detach(), y, None)
+        fooled = subject.reached(model, found.x_adv, y)
         claimed = fooled if found.success is None else found.success
         size = get_norm(subject.norm).size(found.x_adv.double() - x)
         allowed = torch.zeros_like(fooled) if budget(subject) else size >= nearest * (1 - 1e-9)

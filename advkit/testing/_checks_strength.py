@@ -26,7 +26,7 @@ def moves(subject: Subject) -> None:
     expect(changed.any(), f"no image changed at eps {subject.eps:g}")
 
 
-@check(lambda subject: subject.knowledge in SHARE)
+@check(lambda subject: subject.knowledge in SHARE and not subject.farther)
 def fools_a_linear_classifier(subject: Subject) -> None:
     """On two affine classes samples fall at 1.5 times their least radius, or are found about that near."""
     for seed in range(2):
@@ -41,7 +41,7 @@ def _falls(subject: Subject, model: AffineClassifier, x: Tensor, y: Tensor, radi
     if subject.norm == "l0":
         radius = radius.ceil()
     found = subject(model, x, y, **({"eps": radius} if budget(subject) else {}))
-    fallen = reached(model(found.x_adv).detach(), y, None)
+    fallen = subject.reached(model, found.x_adv, y)
     if subject.kind == "minimal":
         fallen &= get_norm(subject.norm).size(found.x_adv.double() - x.double()) <= radius + NEAR * subject.eps
     standing = (~fallen).nonzero().flatten().tolist()
@@ -51,7 +51,7 @@ def _falls(subject: Subject, model: AffineClassifier, x: Tensor, y: Tensor, radi
     )
 
 
-@check(lambda subject: subject.knowledge in SHARE)
+@check(lambda subject: subject.knowledge in SHARE and not subject.farther)
 def moves_pixels_off_the_bounds(subject: Subject) -> None:
     """Images of exact zeros and ones fall like any others."""
     model, _, _ = affine_case(5)
@@ -100,13 +100,13 @@ def _generous(norm: str, x: Tensor, nearest: Tensor) -> Tensor:
     return torch.full_like(nearest, entries) if norm == "l0" else 2 * factor * nearest
 
 
-@check(lambda subject: subject.knowledge in SHARE and not subject.targeted)
+@check(lambda subject: subject.knowledge in SHARE and not (subject.targeted or subject.farther))
 def attacks_every_label(subject: Subject) -> None:
     """Samples of the first, the last and every other class fall alike."""
     model, x, y = _orthogonal()
     nearest, _ = model.nearest(x, y, "l2")
     found = subject(model, x, y, **({"eps": _generous(subject.norm, x, nearest)} if budget(subject) else {}))
-    fallen = reached(model(found.x_adv).detach(), y, None).double()
+    fallen = subject.reached(model, found.x_adv, y).double()
     shares = {label: float(fallen[y == label].mean()) for label in sorted(set(y.tolist()))}
     expect(len(shares) == 4, f"the toy has labels {sorted(shares)}")
     expect(min(shares.values()) >= SHARE[subject.knowledge], f"share of fallen samples by label: {shares}")

@@ -13,6 +13,7 @@ from torch import Tensor
 from advkit.core.errors import InputError, unknown
 from advkit.core.guard import Model
 from advkit.core.norms import NORMS
+from advkit.testing._forms import Form, form_of
 
 KINDS = ("budget", "minimal")
 KNOWLEDGE = ("gradients", "scores", "labels", "nothing")
@@ -48,6 +49,7 @@ class Subject:
         targeted: whether it aims at a class unless told otherwise.
         radius_per_sample: whether eps may be a tensor (N,); if not, samples of different radii are attacked one by one.
         ours: whether it is an advkit `Attack`.
+        form: the goal that the attack is to pursue, and how the toys take its form; None for a wrong class.
     """
 
     attack: Callable[..., Any]
@@ -61,6 +63,12 @@ class Subject:
     targeted: bool
     radius_per_sample: bool
     ours: bool
+    form: Form | None = None
+
+    @property
+    def farther(self) -> bool:
+        """Whether a wrong class is not enough for the goal."""
+        return self.form is not None and self.form.farther
 
     @property
     def eps(self) -> float:
@@ -72,9 +80,17 @@ class Subject:
         options = {"eps": self.eps, **options} if self.kind == "budget" else {**options, "eps": None}
         return {name: value for name, value in options.items() if name in self.accepts and value is not None}
 
+    def reached(self, model: Any, x: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
+        """(N,) bool: at the images x another class leads y, or the target leads all others; or the goal is reached."""
+        logits = model(x).detach()
+        return reached(logits, y, target) if self.form is None else self.form.reached(logits, y)
+
     def __call__(self, model: Model, x: Tensor, y: Tensor, **options: Any) -> Outcome:
         """Run the attack, whatever it warns of."""
         options = self.options(options)
+        if self.form is not None:
+            model, y = self.form.dressed(model, y)
+            options["goal"] = self.form.goal
         last_call.set((model, x, y, options))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -119,13 +135,14 @@ def outcome_of(field: Callable[[str], Any]) -> Outcome:
     return Outcome(**{name: field(name) for name in Outcome.__dataclass_fields__})
 
 
-def subject_of(attack: Any, traits: dict[str, Any]) -> Subject:
+def subject_of(attack: Any, traits: dict[str, Any], goal: Any = None) -> Subject:
     """The attack with its traits: those given, else those it declares, else the weakest.
 
     Args:
         attack: an attack, or a callable without required parameters that makes one.
         traits: `kind`, `norm`, `knowledge`, `targetable`, `per_sample`, `deterministic`, `targeted`,
             `radius_per_sample`.
+        goal: what the attack is to pursue; see `check_attack`.
 
     Raises:
         InputError: not callable, an unknown trait, or an unknown kind, norm or knowledge.
@@ -151,10 +168,13 @@ def subject_of(attack: Any, traits: dict[str, Any]) -> Subject:
         if name not in defaults:
             raise unknown("trait", name, defaults)
     values = {name: traits.get(name, getattr(attack, name, default)) for name, default in defaults.items()}
+    form = None if goal is None else form_of(goal)
+    if form is not None:
+        values.update(targetable=False, targeted=False)
     for name, known in (("kind", KINDS), ("norm", NORMS), ("knowledge", KNOWLEDGE)):
         if values[name] not in known:  # no check would apply, and none would fail
             raise unknown(name, str(values[name]), known)
-    return Subject(attack=attack, accepts=accepts, ours=isinstance(attack, Attack), **values)
+    return Subject(attack=attack, accepts=accepts, ours=isinstance(attack, Attack), form=form, **values)
 
 
 def _required(attack: Callable[..., Any]) -> list[str]:

@@ -21,7 +21,7 @@ FIRST = {"l2": 0.05, "l1": 0.03}
 """How far the first step goes unless told, as a share of the size of the range."""
 
 TOLERANCE = 1e-4
-"""How far beyond the boundary the constraint lies, in logits."""
+"""How far beyond the boundary the constraint lies, in units of the margin."""
 
 
 class State(NamedTuple):
@@ -43,7 +43,7 @@ class ALMA(MinimalStepAttack):
 
     The penalty is P2 of the paper. The multiplier is a running mean of its slope; the penalty's weight grows while
     nothing has been found. The margin is measured in units of the spread of the clean image's logits, first less third;
-    the paper takes that at every point.
+    the paper takes that at every point. For a goal without classes the unit is the margin of the clean image.
 
     Cost per sample: `steps` gradients and `steps` + 1 queries.
 
@@ -79,16 +79,15 @@ class ALMA(MinimalStepAttack):
 
     def init(self, oracle: Oracle) -> State:
         """The clean image."""
-        ranked = wide(oracle.best.logits).double().topk(min(3, oracle.best.logits.shape[1]), dim=1).values
-        one, still = torch.ones_like(ranked[:, 0]), torch.zeros_like(wide(oracle.x))
-        spread = (ranked[:, 0] - ranked[:, -1]).clamp(min=1e-8)
+        spread, still = _spread(oracle), torch.zeros_like(wide(oracle.x))
+        one = torch.ones_like(spread)
         return State(oracle.x, still + 1, still, one, Lagrangian(one, one, one), spread, one * self.steps)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """One step down |delta| + P2(constraint)."""
         region = oracle.region
         margin, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
-        y = (TOLERANCE - margin.double()) / state.spread  # the constraint: y < 0
+        y = TOLERANCE - margin.double() / state.spread  # the constraint: y < 0
         found = torch.where(oracle.fooled, state.found.clamp(max=i), state.found)
         alpha, every, tau, gamma = self.alpha, self.look_every, self.tau, self.gamma
         penalty = state.penalty.updated(y, found < self.steps, i, alpha=alpha, every=every, tau=tau, gamma=gamma)
@@ -111,3 +110,14 @@ class ALMA(MinimalStepAttack):
         linear = 1.5 * margin.double().abs() / steep  # half as far again as the linear model's boundary
         far = (region.widest() * FIRST[self.norm]).minimum(linear)
         return torch.where(moves > 0, (far if self.first_distance is None else self.first_distance) / moves, 0.0)
+
+
+def _spread(oracle: Oracle) -> Tensor:
+    """(M,) float64: the unit of the margin; of a goal without classes the distance of the clean margin from 0."""
+    logits = wide(oracle.clean).double()
+    if oracle.goal.of_classes:
+        ranked = logits.topk(min(3, logits.shape[1]), dim=1).values
+        spread = ranked[:, 0] - ranked[:, -1]
+    else:
+        spread = oracle.goal.margin(logits).abs()
+    return spread.clamp(min=1e-30)
