@@ -154,6 +154,22 @@ def _suspect(logits: Tensor, x: Tensor) -> None:
         _warn("the model gives the same logits for different images: does it use its input?")
 
 
+SMALL = 0.01
+"""Logits that lie no further apart make the cross-entropy linear: every other class counts alike, however far it is."""
+
+
+def check_scale(loss: Any, logits: Tensor) -> None:
+    """Warn of a cross-entropy that cannot see which class is near, since the logits (N, K), K > 2, lie too close."""
+    if loss not in ("cross_entropy", "rival") or logits.shape[1] == 2:
+        return
+    spread = (logits.amax(1) - logits.amin(1)).median()
+    if bool((spread > 0) & (spread < SMALL)):
+        _warn(
+            f"the logits of an image lie no further apart than {SMALL:g}: the cross-entropy hardly depends on which "
+            "class is near, so the attack is weaker than with larger logits; use loss='margin' or 'dlr'"
+        )
+
+
 def check_effect(region: Region, bounds: tuple[float, float]) -> None:
     """Warn where eps > 0 is too small for the images' type: no pixel can move."""
     eps = region.eps.flatten()

@@ -160,6 +160,7 @@ def _look_at_clean(attack: Steps, classify: Model, problem: Problem) -> tuple[Or
         graph = classify(leaf)
     if problem.wish is None or problem.wish.labelled:
         door.check_answer(graph, x, y)
+        door.check_scale(attack.loss, graph.detach())
     else:
         door.check_outputs(graph, x)
     logits = graph.detach()

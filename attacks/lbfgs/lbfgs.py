@@ -9,6 +9,8 @@ from torch import Tensor
 from advkit.attacks.lbfgs import minimisation, search_for_c
 from advkit.core.attack import MinimalAttack, register_attack
 from advkit.core.door import check_count, check_positive
+from advkit.core.losses import Loss
+from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle, choose
 
 
@@ -22,6 +24,7 @@ class State(NamedTuple):
     reached: minimisation.Iterate  # the minimiser for the largest c of this round that hit
     downhill: Tensor  # (M, D): the sign of minus the gradient at x
     done: Tensor  # (M,) bool
+    unit: Tensor  # (M,): what the loss is counted in
 
 
 @register_attack("lbfgs")
@@ -48,9 +51,9 @@ class LBFGS(MinimalAttack):
         leap_searches: the number of minimisations of each.
         first_steps: the most steps of a minimisation that begins far from its solution.
         later_steps: of one that begins at the solution for another c.
-        c: the first weight of the distance, pixels in units of their range; |g|^2 / (20 J) unless given, with J and its
-            gradient g on the clean image, about a quarter of what a linear model of J leads one to expect of the
-            largest c.
+        c: the first weight of the distance, pixels in units of their range. By default |g|^2 / (20 J), with J (at most
+            three times the margin) and its gradient g on the clean image: about a quarter of what a linear model of J
+            leads one to expect of the largest c.
         squared: False takes |r| as the paper writes it, in place of its square.
         memory: the number of steps that the inverse Hessian remembers.
         loss: minus J, "rival"; "margin" minimises the difference of the logits in its place.
@@ -98,17 +101,21 @@ class LBFGS(MinimalAttack):
         """The clean image is the first trial point, and every row accepts it."""
         box = minimisation.unit_box(oracle.region)
         descent = minimisation.first_descent(box, self.memory, minimisation.LENGTHS[self.squared])
-        search = search_for_c.first_round(box.x.new_full((len(box.x),), self.c or 0.0))
-        return State(oracle.x, box, descent, search, descent.now, descent.direction, torch.zeros_like(oracle.fooled))
+        unit = _unit(oracle, self.loss).to(box.x.dtype)
+        search = search_for_c.first_round((self.c or 0.0) / unit)
+        none = torch.zeros_like(oracle.fooled)
+        return State(oracle.x, box, descent, search, descent.now, descent.direction, none, unit)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """Classify the trial points, let each row accept or shorten its step, and set out for the next."""
         box, search, downhill, distance = state.box, state.search, state.downhill, minimisation.LENGTHS[self.squared]
         loss, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
+        loss, gradient = loss / state.unit, gradient / per_row(state.unit, gradient)
         point = box.inside(state.x_adv, loss, gradient, oracle.fooled)
         descent, accepted, flat = state.descent.updated(box, distance, search.c, point, self.tolerance)
         if i == 0:
-            search, downhill = search.started(point.loss, point.gradient), -point.gradient.sign()
+            search = search.started(point.loss, point.gradient, oracle.goal.margin(oracle.answer) / state.unit)
+            downhill = -point.gradient.sign()
         over = descent.over(accepted, flat, torch.where(search.hit == 0, self.first_steps, self.later_steps))
         hit = descent.now.fooled
         reached = choose(over & hit, descent.now, state.reached)
@@ -117,4 +124,10 @@ class LBFGS(MinimalAttack):
         descent, trial = descent.trial(box, distance, search.c, accepted | over)
         x_adv = box.outside(torch.where(leap[:, None], search.away(box.x, downhill), trial), oracle.x)
         done = (search.number >= self._most) & (oracle.best.fooled | (search.number >= 3 * self._most))
-        return State(x_adv, box, descent, search, reached, downhill, done)
+        return State(x_adv, box, descent, search, reached, downhill, done, state.unit)
+
+
+def _unit(oracle: Oracle, loss: str | Loss) -> Tensor:
+    """(M,): what the loss is counted in. The margin has no unit of its own: that on the clean image; J has one."""
+    margin = oracle.goal.margin(oracle.clean).abs()
+    return margin.clamp(min=search_for_c.TINY) if loss == "margin" else torch.ones_like(margin)

@@ -7,6 +7,9 @@ from torch import Tensor
 
 from advkit.attacks.parts.searches import between
 
+TINY = 1e-30
+"""Least value of a weight or of what is spent."""
+
 LEAP = 0.2
 """How far the k-th leap goes: k times this share of the range of a pixel."""
 
@@ -49,13 +52,15 @@ class SearchForC(NamedTuple):
         )
         return search, leap
 
-    def started(self, loss: Tensor, gradient: Tensor) -> "SearchForC":
+    def started(self, loss: Tensor, gradient: Tensor, margin: Tensor) -> "SearchForC":
         """With |g|^2 / (20 J) for a c of 0, from the linear model of J (M,) with gradient g (M, D) on the clean image.
 
-        J falls along g and is spent at a distance r = J / |g|, where c = |g| / (2 r); a tenth of that.
+        J falls along g and is spent at a distance r = J / |g|, where c = |g| / (2 r); a tenth of that. Where the logits
+        are small J stays near log K however near the boundary is: it counts as three times the margin (M,) at most.
         """
-        linear = (gradient**2).sum(1) / (20 * loss.abs().clamp(min=1e-6))
-        return self._replace(c=torch.where(self.c > 0, self.c, linear.clamp(1e-10, 1e10)))
+        spent = loss.abs().minimum(3 * margin.abs().to(loss.dtype)).clamp(min=TINY)
+        linear = (gradient**2).sum(1) / (20 * spent)
+        return self._replace(c=torch.where(self.c > 0, self.c, linear.clamp(min=TINY)))
 
     def away(self, x: Tensor, downhill: Tensor) -> Tensor:
         """Where the latest leap from x (M, D) leads, in the direction downhill (M, D), a sign an entry."""
