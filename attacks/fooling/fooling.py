@@ -41,6 +41,7 @@ class Fooling(BudgetAttack):
     """
 
     norms = ("linf",)
+    needs_classes = True
     paper = "Nguyen et al. 2014, arXiv 1412.1897"
     starts_at_x = False
     deterministic = False
