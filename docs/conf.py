@@ -19,7 +19,7 @@ html_static_path: list[str] = []
 
 myst_heading_anchors = 4
 highlight_language = "none"  # indented blocks are commands and output; Python is marked as such
-nb_execution_mode, nb_execution_raise_on_error, nb_execution_timeout = "force", True, 120
+nb_execution_mode, nb_execution_raise_on_error, nb_execution_timeout = "force", True, 600
 nb_merge_streams = True
 autodoc_typehints, autodoc_member_order = "none", "bysource"
 napoleon_numpy_docstring, napoleon_use_rtype, napoleon_use_ivar = False, False, True
