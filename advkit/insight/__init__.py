@@ -5,6 +5,7 @@ network as it was. `advkit.figures` draws the results; `advkit visualize` is the
 """
 
 from advkit.insight._named_layers import activations, convolutions, find_layer, layer_names, maps
+from advkit.insight.colocalise import Colocaliser, TripletLoss, load_colocaliser, overlap
 from advkit.insight.deconv import deconv
 from advkit.insight.fields import receptive_fields
 from advkit.insight.filters import Filters, filters
@@ -14,11 +15,13 @@ from advkit.insight.units import Activity, Direction, Top, activity, directions,
 
 __all__ = [
     "Activity",
+    "Colocaliser",
     "Direction",
     "Filters",
     "Movement",
     "Occlusion",
     "Top",
+    "TripletLoss",
     "activations",
     "activity",
     "convolutions",
@@ -29,9 +32,11 @@ __all__ = [
     "find_layer",
     "layer_names",
     "leaves",
+    "load_colocaliser",
     "maps",
     "movement",
     "occlusion",
+    "overlap",
     "receptive_fields",
     "shuffled",
     "top_activations",

@@ -149,6 +149,17 @@ def stn() -> None:
     """Images, the sampling grid of a spatial transformer on them, and what it hands to the network behind it."""
 
 
+@add("colocalise",
+     click.option("--weights", metavar="FILE", help="Weights of advkit.insight.train_colocaliser. [those that ship]"),
+     click.option("--count", type=click.IntRange(1, 20), default=8, show_default=True, help="Images to draw."),
+     shared("seed"))  # fmt: skip
+def colocalise() -> None:
+    """The boxes that a transformer finds around cluttered digits, and their overlap with the true ones.
+
+    It learned from which images show the same digit, and from no box (Jaderberg et al. 2015, appendix A.2).
+    """
+
+
 @add("augment", shared("data", "split", "data-root", "download"),
      click.option("--image-size", type=click.IntRange(min=1), help="Side of the images of a folder. [as they are]"),
      click.option("--augment", "specs", multiple=True, metavar="SPEC",

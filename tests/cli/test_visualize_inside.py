@@ -37,6 +37,7 @@ GOOD = {
     "occlusion": ((*FGSM, "--count", "2", "--size", "12", "--stride", "10"), "4 images, 9 places"),
     "examples": ((*FGSM, "--count", "2"), "2 images"),
     "robustness": (("--count", "3"), "original: 3 of 3 right"),
+    "colocalise": (("--count", "2"), "at an overlap of half or more"),
     "stn": (("--count", "2", "--data", "distorted_mnist", *FGSM), "2 images"),
     "directions": (("--random", "1", "--count", "3", "--images", "200"), "images of one class"),
     "layers": (("--count", "10", "--layer", "features.c3"), "features.c3"),
@@ -46,7 +47,8 @@ GOOD = {
 @pytest.mark.parametrize("words", GOOD)
 def test_each_command_draws_its_picture_and_says_what_it_shows(words, somewhere):
     more, said = GOOD[words]
-    result = advkit(*words.split(), *more, "--device", "cpu")
+    device = () if words == "colocalise" else ("--device", "cpu")
+    result = advkit(*words.split(), *more, *device)
     assert result.exit_code == 0, result.output
     assert said in result.stdout
     name = f"advkit-{words.split()[0]}.png"
