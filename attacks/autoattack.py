@@ -23,7 +23,7 @@ MODES = ("standard", "rand")
 @register_attack("autoattack")
 @dataclass(frozen=True, kw_only=True)
 class AutoAttack(Stepless, BudgetAttack):
-    """The four attacks of the paper one after the other; each gets only the samples that those before left standing.
+    """The four attacks of the paper one after the other; each gets only the samples that no earlier attack fooled.
 
     "standard": APGD on cross-entropy, APGD towards the nine likeliest classes, FAB, and Square with 5,000 queries;
     100 steps each. "rand", for networks that are not the same twice: APGD on cross-entropy and on DLR, each
@@ -31,8 +31,8 @@ class AutoAttack(Stepless, BudgetAttack):
 
     Args:
         mode: "standard" or "rand".
-        steps: of APGD and FAB.
-        queries: of Square, the most that a run makes.
+        steps: number of steps of APGD and FAB.
+        queries: maximum number of queries of each run of Square.
     """
 
     norms = ("linf", "l2", "l1")
@@ -56,7 +56,7 @@ class AutoAttack(Stepless, BudgetAttack):
             raise unknown("mode of autoattack", str(self.mode), MODES)
 
     def init(self, oracle: Oracle) -> None:
-        """Never called: the attacks of which this one is made are driven one by one."""
+        """Never called: the driver runs the attacks inside one by one."""
         raise AssertionError("autoattack has no state of its own")
 
     def _run(self, model: Model, problem: Problem) -> Result:

@@ -16,8 +16,8 @@ class BIM(StepAttack):
 
     Args:
         steps: the number of steps.
-        step_size: the length of a step in units of the pixels; 1.25 * eps / steps unless given: the paper makes steps
-            of one 255th, a quarter more of them than eps needs.
+        step_size: length of a step in units of the pixels; default: 1.25 * eps / steps. The paper makes steps of 1/255,
+            a quarter more of them than eps needs.
     """
 
     paper = "Kurakin et al. 2016, arXiv 1607.02533"

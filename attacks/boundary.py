@@ -17,7 +17,7 @@ WALK = 2
 """The phase of a row after those of `parts.decision`: a random walk along the boundary."""
 
 TEST_EVERY = 5
-"""Every so many steps of the walk, only the part along the boundary is asked for, to adapt its length."""
+"""Number of steps between two queries for the part along the boundary alone, which adapt its length."""
 
 
 class State(NamedTuple):
@@ -45,11 +45,11 @@ class Boundary(DecisionAttack):
     Cost per sample: `queries` + 2 queries, no gradient.
 
     Args:
-        queries: how many, the check of the clean image and the verdict aside.
-        along: the first step on the sphere, as a share of the distance.
-        nearer: the first step toward x, the same.
-        tries: how many points are tried for a first adversarial one.
-        starts: images (K, C, H, W) to be tried first.
+        queries: number of queries, without the check of the clean image and the verdict.
+        along: length of the first step on the sphere, as a share of the distance.
+        nearer: length of the first step toward x, as a share of the distance.
+        tries: number of points that are tried to find a first adversarial one.
+        starts: images (K, C, H, W) that are tried first.
     """
 
     norms = ("l2",)

@@ -29,13 +29,13 @@ class DDN(MinimalStepAttack):
     Cost per sample: `steps` gradients and `steps` + 1 queries.
 
     Args:
-        target: see `Attack`.
-        loss: what is climbed.
-        steps: the number of steps; algorithm 1's K.
+        target: the class to reach, see `Attack`.
+        loss: the loss that the steps increase.
+        steps: number of steps, K in algorithm 1.
         gamma: the share by which the radius grows or shrinks in a step.
         init_norm: the first radius, in units of the pixels.
-        step_size: the length of the first step; the last is a hundredth of it, on half a cosine.
-        levels: round the points to so many values of a pixel, as the paper does with 256; None: no rounding.
+        step_size: length of the first step; it falls on half a cosine to a hundredth of that.
+        levels: pixels are rounded to this many values, 256 in the paper; None switches rounding off.
     """
 
     norms = ("l2",)

@@ -21,7 +21,7 @@ class State(NamedTuple):
 
 
 HOLD_FROM = 6
-"""From this step on, pixels that the range holds back are left out: what hardly moves any more would never cross."""
+"""From this step on, pixels that the range holds back are left out; otherwise some samples would never cross."""
 
 
 @register_attack("deepfool")
@@ -36,10 +36,10 @@ class DeepFool(MinimalStepAttack):
 
     Args:
         norm: "l2" or "linf".
-        target: the paper has none; towards one the only boundary is that with the likeliest other class.
-        steps: the most steps.
-        overshoot: the share of a step that is added to cross the boundary.
-        rivals: how many rivals of y are linearised in the first step; later a third of them.
+        target: the class to reach; only its boundary with the likeliest other class then counts. The paper has none.
+        steps: maximum number of steps.
+        overshoot: share of each step that is added to cross the boundary.
+        rivals: number of rivals of y that are linearised in the first step; later steps use a third of them.
     """
 
     norms = ("l2", "linf")

@@ -26,7 +26,7 @@ BACK = 0.95
 """The next search begins at this share of the way from x to the nearest hit."""
 
 LOOKS, LOOKS_AFTER = 10, 3
-"""How often a search looks back, before it has gained and after: FISTA's loss does not fall at every step."""
+"""Checks per search before and after its first gain; several steps each, for FISTA's loss does not always fall."""
 
 
 @register_attack("ead")
@@ -41,13 +41,13 @@ class EAD(SearchAttack):
     Cost per sample: at most `searches * steps` queries and gradients.
 
     Args:
-        target: see `Attack`.
-        searches: the most values of c.
-        steps: the most for each.
-        step_size: of the first step of a search; it falls to 0 with the root of the steps left.
-        beta: the weight of the l1 length; what a pixel moves less than this, at a step, is no move.
-        c: the first weight of the margin; unless given 2 margin / |gradient|^2 on the clean image, or so
-            much that the steepest pixel moves at the first step.
+        target: the class to reach, see `Attack`.
+        searches: maximum number of values of c.
+        steps: maximum number of steps for each value of c.
+        step_size: length of the first step of a search; it falls to 0 with the root of the steps left.
+        beta: weight of the l1 length; a pixel that would move by less than this in a step does not move.
+        c: first weight of the margin; default: 2 margin / |gradient|^2 on the clean image, or the least weight at
+            which the steepest pixel moves in the first step.
     """
 
     norms = ("l1",)
@@ -90,7 +90,7 @@ class EAD(SearchAttack):
         return state._replace(done=state.search.over(self.searches))
 
     def _first(self, margin: Tensor, gradient: Tensor) -> Tensor:
-        """(M,) float64: c for a linear model, or so much that the steepest pixel moves at the first step."""
+        """(M,) float64: c for a linear model, or the least c at which the steepest pixel moves in the first step."""
         steepest = gradient.double().flatten(1).abs().amax(1)
         moves = 1.5 * self.beta / (self.step_size * steepest).clamp(min=1e-30)
         return linear_weight(margin, gradient).maximum(moves).clamp(1e-10, 1e10)

@@ -13,13 +13,13 @@ from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle, noise_floor
 
 BACK = 0.9
-"""The bisection goes back to this share of the way at the most."""
+"""The bisection goes back to no less than this share of the way."""
 
 PATIENCE = 5
-"""x has no weight after so many steps without a hit since the latest: it can hold a point before the boundary."""
+"""x loses its weight after this many steps without a hit, for it can hold a point before the boundary."""
 
 FIRST_PATIENCE = 0.4
-"""Before the first hit, after this share of all steps."""
+"""Before the first hit, x loses its weight after this share of all steps."""
 
 
 class State(NamedTuple):
@@ -46,13 +46,13 @@ class FAB(MinimalAttack):
 
     Args:
         norm: "linf", "l2" or "l1".
-        target: towards one the only boundary is that with the likeliest other class: one gradient a step.
+        target: the class to reach; only its boundary with the likeliest other class then counts, at one gradient a step.
         steps: the number of steps.
-        rivals: how many of the likeliest classes are linearised; a number of classes or more: all, as in the paper.
-            With many classes a few, or 1, are the affordable form.
+        rivals: number of the likeliest classes that are linearised. The paper takes all; with many classes a few, or 1,
+            are the affordable choice.
         alpha_max: the largest weight of x's projection.
-        eta: how far the projections go, 1 being the linearised boundary.
-        beta: what stays of the move after a hit.
+        eta: length of the projections; 1 ends on the linearised boundary.
+        beta: share of the move that is kept after a hit.
         search: the number of bisections at the end.
     """
 

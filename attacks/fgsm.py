@@ -43,8 +43,8 @@ class FGSM(BudgetAttack):
 
         Args:
             x: images (N, ...) within bounds.
-            gradient: of the loss to be increased, at x (N, ...); every row may have its own positive scale.
-            eps: the radius, instead of the attack's own.
+            gradient: (N, ...), gradient at x of the loss to increase; every row may have its own positive scale.
+            eps: the radius; it replaces the attack's own.
             bounds: the range of the pixels.
         """
         return self._threat(eps, x, bounds).around(x).maximise(gradient)

@@ -14,7 +14,7 @@ from advkit.core.norms import Norm, get_norm, per_row
 from advkit.core.oracle import Oracle
 
 LATE, LOOKS, GAIN = 0.7, 10, 0.002
-"""From this share of the steps on a row leaves that has come nearer by less than `GAIN` since its last of `LOOKS`."""
+"""From the share LATE of the steps on, a row ends that has gained less than the share GAIN since its last check."""
 
 
 class State(NamedTuple):
@@ -34,18 +34,18 @@ class FMN(MinimalStepAttack):
 
     Until the first hit the radius is the distance at which the linearised margin is 0, and a share more: without it a
     linear model is never crossed. The step and the share by which the radius changes fall on half a cosine. Towards the
-    end a row leaves that gains nothing any more, see `LATE`.
+    end, a row that gains nothing any more leaves, see `LATE`.
 
     Cost per sample: at most `steps` gradients and `steps` + 1 queries.
 
     Args:
         norm: "l0", "l1", "l2" or "linf".
-        target: see `Attack`.
-        loss: what is climbed.
+        target: the class to reach, see `Attack`.
+        loss: the loss that the steps increase.
         steps: the number of steps.
-        step_size: l2 length of the first step in units of the pixels; the last is a hundredth of it.
-        gamma: the share by which the radius changes at first.
-        gamma_final: and at last.
+        step_size: l2 length of the first step, in units of the pixels; the last step is a hundredth of it.
+        gamma: share by which the radius changes in the first step.
+        gamma_final: share by which the radius changes in the last step.
     """
 
     norms = ("l2", "linf", "l1", "l0")

@@ -33,9 +33,9 @@ class JSMA(MinimalAttack):
     Cost per sample: 1 query and 2 gradients a step.
 
     Args:
-        target: see `Attack`.
-        steps: the most steps; two entries each.
-        pool: pairs are sought among so many entries with the largest a - b; the paper's search over all pairs grows
+        target: the class to reach, see `Attack`.
+        steps: maximum number of steps; each changes two entries.
+        pool: pairs are sought among this many entries with the largest a - b; the paper searches all pairs, which grow
             with the square of the entries.
     """
 

@@ -22,17 +22,17 @@ class LaVAN(StepAttack):
     """Any noise in one small square of each image, by steps along the gradient's signs; nothing else changes.
 
     The square lies still: it is a hole in the image's defences rather than a sticker that works anywhere, which `patch`
-    looks for. eps is infinite unless given, and `distance` says how far the pixels changed in linf.
+    looks for. eps is infinite by default, and `distance` says how far the pixels changed in linf.
 
     Cost per sample: `steps` gradients and `steps` + 1 queries.
 
     Args:
-        loss: what is climbed; the paper's, and the default, is the margin of the class to reach over that to leave.
-        size: the area of the square as a share of the image's: 2 % in the paper.
+        loss: the loss that the steps increase; default: the margin of the class to reach over y, as in the paper.
+        size: area of the square as a share of the image's area; the paper uses 2 %.
         place: "random" (drawn for each sample), "centre", "top_left", "top_right", "bottom_left" or "bottom_right".
         steps: the number of steps.
-        step_size: the length of a step in units of the pixels; 5 times the range divided by `steps` unless given, which
-            is the paper's .05 at 100 steps.
+        step_size: length of a step in units of the pixels; default: 5 times the range divided by `steps`, which is the
+            paper's .05 at 100 steps.
     """
 
     norms = ("linf",)

@@ -29,8 +29,8 @@ class MIFGSM(StepAttack):
 
     Args:
         steps: the number of steps.
-        step_size: the length of a step in units of the pixels; 1.25 * eps / steps unless given: the paper's eps / steps
-            just reaches the edge of the ball if the range of the pixels takes nothing from any step.
+        step_size: length of a step in units of the pixels; default: 1.25 * eps / steps. The paper's eps / steps reaches
+            the edge of the ball only if the range of the pixels takes nothing from any step.
         decay: the share of the velocity that is kept from step to step; 0 makes it an iterated FGSM.
     """
 

@@ -21,9 +21,9 @@ class PGD(RandomStart, StepAttack):
 
     Args:
         steps: the number of steps.
-        step_size: the length of a step in units of the pixels; 2.5 * eps / steps unless given, as in the paper's
-            section 5 (l2).
-        random_start: begin at a random point of the ball.
+        step_size: length of a step in units of the pixels; default: 2.5 * eps / steps, as in the paper's section 5
+            (l2).
+        random_start: whether to begin at a random point of the ball; otherwise at the clean image.
     """
 
     paper = "Madry et al. 2017, arXiv 1706.06083"

@@ -35,11 +35,11 @@ class SigmaZero(MinimalStepAttack):
 
     Args:
         norm: "l0", the number of changed entries.
-        target: see `Attack`.
+        target: the class to reach, see `Attack`.
         steps: the number of steps.
         step_size: the largest change of an entry in the first step, as a share of the range; it falls to a tenth of
             that on half a cosine.
-        sigma: how smooth the count is; the smaller, the closer to the true one.
+        sigma: smoothness of the count; a smaller value is closer to the true count.
         tau: the first threshold, as a share of the range.
         tau_step: the change of the threshold in the first step; it falls with the step size.
     """

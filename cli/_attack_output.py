@@ -42,7 +42,7 @@ def print_json(report: Report, model: str, classifier: Classifier, *, device: st
 
 
 def _unusual(report: Report) -> dict[str, Any]:
-    """What is said only where it is not as usual: the goal, several verdicts, and what stands against the errors."""
+    """Entries that appear only in unusual cases: the goal, several verdicts, and reasons to doubt the errors."""
     row, several = report.attacks[0], report.verdicts > 1
     said = {
         "goal": report.goal,

@@ -88,9 +88,9 @@ def parse_value(owner: str, parameter: Parameter, text: Any) -> Any:
     """A value as typed, in the type that the signature asks for; what is no text stays.
 
     Args:
-        owner: whose parameter it is, for the message: "attack 'pgd'".
-        parameter: name and annotation.
-        text: such as "40", "8/255", "none", "dlr".
+        owner: the owner of the parameter, for the message: "attack 'pgd'".
+        parameter: the parameter's name and annotation.
+        text: the value as typed, such as "40", "8/255", "none" or "dlr".
 
     Raises:
         InputError: the text is not of that type.

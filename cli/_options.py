@@ -59,7 +59,7 @@ class Name(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5
     """A name of one of these kinds, or anything else that the command takes: the shell completes the names.
 
     Args:
-        kinds: "attack", "data set", "defense", "model" or "transform".
+        kinds: kinds of names: "attack", "data set", "defense", "model" or "transform".
     """
 
     name = "text"

@@ -202,14 +202,14 @@ def _sentences(node: ast.ClassDef) -> dict[str, str]:
 
 
 def _elsewhere(argument: str, sentence: str) -> str:
-    """Where a sentence is only "See `APGD`.", the one that stands there, if that is an attack."""
+    """Where a sentence is only "See `APGD`.", the sentence of that attack."""
     other = sentence.removeprefix("See `").rstrip("`.")
     place = {cls: (module, cls) for module, cls in _registered("attack").values()}.get(other)
     return fields_of(*place)[argument].sentence if place else sentence
 
 
 def _first(text: str) -> str:
-    """The first sentence, or what stands before the first semicolon; with a capital and a full stop."""
+    """The first sentence, or the text before the first semicolon; with a capital and a full stop."""
     ends = (end.start() for end in re.finditer(r"(?<=[^.][a-z)`\]\"0-9])\. |; ", text))
     whole = (text[:end] for end in ends if text[:end].count("(") == text[:end].count(")"))
     sentence = next(whole, text).rstrip(".")

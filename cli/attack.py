@@ -29,7 +29,7 @@ MINIMAL_COUNT = 100
 """Images by default for a minimal attack, which takes hundreds of passes each."""
 
 HALF_COUNT = 200
-"""Images for the eps at which half fall: enough for a median, at a tenth of the time of all."""
+"""Images for the eps at which half are fooled: enough for a median, at a tenth of the time of all."""
 
 
 def run(
@@ -122,7 +122,7 @@ def with_radius(text: str, given: dict[str, Any]) -> Attack:
 
 
 def checkpoint(data: str) -> str | None:
-    """Which shipped weights suit these data: their own; for MNIST and a folder of images the default's (None).
+    """The shipped weights that suit these data: their own; for MNIST and a folder of images the default's (None).
 
     Raises:
         UnknownNameError: no such data; said before weights are missed.
@@ -135,9 +135,9 @@ def checkpoint(data: str) -> str | None:
 def untrained(
     model: str, data: str, device: str, image_size: int | None, resize: int | None, **where: Any
 ) -> tuple[Classifier, Dataset]:
-    """A registered network with random weights, for images of the data's shape and so many classes; and the data.
+    """A registered network with random weights for the data's shape and number of classes; and the data.
 
-    What the spec of the model says itself stands.
+    Options in the spec of the model take precedence.
     """
     with torch.device("meta"):  # costs nothing, and knows what a folder's images are to be resized to
         plan = create_model(model)

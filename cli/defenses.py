@@ -39,7 +39,7 @@ def _takes(factory: object) -> str:
 
 
 def _options(factory: object) -> str:
-    """`beta (6.0), bounds ((0, 1))`: a field without a default stands alone."""
+    """`beta (6.0), bounds ((0, 1))`: a field without a default has no brackets."""
     shown = []
     for field in _own(factory):
         default = "" if field.default is dataclasses.MISSING else f" ({field.default})"

@@ -89,7 +89,7 @@ def loaded(model: str, device: str, options: dict[str, Any]) -> tuple[Classifier
 
 
 def averaged(classifier: Classifier, crops: str | None, scales: str | None) -> Classifier:
-    """The network as asked for by --crops and --scales: averaging over views of the image, with the same card."""
+    """The network that averages over views of the image, as --crops and --scales say, with the same card."""
     if crops is None and scales is None:
         return classifier
     from advkit.training.augment import CropAverage

@@ -42,7 +42,7 @@ class TrainingLoss(ABC):
         """The loss of a batch, a scalar whose `backward` reaches the model's parameters.
 
         Args:
-            model: from images to logits (N, K).
+            model: callable that takes images and returns logits (N, K).
             x: images (N, C, H, W) within `bounds`.
             y: classes (N,), integers.
 
@@ -111,7 +111,7 @@ class AttackedLoss(TrainingLoss):
     """A loss whose examples an attack makes first, on the model in eval mode.
 
     Args:
-        attack: makes the examples.
+        attack: attack that makes the examples.
     """
 
     inside = "pgd"

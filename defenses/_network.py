@@ -27,7 +27,7 @@ class Network:
     only output is `model(x)`. Every loss is the sum over the outputs of weight times the loss of that output.
 
     Args:
-        model: from images to logits (N, K); a wrapper such as DistributedDataParallel is fine.
+        model: callable that returns logits (N, K); a wrapper such as DistributedDataParallel is fine.
         x: the images of the batch.
     """
 

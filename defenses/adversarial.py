@@ -43,7 +43,7 @@ class AdversarialLoss(AttackedLoss):
     so that they do not vanish, which costs one wait for the device a call.
 
     Args:
-        attack: makes the example, such as FGSM(eps=0.25) or PGD(eps=8/255, steps=7).
+        attack: attack that makes the example, such as FGSM(eps=0.25) or PGD(eps=8/255, steps=7).
         alpha: weight of the clean loss, in [0, 1]; 0.5 in the paper, 0 is Madry et al.'s training.
         label_smoothing: smoothing of both cross-entropies, in [0, 1).
         bounds: range of the pixels.

@@ -60,7 +60,7 @@ class Free(TrainingLoss):
         return 1
 
     def examples(self, network: Network, x: Tensor, y: Tensor) -> Tensor:
-        """The images with delta as it stands."""
+        """The images with the current delta."""
         return (x + self._delta(x)).clamp(*self.bounds)
 
     def value(self, network: Network, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:

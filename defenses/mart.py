@@ -26,7 +26,7 @@ class MART(AttackedLoss):
     each image has its own dropout mask. Gradients flow through all three factors.
 
     Args:
-        attack: makes the example, such as PGD(eps=8/255, steps=10).
+        attack: attack that makes the example, such as PGD(eps=8/255, steps=10).
         weight: weight of the divergence, above 0; lambda in the paper.
         bounds: range of the pixels.
 

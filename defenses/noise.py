@@ -40,7 +40,7 @@ class NoiseLoss(TrainingLoss):
 
     Args:
         eps: size of the noise; the standard deviation of kind "normal".
-        kind: "sign", "uniform" or "normal".
+        kind: kind of noise: "sign", "uniform" or "normal".
         alpha: weight of the clean loss, in [0, 1].
         bounds: range of the pixels.
     """

@@ -27,7 +27,7 @@ class TRADES(AttackedLoss):
     own dropout mask. Gradients flow through both distributions.
 
     Args:
-        attack: makes the example; its loss is replaced by the divergence.
+        attack: attack that makes the example; its loss is replaced by the divergence.
         beta: weight of the divergence, above 0; 1 / lambda in the paper, where 1 to 6 are used.
         bounds: range of the pixels.
 

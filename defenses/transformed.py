@@ -21,9 +21,9 @@ class Transformed(nn.Module):
     on robustness that means nothing, since nobody attacks so.
 
     Args:
-        model: from images to logits.
+        model: callable that takes images and returns logits.
         transform: a spec such as "bit_depth(3)", or a `Transform`.
-        samples: draws a gradient pass of a random transform makes.
+        samples: number of draws of a random transform in each gradient pass.
     """
 
     def __init__(self, model: nn.Module, transform: str | Transform, *, samples: int = 10) -> None:

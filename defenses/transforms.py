@@ -77,7 +77,7 @@ class JPEG(Transform):
     """Saved as JPEG and read again (Dziugaite, Ghahramani, Roy 2016).
 
     Args:
-        quality: 1 to 100.
+        quality: quality of the JPEG, 1 to 100.
     """
 
     paper = "Dziugaite et al. 2016, arXiv 1608.00853"

@@ -18,7 +18,7 @@ DUAL = {"l2": "l2", "l1": "linf"}
 """The gradient of the norm of delta is the steepest direction of this one at delta."""
 
 FIRST = {"l2": 0.05, "l1": 0.03}
-"""How far the first step goes unless told, as a share of the size of the range."""
+"""Default length of the first step, as a share of the size of the range."""
 
 TOLERANCE = 1e-4
 """How far beyond the boundary the constraint lies, in units of the margin."""
@@ -49,13 +49,13 @@ class ALMA(MinimalStepAttack):
 
     Args:
         norm: "l2" or "l1".
-        target: see `Attack`.
+        target: the class to reach, see `Attack`.
         steps: the number of steps.
-        first_distance: how far the first step goes, in the norm; the last step is a hundredth of it. See `FIRST`.
-        alpha: what stays of the mean gradient, its square, and the multiplier at a step; .9 suits 1,000 steps.
-        look_every: the penalty grows at every so many steps.
-        tau: unless the constraint has fallen to this share.
-        gamma: by this factor.
+        first_distance: length of the first step, in the norm; the last step is a hundredth of it. See `FIRST`.
+        alpha: decay of the running means of gradient, squared gradient and multiplier; .9 suits 1,000 steps.
+        look_every: number of steps between two checks of the constraint, after which the penalty may grow.
+        tau: the penalty is kept if the constraint has shrunk below this share of its value at the last check.
+        gamma: factor by which the penalty grows otherwise.
     """
 
     norms = ("l2", "l1")

@@ -24,16 +24,16 @@ class Lagrangian(NamedTuple):
     def updated(
         self, y: Tensor, met: Tensor, i: int, *, alpha: float, every: int, tau: float, gamma: float
     ) -> "Lagrangian":
-        """After the i-th look at the constraint, which does no more than take it down if it is the first.
+        """The coefficients after the i-th check of the constraint; the first check only stores its value.
 
         Args:
             y: the constraint.
-            met: (M,) bool, the row has met it once.
-            i: from 0.
-            alpha: mu is the running mean of the slope, of which this share stays.
-            every: at every so many looks the weight is changed.
-            tau: unless the row has met the constraint, or y fell to this share since the last time.
-            gamma: by this factor.
+            met: (M,) bool, True where the row has met the constraint at least once.
+            i: number of the check, counted from 0.
+            alpha: decay of mu, which is a running mean of the slope.
+            every: number of checks between two changes of the weight rho.
+            tau: rho is kept if y has shrunk below this share of its last value, or if the row has met the constraint.
+            gamma: factor by which rho grows otherwise.
         """
         if i == 0:
             return self._replace(before=y)

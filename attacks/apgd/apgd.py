@@ -23,8 +23,8 @@ class APGD(RandomStart):
 
     Args:
         steps: the number of steps.
-        rho: the share of steps that have to raise the loss for the step size to be kept.
-        random_start: begin at a random point of the edge of the ball.
+        rho: the step size is kept if at least this share of the steps has raised the loss.
+        random_start: whether to begin at a random point on the edge of the ball.
     """
 
     norms = ("linf", "l2", "l1")

@@ -20,11 +20,11 @@ class APGDTargeted(RandomStart):
     than `classes`, each wrong one is aimed at once. Cost per sample: `classes` times APGD's, less what leaves early.
 
     Args:
-        loss: "dlr" (4 classes and more), "margin" or "cross_entropy", of the target.
-        classes: how many classes are aimed at.
-        steps: the number of steps towards each.
-        rho: see `APGD`.
-        random_start: begin at a random point of the ball, another for each class.
+        loss: the loss of the target: "dlr" (needs 4 classes), "margin" or "cross_entropy".
+        classes: number of target classes.
+        steps: number of steps towards each class.
+        rho: the step size is kept if at least this share of the steps has raised the loss, see `APGD`.
+        random_start: whether to begin at a random point of the ball, a new one for each class.
     """
 
     norms = ("linf", "l2", "l1")

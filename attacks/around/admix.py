@@ -12,13 +12,13 @@ from advkit.core.door import check_between
 from advkit.core.oracle import Oracle, View
 
 OTHERS = 3
-"""As many images of other classes are mixed in, one at a time."""
+"""Number of images of other classes that are mixed in, one at a time."""
 
 COPIES = 5
-"""As many scales has each mixture, as in SI."""
+"""Number of scales of each mixture, as in SI."""
 
 FAMILY = 10
-"""Of the random numbers."""
+"""First stream of random numbers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class Admix(GradientTransform):
     Cost: 15 times the passes of the attack inside. No sample leaves early.
 
     Args:
-        share: of the other image, in (0, 1]: .2 in the paper.
+        share: weight of the other image, in (0, 1]; the paper uses .2.
     """
 
     option = "admix"

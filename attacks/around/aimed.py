@@ -15,8 +15,8 @@ class Aimed(Runs):
     """The attack inside, once, with the class it is given as its target; the best point is where y leads least.
 
     Args:
-        attack: an attack that takes a target, and has none of its own.
-        classes: (N,) int64, one for each sample of the batch.
+        attack: an attack that takes a target and has none set.
+        classes: (N,) int64, the target class of each sample.
     """
 
     classes: Tensor

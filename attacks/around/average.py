@@ -14,7 +14,7 @@ class Averaged(nn.Module):
     """Images -> the mean of the logits of its members.
 
     Args:
-        members: models from images (N, ...) to logits (N, K); one that is named several times answers several times.
+        members: models from images (N, ...) to logits (N, K); one that is listed several times is asked several times.
 
     Raises:
         InputError: (when called) the members do not agree in the number of classes.

@@ -15,7 +15,7 @@ LEAST = 0.9
 """The least size of the image that is pasted, as a share of the frame: the paper's 299 of 330."""
 
 STREAM = 200
-"""Of the random numbers; those of the next call in one step lie behind it."""
+"""First stream of random numbers; each further call within one step uses the next stream."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class DI(GradientTransform):
     Cost: that of the attack inside. No sample leaves early, for the image itself is seen at the verdict only.
 
     Args:
-        probability: how often an image is changed, in (0, 1].
+        probability: probability that an image is transformed, in (0, 1].
     """
 
     option = "di"

@@ -56,7 +56,7 @@ class MeanLoss(Wrapper):
     """The attack inside, on the mean of the losses of several networks; it needs their gradients, not their scores.
 
     Args:
-        members: the networks.
+        members: the networks, all with the same classes.
     """
 
     starts_at_x = False
@@ -72,7 +72,7 @@ def ensemble(attack: Attack, surrogates: Sequence[Model], *, average: str = "log
 
     Args:
         attack: any attack; `average="losses"` needs one that climbs a loss.
-        surrogates: at least one network, all of the model's classes.
+        surrogates: one or more networks with the same classes as the model.
         average: "logits": the networks are one, with the mean of their logits (the paper's choice); "losses": what is
             climbed is the mean of their losses.
 

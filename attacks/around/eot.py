@@ -43,7 +43,7 @@ class EOT(Wrapper):
     the run (and put back). Cost: `samples` times that of the attack inside.
 
     Args:
-        samples: how many passes make one answer.
+        samples: number of passes that are averaged into one answer.
     """
 
     samples: int

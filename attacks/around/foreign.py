@@ -56,7 +56,7 @@ class _Seen(torch.autograd.Function):
 
 
 class Call(NamedTuple):
-    """What the other library is given."""
+    """The arguments for the other library."""
 
     model: Counted
     x: Tensor
@@ -77,8 +77,8 @@ class Foreign(Stepless, Attack):
 
     Args:
         class_name: the name of the class in that library.
-        options: what its constructor is given.
-        eps: the radius of the ball; of no use to an attack that looks for the nearest point.
+        options: arguments for its constructor.
+        eps: the radius of the ball; an attack that looks for the nearest point ignores it.
     """
 
     norms = ("linf", "l2", "l1", "l0")

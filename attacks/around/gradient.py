@@ -18,8 +18,8 @@ class Bent:
     """The oracle, but for the gradient that it gives.
 
     Args:
-        oracle: the oracle.
-        look: what is called in place of its `loss_and_gradient`.
+        oracle: the oracle whose gradient is replaced.
+        look: function that is called in place of the oracle's `loss_and_gradient`.
     """
 
     def __init__(self, oracle: Oracle, look: Look) -> None:

@@ -21,7 +21,7 @@ class MaskedThreat(Threat):
 
     Args:
         whole: the threat model without the mask.
-        mask: (N, ...) bool: what may change.
+        mask: (N, ...) bool, True where a pixel may change.
     """
 
     whole: Threat | None = None
@@ -61,8 +61,8 @@ class Masked(Wrapper):
     """The attack inside, on the pixels that the mask allows. Cost: that of the attack inside.
 
     Args:
-        mask: what may change, True or 1: a tensor that broadcasts to the images (N, C, H, W), such as (H, W) for all or
-            (N, 1, H, W) for each its own.
+        mask: tensor that is True or 1 where a pixel may change. It broadcasts to the images (N, C, H, W): (H, W) is one
+            mask for all images, (N, 1, H, W) one for each image.
     """
 
     mask: Tensor = field(compare=False, repr=False)

@@ -32,7 +32,7 @@ class NI(GradientTransform):
     Cost: that of the attack inside.
 
     Args:
-        decay: the share of the velocity that is kept from step to step, in (0, 1]: the paper's is 1.
+        decay: share of the velocity that is kept from step to step, in (0, 1]; the paper uses 1.
     """
 
     option = "ni"

@@ -18,7 +18,7 @@ class Restarts(Runs):
 
     Args:
         attack: an attack that makes random choices.
-        number: how many runs.
+        number: the number of runs.
     """
 
     number: int

@@ -18,7 +18,7 @@ class SI(GradientTransform):
     Cost: `copies` times the passes of the attack inside.
 
     Args:
-        copies: how many scales, the image's own among them.
+        copies: number of scales, including the image's own.
     """
 
     option = "si"

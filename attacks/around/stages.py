@@ -26,9 +26,9 @@ class Stages:
 
     Attributes:
         result: the best point of each sample so far, and what all attacks have cost.
-        blind: (N,) bool, the latest attack met a gradient of zero and fooled the sample not.
-        leads: (N, K), how far y leads each class on the point, of those an attack has returned, where it leads it
-            least; infinite for y itself.
+        blind: (N,) bool, True where the latest attack met a zero gradient and did not fool the sample.
+        leads: (N, K), the smallest lead of y over each class on any point that an attack has returned; infinite for
+            y itself.
     """
 
     def __init__(self, model: Model, problem: Problem, first: Attack) -> None:
@@ -52,7 +52,7 @@ class Stages:
 
     @property
     def standing(self) -> Tensor:
-        """(N,) bool: to be attacked further."""
+        """(N,) bool: True where no attack has fooled the sample yet."""
         if self._problem.stop == "never":
             return torch.ones_like(self.result.success)
         return ~self.result.success

@@ -25,8 +25,8 @@ class Targets(Runs):
     is a success, whichever was aimed at.
 
     Args:
-        attack: an attack that takes a target, and has none of its own.
-        number: how many classes.
+        attack: an attack that takes a target and has none set.
+        number: the number of target classes.
     """
 
     number: int

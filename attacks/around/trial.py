@@ -9,13 +9,13 @@ from advkit.core.threat import Region
 
 
 class Trial:
-    """The oracle with a smaller region, which remembers whom it saw fooled and may know the clean image's gradient.
+    """The oracle with a smaller region; it records which samples were fooled and may know the clean gradient.
 
     Args:
-        oracle: the oracle.
+        oracle: the oracle that answers.
         eps: (M,) float64, the radii on trial.
-        fooled: (M,) bool, in this trial so far.
-        gradient: (M, ...), taken for that of the next point, at no cost; the value there is not known.
+        fooled: (M,) bool, True where this trial has fooled the sample already.
+        gradient: (M, ...), known gradient at the next point; it costs no pass, and the loss there is not known.
     """
 
     def __init__(self, oracle: Oracle, eps: Tensor, fooled: Tensor, gradient: Tensor | None = None) -> None:

@@ -12,10 +12,10 @@ from advkit.core.door import check_count
 from advkit.core.oracle import Oracle, View
 
 REACH = 1.5
-"""The neighbours' distance, in units of eps: the paper's."""
+"""Distance of the neighbours in units of eps, as in the paper."""
 
 FAMILY = 9
-"""Of the random numbers."""
+"""First stream of random numbers."""
 
 
 class State(NamedTuple):
@@ -35,7 +35,7 @@ class VMI(GradientTransform):
     Cost: `neighbours` + 1 times the passes of the attack inside.
 
     Args:
-        neighbours: how many, 20 in the paper.
+        neighbours: number of neighbours; the paper uses 20.
     """
 
     option = "vmi"

@@ -33,7 +33,7 @@ class Cascade(Stepless, BudgetAttack):
     3. l2 and l1 only: ALMA, which approaches the boundary from beyond it, is tried on the 24 nearest and on about as
        many others. If it fools a sixteenth of them, all standing samples get it; if it then has fooled an eighth, they
        get it again with four times `steps`.
-    4. Half of the near samples, at least 24 and at least a twentieth of those that stand, get APGD with twice `steps`
+    4. Half of the near samples, at least 24 and at least a twentieth of the standing ones, get APGD with twice `steps`
        towards the class that came closest, on the losses DLR, cross-entropy and margin in turn. A run that fools less
        than an eighth halves the number of samples of the next; the second such run is the last.
     5. linf and l2 only: Square, which needs no gradients, is tried with 300 queries on the 24 nearest and on about as
@@ -44,7 +44,7 @@ class Cascade(Stepless, BudgetAttack):
     attack large batches.
 
     Args:
-        steps: the number of steps that the stages' lengths are shares of; ALMA makes as many.
+        steps: number of steps of ALMA; the lengths of the other stages are shares of it.
         queries: the largest number of queries that one run of Square makes.
     """
 
@@ -64,7 +64,7 @@ class Cascade(Stepless, BudgetAttack):
         check_count("queries", self.queries, least=3)
 
     def init(self, oracle: Oracle) -> None:
-        """Never called: the attacks of which this one is made are driven one by one."""
+        """Never called: the driver runs the attacks inside one by one."""
         raise AssertionError("cascade has no state of its own")
 
     def _run(self, model: Model, problem: Problem) -> Result:

@@ -1,8 +1,8 @@
 """The order of the cascade: costly attacks only where cheap ones came near, or where gradients misled them.
 
-It rests on two things seen. A long run towards the class that came nearest breaks more than short
-ones towards all. Where a loss is flat around the images, runs that start there stay there: ALMA, which comes back from
-beyond the boundary, and Square break what they leave.
+It rests on two observations. One long run towards the class that came nearest fools more samples than short runs
+towards all classes. Where a loss is flat around the images, runs that start there do not move: ALMA, which comes back
+from beyond the boundary, and Square fool the samples that such runs leave.
 """
 
 from dataclasses import replace
@@ -19,7 +19,7 @@ from advkit.core.guard import Model
 from advkit.core.result import Result
 
 FEW = 24
-"""So many samples at least are "the nearest": those on whose best point y leads least."""
+"""Least number of "nearest" samples: those on whose best point y leads least."""
 
 NEAR = 0.3
 """A sample has come near where y leads by less than this share of the median lead on the clean images."""
@@ -37,10 +37,9 @@ class Order:
     Args:
         model: images -> logits.
         problem: the batch.
-        norm: of the ball.
-        steps: of ALMA; the first attack makes a fifth of them, those towards nine classes an eighth, towards three half
-            as many, the long ones twice as many.
-        queries: the most that a run of Square makes.
+        norm: the norm of the ball.
+        steps: number of steps of ALMA; the other stages make shares of it, see `Cascade`.
+        queries: maximum number of queries of each run of Square.
     """
 
     def __init__(self, model: Model, problem: Problem, *, norm: str, steps: int, queries: int) -> None:
@@ -50,7 +49,7 @@ class Order:
         self._blind = False  # whether even the margin's gradient was zero somewhere
 
     def run(self) -> Result:
-        """All stages; the first is over."""
+        """Run all stages after the first, which the constructor has run."""
         self._classes()
         self._boundary()
         self._long()
@@ -58,10 +57,10 @@ class Order:
         return self._stages.result
 
     def _classes(self) -> None:
-        """Which class is near: a short run to each of nine, then a longer one to the three that came nearest.
+        """Find the nearest class: a short run to each of nine classes, then a longer run to the three nearest.
 
-        For the samples that have come near; the short ones for all if nothing shows that gradients lead: that of
-        cross-entropy is zero where logits lie far apart, that of the margin is not.
+        Only near samples get them. All samples get the short runs if there is no sign that gradients help: the gradient
+        of cross-entropy is zero where logits lie far apart, that of the margin is not.
         """
         stages = self._stages
         clean = stages.clean_lead()
@@ -74,7 +73,7 @@ class Order:
             rows = self._near() | stages.lowest(FEW, stages.standing)
 
     def _near(self) -> Tensor:
-        """(N,) bool: the samples that stand and have come near."""
+        """(N,) bool: the standing samples whose lead has become small."""
         return self._stages.standing & (self._stages.safe < self._cut)
 
     def _boundary(self) -> None:
@@ -91,7 +90,7 @@ class Order:
             stages.attack(replace(attack, steps=4 * self._steps), stages.standing)
 
     def _long(self) -> None:
-        """Long runs of the nearest, each towards its nearest class, while they break many; half as many, once more."""
+        """Long runs on the nearest samples, towards the nearest class; fewer samples after a run that fools few."""
         stages = self._stages
         first = count = max(FEW, int(stages.standing.sum()) // 20, int(self._near().sum()) // 2)
         for loss in cycle(("dlr", "cross_entropy", "margin")):
@@ -103,7 +102,7 @@ class Order:
                 return
 
     def _scores(self) -> None:
-        """Square on a few, then on all while it shows that gradients mislead; on all at once where they are zero."""
+        """Square on a few samples, then on all while gradients seem to mislead; on all at once where they are zero."""
         if self._norm not in Square.norms:
             return
         stages = self._stages
@@ -115,7 +114,7 @@ class Order:
             rows = stages.standing
 
     def _probe(self, count: int) -> Tensor:
-        """(N,) bool: of the samples that stand the `count` nearest, and about as many spread over the others."""
+        """(N,) bool: the `count` nearest standing samples, and about as many spread over the others."""
         standing = self._stages.standing
         rows = self._stages.lowest(count, standing)
         place = (standing & ~rows).cumsum(0)  # 1, 2, ... among the others

@@ -69,18 +69,18 @@ class CW(SearchAttack):
     l2: D is the squared length, c is bisected. linf: D is the sum of `|delta_i| - tau` where that is positive, and tau
     shrinks. Of the paper's three ways to stay in the range (section V-B) this is the projection after each step: the
     change of variable `x_adv = (tanh(w) + 1) / 2` cannot move a pixel that is exactly 0 or 1. Each row has its own
-    clock: it goes on to its next search as soon as its loss stands still.
+    clock: it goes on to its next search as soon as its loss no longer falls.
 
     Cost per sample: at most `searches * steps` queries and gradients.
 
     Args:
         norm: "l2" or "linf".
-        target: see `Attack`.
-        searches: the number of values of c, or of tau.
-        steps: the most steps for each.
-        lr: Adam's step length, the most that a pixel moves in a step, as a share of the range.
-        c: the first weight; 2 margin / |gradient|^2 on the clean image unless given: right where the model is linear.
-        confidence: lead in logits that a success must exceed, as `goal=confident(lead=...)`, which overrides it.
+        target: the class to reach, see `Attack`.
+        searches: number of values of c (l2) or tau (linf) that are tried.
+        steps: maximum number of steps for each value.
+        lr: Adam's step length: the largest move of a pixel in one step, as a share of the range.
+        c: first weight of the margin; default: 2 margin / |gradient|^2 on the clean image, exact for a linear model.
+        confidence: lead in logits that a success must exceed; `goal=confident(lead=...)` overrides it.
     """
 
     norms = ("l2", "linf")
@@ -130,7 +130,7 @@ class CW(SearchAttack):
         return state._replace(search=state.search._replace(c=c), lr=lr)
 
     def _turn(self, oracle: Oracle, state: State, over: Tensor) -> State:
-        """The rows whose search is over begin the next, from the clean image."""
+        """Begin the next search, from the clean image, in the rows whose search has ended."""
         search, tau = RULES[self.norm].next(state.search, state.tau, -oracle.best.value)
         state = choose(over, State(oracle.x, adam.at_rest(state.adam.first), state.lr, tau, search, state.done), state)
         return state._replace(done=state.search.over(self.searches))

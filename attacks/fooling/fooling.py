@@ -27,15 +27,15 @@ class State(NamedTuple):
 class Fooling(BudgetAttack):
     """From Gaussian noise, steps along the sign of the gradient until the network is sure of the class to reach.
 
-    The images given play no part but for their range: eps is infinite unless given, and with an eps the noise is that
-    of the ball around them. The class is the target, else the likeliest one other than y. With `stop="never"` a row
-    goes on until `confidence`, else only until the class leads. `fooling_images` needs no images to begin with.
+    The given images only set the range, for eps is infinite by default; with an eps the noise lies in the ball around
+    them. The class is the target, or else the likeliest one other than y. With `stop="never"` a row goes on until it
+    reaches `confidence`, otherwise only until the class leads. `fooling_images` needs no images to begin with.
 
     Cost per sample: `steps` gradients and `steps` + 2 queries at the most.
 
     Args:
-        confidence: the softmax probability at which an image is done.
-        steps: the number of steps at the most.
+        confidence: softmax probability of the class at which an image is finished.
+        steps: maximum number of steps.
         step_size: the length of a step at each pixel, as a share of its range.
         sigma: the standard deviation of the noise, about the middle of the range, as a share of the range.
     """

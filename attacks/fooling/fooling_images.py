@@ -20,7 +20,7 @@ class FoolingImages:
         images: (N, ...) within the bounds.
         classes: (N,) int64, the classes to be seen.
         confidence: (N,) float64, the softmax probability of that class.
-        reached: (N,) bool, the confidence asked for is reached.
+        reached: (N,) bool, True where the requested confidence is reached.
     """
 
     images: Tensor
@@ -43,13 +43,13 @@ def fooling_images(
     """Noise that a network takes for the given classes.
 
     Args:
-        model: from images (N, *shape) to logits.
-        classes: one an image.
-        shape: of an image, (C, H, W).
-        attack: with which confidence and steps; `Fooling()` unless given.
-        seed: of the noise.
+        model: callable that takes images (N, *shape) and returns logits (N, K).
+        classes: the class that each image is to show.
+        shape: the shape (C, H, W) of one image.
+        attack: the attack with its confidence and steps; default: `Fooling()`.
+        seed: seed of the noise.
         bounds: the range of the pixels.
-        device, dtype: of the images.
+        device, dtype: device and type of the images.
 
     Raises:
         InputError: no such class, or a wrong shape.

@@ -50,12 +50,12 @@ class HopSkipJump(DecisionAttack):
     Cost per sample: `queries` + 2 queries, no gradient.
 
     Args:
-        queries: how many, the check of the clean image and the verdict aside.
-        first: of the queries of the first round's estimate.
-        tries: how many points are tried for a first adversarial one.
-        probe: delta in units of distance / sqrt(D).
-        tolerance: of the halving, in the same units.
-        starts: images (K, C, H, W) to be tried first.
+        queries: number of queries, without the check of the clean image and the verdict.
+        first: number of queries in the first estimate of the normal.
+        tries: number of points that are tried to find a first adversarial one.
+        probe: distance of the probing points from the boundary, in units of distance / sqrt(D).
+        tolerance: distance at which the halving ends, in units of distance / sqrt(D).
+        starts: images (K, C, H, W) that are tried first.
     """
 
     norms = ("l2", "linf")
@@ -102,7 +102,7 @@ class HopSkipJump(DecisionAttack):
         return self._query(oracle, state, i + 1)
 
     def _share(self, oracle: Oracle, units: float) -> float:
-        """So many units of distance / sqrt(D), as a share of the distance."""
+        """Convert a length in units of distance / sqrt(D) into a share of the distance."""
         return min(0.5, units / math.sqrt(oracle.x[0].numel()))
 
     def _query(self, oracle: Oracle, state: State, i: int) -> State:

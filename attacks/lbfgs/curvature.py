@@ -42,9 +42,9 @@ def direction(history: History, c: Tensor, gradient: Tensor, free: Tensor) -> Te
 
     Args:
         history: the pairs.
-        c: (M,) the weight of b now: pairs that were stored under another c serve as well.
-        gradient: (M, D) of a + c b.
-        free: (M, D), 1 where an entry may move, else 0.
+        c: (M,), the current weight of b; pairs that were stored under another c serve as well.
+        gradient: (M, D), the gradient of a + c b.
+        free: (M, D), 1 where an entry may move, 0 elsewhere.
     """
     pairs, stored = history
     blocks, memory = pairs.shape[1:3]

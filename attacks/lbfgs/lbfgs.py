@@ -34,7 +34,7 @@ class LBFGS(MinimalAttack):
 
     The box-constrained minimisation is L-BFGS with the active pixels held at their bound and an Armijo search along the
     projected path. All samples run at once, each with its own c, history and step length, and leave when their search
-    is over. The nearest adversarial point among all that were tried is returned.
+    ends. The nearest adversarial point among all that were tried is returned.
 
     The search for c brackets the largest one that reaches the target and then bisects, each time from the last
     minimiser that reached it. As J is not convex, it is repeated from other starts (`leaps`): from the clean image a
@@ -48,15 +48,15 @@ class LBFGS(MinimalAttack):
             a class, or "untargeted": the likeliest rival at every point.
         searches: the number of minimisations before the first leap.
         leaps: the number of repetitions of the search from another start; 0 is the paper's attack.
-        leap_searches: the number of minimisations of each.
-        first_steps: the most steps of a minimisation that begins far from its solution.
-        later_steps: of one that begins at the solution for another c.
-        c: the first weight of the distance, pixels in units of their range. By default |g|^2 / (20 J), with J (at most
-            three times the margin) and its gradient g on the clean image: about a quarter of what a linear model of J
-            leads one to expect of the largest c.
-        squared: False takes |r| as the paper writes it, in place of its square.
+        leap_searches: number of minimisations after each leap.
+        first_steps: maximum number of steps of a minimisation that begins far from its solution.
+        later_steps: maximum number of steps of a minimisation that begins at the solution for another c.
+        c: first weight of the distance, with pixels in units of their range; default: |g|^2 / (20 J), with J (at most
+            three times the margin) and its gradient g on the clean image. That is about a quarter of the largest c of
+            a linear model of J.
+        squared: whether the distance is |r|^2; False takes |r|, as the paper writes it.
         memory: the number of steps that the inverse Hessian remembers.
-        loss: minus J, "rival"; "margin" minimises the difference of the logits in its place.
+        loss: "rival" is minus J; "margin" minimises the difference of the logits instead.
         tolerance: a minimisation ends when a step lowers the objective by less than this share.
 
     A sample for which nothing has fooled the model gets up to three times as many minimisations.

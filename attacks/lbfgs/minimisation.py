@@ -15,10 +15,10 @@ from advkit.core.oracle import choose
 from advkit.core.threat import Region
 
 ARMIJO = 1e-4
-"""The share of the predicted decrease that a step must bring."""
+"""Share of the predicted decrease that a step must bring."""
 
 TRIALS = 8
-"""The most points that a line search rejects."""
+"""Maximum number of points that a line search rejects."""
 
 
 class Box(NamedTuple):
@@ -59,7 +59,7 @@ def squared(r: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def unsquared(r: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor]:
-    """|r|, which has no gradient at 0: the limit along minus `gradient` stands in."""
+    """|r|; at 0, where it has no gradient, the limit along minus `gradient` is used."""
     size = torch.linalg.vector_norm(r, dim=1)
     ahead = torch.where((size > 0)[:, None], r, -gradient)
     return size, torch.nn.functional.normalize(ahead, dim=1)
@@ -82,14 +82,14 @@ class Descent(NamedTuple):
     def updated(
         self, box: Box, b: Length, c: Tensor, new: Iterate, tolerance: float
     ) -> tuple["Descent", Tensor, Tensor]:
-        """After a look at the trial point; (M,) bool: it is accepted; and it hardly lowers f, by no more than a share.
+        """The line search after a look at the trial point, and two (M,) bool: accepted, and f has hardly fallen.
 
         Args:
-            box: the problem.
-            b: the length.
-            c: (M,) its weight.
-            new: the trial point.
-            tolerance: that share.
+            box: the problem to solve.
+            b: the length that is weighted by c.
+            c: (M,), the weight of the length.
+            new: the trial point, with its loss and gradient.
+            tolerance: f has hardly fallen if it has fallen by no more than this share.
         """
         now, step = self.now, new.point - self.now.point
         far, pull = b(now.point - box.x, now.gradient)
@@ -112,17 +112,17 @@ class Descent(NamedTuple):
         return descent, accepted, moved & (before - after <= tolerance * before.abs())
 
     def over(self, accepted: Tensor, flat: Tensor, most: Tensor) -> Tensor:
-        """(M,) bool: no further step: this one was `flat`, or the last of `most` (M,), or none can be found."""
+        """(M,) bool: no further step follows, as this one was `flat`, was the last of `most` (M,), or none is found."""
         return (accepted & (flat | (self.steps >= most))) | (self.trials > TRIALS)
 
     def again(self, rows: Tensor, start: Iterate, fresh: Tensor, unseen: Tensor) -> "Descent":
         """The next minimisation of these rows (M,) bool, from `start`.
 
         Args:
-            rows: whose last one is over.
-            start: where they begin.
-            fresh: (M,) bool, what is known of the curvature is forgotten.
-            unseen: (M,) bool, they begin at the next trial point instead, whatever it brings.
+            rows: (M,) bool, the rows whose last minimisation has ended.
+            start: the point at which the next minimisation begins.
+            fresh: (M,) bool, True where the curvature found so far is forgotten.
+            unseen: (M,) bool, True where the row begins at the next trial point instead, whatever its loss.
         """
         return self._replace(
             now=choose(rows, start, self.now),

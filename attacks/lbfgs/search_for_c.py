@@ -11,7 +11,7 @@ TINY = 1e-30
 """Least value of a weight or of what is spent."""
 
 LEAP = 0.2
-"""How far the k-th leap goes: k times this share of the range of a pixel."""
+"""The k-th leap goes k times this share of the range of a pixel."""
 
 
 class SearchForC(NamedTuple):
@@ -24,17 +24,16 @@ class SearchForC(NamedTuple):
     leaps: Tensor  # (M,) int64: fresh starts made
 
     def after(self, over: Tensor, fooled: Tensor, first: int, others: int) -> tuple["SearchForC", Tensor]:
-        """With the verdicts on c; and (M,) bool, the rows that are to leap to a fresh start.
+        """The search after the verdicts on c, and (M,) bool, the rows that leap to a fresh start.
 
-        Within a round c doubles, in the first round it grows fourfold, until one misses; then the middle is tried. A
-        round ends after so many minimisations; the next begins at the largest c that hit. A row that misses before any
-        has hit leaps too.
+        Within a round c doubles (fourfold in the first round) until one c misses; then the middle of the bracket is
+        tried. The next round begins at the largest c that hit. A row that misses before any c has hit leaps too.
 
         Args:
-            over: (M,) bool, the minimisation at c has ended,
-            fooled: (M,) bool, and has reached the goal.
-            first: how many minimisations the first round has.
-            others: how many each later one.
+            over: (M,) bool, True where the minimisation at c has ended.
+            fooled: (M,) bool, True where that minimisation has reached the goal.
+            first: number of minimisations in the first round.
+            others: number of minimisations in each later round.
         """
         hit, miss = over & fooled, over & ~fooled
         number = self.number + over
@@ -53,21 +52,22 @@ class SearchForC(NamedTuple):
         return search, leap
 
     def started(self, loss: Tensor, gradient: Tensor, margin: Tensor) -> "SearchForC":
-        """With |g|^2 / (20 J) for a c of 0, from the linear model of J (M,) with gradient g (M, D) on the clean image.
+        """Replace a c of 0 by |g|^2 / (20 J), with J (M,) and its gradient g (M, D) on the clean image.
 
-        J falls along g and is spent at a distance r = J / |g|, where c = |g| / (2 r); a tenth of that. Where the logits
-        are small J stays near log K however near the boundary is: it counts as three times the margin (M,) at most.
+        The linear model of J reaches 0 at the distance r = J / |g|, where c = |g| / (2 r). A tenth of that is taken.
+        With small logits J stays near log K even close to the boundary, so it counts as at most three times the margin
+        (M,).
         """
         spent = loss.abs().minimum(3 * margin.abs().to(loss.dtype)).clamp(min=TINY)
         linear = (gradient**2).sum(1) / (20 * spent)
         return self._replace(c=torch.where(self.c > 0, self.c, linear.clamp(min=TINY)))
 
     def away(self, x: Tensor, downhill: Tensor) -> Tensor:
-        """Where the latest leap from x (M, D) leads, in the direction downhill (M, D), a sign an entry."""
+        """The end of the latest leap from x (M, D) along downhill (M, D), which holds a sign for each entry."""
         return x + (LEAP * self.leaps[:, None]).clamp(max=1) * downhill
 
 
 def first_round(c: Tensor) -> SearchForC:
-    """The first round, at the weight c (M,), 0 for one that `started` chooses."""
+    """The first round, at the weight c (M,); where it is 0, `started` chooses it."""
     zero, none = torch.zeros_like(c), torch.zeros_like(c, dtype=torch.int64)
     return SearchForC(c, zero, zero + torch.inf, none, none)

@@ -50,9 +50,9 @@ class DecisionAttack(MinimalAttack):
     """A minimal attack that sees labels only; each step is one query of every row, which is in a phase of its own.
 
     Args:
-        queries: how many, the check of the clean image and the verdict aside.
-        tries: how many points are tried for a first adversarial one.
-        starts: images (K, C, H, W) to be tried first.
+        queries: number of queries, without the check of the clean image and the verdict.
+        tries: number of points that are tried to find a first adversarial one.
+        starts: images (K, C, H, W) that are tried first.
     """
 
     knowledge = "labels"
@@ -127,12 +127,12 @@ def looked(
     """The segment after the latest query; and (M,) bool, the rows that have come to the boundary along it.
 
     Args:
-        oracle: that has answered.
-        state: that asked.
-        landed: (M,) bool, the query is the end of a new segment, whose first look is to be nearer by `share`.
-        share: see `new_segment`.
-        tolerance: see `narrow`.
-        beside: (M,) bool, the query was none of the segment's, but replaces its end if it fools and is nearer.
+        oracle: the oracle that has answered the query.
+        state: the state before the query.
+        landed: (M,) bool, True where the query is the end of a new segment.
+        share: the first look at a new segment is nearer to the image by this share of the distance.
+        tolerance: the boundary is found when it is known to within this share of the distance.
+        beside: (M,) bool, True where the query lies beside the segment; it replaces the end if it fools and is nearer.
     """
     approach = state.phase == APPROACH
     size = torch.where(approach, state.size, oracle.region.distance(state.x_adv))

@@ -29,10 +29,10 @@ def onto_boundary(oracle: Oracle, lead: Tensor, gradients: Tensor, overshoot: fl
     """(M, ...): the least move to a lead of 0 in one of the duels, and beyond; zero where no gradient leads there.
 
     Args:
-        oracle: that gave the next two.
-        lead: (M, k) at the latest point.
-        gradients: (M, k, ...) of these.
-        overshoot: the share by which the move is longer; what rounding may feign is added to it.
+        oracle: the oracle that gave the leads and gradients.
+        lead: (M, k), the leads at the latest point.
+        gradients: (M, k, ...), the gradients of the leads.
+        overshoot: share by which the move is lengthened; a margin for rounding is added to it.
     """
     norm = oracle.region.norm
     boundary = nearest(norm, lead.clamp(max=0), gradients)

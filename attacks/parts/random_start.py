@@ -10,7 +10,7 @@ class RandomStart(BudgetAttack):
     """A budget attack with a choice of where it begins.
 
     Args:
-        random_start: begin at a random point of the ball, see the attack; else at the clean image.
+        random_start: whether to begin at a random point of the ball; otherwise at the clean image.
     """
 
     random_start: bool = True

@@ -11,10 +11,10 @@ from advkit.core.door import check_count, check_positive
 from advkit.core.oracle import Oracle
 
 NARROW = 1.5
-"""Between c that missed and one that hit, so many times as large, no further search is made."""
+"""The search for c ends when the c that hit is at most this many times the c that missed."""
 
 STILL = 1 / 200
-"""A loss that has fallen by no more than this share of itself stands still."""
+"""A loss that has fallen by no more than this share of itself no longer falls."""
 
 
 class Search(NamedTuple):
@@ -29,14 +29,14 @@ class Search(NamedTuple):
     before: Tensor  # (M,) float64: the loss when it looked back last
 
     def updated(self, loss: Tensor, hit: Tensor, steps: int, every: int | Tensor) -> tuple["Search", Tensor]:
-        """With one more point; (M,) bool: it was the search's last.
+        """The search after one more point, and (M,) bool: True where that was its last.
 
         Args:
-            loss: (M,) at the point.
-            hit: (M,) bool, the point gains.
-            steps: the most steps of a search.
-            every: a search looks back after so many steps >= 1, a number or (M,); it ends where the loss has not fallen
-                by more than `STILL` of it since the last time.
+            loss: (M,), the loss at the point.
+            hit: (M,) bool, True where the point is better than those before.
+            steps: maximum number of steps of a search.
+            every: number of steps between two checks, 1 or more, a number or (M,). A search ends where the loss has
+                fallen by no more than the share `STILL` since the last check.
         """
         look = self.k % every == 0
         stuck = look & (loss >= (1 - STILL) * self.before)
@@ -44,7 +44,7 @@ class Search(NamedTuple):
         return self._replace(k=k, hit=self.hit | hit, before=before), stuck | (k >= steps)
 
     def bisected(self) -> "Search":
-        """The next search: between what missed and what hit; a quarter or ten times as much where there is but one."""
+        """The next search: between a miss and a hit; with only one of them, a quarter of the hit or ten times the miss."""
         high = torch.where(self.hit, self.c.minimum(self.high), self.high)
         low = torch.where(self.hit, self.low, self.c.maximum(self.low))
         return self._replace(low=low, high=high).following(between(low, high, 10))
@@ -55,7 +55,7 @@ class Search(NamedTuple):
         return self._replace(c=c, hit=none, number=self.number + 1, k=0 * self.k, before=self.before + torch.inf)
 
     def over(self, searches: int) -> Tensor:
-        """(M,) bool: after so many searches, or where the next would change little."""
+        """(M,) bool: True after this many searches, or where the next would change little."""
         return (self.number >= searches) | (self.high <= NARROW * self.low)
 
 
@@ -79,9 +79,9 @@ class SearchAttack(MinimalAttack):
     """A minimal attack that searches for the weight of the margin.
 
     Args:
-        searches: the most values of c.
-        steps: the most steps for each.
-        c: the first; `linear_weight` on the clean image unless given.
+        searches: maximum number of values of c.
+        steps: maximum number of steps for each value of c.
+        c: first weight of the margin; default: `linear_weight` on the clean image.
     """
 
     searches: int = 9

@@ -6,7 +6,7 @@ from advkit.core.oracle import Oracle
 
 
 class Stepless:
-    """An attack whose `init` gives the point to be judged. It stands before the kind of attack among the bases."""
+    """An attack whose `init` gives the point to be judged. List it before the kind of attack among the bases."""
 
     total_steps = 0
     starts_at_x = False

@@ -24,13 +24,13 @@ class StepAttack(BudgetAttack):
 
     Args:
         steps: the number of steps.
-        step_size: the length of a step in units of the pixels; `total_length` * eps / steps unless given.
+        step_size: length of a step in units of the pixels; default: `total_length` * eps / steps.
     """
 
     norms: ClassVar[tuple[str, ...]] = ("linf", "l2", "l1")
     follows_gradient = True
     total_length: ClassVar[float]
-    """How far all steps together lead unless their length is given, in units of eps."""
+    """Default length of all steps together, in units of eps."""
 
     steps: int = 10
     step_size: float | None = None

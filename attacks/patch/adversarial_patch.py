@@ -27,7 +27,7 @@ class AdversarialPatch(Stepless, Patch):
     Cost per sample: 2 queries, the second being the verdict, and no gradient.
 
     Args:
-        patch: its pixels (C, S, S).
+        patch: the pixels of the patch (C, S, S).
     """
 
     name = "adversarial_patch"
@@ -107,11 +107,11 @@ def find_patch(
     Args:
         model: images (N, C, H, W) -> logits.
         data: an advkit Dataset, any map-style data set of (image, label), a DataLoader, or a pair of tensors.
-        epochs: how often each image is looked at.
-        batch_size: the number of images a step.
-        count: the number of images that are taken; all unless given.
+        epochs: number of passes over the images.
+        batch_size: number of images in each step.
+        count: number of images to use; default: all.
         bounds: the range of the pixels.
-        **options: those of `Patch`, such as `size`, `shape`, `rotation` and `target`.
+        **options: hyperparameters of `Patch`, such as `size`, `shape`, `rotation` and `target`.
 
     Raises:
         InputError: a value that is refused, or another kind of data.

@@ -34,9 +34,9 @@ class Patch(StepAttack):
         p <- clamp(p + step_size * sign(mean over images of the gradient of J at the image with p at a random pose))
 
     At every step each image has the patch in another pose (expectation over transformation). A last, random pose is
-    judged. The pixels of the patch take any value in the range, every other pixel stays: eps is infinite unless given,
-    and `distance` says how far the pixels changed in linf. For a data set, and images that the patch has not seen:
-    `find_patch`.
+    judged. The pixels of the patch take any value in the range and every other pixel stays: eps is infinite by
+    default, and `distance` says how far the pixels changed in linf. `find_patch` makes one patch for a data set, which
+    also works on images that it has not seen.
 
     Cost per sample: `steps` gradients and `steps` + 2 queries. No sample leaves early.
 
@@ -47,10 +47,10 @@ class Patch(StepAttack):
         rotation: the largest angle in degrees, either way.
         scale: the largest change of the patch's side, as a share of it, either way.
         brightness: the largest number that is added to the patch, either way.
-        shared: one patch for all images of the batch; otherwise each has its own.
+        shared: True makes one patch for all images of the batch, False one for each image.
         smooth: the weight of the patch's total variation, a mean an entry, beside the loss.
         steps: the number of steps.
-        step_size: the length of a step in units of the pixels; .05 of the range unless given.
+        step_size: length of a step in units of the pixels; default: .05 of the range.
     """
 
     norms = ("linf",)

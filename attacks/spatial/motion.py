@@ -14,8 +14,8 @@ def move(x: Tensor, angle: Tensor, right: Tensor, down: Tensor) -> Tensor:
 
     Args:
         x: images (M, C, H, W).
-        angle: (M,) in radians, counter-clockwise.
-        right, down: (M,) as shares of width and height.
+        angle: (M,), angle in radians, counter-clockwise.
+        right, down: (M,), shifts as shares of width and height.
     """
     H, W = x.shape[2:]
     cos, sin = angle.cos(), angle.sin()
@@ -29,8 +29,8 @@ def grid_point(i: int, counts: Sequence[int]) -> Iterator[float]:
     """The i-th point of a grid over [-1, 1] in each coordinate, the last coordinate running fastest.
 
     Args:
-        i: from 0 to the product of the counts - 1.
-        counts: of values in each coordinate, from -1 to 1 at equal intervals; 0 where there is but one.
+        i: number of the point, from 0 to the product of the counts minus 1.
+        counts: number of values of each coordinate, evenly spaced from -1 to 1; a single value is 0.
     """
     for place, count in zip(np.unravel_index(i, counts), counts, strict=True):
         yield 2 * int(place) / (count - 1) - 1 if count > 1 else 0.0

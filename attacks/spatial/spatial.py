@@ -29,8 +29,8 @@ class State(NamedTuple):
 class Spatial(BudgetAttack):
     """The worst rotation and translation of each image.
 
-    The threat is not an lp ball: eps is infinite unless given, and `distance` says how far the pixels changed in linf.
-    If eps is given, the moved image is brought into the ball as well. Beyond the edge of the image is 0.
+    The threat is not an lp ball: eps is infinite by default, and `distance` says how far the pixels changed in linf.
+    If you give eps, the moved image is brought into the ball as well. Pixels from beyond the image's edge are 0.
 
     Cost per sample: "grid": `rotations * shifts**2` + 1 queries; "random": `steps` + 1 queries; "gradient": `steps`
     gradients and `steps` + 2 queries.
@@ -41,9 +41,9 @@ class Spatial(BudgetAttack):
         search: "grid" (every combination), "random" (the worst of `steps` draws), or "gradient" (steps along the sign
             of the loss's gradient in angle and shifts, from a random start).
         rotations: the number of angles of the grid.
-        shifts: the number of shifts of the grid in each of two directions.
-        steps: of the other searches.
-        step_size: of "gradient", as a share of the largest angle and shift.
+        shifts: number of shifts of the grid in each of the two directions.
+        steps: number of draws ("random") or steps ("gradient").
+        step_size: length of a step of "gradient", as a share of the largest angle and shift.
     """
 
     norms = ("linf",)

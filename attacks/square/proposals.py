@@ -126,7 +126,7 @@ class Pyramids:
         return _spent(region, torch.nn.functional.pad(grid, (left, right, above, below)).reshape(region.x.shape))
 
     def next(self, region: Region, x_max: Tensor, window: Window, draws: Draws, step: int) -> Tensor:
-        """Algorithm 3: what stood in square 2 moves into square 1, which turns towards new pyramids."""
+        """Algorithm 3: the perturbation of square 2 moves into square 1, which turns towards new pyramids."""
         channels, height, width = _frame(region.x)
         window = Window(*(min(most, max(3, side) | 1) for side, most in zip(window, (height, width), strict=True)))
         u = draws.uniform(step, (5 + channels,))

@@ -37,11 +37,11 @@ class Square(BudgetAttack):
     Cost per sample: at most `queries` + 1 queries, no gradient.
 
     Args:
-        loss: what is climbed: "margin", as in the paper, or another.
-        queries: the number of queries, those of the clean image and of the verdict among them.
+        loss: the loss that is increased; "margin" is the paper's.
+        queries: number of queries, including those of the clean image and of the verdict.
         area: the share of the image that the first squares cover.
-        rescale: halve the area after the paper's queries times `queries` / 10,000, as in the paper; else, as
-            AutoAttack does, after the same queries whatever their number.
+        rescale: True halves the area after the paper's numbers of queries times `queries` / 10,000, as in the paper;
+            False after the paper's numbers themselves, as AutoAttack does.
     """
 
     norms = ("linf", "l2")

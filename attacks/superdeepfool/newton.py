@@ -20,14 +20,14 @@ class LineSearch(NamedTuple):
     found: Tensor  # (M,) bool: the latest point fools, and the next is where it is
 
     def after(self, oracle: Oracle, x_adv: Tensor, begins: Tensor, lead: Tensor, gradient: Tensor) -> "LineSearch":
-        """With the answer to x_adv: a point of the way, or, where one begins, its end.
+        """The search after the answer to x_adv, which is a point of the way or, where a way begins, its end.
 
         Args:
-            oracle: whose latest points these are.
-            x_adv: (M, ...).
-            begins: (M,) bool, rows that turn back here if x_adv fools and they are not on their way already.
-            lead: (M,) of the likeliest rival at x_adv; it turns positive beyond the boundary.
-            gradient: (M, ...) of that.
+            oracle: the oracle that has answered x_adv.
+            x_adv: (M, ...), the latest points.
+            begins: (M,) bool, True where a row turns back if x_adv fools, unless it is on its way already.
+            lead: (M,), the lead of the likeliest rival at x_adv; it is positive beyond the boundary.
+            gradient: (M, ...), the gradient of that lead.
         """
         fooled, under = oracle.fooled, self.steps > 0
         begins = begins & fooled & ~under

@@ -16,7 +16,7 @@ from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
 
 CUSHION = 1e-3
-"""A step goes further by this share of the whole move: else a curved boundary is never crossed by a projection."""
+"""A step goes further by this share of the whole move, so that projections cross a curved boundary."""
 
 
 class State(NamedTuple):
@@ -43,12 +43,12 @@ class SuperDeepFool(MinimalStepAttack):
     Cost per sample: 1 query and 3 gradients a step.
 
     Args:
-        target: as in DeepFool.
-        steps: the most steps.
-        overshoot: as in DeepFool.
-        rivals: as in DeepFool.
+        target: the class to reach, see `DeepFool`.
+        steps: maximum number of steps.
+        overshoot: share of each step that is added to cross the boundary, see `DeepFool`.
+        rivals: number of rivals of y that are linearised in the first step, see `DeepFool`.
         turns: the number of projections.
-        search: the most steps on the way back.
+        search: maximum number of steps on the way back.
     """
 
     norms = ("l2",)

@@ -37,7 +37,7 @@ class Universal(StepAttack):
 
     Args:
         steps: the number of steps.
-        step_size: the length of a step in units of the pixels; 2.5 * eps / steps unless given.
+        step_size: length of a step in units of the pixels; default: 2.5 * eps / steps.
     """
 
     paper = "Moosavi-Dezfooli et al. 2016, arXiv 1610.08401"

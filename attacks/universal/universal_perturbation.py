@@ -98,11 +98,11 @@ def find_universal(
         data: an advkit Dataset, any map-style data set of (image, label), a DataLoader, or a pair of tensors.
         eps: the radius of the ball, in units of the pixels.
         norm: linf, l2 or l1.
-        epochs: how often each image is looked at.
-        batch_size: images a step.
-        count: so many images only.
-        step_size: the length of a step in units of the pixels; eps / 10 unless given.
-        loss, target: what is climbed, see `Attack`.
+        epochs: number of passes over the images.
+        batch_size: number of images in each step.
+        count: number of images to use; default: all.
+        step_size: length of a step in units of the pixels; default: eps / 10.
+        loss, target: the loss that the steps increase and the class to reach, see `Attack`.
         bounds: the range of the pixels.
 
     Raises:

@@ -26,7 +26,7 @@ NAME = "advkit-transfer.png"
 def command(**options: Any) -> None:
     """Try the adversarial images of each model on all others (Szegedy et al. 2013).
 
-    Each number is over the images that both models get right without an attack, and counts those that the second gets
-    wrong as the attack on the first left them; on the diagonal a model meets its own.
+    Each number takes the images that both models get right without an attack, and counts those that the second gets
+    wrong after the attack on the first; the diagonal shows each model under its own attack.
     """
     perform("transfer", options)

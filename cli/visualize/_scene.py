@@ -46,7 +46,7 @@ class Scene:
         rows: numbers of the images (N,).
         x: images (N, C, H, W) on the network's device.
         y: their labels in the data set (N,).
-        seed: of the attack.
+        seed: seed of the attack.
     """
 
     classifier: Classifier

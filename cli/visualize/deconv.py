@@ -15,7 +15,7 @@ from advkit.figures import projection_sheet, top_sheet
 from advkit.insight import activity, deconv, maps, top_activations
 
 STRONGEST = 6
-"""Number of maps that are drawn where none is asked for."""
+"""Number of maps that are drawn by default."""
 
 
 def run(

@@ -39,7 +39,7 @@ def create_augmentation(spec: str, *, data: Dataset | None = None) -> Augmentati
 
     Args:
         spec: one name, with options or without, or several with + between them, done in this order.
-        data: the training split; `pca_colour` finds its colours there, unless they are given. Without data they are
+        data: the training split, where `pca_colour` finds its colours if the spec names none. Without data they are
             ImageNet's.
 
     Raises:
@@ -58,7 +58,7 @@ def _one(spec: str, data: Dataset | None) -> Augmentation:
 
 
 def _split(spec: str) -> list[str]:
-    """The parts between the plus signs that stand outside of parentheses."""
+    """The parts between the plus signs that lie outside of parentheses."""
     parts, depth = [""], 0
     for letter in spec:
         depth += (letter == "(") - (letter == ")")

@@ -9,10 +9,10 @@ def affine_maps(shape: torch.Size, angle: Tensor, zoom: Tensor, right: Tensor, d
     """The maps (N, 2, 3) from output to input, in the coordinates of `affine_grid`, of images of this shape.
 
     Args:
-        shape: (N, C, H, W).
-        angle: (N,) in radians.
+        shape: shape (N, C, H, W) of the images.
+        angle: (N,), angles in radians.
         zoom: (N,), how much larger than the output the window in the input is.
-        right, down: (N,) in pixels, how far the window is from the centre.
+        right, down: (N,), distances of the window from the centre, in pixels.
         sign: (N,), -1 turns left and right around.
     """
     height, width = shape[2:]
@@ -43,10 +43,10 @@ def resize_windows(
     input, cut off at the image's edge.
 
     Args:
-        x: (N, C, H, W).
+        x: images (N, C, H, W).
         start: top (N,) and left (N,) edge of each window, in pixels of x, within the image.
-        length: its height (N,) and width (N,), in pixels of x.
-        size: (H', W') of what comes out.
+        length: height (N,) and width (N,) of each window, in pixels of x.
+        size: size (H', W') of the result.
 
     Returns:
         (N, C, H', W').

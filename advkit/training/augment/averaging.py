@@ -23,10 +23,10 @@ class CropAverage(nn.Module):
     attacked as the network can. It costs one pass a crop and scale.
 
     Args:
-        model: images -> logits.
+        model: callable that takes images and returns logits.
         size: side of the crops; default: that of the network's card.
-        crops: 1, the centre; 5, the four corners and the centre; 10, those and their mirror images.
-        scales: lengths to which the shorter side is resized first (Q; bilinear, antialiased); None: images as they are.
+        crops: number of crops: 1, the centre; 5, the corners too; 10, the mirror images of these five too.
+        scales: lengths Q to which the shorter side is resized first (bilinear, antialiased); None: no resizing.
 
     Raises:
         InputError: another number of crops, no size to be found, scales smaller than it; when called, images that are

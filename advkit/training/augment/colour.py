@@ -17,7 +17,7 @@ Triple = tuple[float, float, float]
 
 IMAGENET_VECTORS = ((0.5675, 0.5808, 0.5836), (0.7192, -0.0045, -0.6948), (0.4009, -0.8140, 0.4203))
 IMAGENET_VALUES = (0.2175, 0.0188, 0.0045)
-"""Of ImageNet's pixels in [0, 1], as fb.resnet.torch publishes them."""
+"""Eigenvalues of ImageNet's pixels in [0, 1], as fb.resnet.torch publishes them."""
 
 
 @AUGMENTATIONS.register("pca_colour")
@@ -27,14 +27,14 @@ class PCAColour(Augmentation):
 
     p and l are the eigenvectors and eigenvalues of the covariance of red, green and blue over all pixels of the
     training images, as `PCAColour.fit` finds them. The formula depends on the unit of the pixels, for an eigenvalue is
-    a variance: here the unit is the range [0, 1]. With `root` the standard deviations sqrt(l) stand in place of l,
-    which makes it independent of the unit, and stronger (ImageNet's: 11.9 in place of 5.5 levels of 255 along p1).
+    a variance: here the unit is the range [0, 1]. With `root` the standard deviations sqrt(l) replace l, which makes
+    it independent of the unit, and stronger (ImageNet's: 11.9 instead of 5.5 levels of 255 along p1).
 
     Args:
         vectors: p1, p2, p3, each (red, green, blue), of length 1; default: ImageNet's.
         values: l1, l2, l3, in the square of the pixels' range; default: ImageNet's.
-        sd: of a; at 0 nothing changes.
-        root: see above.
+        sd: standard deviation of a; at 0 nothing changes.
+        root: True uses sqrt(l) instead of l, see above.
 
     Raises:
         InputError: negative values or sd; when called, images without three channels.
@@ -87,10 +87,10 @@ class ColourCast(Augmentation):
     """Red, green and blue casts: each channel is altered with probability p, by adding a number to all its pixels.
 
     Args:
-        amount: the number is uniform in [-amount, amount]; the paper's are the whole numbers to 20 of 255. At 0 nothing
-            changes.
-        p: how probable it is that a channel is altered.
-        channels: which may be: 0 red, 1 green, 2 blue.
+        amount: largest absolute value of the number, which is uniform in [-amount, amount]; the paper draws whole
+            numbers up to 20 of 255. At 0 nothing changes.
+        p: probability that a channel is altered.
+        channels: channels that may be altered: 0 red, 1 green, 2 blue.
 
     Raises:
         InputError: a value out of its range; when called, images without three channels.
@@ -124,8 +124,8 @@ class Vignette(Augmentation):
     are drawn for each image, uniform in [0, radius] and [0, strength].
 
     Args:
-        strength: the most of its light that a corner loses; at 0 nothing changes.
-        radius: the farthest from the centre that the shade begins.
+        strength: largest share of its light that a corner loses; at 0 nothing changes.
+        radius: largest distance from the centre at which the shade begins.
 
     Raises:
         InputError: strength outside [0, 1] or radius outside [0, 1).

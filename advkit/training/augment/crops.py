@@ -61,7 +61,7 @@ class Mirror(Augmentation):
     """Left and right change places in a part of the images.
 
     Args:
-        p: how probable that is; at 0 nothing changes.
+        p: probability that an image is mirrored; at 0 nothing changes.
 
     Raises:
         InputError: p outside [0, 1].
@@ -88,7 +88,7 @@ class ScaleJitter(Augmentation):
     drawn from 256 .. 512; the test scale Q is the business of `multi_scale`.
 
     Args:
-        low, high: S is a whole number drawn from low .. high.
+        low, high: bounds of S, a whole number drawn from low .. high.
         size: side of the patch; where low = high = size is the shorter side of a square image, nothing changes.
 
     Raises:

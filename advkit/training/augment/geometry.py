@@ -66,7 +66,7 @@ class Elastic(Augmentation):
     the pixels then move by 1.4 pixels (sd) along each axis, and a little more at the edges.
 
     Args:
-        alpha: the factor, in pixels; at 0 nothing changes.
+        alpha: factor of the random fields, in pixels; at 0 nothing changes.
         sigma: sd of the Gaussian, in pixels; the larger, the smoother and (at the same alpha) the weaker.
 
     Raises:
@@ -108,7 +108,7 @@ class Stretch(Augmentation):
     The middle of it, as large as it was, is kept, so nothing comes from outside. At zeros nothing changes.
 
     Args:
-        horizontal, vertical: the most that a side grows, relative to itself.
+        horizontal, vertical: largest growth of a side, relative to itself.
 
     Raises:
         InputError: a negative amount.
