@@ -46,7 +46,7 @@ class FAB(MinimalAttack):
 
     Args:
         norm: "linf", "l2" or "l1".
-        target: the class to reach; only its boundary with the likeliest other class then counts, at one gradient a step.
+        target: the class to reach; only its boundary with the likeliest other class then counts, for one gradient.
         steps: the number of steps.
         rivals: number of the likeliest classes that are linearised. The paper takes all; with many classes a few, or 1,
             are the affordable choice.

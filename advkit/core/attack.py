@@ -57,7 +57,7 @@ class Attack(ABC):
     gradient alone, so that another may be put in its place) and `paper`.
 
     Args:
-        target: the default of the call's `target`: "untargeted", "runner_up" (the likeliest class other than y on the
+        target: default of the call's `target`: "untargeted", "runner_up" (the likeliest class other than y on the
             clean image), "random", "all" (every other class in turn, the best kept), or a class.
         norm: the norm that measures a perturbation, one of those that the attack allows.
         loss: the name of the loss that the attack climbs, or a function `(goal, logits) -> (N,)`.
@@ -151,7 +151,7 @@ class Attack(ABC):
         model runs there and the attack's own arithmetic on the host.
 
         Args:
-            model: an `nn.Module` (or a function) from images to logits (N, K), K >= 2.
+            model: an `nn.Module` or a function that takes images and returns logits (N, K), K >= 2.
             x: images (N, C, H, W), or (N, ...), within `bounds`.
             y: true classes (N,), integers.
             target: the class to reach: a tensor (N,), a class, or a word as in the class's `target`.
@@ -160,12 +160,12 @@ class Attack(ABC):
                 Default: a class other than y.
             eps: the radius of the ball in units of the pixels, a number or a tensor (N,), one radius a sample (budget
                 attacks).
-            sample_ids: (N,) integers that name the samples: the random numbers of a sample depend on its name and
-                the seed only. Row numbers unless given.
-            seed: of the random numbers.
+            sample_ids: (N,) integers that name the samples; default: the row numbers. The random numbers of a sample
+                depend only on its name and the seed.
+            seed: seed of the random numbers.
             bounds: the range of the pixels.
-            stop: "fooled" lets a sample leave at its first adversarial point, and one that is wrong already at once,
-                at distance 0; "never" goes on to the strongest point. Of no effect on minimal attacks.
+            stop: "fooled" ends the attack on a sample at its first adversarial point, at distance 0 if it is wrong
+                already; "never" goes on to the strongest point. Minimal attacks ignore it.
 
         Returns:
             A `Result`.
@@ -271,8 +271,8 @@ class BudgetAttack(Attack):
     Args:
         eps: the radius of the ball in units of the pixels; the call's `eps` overrides it.
         norm: the norm of the ball.
-        loss: what is maximised: "cross_entropy", "margin" or "dlr".
-        target: see `Attack`.
+        loss: the loss that is maximised: "cross_entropy", "margin", "dlr", or a function.
+        target: default of the call's `target`, see `Attack`.
     """
 
     kind = "budget"

@@ -14,8 +14,8 @@ def blockwise(work: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
     """`work(*tensors)` where row i of the result depends on row i of the tensors only.
 
     Args:
-        work: tensors (M, ...) -> a tensor (M, ...).
-        tensors: of N rows each; on a CPU they are cut along the first dimension.
+        work: function of tensors (M, ...) that returns a tensor (M, ...).
+        tensors: tensors of N rows each; on a CPU they are cut along the first dimension.
     """
     first = tensors[0]
     rows = max(1, BLOCK // max(1, first[:1].numel()))

@@ -105,7 +105,7 @@ def check_seed(seed: Any) -> int:
 
 
 def check_ids(sample_ids: Any, x: Tensor) -> Tensor:
-    """The samples' names (N,): the row numbers unless given."""
+    """The names of the samples (N,): by default the row numbers."""
     if sample_ids is None:
         return torch.arange(len(x), device=x.device)
     return check_classes("sample_ids", torch.as_tensor(sample_ids, device=x.device), x)

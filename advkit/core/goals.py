@@ -9,7 +9,7 @@ from advkit.core.draws import Draws
 from advkit.core.errors import InputError
 
 TARGETS = ("untargeted", "runner_up", "random", "all")
-"""What `target=` may say beside a class: no target, the likeliest wrong class, a random one, every one in turn."""
+"""Words for `target=` beside a class: no target, the likeliest wrong class, a random one, every one in turn."""
 
 
 def wide(logits: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ class Goal(NamedTuple):
     """Leave a class (sign +1: away from `label`) or reach one (sign -1: towards `label`).
 
     Attributes:
-        label: the class that the goal speaks of (N,): y, or the target.
+        label: (N,), the class to leave or to reach: y, or the target.
         y: the true class (N,).
         sign: +1 untargeted, -1 targeted.
     """
@@ -119,10 +119,10 @@ def resolve(target: str | int | Tensor | Goal, y: Tensor, logits: Tensor, draws:
     """The goal that `target` names: a word of `TARGETS` other than "all", a class, a tensor of classes (N,), or itself.
 
     Args:
-        target: what the caller asked for.
+        target: the target as the caller gave it.
         y: the true classes (N,).
-        logits: of the clean images (N, K): "runner_up" is the likeliest class other than y on them.
-        draws: the source of "random".
+        logits: (N, K), logits of the clean images: "runner_up" is their likeliest class other than y.
+        draws: random numbers for the target "random".
 
     Raises:
         InputError: another word, or a class out of range.

@@ -36,7 +36,7 @@ def guard(
     Args:
         model: the model; of a plain function only the random state is guarded.
         mode: "eval", or "keep" to attack the model in the mode it is in.
-        device: where the images are, if the model has no parameters to tell.
+        device: the device of the images, if the model has no parameters to tell.
     """
     with _turns, _kept(model, mode, device):
         yield

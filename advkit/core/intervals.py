@@ -15,8 +15,8 @@ def wilson_interval(errors: float, count: int, *, confidence: float = 0.95) -> t
     It covers the sampling of the images and nothing else.
 
     Args:
-        errors: how many of the images are wrong, 0 to `count`; a mean over verdicts need not be whole.
-        count: how many images were looked at, at least 1.
+        errors: number of wrong images, 0 to `count`; a mean over verdicts need not be whole.
+        count: number of images, at least 1.
         confidence: the wished coverage, in (0, 1).
 
     Returns:
@@ -44,8 +44,8 @@ def mcnemar(first_only: int, second_only: int) -> float:
     Source: Q. McNemar, "Note on the sampling error of the difference between correlated proportions", 1947.
 
     Args:
-        first_only: images wrong in the first case and right in the second.
-        second_only: images right in the first case and wrong in the second.
+        first_only: number of images that are wrong in the first case and right in the second.
+        second_only: number of images that are right in the first case and wrong in the second.
 
     Returns:
         A probability in [0, 1]; 1 where no image differs.

@@ -131,12 +131,12 @@ class Oracle:
     Args:
         model: images (M, ...) -> logits (M, K).
         rows: the state of the batch, from the clean images.
-        ranking: which point is the better one.
-        stop: a row is done at its first adversarial point.
-        inside: the attack promises that every point it asks about is feasible.
+        ranking: rule that says which of two points is better.
+        stop: True where a row is done at its first adversarial point.
+        inside: True if the attack promises that every point it asks about is feasible.
 
     Attributes:
-        fooled: (M,) bool, the points of the latest call reach the goal.
+        fooled: (M,) bool, True where the points of the latest call reach the goal.
         answer: (M, K), the logits of the points of the latest call.
     """
 
@@ -239,7 +239,7 @@ class Oracle:
 
         Args:
             x: points (M, ...).
-            loss: what is differentiated, a name or a function.
+            loss: the loss that is differentiated, a name or a function.
             through: a differentiable function of images: the model sees `through(x)` in place of x, the gradient is
                 that with respect to x, and x is no candidate, for its own answer is not known.
         """
@@ -279,8 +279,8 @@ class Oracle:
 
         Args:
             x: points (M, ...).
-            rows: the weights of the combinations (M, k, K); or the number of the goal's likeliest duels, see
-                `Goal.duels`: on reaching the goal one of these turns positive.
+            rows: weights of the combinations (M, k, K), or a number of the goal's likeliest duels, of which one turns
+                positive when the goal is reached, see `Goal.duels`.
         """
         with torch.enable_grad():
             leaf, graph, new = self._forward(x)

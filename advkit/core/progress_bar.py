@@ -64,7 +64,7 @@ class Lines:
     """A line on stderr now and then, for batch jobs: the first after half a minute, then at growing distances.
 
     Args:
-        label: what is done.
+        label: name of the work that is done.
     """
 
     def __init__(self, label: str) -> None:

@@ -31,7 +31,7 @@ class Spec:
 def parse_spec(text: str) -> Spec:
     """`"pgd(eps=8/255, steps=40)"` -> `Spec("pgd", {"eps": 8 / 255, "steps": 40})`.
 
-    What another library calls it stands behind that library's name: `"foolbox:LinfPGD(steps=40)"`.
+    The name of an attack of another library follows that library's name: `"foolbox:LinfPGD(steps=40)"`.
 
     Raises:
         InputError: the text is not of that form.
@@ -70,7 +70,7 @@ class Registry(Generic[T]):
     """The objects of one family, by name.
 
     Args:
-        kind: what an entry is called in messages ("attack").
+        kind: name of an entry in messages, such as "attack".
         package: the package whose import registers the family; imported at the first look-up.
     """
 

@@ -25,8 +25,8 @@ class Table:
     """Headings and rows of cells, all of them text.
 
     Attributes:
-        headings: one a column.
-        rows: as many cells each.
+        headings: heading of each column.
+        rows: cells of each row, as many as headings.
         right: headings of the columns that are aligned at the right.
         text: headings of the columns that may be broken into lines.
     """
@@ -117,8 +117,8 @@ def as_html(sheet: Sheet, picture: str = "") -> str:
     """The sheet for a notebook; all text is escaped.
 
     Args:
-        sheet: what is said.
-        picture: a data URI that is shown below.
+        sheet: the paragraphs and tables.
+        picture: data URI of a picture that is shown below.
     """
     parts = [_html_table(part) if isinstance(part, Table) else f"<p>{_html(part)}</p>" for part in sheet]
     shown = [f'<img alt="" style="max-width:100%" src="{_html(picture)}"/>'] if picture else []

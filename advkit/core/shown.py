@@ -71,9 +71,9 @@ class Shown:
         """Draw it.
 
         Args:
-            *given: what the picture needs beside the object: of a `Result` x and y.
-            path: file to write, PNG, PDF or SVG by its ending; by default none.
-            **options: of the function in `advkit.figures` that draws it.
+            *given: values that the picture needs beside the object; for a `Result` x and y.
+            path: file to write, PNG, PDF or SVG by its ending; by default no file is written.
+            **options: options of the function in `advkit.figures` that draws it.
 
         Returns:
             The matplotlib figure; it belongs to no window and needs no closing.

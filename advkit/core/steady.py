@@ -30,9 +30,9 @@ def nature(model: Model, x: Tensor, logits: Tensor) -> int:
     whole batch is asked again.
 
     Args:
-        model: from images (M, ...) to logits (M, K), M from 1 up to the size of the batch.
+        model: callable from images (M, ...) to logits (M, K), M from 1 up to the size of the batch.
         x: the images of the batch (N, ...).
-        logits: what the model answered to them (N, K).
+        logits: the model's answer to them (N, K).
     """
     with torch.no_grad():
         if not bool(apart(model(x[:1]), logits[:1])):
@@ -46,7 +46,7 @@ class AnySize:
     A smaller batch that the model refuses is filled up with copies of its first image, from then on at every pass.
 
     Args:
-        model: from images (N, ...) to logits (N, K).
+        model: callable from images (N, ...) to logits (N, K).
         size: the number of images in the batch of the call.
     """
 

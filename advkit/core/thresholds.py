@@ -36,8 +36,8 @@ def largest(d: Tensor, count: Tensor) -> Tensor:
     """The `count` entries of each row with the largest |d|, of equal ones the first; 0 elsewhere.
 
     Args:
-        d: (N, D).
-        count: (N, 1), a number >= 0; its fraction does not count, and more than D are all.
+        d: (N, D), the rows whose entries are compared.
+        count: (N, 1), number of entries >= 0, rounded down; a number above D keeps all entries.
     """
     size = d.abs().to(torch.promote_types(d.dtype, torch.float32))
     count = count.floor().clamp(0, d.shape[1])
@@ -77,7 +77,7 @@ def soft_threshold_within(d: Tensor, most: Tensor, radius: Tensor) -> Tensor:
 
 
 NEWTON = 12
-"""The most of Newton's steps; a row that has not arrived by then may go round in circles: the sum is not convex."""
+"""Maximum number of Newton's steps; a row that has not converged by then may cycle, for the sum is not convex."""
 
 
 def newton(size: Tensor, most: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,10 +6,10 @@ CAVEAT = (
     "An adversarial error is a lower bound: a stronger attack may find more. "
     "The intervals cover the sampling of the images, nothing else."
 )
-"""What stands below every adversarial error."""
+"""The text below every adversarial error."""
 
 LONG = 6
-"""A number of more digits than this is said as so many 255ths, if it is."""
+"""A number of more digits than this is written in 255ths, if it is a multiple of them."""
 
 
 def number(value: float) -> str:

@@ -25,7 +25,7 @@ class Dataset(torch_data.Dataset[tuple[Tensor, Tensor]]):
     not have raises IndexError.
 
     Attributes:
-        name: what `load_data` was asked for.
+        name: the name given to `load_data`.
         split: "train", "test" or whatever splits the set has.
         classes: a name for each label 0 .. K - 1.
         labels: (N,) int64; known without reading an image.
@@ -102,7 +102,7 @@ class MemoryDataset(Dataset):
     """A data set held in memory.
 
     Args:
-        name, split, classes: see Dataset.
+        name, split, classes: the attributes of the data set, see `Dataset`.
         images: (N, C, H, W) uint8 (0 .. 255, turned into [0, 1] when read) or float in [0, 1].
         labels: (N,) integers in 0 .. K - 1.
 

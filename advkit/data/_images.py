@@ -22,13 +22,13 @@ class ImageFiles(Dataset):
     """Images that are decoded when they are asked for, by PIL, 8 bits a channel.
 
     Args:
-        name, split, classes: see Dataset.
-        files: the images, in the order of the set.
+        name, split, classes: the attributes of the data set, see `Dataset`.
+        files: paths of the images, in the order of the set.
         labels: (N,) integers in 0 .. K - 1.
         size: side of the square images (C, size, size): the shorter side is resized to `resize`, then the centre is cut
             out, as torchvision's Resize (bilinear, antialiased) and CenterCrop do. None: all have one size already.
-        resize: length of the shorter side before the cut; default `size`.
-        grey: one channel instead of red, green and blue.
+        resize: length of the shorter side before the cut; default: `size`.
+        grey: True gives one channel instead of red, green and blue.
 
     Raises:
         InputError: impossible sizes; images of several sizes without `size`, or files whose header is broken (without
@@ -93,7 +93,7 @@ def check_size(size: int | None, resize: int | None) -> None:
 
 
 def shorter_side(size: int | None, resize: int | None) -> int | None:
-    """The length of the shorter side before the cut: in the proportion of 256 to 224, unless given."""
+    """The length of the shorter side before the cut: by default in the proportion of 256 to 224."""
     return resize if size is None or resize is not None else round(size * 256 / 224)
 
 

@@ -42,12 +42,12 @@ class SplitFacts:
     """What `inventory` found in one split.
 
     Attributes:
-        split: its name.
-        images: how many.
-        published: how many there should be; None: not fixed.
-        input_shape: (C, H, W); None for a folder, whose images have their own sizes.
-        classes: their names.
-        per_class: how many images each has, in the order of `classes`.
+        split: name of the split.
+        images: number of images.
+        published: number of images as published; None if it is not fixed.
+        input_shape: shape (C, H, W) of the images; None for a folder, whose images have their own sizes.
+        classes: names of the classes.
+        per_class: number of images of each class, in the order of `classes`.
     """
 
     split: str

@@ -24,7 +24,7 @@ class PublishedFile:
     """One file of a published data set.
 
     Attributes:
-        path: where it lies.
+        path: where the file lies.
         md5: its digest, if it is published.
         check: reads the file and raises if it is broken; for files without a digest.
     """
@@ -71,11 +71,11 @@ def open_reader(
     """torchvision's data set, made by `make(download)`; its progress bar and its verification of what is downloaded.
 
     Args:
-        name, root: as the user gave them.
+        name, root: name and root as the user gave them.
         home: the folder that torchvision looks in.
         make: builds torchvision's reader; its argument says whether it may download.
-        files: what the reader needs; empty: not known, and the caller has looked whether the set is there.
-        download: whether it may; a broken file without a digest is then removed, so that torchvision gets it again.
+        files: files that the reader needs; empty if not known, and the caller has found the set.
+        download: whether it may download; a broken file without a digest is then removed, so that torchvision gets it again.
 
     Raises:
         MissingDataError: none of the files is there, and no download was asked for.

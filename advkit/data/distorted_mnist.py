@@ -86,10 +86,10 @@ class DistortedMNIST(Dataset):
         variant: "R", rotation by +-90 degrees (S = 32); "RTS", rotation by +-45, scale .7 to 1.2, any place on the
             canvas (42); "P", projective (32); "E", elastic (32); "cluttered", the digit anywhere among six patches of
             6x6 from others (60). The ranges are the paper's, quoted from memory; the sizes of R, P and E are ours.
-        source: "mnist5k" (the embedded digits) or "mnist".
-        copies: distortions of each digit; default 10 in the training split, 1 in the test split.
-        seed: of the distortions; the splits draw different ones.
-        split, root, download: of the source, as for `load_data`.
+        source: data set of the digits, "mnist5k" (the embedded ones) or "mnist".
+        copies: number of distortions of each digit; default: 10 in the training split, 1 in the test split.
+        seed: seed of the distortions; the splits draw different ones.
+        split, root, download: options of the source, see `load_data`.
 
     Raises:
         InputError: no such variant, source or split, copies below 1; or the source is not there.
@@ -135,7 +135,7 @@ class DistortedMNIST(Dataset):
         """
         if self._warp is not None:
             raise InputError(
-                f"expected the variant 'cluttered', whose digits stand upright in a frame, got {self.name}"
+                f"expected the variant 'cluttered', whose digits are upright in a frame, got {self.name}"
             )
         rows = torch.arange(len(self)) if rows is None else rows
         corner = _places(Draws(self.seed, rows), 0, self.input_shape[1] - FRAME).float()

@@ -27,9 +27,9 @@ class FolderDataset(ImageFiles):
     all of them; any other folder is its own "test" split.
 
     Args:
-        path: the folder.
+        path: the folder of the class folders.
         split: "train", "val" or "test".
-        size, resize, grey: see ImageFiles.
+        size, resize, grey: size and channels of the images, see `ImageFiles`.
         root, download: ignored; every data set takes them.
 
     Raises:
@@ -74,7 +74,7 @@ def class_files(home: Path, numbers: dict[str, int], *, deep: bool = True) -> tu
     Args:
         home: the folder of the class folders; one that is missing holds nothing.
         numbers: the label of every class folder.
-        deep: look into the folders within a class folder too.
+        deep: whether to look into the folders within a class folder too.
 
     Raises:
         InputError: no image.

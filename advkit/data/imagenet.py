@@ -21,7 +21,7 @@ ARCHIVES = {
     "val": "ILSVRC2012_img_val.tar",
     "devkit": "ILSVRC2012_devkit_t12.tar.gz",
 }
-"""As torchvision calls them, which need not be imported to say that they are not there."""
+"""Names that torchvision gives them; a message about missing files need not import it."""
 
 
 @DATASETS.register("imagenet")
@@ -39,10 +39,10 @@ def imagenet(
     An image's class is the rank of its folder's name among all 1,000 (torchvision's numbers), whichever are there.
 
     Args:
-        split: "train"; "test" or "val", the same images.
-        size, resize, grey: see ImageFiles; by default 224 cut out of 256.
-        root: `imagenet/` lies there.
-        download: unpack the archives that lie in `imagenet/`, after torchvision has verified them.
+        split: "train", or "test" or "val", which are the same images.
+        size, resize, grey: size and channels of the images, see `ImageFiles`; by default 224 cut out of 256.
+        root: folder that holds `imagenet/`.
+        download: whether to unpack the archives in `imagenet/`, after torchvision has verified them.
 
     Raises:
         InputError: it is not there (the message says which files to get and where to put them), or is broken.

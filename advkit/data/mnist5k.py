@@ -1,6 +1,6 @@
 """`mnist5k`: 5,000 digits of MNIST's training set (LeCun, Bottou, Bengio, Haffner 1998) that ship with the package.
 
-They are split 4,000/1,000 once and for ever, 400 and 100 a class, by a rule that needs no random number generator.
+They are split 4,000/1,000 for good, 400 and 100 a class, by a rule that needs no random number generator.
 Within a class the digits are ranked by the SHA-256 of their pixels, and the first 100 are the test digits. Every block
 of ten of either split holds each class once, so a head of 10 n digits is stratified too.
 """
@@ -69,8 +69,8 @@ def split_rows(pixels: Bytes, labels: Bytes) -> tuple[npt.NDArray[np.int64], npt
     """Row numbers of the test and of the training digits, by the rule at the head of this file.
 
     Args:
-        pixels: (N, 784) uint8.
-        labels: (N,) uint8.
+        pixels: (N, 784) uint8, the pixels of each digit.
+        labels: (N,) uint8, the class of each digit.
     """
     digest = [hashlib.sha256(b"advkit mnist5k split 1:" + row.tobytes()).digest() for row in pixels]
     rank = np.empty(len(labels), dtype=np.int64)

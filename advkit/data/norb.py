@@ -48,7 +48,7 @@ MD5 = {
         "info": ("a9454f3864d7fd4bb3ea7fc3eb84924e", "7c5b871cc69dcadec1bf6a18141f5edc"),
     },
 }
-"""Of each file as it is downloaded (.gz) and unpacked."""
+"""MD5 of each file as it is downloaded (.gz) and unpacked."""
 
 
 @DATASETS.register("norb")
@@ -58,11 +58,11 @@ class NORB(Dataset):
     Every image comes with how it was taken; the first channel is the left camera's. Images stay on the disk.
 
     Args:
-        split: "train" (toys 4, 6, 7, 8, 9 of each kind) or "test" (0, 1, 2, 3, 5).
+        split: "train" (toys 4, 6, 7, 8, 9 of each kind) or "test" (toys 0, 1, 2, 3, 5).
         view: "both" images of a pair as two channels, or one, "left" or "right".
         size: side of the images, resized as torchvision does (bilinear, antialiased); None: 96, as they are.
-        root: `norb/` lies there with the files that the authors distribute, unpacked.
-        download: get them (300 MB, 900 unpacked), and verify all by their MD5.
+        root: folder that holds `norb/` with the files that the authors distribute, unpacked.
+        download: whether to get these files (300 MB, 900 unpacked); all are verified by their MD5.
 
     Attributes:
         instance: (N,) int64, which toy of its kind: 0 .. 9.

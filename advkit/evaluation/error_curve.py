@@ -19,12 +19,12 @@ def error_curve(model: Model, data: Any, attack: Attack | str, *, name: str = ""
     best over all eps' <= eps and never falls. Every point of it is a lower bound.
 
     Args:
-        model: as for `evaluate`.
-        data: as for `evaluate`.
+        model: an nn.Module or a function that takes images and returns logits, see `evaluate`.
+        data: a Dataset, a DataLoader or a pair of tensors (x, y), see `evaluate`.
         attack: a minimal attack, or its spec; `smallest(PGD(...))` makes one of a budget attack, by a search in eps
             image by image.
-        name: what the curve is called; the attack's spec unless given.
-        **options: of `evaluate`: batch_size, count, seed, bounds, device, progress.
+        name: name of the curve; default: the attack's spec.
+        **options: options of `evaluate`: batch_size, count, seed, bounds, device, progress.
 
     Returns:
         The staircase, with the median distance.

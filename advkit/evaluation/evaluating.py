@@ -69,11 +69,11 @@ def evaluate(
     The number of threads is that of the process that began.
 
     Args:
-        model: an nn.Module, or any function, from images (N, C, H, W) in `bounds` to logits (N, K).
+        model: an nn.Module or a function that takes images (N, C, H, W) in `bounds` and returns logits (N, K).
         data: a Dataset, a DataLoader or a pair of tensors (x, y). A DataLoader keeps its own batches, and its order
             numbers the samples: give one that does not shuffle.
         attacks: attack objects, or specs such as "pgd(eps=8/255)". A budget attack without eps gets .1 (l2: 1, l1: 10).
-            A sample that is wrong already counts as wrong under each, at distance 0.
+            A sample that is wrong already counts as wrong under each attack, at distance 0.
         control: an attack that is reported apart and not part of the worst case. By default it is random noise in a
             run, as on the command line, and none otherwise. It gets the budget of the first attack; where that is
             minimal, the distance that it needed on each sample.
@@ -84,24 +84,30 @@ def evaluate(
             class other than y. With another form of outputs, as of `segmentation`, y are rows of any shape.
         verdicts: number of fresh forward passes that judge the clean and the adversarial images. Of a random model the
             errors are then means over these verdicts, with their spread; one verdict by default.
-        batch_size: images a batch, unless data is a DataLoader.
-        count: look at so many images only, a fixed random choice of the data (of a DataLoader, the first ones).
+        batch_size: number of images in a batch; a DataLoader keeps its own.
+        count: number of images to use, a fixed random choice of the data (of a DataLoader, the first ones); default: all.
         seed: seed of the attacks' random numbers.
         bounds: the range of the pixels.
         stop: "fooled": a sample leaves an attack at its first adversarial point; "never": the strongest is sought.
-        device: moves the model there; default: where its parameters are.
+        device: device to which the model is moved; default: where its parameters are.
         progress: called with (done, all), in images times passes (the clean one, each attack, the control), after
             every step of an attack; all is None if the data do not know their length. True
             shows a bar, in a notebook too.
+<<<<<<< HEAD
         checks: also look for signs that the figures cannot be believed (`check_evaluation`); default: in a run.
         surrogate: another model, for these checks.
         corruptions: also measure the errors under corruptions (`corruption_errors`), for images in [0, 1].
         certify: also certify every image (docs/certification.md), by a method such as "crown" in the norm and at the
             largest eps of the attacks, or at a ball of its own as in "ibp(eps=0.1, norm=linf)". The report then has the
             error from both sides: `report.certified_error` is the share of images that are not certified.
+=======
+        checks: whether to look for signs that the figures cannot be believed (`check_evaluation`); default: in a run.
+        surrogate: another model, which these checks compare with.
+        corruptions: whether to measure the errors under corruptions (`corruption_errors`), for images in [0, 1].
+>>>>>>> e8ab74d (Docstrings of core, data and evaluation)
         output: folder of the run; it is made.
-        resume: go on with the run in that folder, or return what it found if it is complete; begin where there is none.
-        keep: what the folder keeps, and which share of the batches this process does.
+        resume: whether to continue the run in that folder; a complete run is returned, a missing one begun.
+        keep: contents of the folder, and the share of the batches that this process does.
 
     Returns:
         A Report; its adversarial errors are lower bounds.

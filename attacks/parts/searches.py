@@ -44,7 +44,7 @@ class Search(NamedTuple):
         return self._replace(k=k, hit=self.hit | hit, before=before), stuck | (k >= steps)
 
     def bisected(self) -> "Search":
-        """The next search: between a miss and a hit; with only one of them, a quarter of the hit or ten times the miss."""
+        """The next search: between miss and hit; with only one of them, a quarter of the hit or ten times the miss."""
         high = torch.where(self.hit, self.c.minimum(self.high), self.high)
         low = torch.where(self.hit, self.low, self.c.maximum(self.low))
         return self._replace(low=low, high=high).following(between(low, high, 10))

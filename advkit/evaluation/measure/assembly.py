@@ -36,8 +36,8 @@ def assembled(
     """The report of all samples, in a few passes over their batches.
 
     Args:
-        lines: one for each attack, and last the control's.
-        data: what the images are.
+        lines: line of each attack; the last one is the control's.
+        data: name of the images.
         samples: the columns of each batch.
         seed: seed of the attacks' random numbers.
         control: whether the last line is a control.

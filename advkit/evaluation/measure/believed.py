@@ -1,4 +1,4 @@
-"""Means over verdicts, and what is to be said against believing an error."""
+"""Means over verdicts, and reasons to doubt an error."""
 
 from collections.abc import Sequence
 from statistics import fmean, stdev
@@ -17,10 +17,10 @@ def spread(counts: Counts | Tally) -> float | None:
 
 
 def said_of(nature: str, verdicts: int, rows: Sequence[tuple[str, Counts]]) -> list[str]:
-    """A sentence for each thing that stands against the errors.
+    """A sentence for each reason to doubt the errors.
 
     Args:
-        nature: as in `Report`.
+        nature: nature of the model, see `Report`.
         verdicts: number of verdicts that the errors are means of.
         rows: each attack and its counts.
     """

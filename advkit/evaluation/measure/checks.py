@@ -22,7 +22,7 @@ from advkit.evaluation.measure.signs import Finding, gather
 from advkit.evaluation.measure.stream import Batch, batches
 
 MOST = 128
-"""The checks look at so many images at the most."""
+"""Maximum number of images that the checks look at."""
 
 CHECKS = tuple(sign.__name__ for sign in signs.SIGNS)
 """Names of the findings, in their order."""
@@ -37,8 +37,8 @@ class Checks:
     """What `check_evaluation` found.
 
     Attributes:
-        findings: one a sign, in the order of `CHECKS`.
-        samples: how many images were looked at.
+        findings: finding of each sign, in the order of `CHECKS`.
+        samples: number of images that were looked at.
         eps: the linf radius that was taken for the attack's own, in units of the pixels.
         seconds: wall-clock time of all checks.
     """
@@ -111,14 +111,14 @@ def check_evaluation(
     and left out. "trustworthy" means that no sign was seen; it is no proof.
 
     Args:
-        model: an nn.Module, or any function, from images (N, C, H, W) in `bounds` to logits (N, K).
+        model: an nn.Module or a function that takes images (N, C, H, W) in `bounds` and returns logits (N, K).
         data: a Dataset, a DataLoader or a pair of tensors (x, y).
-        eps: linf radius of the evaluation, in units of the pixels; a tenth of the range unless given. PGD is also
-            tried with larger ones, up to the whole range.
-        attacks: what to probe with; `probes()` unless given.
-        surrogate: another model for the same images, without the defence: if attacks on it work better than attacks on
-            the model itself, those are at fault.
-        count: look at so many images, a fixed random choice; 1 to 128.
+        eps: linf radius of the evaluation, in units of the pixels; default: a tenth of the range. PGD is also tried
+            with larger radii, up to the whole range.
+        attacks: attacks to probe with; default: `probes()`.
+        surrogate: another model for the same images, without the defence. If attacks on it work better than attacks
+            on the model itself, the latter are too weak.
+        count: number of images to use, 1 to 128, a fixed random choice.
         seed: seed of the attacks' random numbers.
         bounds: the range of the pixels.
 

@@ -75,7 +75,7 @@ def vignette(x: Tensor, strength: float, draws: Draws) -> Tensor:
 
 
 def rotation(x: Tensor, strength: float, draws: Draws) -> Tensor:
-    """Turned by so many degrees, left or right, one direction an image; black comes in at the corners."""
+    """Turned by this many degrees, left or right, one direction an image; black comes in at the corners."""
     angle = math.radians(strength) * _signs(x, draws)[:, 0, 0, 0]
     height, width = x.shape[2:]
     cos, sin, none = angle.cos(), angle.sin(), torch.zeros_like(angle)
@@ -106,9 +106,9 @@ def corrupt(x: Tensor, name: str, severity: int, *, sample_ids: Tensor | None = 
     Args:
         x: images (N, C, H, W) in [0, 1].
         name: one of `CORRUPTIONS`.
-        severity: 1 to 5.
-        sample_ids: (N,) names the samples: an image's random numbers depend on its name and the seed only.
-        seed: of the random numbers.
+        severity: severity of the corruption, 1 to 5.
+        sample_ids: (N,) integers that name the samples; an image's random numbers depend on its name and the seed only.
+        seed: seed of the random numbers.
 
     Returns:
         (N, C, H, W) in [0, 1], x's type.
@@ -133,11 +133,11 @@ class CorruptionReport:
     """Errors under corruptions; fractions of all images.
 
     Attributes:
-        data: what the images are, such as "mnist5k:test".
+        data: name of the images, such as "mnist5k:test".
         count: the number of images.
-        clean_wrong: how many are wrong without a corruption.
-        wrong: name -> how many are wrong, by severity.
-        severities: those that were tried.
+        clean_wrong: number of images that are wrong without a corruption.
+        wrong: name -> number of wrong images, by severity.
+        severities: severities that were tried.
     """
 
     data: str
@@ -202,12 +202,12 @@ def corruption_errors(
     """Measure a classifier's error under each corruption at each severity.
 
     Args:
-        model: an nn.Module, or any function, from images (N, C, H, W) in [0, 1] to logits (N, K).
+        model: an nn.Module or a function that takes images (N, C, H, W) in [0, 1] and returns logits (N, K).
         data: a Dataset, a DataLoader or a pair of tensors (x, y).
-        names: of `CORRUPTIONS`; all unless given, but for casts on grey images, which are brightness there.
-        severities: from 1 to 5.
-        batch_size, count: as for `evaluate`.
-        seed: of the corruptions' random numbers.
+        names: names of `CORRUPTIONS`; default: all, without casts on grey images, where they equal brightness.
+        severities: severities to try, from 1 to 5.
+        batch_size, count: number of images in a batch and in all, see `evaluate`.
+        seed: seed of the corruptions' random numbers.
         progress: called with (done, all) in images times passes; True shows a bar.
 
     Raises:
