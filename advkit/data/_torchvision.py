@@ -75,7 +75,7 @@ def open_reader(
         home: the folder that torchvision looks in.
         make: builds torchvision's reader; its argument says whether it may download.
         files: files that the reader needs; empty if not known, and the caller has found the set.
-        download: whether it may download; a broken file without a digest is then removed, so that torchvision gets it again.
+        download: whether it may download; a broken file without a digest is then removed and got again.
 
     Raises:
         MissingDataError: none of the files is there, and no download was asked for.

@@ -85,7 +85,7 @@ def evaluate(
         verdicts: number of fresh forward passes that judge the clean and the adversarial images. Of a random model the
             errors are then means over these verdicts, with their spread; one verdict by default.
         batch_size: number of images in a batch; a DataLoader keeps its own.
-        count: number of images to use, a fixed random choice of the data (of a DataLoader, the first ones); default: all.
+        count: number of images to use, a fixed random choice (of a DataLoader, the first ones); default: all.
         seed: seed of the attacks' random numbers.
         bounds: the range of the pixels.
         stop: "fooled": a sample leaves an attack at its first adversarial point; "never": the strongest is sought.
