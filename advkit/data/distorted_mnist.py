@@ -134,9 +134,7 @@ class DistortedMNIST(Dataset):
             InputError: the variant is not "cluttered".
         """
         if self._warp is not None:
-            raise InputError(
-                f"expected the variant 'cluttered', whose digits are upright in a frame, got {self.name}"
-            )
+            raise InputError(f"expected the variant 'cluttered', whose digits are upright in a frame, got {self.name}")
         rows = torch.arange(len(self)) if rows is None else rows
         corner = _places(Draws(self.seed, rows), 0, self.input_shape[1] - FRAME).float()
         return torch.cat([corner, corner + FRAME], 1)
