@@ -32,8 +32,8 @@ def load_data(
             `FILE.csv` (file names and labels); or `package.module:function`, which returns data and whose code is run.
             Any set takes `half=1` or `half=2` and `classes="3,7"`, as in `mnist(half=1)`: see `selected`.
         split: "train" or "test"; some sets have others.
-        root: where the data sets lie; default $ADVKIT_DATA, else the user's cache.
-        download: allow a download if the set is not there. Nothing is downloaded without it.
+        root: folder of the data sets; default: $ADVKIT_DATA, or else the user's cache.
+        download: True allows a download if the set is missing. Nothing is downloaded otherwise.
         options: what else the set takes, such as `size=` and `grey=` of a folder; they override those in the name.
 
     Raises:

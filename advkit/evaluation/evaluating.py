@@ -93,18 +93,12 @@ def evaluate(
         progress: called with (done, all), in images times passes (the clean one, each attack, the control), after
             every step of an attack; all is None if the data do not know their length. True
             shows a bar, in a notebook too.
-<<<<<<< HEAD
-        checks: also look for signs that the figures cannot be believed (`check_evaluation`); default: in a run.
-        surrogate: another model, for these checks.
-        corruptions: also measure the errors under corruptions (`corruption_errors`), for images in [0, 1].
-        certify: also certify every image (docs/certification.md), by a method such as "crown" in the norm and at the
-            largest eps of the attacks, or at a ball of its own as in "ibp(eps=0.1, norm=linf)". The report then has the
-            error from both sides: `report.certified_error` is the share of images that are not certified.
-=======
         checks: whether to look for signs that the figures cannot be believed (`check_evaluation`); default: in a run.
         surrogate: another model, which these checks compare with.
         corruptions: whether to measure the errors under corruptions (`corruption_errors`), for images in [0, 1].
->>>>>>> e8ab74d (Docstrings of core, data and evaluation)
+        certify: method to certify every image (docs/certification.md), such as "crown" in the norm and at the largest
+            eps of the attacks, or at a ball of its own as in "ibp(eps=0.1, norm=linf)". The report then has the error
+            from both sides: `report.certified_error` is the share of images that are not certified.
         output: folder of the run; it is made.
         resume: whether to continue the run in that folder; a complete run is returned, a missing one begun.
         keep: contents of the folder, and the share of the batches that this process does.
