@@ -107,6 +107,12 @@ _SHARED: dict[str, Callable[[Any], Any]] = {
         "--data-root", metavar="DIR", help="Folder of the data sets. [$ADVKIT_DATA or the user's cache]"
     ),
     "download": click.option("--download", is_flag=True, help="Allow the download of the data set."),
+    "classes": click.option(
+        "--classes",
+        metavar="FILE",
+        help="Names of the network's classes, one a line in the order of its outputs (or JSON): folders called by "
+        "these names or by WordNet ids get the outputs' numbers. [ImageNet's for 1,000 outputs]",
+    ),
     "device": click.option(
         "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...; auto: a GPU if any."
     ),

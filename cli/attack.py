@@ -20,6 +20,7 @@ from advkit.data import DATASETS, Dataset, load_data, registered
 from advkit.defenses import Transformed
 from advkit.evaluation import evaluate
 from advkit.evaluation.measure.asked import EPS, noise_like
+from advkit.evaluation.measure.belong import belonging
 from advkit.evaluation.measure.report import finite
 from advkit.evaluation.measure.setting import setting_of
 from advkit.evaluation.show.telling import Half, attack_sheet
@@ -39,6 +40,7 @@ def run(
     split: str,
     data_root: str | None,
     download: bool,
+    classes: str | None,
     image_size: int | None,
     resize: int | None,
     count: int | None,
@@ -68,7 +70,7 @@ def run(
     check_device(device)
     attacker = with_radius(attack, {"eps": eps, "norm": norm, **hyperparameters})
     place = None if no_picture or (as_json and output is None) else check_place(output)
-    where = {"split": split, "root": data_root, "download": download}
+    where: dict[str, Any] = {"split": split, "root": data_root, "download": download, "classes": classes}
     if weights == "random" and model.partition("(")[0].strip() in list_models():
         classifier, images = untrained(model, data, device, image_size, resize, **where)
     else:
@@ -139,21 +141,35 @@ def untrained(
 
     Options in the spec of the model take precedence.
     """
+    where.pop("classes", None)  # the network is made for the data, whatever they are called
     with torch.device("meta"):  # costs nothing, and knows what a folder's images are to be resized to
         plan = create_model(model)
-    images = load_images(data, plan, image_size, resize, **where)
+    images = _read(data, plan, image_size, resize, **where)
     fit: dict[str, Any] = {"input_shape": images.input_shape, "num_classes": len(images.classes)}
     given = parse_spec(model).options
     fit = {name: value for name, value in fit.items() if name not in given}
     return load_model(model, weights="random", device=device, **fit), images
 
 
-def load_images(data: str, classifier: Classifier, image_size: int | None, resize: int | None, **where: Any) -> Dataset:
-    """The data set; images of a folder in the size and the colours that the network takes.
+def load_images(
+    data: str,
+    classifier: Classifier,
+    image_size: int | None,
+    resize: int | None,
+    *,
+    classes: str | None = None,
+    **where: Any,
+) -> Dataset:
+    """The data set; images of a folder in the size and the colours that the network takes, labels as it numbers them.
 
     Raises:
-        InputError: no such data, or a size for data that have one.
+        InputError: no such data, a size for data that have one, or data that do not belong to the network.
     """
+    images: Dataset = belonging(classifier, _read(data, classifier, image_size, resize, **where), classes)
+    return images
+
+
+def _read(data: str, classifier: Classifier, image_size: int | None, resize: int | None, **where: Any) -> Dataset:
     if registered(data) not in ("folder", "csv"):
         if image_size is not None or resize is not None:
             raise InputError(

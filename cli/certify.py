@@ -13,6 +13,7 @@ from advkit.cli._options import check_device
 from advkit.core.words import number
 from advkit.data import load_data
 from advkit.evaluation import wilson_interval
+from advkit.evaluation.measure.belong import belonging
 from advkit.models import load_model
 
 
@@ -25,7 +26,7 @@ def run(
         torch.set_num_threads(threads)
     check_device(device)
     classifier = load_model(model, data=data, weights=weights, device=device)
-    x, y = load_data(data, split=split, root=data_root, download=download)[:count]
+    x, y = belonging(classifier, load_data(data, split=split, root=data_root, download=download))[:count]
     x, y = (t.to(classifier.normalize.mean.device) for t in (x, y))
     found = certify(classifier, x, y, eps=eps, norm=norm, method=method)
     attacked = PGD(eps=eps, norm=norm)(classifier, x, y).success

@@ -82,6 +82,7 @@ def loaded(model: str, device: str, options: dict[str, Any]) -> tuple[Classifier
     """The network and the images."""
     data, size, resize = options["data"], options["image_size"], options["resize"]
     where = {"split": options["split"], "root": options["data_root"], "download": options["download"]}
+    where["classes"] = options.get("classes")
     if options["weights"] == "random" and model.partition("(")[0].strip() in list_models():
         return untrained(model, data, device, size, resize, **where)
     classifier = load_model(model, data=checkpoint(data), weights=options["weights"], device=device)

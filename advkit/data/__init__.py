@@ -9,6 +9,7 @@ from advkit.data import mnist5k, published, distorted_mnist, norb, caltech, imag
 
 # isort: on  (they register their data sets, in the order in which they are listed)
 from advkit.core.files import atomic_write
+from advkit.data._class_names import has_names, imagenet_names, read_names, renumbered
 from advkit.data._dataset import DATASETS, Dataset, MemoryDataset
 from advkit.data._folders import data_root
 from advkit.data._images import ImageFiles
@@ -28,11 +29,15 @@ __all__ = [
     "SplitFacts",
     "atomic_write",
     "data_root",
+    "has_names",
+    "imagenet_names",
     "inventory",
     "list_datasets",
     "load_data",
     "places",
+    "read_names",
     "registered",
+    "renumbered",
     "selected",
     "size_on_disk",
     "splits",

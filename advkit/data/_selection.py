@@ -16,20 +16,20 @@ class Selection(Dataset):
     Args:
         data: the whole set.
         rows: (M,) the rows that are kept.
-        classes: names of the classes that remain, in the order of their new labels; None keeps labels and names.
+        numbers: the labels that remain, in the order of their new labels; none keeps labels and names.
 
     Attributes:
         files: the files of the images, where the whole set has them.
     """
 
-    def __init__(self, data: Dataset, rows: Tensor, classes: Sequence[str] | None = None) -> None:
+    def __init__(self, data: Dataset, rows: Tensor, numbers: Sequence[int] = ()) -> None:
         self.data, self.rows = data, rows
         self.name, self.split, self.input_shape = data.name, data.split, data.input_shape
-        self.classes = data.classes if classes is None else tuple(classes)
+        self.classes = tuple(data.classes[number] for number in numbers) or data.classes
         old = data.labels[rows]
         new = old.clone()
-        for label, name in enumerate(classes or ()):
-            new[old == data.classes.index(name)] = label
+        for label, number in enumerate(numbers):
+            new[old == number] = label
         self.labels = new
         files = getattr(data, "files", None)
         if files is not None:
@@ -56,11 +56,11 @@ def selected(data: Dataset, *, half: Any = None, classes: Any = None) -> Dataset
             raise InputError(f"expected half=1 or half=2 of {data.name}, got {half!r}")
         data = Selection(data, (_ranks(data.labels) % 2 == half - 1).nonzero()[:, 0])
     if classes is not None:
-        names = [_class(data, part) for part in _parts(classes)]
-        if not names or len(set(names)) < len(names):
+        numbers = [_number(data, part) for part in _parts(classes)]
+        if not numbers or len(set(numbers)) < len(numbers):
             raise InputError(f"expected different classes of {data.name}, such as classes='3,7', got {classes!r}")
-        wanted = torch.tensor([data.classes.index(name) for name in names], device=data.labels.device)
-        data = Selection(data, torch.isin(data.labels, wanted).nonzero()[:, 0], names)
+        wanted = torch.tensor(numbers, device=data.labels.device)
+        data = Selection(data, torch.isin(data.labels, wanted).nonzero()[:, 0], numbers)
     if not len(data):
         raise InputError(f"no image of {data.name} {data.split} is left: half={half}, classes={classes}")
     return data
@@ -82,10 +82,10 @@ def _parts(classes: Any) -> list[str]:
     return [str(part) for part in (classes if isinstance(classes, list | tuple) else [classes])]
 
 
-def _class(data: Dataset, part: str) -> str:
-    """The name of a class that is given by name or by number."""
+def _number(data: Dataset, part: str) -> int:
+    """The number of a class that is given by name or by number."""
     if part in data.classes:
-        return part
+        return data.classes.index(part)
     if part.isascii() and part.isdecimal() and int(part) < len(data.classes):
-        return data.classes[int(part)]
+        return int(part)
     raise unknown(f"class of {data.name}", part, data.classes)

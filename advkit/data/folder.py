@@ -112,7 +112,7 @@ def _tree(folder: Path) -> list[tuple[str, list[str]]]:
     """(folder, names of its files), sorted; links are followed, but for those to a folder around themselves."""
     found = []
     for place, folders, names in os.walk(folder, followlinks=True):
-        around = {os.path.realpath(part) for part in (place, *Path(place).parents)}
+        around = {os.path.realpath(part) for part in (Path(place), *Path(place).parents)}
         folders[:] = [name for name in folders if os.path.realpath(os.path.join(place, name)) not in around]
         found.append((place, names))
     return sorted(found)

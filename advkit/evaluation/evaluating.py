@@ -18,6 +18,7 @@ from advkit.core.progress_bar import Progress, shows_progress
 from advkit.core.wishes import as_wish
 from advkit.evaluation import recorded
 from advkit.evaluation.measure.asked import asked_attacks, asked_control
+from advkit.evaluation.measure.belong import belonging
 from advkit.evaluation.measure.certificates import asked_certificate
 from advkit.evaluation.measure.checks import MOST, Checks, check_evaluation
 from advkit.evaluation.measure.corruptions import SEVERITIES, CorruptionReport, corruption_errors, fitting
@@ -124,6 +125,7 @@ def evaluate(
     plan = Plan(listed, control, target, options, Judge(wish), verdicts, certificate, record=output is not None)
     plan.check()
     model = _moved(model, device)
+    data = belonging(model, data)
     _warn_if_trained_on(model, origin(data))
     length = total(data, count)
     if corruptions and options["bounds"] != (0, 1):

@@ -16,7 +16,7 @@ from advkit.cli._perform import perform
     type=Name("model"),
     help="A network (advkit models), torchvision:NAME, package.module:factory, or a weights file of advkit train.",
 )
-@shared("weights", "data", "split", "data-root", "download")
+@shared("weights", "data", "split", "data-root", "download", "classes")
 @click.option("--image-size", type=click.IntRange(min=1), help="Side of a folder's images. [what the network takes]")
 @click.option(
     "--resize", type=click.IntRange(min=1), help="Their shorter side before the centre is cut. [--image-size]"

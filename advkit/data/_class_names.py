@@ -1,0 +1,132 @@
+"""Labels of one's own folders as the numbers of a network's classes: by WordNet id, or by a name of the class."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from advkit.core.errors import InputError
+from advkit.data._dataset import Dataset
+
+IDS = Path(__file__).parent / "digits" / "imagenet_ids.txt"
+"""The WordNet ids of ImageNet's 1,000 classes in the order of torchvision's numbers, which is that of the alphabet."""
+
+Names = Sequence[Sequence[str]]
+"""What each class of a network may be called; the first is shown."""
+
+
+class Renumbered(Dataset):
+    """A data set whose labels are the numbers of a network's classes.
+
+    Args:
+        data: the data set as it was read.
+        numbers: (K,) the new number of each of its labels.
+        classes: a name for each new number.
+
+    Attributes:
+        files: the files of the images, where the data set has them.
+    """
+
+    def __init__(self, data: Dataset, numbers: Sequence[int], classes: Sequence[str]) -> None:
+        self.data, self.name, self.split, self.input_shape = data, data.name, data.split, data.input_shape
+        self.labels, self.classes = torch.tensor(numbers)[data.labels.cpu()], tuple(classes)
+        files = getattr(data, "files", None)
+        if files is not None:
+            self.files = files
+
+    def _images(self, rows: Tensor) -> Tensor:
+        return self.data._images(rows)
+
+
+@cache
+def imagenet_names() -> tuple[tuple[str, ...], ...]:
+    """(name, WordNet id) of each of ImageNet's 1,000 classes, in torchvision's order."""
+    from torchvision.models._meta import _IMAGENET_CATEGORIES
+
+    return tuple(zip(_IMAGENET_CATEGORIES, IDS.read_text().split(), strict=True))
+
+
+def read_names(path: str | Path) -> Names:
+    """The names of a network's classes, from a file.
+
+    Args:
+        path: text with one class a line, in the order of the network's outputs; what commas separate, and a WordNet id
+            in front, are names of it too. Or JSON: a list of names, or of lists of them, an object that gives number ->
+            name or names, or one that gives name -> number.
+
+    Raises:
+        InputError: no such file, or another form.
+    """
+    try:
+        text = Path(path).expanduser().read_text(encoding="utf-8")
+        found = _of_json(json.loads(text)) if str(path).lower().endswith(".json") else _of_lines(text)
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"cannot read {path} as names of classes: {' '.join(str(error).split())}") from error
+    if not found:
+        raise InputError(f"expected names of classes in {path}, one a line, got none")
+    return found
+
+
+def _of_lines(text: str) -> Names:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return [[line, *line.split(maxsplit=1), *(re.sub(r"^n\d{8}\s+", "", line).split(","))] for line in lines]
+
+
+def _of_json(content: Any) -> Names:
+    if isinstance(content, dict) and content and all(type(value) is int for value in content.values()):
+        content = {number: name for name, number in content.items()}
+    if isinstance(content, dict):
+        numbers = {int(number): value for number, value in content.items()}
+        if sorted(numbers) != list(range(len(numbers))):
+            raise ValueError(f"expected the numbers 0 to {len(numbers) - 1}")
+        content = [numbers[number] for number in range(len(numbers))]
+    if not isinstance(content, list):
+        raise TypeError(f"expected a list or an object, got {type(content).__name__}")
+    return [[value] if isinstance(value, str) else [str(part) for part in reversed(value)] for value in content]
+
+
+def renumbered(data: Dataset, names: Names) -> Dataset | None:
+    """The data with the labels of the network's classes, found by the names of the data's own; None if none is known.
+
+    Args:
+        data: a data set whose classes have names.
+        names: what each of the network's classes may be called.
+
+    Raises:
+        InputError: a class of the data is none of the network's while others are, or its name fits two of them.
+    """
+    known: dict[str, set[int]] = {}
+    for number, several in enumerate(names):
+        for name in several:
+            known.setdefault(_plain(name), set()).add(number)
+    used = [data.classes[label] for label in sorted(set(data.labels.tolist()))]
+    missing = [name for name in used if _plain(name) not in known]
+    if len(missing) == len(used):
+        return None
+    if missing:
+        raise InputError(
+            f"{missing[0]!r} of {data.name} is none of the network's classes, while {len(used) - len(missing)} others "
+            "are: rename its folder, or give the network's classes in order, with --classes FILE"
+        )
+    twofold = [name for name in used if len(known[_plain(name)]) > 1]
+    if twofold:
+        raise InputError(
+            f"{twofold[0]!r} of {data.name} is the name of {len(known[_plain(twofold[0])])} of the network's classes: "
+            "call its folder by the WordNet id"
+        )
+    numbers = [min(known.get(_plain(name), {0})) for name in data.classes]
+    return Renumbered(data, numbers, [several[0] for several in names])
+
+
+def _plain(name: str) -> str:
+    return " ".join(re.split(r"[\s_-]+", name.strip().lower()))
+
+
+def has_names(classes: Iterable[str]) -> bool:
+    """Whether classes are called by more than their numbers."""
+    return any(name != str(number) for number, name in enumerate(classes))

@@ -1,0 +1,76 @@
+"""Whether a network and data belong together: channels, size, classes, looked at before anything runs."""
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+from advkit.core.errors import AdvkitWarning, InputError
+from advkit.core.guard import Model
+from advkit.data import Dataset, has_names, imagenet_names, read_names, renumbered
+
+IMAGENET = 1000
+
+
+def belonging(model: Model, data: Any, classes: str | Path | None = None) -> Any:
+    """The data, with the labels of the network's classes where the names of the data's classes tell them.
+
+    Args:
+        model: the network; what its card says is held against the data.
+        data: a data set of advkit; anything else is handed back as it is.
+        classes: a file with the names of the network's classes (see `advkit.data.read_names`). Without it the names of
+            ImageNet's classes are tried on a network of 1,000 outputs.
+
+    Raises:
+        InputError: other channels than the network takes, more classes than it has outputs, or names that do not fit.
+
+    Warns:
+        AdvkitWarning: the data have fewer classes than the network, and their names tell nothing; or another size.
+    """
+    card = getattr(model, "card", None)
+    if not isinstance(data, Dataset):
+        if classes is not None:
+            raise InputError("expected a data set by name for the classes of a file, such as folder:PATH")
+        return data
+    outputs, name = getattr(card, "num_classes", None), getattr(card, "name", "the model")
+    _check_shape(card, data)
+    data = _numbered(data, outputs, classes)
+    most = int(data.labels.max()) if len(data) else 0
+    if outputs is not None and most >= outputs:
+        raise InputError(
+            f"{data.name} has labels up to {most}, {name} has {outputs} outputs (0 to {outputs - 1}): "
+            "give data of the network's classes"
+        )
+    if outputs is not None and len(data.classes) < outputs and has_names(data.classes):
+        warnings.warn(
+            f"{data.name} has {len(data.classes)} classes and {name} has {outputs:,} outputs: the labels count as "
+            f"outputs 0 to {len(data.classes) - 1} ({data.classes[0]} is 0); --classes FILE says which they are",
+            AdvkitWarning,
+            stacklevel=4,
+        )
+    return data
+
+
+def _numbered(data: Dataset, outputs: int | None, classes: str | Path | None) -> Dataset:
+    if classes is not None:
+        names = read_names(classes)
+        if outputs is not None and len(names) != outputs:
+            raise InputError(f"expected {outputs} classes in {classes}, one for each output, got {len(names)}")
+        found = renumbered(data, names)
+        if found is None:
+            raise InputError(f"no class of {data.name} is named in {classes}: {data.classes[0]!r} is the first")
+        return found
+    if outputs != IMAGENET or len(data.classes) == outputs or not has_names(data.classes):
+        return data
+    return renumbered(data, imagenet_names()) or data
+
+
+def _check_shape(card: Any, data: Dataset) -> None:
+    """Channels must be the network's; another size is remarked on where the weights are trained ones."""
+    expected, seen = getattr(card, "input_shape", None), data.input_shape
+    if expected is None:
+        return
+    if expected[0] != seen[0]:
+        raise InputError(
+            f"{card.name} takes images of {expected[0]} channels, {data.name} has {seen[0]}: "
+            "give data or a network of the same channels"
+        )

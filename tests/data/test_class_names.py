@@ -1,0 +1,144 @@
+"""Folders called by WordNet ids or names get the numbers of the network's classes; what does not fit is one line."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from advkit.core.errors import AdvkitWarning, InputError
+from advkit.data import imagenet_names, load_data, read_names, renumbered
+from advkit.evaluation import evaluate
+from advkit.evaluation.measure.belong import belonging
+from advkit.models import Card, Classifier, load_model
+
+
+def picture(path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (6, 5), (len(path.parent.name), 3, 9)).save(path)
+
+
+class Seven(nn.Module):
+    """A network that always answers 7."""
+
+    def __init__(self, outputs: int) -> None:
+        super().__init__()
+        self.outputs = outputs
+        self.unused = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        always = torch.full((len(x),), 7, device=x.device)
+        return nn.functional.one_hot(always, self.outputs) + x.mean((1, 2, 3))[:, None]
+
+
+def network(outputs: int = 1000, channels: int = 3) -> Classifier:
+    return Classifier(Seven(outputs), card=Card(name="colour", num_classes=outputs, input_shape=(channels, 5, 6)))
+
+
+def folder(home: Path, *names: str) -> str:
+    for name in names:
+        picture(home / name / "1.png")
+    return f"folder:{home}"
+
+
+def test_imagenets_ids_and_names_are_in_torchvisions_order() -> None:
+    from torchvision.models import ResNet50_Weights
+
+    names = imagenet_names()
+    assert [name for name, _ in names] == ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
+    ids = [identity for _, identity in names]
+    assert ids == sorted(set(ids))
+    known = {"n01440764": "tench", "n01530575": "brambling", "n02123045": "tabby", "n15075141": "toilet tissue"}
+    assert {i: n for n, i in names if i in known} == known
+    assert len(names) == 1000
+
+
+def test_folders_by_wordnet_id_get_the_networks_numbers(tmp_path: Path) -> None:
+    data = load_data(folder(tmp_path, "n15075141", "n01440764", "n02123045"))
+    found = belonging(network(), data)
+    assert found.labels.tolist() == [0, 281, 999]
+    assert [found.classes[label] for label in found.labels.tolist()] == ["tench", "tabby", "toilet tissue"]
+    assert found.files == data.files
+    assert torch.equal(found[:][0], data[:][0])
+    assert belonging(network(), found) is found
+
+
+def test_evaluate_counts_by_the_networks_numbers(tmp_path: Path) -> None:
+    names = [imagenet_names()[number][1] for number in (7, 3, 5)]
+    report = evaluate(network(), load_data(folder(tmp_path, *names)))
+    assert report.clean_error == pytest.approx(2 / 3)  # the network says 7
+
+
+def test_folders_by_name_get_them_too(tmp_path: Path) -> None:
+    found = belonging(network(), load_data(folder(tmp_path, "Toilet_Tissue", "tench", "great-white shark")))
+    assert sorted(found.labels.tolist()) == [0, 2, 999]
+
+
+def test_a_class_that_is_none_of_the_networks_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"'n99999999' .* none of the network's classes, while 1 others"):
+        belonging(network(), load_data(folder(tmp_path, "n01440764", "n99999999")))
+
+
+def test_a_name_of_two_classes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"'cardigan' .* name of 2"):
+        belonging(network(), load_data(folder(tmp_path, "cardigan", "tench")))
+
+
+def test_names_that_tell_nothing_are_remarked_on(tmp_path: Path) -> None:
+    data = load_data(folder(tmp_path, "mine", "yours"))
+    with pytest.warns(AdvkitWarning, match=r"2 classes .* 1,000 outputs: .*mine is 0.*--classes FILE"):
+        assert belonging(network(), data).labels.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("c.txt", "dog\ncat, pussy\n\nape\n"),
+        ("c.txt", "n01 dog\nn02123045 cat\nape, monkey\n"),
+        ("c.json", json.dumps(["dog", "cat", "ape"])),
+        ("c.json", json.dumps({"0": ["n01", "dog"], "1": ["n02", "cat"], "2": ["n03", "ape"]})),
+        ("c.json", json.dumps({"cat": 1, "ape": 2, "dog": 0})),
+    ],
+)
+def test_a_file_says_the_networks_classes(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text)
+    data = load_data(folder(tmp_path / "data", "cat", "ape"))
+    assert belonging(network(3), data, tmp_path / name).labels.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("c.txt", "", "got none"),
+        ("c.json", "{", "cannot read"),
+        ("c.json", "3", "cannot read"),
+        ("c.json", '{"1": "a"}', "cannot read"),
+        ("c.json", "[1]", "cannot read"),
+        ("c.txt", "a\nb", "expected 3 classes"),
+        ("c.txt", "a\nb\nc", "no class of"),
+        ("c.txt", "cat\nb\nc", "'ape' .* none of"),
+    ],
+)
+def test_a_wrong_file_of_classes_gets_one_line(tmp_path: Path, name: str, text: str, message: str) -> None:
+    (tmp_path / name).write_text(text)
+    data = load_data(folder(tmp_path / "data", "cat", "ape"))
+    with pytest.raises(InputError, match=message) as caught:
+        belonging(network(3), data, tmp_path / name)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError):
+        read_names(tmp_path / "none.txt")
+
+
+def test_channels_and_classes_are_held_against_the_data_before_anything_runs(tmp_path: Path) -> None:
+    lenet = load_model("lenet5", device="cpu")
+    data = load_data(folder(tmp_path, *"abcdefghijkl"))
+    with pytest.raises(InputError, match=r"takes images of 1 channels, folder.* has 3"):
+        evaluate(lenet, data)
+    with pytest.raises(InputError, match=r"labels up to 11, lenet5 has 10 outputs"):
+        evaluate(lenet, load_data(data.name, grey=True))
+
+
+def test_no_name_in_common_changes_nothing() -> None:
+    assert renumbered(load_data("mnist5k"), [["a"], ["b"]]) is None
