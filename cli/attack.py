@@ -131,6 +131,7 @@ def checkpoint(data: str) -> str | None:
     """
     DATASETS.factory(registered(data))
     name = registered(data)
+    name = name.removesuffix("_c")  # corrupted images are for the weights of clean ones
     return None if name in ("mnist", "folder", "npz", "csv", "factory") else name
 
 

@@ -131,7 +131,7 @@ def _evaluated(
             progress=None if quiet else progress,
             checks=options["checks"],
             surrogate=other,
-            corruptions=options["corruptions"],
+            corruptions=options["corrupted"] or options["corruptions"],
             certify=options["certify"],
             output=output,
             resume=options["resume"],

@@ -21,6 +21,10 @@ PLACES = {
     "caltech101": ("caltech101",),
     "caltech256": ("caltech256",),
     "imagenet": ("imagenet",),
+    "mnist_c": ("mnist_c",),
+    "cifar10_c": ("CIFAR-10-C",),
+    "cifar100_c": ("CIFAR-100-C",),
+    "imagenet_c": ("ImageNet-C",),
 }
 """Files and folders of a set under the data root."""
 
@@ -33,6 +37,10 @@ PUBLISHED = {
     "svhn": {"train": 73_257, "test": 26_032, "extra": 531_131},
     "norb": {"train": 24_300, "test": 24_300},
     "imagenet": {"train": 1_281_167, "test": 50_000},
+    "mnist_c": {"train": 60_000, "test": 10_000},
+    "cifar10_c": {"test": 10_000},
+    "cifar100_c": {"test": 10_000},
+    "imagenet_c": {"test": 50_000},
 }
 """How many images a split has as published, for the sets that have splits of their own."""
 

@@ -54,7 +54,7 @@ def imagenet(
         _unpack(home, FOLDERS[split])
     elif not folder.is_dir():
         raise _missing(home, FOLDERS[split], root)
-    wnids, names = _classes(home, folder)
+    wnids, names = class_folders(home, folder)
     present = {wnid: label for label, wnid in enumerate(wnids) if (folder / wnid).is_dir()}
     files, labels = class_files(folder, present)
     return ImageFiles("imagenet", split, names, files, labels, size=size, resize=shorter_side(size, resize), grey=grey)
@@ -82,7 +82,7 @@ def _unpack(home: Path, folder: str) -> None:
         raise InputError(f"cannot unpack imagenet in {home}: {line(error)}") from error
 
 
-def _classes(home: Path, folder: Path) -> tuple[Sequence[str], Sequence[str]]:
+def class_folders(home: Path, folder: Path) -> tuple[Sequence[str], Sequence[str]]:
     """All folder names of the 1,000 classes in the order of their numbers, and the classes' names.
 
     Raises:

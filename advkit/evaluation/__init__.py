@@ -8,6 +8,7 @@ from advkit.evaluation.measure.certificates import BrokenCertificateError, Certi
 from advkit.evaluation.measure.checks import CHECKS, Checks, check_evaluation
 from advkit.evaluation.measure.corruptions import CORRUPTIONS, CorruptionReport, corrupt, corruption_errors
 from advkit.evaluation.measure.probes import Probes, probes
+from advkit.evaluation.measure.published_corruptions import mean_corruption_error, published_corruption_errors
 from advkit.evaluation.measure.report import AttackReport, Report, difference_p
 from advkit.evaluation.measure.setting import Setting
 from advkit.evaluation.measure.signs import Finding
@@ -49,9 +50,11 @@ __all__ = [
     "evaluate",
     "load_run",
     "mcnemar",
+    "mean_corruption_error",
     "merge_runs",
     "nice_radii",
     "probes",
+    "published_corruption_errors",
     "transfer_matrix",
     "verify_run",
     "wilson_interval",

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from advkit.core import door
 from advkit.core.attack import Attack
-from advkit.core.errors import AdvkitWarning, InputError
+from advkit.core.errors import AdvkitWarning, InputError, unknown
 from advkit.core.guard import Model
 from advkit.core.norms import get_norm
 from advkit.core.progress_bar import Progress, shows_progress
@@ -25,6 +25,7 @@ from advkit.evaluation.measure.corruptions import SEVERITIES, CorruptionReport, 
 from advkit.evaluation.measure.fit import fitted
 from advkit.evaluation.measure.judge import Judge
 from advkit.evaluation.measure.plan import Plan
+from advkit.evaluation.measure.published_corruptions import SETS, published_corruption_errors
 from advkit.evaluation.measure.report import Report
 from advkit.evaluation.measure.setting import setting_of
 from advkit.evaluation.measure.stream import batches, origin, total
@@ -52,7 +53,7 @@ def evaluate(
     progress: Progress | bool | None = None,
     checks: bool | None = None,
     surrogate: Model | None = None,
-    corruptions: bool = False,
+    corruptions: bool | str = False,
     certify: str | None = None,
     output: str | os.PathLike[str] | None = None,
     resume: bool = False,
@@ -96,7 +97,8 @@ def evaluate(
             shows a bar, in a notebook too.
         checks: whether to look for signs that the figures cannot be believed (`check_evaluation`); default: in a run.
         surrogate: another model, which these checks compare with.
-        corruptions: whether to measure the errors under corruptions (`corruption_errors`), for images in [0, 1].
+        corruptions: whether to measure the errors under corruptions, for images in [0, 1]: True makes them
+            (`corruption_errors`); "cifar10_c" or another published set reads them (`published_corruption_errors`).
         certify: method to certify every image (docs/certification.md), such as "crown" in the norm and at the largest
             eps of the attacks, or at a ball of its own as in "ibp(eps=0.1, norm=linf)". The report then has the error
             from both sides: `report.certified_error` is the share of images that are not certified.
@@ -132,7 +134,7 @@ def evaluate(
         raise InputError(f"expected images in [0, 1] for corruptions, got bounds {options['bounds']}")
     if not plan.judge.labelled and (corruptions or checks):
         raise InputError(f"expected a goal of classes for checks and corruptions, got {plan.goal}: leave them out")
-    spoilt = 1 + len(fitting(data)) * len(SEVERITIES) if corruptions else 0
+    spoilt = _corrupted_passes(data, corruptions)
     tick = Ticker(progress, None if length is None else length * (plan.passes + spoilt))
 
     def look(report: Report) -> Checks | None:
@@ -140,6 +142,11 @@ def evaluate(
         return _checked(model, data, plan, surrogate, report) if wanted else None
 
     def spoil() -> CorruptionReport:
+        if isinstance(corruptions, str):
+            part = tick.part()
+            return published_corruption_errors(
+                model, corruptions, data, batch_size=batch_size, count=count, progress=part
+            )
         return corruption_errors(model, data, batch_size=batch_size, count=count, seed=seed, progress=tick.part())
 
     if output is None:
@@ -149,6 +156,16 @@ def evaluate(
     wanted = spoil if corruptions else None
     job = recorded.Job(model, data, plan, tick, batch_size, count, keep, look, wanted)
     return recorded.run(job, output, resume=resume)
+
+
+def _corrupted_passes(data: Any, corruptions: bool | str) -> int:
+    """How often each image is classified for the corruptions."""
+    if not isinstance(corruptions, str):
+        return 1 + len(fitting(data)) * len(SEVERITIES) if corruptions else 0
+    kinds = SETS.get(corruptions.partition("(")[0].strip())
+    if kinds is None:
+        raise unknown("published set of corruptions", corruptions, SETS)
+    return 1 + len(kinds) * (1 if corruptions.startswith("mnist_c") else len(SEVERITIES))
 
 
 def _in_memory(model: Model, data: Any, plan: Plan, tick: Ticker, batch_size: int, count: int | None) -> Report:

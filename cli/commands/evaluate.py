@@ -53,6 +53,11 @@ from advkit.cli._perform import perform
 )
 @click.option("--corruptions", is_flag=True, help="Also the error under noise, blur, rotation, ... at 5 severities.")
 @click.option(
+    "--corrupted",
+    metavar="SET",
+    help="Also the error on a published set: mnist_c, cifar10_c, cifar100_c or imagenet_c; in place of --corruptions.",
+)
+@click.option(
     "--certify",
     metavar="METHOD",
     help='Also certify every image, which bounds the error from above: crown, ibp or a spec such as "crown(eps=.1)".',

@@ -56,7 +56,7 @@ def test_help_imports_no_torch_and_takes_no_time(words):
         ("advkit at", {"attack", "attacks"}),
         ("advkit attack --attack pg", {"pgd"}),
         ("advkit attack --model le", {"lenet5"}),
-        ("advkit attack --data mni", {"mnist", "mnist5k"}),
+        ("advkit attack --data mni", {"mnist", "mnist5k", "mnist_c"}),
         ("advkit attack --stop n", {"never"}),
         ("advkit attack --random-st", {"--random-start"}),
         ("advkit train --defense tra", {"trades"}),

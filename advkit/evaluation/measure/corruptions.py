@@ -222,10 +222,10 @@ def corruption_errors(
     seen, clean, wrong = 0, 0, dict.fromkeys(kinds, 0)
     for batch in batches(data, batch_size=batch_size, count=count):
         batch = fitted(batch, model, (0, 1))
-        clean += _wrong(model, batch.x, batch.y)
+        clean += wrong_on(model, batch.x, batch.y)
         for name, severity in kinds:
             x = corrupt(batch.x, name, severity, sample_ids=batch.sample_ids, seed=seed)
-            wrong[name, severity] += _wrong(model, x, batch.y)
+            wrong[name, severity] += wrong_on(model, x, batch.y)
             tick(len(x))
         tick(len(batch.y))
         seen += len(batch.y)
@@ -250,7 +250,8 @@ def fitting(data: Any) -> list[str]:
     return [name for name in CORRUPTIONS if not (shape[1] == 1 and name == "colour_cast")]
 
 
-def _wrong(model: Model, x: Tensor, y: Tensor) -> int:
+def wrong_on(model: Model, x: Tensor, y: Tensor) -> int:
+    """How many of the images x (N, C, H, W) the model gives another class than y (N,)."""
     with looking(model, x.device):
         logits = Passes(model, x)(x)
     door.check_answer(logits, x, y)
