@@ -84,7 +84,7 @@ def _sources(parts: Sequence[Run]) -> dict[int, Run]:
 def _about(parts: Sequence[Run]) -> dict[str, Any]:
     """What run.json says beside configuration and environment."""
     record = parts[0].record
-    about = {key: record.get(key) for key in ("command", "card", "setting", "lines", "classes")}
+    about = {key: record.get(key) for key in ("command", "card", "setting", "lines", "classes", "image_files")}
     checks = next((c for part in parts if (c := part.record["checks"])), None)
     times = {"started": min(p.record["started"] for p in parts), "finished": max(p.record["finished"] for p in parts)}
     wanted = {"batches": record["wanted"]["batches"], "numbers": list(range(record["wanted"]["batches"]))}

@@ -21,7 +21,7 @@ from advkit.evaluation.measure.fit import fitted
 from advkit.evaluation.measure.plan import Plan
 from advkit.evaluation.measure.report import Report
 from advkit.evaluation.measure.setting import setting_of
-from advkit.evaluation.measure.stream import Batch, batches, numbered, origin
+from advkit.evaluation.measure.stream import Batch, batches, image_files, numbered, origin
 from advkit.evaluation.measure.ticker import Ticker
 from advkit.evaluation.runs.digests import of_data
 from advkit.evaluation.runs.identity import command_line, configuration, environment
@@ -97,6 +97,7 @@ def _about(job: Job) -> dict[str, Any]:
         "setting": asdict(setting_of(job.model, job.data)),
         "lines": [line._asdict() for line in job.plan.lines],
         "classes": [str(name) for name in classes] if isinstance(classes, list | tuple) else None,
+        "image_files": image_files(job.data),
     }
 
 

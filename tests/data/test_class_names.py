@@ -1,5 +1,6 @@
 """Folders called by WordNet ids or names get the numbers of the network's classes; what does not fit is one line."""
 
+import csv
 import json
 from pathlib import Path
 
@@ -7,11 +8,16 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.utils.data import DataLoader
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import ToTensor
 
+from advkit.attacks import FGSM
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.data import imagenet_names, load_data, read_names, renumbered
-from advkit.evaluation import evaluate
+from advkit.evaluation import Keep, evaluate, merge_runs
 from advkit.evaluation.measure.belong import belonging
+from advkit.evaluation.measure.stream import image_files
 from advkit.models import Card, Classifier, load_model
 
 
@@ -142,3 +148,24 @@ def test_channels_and_classes_are_held_against_the_data_before_anything_runs(tmp
 
 def test_no_name_in_common_changes_nothing() -> None:
     assert renumbered(load_data("mnist5k"), [["a"], ["b"]]) is None
+
+
+def test_the_rows_of_a_run_name_the_files(tmp_path: Path) -> None:
+    names = ("n15075141", "n01440764", "n02123045", "n02123159")
+    data = load_data(folder(tmp_path / "data", *names))
+    (tmp_path / "data" / "n01440764" / "1.png").rename(tmp_path / "data" / "n01440764" / "\x1b[2J\n1.png")
+    data = load_data(data.name)
+    for shard in (None, "1/2", "2/2"):
+        home = tmp_path / f"run{(shard or 'whole')[0]}"
+        evaluate(network(), data, [FGSM(eps=0.1)], output=home, checks=False, batch_size=2, keep=Keep(shard=shard))
+    merge_runs([tmp_path / "run1", tmp_path / "run2"], output=tmp_path / "merged")
+    for home in ("runw", "merged"):
+        rows = list(csv.DictReader((tmp_path / home / "samples.csv").read_text().splitlines()))
+        files = {int(row["id"]): row["file"] for row in rows}
+        assert files == {
+            0: "n01440764/\\x1b[2J\\n1.png", 1: "n02123045/1.png", 2: "n02123159/1.png", 3: "n15075141/1.png"
+        }  # fmt: skip
+    loader = DataLoader(ImageFolder(str(tmp_path / "data"), ToTensor()), batch_size=3)
+    assert image_files(loader) == list(files.values())
+    assert image_files(DataLoader(loader.dataset, shuffle=True)) is None
+    assert image_files(load_data("mnist5k")) is None

@@ -1,14 +1,16 @@
 """Data of any accepted kind as one stream of numbered batches."""
 
+import os
 from collections.abc import Callable, Iterator, Sized
 from functools import partial
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, SequentialSampler
 
 from advkit.core.errors import InputError
+from advkit.core.words import harmless
 from advkit.data import Dataset
 from advkit.data._given import pair
 
@@ -162,6 +164,22 @@ def _collated(items: list[Any]) -> tuple[Tensor, Tensor]:
         raise InputError(
             f"expected items (image tensor, label) of one size: {error}; torchvision's ToTensor() makes tensors"
         ) from error
+
+
+def image_files(data: Any) -> list[str] | None:
+    """The file of every image, by its number, below the folder that they share; None where the data have no files.
+
+    Data sets of advkit and torchvision's ImageFolder have files, and so has a DataLoader of one that does not shuffle.
+    """
+    source = data
+    if isinstance(data, DataLoader):
+        source = data.dataset if isinstance(data.sampler, SequentialSampler) else None
+    files = getattr(source, "files", None) or [sample[0] for sample in getattr(source, "samples", None) or ()]
+    if not files or not all(isinstance(file, str | os.PathLike) for file in files):
+        return None
+    paths = [os.fspath(file) for file in files]
+    shared = os.path.commonpath([os.path.dirname(os.path.abspath(path)) for path in paths])
+    return [harmless(os.path.relpath(os.path.abspath(path), shared)) for path in paths]
 
 
 def origin(data: Any) -> str:

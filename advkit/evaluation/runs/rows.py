@@ -1,10 +1,11 @@
 """samples.csv: one row a sample and attack."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
 
+from advkit.core.words import harmless
 from advkit.evaluation.measure.tally import Columns
 
 CLEAN = {
@@ -43,17 +44,27 @@ CERTIFIED = {"certified": "certified"}
 """Heading -> column of the certificate; only in runs that certify."""
 
 
-def header(columns: list[Columns]) -> list[str]:
-    """The headings of a run with these columns."""
-    return [*HEADER, *_certified(columns)]
+FILE = "file"
+"""Heading of the images' file names; only in runs whose data have them."""
+
+
+def header(columns: list[Columns], *, named: bool = False) -> list[str]:
+    """The headings of a run with these columns, and with the files of the images if they are `named`."""
+    return [*HEADER, *_certified(columns), *([FILE] if named else [])]
 
 
 def _certified(columns: list[Columns]) -> dict[str, str]:
     return {head: name for head, name in CERTIFIED.items() if name in columns[0]}
 
 
-def rows(columns: list[Columns], attacks: list[str]) -> Iterator[list[Any]]:
-    """The rows of a batch: every attack on the first sample, then on the next; without attacks the clean pass alone."""
+def rows(columns: list[Columns], attacks: list[str], files: Sequence[str] = ()) -> Iterator[list[Any]]:
+    """The rows of a batch: every attack on the first sample, then on the next; without attacks the clean pass alone.
+
+    Args:
+        columns: of the clean pass and of each attack.
+        attacks: their specs.
+        files: the file of every image of the data, by its number; empty where the data have none.
+    """
     clean, *attacked = columns
     heads, ends = _values(clean, CLEAN), _values(clean, _certified(columns)) or [()] * len(clean["y"])
     tails = [_values(row, ATTACKED) for row in attacked]
@@ -61,7 +72,8 @@ def rows(columns: list[Columns], attacks: list[str]) -> Iterator[list[Any]]:
         tails = [_values({**clean, **_unattacked(clean)}, ATTACKED)]
     for head, end, *each in zip(heads, ends, *tails, strict=True):
         for attack, tail in zip(attacks or ["clean"], each, strict=True):
-            yield [head[0], attack, *head[1:], *tail, *end]
+            file = [harmless(files[head[0]])] if files else []
+            yield [head[0], attack, *head[1:], *tail, *end, *file]
 
 
 def _values(columns: Columns, names: dict[str, str]) -> list[tuple[Any, ...]]:

@@ -272,13 +272,14 @@ class Run(Shown):
 
     def write_rows(self) -> None:
         """samples.csv from the batches, one batch at a time."""
+        files = self.record.get("image_files") or ()
 
         def write(file: IO[bytes]) -> None:
             for number, columns in enumerate(self):
                 text = io.StringIO()
                 lines = csv.writer(text, lineterminator="\n")
-                lines.writerows([] if number else [header(columns)])
-                lines.writerows(rows(columns, self.attacks))
+                lines.writerows([] if number else [header(columns, named=bool(files))])
+                lines.writerows(rows(columns, self.attacks, files))
                 file.write(text.getvalue().encode())
 
         self.write("samples.csv", write)
