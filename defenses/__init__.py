@@ -13,6 +13,7 @@ from advkit.defenses.mart import MART
 from advkit.defenses.nfgsm import NFGSM
 from advkit.defenses.noise import NoiseLoss
 from advkit.defenses.probe import probe_for
+from advkit.defenses.smoothed import Smoothed, SmoothedRadii, certified_accuracy
 from advkit.defenses.trades import TRADES
 from advkit.defenses.transformed import Transformed
 from advkit.defenses.transforms import TRANSFORMS, Transform, create_transform, list_transforms
@@ -32,9 +33,12 @@ __all__ = [
     "Fast",
     "Free",
     "NoiseLoss",
+    "Smoothed",
+    "SmoothedRadii",
     "TrainingLoss",
     "Transform",
     "Transformed",
+    "certified_accuracy",
     "create_defense",
     "create_transform",
     "interval_init",

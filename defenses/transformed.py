@@ -1,16 +1,14 @@
 """A network behind a transform of its images, so that every attack is adaptive unless asked otherwise."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from advkit.core.door import check_count
-from advkit.core.errors import InputError
+from advkit.defenses._wrapped import Wrapped
 from advkit.defenses.transforms import Transform, create_transform
 
 
-class Transformed(nn.Module):
+class Transformed(Wrapped):
     """`model(transform(x))`, differentiable as an adaptive attack needs it.
 
     A transform whose derivative is 0 or does not exist (rounding, JPEG) gets the identity's (BPDA); one that can be
@@ -27,11 +25,8 @@ class Transformed(nn.Module):
     """
 
     def __init__(self, model: nn.Module, transform: str | Transform, *, samples: int = 10) -> None:
-        super().__init__()
-        if not isinstance(model, nn.Module):
-            raise InputError(f"expected a model (an nn.Module), got {type(model).__name__}")
+        super().__init__(model)
         check_count("samples", samples)
-        self.model = model
         self.transform = create_transform(transform) if isinstance(transform, str) else transform
         self.samples = samples
 
@@ -42,9 +37,3 @@ class Transformed(nn.Module):
             return logits
         draws = [self.model(self.transform(x)) for _ in range(self.samples)]
         return torch.stack(draws).mean(0)
-
-    def __getattr__(self, name: str) -> Any:
-        """The card and the normalisation are those of the network."""
-        if name in ("card", "normalize"):
-            return getattr(self.model, name)
-        return super().__getattr__(name)

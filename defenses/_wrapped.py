@@ -1,0 +1,27 @@
+"""What the networks have in common that put something around another network at inference."""
+
+from typing import Any
+
+from torch import nn
+
+from advkit.core.errors import InputError
+
+
+class Wrapped(nn.Module):
+    """A network around `model`; the card and the normalisation are those of the model inside.
+
+    Args:
+        model: from images to logits.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        if not isinstance(model, nn.Module):
+            raise InputError(f"expected a model (an nn.Module), got {type(model).__name__}")
+        self.model = model
+
+    def __getattr__(self, name: str) -> Any:
+        """The card and the normalisation are those of the network."""
+        if name in ("card", "normalize"):
+            return getattr(self.model, name)
+        return super().__getattr__(name)
