@@ -18,8 +18,8 @@ def merge_runs(runs: Sequence[Path_], *, output: Path_) -> Run:
     """Join runs of shards (`Keep(shard="3/16")`) in a new folder; its rows are those of one process.
 
     Args:
-        runs: folders of complete runs, in any order; one that is there twice must say the same twice.
-        output: folder of the joined run; it is made.
+        runs: folders of complete runs, in any order; runs of the same shard must agree.
+        output: folder of the joined run, which is created.
 
     Returns:
         The joined run.

@@ -189,7 +189,7 @@ def conclude(made: Run, *, rows: bool = True) -> None:
 
 @contextmanager
 def _threads(number: int | None) -> Iterator[None]:
-    """So many CPU threads inside the block; None: as many as there are now."""
+    """Sets the number of CPU threads inside the block; None keeps it."""
     before = torch.get_num_threads()
     if number is not None:
         torch.set_num_threads(number)

@@ -36,7 +36,7 @@ def error_bars(report: Report | AttackReport | Run, *, title: str = "", path: Pa
 
     Args:
         report: a report, the run that holds one, or the report of one attack.
-        title: a line above the picture; by default what was evaluated.
+        title: a line above the picture; by default the name of what was evaluated.
         path: file to write, PNG, PDF or SVG by its ending; by default none.
 
     Raises:
@@ -123,7 +123,7 @@ def error_curves(
     """Draw errors against eps as staircases, each with its median distance in the legend.
 
     Args:
-        curves: curves of `error_curve`, or reports of minimal attacks; one, or a list of at least one.
+        curves: curve of `error_curve` or report of a minimal attack, or a list of them.
         norm: norm of the distances, for the axis; by default the curves' own.
         title: a line above the picture.
         path: file to write, PNG, PDF or SVG by its ending; by default none.
@@ -164,8 +164,8 @@ def transfer_table(matrix: TransferMatrix, *, title: str = "", path: Path_ | Non
     """Draw who is fooled by whose images: a row for each model that was attacked, a column for each that was shown.
 
     Args:
-        matrix: what `transfer_matrix` found.
-        title: a line above the picture; by default what was tried.
+        matrix: result of `transfer_matrix`.
+        title: a line above the picture; by default the name of the attack and the data.
         path: file to write, PNG, PDF or SVG by its ending; by default none.
 
     Raises:
@@ -196,7 +196,7 @@ def compared_bars(found: Comparison, *, title: str = "", path: Path_ | None = No
     """Draw the errors of two runs side by side, with their 95 % intervals.
 
     Args:
-        found: what `compare_runs` found.
+        found: result of `compare_runs`.
         title: a line above the picture.
         path: file to write, PNG, PDF or SVG by its ending; by default none.
 
@@ -227,12 +227,12 @@ def result_picture(
     """Draw the first images that an attack fooled: clean, what was added, adversarial.
 
     Args:
-        result: what the attack returned.
-        x: the clean images (N, C, H, W) that it was given.
-        y: their labels (N,).
-        count: number of images at most.
-        classes: a name for each class; by default its number.
-        bounds: range of the pixels.
+        result: result of the attack.
+        x: clean images (N, C, H, W) that the attack was given.
+        y: labels (N,) of the images.
+        count: maximum number of images.
+        classes: name of each class; default: its number.
+        bounds: the range of the pixels.
         title: a line above the picture.
         path: file to write, PNG, PDF or SVG by its ending; by default none.
 
@@ -250,7 +250,7 @@ def certified_curve(found: Certificate, *, title: str = "", path: Path_ | None =
     """Draw what share of the images is certified: up to which radius if that was asked for, else by which margin.
 
     Args:
-        found: what `certify` returned.
+        found: result of `certify`.
         title: a line above the picture.
         path: file to write, PNG, PDF or SVG by its ending; by default none.
 

@@ -36,17 +36,17 @@ def examples(
     """Draw each image above its perturbation and its adversarial image, with the class given and its confidence.
 
     The perturbation is shown around grey (brighter: added, darker: taken away), enlarged until its largest entry
-    spans the range; the factor stands above it. Pixels are drawn as they are, without smoothing.
+    spans the range; the factor is written above it. Pixels are drawn as they are, without smoothing.
 
     Args:
         x, x_adv: clean and adversarial images (N, C, H, W) within `bounds`, C 1 (grey) or 3 (RGB), N at least 1.
         y: labels (N,).
         logits_adv: the model's outputs on the adversarial images (N, K).
-        logits: its outputs on the clean images; without them the label alone stands above these.
-        classes: a name for each class; default: its number.
+        logits: the model's outputs on the clean images; without them only the label is written above these.
+        classes: name of each class; default: its number.
         bounds: the range of the pixels.
         title: a line above the picture.
-        path: where to write it (PNG, or what the suffix says); default: nowhere.
+        path: file to write, PNG, PDF or SVG by its ending; by default none.
 
     Returns:
         The matplotlib figure; it belongs to no window and needs no closing.

@@ -27,10 +27,10 @@ class Panel:
 
     Attributes:
         image: (C, H, W), C 1 or 3; with a `cmap` C is 1.
-        label: a line above it.
-        colour: of the line.
-        cmap: a matplotlib colour map; None: pixels in [0, 1], grey or RGB.
-        limits: values at the ends of the map; None: the image's own range.
+        label: a line above the image.
+        colour: colour of that line.
+        cmap: a matplotlib colour map; None for pixels in [0, 1], grey or RGB.
+        limits: values at the ends of the map; None takes the image's own range.
         boxes: (box, colour) pairs drawn on it, (top, left, bottom, right) in pixels.
         points: (row, column) pairs marked by a cross.
     """
@@ -65,9 +65,9 @@ def sheet(
     Args:
         rows: one or more, each with one panel or more.
         title: a line above the picture.
-        caption: lines below it: layer, scale, data.
-        side: inches of a panel's longer side.
-        path: where to write it (PNG, or what the suffix says); default: nowhere.
+        caption: lines below the picture, such as layer, scale and data.
+        side: length of a panel's longer side in inches.
+        path: file to write, PNG, PDF or SVG by its ending; by default none.
 
     Raises:
         InputError: no panel, or a path that cannot be written as an image.

@@ -30,12 +30,12 @@ def answers_sheet(
     """Draw each image above its five likeliest classes as bars; the true class's bar is blue, the others are grey.
 
     Args:
-        rows: groups such as clean and adversarial: (name, images (N, C, H, W) in [0, 1], logits (N, K)).
+        rows: groups such as clean and adversarial, each (name, images (N, C, H, W) in [0, 1], logits (N, K)).
         y: the true class of each column, or None where it is not known.
         classes: names of the classes; default: their numbers.
         title: a line above the picture.
-        data: what the images are from, for the caption.
-        path: where to write it; default: nowhere.
+        data: source of the images, for the caption.
+        path: file to write, PNG, PDF or SVG by its ending; by default none.
 
     Raises:
         InputError: no row, or rows of different lengths.

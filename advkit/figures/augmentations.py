@@ -26,7 +26,7 @@ def augmentations(
         rows: names and images (N, C, H, W) in [0, 1], C 1 or 3; N is the same in all rows, H and W need not be.
         labels: a line above each column; default: none.
         title: a line above the picture.
-        path: where to write it (PNG, or what the suffix says); default: nowhere.
+        path: file to write, PNG, PDF or SVG by its ending; by default none.
 
     Returns:
         The matplotlib figure; it belongs to no window and needs no closing.

@@ -32,13 +32,13 @@ def filters_sheet(
     """Draw the filters of a layer; kernels that see 3 maps are drawn in colour, others map by map.
 
     Args:
-        found: what `filters` returned.
-        together: one scale for all filters; False: each fills the range.
-        most: number of kernels to draw at most.
-        silent: (M,) bool: filters that no image of some data excites; they are marked.
+        found: result of `filters`.
+        together: True draws all filters on one scale; False lets each fill the range.
+        most: maximum number of kernels to draw.
+        silent: (M,) bool, True for filters that no image of some data excites; they are marked.
         title: a line above the picture.
-        data: what `silent` was measured on, for the caption.
-        path: where to write it; default: nowhere.
+        data: name of the data on which `silent` was measured, for the caption.
+        path: file to write, PNG, PDF or SVG by its ending; by default none.
     """
     kernels, colour = found.scaled(together=together), found.kernels.shape[1] == 3
     panels = []
@@ -87,15 +87,15 @@ def maps_sheet(
     """Draw each image and what the maps of a layer make of it, one image a row; all maps on one scale.
 
     Args:
-        images: (N, C, H, W) in [0, 1].
+        images: images (N, C, H, W) in [0, 1].
         maps: activations (N, M, h, w).
         layer: name of the layer, for the caption.
         labels: a name for each image.
         units: numbers of the maps to draw; default: by `most`.
-        most: number of maps; the ones with the largest activations over these images are drawn.
+        most: number of maps to draw, those with the largest activations over these images.
         title: a line above the picture.
-        data: what the images are from, for the caption.
-        path: where to write it; default: nowhere.
+        data: source of the images, for the caption.
+        path: file to write, PNG, PDF or SVG by its ending; by default none.
     """
     maps = maps.detach().cpu().float()
     if maps.ndim == 2:

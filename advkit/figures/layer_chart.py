@@ -18,10 +18,10 @@ def movement_chart(
     """Draw how far the activations move layer by layer: medians with the quartiles, adversarial and noise.
 
     Args:
-        found: what `movement` returned.
+        found: result of `movement`.
         title: a line above the picture.
         data: images, attack and noise, for the caption.
-        path: where to write it; default: nowhere.
+        path: file to write, PNG, PDF or SVG by its ending; by default none.
     """
     width = max(0.32 * len(found.layers) + 2.0, 5.5)
     figure = _canvas(width, 4.4, title)

@@ -34,12 +34,12 @@ def projection_sheet(
     """Draw images and below them what `deconv` makes of each, method by method.
 
     Args:
-        rows: groups such as clean and adversarial: (name, images (N, C, H, W), method -> projections (N, C, H, W)).
+        rows: groups such as clean and adversarial, each (name, images (N, C, H, W), projections by method).
         labels: a line above each column.
-        layer, unit: for the caption.
+        layer, unit: names of layer and unit, for the caption.
         title: a line above the picture.
-        data: what the images are from, for the caption.
-        path: where to write it; default: nowhere.
+        data: source of the images, for the caption.
+        path: file to write, PNG, PDF or SVG by its ending; by default none.
     """
     lines = []
     for name, x, backs in rows:
@@ -63,12 +63,12 @@ def top_sheet(
     """Draw the strongest activations of several units: the patches that the unit saw, above their projections.
 
     Args:
-        tops: what `top_activations` returned.
-        data: the data set that it looked at.
-        backs: for each unit the projections of its images (k, C, H, W); they are cut to the patches.
-        method: how they were made, for the caption.
+        tops: results of `top_activations`.
+        data: the data set in which the images were found.
+        backs: projections of the images of each unit (k, C, H, W); they are cut to the patches.
+        method: method of the projections, for the caption.
         title: a line above the picture.
-        path: where to write it; default: nowhere.
+        path: file to write, PNG, PDF or SVG by its ending; by default none.
     """
     rows = []
     for top, back in zip(tops, backs, strict=True):
@@ -105,14 +105,14 @@ def occlusion_sheet(
 
     Args:
         x: images (N, C, H, W) in [0, 1].
-        found: what `occlusion` returned.
+        found: result of `occlusion`.
         labels: a line above each image.
         groups: names of equal parts of x, such as clean and adversarial; each gets rows of its own.
         layer: name of the layer, for the caption.
         value: colour of the square, for the caption.
         title: a line above the picture.
-        data: what the images are from, for the caption.
-        path: where to write it; default: nowhere.
+        data: source of the images, for the caption.
+        path: file to write, PNG, PDF or SVG by its ending; by default none.
     """
     centres = found.centres().tolist()
     half = found.size / 2
@@ -154,12 +154,12 @@ def directions_sheet(
     """Draw the images that lie farthest along each direction, one direction a row.
 
     Args:
-        found: what `directions` returned.
-        names: of the directions.
-        data: the data set that it looked at.
+        found: results of `directions`.
+        names: names of the directions.
+        data: the data set in which the images were found.
         layer: name of the layer, for the caption.
         title: a line above the picture.
-        path: where to write it; default: nowhere.
+        path: file to write, PNG, PDF or SVG by its ending; by default none.
     """
     rows = []
     for direction, name in zip(found, names, strict=True):
@@ -188,12 +188,12 @@ def boxes_sheet(
 
     Args:
         x: images (N, C, H, W) in [0, 1].
-        crops: (N, C, h, w).
-        found, true: boxes (N, 4) top, left, bottom, right.
+        crops: images (N, C, h, w) that the transformer hands on.
+        found, true: boxes (N, 4) that were found and true ones: top, left, bottom, right.
         overlaps: intersection over union of each pair (N,).
         title: a line above the picture.
-        data: what the images are from, for the caption.
-        path: where to write it; default: nowhere.
+        data: source of the images, for the caption.
+        path: file to write, PNG, PDF or SVG by its ending; by default none.
     """
     pairs = [[(tuple(t), TRUE), (tuple(f), BOX)] for f, t in zip(found.tolist(), true.tolist(), strict=True)]
     labels = [f"overlap {o:.2f}" for o in overlaps.tolist()]

@@ -35,10 +35,10 @@ def transformations(
     Args:
         x: images (N, C, H, W) in [0, 1], C 1 or 3, N at least 1.
         points: source points (N, H', W', 2), x and y in [-1, 1] over the image, as `SpatialTransformer.points` gives.
-        output: what the transformer puts out, (N, C, H', W'), in the units of x.
+        output: output of the transformer (N, C, H', W'), in the units of x.
         labels: a line above each image; default: none.
         title: a line above the picture.
-        path: where to write it (PNG, or what the suffix says); default: nowhere.
+        path: file to write, PNG, PDF or SVG by its ending; by default none.
 
     Returns:
         The matplotlib figure; it belongs to no window and needs no closing.

@@ -34,8 +34,8 @@ def deconv(
         model: any network; it is left as it was.
         x: images (N, C, H, W) in the range that the model takes.
         layer: name of a module; its activations are the signal that goes back.
-        unit: number of the map, or of the unit of a linear layer; None: all of them at once.
-        position: row and column in the map; "strongest": where the map is largest in each image; "all": everywhere.
+        unit: number of the map, or of the unit of a linear layer; None takes all of them at once.
+        position: row and column in the map, "strongest" (where the map is largest in each image), or "all".
         method: "deconv", "guided", or "gradient" (the plain gradient times the activation).
 
     Returns:

@@ -56,9 +56,9 @@ def receptive_fields(
 
     Args:
         model: any network of convolutions and pooling.
-        input_shape: (C, H, W) of the images.
+        input_shape: shape (C, H, W) of the images.
         layer: name of the layer.
-        positions: rows and columns in its maps; those of a linear layer do not matter.
+        positions: rows and columns in the layer's maps; a linear layer ignores them.
 
     Returns:
         For each position (top, left, bottom, right) in pixels, bottom and right excluded, cut off at the border.

@@ -78,9 +78,9 @@ def occlusion(
     Args:
         model: any classifier; it is left as it was.
         x: images (N, C, H, W) in [0, 1].
-        y: the classes (N,) to follow; default: those that the model gives on the whole images.
+        y: classes (N,) to follow; default: the model's classes of the whole images.
         size: side of the square in pixels; default: a quarter of the shorter side.
-        stride: pixels from one place to the next; default: a quarter of the square. The last place touches the border.
+        stride: number of pixels between two places; default: a quarter of the square. The last place touches the border.
         value: colour of the square; .5 is grey. For light digits on black, 0 is the colour that removes.
         layer: name of a layer; the sum of its strongest map is recorded too.
         batch_size: number of images in a pass.
@@ -156,7 +156,7 @@ def correspondence(
     Args:
         model: any network.
         x: images (N, C, H, W) in [0, 1], N at least 2.
-        parts: for each part a box (top, left, bottom, right) in every image, bottom and right excluded.
+        parts: boxes of each part: (top, left, bottom, right) in every image, bottom and right excluded.
         layer: name of the layer.
         value: colour of the box.
 

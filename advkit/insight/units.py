@@ -118,7 +118,7 @@ def top_activations(
         data: the images.
         layer: name of the layer.
         units: numbers of maps or units; default: all.
-        count: images for each unit.
+        count: number of images for each unit.
         batch_size: number of images in a pass.
 
     Raises:
@@ -185,8 +185,8 @@ def directions(
         layer: name of the layer.
         units: numbers of the single units.
         random: number of random directions, given after the units.
-        seed: of the random directions.
-        count: images for each direction.
+        seed: seed of the random directions.
+        count: number of images for each direction.
         batch_size: number of images in a pass.
 
     Raises:

@@ -21,7 +21,7 @@ class Card:
         paper: authors, title, year.
         input_shape: (C, H, W) that it was built for; None where nobody said.
         num_classes: number of logits; None where nobody said.
-        parameters: their number, auxiliary classifiers left out.
+        parameters: number of parameters, without auxiliary classifiers.
         options: options of `create_model` that rebuild the network.
         width: multiple of the paper's layer widths.
         data: data set that it was trained on ("mnist5k"); None if untrained.
@@ -32,7 +32,7 @@ class Card:
         fgsm_error: eps -> fraction wrong after FGSM (linf) with that eps.
         attack_errors: attack's spec -> fraction wrong under it, of the test images.
         source: where the weights come from: "ships with advkit", a path, "random (untrained)", ...
-        licence: of the weights.
+        licence: licence of the weights.
     """
 
     name: str

@@ -15,7 +15,7 @@ class Normalize(nn.Module):
     """`(x - mean) / std` by channel, so that attacks and budgets are always in units of [0, 1].
 
     Args:
-        mean, std: a number for all channels, or one a channel.
+        mean, std: mean and standard deviation, one number for all channels or one for each.
 
     Raises:
         InputError: lengths differ, a number is not finite, or a std is not positive.
@@ -56,7 +56,7 @@ class Classifier(nn.Module):
     Args:
         net: any network from normalised images to logits. It may offer `training_logits(x)`: a list of
             (weight, logits) with auxiliary outputs that count in training only.
-        mean, std: of `Normalize`; the default leaves the images as they are.
+        mean, std: options of `Normalize`; the default leaves the images as they are.
         card: what is known about the network.
     """
 

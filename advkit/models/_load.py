@@ -44,12 +44,12 @@ def load_model(
     Args:
         name: a registered name or spec ("vgg16"), a reference ("torchvision:resnet50", "timm:NAME",
             "package.module:factory"; the last imports and runs that code), or a weights file that carries a card.
-        data: which shipped checkpoint: the data set that it was trained on; default "mnist5k".
+        data: data set that the shipped checkpoint was trained on; default: "mnist5k".
         weights: a file, or the folder of a run of `advkit train`; "imagenet" (torchvision's, downloaded unless cached);
             "random" (untrained); a defence whose checkpoint ships, such as "pgd" (see `robust`).
             Default: the plain checkpoint that ships with the package.
-        device: "cpu", "cuda", "cuda:1", ...; "auto" takes a GPU if there is one.
-        **options: of `create_model`; those of a checkpoint with a card need not be given.
+        device: device such as "cpu", "cuda" or "cuda:1"; "auto" takes a GPU if there is one.
+        **options: options of `create_model`; those of a checkpoint with a card need not be given.
 
     Raises:
         InputError: unknown name or option, no weights, weights that do not fit, a failed download, no such device.

@@ -25,11 +25,11 @@ class Facts:
     Attributes:
         name: registered name.
         paper: authors, title, source.
-        year: of the paper.
+        year: year of the paper.
         parameters: the count at the paper's size, auxiliary classifiers left out; None if the paper leaves sizes open.
         auxiliary: the count of the auxiliary classifiers, used in training only.
         small_width: the `width` of the shipped checkpoints: at most a million parameters at (1, 32, 32), 10 classes.
-        licence: of the code and of the weights that ship.
+        licence: licence of the code and of the weights that ship.
     """
 
     name: str

@@ -37,11 +37,11 @@ class Row:
     """One layer of a network.
 
     Attributes:
-        name: of the module, as in the state dict.
+        name: name of the module, as in the state dict.
         kind: "convolution 5x5", "max pooling 2x2/2", "fully connected", ..., or the class's name.
         output: shape without the batch: (maps, H, W) or (units,).
-        parameters: number.
-        multiply_adds: for one image; those of convolutions and linear layers, 0 for the rest.
+        parameters: number of parameters.
+        multiply_adds: number for one image, of convolutions and linear layers; 0 for the rest.
     """
 
     name: str
@@ -65,7 +65,7 @@ def summary(classifier: nn.Module, input_shape: tuple[int, int, int] | None = No
 
     Args:
         classifier: any network.
-        input_shape: (C, H, W); default: that of the card.
+        input_shape: shape (C, H, W) of an image; default: that of the card.
 
     Raises:
         InputError: no shape given and none on the card.
@@ -148,10 +148,10 @@ class Overview:
 
     Attributes:
         facts: name, paper, year, licence and the paper's own counts.
-        input_shape: (C, H, W).
+        input_shape: shape (C, H, W) of an image.
         parameters: our count, auxiliary classifiers left out.
         auxiliary: the count of the auxiliary classifiers.
-        multiply_adds: for one image.
+        multiply_adds: number of multiplications with additions for one image.
     """
 
     facts: Facts

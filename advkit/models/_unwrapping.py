@@ -53,8 +53,8 @@ def unwrapped(own: Mapping[str, Tensor], found: Mapping[str, State], path: objec
 
     Args:
         own: the network's own names and tensors.
-        found: see `state_dicts`; not empty.
-        path: of the file, for the message.
+        found: the states in the file, not empty, see `state_dicts`.
+        path: path of the file, for the message.
 
     Returns:
         The one that fits. Where none does, the nearest, so that the caller can say what differs.
@@ -122,7 +122,7 @@ def _warn_of_normalisation(names: Sequence[str]) -> None:
 
 
 def _prefixes(own: Mapping[str, Tensor], names: State) -> list[str]:
-    """What stands before the network's longest name in the file, the shortest first."""
+    """The prefixes of the network's longest name in the file, the shortest first."""
     last = max(own, key=len, default="")
     return sorted({name.removesuffix(last) for name in names if last and name.endswith(f".{last}")}, key=len)
 

@@ -163,6 +163,6 @@ def googlenet(
 
     Args:
         dropout: probability of dropping in front of the classifier.
-        auxiliaries: with the two classifiers that serve training.
+        auxiliaries: whether to build the two auxiliary classifiers, which serve training.
     """
     return GoogLeNet(input_shape, num_classes, width, dropout, auxiliaries)

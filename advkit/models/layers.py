@@ -66,7 +66,7 @@ class Maxout(nn.Module):
 
     Args:
         in_features, out_features: sizes of x and h.
-        pieces: affine functions under each maximum.
+        pieces: number of affine functions under each maximum.
     """
 
     def __init__(self, in_features: int, out_features: int, *, pieces: int) -> None:

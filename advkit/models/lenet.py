@@ -23,7 +23,7 @@ class TableConv2d(nn.Module):
 
     Args:
         inputs: number of input maps.
-        table: for each output map the input maps that it sees.
+        table: input maps that each output map sees.
         kernel_size: side of the kernels.
     """
 

@@ -33,9 +33,9 @@ def maxout(
     at a tenth of that.
 
     Args:
-        units: maxout units of each hidden layer, before `width`.
-        pieces: affine functions under each unit's maximum.
-        input_dropout, dropout: probability of dropping an input, and a hidden unit.
+        units: numbers of maxout units of the hidden layers, before `width`.
+        pieces: number of affine functions under each unit's maximum.
+        input_dropout, dropout: probabilities of dropping an input and a hidden unit.
     """
     hidden = scaled(units, width)
     net = nn.Sequential()

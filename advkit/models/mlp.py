@@ -57,8 +57,8 @@ def mlp(
     """784-800-800-10: 1,276,810 parameters.
 
     Args:
-        hidden: units of the hidden layers, before `width`.
-        activation: "relu", "sigmoid" or "tanh".
+        hidden: numbers of units of the hidden layers, before `width`.
+        activation: activation of the hidden units: "relu", "sigmoid" or "tanh".
         dropout: probability of dropping a hidden unit in training (the papers' p is that of keeping it).
     """
     sizes = [math.prod(input_shape), *(scaled(n, width) for n in hidden), num_classes]
@@ -84,8 +84,8 @@ def mlp_dropconnect(
     """784-800-800-10 that drops connections in the hidden layers: 1,276,810 parameters.
 
     Args:
-        hidden: units of the hidden layers, before `width`.
-        activation: "relu", "sigmoid" or "tanh".
+        hidden: numbers of units of the hidden layers, before `width`.
+        activation: activation of the hidden units: "relu", "sigmoid" or "tanh".
         dropconnect: probability of dropping a weight in training.
     """
     linear = partial(DropConnectLinear, p=dropconnect)

@@ -181,11 +181,11 @@ class SpatialTransformer(nn.Module):
     Usable in front of a network or inside one, several in series or in parallel. It starts at the identity.
 
     Args:
-        localisation: maps (N, C, H, W) -> features (N, features); the regression layer that ends f_loc is added here.
-        features: what the localisation network returns.
-        size: (H', W') of the output.
-        transform: "affine", "attention", "projective" or "tps".
-        sampler: "bilinear", or "nearest" (the localisation network then gets no gradient).
+        localisation: network from maps (N, C, H, W) to features (N, features); the last layer of f_loc is added to it.
+        features: number of features that the localisation network returns.
+        size: size (H', W') of the output.
+        transform: kind of transformation: "affine", "attention", "projective" or "tps".
+        sampler: kind of sampling: "bilinear", or "nearest" (the localisation network then gets no gradient).
 
     Raises:
         InputError: no such transform or sampler, or a size below 1.

@@ -85,8 +85,8 @@ def stn_fcn(
     """ST-FCN: a spatial transformer in front of the FCN. The paper leaves the layer sizes open; these are ours.
 
     Args:
-        transform: "affine", "attention", "projective" or "tps"; "none" gives the FCN alone.
-        sampler: "bilinear" or "nearest".
+        transform: kind of transformation: "affine", "attention", "projective" or "tps"; "none" gives the FCN alone.
+        sampler: kind of sampling: "bilinear" or "nearest".
     """
     classifier = fcn(input_shape, num_classes, width)
     if transform == "none":
@@ -106,8 +106,8 @@ def stn_cnn(
     """ST-CNN: a spatial transformer in front of the CNN. The paper leaves the layer sizes open; these are ours.
 
     Args:
-        transform: "affine", "attention", "projective" or "tps"; "none" gives the CNN alone.
-        sampler: "bilinear" or "nearest".
+        transform: kind of transformation: "affine", "attention", "projective" or "tps"; "none" gives the CNN alone.
+        sampler: kind of sampling: "bilinear" or "nearest".
     """
     classifier = cnn(input_shape, num_classes, width)
     if transform == "none":

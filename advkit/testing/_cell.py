@@ -15,10 +15,10 @@ def nearest_in_cell(normals: Tensor, need: Tensor, low: Tensor, high: Tensor) ->
     """The shortest d with <normals_k, d> >= need_k for every k and low <= d <= high.
 
     Args:
-        normals: (N, M, D) float64.
-        need: (N, M) float64.
-        low: (N, D) float64 <= 0, finite or -inf.
-        high: (N, D) float64 >= 0, finite or inf.
+        normals: (N, M, D) float64, the normals of the half-spaces.
+        need: (N, M) float64, the gain required along each normal.
+        low: (N, D) float64 <= 0, the least move of each entry, finite or -inf.
+        high: (N, D) float64 >= 0, the largest move of each entry, finite or inf.
 
     Returns:
         (N, D) float64; rows for which no such d was found are inf in every entry.

@@ -20,9 +20,9 @@ class Check:
     """One promise.
 
     Attributes:
-        name: of the check, with underscores.
-        promise: one sentence.
-        body: raises AssertionError where the promise is broken.
+        name: name of the check, with underscores.
+        promise: the promise in one sentence.
+        body: function that raises AssertionError where the promise is broken.
         applies: whether an attack with these traits makes the promise at all.
     """
 
@@ -51,10 +51,10 @@ class CheckOutcome:
     """What became of one check.
 
     Attributes:
-        name: of the check.
+        name: name of the check.
         verdict: "kept", "broken" or "skipped".
-        promise: one sentence.
-        evidence: what was seen, and on what input.
+        promise: the promise in one sentence.
+        evidence: observation, and the input on which it was made.
         code: lines that run the check again, and where they can be written down the last call before it broke; `attack`
             is the attack.
     """
@@ -131,13 +131,13 @@ def check_attack(
             seed bounds stop` by name and returns images, a tuple that begins with them, or an object with `x_adv` (and
             `success`, `distance`, `queries`, `gradients`, `logits`, `zero_gradient`: what is there is checked); or a
             callable without required parameters that makes such an attack.
-        only: names of checks, or one; the others are left out.
-        skip: names of checks, or one, that are reported as skipped.
-        raises: raise where a promise is broken, else only report.
+        only: name or names of the checks to run; the others are left out.
+        skip: name or names of checks that are reported as skipped.
+        raises: True raises where a promise is broken, False only reports.
         goal: a goal that the attack takes by the name `goal` and is held to, or its spec, such as "top_k(k=1)",
             "segmentation(share=0.4)", "multi_label", "regression(tolerance=8)", "one_logit". The toys take its form:
             an output is wrong where the class is. Checks of wrong input and of other numbers of classes are skipped.
-        **traits: of a callable that does not declare them as attributes: `kind` ("budget" if it takes eps, else
+        **traits: traits of a callable that does not declare them as attributes: `kind` ("budget" if it takes eps, else
             "minimal"), `norm` ("linf"), `knowledge` ("gradients", "scores", "labels", "nothing"), `targetable`,
             `targeted`, `per_sample`, `deterministic`, `radius_per_sample` (whether eps may be a tensor (N,)).
 

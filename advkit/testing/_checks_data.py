@@ -37,10 +37,10 @@ def check_dataset(
 
     Args:
         data: a `Dataset`; or a registered name or spec, of which every split is looked at.
-        splits: the splits to look at, where a name is given.
-        only: names of checks, or one; the others are left out.
-        skip: names of checks, or one, that are reported as skipped.
-        raises: raise where a promise is broken, else only report.
+        splits: splits to look at if `data` is a name; default: all.
+        only: name or names of the checks to run; the others are left out.
+        skip: name or names of checks that are reported as skipped.
+        raises: True raises where a promise is broken, False only reports.
         **options: further options of `load_data`, such as `root=`.
 
     Returns:

@@ -40,11 +40,11 @@ def check_model(
     Args:
         model: a module from images in [0, 1] to logits (N, K); a registered name or spec ("vgg16(width=1/16)"); or a
             factory that takes `input_shape`, `num_classes` and `width`, and returns a module.
-        input_shape: (C, H, W) of the images that the module takes, or that the network is built for.
-        num_classes: number of its classes.
-        only: names of checks, or one; the others are left out.
-        skip: names of checks, or one, that are reported as skipped.
-        raises: raise where a promise is broken, else only report.
+        input_shape: shape (C, H, W) of the images that the module takes, or that the network is built for.
+        num_classes: number of the model's classes.
+        only: name or names of the checks to run; the others are left out.
+        skip: name or names of checks that are reported as skipped.
+        raises: True raises where a promise is broken, False only reports.
         **options: further options of the name or the factory.
 
     Returns:

@@ -11,7 +11,7 @@ from advkit.testing._toys import affine_case, awkward_images
 from advkit.testing.affine import AffineClassifier
 
 SHARE = {"gradients": 1.0, "scores": 0.8, "labels": 0.5}
-"""What share of the samples must fall at 1.5 times the least radius, by what the attack may know."""
+"""Share of the samples that must be fooled at 1.5 times the least radius, by what the attack may know."""
 
 NEAR = 0.05
 """What a minimal attack may miss the nearest point by besides, as a share of the toys' usual radius."""

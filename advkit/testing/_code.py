@@ -16,8 +16,8 @@ def reproduction(check: str, call: tuple[Any, Tensor, Tensor, Mapping[str, Any]]
     """Lines that run the check again and, where model and images can be written down, its last call.
 
     Args:
-        check: its name.
-        call: (model, x, y, options) of the last call of the attack, if there was one.
+        check: name of the check.
+        call: last call of the attack as (model, x, y, options), if there was one.
     """
     again = f"from advkit.testing import *\ncheck_attack(attack, only=[{check!r}])"
     if call is None:

@@ -229,10 +229,10 @@ def check_defense(loss: Any, *, formula: Callable[[Any], Formula] | None = None,
     """Put a training loss through every check.
 
     Args:
-        loss: `loss(model, x, y)` -> scalar, such as TRADES(attack=PGD(eps=0.1)), for images in [0, 1].
-        formula: makes from the loss a function (model, x, y) -> value, plainly written, that draws the same random
-            numbers from torch's global generator; by default the one known for the name of the loss.
-        raises: raise where a promise is broken, else only report.
+        loss: training loss for images in [0, 1], such as TRADES(attack=PGD(eps=0.1)), called as `loss(model, x, y)`.
+        formula: function that makes from the loss a plainly written function (model, x, y) -> value, which draws the same
+            random numbers from torch's global generator; by default the one known for the name of the loss.
+        raises: True raises where a promise is broken, False only reports.
 
     Returns:
         A `CheckReport`; without a formula its check is skipped.

@@ -267,4 +267,4 @@ FORMULAS: dict[str, Callable[[Any], Formula]] = {
     "ibp": bounded,
     "crown_ibp": bounded,
 }
-"""By the name of the defence."""
+"""The formulas by the name of the defence."""

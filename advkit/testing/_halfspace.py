@@ -17,7 +17,7 @@ def least_moves(norm: str, slope: Tensor, room: Tensor, need: Tensor) -> Tensor:
     """The optimal e.
 
     Args:
-        norm: linf, l2, l1 or l0.
+        norm: norm to minimise: linf, l2, l1 or l0.
         slope: (M, D) float64 >= 0, the gain of each entry per unit.
         room: (M, D) float64 >= 0, how far each entry may go; inf where nothing limits it.
         need: (M,) float64, the gain required; rows <= 0 need no move.

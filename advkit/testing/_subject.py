@@ -44,9 +44,9 @@ class Subject:
 
     Attributes:
         attack: the callable.
-        accepts: which of `OPTIONS` it takes.
+        accepts: the names in `OPTIONS` that the attack takes.
         kind, norm, knowledge, targetable, per_sample, deterministic: as in `advkit.attacks.Attack`.
-        targeted: whether it aims at a class unless told otherwise.
+        targeted: whether it aims at a class by default.
         radius_per_sample: whether eps may be a tensor (N,); if not, samples of different radii are attacked one by one.
         ours: whether it is an advkit `Attack`.
         form: the goal that the attack is to pursue, and how the toys take its form; None for a wrong class.
@@ -140,7 +140,7 @@ def subject_of(attack: Any, traits: dict[str, Any], goal: Any = None) -> Subject
 
     Args:
         attack: an attack, or a callable without required parameters that makes one.
-        traits: `kind`, `norm`, `knowledge`, `targetable`, `per_sample`, `deterministic`, `targeted`,
+        traits: traits by name: `kind`, `norm`, `knowledge`, `targetable`, `per_sample`, `deterministic`, `targeted`,
             `radius_per_sample`.
         goal: what the attack is to pursue; see `check_attack`.
 

@@ -19,8 +19,8 @@ class AffineClassifier(nn.Module):
     """`logits = weight @ x.flatten() + bias`, in the weight's type (float64 by default), whatever that of the images.
 
     Args:
-        weight: (K, D), K >= 2 classes, D entries an image.
-        bias: (K,); zero unless given.
+        weight: (K, D), weights of K >= 2 classes on the D entries of an image.
+        bias: (K,), bias of each class; default: zero.
     """
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
@@ -41,10 +41,10 @@ class AffineClassifier(nn.Module):
         """Normal weights from a generator of their own; torch's random state is not used.
 
         Args:
-            input_shape: of one image.
-            classes: K >= 2.
-            seed: of the weights.
-            centred: the bias lets all classes tie on the grey image of 0.5, so that every class occurs.
+            input_shape: shape of one image.
+            classes: number of classes, at least 2.
+            seed: seed of the weights.
+            centred: True chooses a bias by which all classes tie on the grey image of 0.5, so that every class occurs.
         """
         source = torch.Generator().manual_seed(seed)
         weight = torch.randn(classes, math.prod(input_shape), generator=source, dtype=torch.float64)
@@ -74,9 +74,9 @@ class AffineClassifier(nn.Module):
         Args:
             x: images (N, ...).
             y: true classes (N,).
-            norm: linf, l2, l1 or l0.
+            norm: norm of the distance: linf, l2, l1 or l0.
             bounds: the range of the pixels; None for no limit.
-            target: (N,) the class to reach. More than two classes have a solution for l2 only.
+            target: (N,), the classes to reach. More than two classes have a solution for l2 only.
 
         Returns:
             The distance (N,) float64, 0 where the goal is reached already and inf where no point reaches it, and the

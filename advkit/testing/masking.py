@@ -41,15 +41,15 @@ def assert_not_masked(
     and no more.
 
     Args:
-        model: images (N, C, H, W) within `bounds` to logits (N, K); taken in eval mode and left as it was.
+        model: callable from images (N, C, H, W) within `bounds` to logits (N, K); used in eval mode and left as it was.
         x: images (N, C, H, W).
         y: true classes (N,).
-        eps: linf radius of the evaluation in units of the pixels; a tenth of the range unless given.
-        attacks: what to probe with; FGSM, PGD and noise unless given.
+        eps: linf radius of the evaluation in units of the pixels; default: a tenth of the range.
+        attacks: attacks to probe with; default: FGSM, PGD and noise.
         surrogate: the same model without its defence, for attacks that transfer.
-        skip: names of findings, or one, that are to be ignored.
-        count: look at so many images, 1 to 128.
-        seed: of the random numbers.
+        skip: name or names of findings to ignore.
+        count: number of images to use, 1 to 128.
+        seed: seed of the random numbers.
         bounds: the range of the pixels.
 
     Returns:

@@ -44,11 +44,11 @@ def toy_classifier(
     """A net with one hidden layer and random weights, smooth, in eval mode; torch's random state is not used.
 
     Args:
-        input_shape: (C, H, W) gives a convolution, any other shape a fully connected layer.
-        classes: K >= 2.
-        seed: of the weights.
-        batch_norm: between the layers, with running statistics that are not those of any batch.
-        dtype: of the weights.
+        input_shape: shape of one image; (C, H, W) gives a convolution, any other shape a fully connected layer.
+        classes: number of classes, at least 2.
+        seed: seed of the weights.
+        batch_norm: whether batch norm lies between the layers, with running statistics unlike those of any batch.
+        dtype: type of the weights.
     """
     source = torch.Generator().manual_seed(seed)
     with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made; these are replaced

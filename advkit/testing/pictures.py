@@ -21,12 +21,12 @@ def make_images(
     """One image of each kind: what the strategy `images` draws.
 
     Args:
-        kinds: "black" and "white" (exactly at the bounds), "flat", "one pixel" (white on black), "saturated" (nothing
-            but black and white), "clipped" (in part at a bound), "faint" (near black), "uniform" noise.
-        shape: of one image.
-        seed: of the noise behind them.
+        kinds: kind of each image: "black" or "white" (exactly at the bounds), "flat", "one pixel" (white on black),
+            "saturated" (only black and white), "clipped" (in part at a bound), "faint" (near black), or "uniform" noise.
+        shape: shape of one image.
+        seed: seed of the noise in the images.
         bounds: the range of the pixels.
-        dtype: of the pixels.
+        dtype: type of the pixels.
 
     Returns:
         (N, *shape) within bounds; entries at a bound are exactly there.

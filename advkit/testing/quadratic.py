@@ -20,9 +20,9 @@ class QuadraticClassifier(nn.Module):
     """Class 1 outside the ellipsoid `sum(curvature * (x - centre)^2) = level`, class 0 inside; logits (-s, s) / 2.
 
     Args:
-        centre: (D,) in the units of the pixels, within the bounds of the images.
-        curvature: (D,) > 0.
-        level: > 0.
+        centre: (D,), centre of the ellipsoid in the units of the pixels, within the bounds of the images.
+        curvature: (D,), curvatures > 0.
+        level: level of the boundary, > 0.
 
     Raises:
         InputError: shapes or signs that do not fit.
@@ -41,8 +41,8 @@ class QuadraticClassifier(nn.Module):
         """Curvatures from .5 to 2 about a centre near grey; uniform noise falls on either side.
 
         Args:
-            input_shape: of one image.
-            seed: of the weights; torch's random state is not used.
+            input_shape: shape of one image.
+            seed: seed of the weights; torch's random state is not used.
         """
         source = torch.Generator().manual_seed(seed)
         noise = torch.rand(2, math.prod(input_shape), generator=source, dtype=torch.float64)
@@ -72,7 +72,7 @@ class QuadraticClassifier(nn.Module):
         Args:
             x: images (N, ...).
             y: true classes (N,), 0 or 1.
-            norm: linf, l2 or l1.
+            norm: norm of the distance: linf, l2 or l1.
             bounds: the range of the pixels; None for no limit.
 
         Returns:

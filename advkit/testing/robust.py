@@ -1,4 +1,4 @@
-"""`assert_robust`: a model's error under an attack lies below a limit, as far as so many images can tell."""
+"""`assert_robust`: a model's error under an attack lies below a limit, as far as the given images can tell."""
 
 import math
 from collections.abc import Callable
@@ -33,13 +33,13 @@ class Robustness:
 
     Attributes:
         attack: its spec or name.
-        norm: of the ball.
-        eps: its radius; None if the attack has a radius of its own that it does not tell.
-        count: how many images.
-        clean_errors: how many are wrong as they are.
-        adversarial_errors: how many are wrong as they are or under the attack; other attacks may find more.
+        norm: norm of the ball.
+        eps: radius of the ball; None if the attack has a radius of its own that it does not tell.
+        count: number of images.
+        clean_errors: number of images that are wrong as they are.
+        adversarial_errors: number of images that are wrong as they are or under the attack; other attacks may find more.
         max_error: the limit, a fraction.
-        confidence: of the interval.
+        confidence: confidence of the interval.
     """
 
     attack: str
@@ -106,8 +106,8 @@ def decisive_count(error: float, limit: float, *, confidence: float = 0.95) -> f
 
     Args:
         error: the rate seen, a fraction.
-        limit: a fraction.
-        confidence: of the interval.
+        limit: limit of the error, a fraction.
+        confidence: confidence of the interval.
 
     Returns:
         N, a whole number >= 1; inf where no number of images decides.
@@ -146,11 +146,11 @@ def assert_robust(
         max_error: the limit, a fraction in [0, 1].
         eps: the radius in units of the pixels; may be left out where the attack has one. A minimal attack needs it: an
             image counts as wrong where the attack succeeds within it.
-        confidence: of the interval, in (0, 1).
-        inconclusive: "fail", "skip" (pytest's) or "pass": what becomes of a test that decides nothing.
-        seed: of the attack's random numbers.
+        confidence: confidence of the interval, in (0, 1).
+        inconclusive: outcome of a test that decides nothing: "fail", "skip" (pytest's) or "pass".
+        seed: seed of the attack's random numbers.
         bounds: the range of the pixels.
-        batch_size: images a batch.
+        batch_size: number of images in a batch.
 
     Returns:
         The `Robustness`, also where `inconclusive="pass"` let it through.

@@ -41,10 +41,10 @@ def images(
     """(N, *shape) within bounds: black, white, flat, one pixel, saturated, cut off at the bounds, faint, uniform.
 
     Args:
-        shape: of one image.
-        count: N; 1 to 6 unless given.
+        shape: shape of one image.
+        count: number of images; default: 1 to 6.
         bounds: the range of the pixels.
-        dtype: of the pixels; entries at a bound are exactly there.
+        dtype: type of the pixels; entries at a bound are exactly there.
     """
     least, most = (1, 6) if count is None else (count, count)
     kinds = st.lists(st.sampled_from(KINDS), min_size=least, max_size=most)
@@ -110,10 +110,10 @@ def classifiers(
     """Sound classifiers: affine, or a net with or without batch norm, in train or eval mode.
 
     Args:
-        draw: hypothesis'.
-        shape: of one image.
-        classes: 2 to 5 unless given.
-        dtype: of the weights.
+        draw: draw function of hypothesis, which passes it.
+        shape: shape of one image.
+        classes: number of classes; default: 2 to 5.
+        dtype: type of the weights.
     """
     classes = classes or draw(st.integers(2, 5))
     if draw(st.booleans()):
@@ -129,9 +129,9 @@ def broken_classifiers(
     """Classifiers with NaN, constant or random logits, probabilities, gradients that are zero or NaN somewhere.
 
     Args:
-        draw: hypothesis'.
-        shape: of one image.
-        kinds: some of "nan", "constant", "random", "probabilities", "zero gradient", "nan gradient".
+        draw: draw function of hypothesis, which passes it.
+        shape: shape of one image.
+        kinds: kinds to draw from: "nan", "constant", "random", "probabilities", "zero gradient", "nan gradient".
     """
     kind = draw(st.sampled_from(kinds))
     return BROKEN[kind](draw(classifiers(shape)))
@@ -142,9 +142,9 @@ def attacks(draw: st.DrawFn, /, pattern: str = "*", *, kind: str | None = None, 
     """A registered attack in one of its norms, with a radius if it takes one, aimed or not if it can aim.
 
     Args:
-        draw: hypothesis'.
-        pattern: of the names, as in the shell.
-        kind: "budget" or "minimal" only.
+        draw: draw function of hypothesis, which passes it.
+        pattern: shell pattern of the names.
+        kind: kind of the attacks, "budget" or "minimal"; default: both.
         **options: hyperparameters for those attacks that have them, such as `steps=5`.
     """
     factories: dict[str, Any] = {name: ATTACKS.factory(name) for name in ATTACKS.names(pattern)}

@@ -15,7 +15,7 @@ class LectureSGD(torch.optim.Optimizer):
 
     Args:
         params: parameters or groups of them, as every optimizer of torch takes them.
-        lr: eta.
+        lr: the learning rate eta.
         momentum, weight_decay: the rule's two constants.
     """
 

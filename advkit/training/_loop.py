@@ -97,8 +97,8 @@ def train(
     Args:
         classifier: the network to start from, such as `build(recipe)`.
         data: the training split. A MemoryDataset is moved to the device; another set is read batch by batch.
-        recipe: how; its model and data are only names here.
-        loss: `loss(model, x, y)` -> scalar, such as an AdversarialLoss; default: `classifier.training_loss` (the
+        recipe: recipe of the training; its model and data are only names here.
+        loss: training loss `loss(model, x, y)`, such as an AdversarialLoss; default: `classifier.training_loss` (the
             cross-entropy, and that of auxiliary classifiers) with the recipe's label smoothing.
         watch: the attack whose error on the images held out is the validation error, such as FGSM(eps=0.25); needed
             if the recipe's `watch` is not "clean".
@@ -107,14 +107,14 @@ def train(
         test: the test split for the clean error; default: that of the same data set, if it has one.
         output: folder of the run: run.json, log.csv, state.pt (removed at the end) and model.safetensors (see
             `save_checkpoint`). None: nothing is kept on the disk.
-        seed: overrides the recipe's.
-        device: "auto" is CUDA if there is one, else the CPU.
-        workers: processes that read images of a set that is not in memory.
-        progress: called after every step, in every process.
-        resume: go on with the run in `output` where its state was last saved; without one there, begin.
-        save_seconds: the state is saved after every epoch, and within one after the first step that ends so many
-            seconds after the last time.
-        tensorboard: write each epoch's figures for TensorBoard into the folder, too; needs the package tensorboard.
+        seed: seed that overrides the recipe's.
+        device: device to train on; "auto" is CUDA if there is one, else the CPU.
+        workers: number of processes that read images of a set that is not in memory.
+        progress: function that is called after every step, in every process.
+        resume: True continues the run in `output` from its last saved state; without a run there, it begins.
+        save_seconds: the state is saved after every epoch, and within an epoch when this many seconds have passed
+            since it was last saved.
+        tensorboard: whether to write each epoch's figures for TensorBoard into the folder; needs the package tensorboard.
 
     Raises:
         InputError: the data do not fit the network, the loss is not finite, the recipe has a defence or watches an

@@ -15,7 +15,7 @@ _TO_UNIT: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
     nn.Tanh: lambda a: (a + 1) / 2,
     nn.ReLU: lambda a: -torch.expm1(-a),
 }
-"""From the activations of a layer to [0, 1)."""
+"""Functions from the activations of a layer to [0, 1)."""
 
 
 class Penalties:
@@ -29,7 +29,7 @@ class Penalties:
 
     Args:
         model: the network; its parameters and layers are looked up once.
-        recipe: the weights.
+        recipe: recipe that gives the weights of the penalties.
 
     Raises:
         InputError: sparsity is asked for and the network has no such layer, or l1 or l2 and it trains no matrix.

@@ -13,12 +13,12 @@ class Progress:
         step, steps: steps done and steps in all.
         epoch, epochs: epochs begun and epochs in all.
         loss: mean of the last whole epoch; None in the first.
-        clean_error: on the test split after that epoch; None if there is no test split or no epoch yet.
-        validation_error: on the images held out, after that epoch; None if none are.
+        clean_error: error on the test split after that epoch; None if there is no test split or no epoch yet.
+        validation_error: error on the images held out, after that epoch; None if none are held out.
         probe: errors of the probe after that epoch by name; empty if there is none.
         remark: what has gone wrong by that epoch, with what to do; empty if nothing has.
-        images_per_second: of training, over the epoch so far, on all processes together.
-        seconds_left: at the pace of this run so far, measuring and saving included.
+        images_per_second: speed of training over the epoch so far, on all processes together.
+        seconds_left: time left at the pace of this run so far, measuring and saving included.
     """
 
     step: int

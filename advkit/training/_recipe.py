@@ -33,9 +33,9 @@ class Recipe:
         input_shape, num_classes: options of `create_model`.
         options: further options of `create_model`.
         epochs: passes through the training split.
-        batch_size: most images a step; an epoch is cut into steps of equal size (to one image).
-        accumulate: parts that a step's batch is cut into, one after another through the network; their gradients add
-            up to the batch's. Batch norm sees each part by itself.
+        batch_size: maximum number of images in a step; an epoch is cut into steps of equal size (to one image).
+        accumulate: number of parts of a step's batch, which pass through the network one after another; their gradients
+            add up to the batch's. Batch norm sees each part by itself.
         optimizer: "sgd" (Nesterov's momentum), "adamw", or "lecture" (Krizhevsky's rule: see LectureSGD).
         lr: the learning rate at its peak.
         schedule: "one_cycle" (up linearly in the first quarter of the steps, then down to 0 along a cosine), "cosine"
@@ -44,7 +44,7 @@ class Recipe:
         weight_decay: decay of kernels and matrices; biases and norms are left alone, except by "lecture", whose rule
             is one for all.
         label_smoothing: label smoothing of the cross-entropy, in [0, 1); a loss given to `train` has its own.
-        clip: largest l2 norm of a step's gradient, longer ones are shortened; None: no limit.
+        clip: largest l2 norm of a step's gradient; longer ones are shortened. None sets no limit.
         l1: weight of the penalty `sum |w|` over kernels and matrices, part of the loss.
         l2: weight of the penalty `sum w^2 / 2` over kernels and matrices, part of the loss.
         sparsity: weight of the KL divergence of the hidden units' mean activations from `sparsity_target`, part of the
@@ -53,11 +53,11 @@ class Recipe:
         max_norm: largest l2 norm of the weights into one unit (see MaxNorm), kept after every step; None: no limit.
         filter_rms: largest root mean square of the weights of one filter of a convolution (feature scale clipping; the
             paper's is 0.1), kept after every step; None: no limit.
-        augment: what is done to the training images; None: nothing.
+        augment: augmentation of the training images; None leaves them as they are.
         defense: spec of the defence whose loss is trained on ("fgsm(eps=0.25, alpha=0.5)"); None: the plain loss.
-        validation: images that are held out of the training split, drawn by `seed`; their error is logged.
-        watch: "clean", or the spec of an attack ("fgsm(eps=0.25)"): which error the validation error is.
-        patience: stop after that many epochs in a row without a lower validation error, and keep the weights of the
+        validation: number of images that are held out of the training split, drawn by `seed`; their error is logged.
+        watch: validation error to watch: "clean", or that under an attack given by its spec ("fgsm(eps=0.25)").
+        patience: training stops after this many epochs in a row without a lower validation error and keeps the weights of the
             epoch with the lowest (the first of equals); None: train to the end and keep the last.
         ema: decay of the exponential average of the weights, in (0, 1); the average is measured and kept. None: no
             average.
@@ -69,10 +69,10 @@ class Recipe:
         layer_decay: factor in (0, 1] on the learning rate from each part of the network to the one before it.
         precision: "float32", "bfloat16" or "float16", the last two by autocast with weights in float32; losses are
             scaled for "float16".
-        channels_last: store images as (N, H, W, C); None: where the network convolves on a CPU and accepts it.
-        compile: let torch.compile make the network's passes; the first steps then take up to minutes.
+        channels_last: whether images are stored as (N, H, W, C); None: if the network convolves on a CPU and accepts it.
+        compile: whether torch.compile makes the network's passes; the first steps then take up to minutes.
         seed: seed of the initial weights, the order of the images, augmentation and dropout.
-        expected: what comes out, and in what time; empty: not measured yet.
+        expected: result and time of the recipe; empty if not measured yet.
 
     Raises:
         InputError: a value out of its range or an unknown choice.

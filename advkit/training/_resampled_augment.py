@@ -21,7 +21,7 @@ class Augment(Augmentation):
         rotation: largest angle, in degrees, either way.
         shift: largest shift along each axis, in pixels, either way.
         scale: largest relative change of size: 0.1 is 0.9 to 1.1 times.
-        mirror: turn left and right around for half of the images.
+        mirror: whether to exchange left and right in half of the images.
 
     Raises:
         InputError: a negative amount, or a scale of 1 or more.
@@ -54,7 +54,7 @@ class Augment(Augmentation):
         return self._maps(shape, torch.rand(5, shape[0], generator=generator).mul_(2).sub_(1))
 
     def _maps(self, shape: torch.Size, numbers: Tensor) -> Tensor:
-        """Of the numbers (5, N) in [-1, 1)."""
+        """The maps of the numbers (5, N) in [-1, 1)."""
         angle, zoom, right, down, turn = numbers
         sign = torch.where(turn < 0, -1.0, 1.0) if self.mirror else torch.ones_like(turn)
         angle, zoom = angle * self.rotation * (torch.pi / 180), 1 / (1 + zoom * self.scale)

@@ -29,13 +29,13 @@ class Row:
     """One epoch, as a line of log.csv.
 
     Attributes:
-        epoch: number, from 1.
+        epoch: number of the epoch, from 1.
         lr: the last learning rate.
         loss: mean over the epoch, penalties included.
-        clean_error: on the test split; None if there is none.
-        validation_error: on the images held out, clean or under the attack that is watched; None if there are none.
-        seconds: of the epoch, measuring included; over all sittings.
-        images_per_second: of training alone, all processes together.
+        clean_error: error on the test split; None if there is none.
+        validation_error: error on the images held out, clean or under the watched attack; None if there are none.
+        seconds: duration of the epoch, measuring included, over all sittings.
+        images_per_second: speed of training alone, all processes together.
         probe_clean, probe_one_step, probe_many_steps: errors of the probe; None if there is none.
     """
 

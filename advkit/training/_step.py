@@ -29,11 +29,11 @@ class Stepper:
 
     Args:
         classifier: the network; it is trained in place.
-        recipe: optimizer, penalties, precision, layout.
-        loss: `loss(model, x, y)` -> scalar; the recipe's penalties are added.
+        recipe: recipe that gives optimizer, penalties, precision and layout.
+        loss: training loss `loss(model, x, y)`, a scalar; the recipe's penalties are added.
         world: the processes that share every batch.
-        device: where the network is.
-        shape: (C, H, W) of the images.
+        device: device of the network.
+        shape: shape (C, H, W) of the images.
     """
 
     def __init__(

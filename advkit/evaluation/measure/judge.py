@@ -19,7 +19,7 @@ class Judge:
     """What counts as an error.
 
     Attributes:
-        wish: the goal of the caller; None: a class other than y.
+        wish: the goal of the caller; None means a class other than y.
     """
 
     wish: Wish | None = None

@@ -10,7 +10,7 @@ DIGIT, PASSES = 13, 5
 
 
 FEW = 30_000
-"""So many values are sorted in memory."""
+"""Maximum number of values that are sorted in memory."""
 
 Parts = Callable[[], Iterable[Sequence[Tensor]]]
 """Called once a pass over the batches; of each one tensor (M,) float64 a column, values >= 0 or inf."""
@@ -21,7 +21,7 @@ def medians(parts: Parts, counts: Sequence[int]) -> list[float | None]:
 
     Args:
         parts: the columns, batch by batch.
-        counts: how many values each column has in all.
+        counts: number of values of each column in all batches.
     """
     if sum(counts) > FEW:
         return by_bits(parts, counts)
@@ -30,7 +30,7 @@ def medians(parts: Parts, counts: Sequence[int]) -> list[float | None]:
 
 
 def _middle(values: Sequence[float]) -> float:
-    """Of values in their order."""
+    """The median of sorted values."""
     return (values[(len(values) - 1) // 2] + values[len(values) // 2]) / 2
 
 

@@ -68,7 +68,7 @@ class AttackReport(Shown):
         name, kind, norm: its registered name, "budget" or "minimal", and the norm of its distances.
         eps: its budget in the units of the pixels; None of a minimal attack.
         stop: "fooled" if samples left at their first adversarial point, "never" if the strongest one was sought.
-        counts: what the figures are made of.
+        counts: counts from which the figures are computed.
         median_distance: over the initially right images; inf if half withstood, None if there are none.
         samples, place: the batches, and which of their columns are this attack's.
         goal: what counts as an error, in words; empty for a class other than the label.
@@ -267,9 +267,9 @@ class Report(Shown):
     The tensors hold a value for each image: of a run they are read from its folder whenever they are asked for.
 
     Attributes:
-        data: what was evaluated, such as "mnist5k:test"; empty where the data do not say.
+        data: name of the data, such as "mnist5k:test"; empty where the data do not say.
         seed: the seed of the attacks' random numbers.
-        counts: what the figures are made of.
+        counts: counts from which the figures are computed.
         samples: the columns of each batch: clean, those of each attack, those of the control.
         sample_ids: (N,) int64, the numbers of the images in the data.
         y: (N,) int64, the labels.
@@ -277,7 +277,7 @@ class Report(Shown):
         clean_wrong: (N,) bool, the clean image is misclassified.
         clean_confidence: (N,) float64, largest softmax output on the clean image.
         clean_top5_wrong: (N,) bool, at least five classes lie above the label.
-        attacks: one report an attack, in the order given.
+        attacks: report of each attack, in the order given.
         control: the report of the control, if one was asked for; not part of the worst case.
         certification: both sides of the error within one ball, if certificates were asked for.
         checks: whether the figures can be believed, if that was asked for.
@@ -350,7 +350,7 @@ class Report(Shown):
 
     @property
     def warnings(self) -> list[str]:
-        """What stands against believing the errors, a sentence each; see also `checks`."""
+        """Reasons to doubt the errors, one sentence each; see also `checks`."""
         return said_of(self.nature, self.verdicts, [(row.attack, row.counts) for row in self.attacks])
 
     @property

@@ -15,10 +15,10 @@ class Setting:
     """What the first lines of a report say beside its figures.
 
     Attributes:
-        model: one line of its card, or the name of its class.
-        weights: where they come from; empty where the model has no card.
-        device: where its parameters are, such as "cpu".
-        images: number of images that the data have; None where they do not know.
+        model: one line of the model's card, or the name of its class.
+        weights: where the weights come from; empty where the model has no card.
+        device: device of the parameters, such as "cpu".
+        images: number of images in the data; None where it is not known.
         chosen: how the images were chosen, if not all were looked at.
         std: what the model divides each channel by, so that an eps can be said in units of its input; empty if nothing.
     """

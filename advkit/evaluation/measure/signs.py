@@ -35,11 +35,11 @@ class Finding:
     """What one check saw.
 
     Attributes:
-        name: of the check, such as "zero_gradients".
+        name: name of the check, such as "zero_gradients".
         verdict: "ok", "suspect", or "skipped" where there was nothing to judge.
-        evidence: what was seen, with its numbers.
+        evidence: observations with their numbers.
         advice: what to do about it; empty unless suspect.
-        figures: the numbers, for machines.
+        figures: the numbers as values.
     """
 
     name: str
@@ -153,7 +153,7 @@ def _wrong(model: Model, x: Tensor, y: Tensor) -> Tensor:
 
 
 def _gradient(model: Model, x: Tensor, y: Tensor) -> Tensor:
-    """Of the cross-entropy at the images, as autograd gives it; zeros where the logits do not depend on them."""
+    """The gradient of the cross-entropy, as autograd gives it; zeros where the logits do not depend on the images."""
     if not len(x):
         return x
     with looking(model, x.device, gradients=True):

@@ -23,14 +23,14 @@ class Curve(Shown):
     """A staircase: from `eps[i]` on, `error[i]` of all images are wrong; before the first, `clean` of them.
 
     Attributes:
-        name: what is drawn.
+        name: name of the curve.
         count: the number of images.
         clean: the error at eps 0, a fraction.
-        eps: the radii at which an image or more fall, ascending.
+        eps: the radii at which one image or more become wrong, ascending.
         error: the error from each of them on: a lower bound.
         most: the largest eps that was tried; inf if every distance was.
-        median: the median distance over the images that are right without an attack; None if half of them stand.
-        attack, norm, data: what was searched with, the norm of the radii, what the images are; empty if unknown.
+        median: the median distance over the images that are right without an attack; None if half withstood.
+        attack, norm, data: the attack, the norm of the radii, and the name of the images; empty if unknown.
     """
 
     name: str
@@ -69,9 +69,9 @@ def curve_of(name: str, wrong: Tensor, distance: Tensor) -> Curve:
     """The staircase of a minimal attack, a step for each distance.
 
     Args:
-        name: what is drawn.
-        wrong: (N,) bool, who is wrong.
-        distance: (N,) float64, from which distance on; 0 if without an attack.
+        name: name of the curve.
+        wrong: (N,) bool, True where the image is wrong.
+        distance: (N,) float64, the distance from which on the image is wrong; 0 if it is wrong without an attack.
     """
     distance = torch.where(wrong, distance, inf)
     fallen = distance[distance.isfinite() & (distance > 0)].sort().values
@@ -91,14 +91,14 @@ def curve_of(name: str, wrong: Tensor, distance: Tensor) -> Curve:
 
 
 def drawn(name: str, parts: Iterable[tuple[Tensor, Tensor]], radii: Sequence[float], *, every: bool) -> Curve:
-    """The staircase at so many radii, of any number of images.
+    """The staircase at given radii, for any number of images.
 
     Args:
-        name: what is drawn.
-        parts: of each batch who is wrong without an attack (M,) bool, and from which distance on each image is wrong
-            (M,) float64, inf if never.
-        radii: where to count, ascending.
-        every: larger radii were tried too.
+        name: name of the curve.
+        parts: for each batch two tensors: (M,) bool, True where the image is wrong without an attack; and (M,) float64,
+            the distance from which on it is wrong, inf if never.
+        radii: radii at which to count, ascending.
+        every: True if larger radii were tried too.
     """
     grid = torch.tensor(radii, dtype=torch.float64)
     fallen, clean, count = torch.zeros(len(grid), dtype=torch.int64), 0, 0

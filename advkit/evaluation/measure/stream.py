@@ -21,7 +21,7 @@ class Batch(NamedTuple):
     Attributes:
         x: images (N, C, H, W).
         y: labels (N,) int64.
-        sample_ids: their numbers in the data (N,) int64.
+        sample_ids: numbers of the images in the data (N,) int64.
     """
 
     x: Tensor
@@ -61,8 +61,8 @@ def batches(data: Any, *, batch_size: int, count: int | None) -> Iterator[Batch]
     Args:
         data: an advkit Dataset, any map-style torch data set of (image, label), a DataLoader of (images, labels),
             whose own batches are kept and whose order numbers the samples, or a pair of tensors (x, y).
-        batch_size: images a batch, unless a DataLoader says.
-        count: look at so many images only: see `chosen`; of a DataLoader, at the first ones.
+        batch_size: number of images in a batch; a DataLoader keeps its own.
+        count: number of images to use, see `chosen`; of a DataLoader, the first ones. Default: all.
 
     Raises:
         InputError: another kind of data, a batch that is no pair, or no images at all.

@@ -1,4 +1,4 @@
-"""What a report counts, in one pass over the batches: so many numbers, whatever the number of images."""
+"""What a report counts, in one pass over the batches; its size does not depend on the number of images."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,9 +24,9 @@ class Counts:
     """What is counted of one attack over all images.
 
     Attributes:
-        images: how many there are.
+        images: number of images.
         wrong, top5_wrong: as in `AttackReport`.
-        right: right without an attack.
+        right: number of images that are right without an attack.
         aimed: of these, with something to reach.
         reached: of these, where the attack reached its goal.
         survived: of these, still a success as an 8-bit file; None outside of runs.
@@ -36,7 +36,7 @@ class Counts:
         hidden: of these, not wrong: what lies behind such answers was not searched.
         unsteady: the verdict contradicted an earlier answer to the same point.
         verdicts: how many are wrong in each of several fresh verdicts; empty where one was taken.
-        confidence: the sum over those that are wrong.
+        confidence: sum of the confidence over the wrong images.
         queries, gradients: passes over all images.
         seconds: wall-clock time.
     """
@@ -69,13 +69,13 @@ class Tally:
     """Counts over all images: without an attack, in the worst case over the attacks, and of each attack.
 
     Attributes:
-        images: how many there are.
-        wrong, top5_wrong: without an attack.
-        worst: wrong without an attack, or under at least one.
+        images: number of images.
+        wrong, top5_wrong: numbers of images that are wrong without an attack.
+        worst: number of images that are wrong without an attack, or under at least one.
         random: in a batch whose first image got another answer when it was asked again.
         mixed: in a batch whose first image got another answer alone than among the others.
         verdicts: as in `Counts`, without an attack.
-        rows: of each attack and of the control.
+        rows: counts of each attack and of the control.
     """
 
     images: int
@@ -92,7 +92,7 @@ class Tally:
 
 
 def tally(samples: Samples, attacks: int) -> Tally:
-    """Count; the first so many rows of each batch are attacks, one that follows is the control."""
+    """Count; the first `attacks` rows of each batch are attacks, a further row is the control."""
     images = wrong = top5_wrong = worst = random = mixed = 0
     verdicts: tuple[int, ...] = ()
     totals: list[dict[str, Any]] = []

@@ -27,11 +27,11 @@ class TransferMatrix(Shown):
     """Who is fooled by whose images, for M models.
 
     Attributes:
-        data: what the images are, such as "mnist5k:test".
+        data: name of the images, such as "mnist5k:test".
         attack: the attack as a spec string.
         count: the number of images.
-        names: of the models.
-        clean_wrong: how many images each model gets wrong without an attack, M numbers.
+        names: names of the models.
+        clean_wrong: number of images that each model gets wrong without an attack, M numbers.
         both: `both[s][t]`, images that s and t both get right without an attack: the denominators.
         wrong: `wrong[s][t]`, of these the images that t gets wrong as s's attack left them.
     """
@@ -104,10 +104,10 @@ def transfer_matrix(
     An image that the attack did not change, since it failed, counts as one that does not transfer.
 
     Args:
-        models: name -> model; all take the same images and know the same classes.
+        models: models by name; all take the same images and know the same classes.
         data: a Dataset, a DataLoader or a pair of tensors (x, y).
         attack: an attack of either kind, or its spec.
-        batch_size, count, seed, bounds: as for `evaluate`.
+        batch_size, count, seed, bounds: options of the evaluation, see `evaluate`.
         progress: called with (done, all) in images times models; True shows a bar.
 
     Returns:

@@ -11,8 +11,8 @@ class Keep:
     """What the folder of a run keeps beside its rows.
 
     Attributes:
-        images: the clean and the adversarial images, as tensors.
-        png: each adversarial image also as a PNG file, rounded toward the clean one.
+        images: whether to keep the clean and the adversarial images, as tensors.
+        png: whether to keep each adversarial image as a PNG file too, rounded toward the clean one.
         shard: the share of the batches that this process does, such as "3/16": the third of sixteen jobs, each with a
             folder of its own; `merge_runs` puts them together. None is the whole.
 

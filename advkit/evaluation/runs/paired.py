@@ -22,9 +22,9 @@ class ComparedError:
 
     Attributes:
         name: "clean", "worst case", or the spec of an attack.
-        count: how many images both runs have.
+        count: number of images that both runs have.
         first, second: the error in each run, fractions of these images.
-        first_interval, second_interval: their 95 % Wilson intervals.
+        first_interval, second_interval: the 95 % Wilson intervals of the errors.
         first_only, second_only: images that are wrong in one run and right in the other.
         p: McNemar's p-value that the two errors are equal.
     """

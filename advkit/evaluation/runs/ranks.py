@@ -41,8 +41,8 @@ class Shard(NamedTuple):
     """One of several jobs that share the batches of an evaluation; each has a folder of its own.
 
     Attributes:
-        index: which one, from 1 to `jobs`.
-        jobs: how many there are.
+        index: number of the job, from 1 to `jobs`.
+        jobs: number of jobs.
     """
 
     index: int

@@ -163,7 +163,7 @@ class Run(Shown):
             number: number of the batch.
             batch: the batch as the data gave it.
             columns: columns of the clean pass, of each attack and of the control.
-            images: the clean ones and the adversarial ones of each attack; none if they are not kept.
+            images: the clean images and the adversarial ones of each attack; none if they are not kept.
         """
         tensors = dict(columns[0])
         for i, row in enumerate(columns[1:]):
@@ -195,7 +195,7 @@ class Run(Shown):
 
         Args:
             number: number of the batch.
-            images: look at the images and times too, which takes as long as reading them.
+            images: whether to look at the images and times too, which takes as long as reading them.
         """
         try:
             file, said = self._opened(number), self.digests(number)

@@ -18,7 +18,7 @@ MOST_EXAMPLES = 20
 """Examples of one attack on the page, at the most: two of each of ten classes; fewer where the images are large."""
 
 BYTES = 4_000_000
-"""About so many bytes of pixels the page holds for one attack."""
+"""About the number of bytes of pixels that the page holds for one attack."""
 
 
 class Found(NamedTuple):
@@ -97,7 +97,7 @@ def _of_batch(
 
 
 def _captions(clean: Columns, row: Columns, places: list[int], names: list[str]) -> Iterator[dict[str, Any]]:
-    """What stands below the images of each example."""
+    """The captions below the images of each example."""
     head = zip(*(clean[name][places].tolist() for name in ("sample_ids", "y", "clean_confidence")), strict=True)
     tail = zip(*(row[name][places].tolist() for name in ("prediction", "confidence", "distance")), strict=True)
     for (number, label, clean_confidence), (prediction, confidence, distance) in zip(head, tail, strict=True):

@@ -36,7 +36,7 @@ def sides_of(report: Report) -> Sides | None:
 
 
 def summary(report: Report) -> list[tuple[str, str]]:
-    """Headings and what stands behind them, a sentence or a few each."""
+    """Headings and their texts, a sentence or a few each."""
     return [
         ("Attacked", _attacked(report)),
         ("Found", _found(report)),

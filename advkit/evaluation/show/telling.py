@@ -63,7 +63,7 @@ def attack_sheet(report: Report, half: Half) -> Sheet:
 
 
 def _meaning(report: Report) -> list[str]:
-    """What an error is, where that is not the usual, and what stands against believing it."""
+    """What an error is, where that is unusual, and reasons to doubt it."""
     said = [f"An image counts as wrong where the goal is reached: {report.goal}."] if report.goal else []
     if report.verdicts > 1:
         spreads = [f"clean {percent(report.clean_error_spread)}"]

@@ -17,11 +17,11 @@ class Numbers:
     """The random numbers of one call, float64; every request is another draw.
 
     Args:
-        draws: by seed and sample; or a generator on the CPU: then the samples are numbered by their rows, with a seed
-            from the generator.
-        step: of the training; the same sample gets other numbers at another step.
-        count: samples.
-        device: where the numbers are wanted.
+        draws: random numbers by seed and sample, or a generator on the CPU. With a generator the samples are numbered by
+            their rows, with a seed from the generator.
+        step: step of the training; the same sample gets other numbers at another step.
+        count: number of samples.
+        device: device on which the numbers are made.
     """
 
     def __init__(self, draws: Draws | torch.Generator, step: int, count: int, device: torch.device) -> None:
