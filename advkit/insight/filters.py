@@ -35,7 +35,8 @@ class Filters:
         """The kernels in [0, 1], weight 0 at .5.
 
         Args:
-            together: True scales all filters by one factor, so that weak ones look weak; False lets each fill the range.
+            together: True scales all filters by one factor, so that weak ones look weak; False lets each fill the
+                range.
         """
         peak = self.kernels.abs().amax() if together else self.kernels.abs().amax((1, 2, 3), keepdim=True)
         return self.kernels / (2 * peak.clamp_min(torch.finfo(self.kernels.dtype).tiny)) + 0.5

@@ -80,7 +80,8 @@ def occlusion(
         x: images (N, C, H, W) in [0, 1].
         y: classes (N,) to follow; default: the model's classes of the whole images.
         size: side of the square in pixels; default: a quarter of the shorter side.
-        stride: number of pixels between two places; default: a quarter of the square. The last place touches the border.
+        stride: number of pixels between two places; default: a quarter of the square. The last place touches the
+            border.
         value: colour of the square; .5 is grey. For light digits on black, 0 is the colour that removes.
         layer: name of a layer; the sum of its strongest map is recorded too.
         batch_size: number of images in a pass.

@@ -36,7 +36,8 @@ def save_checkpoint(path: str | Path, classifier: Classifier, card: Card | None 
         path: path of the file; a folder gets `model.safetensors`.
         classifier: the classifier; its `net` is stored, and `Normalize` lies in the card's options.
         card: the card to store; default: the classifier's own.
-        half: whether to store kernels and matrices in 16-bit floats; vectors (biases, batch-norm statistics) stay as they are.
+        half: whether to store kernels and matrices in 16-bit floats; vectors (biases, batch-norm statistics) stay as
+            they are.
     """
     path = Path(path) / WEIGHTS_FILE if Path(path).is_dir() else Path(path)
     state = {k: _stored(v, half).contiguous().clone() for k, v in classifier.net.state_dict().items()}

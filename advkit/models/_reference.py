@@ -71,7 +71,8 @@ def create_reference(name: str, options: dict[str, Any], *, pretrained: bool = F
         options: `mean` and `std` of `Normalize` (default: those of the published weights; of a factory: 0 and 1);
             `input_shape` for the card, and for a factory that takes it; `seed` of the random weights (default: torch's
             global state); the rest goes to the factory.
-        pretrained: whether to take the ImageNet weights of torchvision or timm, downloaded unless they are in their cache.
+        pretrained: whether to take the ImageNet weights of torchvision or timm, downloaded unless they are in their
+            cache.
 
     Raises:
         InputError: nothing of that name, options that it does not take, or a download that failed.

@@ -230,8 +230,8 @@ def check_defense(loss: Any, *, formula: Callable[[Any], Formula] | None = None,
 
     Args:
         loss: training loss for images in [0, 1], such as TRADES(attack=PGD(eps=0.1)), called as `loss(model, x, y)`.
-        formula: function that makes from the loss a plainly written function (model, x, y) -> value, which draws the same
-            random numbers from torch's global generator; by default the one known for the name of the loss.
+        formula: function that makes from the loss a plainly written function (model, x, y) -> value, which draws the
+            same random numbers from torch's global generator; by default the one known for the name of the loss.
         raises: True raises where a promise is broken, False only reports.
 
     Returns:

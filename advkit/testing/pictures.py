@@ -22,7 +22,7 @@ def make_images(
 
     Args:
         kinds: kind of each image: "black" or "white" (exactly at the bounds), "flat", "one pixel" (white on black),
-            "saturated" (only black and white), "clipped" (in part at a bound), "faint" (near black), or "uniform" noise.
+            "saturated" (only black and white), "clipped" (in part at a bound), "faint" (near black), "uniform" noise.
         shape: shape of one image.
         seed: seed of the noise in the images.
         bounds: the range of the pixels.

@@ -37,7 +37,8 @@ class Robustness:
         eps: radius of the ball; None if the attack has a radius of its own that it does not tell.
         count: number of images.
         clean_errors: number of images that are wrong as they are.
-        adversarial_errors: number of images that are wrong as they are or under the attack; other attacks may find more.
+        adversarial_errors: number of images that are wrong as they are or under the attack; other attacks may find
+            more.
         max_error: the limit, a fraction.
         confidence: confidence of the interval.
     """

@@ -114,7 +114,8 @@ def train(
         resume: True continues the run in `output` from its last saved state; without a run there, it begins.
         save_seconds: the state is saved after every epoch, and within an epoch when this many seconds have passed
             since it was last saved.
-        tensorboard: whether to write each epoch's figures for TensorBoard into the folder; needs the package tensorboard.
+        tensorboard: whether to write each epoch's figures for TensorBoard into the folder; needs the package
+            tensorboard.
 
     Raises:
         InputError: the data do not fit the network, the loss is not finite, the recipe has a defence or watches an

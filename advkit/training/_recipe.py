@@ -57,8 +57,8 @@ class Recipe:
         defense: spec of the defence whose loss is trained on ("fgsm(eps=0.25, alpha=0.5)"); None: the plain loss.
         validation: number of images that are held out of the training split, drawn by `seed`; their error is logged.
         watch: validation error to watch: "clean", or that under an attack given by its spec ("fgsm(eps=0.25)").
-        patience: training stops after this many epochs in a row without a lower validation error and keeps the weights of the
-            epoch with the lowest (the first of equals); None: train to the end and keep the last.
+        patience: training stops after this many epochs in a row without a lower validation error and keeps the weights
+            of the epoch with the lowest (the first of equals); None: train to the end and keep the last.
         ema: decay of the exponential average of the weights, in (0, 1); the average is measured and kept. None: no
             average.
         ramp: share of the steps in which the radius of the defence grows from 0 to its own; 0: none.
@@ -69,7 +69,8 @@ class Recipe:
         layer_decay: factor in (0, 1] on the learning rate from each part of the network to the one before it.
         precision: "float32", "bfloat16" or "float16", the last two by autocast with weights in float32; losses are
             scaled for "float16".
-        channels_last: whether images are stored as (N, H, W, C); None: if the network convolves on a CPU and accepts it.
+        channels_last: whether images are stored as (N, H, W, C); None: if the network convolves on a CPU and accepts
+            it.
         compile: whether torch.compile makes the network's passes; the first steps then take up to minutes.
         seed: seed of the initial weights, the order of the images, augmentation and dropout.
         expected: result and time of the recipe; empty if not measured yet.

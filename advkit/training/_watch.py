@@ -22,7 +22,8 @@ class Probe:
     Args:
         one_step: attack of one step, such as FGSM(eps=0.1).
         many_steps: attack of many steps at the same eps, such as PGD(eps=0.1, steps=10).
-        count: number of images, from those held out if there are any, else from the test split, else from the training split.
+        count: number of images, from those held out if there are any, else from the test split, else from the training
+            split.
     """
 
     one_step: Callable[..., Any]

@@ -17,8 +17,8 @@ class Numbers:
     """The random numbers of one call, float64; every request is another draw.
 
     Args:
-        draws: random numbers by seed and sample, or a generator on the CPU. With a generator the samples are numbered by
-            their rows, with a seed from the generator.
+        draws: random numbers by seed and sample, or a generator on the CPU. With a generator the samples are numbered
+            by their rows, with a seed from the generator.
         step: step of the training; the same sample gets other numbers at another step.
         count: number of samples.
         device: device on which the numbers are made.
