@@ -131,12 +131,20 @@ __all__ = [
 
 
 def list_attacks(pattern: str = "*") -> list[str]:
-    """The names of the attacks that match a shell pattern."""
+    """The names of the attacks that match a shell pattern.
+
+    Args:
+        pattern: shell pattern such as "*gd"; default: all names.
+    """
     return ATTACKS.names(pattern)
 
 
 def create_attack(spec: str | Spec, **options: Any) -> Attack:
     """An attack from its name or a spec such as "pgd(eps=8/255, steps=40)"; `options` override those of the spec.
+
+    Args:
+        spec: name of an attack, or a spec such as "pgd(eps=8/255, steps=40)".
+        **options: hyperparameters of the attack; they override those of the spec.
 
     Raises:
         InputError: unknown name or option, or a value that the attack refuses.

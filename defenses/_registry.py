@@ -28,7 +28,11 @@ D = TypeVar("D", bound="type[Any]")
 
 
 def register_defense(name: str) -> Callable[[D], D]:
-    """Class decorator: the training loss is found under this name."""
+    """Class decorator: the training loss is found under this name.
+
+    Args:
+        name: name under which `create_defense` finds the loss.
+    """
 
     def keep(cls: D) -> D:
         cls.name = name
@@ -38,7 +42,11 @@ def register_defense(name: str) -> Callable[[D], D]:
 
 
 def list_defenses(pattern: str = "*") -> list[str]:
-    """The names of the defences that match a shell pattern; besides, every attack's name is one."""
+    """The names of the defences that match a shell pattern; besides, every attack's name is one.
+
+    Args:
+        pattern: shell pattern such as "*fgsm"; default: all names.
+    """
     return DEFENSES.names(pattern)
 
 
@@ -48,6 +56,10 @@ def create_defense(spec: str | Spec, **options: Any) -> Defense:
     Either names a defence: "trades(attack=pgd(eps=0.3, steps=40), beta=6)". Options that the defence has not belong to
     the attack inside: "trades(eps=0.3, steps=40, beta=6)" is the same. Or it names an attack,
     "fgsm(eps=0.25, alpha=0.5)", which is adversarial training with it.
+
+    Args:
+        spec: name or spec of a defence, or of an attack for adversarial training.
+        **options: options of the defence or of the attack inside; they override those of the spec.
 
     Raises:
         InputError: unknown name or option, or a value that defence or attack refuses.

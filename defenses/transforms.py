@@ -222,12 +222,19 @@ class ResizePad(Transform):
 
 
 def list_transforms(pattern: str = "*") -> list[str]:
-    """The names of the transforms that match a shell pattern."""
+    """The names of the transforms that match a shell pattern.
+
+    Args:
+        pattern: shell pattern; default: all names.
+    """
     return TRANSFORMS.names(pattern)
 
 
 def create_transform(spec: str) -> Transform:
     """A transform from its spec: "jpeg", "jpeg(75)" or "jpeg(quality=75)".
+
+    Args:
+        spec: name of a transform, or a spec such as "jpeg(75)".
 
     Raises:
         InputError: unknown name or option, or a value that the transform refuses.

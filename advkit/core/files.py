@@ -12,6 +12,10 @@ def atomic_write(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]
 
     A crash, a full disk or a second writer leaves either the old file or the whole new one.
 
+    Args:
+        path: the file to write.
+        write: function that fills the open binary file that it is given.
+
     Raises:
         OSError: the folder cannot be made or written to.
     """

@@ -18,7 +18,11 @@ def untargeted() -> Wish:
 
 @GOALS.register("target")
 def target(classes: Tensor | str | int) -> Wish:
-    """A class to reach: a tensor (N,), a class, or a word as in `target=` of the call."""
+    """A class to reach: a tensor (N,), a class, or a word as in `target=` of the call.
+
+    Args:
+        classes: class to reach: a tensor (N,), a number, or a word such as "runner_up".
+    """
     word = "a tensor of classes" if isinstance(classes, Tensor) else classes
     return Towards(classes, f"target(classes={word})")
 
@@ -55,7 +59,11 @@ def confident(*, lead: float | None = None, probability: float | None = None) ->
 
 @GOALS.register("top_k")
 def top_k(k: int) -> Wish:
-    """y (N,) is not among the k likeliest classes; `top_k(1)` is a wrong class."""
+    """y (N,) is not among the k likeliest classes; `top_k(1)` is a wrong class.
+
+    Args:
+        k: number of the likeliest classes that y must leave.
+    """
     count = check_count("k", k)
 
     def behind(logits: Tensor, y: Tensor) -> Tensor:
@@ -93,7 +101,11 @@ def multi_label() -> Wish:
 
 @GOALS.register("regression")
 def regression(tolerance: float) -> Wish:
-    """Some output is further than `tolerance` from y, which has the outputs' shape."""
+    """Some output is further than `tolerance` from y, which has the outputs' shape.
+
+    Args:
+        tolerance: largest distance of an output from y that is still right, in the units of the outputs.
+    """
     most = check_positive("tolerance", tolerance)
     assert most is not None
 
@@ -108,7 +120,11 @@ def regression(tolerance: float) -> Wish:
 
 @GOALS.register("segmentation")
 def segmentation(share: float) -> Wish:
-    """More than this share of the pixels get another class than theirs: outputs (N, K, H, W), y (N, H, W)."""
+    """More than this share of the pixels get another class than theirs: outputs (N, K, H, W), y (N, H, W).
+
+    Args:
+        share: share of the pixels that must get a wrong class, in [0, 1).
+    """
     least = check_between("share", share, 0, 1)
     if least == 1:
         raise InputError("expected share as a number from 0 to below 1, got 1: more than all pixels cannot be wrong")

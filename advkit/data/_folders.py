@@ -5,7 +5,11 @@ from pathlib import Path
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of the data sets: `root`, else $ADVKIT_DATA, else advkit in $XDG_CACHE_HOME (default ~/.cache)."""
+    """The folder of the data sets: `root`, else $ADVKIT_DATA, else advkit in $XDG_CACHE_HOME (default ~/.cache).
+
+    Args:
+        root: folder of the data sets; None takes the default.
+    """
     chosen = root or os.environ.get("ADVKIT_DATA")
     if chosen:
         return Path(chosen).expanduser()

@@ -67,7 +67,12 @@ class SplitFacts:
 
 
 def places(name: str, root: str | os.PathLike[str] | None = None) -> list[Path]:
-    """The files and folders of a set that are there; none for one that is made on the fly."""
+    """The files and folders of a set that are there; none for one that is made on the fly.
+
+    Args:
+        name: name or spec of a data set, as for `load_data`.
+        root: folder of the data sets; default: $ADVKIT_DATA, or else the user's cache.
+    """
     if name.startswith("folder:"):
         return [Path(name.removeprefix("folder:")).expanduser()]
     if registered(name) in ("npz", "csv"):
@@ -79,13 +84,21 @@ def places(name: str, root: str | os.PathLike[str] | None = None) -> list[Path]:
 
 
 def size_on_disk(paths: list[Path]) -> int:
-    """Bytes in these files and in all files under these folders."""
+    """Bytes in these files and in all files under these folders.
+
+    Args:
+        paths: files and folders.
+    """
     files = (file for path in paths for file in ([path] if path.is_file() else path.rglob("*")))
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def splits(name: str) -> list[str]:
-    """The splits to look for."""
+    """The splits to look for.
+
+    Args:
+        name: name or spec of a data set, as for `load_data`.
+    """
     if name.startswith("folder:"):
         return folder_splits(name.removeprefix("folder:"))
     if registered(name) in ("npz", "csv", "factory"):
@@ -95,6 +108,11 @@ def splits(name: str) -> list[str]:
 
 def inventory(name: str, split: str, root: str | os.PathLike[str] | None = None) -> tuple[SplitFacts, Dataset]:
     """Open one split and count.
+
+    Args:
+        name: name or spec of a data set, as for `load_data`.
+        split: name of the split.
+        root: folder of the data sets; default: $ADVKIT_DATA, or else the user's cache.
 
     Raises:
         MissingDataError: it is not there.

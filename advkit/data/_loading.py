@@ -12,7 +12,11 @@ from advkit.data._selection import selected
 
 
 def list_datasets(pattern: str = "*") -> list[str]:
-    """The names that `load_data` knows and that match a shell pattern; `FORMS` work besides."""
+    """The names that `load_data` knows and that match a shell pattern; `FORMS` work besides.
+
+    Args:
+        pattern: shell pattern such as "cifar*"; default: all names.
+    """
     return [name for name in DATASETS.names(pattern) if name not in _GIVEN]
 
 
@@ -68,7 +72,11 @@ _GIVEN = {"folder": "path", "npz": "path", "csv": "path", "factory": "place"}
 
 
 def registered(name: str) -> str:
-    """The registered name in one with options: "norb(view=left)" -> "norb", "folder:PATH" -> "folder"."""
+    """The registered name in one with options: "norb(view=left)" -> "norb", "folder:PATH" -> "folder".
+
+    Args:
+        name: name or spec of a data set, as for `load_data`.
+    """
     return _form(name)[0]
 
 

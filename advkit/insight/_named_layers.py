@@ -31,6 +31,10 @@ def layer_names(model: nn.Module) -> list[str]:
 def find_layer(model: nn.Module, name: str) -> nn.Module:
     """The module of this name; a Classifier's `net.` may be left out.
 
+    Args:
+        model: any network.
+        name: name of the module.
+
     Raises:
         UnknownNameError: no such layer; the message suggests the nearest name.
     """
@@ -51,7 +55,11 @@ def _near(name: str, known: list[str]) -> str:
 
 
 def convolutions(model: nn.Module) -> list[str]:
-    """The names of the convolutions: the modules that hold one kernel or more for each of several maps."""
+    """The names of the convolutions: the modules that hold one kernel or more for each of several maps.
+
+    Args:
+        model: any network.
+    """
     return [name.removeprefix("net.") for name, module in model.named_modules() if name and is_convolution(module)]
 
 

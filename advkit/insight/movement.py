@@ -30,7 +30,13 @@ class Movement:
 
 
 def shuffled(delta: Tensor, draws: Draws, step: int = 0) -> Tensor:
-    """Noise with the same l0, l1, l2 and linf size: the entries of delta (N, ...) in random order with random signs."""
+    """Noise with the same l0, l1, l2 and linf size: the entries of delta (N, ...) in random order with random signs.
+
+    Args:
+        delta: perturbation (N, ...).
+        draws: random numbers of the samples.
+        step: number of the draw; another number gives other noise.
+    """
     order = draws.uniform(step, tuple(delta.shape[1:]), stream=1).flatten(1).argsort(1).to(delta.device)
     signs = (draws.uniform(step, tuple(delta.shape[1:]), stream=2) < 0.5).to(delta) * 2 - 1
     return delta.flatten(1).gather(1, order).view_as(delta) * signs
@@ -83,7 +89,11 @@ def movement(
 
 
 def leaves(model: nn.Module) -> list[str]:
-    """The names of the modules without parts of their own, dropout and the like left out."""
+    """The names of the modules without parts of their own, dropout and the like left out.
+
+    Args:
+        model: any network.
+    """
     idle = (nn.Dropout, nn.Dropout2d, nn.Identity, nn.Flatten)
     return [
         name

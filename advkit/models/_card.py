@@ -89,7 +89,11 @@ class Card:
 
 
 def count(number: int) -> str:
-    """A count for people: 850, 60,806, 0.92 M, 138 M."""
+    """A count for people: 850, 60,806, 0.92 M, 138 M.
+
+    Args:
+        number: the number to write.
+    """
     if number < 100_000:
         return f"{number:,}"
     return f"{number / 1e6:.3g} M" if number >= 1e6 else f"{number / 1e6:.2f} M"

@@ -119,6 +119,9 @@ def _is_torch(path: Path) -> bool:
 def read_card(path: str | Path) -> Card | None:
     """The card of a safetensors file without its weights; None if it has none.
 
+    Args:
+        path: path of a safetensors file.
+
     Raises:
         InputError: not a safetensors file.
     """

@@ -111,5 +111,9 @@ def evaluated_parameters(net: nn.Module) -> int:
 
 
 def parameters(module: nn.Module) -> int:
-    """The number of parameters, a shared one once."""
+    """The number of parameters, a shared one once.
+
+    Args:
+        module: any module.
+    """
     return sum(p.numel() for p in module.parameters())

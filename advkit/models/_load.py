@@ -104,14 +104,22 @@ def _shipped(name: str, data: str, options: dict[str, Any]) -> Classifier:
 
 
 def shipped(name: str) -> dict[str, Card]:
-    """Data set -> card, for the checkpoints of a network that ship with the package."""
+    """Data set -> card, for the checkpoints of a network that ship with the package.
+
+    Args:
+        name: registered name of a network.
+    """
     paths = sorted(WEIGHTS.glob(f"{name}-*.safetensors"))
     cards = {path.stem.removeprefix(f"{name}-"): read_card(path) for path in paths}
     return {data: replace(card, source=SHIPPED) for data, card in cards.items() if card is not None}
 
 
 def robust(name: str) -> dict[str, Card]:
-    """Value of `weights` -> card, for the checkpoints of a network that ship and were trained with a defence."""
+    """Value of `weights` -> card, for the checkpoints of a network that ship and were trained with a defence.
+
+    Args:
+        name: registered name of a network.
+    """
     paths = sorted((WEIGHTS / "robust").glob(f"{name}-*.safetensors"))
     cards = {path.stem.rpartition("-")[2]: read_card(path) for path in paths}
     return {defense: replace(card, source=SHIPPED) for defense, card in cards.items() if card is not None}

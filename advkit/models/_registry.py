@@ -59,6 +59,16 @@ def register_model(
 
     The factory's defaults are the paper's. The module takes normalised images and returns logits; `create_model`
     puts `Normalize` and a card around it.
+
+    Args:
+        name: name under which `create_model` finds the network.
+        paper: authors, title and source of the paper.
+        year: year of the paper.
+        parameters: number of parameters at the paper's size, without auxiliary classifiers; None if the paper leaves it
+            open.
+        auxiliary: number of parameters of the auxiliary classifiers.
+        small_width: width of the shipped checkpoints.
+        licence: licence of the code and of the weights that ship.
     """
     facts = Facts(
         name=name,
@@ -149,12 +159,19 @@ def seeded(build: Callable[[], nn.Module], seed: int | None) -> nn.Module:
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """The names that match a shell pattern: `list_models("vgg*")`."""
+    """The names that match a shell pattern: `list_models("vgg*")`.
+
+    Args:
+        pattern: shell pattern such as "vgg*"; default: all names.
+    """
     return MODELS.names(pattern)
 
 
 def facts(name: str) -> Facts:
     """Paper, year, the paper's count and licence of a registered name.
+
+    Args:
+        name: registered name of a network.
 
     Raises:
         UnknownNameError: no such name.

@@ -167,6 +167,10 @@ def overview(name: str, **options: Any) -> Overview:
     At the paper's size they are read from counts.json, since the meta device imports torch's compiler, which takes a
     second; `python -m advkit.models._counts` writes that file, and a test counts again.
 
+    Args:
+        name: registered name of a network.
+        **options: options of `create_model`, such as `input_shape`.
+
     Raises:
         InputError: unknown name or option.
     """

@@ -94,7 +94,11 @@ class CheckReport:
 
 
 class BrokenPromiseError(AssertionError):
-    """An attack breaks at least one promise; `report` has all of them."""
+    """An attack breaks at least one promise; `report` has all of them.
+
+    Args:
+        report: the report with all outcomes.
+    """
 
     def __init__(self, report: CheckReport) -> None:
         super().__init__(str(report))
@@ -102,7 +106,13 @@ class BrokenPromiseError(AssertionError):
 
 
 def list_checks(attack: Any = None, pattern: str = "*", **traits: Any) -> list[str]:
-    """The names of all checks that match a shell pattern, or of those that apply to this attack."""
+    """The names of all checks that match a shell pattern, or of those that apply to this attack.
+
+    Args:
+        attack: an attack, as for `check_attack`; None lists the checks for any attack.
+        pattern: shell pattern of the names.
+        **traits: traits of a callable that does not declare them, see `check_attack`.
+    """
     names = [name for name in CHECKS if fnmatch(name, pattern)]
     if attack is None:
         return names

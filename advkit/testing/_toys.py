@@ -21,7 +21,13 @@ class Case(NamedTuple):
 
 
 def awkward_images(samples: int = 9, shape: tuple[int, ...] = SHAPE, *, seed: int = 0) -> Tensor:
-    """(N, *shape) float64: uniform, black, white, grey, saturated, one pixel, cut off at 0 and 1, faint, two values."""
+    """(N, *shape) float64: uniform, black, white, grey, saturated, one pixel, cut off at 0 and 1, faint, two values.
+
+    Args:
+        samples: number of images.
+        shape: shape of one image.
+        seed: seed of the noise in the images.
+    """
     source = torch.Generator().manual_seed(seed)
     rows = [torch.rand(shape, generator=source, dtype=torch.float64) for _ in range(samples)]
     for i, row in enumerate(rows):
@@ -64,7 +70,16 @@ def toy_case(
     batch_norm: bool = False,
     dtype: torch.dtype = torch.float64,
 ) -> Case:
-    """A random net on awkward images; its own predictions are the labels, but for the samples `wrong`."""
+    """A random net on awkward images; its own predictions are the labels, but for the samples `wrong`.
+
+    Args:
+        seed: seed of the weights and the images.
+        samples: number of images.
+        classes: number of classes.
+        wrong: numbers of the samples whose label is not the prediction.
+        batch_norm: whether batch norm lies between the layers.
+        dtype: type of weights and images.
+    """
     model = toy_classifier(SHAPE, classes, seed=seed, batch_norm=batch_norm, dtype=dtype)
     x = awkward_images(samples, seed=seed).to(dtype)
     classes_ = predicted(model, x)
@@ -76,7 +91,12 @@ def toy_case(
 
 
 def affine_case(seed: int = 0, *, samples: int = 9) -> tuple[AffineClassifier, Tensor, Tensor]:
-    """Two classes, all samples right: what is possible is known."""
+    """Two classes, all samples right: what is possible is known.
+
+    Args:
+        seed: seed of the weights and the images.
+        samples: number of images.
+    """
     model = AffineClassifier.random(SHAPE, 2, seed=seed)
     x = awkward_images(samples, seed=seed)
     return model, x, predicted(model, x)

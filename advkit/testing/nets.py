@@ -87,6 +87,9 @@ class Wrapped(nn.Module):
 class Spy(nn.Module):
     """Counts what passes through a classifier.
 
+    Args:
+        net: the classifier to watch.
+
     Attributes:
         forwards: rows that were classified.
         backwards: rows that a gradient with respect to the images was taken of.
@@ -117,12 +120,20 @@ class Spy(nn.Module):
 
 
 def nan_logits(net: nn.Module) -> Wrapped:
-    """Returns NaN for every class."""
+    """Returns NaN for every class.
+
+    Args:
+        net: the sound classifier.
+    """
     return Wrapped(net, after=lambda logits: logits * torch.nan, maker="nan_logits")
 
 
 def constant_logits(net: nn.Module) -> Wrapped:
-    """Ignores its input."""
+    """Ignores its input.
+
+    Args:
+        net: the sound classifier.
+    """
 
     def forget(logits: Tensor) -> Tensor:
         return logits * 0 + torch.arange(logits.shape[1], device=logits.device)
@@ -131,17 +142,29 @@ def constant_logits(net: nn.Module) -> Wrapped:
 
 
 def random_logits(net: nn.Module) -> Wrapped:
-    """Answers the same image differently at each call: half of the logits is fresh noise from torch's generator."""
+    """Answers the same image differently at each call: half of the logits is fresh noise from torch's generator.
+
+    Args:
+        net: the sound classifier.
+    """
     return Wrapped(net, after=lambda logits: logits + torch.randn_like(logits) * logits.std(), maker="random_logits")
 
 
 def probabilities(net: nn.Module) -> Wrapped:
-    """Ends in a softmax that it should not have."""
+    """Ends in a softmax that it should not have.
+
+    Args:
+        net: the sound classifier.
+    """
     return Wrapped(net, after=lambda logits: logits.softmax(1), maker="probabilities")
 
 
 def zero_gradient(net: nn.Module) -> Wrapped:
-    """Rounds its input to a grid of 1/8, so that the gradient is zero everywhere."""
+    """Rounds its input to a grid of 1/8, so that the gradient is zero everywhere.
+
+    Args:
+        net: the sound classifier.
+    """
     return Wrapped(net, before=lambda x: (8 * x).round() / 8, maker="zero_gradient")
 
 
@@ -150,7 +173,11 @@ MARK = 0.4142135623730951
 
 
 def nan_gradient(net: nn.Module) -> Wrapped:
-    """Has a NaN gradient at every image whose first entry is exactly `MARK`, and the net's logits everywhere."""
+    """Has a NaN gradient at every image whose first entry is exactly `MARK`, and the net's logits everywhere.
+
+    Args:
+        net: the sound classifier.
+    """
 
     def poison(x: Tensor) -> Tensor:
         first = x.flatten(1)[:, :1]

@@ -48,6 +48,10 @@ class Run:
 def build(recipe: Recipe, *, seed: int | None = None) -> Classifier:
     """The network that a recipe starts from; `seed` overrides the recipe's.
 
+    Args:
+        recipe: recipe of the training.
+        seed: seed of the initial weights; default: the recipe's.
+
     Raises:
         InputError: the model does not know an option.
     """

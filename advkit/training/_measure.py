@@ -18,6 +18,11 @@ BATCH = 500
 def measure(model: nn.Module, data: Dataset, *, batch_size: int = BATCH) -> float:
     """The clean error: the fraction of the images of `data` that `model`, put into eval mode for it, gets wrong.
 
+    Args:
+        model: callable from images to logits.
+        data: the images and labels.
+        batch_size: number of images in a batch.
+
     Raises:
         InputError: there are no images.
     """

@@ -106,12 +106,19 @@ RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in _RECIPES}
 
 
 def list_recipes(pattern: str = "*") -> list[str]:
-    """The names of the recipes that match a shell pattern."""
+    """The names of the recipes that match a shell pattern.
+
+    Args:
+        pattern: shell pattern such as "vgg*"; default: all names.
+    """
     return [name for name in RECIPES if fnmatch(name, pattern)]
 
 
 def find_recipe(name: str) -> Recipe:
     """The recipe of this name.
+
+    Args:
+        name: name of a recipe, such as "lenet5-mnist5k".
 
     Raises:
         UnknownNameError: no such recipe; the message suggests the nearest.
@@ -122,7 +129,12 @@ def find_recipe(name: str) -> Recipe:
 
 
 def recipe_for(model: str, data: Dataset) -> Recipe:
-    """The recipe MODEL-DATA; without one, that of the model on other data or the defaults, in the shapes of `data`."""
+    """The recipe MODEL-DATA; without one, that of the model on other data or the defaults, in the shapes of `data`.
+
+    Args:
+        model: name of the network.
+        data: the data set to train on.
+    """
     known = RECIPES.get(f"{model}-{data.name}")
     if known is not None:
         return known

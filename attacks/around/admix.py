@@ -80,6 +80,10 @@ def _other(oracle: Oracle, i: int, k: int) -> Tensor:
 def admix(attack: Attack, share: float) -> Attack:
     """The attack on mixtures with other images, see `Admix`: `admix(MIFGSM(eps=8/255), 0.2)`; at 0 the attack itself.
 
+    Args:
+        attack: a budget attack whose steps follow the gradient.
+        share: weight of the other image, in [0, 1]; the paper uses .2.
+
     Raises:
         InputError: an attack whose steps do not follow the gradient alone, or a share outside [0, 1].
     """

@@ -81,6 +81,10 @@ def _paste(x: Tensor, numbers: Tensor, probability: float) -> Tensor:
 def di(attack: Attack, probability: float) -> Attack:
     """The attack with diverse inputs, see `DI`: `di(MIFGSM(eps=8/255), 0.5)`; at 0 the attack itself.
 
+    Args:
+        attack: a budget attack whose steps follow the gradient.
+        probability: probability that an image is transformed, in [0, 1].
+
     Raises:
         InputError: an attack whose steps do not follow the gradient alone, or no probability.
     """

@@ -70,6 +70,10 @@ class EOT(Wrapper):
 def eot(attack: Attack, samples: int) -> Attack:
     """The attack on the mean of `samples` answers of a stochastic model, see `EOT`: `eot(PGD(eps=0.1), 20)`.
 
+    Args:
+        attack: any attack.
+        samples: number of passes that are averaged into one answer, at least 1.
+
     Raises:
         InputError: not an attack, or a number below 1.
     """

@@ -95,6 +95,10 @@ class Masked(Wrapper):
 def masked(attack: Attack, mask: Tensor) -> Attack:
     """The attack confined to the pixels where `mask` is True, see `Masked`: `masked(PGD(eps=0.3), mask)`.
 
+    Args:
+        attack: any attack.
+        mask: tensor that is True or 1 where a pixel may change, and broadcasts to the images (N, C, H, W).
+
     Raises:
         InputError: not an attack, or not a mask; in the call, a mask that does not fit the images.
     """

@@ -85,6 +85,10 @@ def _innermost(attack: Attack) -> Attack:
 def ni(attack: Attack, decay: float) -> Attack:
     """The attack that looks ahead, see `NI`: `ni(MIFGSM(eps=8/255), 1.0)`; at 0 the attack itself.
 
+    Args:
+        attack: a budget attack whose steps follow the gradient.
+        decay: share of the velocity that is kept from step to step, in [0, 1]; the paper uses 1.
+
     Raises:
         InputError: an attack whose steps do not follow the gradient alone, or a decay outside [0, 1].
     """

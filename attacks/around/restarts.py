@@ -46,6 +46,10 @@ class Restarts(Runs):
 def restarts(attack: Attack, number: int) -> Attack:
     """The attack with `number` runs, the best of each sample kept, see `Restarts`: `restarts(PGD(eps=0.1), 5)`.
 
+    Args:
+        attack: an attack that makes random choices.
+        number: number of runs, at least 1.
+
     Raises:
         InputError: not an attack, one that makes no random choice, or a number below 1.
     """

@@ -63,6 +63,10 @@ def mean(found: Iterator[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 def si(attack: Attack, copies: int) -> Attack:
     """The attack on darker copies together, see `SI`: `si(MIFGSM(eps=8/255), 5)`; at 1 the attack itself.
 
+    Args:
+        attack: a budget attack whose steps follow the gradient.
+        copies: number of scales, including the image's own; at least 1.
+
     Raises:
         InputError: an attack whose steps do not follow the gradient alone, or a number below 1.
     """

@@ -107,6 +107,11 @@ class Smallest(Wrapper):
 def smallest(attack: Attack, *, first: float = 2.0**-10, halvings: int = 8) -> Smallest:
     """A minimal attack from a budget attack, see `Smallest`: `smallest(FGSM())(model, x, y).distance`.
 
+    Args:
+        attack: the budget attack; its own eps is not used.
+        first: the first eps, as a share of the distance between the corners of the range.
+        halvings: number of bisections.
+
     Raises:
         InputError: not a budget attack, or a value that `Smallest` refuses.
     """

@@ -64,6 +64,10 @@ class Targets(Runs):
 def targets(attack: Attack, number: int | str) -> Attack:
     """The attack towards the `number` likeliest wrong classes in turn, see `Targets`, or towards "all".
 
+    Args:
+        attack: an attack that takes a target and has none set.
+        number: number of target classes, or "all".
+
     Raises:
         InputError: not an attack, one that takes no target or has one, or a number below 1.
     """

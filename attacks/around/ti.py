@@ -77,6 +77,10 @@ def _check(size: int) -> None:
 def ti(attack: Attack, size: int) -> Attack:
     """The attack with smoothed gradients, see `TI`: `ti(MIFGSM(eps=8/255), 7)`; at 1 the attack itself.
 
+    Args:
+        attack: a budget attack whose steps follow the gradient.
+        size: width of the kernel in pixels, an odd number.
+
     Raises:
         InputError: an attack whose steps do not follow the gradient alone, or a size that is no odd number.
     """

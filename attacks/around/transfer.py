@@ -78,6 +78,10 @@ def transfer(attack: Attack, surrogate: Model) -> Attack:
 
     A minimal attack stops where the surrogate just errs, which seldom transfers: a budget attack suits better.
 
+    Args:
+        attack: any attack.
+        surrogate: a model with the same classes, on which the attack is made.
+
     Raises:
         InputError: not an attack, or not a model; in the call, a surrogate of other classes.
     """

@@ -94,6 +94,10 @@ class VMI(GradientTransform):
 def vmi(attack: Attack, neighbours: int) -> Attack:
     """The attack with variance tuning, see `VMI`: `vmi(MIFGSM(eps=8/255), 20)`; at 0 the attack itself.
 
+    Args:
+        attack: a budget attack whose steps follow the gradient.
+        neighbours: number of neighbours, at least 0; the paper uses 20.
+
     Raises:
         InputError: an attack whose steps do not follow the gradient alone, or a negative number.
     """

@@ -21,7 +21,11 @@ class Probes:
 
 
 def probes(*, steps: int = 20) -> Probes:
-    """FGSM, PGD with this number of steps and a random start, and random noise, as registered under these names."""
+    """FGSM, PGD with this number of steps and a random start, and random noise, as registered under these names.
+
+    Args:
+        steps: number of steps of PGD.
+    """
     return Probes(
         fgsm=ATTACKS.create("fgsm"), pgd=ATTACKS.create("pgd", steps=steps), noise=ATTACKS.create("noise", norm="linf")
     )

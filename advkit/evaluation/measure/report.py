@@ -494,5 +494,10 @@ def mirrored(interval: tuple[float, float]) -> tuple[float, float]:
 
 
 def difference_p(first: Tensor, second: Tensor) -> float:
-    """McNemar's p-value that two verdicts (N,) bool on the same images have one error rate; 1 where they agree."""
+    """McNemar's p-value that two verdicts (N,) bool on the same images have one error rate; 1 where they agree.
+
+    Args:
+        first: (N,) bool, True where the first verdict is wrong.
+        second: (N,) bool, True where the second verdict is wrong, on the same images.
+    """
     return mcnemar(int((first & ~second).sum()), int((second & ~first).sum()))

@@ -120,7 +120,12 @@ def drawn(name: str, parts: Iterable[tuple[Tensor, Tensor]], radii: Sequence[flo
 
 
 def nice_radii(curves: list[Curve], *, most: int = 8) -> list[float]:
-    """At most this many radii (1, 2 or 5 times a power of ten), from the first image that falls to the last."""
+    """At most this many radii (1, 2 or 5 times a power of ten), from the first image that falls to the last.
+
+    Args:
+        curves: curves whose steps the radii should cover.
+        most: maximum number of radii.
+    """
     found = sorted(eps for curve in curves for eps in curve.eps)
     if not found:
         return []

@@ -425,6 +425,9 @@ def sweep(run: Run) -> None:
 def load_run(home: Path_) -> Run:
     """The run in a folder, to read.
 
+    Args:
+        home: folder of a complete run.
+
     Raises:
         InputError: there is no run, or it is not complete.
     """

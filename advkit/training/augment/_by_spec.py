@@ -30,7 +30,11 @@ def deep_image(*, strength: float = 1.0) -> Compose:
 
 
 def list_augmentations(pattern: str = "*") -> list[str]:
-    """The names that `create_augmentation` knows and that match a shell pattern."""
+    """The names that `create_augmentation` knows and that match a shell pattern.
+
+    Args:
+        pattern: shell pattern; default: all names.
+    """
     return AUGMENTATIONS.names(pattern)
 
 

@@ -61,12 +61,24 @@ class CropAverage(nn.Module):
 
 
 def ten_crop(model: nn.Module, *, size: int | None = None) -> CropAverage:
-    """Krizhevsky's test: corners and centre with their mirror images, such as 224 of images of 256."""
+    """Krizhevsky's test: corners and centre with their mirror images, such as 224 of images of 256.
+
+    Args:
+        model: callable that takes images and returns logits.
+        size: side of the crops; default: that of the network's card.
+    """
     return CropAverage(model, size=size, crops=10)
 
 
 def multi_scale(model: nn.Module, *, scales: Sequence[int], size: int | None = None, crops: int = 10) -> CropAverage:
-    """VGG's test at several scales Q; `vgg_scales` gives the paper's."""
+    """VGG's test at several scales Q; `vgg_scales` gives the paper's.
+
+    Args:
+        model: callable that takes images and returns logits.
+        scales: lengths Q to which the shorter side is resized first.
+        size: side of the crops; default: that of the network's card.
+        crops: number of crops: 1, 5 or 10, see `CropAverage`.
+    """
     return CropAverage(model, size=size, crops=crops, scales=scales)
 
 
@@ -74,6 +86,10 @@ def vgg_scales(low: int, high: int | None = None) -> tuple[int, int, int]:
     """The test scales Q of a network trained at the fixed scale S = low, or at S from low .. high.
 
     S - 32, S, S + 32 for a fixed S; low, (low + high) / 2, high for one that was drawn.
+
+    Args:
+        low: the scale S of the training, or the smallest one.
+        high: the largest scale of the training; None if it was fixed.
     """
     return (low - 32, low, low + 32) if high is None else (low, (low + high) // 2, high)
 
