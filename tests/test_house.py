@@ -241,6 +241,7 @@ HOUSE_WIDE = {
     "test_reference_pages",
     "test_visible",
     "test_contributing",
+    "test_docstrings",
     "test_project",
     "test_public_names",
 }

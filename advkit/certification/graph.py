@@ -185,7 +185,7 @@ class Call:
 
 
 def _layer(node: fx.Node) -> str:
-    """Where in the network the operation stands."""
+    """Place of the operation in the network."""
     stack = node.meta.get("nn_module_stack")
     if not stack:
         return "a layer of the network"

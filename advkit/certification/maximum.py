@@ -1,4 +1,4 @@
-"""The piecewise linear node: the maximum of a window, and of 0 where a rectifier stands before or behind it.
+"""The piecewise linear node: the maximum of a window, and of 0 where a rectifier comes before or after it.
 
 With i the entry of the largest upper bound and u2 the second largest upper bound (0 counts too where it is in the
 set): above, the chord of max(x_i, u2) over [l_i, u_i]; below, alpha x_j. A window of one entry with 0 is a rectifier,

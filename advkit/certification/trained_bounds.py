@@ -50,7 +50,7 @@ class TrainedBounds:
     """Interval bounds of every node over a linf ball cut by the range, and what follows for the margins.
 
     Args:
-        model: from images to logits; taken in eval mode and left as it was.
+        model: callable that takes images and returns logits; used in eval mode and left as it was.
         x: images (N, C, H, W) within `bounds`.
         eps: radius of the ball.
         bounds: range of the pixels.

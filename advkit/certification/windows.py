@@ -59,9 +59,9 @@ def pooled(inputs: Sequence[int], outputs: Sequence[int], pooling: Pooling, devi
 
     Args:
         inputs: (C, H, W).
-        outputs: (C, H', W'), as the network itself rounds them.
+        outputs: shape (C, H', W') of the outputs, as the network itself rounds them.
         pooling: kernel, stride, padding, dilation.
-        device: where the index is kept.
+        device: device of the index.
     """
     (C, H, W), (_, H_, W_) = inputs, outputs
     k, s, p, d = pooling.kernel, pooling.stride, pooling.padding, pooling.dilation

@@ -128,5 +128,9 @@ def _plain(name: str) -> str:
 
 
 def has_names(classes: Iterable[str]) -> bool:
-    """Whether classes are called by more than their numbers."""
+    """Whether classes are called by more than their numbers.
+
+    Args:
+        classes: names of the classes in their order.
+    """
     return any(name != str(number) for number, name in enumerate(classes))

@@ -60,7 +60,7 @@ def _pair_of_names(names: Sequence[str], split: str, file: Path) -> tuple[str, s
 
 
 def _images(x: Any, source: object) -> Tensor:
-    """(N, C, H, W) of an array with or without channels, which may stand last."""
+    """(N, C, H, W) of an array with or without channels, which may be the last axis."""
     if x.dtype.kind not in "uf" or (x.dtype.kind == "u" and x.dtype != np.uint8):
         raise InputError(f"expected images in {source} as uint8 or as floats in [0, 1], got {x.dtype}")
     if x.ndim == 3:
@@ -147,7 +147,7 @@ def _rows(path: Path, split: str) -> list[tuple[str, str]]:
 
 
 def _columns(head: Sequence[str]) -> tuple[int, int]:
-    """Where file and label stand."""
+    """Columns of file and label."""
     file = next((head.index(name) for name in FILE_COLUMNS if name in head), 0)
     return file, next((head.index(name) for name in LABEL_COLUMNS if name in head), 1 if file == 0 else 0)
 

@@ -67,7 +67,7 @@ def selected(data: Dataset, *, half: Any = None, classes: Any = None) -> Dataset
 
 
 def _ranks(labels: Tensor) -> Tensor:
-    """(N,) how many images of the same class stand before each one."""
+    """(N,): number of images of the same class before each one."""
     order = labels.argsort(stable=True)
     counts = labels.bincount()
     firsts = (counts.cumsum(0) - counts)[labels[order]]

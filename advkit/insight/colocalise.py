@@ -159,7 +159,12 @@ def partners(y: Tensor) -> Tensor:
 
 
 def overlap(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union of boxes (N, 4) top, left, bottom, right, pair by pair: (N,)."""
+    """Intersection over union of boxes (N, 4) top, left, bottom, right, pair by pair: (N,).
+
+    Args:
+        a: boxes (N, 4) in pixels.
+        b: boxes (N, 4) in pixels.
+    """
     low, high = torch.maximum(a[:, :2], b[:, :2]), torch.minimum(a[:, 2:], b[:, 2:])
     common = (high - low).clamp_min(0).prod(1)
     areas = [(box[:, 2:] - box[:, :2]).prod(1) for box in (a, b)]

@@ -65,5 +65,12 @@ def _as_in_the_paper_(net: AlexNet) -> None:
 def alexnet(
     *, input_shape: Shape = (3, 224, 224), num_classes: int = 1000, width: float = 1.0, dropout: float = 0.5
 ) -> AlexNet:
-    """AlexNet with its two groups: 60,965,224 parameters (torchvision's `alexnet` is another network)."""
+    """AlexNet with its two groups: 60,965,224 parameters (torchvision's `alexnet` is another network).
+
+    Args:
+        input_shape: shape (C, H, W) of the images.
+        num_classes: number of classes.
+        width: factor on the paper's layer widths.
+        dropout: probability of dropping a unit of the hidden fully connected layers.
+    """
     return AlexNet(input_shape, num_classes, width, dropout)

@@ -162,6 +162,9 @@ def googlenet(
     """The paper's GoogLeNet with true 5x5 convolutions: 6,998,552 parameters, and 6,379,728 in the auxiliaries.
 
     Args:
+        input_shape: shape (C, H, W) of the images.
+        num_classes: number of classes.
+        width: factor on the paper's layer widths.
         dropout: probability of dropping in front of the classifier.
         auxiliaries: whether to build the two auxiliary classifiers, which serve training.
     """

@@ -91,5 +91,11 @@ class LeNet5(nn.Module):
     parameters=60_806,
 )
 def lenet5(*, input_shape: Shape = (1, 32, 32), num_classes: int = 10, width: float = 1.0) -> LeNet5:
-    """LeNet-5 with Table I's connections: 60,806 parameters."""
+    """LeNet-5 with Table I's connections: 60,806 parameters.
+
+    Args:
+        input_shape: shape (C, H, W) of the images.
+        num_classes: number of classes.
+        width: factor on the paper's layer widths.
+    """
     return LeNet5(input_shape, num_classes, width)

@@ -33,6 +33,9 @@ def maxout(
     at a tenth of that.
 
     Args:
+        input_shape: shape (C, H, W) of the images.
+        num_classes: number of classes.
+        width: factor on the paper's layer widths.
         units: numbers of maxout units of the hidden layers, before `width`.
         pieces: number of affine functions under each unit's maximum.
         input_dropout, dropout: probabilities of dropping an input and a hidden unit.

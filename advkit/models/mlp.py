@@ -57,6 +57,9 @@ def mlp(
     """784-800-800-10: 1,276,810 parameters.
 
     Args:
+        input_shape: shape (C, H, W) of the images.
+        num_classes: number of classes.
+        width: factor on the paper's layer widths.
         hidden: numbers of units of the hidden layers, before `width`.
         activation: activation of the hidden units: "relu", "sigmoid" or "tanh".
         dropout: probability of dropping a hidden unit in training (the papers' p is that of keeping it).
@@ -84,6 +87,9 @@ def mlp_dropconnect(
     """784-800-800-10 that drops connections in the hidden layers: 1,276,810 parameters.
 
     Args:
+        input_shape: shape (C, H, W) of the images.
+        num_classes: number of classes.
+        width: factor on the paper's layer widths.
         hidden: numbers of units of the hidden layers, before `width`.
         activation: activation of the hidden units: "relu", "sigmoid" or "tanh".
         dropconnect: probability of dropping a weight in training.

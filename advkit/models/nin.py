@@ -45,5 +45,12 @@ class NIN(nn.Module):
 
 @register_model("nin", paper="Lin, Chen, Yan: Network in network", year=2013, parameters=966_986, small_width=1 / 2)
 def nin(*, input_shape: Shape = (3, 32, 32), num_classes: int = 10, width: float = 1.0, dropout: float = 0.5) -> NIN:
-    """The paper's CIFAR-10 network: 966,986 parameters."""
+    """The paper's CIFAR-10 network: 966,986 parameters.
+
+    Args:
+        input_shape: shape (C, H, W) of the images.
+        num_classes: number of classes.
+        width: factor on the paper's layer widths.
+        dropout: probability of dropping a map between the blocks.
+    """
     return NIN(input_shape, num_classes, width, dropout)

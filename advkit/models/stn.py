@@ -85,6 +85,9 @@ def stn_fcn(
     """ST-FCN: a spatial transformer in front of the FCN. The paper leaves the layer sizes open; these are ours.
 
     Args:
+        input_shape: shape (C, H, W) of the images.
+        num_classes: number of classes.
+        width: factor on the layer widths.
         transform: kind of transformation: "affine", "attention", "projective" or "tps"; "none" gives the FCN alone.
         sampler: kind of sampling: "bilinear" or "nearest".
     """
@@ -106,6 +109,9 @@ def stn_cnn(
     """ST-CNN: a spatial transformer in front of the CNN. The paper leaves the layer sizes open; these are ours.
 
     Args:
+        input_shape: shape (C, H, W) of the images.
+        num_classes: number of classes.
+        width: factor on the layer widths.
         transform: kind of transformation: "affine", "attention", "projective" or "tps"; "none" gives the CNN alone.
         sampler: kind of sampling: "bilinear" or "nearest".
     """

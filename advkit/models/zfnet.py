@@ -52,5 +52,12 @@ class ZFNet(nn.Module):
 def zfnet(
     *, input_shape: Shape = (3, 224, 224), num_classes: int = 1000, width: float = 1.0, dropout: float = 0.5
 ) -> ZFNet:
-    """ZFNet: 62,357,608 parameters."""
+    """ZFNet: 62,357,608 parameters.
+
+    Args:
+        input_shape: shape (C, H, W) of the images.
+        num_classes: number of classes.
+        width: factor on the paper's layer widths.
+        dropout: probability of dropping a unit of the hidden fully connected layers.
+    """
     return ZFNet(input_shape, num_classes, width, dropout)

@@ -68,7 +68,12 @@ class CheckOutcome:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """The outcome of every check, in the order of `list_checks()`."""
+    """The outcome of every check, in the order of `list_checks()`.
+
+    Args:
+        attack: name of what was checked.
+        outcomes: outcome of each check.
+    """
 
     attack: str
     outcomes: tuple[CheckOutcome, ...]

@@ -21,9 +21,9 @@ def check_answer(answer: Any, args: Sequence[object], options: Mapping[str, Any]
     Args:
         answer: a classifier; or (classifier, data), or (classifier, x, y).
         args: positional arguments of the marker; there must be none.
-        options: the marker's options, those of `assert_robust`, and besides `data` (a name for `load_data`, a Dataset,
-            a DataLoader or a pair of tensors; that of a shipped classifier's card unless given) and `count` (how many
-            of its images; the choice is fixed; 100 of a set given by name and else all, unless given).
+        options: options of the marker: those of `assert_robust`; `data`, which is a name for `load_data`, a Dataset, a
+            DataLoader or a pair of tensors (default: the data on a shipped classifier's card); and `count`, the number
+            of images, whose choice is fixed (default: 100 of a set given by name, otherwise all).
 
     Raises:
         AssertionError: the classifier is not robust, or the images do not tell.

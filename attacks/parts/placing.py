@@ -41,7 +41,7 @@ class Placing:
         rotation: the largest angle in degrees, either way.
         scale: the largest change of the side, as a share of it, either way.
         brightness: the largest number added to the patch, either way.
-        place: where the patch lies, a name of `PLACES`.
+        place: place of the patch, a name of `PLACES`.
     """
 
     rotation: float

@@ -19,7 +19,7 @@ def check_card(card: Mapping[str, Any]) -> list[str]:
     """What is wrong with a card by itself, one sentence each.
 
     Args:
-        card: as `read_card` gives it.
+        card: the card that `read_card` returns.
     """
     try:
         return list(_wrong(card))
@@ -72,7 +72,7 @@ def check_again(card: Mapping[str, Any], report: Report, batch: int) -> list[str
 
     Args:
         card: the card.
-        report: of the same attacks on the images of that batch alone.
+        report: report of the same attacks on the images of that batch alone.
         batch: its number.
     """
     said = card["batches"][batch]

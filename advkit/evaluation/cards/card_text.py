@@ -14,7 +14,7 @@ def to_markdown(card: Mapping[str, Any]) -> str:
     """The card as Markdown: a heading, the errors, the attacks, the checks, what was not shown, how to repeat.
 
     Args:
-        card: as `make_card` gives it.
+        card: the card that `make_card` returns.
     """
     errors, data = card["errors"], card["data"]
     lines = [
@@ -134,7 +134,7 @@ def to_robustbench(card: Mapping[str, Any]) -> dict[str, Any]:
     """The card in the form of RobustBench's model_info: percentages as text, what the run does not tell as null.
 
     Args:
-        card: as `make_card` gives it.
+        card: the card that `make_card` returns.
     """
     attacks = {row["attack"].partition("(")[0]: row for row in card["attacks"]}
     auto = attacks.get("autoattack")

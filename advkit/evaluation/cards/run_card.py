@@ -136,7 +136,7 @@ def sealed(card: dict[str, Any]) -> dict[str, Any]:
 
 
 def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """A card that `advkit card` wrote, as it stands in the file.
+    """A card that `advkit card` wrote, as the file holds it.
 
     Raises:
         InputError: no such file, or no card.

@@ -50,12 +50,13 @@ def published_corruption_errors(
 
     Args:
         model: an nn.Module, or any function, from images (N, C, H, W) in [0, 1] to logits (N, K).
-        name: "mnist_c", "cifar10_c", "cifar100_c" or "imagenet_c", with options as `load_data` takes them.
+        name: name of the set: "mnist_c", "cifar10_c", "cifar100_c" or "imagenet_c", with options as `load_data` takes
+            them.
         clean: the same images without a corruption: a Dataset, a DataLoader or a pair of tensors (x, y).
-        kinds: the corruptions that are tried; all of those over which mCE is a mean by default.
-        severities: those that are tried, from 1 to 5; of no effect on MNIST-C, which has one.
-        root: where the data sets lie; see `load_data`.
-        batch_size: the number of images at once.
+        kinds: corruptions to try; default: all of those over which mCE is a mean.
+        severities: severities to try, from 1 to 5; MNIST-C has only one and ignores them.
+        root: folder of the data sets, see `load_data`.
+        batch_size: number of images in a batch.
         count: the number of images of each kind, a fixed random choice; all of them by default.
         progress: called with (done, all) in images times passes; True shows a bar.
 
@@ -105,7 +106,7 @@ def mean_corruption_error(report: CorruptionReport, *, relative: bool = False) -
     """The mCE of ImageNet-C: the mean over kinds of the error divided by AlexNet's, 1 where it is as bad as AlexNet.
 
     Args:
-        report: of the 15 kinds at all five severities.
+        report: report of the 15 kinds at all five severities.
         relative: what the corruptions add to the clean error, divided by what they add to AlexNet's.
 
     Raises:

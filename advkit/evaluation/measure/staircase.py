@@ -95,7 +95,7 @@ def drawn(name: str, parts: Iterable[tuple[Tensor, Tensor]], radii: Sequence[flo
 
     Args:
         name: name of the curve.
-        parts: for each batch two tensors: (M,) bool, True where the image is wrong without an attack; and (M,) float64,
+        parts: two tensors for each batch: (M,) bool, True where the image is wrong without an attack; and (M,) float64,
             the distance from which on it is wrong, inf if never.
         radii: radii at which to count, ascending.
         every: True if larger radii were tried too.
