@@ -1,0 +1,65 @@
+"""Every attack that takes a goal reaches the nearest point, which is known on affine networks, in each of its norms."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from advkit import goals
+from advkit.attacks import ATTACKS, create_attack, list_attacks
+from advkit.core.errors import InputError
+
+W = torch.tensor([3.0, -1.0, 2.0, 0.5])
+X = torch.full((1, 4), 0.4, dtype=torch.float64)
+Y = torch.zeros(1, dtype=torch.int64)
+DUAL = {"l2": float(W.norm()), "linf": float(W.abs().sum()), "l1": float(W.abs().max())}
+
+
+def affine(weight: Tensor, bias: list[float]) -> nn.Module:
+    net = nn.Linear(*reversed(weight.shape)).double()
+    net.weight.data, net.bias.data = weight.double(), torch.tensor(bias).double()
+    return net
+
+
+CASES = {
+    "confident": (affine(torch.stack([0 * W, W]), [0, -2]), Y, goals.confident(lead=1), 1.2),
+    "one_logit": (affine(W[None], [-2]), Y, goals.one_logit(), 0.2),
+    "multi_label": (affine(torch.stack([W, W.flip(0)]), [-2, -3]), torch.tensor([[0, 0]]), goals.multi_label(), 0.2),
+    "regression": (affine(W[None], [-2]), torch.tensor([[-0.2]]), goals.regression(0.5), 0.5),
+    "top_k": (affine(torch.stack([0 * W, W, -W]), [0, -2, 1]), Y, goals.top_k(1), 0.2),
+}
+"""Network, y, goal, and by how much w.x has to grow: the nearest point lies at that over the dual size of w."""
+
+ELSEWHERE = {
+    "noise": "the control follows nothing",
+    "square l2": "its smallest square is larger than four pixels in a row",
+    "jsma l0": "changes pixels two by two",
+    **dict.fromkeys(("spatial", "patch", "lavan"), "moves images (N, C, H, W)"),
+}
+"""Attacks that do not look for this point, with the reason."""
+
+PAIRS = [
+    (name, norm, case)
+    for name in list_attacks()
+    for norm in ATTACKS.factory(name).norms
+    for case in CASES
+    if name not in ELSEWHERE and f"{name} {norm}" not in ELSEWHERE
+    if ATTACKS.factory(name).knowledge != "labels" or case in ("confident", "one_logit")  # five seconds each
+]
+
+
+@pytest.mark.filterwarnings("ignore:dlr needs")
+@pytest.mark.parametrize(("name", "norm", "case"), PAIRS)
+def test_the_nearest_point_of_the_goal_is_reached(name: str, norm: str, case: str) -> None:
+    attack, (model, y, goal, gap) = create_attack(name, norm=norm), CASES[case]
+    if (attack.needs_classes or not attack.stepwise) and not goal.of_classes:
+        with pytest.raises(InputError, match="compares classes"):
+            attack(model, X, y, goal=goal, **({} if attack.kind == "minimal" else {"eps": 0.1}))
+        return
+    nearest = 1.0 if norm == "l0" else gap / DUAL[norm]
+    if attack.kind == "budget":
+        assert bool(attack(model, X, y, goal=goal, eps=1.05 * nearest).success)
+        assert not bool(attack(model, X, y, goal=goal, eps=0.999 * nearest).success)
+    else:
+        found = attack(model, X, y, goal=goal)
+        assert bool(found.success)
+        assert nearest * (1 - 1e-6) <= float(found.distance) <= 1.08 * nearest
