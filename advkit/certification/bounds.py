@@ -71,7 +71,9 @@ class Bounds:
             radius = op.size([(b - a) / 2 for a, b in zip(lows, highs, strict=True)])
             size = op.size([torch.maximum(a.abs(), b.abs()) for a, b in zip(lows, highs, strict=True)])
             if op.bias is not None:
-                middle, size = middle + op.bias, size + op.offset_size
+                offset = op.offset_size
+                assert offset is not None, "a bias has a size"
+                middle, size = middle + op.bias, size + offset
             slack = self.rounding.slack(size, op.terms, op.width + middle[0].numel())
             low, high = middle - radius - slack, middle + radius + slack
         else:
@@ -116,7 +118,7 @@ class Bounds:
         step = max(1, ENTRIES // (len(index) * self._widest(place, windows=self.windows)))
         ends = []
         for sign in (1.0, -1.0):
-            parts = [units(part, shape, sign, like, windows=self.windows) for part in index.split(step, 1)]
+            parts = [units(part, shape, sign, like, windows=self.windows) for part in torch.split(index, step, 1)]
             ends.append(sign * torch.cat([self._lower(place, part) for part in parts], 1))
         return ends[0], ends[1]
 
@@ -157,7 +159,7 @@ class Bounds:
     def lower(self, place: int, A: Tensor) -> Tensor:
         """A lower bound of <A, node> over the ball, for coefficients A (N, R, *shape): (N, R)."""
         step = max(1, ENTRIES // (len(A) * self._widest(place)))
-        return torch.cat([self._lower(place, Rows(a=part)) for part in A.split(step, 1)], 1)
+        return torch.cat([self._lower(place, Rows(a=part)) for part in torch.split(A, step, 1)], 1)
 
     def _lower(self, place: int, rows: Rows) -> Tensor:
         held: dict[int, Rows] = {place: rows}

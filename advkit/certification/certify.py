@@ -167,7 +167,7 @@ class _Question:
     def margins(self, x: Tensor, y: Tensor, eps: Tensor) -> Tensor:
         """(N, K)."""
         ball = ball_around(x, eps, self.norm, self.bounds)
-        places = torch.arange(len(x), device=x.device).split(BATCH)
+        places = torch.split(torch.arange(len(x), device=x.device), BATCH)
         parts = [self._some(ball.take(rows), y[rows]) for rows in places if len(rows)]
         return torch.cat(parts) if parts else torch.zeros(0, self.graph.nodes[-1].shape[0], dtype=torch.float64)
 

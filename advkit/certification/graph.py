@@ -135,7 +135,7 @@ def _evaluate(graph: Graph, node: fx.Node, known: dict[fx.Node, Any], rules: dic
     if name not in rules:
         raise InputError(f"no bound is known of {name}, {_layer(node)}: certify the network without it")
     meta = node.meta.get("tensor_meta")
-    shape = tuple(meta.shape) if hasattr(meta, "shape") else None
+    shape = tuple(meta.shape) if meta is not None and hasattr(meta, "shape") else None
     call = Call(graph, node.target, args, kwargs, shape, double, _layer(node))
     return rules[name](call)
 

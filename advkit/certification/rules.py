@@ -193,15 +193,19 @@ def _rectified(call: Call, z: Ref) -> Ref:
 
 @rule("max_pool2d_with_indices", "max_pool2d")
 def _max_pool(call: Call) -> tuple[Ref, None]:
-    z, kernel, stride, padding, dilation, *_ = [*call.args, *[()] * 5]
-    pair = lambda v, default: tuple(v) * (2 // len(v)) if v else default  # noqa: E731
-    k = pair(_listed(kernel), (1, 1))
+    given: list[Any] = [*call.args, (), (), (), (), ()]
+    z, kernel, stride, padding, dilation, *_ = given
+    k = _pair(_listed(kernel), (1, 1))
     pooling = Pooling(
-        kernel=k, stride=pair(_listed(stride), k), padding=pair(_listed(padding), (0, 0)),
-        dilation=pair(_listed(dilation), (1, 1)),
+        kernel=k, stride=_pair(_listed(stride), k), padding=_pair(_listed(padding), (0, 0)),
+        dilation=_pair(_listed(dilation), (1, 1)),
     )  # fmt: skip
     shape = _pooled_shape(z.shape, pooling, bool(call.args[5]) if len(call.args) > 5 else False)
     return _maximum(call, z, lambda inputs: pooled(inputs, shape, pooling, torch.device("cpu")), shape), None
+
+
+def _pair(sizes: list[int], default: tuple[int, int]) -> tuple[int, int]:
+    return (sizes[0], sizes[-1]) if sizes else default
 
 
 def _listed(value: Any) -> list[int]:
@@ -229,7 +233,8 @@ def _maximum(call: Call, z: Ref, windows: Callable[[Sequence[int]], Any], shape:
 
 @rule("amax", "max")
 def _over_axes(call: Call) -> Any:
-    z, axes, *_ = [*call.args, None]
+    given: list[Any] = [*call.args, None]
+    z, axes, *_ = given
     listed = _axes(call, z, [axes] if isinstance(axes, int) else axes)
     keep = bool(call.args[2]) if len(call.args) > 2 else bool(call.kwargs.get("keepdim", False))
     shape = tuple(1 if a in listed else n for a, n in enumerate(z.shape) if keep or a not in listed)
@@ -280,7 +285,9 @@ def _absolute(call: Call) -> Ref:
 @rule("clamp", "hardtanh", "clamp_min", "relu6")
 def _clamped(call: Call) -> Ref:
     """low + relu(z - low), then high - relu(high - z)."""
-    z, low, high = [*call.args, None, None][:3]
+    given: list[Any] = [*call.args, None, None]
+    z: Ref = given[0]
+    low, high = given[1:3]
     low, high = call.kwargs.get("min", low), call.kwargs.get("max", high)
     if "hardtanh" in str(call.target):
         low, high = (-1 if low is None else low), (1 if high is None else high)

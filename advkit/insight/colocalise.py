@@ -49,7 +49,7 @@ class Zoom(Attention):
         zoom: largest factor, 1 or more; 1 fixes the size.
     """
 
-    identity = (0.0, 0.0, 0.0)  # type: ignore[assignment]
+    identity = (0.0, 0.0, 0.0)
 
     def __init__(self, size: tuple[int, int], *, window: float, zoom: float) -> None:
         super().__init__(size)

@@ -96,10 +96,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     assert isinstance(net, Colocaliser)
     found = overlaps(net)
     share, mean = (found >= 0.5).double().mean(), found.mean()
-    error = run.card.clean_error
+    wrong = run.card.clean_error or 0
     sys.stdout.write(
         f"seed {given.seed}: {100 * share:.1f} % of 1,000 test digits at an overlap of half, mean overlap {mean:.3f}, "
-        f"LeNet-5 wrong on {100 * (error or 0):.1f} % of the crops; "
+        f"LeNet-5 wrong on {100 * wrong:.1f} % of the crops; "
         f"{time.process_time() - start:.0f} s of processor time\n"
     )
     return 0

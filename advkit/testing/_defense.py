@@ -62,7 +62,7 @@ def gradients_of(value: Tensor, model: nn.Module) -> dict[str, Tensor]:
     return found
 
 
-def formula_equals(loss: Any, formula: Formula) -> None:
+def formula_equals(loss: Any, formula: Callable[[Any], Formula]) -> None:
     """Value and gradients are those of the plain formula in float64 to 1e-10, over three steps of training."""
     for what, model in networks().items():
         rival, ours, plain = copy.deepcopy(model), copy.deepcopy(loss), formula(loss)
@@ -120,7 +120,8 @@ def passes_are_counted(loss: Any) -> None:
     model = networks()["a convolutional network"]
     copy.deepcopy(loss)(model, x, y)  # the layout is looked for once
     seen: list[int] = []
-    model[0].register_forward_hook(lambda module, given, answer: seen.append(len(given[0])))  # type: ignore[operator]
+    first = next(model.children())
+    first.register_forward_hook(lambda module, given, answer: seen.append(len(given[0])))
     copy.deepcopy(loss)(model, x, y)
     assert sum(seen) == loss.passes * len(x), f"expected {loss.passes} passes, saw {sum(seen) / len(x):g}"
 
@@ -177,7 +178,7 @@ def keeps_to_the_range(loss: Any) -> None:
     model, (x, y) = networks()["a convolutional network"], batch()
     copy.deepcopy(loss)(model, x.clamp(low, high), y)  # the network is recorded once, which no hook may look into
     seen: list[tuple[float, float]] = []
-    model[0].register_forward_hook(  # type: ignore[operator]
+    next(model.children()).register_forward_hook(
         lambda module, given, answer: seen.append((float(given[0].min()), float(given[0].max())))
     )
     for _ in range(2):
@@ -188,6 +189,7 @@ def keeps_to_the_range(loss: Any) -> None:
 
 def takes_any_attack(loss: Any) -> None:
     """Any budget attack that keeps its batch can be inside."""
+    made: Any = loss
     if not is_dataclass(loss) or "attack" not in {f.name for f in fields(loss)}:
         return
     model, (x, y) = networks()["a convolutional network"], batch()
@@ -197,7 +199,7 @@ def takes_any_attack(loss: Any) -> None:
         "mifgsm(eps=0.1, steps=2)",
         "pgd(eps=0.1, steps=1)",
     ):
-        value = replace(loss, attack=create_attack(spec))(model, x, y)
+        value = replace(made, attack=create_attack(spec))(model, x, y)
         assert bool(value.isfinite()), f"with {spec} the loss is {float(value.detach())}"
 
 

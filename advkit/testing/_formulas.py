@@ -5,7 +5,7 @@ torch's global generator as the losses document it.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -52,11 +52,16 @@ def attacked(loss: Any, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return found
 
 
+def added(values: Iterable[Tensor]) -> Tensor:
+    """The sum of scalars."""
+    return torch.stack(list(values)).sum()
+
+
 def slope(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """The gradient of the summed cross-entropy by the images, in the model's mode."""
     leaf = x.clone().requires_grad_()
-    total = sum(w * F.cross_entropy(logits, y, reduction="sum") for w, logits in outputs(model, leaf))
-    (gradient,) = torch.autograd.grad(total, [leaf])  # type: ignore[list-item]
+    total = added(w * F.cross_entropy(logits, y, reduction="sum") for w, logits in outputs(model, leaf))
+    (gradient,) = torch.autograd.grad(total, [leaf])
     return gradient
 
 
@@ -69,11 +74,14 @@ def adversarial(loss: Any) -> Formula:
     def formula(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         if loss.attack.name == "fgsm":
             x_adv = (x + loss.attack.eps * slope(copy.deepcopy(model), x, y).sign()).clamp(*loss.bounds)
-            clean, other = (sum(w * term(logits, y) for w, logits in outputs(copy.copy(model), z)) for z in (x, x_adv))
-            return loss.alpha * clean + (1 - loss.alpha) * other  # type: ignore[return-value]
+            clean, other = (
+                added(w * term(logits, y) for w, logits in outputs(copy.copy(model), z)) for z in (x, x_adv)
+            )
+            mixed: Tensor = loss.alpha * clean + (1 - loss.alpha) * other
+            return mixed
         x_adv = attacked(loss, model, x, y)
         if loss.alpha == 0:
-            return sum(w * term(logits, y) for w, logits in outputs(model, x_adv))  # type: ignore[return-value]
+            return added(w * term(logits, y) for w, logits in outputs(model, x_adv))
         return pair(model, x, x_adv, lambda a, b: loss.alpha * term(a, y) + (1 - loss.alpha) * term(b, y))
 
     return formula
@@ -151,7 +159,7 @@ def _given(loss: Any, x_adv: Tensor) -> Formula:
 
     def formula(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         if loss.alpha == 0:
-            return sum(w * F.cross_entropy(logits, y) for w, logits in outputs(model, x_adv))  # type: ignore[return-value]
+            return added(w * F.cross_entropy(logits, y) for w, logits in outputs(model, x_adv))
         mixed = lambda a, b: loss.alpha * F.cross_entropy(a, y) + (1 - loss.alpha) * F.cross_entropy(b, y)  # noqa: E731
         return pair(model, x, x_adv, mixed)
 
@@ -164,11 +172,11 @@ def free(loss: Any) -> Formula:
 
     def formula(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         delta = kept.get("delta", torch.zeros_like(x)).clone().requires_grad_()
-        value = sum(w * F.cross_entropy(logits, y) for w, logits in outputs(model, (x + delta).clamp(*loss.bounds)))
-        (gradient,) = torch.autograd.grad(value, [delta], retain_graph=True)  # type: ignore[list-item]
+        value = added(w * F.cross_entropy(logits, y) for w, logits in outputs(model, (x + delta).clamp(*loss.bounds)))
+        (gradient,) = torch.autograd.grad(value, [delta], retain_graph=True)
         step = loss.eps if loss.step_size is None else loss.step_size
         kept["delta"] = (delta.detach() + step * gradient.sign()).clamp(-loss.eps, loss.eps)
-        return value  # type: ignore[return-value]
+        return value
 
     return formula
 
@@ -184,7 +192,7 @@ def _one_step(width: Callable[[Any], float], step: Callable[[Any], float], back:
             delta = start + length * gradient.sign() - x
             delta = delta.clamp(-loss.eps, loss.eps) if back else delta
             x_adv = (x + delta).clamp(*loss.bounds)
-            return sum(w * F.cross_entropy(logits, y) for w, logits in outputs(model, x_adv))  # type: ignore[return-value]
+            return added(w * F.cross_entropy(logits, y) for w, logits in outputs(model, x_adv))
 
         return formula
 
@@ -203,7 +211,8 @@ def noise(loss: Any) -> Formula:
             noisy = (x + torch.empty_like(x).uniform_(-loss.eps, loss.eps)).clamp(*loss.bounds)
         else:
             noisy = x + loss.eps * torch.randn_like(x)
-        return _given(loss, noisy)(model, x, y)
+        value: Tensor = _given(loss, noisy)(model, x, y)
+        return value
 
     return formula
 
@@ -220,7 +229,7 @@ def bounded(loss: Any) -> Formula:
     """kappa J(x) + (1 - kappa) CE(worst logits), for affine map, tanh, affine map; each map as a matrix."""
 
     def formula(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        clean = sum(w * F.cross_entropy(logits, y) for w, logits in outputs(model, x))
+        clean = added(w * F.cross_entropy(logits, y) for w, logits in outputs(model, x))
         first, last = _halves(model)
         modes = [m.training for m in model.modules()]
         model.eval()
@@ -242,15 +251,16 @@ def bounded(loss: Any) -> Formula:
                 linear = A.clamp(min=0) @ low[i] + A.clamp(max=0) @ high[i] + a @ b + const
                 margin = (1 - beta) * margin + beta * linear
             worst.append(-margin)
-        return loss.kappa * clean + (1 - loss.kappa) * F.cross_entropy(torch.stack(worst), y)  # type: ignore[return-value]
+        value: Tensor = loss.kappa * clean + (1 - loss.kappa) * F.cross_entropy(torch.stack(worst), y)
+        return value
 
     return formula
 
 
 def _halves(model: nn.Module) -> tuple[nn.Module, nn.Module]:
     """The maps before and after the tanh."""
-    layers = list(getattr(model, "stem", model).children())  # type: ignore[union-attr]
-    layers += [model.head] if hasattr(model, "head") else []  # type: ignore[list-item]
+    layers = list(getattr(model, "stem", model).children())
+    layers += [model.head] if hasattr(model, "head") else []
     at = next(i for i, layer in enumerate(layers) if isinstance(layer, nn.Tanh))
     return nn.Sequential(*layers[:at]), nn.Sequential(*layers[at + 1 :])
 

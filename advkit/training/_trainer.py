@@ -240,13 +240,14 @@ class Trainer:
         """Everything that the next step depends on."""
         assert self.home is not None
         if self.world.rank == 0:
+            kept = getattr(self.loss, "state_dict", None)
             state = {
                 "model": self.classifier.state_dict(),
                 "optimizer": self.stepper.optimizer.state_dict(),
                 "scaler": self.stepper.scaler.state_dict(),
                 "best": self.best,
                 "average": None if self.average is None else (self.average.steps, self.average.state),
-                "loss": self.loss.state_dict() if hasattr(self.loss, "state_dict") else None,
+                "loss": None if kept is None else kept(),
                 "middle": middle,
             }
             _run.save_state(self.home, state, self.log)

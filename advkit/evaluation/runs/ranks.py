@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,7 +38,8 @@ def wait_for_all() -> None:
         dist.barrier()
 
 
-class Shard(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Shard:
     """One of several jobs that share the batches of an evaluation; each has a folder of its own.
 
     Attributes:
@@ -65,7 +67,7 @@ def parse_shard(text: str | None) -> Shard:
     index, _, jobs = "1/1".partition("/") if text is None else str(text).partition("/")
     if not (index.isdecimal() and jobs.isdecimal() and 1 <= int(index) <= int(jobs)):
         raise InputError(f"expected a shard such as 3/16, from 1/16 to 16/16, got {text!r}")
-    return Shard(int(index), int(jobs))
+    return Shard(index=int(index), jobs=int(jobs))
 
 
 class Claims:
