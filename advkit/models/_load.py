@@ -24,6 +24,7 @@ from advkit.models._reference import (
     torchvision_weights,
 )
 from advkit.models._registry import MODELS
+from advkit.models._robustbench import cached
 
 WEIGHTS = Path(__file__).parent / "weights"
 _DEFAULT_DATA = "mnist5k"
@@ -42,7 +43,7 @@ def load_model(
     """A trained classifier, in eval mode, with its card.
 
     Args:
-        name: a registered name or spec ("vgg16"), a reference ("torchvision:resnet50", "timm:NAME",
+        name: a registered name or spec ("vgg16"), a reference ("torchvision:resnet50", "timm:NAME", "robustbench:NAME",
             "package.module:factory"; the last imports and runs that code), or a weights file that carries a card.
         data: data set that the shipped checkpoint was trained on; default: "mnist5k".
         weights: a file, or the folder of a run of `advkit train`; "imagenet" (torchvision's, downloaded unless cached);
@@ -82,6 +83,8 @@ def _load(name: str, data: str | None, weights: str | Path | None, options: dict
         return _from_file(name, weights, options)
     if not is_reference(name):
         return _shipped(name, data or _DEFAULT_DATA, options)
+    if name.startswith("robustbench:"):
+        return _from_file(name, cached(name.partition(":")[2], options), options)
     if not runs_code(name):
         check_reference(name)
         raise InputError(

@@ -1,4 +1,4 @@
-"""Networks that are not ours, by reference: `torchvision:resnet50`, `timm:NAME`, `package.module:factory`."""
+"""Networks that are not ours: `torchvision:resnet50`, `timm:NAME`, `robustbench:NAME`, `package.module:factory`."""
 
 import importlib
 import logging
@@ -16,6 +16,7 @@ from advkit.core.registry import Spec, parse_spec
 from advkit.models._card import RANDOM, Card
 from advkit.models._classifier import Classifier, parameters
 from advkit.models._registry import seeded
+from advkit.models._robustbench import architecture
 
 log = logging.getLogger(__name__)
 _OF_PUBLISHED: dict[str, dict[str, Any]] = {  # what torchvision sets where it builds these with published weights
@@ -41,7 +42,7 @@ def is_reference(name: str) -> bool:
 
 def runs_code(name: str) -> bool:
     """Whether building it imports and runs code of the caller's choice: package.module:factory."""
-    return is_reference(name) and not name.startswith(("torchvision:", "timm:"))
+    return is_reference(name) and not name.startswith(("torchvision:", "timm:", "robustbench:"))
 
 
 def split_reference(name: str) -> tuple[str, dict[str, Any]]:
@@ -86,6 +87,13 @@ def create_reference(name: str, options: dict[str, Any], *, pretrained: bool = F
                 f"'imagenet' weights exist for torchvision:NAME and timm:NAME, not for {name}: give a file"
             )
         return _factory(name, source, entry, seed, options)
+    if source == "robustbench":
+        if pretrained:
+            raise InputError(
+                f"'imagenet' weights exist for torchvision:NAME and timm:NAME, not for {name}: give a file"
+            )
+        net, known = architecture(entry, seed, options)
+        return _classifier(name, net, known, options, seed=seed, licence="see robustbench")
     check_reference(name)
     for option in _RESERVED:
         if option in options:

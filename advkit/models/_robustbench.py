@@ -1,0 +1,80 @@
+"""Robust networks by RobustBench's names: `robustbench:Carmon2019Unlabeled` (Croce et al. 2020, arXiv 2010.09670)."""
+
+import importlib
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from advkit.core.errors import InputError, unknown
+from advkit.models._registry import seeded
+
+SHAPES: dict[str, tuple[tuple[int, int, int], int]] = {
+    "cifar10": ((3, 32, 32), 10),
+    "cifar100": ((3, 32, 32), 100),
+    "imagenet": ((3, 224, 224), 1000),
+}
+"""Data set -> the shape of an image and the number of classes."""
+
+THREATS = ("Linf", "L2", "corruptions")
+
+
+def published(entry: str, dataset: str = "cifar10", threat: str = "Linf") -> Any:
+    """What RobustBench says of a network: a dictionary whose "model" builds it.
+
+    Raises:
+        InputError: the package is missing, or it has no such data set, threat model or network.
+    """
+    for kind, value, known in (("data set", dataset, SHAPES), ("threat model", threat, THREATS)):
+        if value not in known:
+            raise unknown(f"{kind} of robustbench", str(value), known)
+    try:
+        listed = importlib.import_module("robustbench.model_zoo").model_dicts
+    except ImportError as error:
+        raise InputError(f"robustbench cannot be imported ({error}): pip install 'advkit[robustbench]'") from error
+    by_value = {getattr(key, "value", key): found for key, found in listed.items()}
+    threats = {getattr(key, "value", key): found for key, found in by_value[dataset].items()}
+    if entry not in threats.get(threat, {}):
+        raise unknown(f"network of robustbench for {dataset} and {threat}", entry, threats.get(threat, {}))
+    return threats[threat][entry]
+
+
+def architecture(entry: str, seed: int | None, options: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
+    """The network without its weights, and what its card says: it takes images in [0, 1], its normalisation is inside.
+
+    Args:
+        entry: RobustBench's name.
+        seed: of the random weights.
+        options: `dataset` ("cifar10", "cifar100", "imagenet") and `threat` ("Linf", "L2", "corruptions").
+
+    Raises:
+        InputError: nothing of that name, or another option.
+    """
+    extra = set(options) - {"dataset", "threat"}
+    if extra:
+        raise unknown(f"option of robustbench:{entry}", sorted(extra)[0], ("dataset", "threat"))
+    found = published(entry, **options)
+    if not callable(found.get("model")):
+        raise InputError(f"robustbench:{entry} is several networks in one, which advkit does not build")
+    shape, classes = SHAPES[options.get("dataset", "cifar10")]
+    net = seeded(found["model"], seed)
+    return net, {"mean": 0.0, "std": 1.0, "input_shape": shape, "num_classes": classes}
+
+
+def cached(entry: str, options: dict[str, Any]) -> Path:
+    """The file that RobustBench's own loader has downloaded, where it puts it: `models/DATASET/THREAT/NAME.pt`.
+
+    Raises:
+        InputError: it is not there; the message says where to get it.
+    """
+    dataset, threat = options.get("dataset", "cifar10"), options.get("threat", "Linf")
+    found = published(entry, dataset, threat)
+    path: Path = Path("models") / dataset / threat / f"{entry}.pt"
+    if path.is_file():
+        return path
+    place = found.get("gdrive_id")
+    where = f" (https://drive.google.com/file/d/{place})" if isinstance(place, str) else ""
+    raise InputError(
+        f"no weights of robustbench:{entry} at {path}: advkit downloads none{where}; "
+        "give the file with weights=FILE, or 'random'"
+    )
