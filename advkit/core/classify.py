@@ -8,6 +8,7 @@ from torch import Tensor
 
 from advkit.core.guard import Model, guard
 from advkit.core.outputs import answer_of
+from advkit.core.steady import AnySize
 
 
 def classify(model: Model, x: Tensor) -> Tensor:
@@ -19,7 +20,7 @@ def classify(model: Model, x: Tensor) -> Tensor:
         InputError: an answer that holds no logits.
     """
     with looking(model, x.device):
-        return answer_of(model(x))
+        return answer_of(AnySize(model, len(x), model)(x))
 
 
 @contextmanager

@@ -18,10 +18,30 @@ def check_model(model: Any) -> None:
     """A callable whose parameters autograd can work with."""
     if not callable(model):
         raise InputError(f"expected a model (an nn.Module or a function from images to logits), got {_kind(model)}")
-    if isinstance(model, nn.Module) and any(p.is_inference() for p in model.parameters()):
+    parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
+    if any(isinstance(p, nn.UninitializedParameter) for p in parameters):
+        raise InputError(
+            "the model has lazy layers whose parameters have no shape yet: pass one batch of images through it first"
+        )
+    if any(p.is_inference() for p in parameters):
         raise InputError(
             "the model was built under torch.inference_mode, so no gradient can pass through it; "
             "build or load it outside, or copy its state_dict into a model built outside"
+        )
+
+
+def check_place(model: Any, x: Tensor) -> None:
+    """What to do where a pass failed and the model's numbers are of another type or on another device than the images.
+
+    Raises:
+        InputError: they are.
+    """
+    parameters = model.parameters() if isinstance(model, nn.Module) else ()
+    like = next((p for p in parameters if p.is_floating_point()), x)
+    if (like.dtype, like.device) != (x.dtype, x.device):
+        raise InputError(
+            f"the model takes no images of {x.dtype} on {x.device}: its parameters are {like.dtype} on {like.device}; "
+            f"give x.to({like.device.type!r}, {like.dtype}), or move the model"
         )
 
 

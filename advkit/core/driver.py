@@ -106,7 +106,7 @@ def _own_precision(model: Model, x: Tensor) -> Iterator[Model]:
     """Autocast, if the caller is in it, holds for the model and not for the arithmetic of the attack."""
     kind = x.device.type
     enabled, dtype = torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind)
-    passes = AnySize(Passes(model, x), len(x))
+    passes = AnySize(Passes(model, x), len(x), model)
 
     def classify(x: Tensor) -> Tensor:
         with torch.autocast(kind, dtype=dtype, enabled=enabled):

@@ -48,7 +48,7 @@ def _kept(model: Model, mode: str, device: torch.device | None) -> Iterator[None
     modules = modules_of(model)
     parameters = {p: (p.requires_grad, p.grad) for m in modules for p in m.parameters(recurse=False)}
     buffers = [(m, k, b, b.clone()) for m in modules for k, b in m._buffers.items() if b is not None]
-    modes = [(m, m.training) for m in modules]
+    modes = [(m, m.training) for m in modules if hasattr(m, "training")]  # a frozen script has none
     tensors: list[Any] = [*parameters, *(b for _, _, b, _ in buffers)]
     devices = {t.device for t in tensors} | ({device} if device else set())
     with torch.random.fork_rng(devices=[d for d in devices if d.type == "cuda"]):

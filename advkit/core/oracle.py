@@ -248,11 +248,8 @@ class Oracle:
         with torch.enable_grad():
             leaf, graph, new = self._forward(x)
             values = loss_values(loss, self.goal, graph, self.clean)
-            gradient = None
-            if values.requires_grad:
-                (gradient,) = torch.autograd.grad(values, leaf, self._ones(values), allow_unused=True)
-        gradient = torch.zeros_like(leaf) if gradient is None else gradient.nan_to_num(0.0).contiguous()
-        values, logits, gradient = values.detach(), graph.detach(), gradient.detach()
+            gradient = self._slope(values, leaf)
+        values, logits = values.detach(), graph.detach()
         known = values if loss == self.ranking.loss and "goal" not in self._seen else None
         self._note(x, logits, known, gradient, queries=int(new))
         return values, gradient
@@ -262,10 +259,17 @@ class Oracle:
             leaf = x.detach().requires_grad_()
             graph = self._model(through(leaf))
             values = loss_values(loss, self.goal, graph, self.clean)
+            gradient = self._slope(values, leaf)
+        self.passed(graph.detach(), gradient)
+        return values.detach(), gradient
+
+    def _slope(self, values: Tensor, leaf: Tensor) -> Tensor:
+        """The gradient (M, ...) of the values (M,), detached; 0 where they do not depend on the leaf, as votes do."""
+        gradient = None
+        if values.requires_grad:
             (gradient,) = torch.autograd.grad(values, leaf, self._ones(values), allow_unused=True)
-        gradient = torch.zeros_like(leaf) if gradient is None else gradient.nan_to_num(0.0).contiguous()
-        self.passed(graph.detach(), gradient.detach())
-        return values.detach(), gradient.detach()
+        found = torch.zeros_like(leaf) if gradient is None else gradient.nan_to_num(0.0).contiguous()
+        return found.detach()
 
     def _ones(self, values: Tensor) -> Tensor:
         """1 for each of the values: with it as the weights a gradient is that of their sum."""
@@ -288,9 +292,24 @@ class Oracle:
             weights = self.goal.duels(logits, rows) if isinstance(rows, int) else rows
             values = (weights * wide(graph)[:, None]).sum(2)  # (M, k)
             values = values - self.goal.lead if isinstance(rows, int) else values
-            gradients = _gradients(values, leaf)
-        self._note(x, logits, None, gradients, queries=int(new), gradients=values.shape[1])
+            queries = int(new)
+            try:
+                gradients = _gradients(values, leaf)
+            except RuntimeError as error:
+                if "donated buffer" not in str(error):
+                    raise
+                gradients = self._one_by_one(x, weights, values, leaf)
+                queries += values.shape[1] - 1
+        self._note(x, logits, None, gradients, queries=queries, gradients=values.shape[1])
         return values.detach(), gradients
+
+    def _one_by_one(self, x: Tensor, weights: Tensor, values: Tensor, leaf: Tensor) -> Tensor:
+        """The gradients (M, k, ...) of a compiled model whose graph serves once: a pass for each but the first."""
+        found = [_gradients(values[:, :1], leaf)]
+        for j in range(1, values.shape[1]):
+            leaf = x.detach().requires_grad_()
+            found.append(_gradients((weights[:, j : j + 1] * wide(self._model(leaf))[:, None]).sum(2), leaf))
+        return torch.cat(found, 1)
 
     def saw(self, x: Tensor, logits: Tensor, values: Tensor, gradient: Tensor) -> None:
         """Count and remember a pass that was made elsewhere: the points x, their logits (M, K), loss and gradient."""

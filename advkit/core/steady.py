@@ -1,10 +1,12 @@
 """Whether a model is a function of one image; and one that takes batches of any size."""
 
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from advkit.core.door import check_place
 from advkit.core.errors import InputError
 from advkit.core.goals import flat, wide
 from advkit.core.guard import Model
@@ -40,46 +42,57 @@ def nature(model: Model, x: Tensor, logits: Tensor) -> int:
         return RANDOM if bool(apart(model(x), logits).any()) else MIXED
 
 
-class AnySize:
-    """A model that takes batches of any size up to one, even if it was exported for batches of that size only.
+_taken: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()  # the size of a batch that the model took
 
-    A smaller batch that the model refuses is filled up with copies of its first image, from then on at every pass.
+
+class AnySize:
+    """A model that takes batches of any size, even if it was exported for batches of one size only.
+
+    A batch that the model refuses is filled up, with copies of its first image, to a size that it has taken before;
+    from then on at every pass.
 
     Args:
-        model: callable from images (N, ...) to logits (N, K).
+        passes: from images (N, ...) to logits (N, K).
         size: the number of images in the batch of the call.
+        model: the model itself.
     """
 
-    def __init__(self, model: Model, size: int) -> None:
-        self._model, self._size, self._fill = model, size, False
+    def __init__(self, passes: Model, size: int, model: Model) -> None:
+        self._passes, self._model = passes, model
+        self._size = max(size, _taken.get(model, 0)) if isinstance(model, nn.Module) else size
+        self._fill = self._known = False
 
     def __call__(self, x: Tensor) -> Any:
         """The model's answer to x (M, ...); a tensor (M, ...) where the batch was filled up."""
-        if len(x) >= self._size:
-            return self._whole(x)
-        if self._fill:
+        if self._fill and len(x) < self._size:
             return self._filled(x)
         try:
-            return self._model(x)
+            answer = self._passes(x)
         except (AssertionError, RuntimeError, ValueError) as error:
+            return self._after(error, x)
+        if not self._known and len(x) == self._size:
+            self._known = True
+            if isinstance(self._model, nn.Module):
+                _taken[self._model] = self._size
+        return answer
+
+    def _after(self, error: Exception, x: Tensor) -> Tensor:
+        """The answer of a filled batch, or the error in words that help."""
+        if len(x) < self._size:
             try:
                 answer = self._filled(x)
             except Exception:
                 raise error from None
             self._fill = True
             return answer
-
-    def _whole(self, x: Tensor) -> Any:
-        try:
-            return self._model(x)
-        except AssertionError as error:
-            if not str(error).startswith("Guard failed"):
-                raise
+        check_place(self._model, x)
+        if isinstance(error, AssertionError) and str(error).startswith("Guard failed"):
             raise InputError(
                 f"the model was exported for images of another shape than {tuple(x.shape)} ({error}): give batches of "
                 "that shape, or export it with dynamic_shapes"
             ) from error
+        raise error
 
     def _filled(self, x: Tensor) -> Tensor:
         copies = x[:1].expand(self._size - len(x), *x.shape[1:])
-        return answer_of(self._model(torch.cat([x, copies])))[: len(x)]
+        return answer_of(self._passes(torch.cat([x, copies])))[: len(x)]

@@ -26,7 +26,7 @@ def clean_columns(
 ) -> dict[str, Tensor]:
     """The clean images: one forward, the first image once more, alone; and `verdicts` more, if these are several."""
     with looking(model, batch.x.device):
-        passes = AnySize(Passes(model, batch.x), len(batch.x))
+        passes = AnySize(Passes(model, batch.x), len(batch.x), model)
         logits = answer_of(passes(batch.x))
         judge.check(logits, batch.x, batch.y)
         kind = nature(lambda x: answer_of(passes(x)), batch.x, logits)
