@@ -238,6 +238,8 @@ def test_every_folder_is_in_a_layer() -> None:
 HOUSE_WIDE = {
     "conftest",
     "test_house",
+    "test_howto",
+    "test_readme",
     "test_reference_pages",
     "test_visible",
     "test_contributing",

@@ -1,0 +1,79 @@
+"""Every code block of docs/howto runs, in the order of its page, in one empty folder."""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from advkit.cli import main
+
+PAGES = sorted((Path(__file__).parents[1] / "docs" / "howto").glob("*.md"))
+BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class Reader:
+    """Someone who follows a page to the letter."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, object] = {"__name__": "page"}
+
+    def python(self, text: str) -> None:
+        """Names of earlier blocks are there; tests are run by pytest."""
+        if "def test_" not in text:
+            exec(compile(text, "page", "exec"), self.names)
+            return
+        Path("test_page.py").write_text(text)
+        alone = ["-p", "advkit.testing", "-p", "no:xdist", "-p", "no:cacheprovider", "-q", "test_page.py"]
+        self.shell(shlex.join([sys.executable, "-m", "pytest", *alone]))
+        exec(compile(text, "page", "exec"), self.names)
+
+    def sh(self, text: str) -> None:
+        """Lines that are commands of advkit, each alone."""
+        for line in text.splitlines():
+            program, *words = shlex.split(line)
+            assert program == "advkit", f"{line}: put other programs into a block marked as bash"
+            result = CliRunner().invoke(main, words)
+            assert result.exit_code == 0, f"{line}\n{result.output}{result.stderr}"
+
+    def bash(self, text: str) -> None:
+        """A script; one of Slurm is started for each of two tasks."""
+        tasks = (1, 2) if "SLURM" in text else (1,)
+        for task in tasks:
+            self.shell(text, SLURM_ARRAY_TASK_ID=str(task))
+
+    def yaml(self, text: str) -> None:
+        """The command of an indexed job of two pods."""
+        (command,) = re.findall(r"^ +- >-\n((?: {10}.*\n)+)", text, re.MULTILINE)
+        for index in (0, 1):
+            self.shell(" ".join(command.split()), JOB_COMPLETION_INDEX=str(index))
+
+    @staticmethod
+    def shell(text: str, **variables: str) -> None:
+        text = re.sub(r"^torchrun ", f"{sys.executable} -m torch.distributed.run ", text, flags=re.MULTILINE)
+        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+        done = subprocess.run(
+            ["bash", "-ec", text], env={**os.environ, "PATH": path, **variables}, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{text}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_block_of_the_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    text, reader = page.read_text(), Reader()
+    if "timm:" in text:
+        pytest.importorskip("timm")
+    blocks = BLOCK.findall(text)
+    assert blocks
+    for kind, body in blocks:
+        getattr(reader, kind)(body)
+
+
+def test_the_pages_are_there() -> None:
+    assert {page.stem for page in PAGES} >= {"data", "models", "clusters", "ci", "resume", "figures"}
