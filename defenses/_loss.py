@@ -52,11 +52,21 @@ class TrainingLoss(ABC):
         return self.batch_loss(*enter(model, x, y, self.bounds))
 
     def batch_loss(self, network: Network, x: Tensor, y: Tensor) -> Tensor:
-        """The loss of a batch that has passed the door."""
+        """The loss of a batch that has passed the door.
+
+        Args:
+            network: the network in training.
+            x: images (N, C, H, W).
+            y: classes (N,).
+        """
         return self.value(network, x, self.examples(network, x, y), y)
 
     def at(self, share: float) -> Self:
-        """The same loss at a share of its radius, and of a given length of step: what a ramp passes through."""
+        """The same loss at a share of its radius, and of a given length of step: what a ramp passes through.
+
+        Args:
+            share: share of the radius, in [0, 1].
+        """
         changes: dict[str, Any] = {}
         for name in ("eps", "step_size"):
             if getattr(self, name, None) is not None:
@@ -72,11 +82,24 @@ class TrainingLoss(ABC):
 
     @abstractmethod
     def examples(self, network: Network, x: Tensor, y: Tensor) -> Tensor:
-        """The images to train on (N, ...), detached."""
+        """The images to train on (N, ...), detached.
+
+        Args:
+            network: the network in training.
+            x: images (N, C, H, W).
+            y: classes (N,).
+        """
 
     @abstractmethod
     def value(self, network: Network, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
-        """The loss for given examples, a scalar: one pass in the caller's mode."""
+        """The loss for given examples, a scalar: one pass in the caller's mode.
+
+        Args:
+            network: the network in training.
+            x: clean images (N, C, H, W).
+            x_adv: examples of the same shape.
+            y: classes (N,).
+        """
 
     @property
     def steps_a_batch(self) -> int:

@@ -11,7 +11,7 @@ class Wrapped(nn.Module):
     """A network around `model`; the card and the normalisation are those of the model inside.
 
     Args:
-        model: from images to logits.
+        model: callable that takes images and returns logits.
     """
 
     def __init__(self, model: nn.Module) -> None:

@@ -98,7 +98,13 @@ class AdversarialLoss(AttackedLoss):
         return super().batch_loss(network, x, y)
 
     def two_passes(self, network: Network, x: Tensor, y: Tensor) -> Tensor:
-        """The clean pass with both its gradients, then the adversarial pass."""
+        """The clean pass with both its gradients, then the adversarial pass.
+
+        Args:
+            network: the network in training.
+            x: images (N, C, H, W).
+            y: classes (N,).
+        """
         trained = network.trained if torch.is_grad_enabled() and self.alpha > 0 else []
         with torch.inference_mode(False), torch.enable_grad():
             leaf = x.detach().requires_grad_()

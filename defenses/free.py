@@ -105,6 +105,10 @@ class Free(TrainingLoss):
         return dict(self.kept)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from there."""
+        """Go on from there.
+
+        Args:
+            state: the result of `state_dict`.
+        """
         self.kept.clear()
         self.kept.update(state)

@@ -74,5 +74,10 @@ class IBP(TrainingLoss):
         return self.kappa * clean + (1 - self.kappa) * worst
 
     def margins(self, found: TrainedBounds, y: Tensor) -> Tensor:
-        """Lower bounds (N, K) of logit y minus each other logit."""
+        """Lower bounds (N, K) of logit y minus each other logit.
+
+        Args:
+            found: bounds of the network's nodes on the ball.
+            y: classes (N,).
+        """
         return found.interval_margins(y)

@@ -46,7 +46,7 @@ class Smoothed(Wrapped):
     draws (Salman et al. 2019, arXiv 1906.04584), the same draws for every image and every call.
 
     Args:
-        model: from images to logits; pixels of noisy images leave their range.
+        model: callable that takes images and returns logits; pixels of noisy images leave their range.
         sigma: standard deviation of the noise, in units of the pixels.
         samples: number of draws behind the logits of a call.
         batch_size: largest number of noisy images in one pass of `predict` and `certify`.

@@ -35,7 +35,11 @@ class Transform(ABC):
 
     @abstractmethod
     def change(self, x: Tensor) -> Tensor:
-        """The changed images."""
+        """The changed images.
+
+        Args:
+            x: images (N, C, H, W) in [0, 1].
+        """
 
     def __call__(self, x: Tensor) -> Tensor:
         """The changed images, with the derivative that an adaptive attack uses."""

@@ -131,7 +131,8 @@ HOMES = {
 """The text of an example -> its file, the file that imports it, and the line that does."""
 ROW = "| `example_momentum` | budget | linf | gradients | Dong et al. 2017, arXiv 1710.06081 |\n"
 RUNS = (
-    "tests/test_house.py tests/test_public_names.py tests/test_docstrings.py tests/attacks/test_docs.py tests/cli/test_sources.py",
+    "tests/test_house.py tests/test_public_names.py tests/attacks/test_docs.py tests/cli/test_sources.py",
+    "tests/test_docstrings.py",
     "tests/data/test_data.py tests/models/test_shipped.py tests/training/test_recipes.py",
     "tests/testing/test_check_dataset.py tests/testing/test_check_model.py tests/defenses/test_check_defense.py",
     "tests/attacks/test_contract.py tests/models tests/training/test_families_on_two_processes.py -k example",

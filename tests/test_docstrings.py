@@ -84,6 +84,15 @@ def members(module: str) -> Iterator[tuple[str, Callable[..., object]]]:
             yield name, member
 
 
+def methods(member: type) -> Iterator[tuple[str, Callable[..., object]]]:
+    """The public methods that a class is the first of its bases to have; those that override inherit their lines."""
+    for name, found in vars(member).items():
+        function = getattr(found, "__func__", found)
+        inherited = any(hasattr(base, name) for base in member.__mro__[1:])
+        if inspect.isfunction(function) and function.__doc__ and not name.startswith("_") and not inherited:
+            yield name, function
+
+
 def parameters(member: Callable[..., object]) -> list[str]:
     """The names of what a caller passes; of an error and of a protocol nothing."""
     if inspect.isclass(member) and (issubclass(member, Exception) or getattr(member, "_is_protocol", False)):
@@ -116,6 +125,17 @@ def test_args_name_all_parameters_and_no_others(module: str, path: Path) -> None
 @pytest.mark.parametrize("module", MODULES)
 def test_every_parameter_of_a_public_name_has_a_line(module: str) -> None:
     lacking = {name: sorted(set(parameters(member)) - documented(member).keys()) for name, member in members(module)}
+    assert {name: names for name, names in lacking.items() if names} == {}
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_every_parameter_of_a_public_method_has_a_line(module: str) -> None:
+    lacking = {
+        f"{name}.{method}": sorted(set(parameters(function)) - {"self", "cls"} - documented(function).keys())
+        for name, member in members(module)
+        if inspect.isclass(member)
+        for method, function in methods(member)
+    }
     assert {name: names for name, names in lacking.items() if names} == {}
 
 

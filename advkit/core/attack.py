@@ -117,11 +117,21 @@ class Attack(ABC):
 
     @abstractmethod
     def init(self, oracle: Oracle) -> Any:
-        """The first state: a NamedTuple of tensors, the batch first, with `x_adv` among them."""
+        """The first state: a NamedTuple of tensors, the batch first, with `x_adv` among them.
+
+        Args:
+            oracle: the model as the attack may ask it, with the clean images.
+        """
 
     @abstractmethod
     def step(self, oracle: Oracle, state: Any, i: int) -> Any:
-        """The state after step i; the model has not seen its `x_adv`. A field `done` (M,) bool lets rows leave."""
+        """The state after step i; the model has not seen its `x_adv`. A field `done` (M,) bool lets rows leave.
+
+        Args:
+            oracle: the model as the attack may ask it.
+            state: the state after the last step.
+            i: number of the step, from 0.
+        """
 
     @property
     def spec(self) -> str:

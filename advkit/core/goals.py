@@ -47,13 +47,22 @@ class Goal(NamedTuple):
     sign: float
 
     def margin(self, logits: Tensor) -> Tensor:
-        """(N, K) -> (N,): the lead of the goal; it is reached when > 0, and a tie is not."""
+        """(N, K) -> (N,): the lead of the goal; it is reached when > 0, and a tie is not.
+
+        Args:
+            logits: (N, K), the logits.
+        """
         logits = wide(logits)
         own = logits.gather(1, self.label[:, None]).squeeze(1)
         return self.sign * (_without(logits, self.label).amax(1) - own)
 
     def clears(self, logits: Tensor, by: Tensor | float = 0.0) -> Tensor:
-        """(N, K) -> (N,) bool: the margin is larger than `by` >= 0, a number or (N,); cheaper than the margin."""
+        """(N, K) -> (N,) bool: the margin is larger than `by` >= 0, a number or (N,); cheaper than the margin.
+
+        Args:
+            logits: (N, K), the logits.
+            by: least margin, a number >= 0 or (N,).
+        """
         logits = wide(logits)
         own = logits.gather(1, self.label[:, None]).squeeze(1)
         if self.sign > 0:  # the label's own logit never clears itself
@@ -61,7 +70,11 @@ class Goal(NamedTuple):
         return self.margin(logits) > by
 
     def gap(self, logits: Tensor) -> Tensor:
-        """(N, K) -> (N,): how far the class to reach leads y: the margin, or for a target its logit over that of y."""
+        """(N, K) -> (N,): how far the class to reach leads y: the margin, or for a target its logit over that of y.
+
+        Args:
+            logits: (N, K), the logits.
+        """
         if self.sign > 0:
             return self.margin(logits)
         logits = wide(logits)
@@ -73,7 +86,11 @@ class Goal(NamedTuple):
         return None if self.sign > 0 else self.label
 
     def rival(self, logits: Tensor) -> Tensor:
-        """(N, K) -> (N,) int64: the class to reach, the target or the likeliest class other than y."""
+        """(N, K) -> (N,) int64: the class to reach, the target or the likeliest class other than y.
+
+        Args:
+            logits: (N, K), the logits.
+        """
         if self.sign < 0:
             return self.label
         return _without(logits.detach(), self.label).argmax(1)
@@ -83,6 +100,10 @@ class Goal(NamedTuple):
 
         Untargeted: the `count` likeliest rivals (all, where there are fewer), each less y. Targeted: the target less
         the likeliest of the other classes, k = 1.
+
+        Args:
+            logits: (N, K), the logits.
+            count: maximum number of rivals.
         """
         others = _without(wide(logits), self.label)
         classes, best = logits.shape[1], others.topk(min(count, logits.shape[1] - 1) if self.sign > 0 else 1).indices

@@ -130,7 +130,11 @@ class Threat:
     bounds: tuple[float, float] = (0.0, 1.0)
 
     def around(self, x: Tensor) -> Region:
-        """The region around x (N, ...); the box is computed in float64 and rounded toward x, for eps itself rounds."""
+        """The region around x (N, ...); the box is computed in float64 and rounded toward x, for eps itself rounds.
+
+        Args:
+            x: images (N, ...).
+        """
         low, high = (x.new_tensor(bound).expand_as(x) for bound in self.bounds)
         everything = x.new_full((len(x),), torch.inf, dtype=torch.float64)
         whole = Region(get_norm(self.norm), x, per_row(everything, x), low, high)

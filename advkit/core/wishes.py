@@ -35,7 +35,11 @@ class Wish(Protocol):
         ...
 
     def bind(self, goal: Goal) -> Any:
-        """The goal of a batch; `goal` says which class to leave or to reach."""
+        """The goal of a batch; `goal` says which class to leave or to reach.
+
+        Args:
+            goal: the class to leave or to reach in each row.
+        """
         ...
 
 

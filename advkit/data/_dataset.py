@@ -42,6 +42,9 @@ class Dataset(torch_data.Dataset[tuple[Tensor, Tensor]]):
     def sibling(self, split: str) -> "Dataset":
         """Another split of the same set, from the same place and with the same options.
 
+        Args:
+            split: name of the other split.
+
         Raises:
             InputError: no such split, or this set was not made by `load_data`.
         """
@@ -88,7 +91,11 @@ class Dataset(torch_data.Dataset[tuple[Tensor, Tensor]]):
         return self[:]
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The whole set in order, `batch_size` images at a time; the last batch may be smaller."""
+        """The whole set in order, `batch_size` images at a time; the last batch may be smaller.
+
+        Args:
+            batch_size: number of images in a batch.
+        """
         if batch_size < 1:
             raise InputError(f"expected batch_size >= 1, got {batch_size}")
         return (self[start : start + batch_size] for start in range(0, len(self), batch_size))
@@ -132,7 +139,11 @@ class MemoryDataset(Dataset):
         self.input_shape = (channels, height, width)
 
     def to(self, device: torch.device | str) -> "MemoryDataset":
-        """The same set with images and labels on a device; its batches are then there too."""
+        """The same set with images and labels on a device; its batches are then there too.
+
+        Args:
+            device: the device.
+        """
         moved = copy.copy(self)
         moved.stored, moved.labels = self.stored.to(device), self.labels.to(device)
         return moved

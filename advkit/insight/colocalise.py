@@ -98,13 +98,21 @@ class Colocaliser(nn.Module):
         return logits
 
     def encode(self, crops: Tensor) -> Tensor:
-        """crops (N, 1, 28, 28) -> encodings of length 1: (N, 84)."""
+        """crops (N, 1, 28, 28) -> encodings of length 1: (N, 84).
+
+        Args:
+            crops: crops (N, 1, 28, 28).
+        """
         net, x = self.eye.net, self.eye.normalize(F.pad(crops, (PAD,) * 4))
         hidden = net.classifier[:-1](net.features(x).flatten(1))  # type: ignore[index, operator]
         return F.normalize(hidden, dim=1)
 
     def boxes(self, x: Tensor) -> Tensor:
-        """The boxes of the crops: (N, 4) top, left, bottom, right in pixels, bottom and right excluded."""
+        """The boxes of the crops: (N, 4) top, left, bottom, right in pixels, bottom and right excluded.
+
+        Args:
+            x: images (N, C, H, W).
+        """
         with looking(self, x.device):
             theta = self.transformer.theta(x)
             half = self._grid.scale(theta)[:, None] * self.side / 2

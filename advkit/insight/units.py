@@ -37,7 +37,11 @@ class Top:
     boxes: list[tuple[int, int, int, int]]
 
     def patches(self, data: Dataset) -> list[Tensor]:
-        """The parts of the images that the unit sees, (C, h, w) each; sizes differ at the border."""
+        """The parts of the images that the unit sees, (C, h, w) each; sizes differ at the border.
+
+        Args:
+            data: the data set in which the images were found.
+        """
         images, _ = data[self.rows]
         pairs = zip(images, self.boxes, strict=True)
         return [image[:, top:bottom, left:right] for image, (top, left, bottom, right) in pairs]

@@ -70,6 +70,9 @@ class Card:
     def from_json(cls, text: str) -> "Card":
         """The card of `to_json`; fields that this version does not know are left out.
 
+        Args:
+            text: the JSON text.
+
         Raises:
             InputError: the text is not a card.
         """

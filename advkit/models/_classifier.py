@@ -93,12 +93,22 @@ class Classifier(nn.Module):
         return logits[0] if isinstance(logits, tuple) else logits
 
     def training_logits(self, x: Tensor) -> list[tuple[float, Tensor]]:
-        """(weight, logits) of every output that counts in training: the network's own first, then its auxiliaries."""
+        """(weight, logits) of every output that counts in training: the network's own first, then its auxiliaries.
+
+        Args:
+            x: images (N, C, H, W) in [0, 1].
+        """
         auxiliary: Callable[[Tensor], list[tuple[float, Tensor]]] | None = getattr(self.net, "training_logits", None)
         return [(1.0, self(x))] if auxiliary is None else auxiliary(self.normalize(x))
 
     def training_loss(self, x: Tensor, y: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-        """Mean cross-entropy plus that of the auxiliary classifiers by their weight, a scalar."""
+        """Mean cross-entropy plus that of the auxiliary classifiers by their weight, a scalar.
+
+        Args:
+            x: images (N, C, H, W) in [0, 1].
+            y: classes (N,).
+            label_smoothing: label smoothing of each cross-entropy, in [0, 1).
+        """
         outputs = self.training_logits(x)
         losses = [w * F.cross_entropy(logits, y, label_smoothing=label_smoothing) for w, logits in outputs]
         return torch.stack(losses).sum()

@@ -44,7 +44,7 @@ def architecture(entry: str, seed: int | None, options: dict[str, Any]) -> tuple
 
     Args:
         entry: RobustBench's name.
-        seed: of the random weights.
+        seed: seed of the random weights.
         options: `dataset` ("cifar10", "cifar100", "imagenet") and `threat` ("Linf", "L2", "corruptions").
 
     Raises:

@@ -173,7 +173,12 @@ class Recipe:
         return bool(getattr(self, name) != value)
 
     def learning_rate(self, step: int, steps: int) -> float:
-        """The learning rate of step 0 .. steps - 1."""
+        """The learning rate of step 0 .. steps - 1.
+
+        Args:
+            step: number of the step, from 0.
+            steps: number of steps in all.
+        """
         t = step / max(steps - 1, 1)
         if self.schedule == "constant":
             return self.lr
@@ -187,6 +192,9 @@ class Recipe:
 
     def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
         """The optimizer of the model's trainable parameters.
+
+        Args:
+            model: the network to train.
 
         Raises:
             InputError: there are none.

@@ -50,7 +50,12 @@ class Augment(Augmentation):
         return warp(x, self._maps(x.shape, numbers.uniform(-1, 1, (5,)).T))
 
     def maps(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
-        """The affine maps (N, 2, 3) from each output image to its input, in the coordinates of `affine_grid`."""
+        """The affine maps (N, 2, 3) from each output image to its input, in the coordinates of `affine_grid`.
+
+        Args:
+            shape: shape (N, C, H, W) of the images.
+            generator: source of the random numbers, on the CPU.
+        """
         return self._maps(shape, torch.rand(5, shape[0], generator=generator).mul_(2).sub_(1))
 
     def _maps(self, shape: torch.Size, numbers: Tensor) -> Tensor:

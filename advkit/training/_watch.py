@@ -31,13 +31,23 @@ class Probe:
     count: int = PROBE
 
     def images(self, *sets: Dataset | None) -> Dataset:
-        """The probe's images: evenly spread over the first of these sets that is there."""
+        """The probe's images: evenly spread over the first of these sets that is there.
+
+        Args:
+            *sets: sets of images in the order of preference; None for one that is missing.
+        """
         data = next(s for s in sets if s is not None)
         count = min(self.count, len(data))
         return HeldRows(data, torch.linspace(0, len(data) - 1, count).long())
 
     def errors(self, model: Any, images: Dataset, world: World) -> dict[str, float]:
-        """Fractions of the images: wrong clean, under one step, under many."""
+        """Fractions of the images: wrong clean, under one step, under many.
+
+        Args:
+            model: the network.
+            images: images and labels of the probe.
+            world: the processes that share the work.
+        """
         return {
             "probe_clean": clean_error(model, images, world),
             "probe_one_step": adversarial_error(model, images, world, self.one_step),

@@ -56,7 +56,11 @@ class AdversarialPatch(Stepless, Patch):
         return State(self.judged(oracle, patch), patch, self.length(oracle))
 
     def save(self, path: str | Path) -> None:
-        """Write the patch as a PNG, what its shape leaves out transparent, at its own size in pixels."""
+        """Write the patch as a PNG, what its shape leaves out transparent, at its own size in pixels.
+
+        Args:
+            path: the file to write, a PNG.
+        """
         channels, side = self.patch.shape[:2]
         if channels not in (1, 3):
             raise InputError(f"a picture has 1 or 3 channels, the patch has {channels}")

@@ -121,12 +121,22 @@ class Patch(StepAttack):
         """(M, C, H, W): the images with their patches (M, C, S, S) in these poses, within range and eps.
 
         The gradient goes through as if nothing were cut off: a patch of one grey would not move away from it otherwise.
+
+        Args:
+            oracle: the oracle that holds the images.
+            patch: patches (M, C, S, S).
+            pose: pose of each patch.
         """
         shown, _ = put_on(oracle.x, patch, pose, self.shape)
         return shown + (shown.clamp(oracle.region.low, oracle.region.high) - shown).detach()
 
     def judged(self, oracle: Oracle, patch: Tensor) -> Tensor:
-        """(M, C, H, W): the images with their patches in the pose that counts."""
+        """(M, C, H, W): the images with their patches in the pose that counts.
+
+        Args:
+            oracle: the oracle that holds the images.
+            patch: patches (M, C, S, S).
+        """
         shown, _ = put_on(oracle.x, patch, self.placing.pose(oracle.draws, LAST, patch), self.shape)
         return shown.clamp(oracle.region.low, oracle.region.high)
 

@@ -78,7 +78,11 @@ class Checks:
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> "Checks":
-        """The checks of `to_dict`."""
+        """The checks of `to_dict`.
+
+        Args:
+            found: the result of `to_dict`, also after JSON.
+        """
         findings = [Finding(**finding) for finding in found["findings"]]
         return cls(findings=findings, samples=found["samples"], eps=found["eps"], seconds=found["seconds"])
 

@@ -152,7 +152,11 @@ class CorruptionReport:
         return self.clean_wrong / self.count
 
     def error(self, name: str) -> float:
-        """The mean error of one corruption over its severities."""
+        """The mean error of one corruption over its severities.
+
+        Args:
+            name: name of the corruption.
+        """
         return sum(self.wrong[name]) / (self.count * len(self.severities))
 
     @property
@@ -162,7 +166,11 @@ class CorruptionReport:
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> "CorruptionReport":
-        """The report of `to_dict`."""
+        """The report of `to_dict`.
+
+        Args:
+            found: the result of `to_dict`, also after JSON.
+        """
         count = found["count"]
         wrong = {name: [round(e * count) for e in row["errors"]] for name, row in found["corruptions"].items()}
         return cls(

@@ -32,7 +32,11 @@ class Setting:
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> "Setting":
-        """The setting of `dataclasses.asdict`, also after JSON."""
+        """The setting of `dataclasses.asdict`, also after JSON.
+
+        Args:
+            found: the fields by name.
+        """
         return cls(**{**found, "std": tuple(found["std"])})
 
 

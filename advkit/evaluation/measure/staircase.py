@@ -45,11 +45,19 @@ class Curve(Shown):
     data: str = ""
 
     def at(self, eps: float) -> float:
-        """The error within eps."""
+        """The error within eps.
+
+        Args:
+            eps: the radius, in the units of the curve.
+        """
         return (self.clean, *self.error)[bisect_right(self.eps, eps)]
 
     def interval(self, eps: float) -> tuple[float, float]:
-        """Its 95 % Wilson interval."""
+        """Its 95 % Wilson interval.
+
+        Args:
+            eps: the radius, in the units of the curve.
+        """
         return wilson_interval(round(self.at(eps) * self.count), self.count)
 
     def records(self) -> list[dict[str, Any]]:

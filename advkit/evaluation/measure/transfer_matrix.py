@@ -45,12 +45,22 @@ class TransferMatrix(Shown):
     wrong: tuple[tuple[int, ...], ...]
 
     def rate(self, source: int, target: int) -> float | None:
-        """The fraction of the images right in both that the target gets wrong; None if there is no such image."""
+        """The fraction of the images right in both that the target gets wrong; None if there is no such image.
+
+        Args:
+            source: position in `names` of the model that was attacked.
+            target: position in `names` of the model that was shown the images.
+        """
         both = self.both[source][target]
         return self.wrong[source][target] / both if both else None
 
     def interval(self, source: int, target: int) -> tuple[float, float] | None:
-        """Its 95 % Wilson interval."""
+        """Its 95 % Wilson interval.
+
+        Args:
+            source: position in `names` of the model that was attacked.
+            target: position in `names` of the model that was shown the images.
+        """
         both = self.both[source][target]
         return wilson_interval(self.wrong[source][target], both) if both else None
 

@@ -61,7 +61,7 @@ def rows(columns: list[Columns], attacks: list[str], files: Sequence[str] = ()) 
     """The rows of a batch: every attack on the first sample, then on the next; without attacks the clean pass alone.
 
     Args:
-        columns: of the clean pass and of each attack.
+        columns: columns of the clean pass and of each attack.
         attacks: their specs.
         files: the file of every image of the data, by its number; empty where the data have none.
     """

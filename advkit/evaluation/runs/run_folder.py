@@ -136,16 +136,28 @@ class Run(Shown):
         return cls(run.home, run.record)
 
     def files(self, *names: str) -> dict[str, str]:
-        """The digests of files of the folder."""
+        """The digests of files of the folder.
+
+        Args:
+            *names: names of files in the folder.
+        """
         return {name: of_file(self.home / name) for name in names}
 
     def stands(self, *names: str) -> bool:
-        """Whether these files are as run.json lists them."""
+        """Whether these files are as run.json lists them.
+
+        Args:
+            *names: names of files in the folder.
+        """
         listed = self.record.get("files", {})
         return all((self.home / name).is_file() and listed.get(name) == of_file(self.home / name) for name in names)
 
     def has(self, number: int) -> bool:
-        """Whether the batch of this number is committed."""
+        """Whether the batch of this number is committed.
+
+        Args:
+            number: number of the batch.
+        """
         return self._file(number).exists()
 
     def numbers(self) -> list[int]:
@@ -185,6 +197,9 @@ class Run(Shown):
     def digests(self, number: int) -> dict[str, str]:
         """What the file of a batch says of itself; nothing in format 1.
 
+        Args:
+            number: number of the batch.
+
         Raises:
             InputError: the file is missing or cannot be read.
         """
@@ -215,7 +230,11 @@ class Run(Shown):
         return None if listed == said["rows"] else "it is not the batch that run.json lists"
 
     def columns(self, number: int) -> list[Columns]:
-        """The columns of one batch, without its images: clean, each attack, the control; read as they are asked for."""
+        """The columns of one batch, without its images: clean, each attack, the control; read as they are asked for.
+
+        Args:
+            number: number of the batch.
+        """
         self._trust(number)
         file = self._opened(number)
         parts: list[dict[str, str]] = [{} for _ in range(1 + len(self.attacks))]
@@ -260,6 +279,10 @@ class Run(Shown):
     def images(self, number: int, attack: int | None) -> Tensor:
         """The adversarial images of one batch under the i-th of `attacks`, or the clean ones (None): (N, C, H, W).
 
+        Args:
+            number: number of the batch.
+            attack: position of the attack in `attacks`; None for the clean images.
+
         Raises:
             InputError: the run kept no images.
         """
@@ -285,7 +308,11 @@ class Run(Shown):
         self.write("samples.csv", write)
 
     def update(self, **changes: Any) -> None:
-        """Write run.json, with these of its entries changed."""
+        """Write run.json, with these of its entries changed.
+
+        Args:
+            **changes: new values of entries of run.json.
+        """
         self.record = {**self.record, **changes}
         self.record["digest"] = of_record(self.record)
         text = json.dumps(self.record, indent=1, allow_nan=False)
@@ -293,6 +320,10 @@ class Run(Shown):
 
     def write(self, name: str, content: Any) -> None:
         """A file of the folder, atomically; `content` fills an open binary file.
+
+        Args:
+            name: name of the file.
+            content: function that fills the open binary file that it is given.
 
         Raises:
             OSError: the disk is full or cannot be written to; what was there stays.
@@ -302,6 +333,10 @@ class Run(Shown):
 
     def write_loose(self, name: str, content: Any) -> None:
         """A file of a batch that is not committed yet: neither atomic nor flushed, for it would be written again.
+
+        Args:
+            name: name of the file.
+            content: function that fills the open binary file that it is given.
 
         Raises:
             OSError: the disk is full or cannot be written to.

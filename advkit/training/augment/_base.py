@@ -33,20 +33,39 @@ class Numbers:
         self._draws, self._step, self._device, self._stream = draws, step, device, 0
 
     def uniform(self, low: float = 0.0, high: float = 1.0, shape: tuple[int, ...] = ()) -> Tensor:
-        """(N, *shape), uniform in [low, high)."""
+        """(N, *shape), uniform in [low, high).
+
+        Args:
+            low: least value.
+            high: upper bound, which is not reached.
+            shape: shape of the numbers of each sample.
+        """
         unit = self._draws.uniform(self._step, shape, 2 * self._next() + 1)
         return (low + (high - low) * unit).to(self._device)
 
     def normal(self, shape: tuple[int, ...] = ()) -> Tensor:
-        """(N, *shape), standard normal."""
+        """(N, *shape), standard normal.
+
+        Args:
+            shape: shape of the numbers of each sample.
+        """
         return self._draws.normal(self._step, shape, self._next()).to(self._device)
 
     def integer(self, low: int | Tensor, high: int | Tensor) -> Tensor:
-        """(N,) int64, uniform in low .. high, both included; the bounds are numbers or (N,)."""
+        """(N,) int64, uniform in low .. high, both included; the bounds are numbers or (N,).
+
+        Args:
+            low: least value, a number or (N,).
+            high: largest value, a number or (N,).
+        """
         return low + (self.uniform() * (high - low + 1)).long()
 
     def chance(self, p: float) -> Tensor:
-        """(N,) bool, true with probability p."""
+        """(N,) bool, true with probability p.
+
+        Args:
+            p: probability of True.
+        """
         return self.uniform() < p
 
     def _next(self) -> int:
@@ -73,10 +92,20 @@ class Augmentation(ABC):
 
     @abstractmethod
     def apply(self, x: Tensor, numbers: Numbers) -> Tensor:
-        """The changed images; `numbers` are asked in the same order whatever x holds."""
+        """The changed images; `numbers` are asked in the same order whatever x holds.
+
+        Args:
+            x: images (N, C, H, W) in [0, 1].
+            numbers: random numbers of the samples.
+        """
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of what comes out for images of this size."""
+        """Height and width of what comes out for images of this size.
+
+        Args:
+            height: height of the images.
+            width: width of the images.
+        """
         return height, width
 
 

@@ -50,7 +50,11 @@ class CropAverage(nn.Module):
         return torch.stack(logs).logsumexp(0) - math.log(len(logs))
 
     def views(self, x: Tensor) -> list[Tensor]:
-        """All crops of x, each (N, C, size, size)."""
+        """All crops of x, each (N, C, size, size).
+
+        Args:
+            x: images (N, C, H, W).
+        """
         from torchvision.transforms.v2 import functional
 
         if min(x.shape[2:]) < self.size:

@@ -53,6 +53,11 @@ class PCAColour(Augmentation):
     def fit(cls, data: Dataset | Tensor, *, sd: float = 0.1, root: bool = False) -> "PCAColour":
         """From the pixels of all images of a data set, or of a tensor (N, 3, H, W) in [0, 1].
 
+        Args:
+            data: data set, or images (N, 3, H, W) in [0, 1].
+            sd: standard deviation of a; at 0 nothing changes.
+            root: True uses sqrt(l) instead of l, see the class.
+
         Raises:
             InputError: images without three channels, or none.
         """

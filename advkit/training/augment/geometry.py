@@ -47,7 +47,12 @@ class Affine(Augmentation):
         return warp(x, self.maps(x.shape, numbers))
 
     def maps(self, shape: torch.Size, numbers: Numbers) -> Tensor:
-        """The maps (N, 2, 3) from each output image to its input, in the coordinates of `affine_grid`."""
+        """The maps (N, 2, 3) from each output image to its input, in the coordinates of `affine_grid`.
+
+        Args:
+            shape: shape (N, C, H, W) of the images.
+            numbers: random numbers of the samples.
+        """
         angle = numbers.uniform(-self.rotation, self.rotation).deg2rad()
         right, down = (numbers.uniform(-self.shift, self.shift) for _ in range(2))
         zoom = 1 / numbers.uniform(1 - self.scale, 1 + self.scale)
@@ -89,7 +94,12 @@ class Elastic(Augmentation):
         return sample(x, grid + moves * 2 / size)
 
     def fields(self, x: Tensor, numbers: Numbers) -> Tensor:
-        """How far right and down of itself each pixel is taken from, in pixels: (N, 2, H, W)."""
+        """How far right and down of itself each pixel is taken from, in pixels: (N, 2, H, W).
+
+        Args:
+            x: images (N, C, H, W).
+            numbers: random numbers of the samples.
+        """
         from torchvision.transforms.v2 import functional
 
         raw = numbers.uniform(-1, 1, (2, *x.shape[2:])).to(x)
