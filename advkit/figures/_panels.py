@@ -128,6 +128,8 @@ def draw(axes: "Axes", panel: Panel) -> None:
         axes.plot([v - 0.5 for v in x], [v - 0.5 for v in y], color=colour, linewidth=1.5)
     for y, x in panel.points:  # type: ignore[assignment]
         axes.plot([x], [y], marker="+", color=BOX, markersize=8, markeredgewidth=1.6)
+    height, width = pixels.shape[1:]
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))  # a box may leave the image
 
 
 def signed(image: Tensor) -> tuple[Tensor, float]:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advkit.core.errors import InputError
+from advkit.core.errors import InputError, unknown
 
 Shape = tuple[int, int, int]
 SMALL = 64  # below this many pixels on the shorter side a network gets its stem and head for small images
@@ -68,6 +68,33 @@ def head(inputs: int, units: int, num_classes: int, dropout: float) -> nn.Sequen
         nn.Linear(units, units), nn.ReLU(), nn.Dropout(dropout),
         nn.Linear(units, num_classes),
     )  # fmt: skip
+
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
+
+
+def activated(net: nn.Module, activation: str) -> None:
+    """Put another activation in the place of every rectifier, and start the weights by Glorot's rule.
+
+    Raises:
+        InputError: no such activation.
+    """
+    if activation not in ACTIVATIONS:
+        raise unknown("activation", activation, ACTIVATIONS)
+    if activation == "relu":
+        return
+    for module in list(net.modules()):
+        for name, part in list(module.named_children()):
+            if isinstance(part, nn.ReLU):
+                setattr(module, name, ACTIVATIONS[activation]())
+    glorot_(net)
+
+
+def glorot_(net: nn.Module) -> None:
+    """Start every layer as for sigmoid and tanh: uniform weights of variance 2 / (inputs + outputs)."""
+    for layer in net.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.xavier_uniform_(layer.weight)
 
 
 def he_(net: nn.Module, *, logits: bool = True) -> None:

@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor, nn
 
-from advkit.models._build import PoolTo, Shape, he_, head, is_small, output_shape, scaled
+from advkit.models._build import PoolTo, Shape, activated, he_, head, is_small, output_shape, scaled
 from advkit.models._registry import register_model
 from advkit.models.layers import LRN
 
@@ -17,7 +17,7 @@ class AlexNet(nn.Module):
     N(0, sd .01) starves layers with fewer inputs, so everything smaller starts by He's rule.
     """
 
-    def __init__(self, input_shape: Shape, num_classes: int, width: float, dropout: float) -> None:
+    def __init__(self, input_shape: Shape, num_classes: int, width: float, dropout: float, activation: str) -> None:
         super().__init__()
         small = is_small(input_shape)
         c1, c2, c3, c4, c5 = (scaled(n, width, multiple=2) for n in (96, 256, 384, 384, 256))
@@ -39,6 +39,7 @@ class AlexNet(nn.Module):
             he_(self)
         else:
             _as_in_the_paper_(self)
+        activated(self, activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, C, H, W) -> logits (N, K)."""
@@ -63,7 +64,12 @@ def _as_in_the_paper_(net: AlexNet) -> None:
     small_width=9 / 32,
 )
 def alexnet(
-    *, input_shape: Shape = (3, 224, 224), num_classes: int = 1000, width: float = 1.0, dropout: float = 0.5
+    *,
+    input_shape: Shape = (3, 224, 224),
+    num_classes: int = 1000,
+    width: float = 1.0,
+    dropout: float = 0.5,
+    activation: str = "relu",
 ) -> AlexNet:
     """AlexNet with its two groups: 60,965,224 parameters (torchvision's `alexnet` is another network).
 
@@ -72,5 +78,6 @@ def alexnet(
         num_classes: number of classes.
         width: factor on the paper's layer widths.
         dropout: probability of dropping a unit of the hidden fully connected layers.
+        activation: "relu", "tanh" or "sigmoid".
     """
-    return AlexNet(input_shape, num_classes, width, dropout)
+    return AlexNet(input_shape, num_classes, width, dropout, activation)

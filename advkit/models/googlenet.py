@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 
+from advkit.core.errors import unknown
 from advkit.models._build import PoolTo, Shape, he_, is_small, scaled
 from advkit.models._registry import register_model
 from advkit.models.layers import LRN
@@ -20,6 +21,7 @@ INCEPTIONS: dict[str, tuple[int, int, int, int, int, int]] = {
     "5b": (384, 192, 384, 48, 128, 128),
 }
 AUXILIARY_WEIGHT = 0.3
+INCEPTION = ("reduced", "naive")
 
 
 class Conv(nn.Conv2d):
@@ -103,8 +105,12 @@ class GoogLeNet(nn.Module):
     He's initialisation, which trains it without batch normalisation.
     """
 
-    def __init__(self, input_shape: Shape, num_classes: int, width: float, dropout: float, auxiliaries: bool) -> None:
+    def __init__(
+        self, input_shape: Shape, num_classes: int, width: float, dropout: float, auxiliaries: bool, inception: str
+    ) -> None:
         super().__init__()
+        if inception not in INCEPTION:
+            raise unknown("inception", inception, INCEPTION)
         small = is_small(input_shape)
         maps = scaled(192, width)
         self.stem = stem(input_shape[0], scaled(64, width), maps, small=small)
@@ -113,7 +119,9 @@ class GoogLeNet(nn.Module):
         self.pool = nn.MaxPool2d(3, 2, padding=1)
         for name, row in INCEPTIONS.items():
             n1, r3, n3, r5, n5, proj = (scaled(n, width) for n in row)
-            self.inceptions[name] = module = Inception(maps, n1, r3, n3, r5, n5, proj)
+            naive = inception == "naive"
+            module = NaiveInception(maps, n1, n3, n5) if naive else Inception(maps, n1, r3, n3, r5, n5, proj)
+            self.inceptions[name] = module
             maps = module.maps
             if auxiliaries and name in ("4a", "4d"):
                 self.auxiliary[name] = auxiliary(maps, num_classes, width, input_shape)
@@ -158,6 +166,7 @@ def googlenet(
     width: float = 1.0,
     dropout: float = 0.4,
     auxiliaries: bool = True,
+    inception: str = "reduced",
 ) -> GoogLeNet:
     """The paper's GoogLeNet with true 5x5 convolutions: 6,998,552 parameters, and 6,379,728 in the auxiliaries.
 
@@ -167,5 +176,7 @@ def googlenet(
         width: factor on the paper's layer widths.
         dropout: probability of dropping in front of the classifier.
         auxiliaries: whether to build the two auxiliary classifiers, which serve training.
+        inception: "reduced" (fig. 2b), or "naive" (fig. 2a, without 1x1 reductions: every module passes all its
+            input maps on beside its own).
     """
-    return GoogLeNet(input_shape, num_classes, width, dropout, auxiliaries)
+    return GoogLeNet(input_shape, num_classes, width, dropout, auxiliaries, inception)

@@ -1,4 +1,4 @@
-"""Layers and constraints of the lecture that torch lacks: LRN by the paper's formula, DropConnect, maxout, max-norm."""
+"""Layers and constraints of the lecture that torch lacks: LRN, DropConnect, fractional pooling, maxout, max-norm."""
 
 from typing import Any
 
@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advkit.core.errors import InputError
+from advkit.core.errors import InputError, unknown
+
+MASKS = ("batch", "sample")
 
 
 class LRN(nn.Module):
@@ -38,27 +40,90 @@ class LRN(nn.Module):
 class DropConnectLinear(nn.Linear):
     """A linear layer that drops connections, Wan, Zeiler, Zhang, LeCun, Fergus 2013, sec. 3: `(M * W) x`.
 
-    In training each weight and each bias is kept with probability 1 - p and divided by 1 - p; one mask a mini-batch
-    (the paper: one an example). In eval mode it is the linear layer with the mean weights (the paper samples there).
+    In training each weight and each bias is kept with probability 1 - p and divided by 1 - p. In eval mode it is the
+    linear layer with the mean weights, or with `samples` what the paper does (sec. 3.2): that many draws for each unit
+    from a Gaussian with the mean and variance of its input over the masks. The activation that follows takes them one
+    by one, and `MeanOfSamples` their mean. The Gaussian numbers are drawn once and serve every image, so that the
+    network stays a function.
 
     Args:
         p: probability of dropping a connection, in [0, 1).
+        masks: "batch", one mask a mini-batch; "sample", one for every image as in the paper, which takes as many times
+            the memory of the weights.
+        samples: number of draws in eval mode; 0 takes the mean weights.
     """
 
-    def __init__(self, in_features: int, out_features: int, *, p: float = 0.5) -> None:
+    noise: Tensor
+
+    def __init__(
+        self, in_features: int, out_features: int, *, p: float = 0.5, masks: str = "batch", samples: int = 0
+    ) -> None:
         super().__init__(in_features, out_features)
         if not 0 <= p < 1:
             raise InputError(f"expected a probability p of dropping in [0, 1), got {p}")
-        self.p = p
+        if masks not in MASKS:
+            raise unknown("masks", masks, MASKS)
+        if samples < 0:
+            raise InputError(f"expected samples of 0 or more, got {samples}")
+        self.p, self.masks, self.samples = p, masks, samples
+        draws = torch.Generator().manual_seed(0)
+        self.register_buffer(
+            "noise", torch.randn(samples, 1, out_features, generator=draws, device="cpu"), persistent=False
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (N, in) -> (N, out)."""
+        """x (N, in) -> (N, out); in eval mode with samples Z (Z, N, out)."""
+        if not self.training and self.samples:
+            mean, variance = self.moments(x)
+            return mean + variance.sqrt() * self.noise
+        if self.training and self.masks == "sample":
+            W, b = (F.dropout(t.expand(len(x), *t.shape), self.p) for t in (self.weight, self.bias))
+            return (W @ x[..., None])[..., 0] + b
         W, b = (F.dropout(t, self.p, self.training) for t in (self.weight, self.bias))
         return F.linear(x, W, b)
 
+    def moments(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and variance of the units' inputs over all masks: `W x + b`, `p / (1 - p) (W^2 x^2 + b^2)`, (N, out)."""
+        variance = self.p / (1 - self.p) * F.linear(x.square(), self.weight.square(), self.bias.square())
+        return F.linear(x, self.weight, self.bias), variance
+
     def extra_repr(self) -> str:
         """Sizes and p."""
-        return f"{super().extra_repr()}, p={self.p}"
+        return f"{super().extra_repr()}, p={self.p}, masks={self.masks}, samples={self.samples}"
+
+
+class MeanOfSamples(nn.Module):
+    """The mean over the draws of a `DropConnectLinear` with samples; what has no draws stays as it is."""
+
+    def forward(self, a: Tensor) -> Tensor:
+        """a (Z, N, units) or (N, units) -> (N, units)."""
+        return a.mean(0) if a.ndim == 3 else a
+
+
+class FractionalMaxPool(nn.Module):
+    """Max pooling by a factor between 1 and 2, Graham 2014, arXiv 1412.6071: 2x2 windows at irregular steps.
+
+    In training the steps are drawn anew for each image; in eval mode they are always the same.
+
+    Args:
+        ratio: output size over input size, in (.5, 1); the default shrinks by sqrt(2).
+    """
+
+    def __init__(self, ratio: float = 0.5**0.5) -> None:
+        super().__init__()
+        if not 0.5 <= ratio < 1:
+            raise InputError(f"expected a ratio in [0.5, 1), got {ratio}")
+        self.ratio = ratio
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, C, H, W) -> (N, C, floor(ratio H), floor(ratio W))."""
+        place = None if self.training else x.new_full((len(x), x.shape[1], 2), 0.5)
+        pooled: Tensor = F.fractional_max_pool2d(x, 2, output_ratio=(self.ratio, self.ratio), _random_samples=place)
+        return pooled
+
+    def extra_repr(self) -> str:
+        """The ratio."""
+        return f"ratio={self.ratio:.4g}"
 
 
 class Maxout(nn.Module):
@@ -77,6 +142,27 @@ class Maxout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """x (N, in) -> (N, out)."""
         z: Tensor = self.linear(x).unflatten(1, (-1, self.pieces))  # (N, out, pieces)
+        return z.amax(2)
+
+
+class MaxoutConv2d(nn.Module):
+    """A convolutional maxout layer, sec. 3: each map is the largest of several affine convolutions, place by place.
+
+    Args:
+        in_maps, out_maps: numbers of maps.
+        kernel: side of the kernels.
+        padding: border of zeros.
+        pieces: convolutions under each maximum.
+    """
+
+    def __init__(self, in_maps: int, out_maps: int, kernel: int, *, padding: int = 0, pieces: int = 2) -> None:
+        super().__init__()
+        self.pieces = pieces
+        self.conv = nn.Conv2d(in_maps, out_maps * pieces, kernel, padding=padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (N, C, H, W) -> (N, maps, H', W')."""
+        z: Tensor = self.conv(x).unflatten(1, (-1, self.pieces))  # (N, maps, pieces, H', W')
         return z.amax(2)
 
 

@@ -1,13 +1,17 @@
 """LeNet-5. LeCun, Bottou, Bengio, Haffner: Gradient-based learning applied to document recognition, 1998, sec. II.B."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advkit.models._build import Shape, he_, output_shape, scaled
+from advkit.core.errors import unknown
+from advkit.models._build import Shape, activated, he_, output_shape, scaled
 from advkit.models._registry import register_model
+from advkit.models.layers import FractionalMaxPool
 
 # Table I: the S2 maps that each of the 16 C3 maps sees; 60 connections.
 TABLE = (
@@ -51,6 +55,13 @@ class TableConv2d(nn.Module):
         return f"{self.shape[1]}, {self.shape[0]}, kernel_size={self.shape[2:]}, connections={len(self.weight)}"
 
 
+POOLS: dict[str, Callable[[], nn.Module]] = {
+    "max": partial(nn.MaxPool2d, 2),
+    "average": partial(nn.AvgPool2d, 2),
+    "fractional": FractionalMaxPool,
+}
+
+
 class LeNet5(nn.Module):
     """C1 - S2 - C3 - S4 - F5 - F6 - output, with rectifiers and max pooling as in the lecture.
 
@@ -58,17 +69,19 @@ class LeNet5(nn.Module):
     sees every S2 map. He's initialisation.
     """
 
-    def __init__(self, input_shape: Shape, num_classes: int, width: float) -> None:
+    def __init__(self, input_shape: Shape, num_classes: int, width: float, pool: str, activation: str) -> None:
         super().__init__()
+        if pool not in POOLS:
+            raise unknown("pool", pool, POOLS)
         maps = [scaled(n, width) for n in (6, 16, 120, 84)]
         table = TABLE if maps[:2] == [6, 16] else (tuple(range(maps[0])),) * maps[1]
         self.features = nn.Sequential()  # for 1x32x32:
         self.features.add_module("c1", nn.Conv2d(input_shape[0], maps[0], 5))  # 6x28x28, 156 parameters
         self.features.add_module("relu1", nn.ReLU())
-        self.features.add_module("s2", nn.MaxPool2d(2))  # 6x14x14
+        self.features.add_module("s2", POOLS[pool]())  # 6x14x14
         self.features.add_module("c3", TableConv2d(maps[0], table, 5))  # 16x10x10, 1,516 parameters
         self.features.add_module("relu3", nn.ReLU())
-        self.features.add_module("s4", nn.MaxPool2d(2))  # 16x5x5
+        self.features.add_module("s4", POOLS[pool]())  # 16x5x5
         flat = math.prod(output_shape(self.features, input_shape))
         self.classifier = nn.Sequential()
         self.classifier.add_module("f5", nn.Linear(flat, maps[2]))  # 48,120 parameters
@@ -77,6 +90,7 @@ class LeNet5(nn.Module):
         self.classifier.add_module("relu6", nn.ReLU())
         self.classifier.add_module("output", nn.Linear(maps[3], num_classes))  # 850
         he_(self)
+        activated(self, activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, C, H, W) -> logits (N, K)."""
@@ -90,12 +104,22 @@ class LeNet5(nn.Module):
     year=1998,
     parameters=60_806,
 )
-def lenet5(*, input_shape: Shape = (1, 32, 32), num_classes: int = 10, width: float = 1.0) -> LeNet5:
+def lenet5(
+    *,
+    input_shape: Shape = (1, 32, 32),
+    num_classes: int = 10,
+    width: float = 1.0,
+    pool: str = "max",
+    activation: str = "relu",
+) -> LeNet5:
     """LeNet-5 with Table I's connections: 60,806 parameters.
 
     Args:
         input_shape: shape (C, H, W) of the images.
         num_classes: number of classes.
         width: factor on the paper's layer widths.
+        pool: "max", "average" (1998's subsampling without its coefficients), or "fractional" (by sqrt(2), so later
+            layers are larger).
+        activation: "relu", "tanh" or "sigmoid".
     """
-    return LeNet5(input_shape, num_classes, width)
+    return LeNet5(input_shape, num_classes, width, pool, activation)

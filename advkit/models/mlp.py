@@ -8,15 +8,19 @@ from itertools import pairwise
 from torch import nn
 
 from advkit.core.errors import unknown
-from advkit.models._build import Shape, he_, scaled
+from advkit.models._build import ACTIVATIONS, Shape, glorot_, he_, scaled
 from advkit.models._registry import register_model
-from advkit.models.layers import DropConnectLinear
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
+from advkit.models.layers import DropConnectLinear, MeanOfSamples
 
 
 def perceptron(
-    sizes: Sequence[int], activation: str, *, dropout: float, linear: Callable[[int, int], nn.Linear] = nn.Linear
+    sizes: Sequence[int],
+    activation: str,
+    *,
+    dropout: float,
+    input_dropout: float = 0.0,
+    linear: Callable[[int, int], nn.Linear] = nn.Linear,
+    samples: int = 0,
 ) -> nn.Sequential:
     """Hidden layers of those sizes, each followed by its activation and dropout, then a linear layer.
 
@@ -25,16 +29,19 @@ def perceptron(
     if activation not in ACTIVATIONS:
         raise unknown("activation", activation, ACTIVATIONS)
     net = nn.Sequential(nn.Flatten())
+    if input_dropout:
+        net.add_module("dropout0", nn.Dropout(input_dropout))
     for i, (inputs, outputs) in enumerate(pairwise(sizes[:-1]), start=1):
         net.add_module(f"hidden{i}", linear(inputs, outputs))
         net.add_module(f"{activation}{i}", ACTIVATIONS[activation]())
+        if samples:
+            net.add_module(f"mean{i}", MeanOfSamples())
         if dropout:
             net.add_module(f"dropout{i}", nn.Dropout(dropout))
     net.add_module("output", nn.Linear(sizes[-2], sizes[-1]))
     he_(net)
-    for layer in net.modules():
-        if activation != "relu" and isinstance(layer, nn.Linear):
-            nn.init.xavier_uniform_(layer.weight)
+    if activation != "relu":
+        glorot_(net)
     return net
 
 
@@ -53,6 +60,7 @@ def mlp(
     hidden: tuple[int, ...] = (800, 800),
     activation: str = "relu",
     dropout: float = 0.5,
+    input_dropout: float = 0.0,
 ) -> nn.Sequential:
     """784-800-800-10: 1,276,810 parameters.
 
@@ -63,9 +71,10 @@ def mlp(
         hidden: numbers of units of the hidden layers, before `width`.
         activation: activation of the hidden units: "relu", "sigmoid" or "tanh".
         dropout: probability of dropping a hidden unit in training (the papers' p is that of keeping it).
+        input_dropout: probability of dropping a pixel in training; Srivastava et al. take 0.2.
     """
     sizes = [math.prod(input_shape), *(scaled(n, width) for n in hidden), num_classes]
-    return perceptron(sizes, activation, dropout=dropout)
+    return perceptron(sizes, activation, dropout=dropout, input_dropout=input_dropout)
 
 
 @register_model(
@@ -83,6 +92,8 @@ def mlp_dropconnect(
     hidden: tuple[int, ...] = (800, 800),
     activation: str = "relu",
     dropconnect: float = 0.5,
+    masks: str = "batch",
+    samples: int = 0,
 ) -> nn.Sequential:
     """784-800-800-10 that drops connections in the hidden layers: 1,276,810 parameters.
 
@@ -93,7 +104,9 @@ def mlp_dropconnect(
         hidden: numbers of units of the hidden layers, before `width`.
         activation: activation of the hidden units: "relu", "sigmoid" or "tanh".
         dropconnect: probability of dropping a weight in training.
+        masks: "batch", one mask a mini-batch, or "sample", one for every image as in the paper.
+        samples: number of draws for each unit at test time (the paper: 1000); 0 takes the mean weights.
     """
-    linear = partial(DropConnectLinear, p=dropconnect)
+    linear = partial(DropConnectLinear, p=dropconnect, masks=masks, samples=samples)
     sizes = [math.prod(input_shape), *(scaled(n, width) for n in hidden), num_classes]
-    return perceptron(sizes, activation, dropout=0.0, linear=linear)
+    return perceptron(sizes, activation, dropout=0.0, linear=linear, samples=samples)

@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from advkit.models._build import Shape, he_, scaled
+from advkit.models._build import Shape, activated, he_, scaled
 from advkit.models._registry import register_model
 
 
@@ -24,7 +24,7 @@ class NIN(nn.Module):
     gradient). He's initialisation.
     """
 
-    def __init__(self, input_shape: Shape, num_classes: int, width: float, dropout: float) -> None:
+    def __init__(self, input_shape: Shape, num_classes: int, width: float, dropout: float, activation: str) -> None:
         super().__init__()
         m160, m96, m192 = (scaled(n, width) for n in (160, 96, 192))
         self.features = nn.Sequential(  # at 32 pixels:
@@ -36,6 +36,7 @@ class NIN(nn.Module):
         )  # fmt: skip
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         he_(self)
+        activated(self, activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, C, H, W) -> logits (N, K)."""
@@ -44,7 +45,14 @@ class NIN(nn.Module):
 
 
 @register_model("nin", paper="Lin, Chen, Yan: Network in network", year=2013, parameters=966_986, small_width=1 / 2)
-def nin(*, input_shape: Shape = (3, 32, 32), num_classes: int = 10, width: float = 1.0, dropout: float = 0.5) -> NIN:
+def nin(
+    *,
+    input_shape: Shape = (3, 32, 32),
+    num_classes: int = 10,
+    width: float = 1.0,
+    dropout: float = 0.5,
+    activation: str = "relu",
+) -> NIN:
     """The paper's CIFAR-10 network: 966,986 parameters.
 
     Args:
@@ -52,5 +60,6 @@ def nin(*, input_shape: Shape = (3, 32, 32), num_classes: int = 10, width: float
         num_classes: number of classes.
         width: factor on the paper's layer widths.
         dropout: probability of dropping a map between the blocks.
+        activation: "relu", "tanh" or "sigmoid".
     """
-    return NIN(input_shape, num_classes, width, dropout)
+    return NIN(input_shape, num_classes, width, dropout, activation)

@@ -4,9 +4,10 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advkit.models._build import PoolTo, Shape, he_, head, is_small, output_shape, scaled
+from advkit.models._build import PoolTo, Shape, activated, he_, head, is_small, output_shape, scaled
 from advkit.models._registry import register_model
 from advkit.models.layers import LRN
 
@@ -37,8 +38,18 @@ class VGG(nn.Module):
     torchvision's (but for A-LRN and C).
     """
 
-    def __init__(self, column: str, input_shape: Shape, num_classes: int, width: float, dropout: float) -> None:
+    def __init__(
+        self,
+        column: str,
+        input_shape: Shape,
+        num_classes: int,
+        width: float,
+        dropout: float,
+        activation: str,
+        dense: bool,
+    ) -> None:
         super().__init__()
+        self.dense = dense
         small = is_small(input_shape)
         self.features = convolutions(column, input_shape[0], width, ceil_mode=small)
         maps, *size = output_shape(self.features, input_shape)
@@ -48,11 +59,21 @@ class VGG(nn.Module):
             nn.Linear(flat, num_classes) if small else head(flat, scaled(4096, width), num_classes, dropout)
         )
         he_(self)
+        activated(self, activation)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (N, C, H, W) -> logits (N, K)."""
-        logits: Tensor = self.classifier(self.avgpool(self.features(x)).flatten(1))
+        """x (N, C, H, W) -> logits (N, K); with `dense` the mean of the map of scores."""
+        maps = self.features(x)
+        if self.dense and all(have >= want for have, want in zip(maps.shape[2:], self.avgpool.size, strict=True)):
+            return self.scores(maps).mean(1)
+        logits: Tensor = self.classifier(self.avgpool(maps).flatten(1))
         return logits
+
+    def scores(self, maps: Tensor) -> Tensor:
+        """The head at every place of larger maps (N, C, h, w), as convolutions give it (sec. 3.2): (N, places, K)."""
+        windows = F.unfold(maps, self.avgpool.size).transpose(1, 2)  # (N, places, C H W)
+        found: Tensor = self.classifier(windows.flatten(0, 1)).unflatten(0, (len(maps), -1))
+        return found
 
 
 def convolutions(column: str, maps: int, width: float, *, ceil_mode: bool) -> nn.Sequential:
@@ -70,6 +91,16 @@ def convolutions(column: str, maps: int, width: float, *, ceil_mode: bool) -> nn
     return nn.Sequential(*layers)
 
 
+_ARGS = """
+
+    Args:
+        dropout: probability of dropping a hidden unit of the head in training.
+        activation: "relu", "tanh" or "sigmoid".
+        dense: whether larger images are seen by the head at every place and the scores averaged (sec. 3.2); otherwise
+            their maps are averaged to the head's size.
+    """
+
+
 def _facts(name: str, small_width: float = 1 / 4) -> dict[str, Any]:
     paper = "Simonyan, Zisserman: Very deep convolutional networks for large-scale image recognition"
     return {"paper": paper, "year": 2014, "parameters": PARAMETERS[name], "small_width": small_width}
@@ -79,11 +110,17 @@ def _column(name: str) -> Callable[..., VGG]:
     """The factory of one column of the table."""
 
     def vgg(
-        *, input_shape: Shape = (3, 224, 224), num_classes: int = 1000, width: float = 1.0, dropout: float = 0.5
+        *,
+        input_shape: Shape = (3, 224, 224),
+        num_classes: int = 1000,
+        width: float = 1.0,
+        dropout: float = 0.5,
+        activation: str = "relu",
+        dense: bool = False,
     ) -> VGG:
-        return VGG(name, input_shape, num_classes, width, dropout)
+        return VGG(name, input_shape, num_classes, width, dropout, activation, dense)
 
-    vgg.__doc__ = f"{name} of table 1: {COLUMNS[name]} FC-4096 FC-4096 FC-1000: {PARAMETERS[name]:,} parameters."
+    vgg.__doc__ = f"{name} of table 1: {COLUMNS[name]} FC-4096 FC-4096 FC-1000: {PARAMETERS[name]:,} parameters.{_ARGS}"
     return vgg
 
 

@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor, nn
 
-from advkit.models._build import PoolTo, Shape, he_, head, is_small, output_shape, scaled
+from advkit.models._build import PoolTo, Shape, activated, he_, head, is_small, output_shape, scaled
 from advkit.models._registry import register_model
 from advkit.models.layers import LRN
 
@@ -16,7 +16,7 @@ class ZFNet(nn.Module):
     fully connected layers have a quarter of the units.
     """
 
-    def __init__(self, input_shape: Shape, num_classes: int, width: float, dropout: float) -> None:
+    def __init__(self, input_shape: Shape, num_classes: int, width: float, dropout: float, activation: str) -> None:
         super().__init__()
         small = is_small(input_shape)
         c1, c2, c3, c4, c5 = (scaled(n, width) for n in (96, 256, 384, 384, 256))
@@ -35,6 +35,7 @@ class ZFNet(nn.Module):
         self.avgpool = PoolTo((size[1], size[2]))
         self.classifier = head(math.prod(size), scaled(1024 if small else 4096, width), num_classes, dropout)
         he_(self)
+        activated(self, activation)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, C, H, W) -> logits (N, K)."""
@@ -50,7 +51,12 @@ class ZFNet(nn.Module):
     small_width=1 / 4,
 )
 def zfnet(
-    *, input_shape: Shape = (3, 224, 224), num_classes: int = 1000, width: float = 1.0, dropout: float = 0.5
+    *,
+    input_shape: Shape = (3, 224, 224),
+    num_classes: int = 1000,
+    width: float = 1.0,
+    dropout: float = 0.5,
+    activation: str = "relu",
 ) -> ZFNet:
     """ZFNet: 62,357,608 parameters.
 
@@ -59,5 +65,6 @@ def zfnet(
         num_classes: number of classes.
         width: factor on the paper's layer widths.
         dropout: probability of dropping a unit of the hidden fully connected layers.
+        activation: "relu", "tanh" or "sigmoid".
     """
-    return ZFNet(input_shape, num_classes, width, dropout)
+    return ZFNet(input_shape, num_classes, width, dropout, activation)

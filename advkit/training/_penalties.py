@@ -44,6 +44,12 @@ class Penalties:
         if (self.l1 or self.l2) and not self.weights:
             raise InputError("l1 and l2 are on kernels and matrices, got a network that trains none: are they frozen?")
         self._means: dict[nn.Module, Tensor] = {}
+        self._late = (recipe.l1, recipe.l1_from)
+
+    def at(self, done: float) -> None:
+        """Set what counts when this share of the steps is done: L1 may wait for the end of the training."""
+        l1, begin = self._late
+        self.l1 = l1 if done >= begin else 0.0
 
     def __bool__(self) -> bool:
         return bool(self.l1 or self.l2 or self.sparsity)

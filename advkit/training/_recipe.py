@@ -46,6 +46,7 @@ class Recipe:
         label_smoothing: label smoothing of the cross-entropy, in [0, 1); a loss given to `train` has its own.
         clip: largest l2 norm of a step's gradient; longer ones are shortened. None sets no limit.
         l1: weight of the penalty `sum |w|` over kernels and matrices, part of the loss.
+        l1_from: share of the steps after which the penalty `l1` begins to count, in [0, 1); 0: from the start.
         l2: weight of the penalty `sum w^2 / 2` over kernels and matrices, part of the loss.
         sparsity: weight of the KL divergence of the hidden units' mean activations from `sparsity_target`, part of the
             loss (see Penalties).
@@ -96,6 +97,7 @@ class Recipe:
     label_smoothing: float = 0.0
     clip: float | None = None
     l1: float = 0.0
+    l1_from: float = 0.0
     l2: float = 0.0
     sparsity: float = 0.0
     sparsity_target: float = 0.05
@@ -142,6 +144,7 @@ class Recipe:
         yield "max_norm", self.max_norm is None or self.max_norm > 0, "above 0"
         yield "filter_rms", self.filter_rms is None or self.filter_rms > 0, "above 0"
         yield "ema", self.ema is None or 0 < self.ema < 1, "in (0, 1)"
+        yield "l1_from", 0 <= self.l1_from < 1, "in [0, 1)"
         yield "ramp", 0 <= self.ramp <= 1, "in [0, 1]"
         yield "layer_decay", 0 < self.layer_decay <= 1, "in (0, 1]"
         yield "patience", self.patience is None or self.patience >= 1, "of 1 or more"

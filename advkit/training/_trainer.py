@@ -99,6 +99,7 @@ class Trainer:
             count = sum(len(part) for part in rows[i])
             rate = self.recipe.learning_rate(number * steps + i, steps * self.recipe.epochs)
             self._set_radius(number * steps + i, steps * self.recipe.epochs)
+            self.stepper.penalties.at((number * steps + i) / (steps * self.recipe.epochs))
             batch = (next(parts) for _ in range(self.plan.parts))
             total += self._step(batch if self.repeats == 1 else list(batch), count, rate)
             self.clock.count(count)

@@ -5,7 +5,16 @@ import torch
 from torch import nn
 
 from advkit.core.errors import InputError
-from advkit.models.layers import LRN, DropConnectLinear, FilterClip, MaxNorm, Maxout
+from advkit.models import create_model
+from advkit.models.layers import (
+    LRN,
+    DropConnectLinear,
+    FilterClip,
+    FractionalMaxPool,
+    MaxNorm,
+    Maxout,
+    MaxoutConv2d,
+)
 
 
 @pytest.mark.parametrize(("n", "maps"), [(5, 12), (5, 3), (3, 7), (1, 4)])
@@ -115,3 +124,79 @@ def test_feature_scale_clipping_bounds_the_rms_of_each_filter_and_leaves_the_oth
     assert torch.equal(net[0].weight[0], before[0])
     assert torch.equal(net[2].weight, linear)
     torch.testing.assert_close(net[0].weight[2] / before[2], (net[0].weight[2] / before[2]).mean().expand(2, 3, 3))
+
+
+def test_the_moments_are_mean_and_variance_of_ten_thousand_masks():
+    torch.manual_seed(0)
+    layer, x = DropConnectLinear(12, 6, p=0.4).double(), torch.randn(3, 12, dtype=torch.float64)
+    drawn = torch.stack([layer(x) for _ in range(10_000)]).detach()  # (10000, 3, 6), one mask each
+    mean, variance = (part.detach() for part in layer.moments(x))
+    error = (drawn.mean(0) - mean) / (variance / 10_000).sqrt()  # standard normal
+    assert error.abs().amax() < 4
+    torch.testing.assert_close(drawn.var(0), variance, rtol=0.08, atol=0)
+
+
+def test_samples_have_the_moments_and_are_the_same_for_every_batch():
+    torch.manual_seed(0)
+    layer = DropConnectLinear(12, 6, p=0.4, samples=10_000).double().eval()
+    x = torch.randn(3, 12, dtype=torch.float64)
+    drawn, (mean, variance) = layer(x).detach(), layer.moments(x)
+    assert drawn.shape == (10_000, 3, 6)
+    assert ((drawn.mean(0) - mean) / (variance / 10_000).sqrt()).abs().amax() < 4
+    torch.testing.assert_close(drawn.var(0), variance.detach(), rtol=0.08, atol=0)
+    torch.testing.assert_close(layer(x[1:2])[:, 0], drawn[:, 1])
+
+
+def test_a_network_that_samples_gives_the_mean_of_its_activations():
+    net = create_model("mlp_dropconnect(samples=4000, hidden=[20])", seed=0, activation="tanh").double().eval()
+    x = torch.rand(2, 1, 28, 28, dtype=torch.float64)
+    hidden = net.net.hidden1
+    mean, variance = hidden.moments(net.normalize(x).flatten(1))
+    draws = mean + variance.sqrt() * torch.randn(20_000, 1, 20, dtype=torch.float64)
+    expected = net.net.output(draws.tanh().mean(0))
+    torch.testing.assert_close(net(x), expected, rtol=0, atol=0.02)
+    assert (net(x) - net.net.output(mean.tanh())).abs().amax() > 0.02  # not the activation of the mean
+    torch.testing.assert_close(net(x[:1]), net(x)[:1])
+
+
+def test_one_mask_a_sample_gives_equal_images_different_masks():
+    torch.manual_seed(0)
+    x = torch.ones(50, 30)
+    alike, own = (DropConnectLinear(30, 20, masks=masks)(x) for masks in ("batch", "sample"))
+    assert torch.equal(alike[0], alike[1])
+    assert not torch.equal(own[0], own[1])
+    layer = DropConnectLinear(30, 20, masks="sample")
+    many = layer(x[:1].expand(4000, -1)).detach()
+    mean, variance = layer.moments(x[:1])
+    assert ((many.mean(0) - mean[0]) / (variance[0] / 4000).sqrt()).abs().amax() < 4
+    for options, message in (({"masks": "image"}, "masks"), ({"samples": -1}, "samples of 0 or more")):
+        with pytest.raises(InputError, match=message):
+            DropConnectLinear(2, 2, **options)
+
+
+def test_fractional_pooling_takes_maxima_of_windows_and_is_a_function_in_eval_mode():
+    pool, x = FractionalMaxPool(), torch.rand(2, 3, 28, 20)
+    torch.manual_seed(0)
+    first, second = pool(x), pool(x)
+    assert first.shape == (2, 3, 19, 14)
+    assert not torch.equal(first, second)
+    pool.eval()
+    assert torch.equal(pool(x), pool(x))
+    torch.testing.assert_close(pool(x[1:]), pool(x)[1:])
+    around = torch.nn.functional.max_pool2d(x, 2, 1)
+    assert all(
+        bool((around[i, c] == value).any())
+        for i in range(2)
+        for c in range(3)
+        for value in pool(x)[i, c, ::5, ::5].flatten()
+    )
+    assert torch.equal(FractionalMaxPool(0.5).eval()(x), torch.nn.functional.max_pool2d(x, 2))
+    with pytest.raises(InputError, match="ratio"):
+        FractionalMaxPool(1.0)
+
+
+def test_convolutional_maxout_is_the_largest_of_its_pieces():
+    layer, x = MaxoutConv2d(2, 4, 3, padding=1, pieces=3), torch.randn(2, 2, 5, 5)
+    pieces = layer.conv(x)
+    expected = torch.stack([pieces[:, 3 * i : 3 * i + 3].max(1).values for i in range(4)], 1)
+    assert torch.equal(layer(x), expected)

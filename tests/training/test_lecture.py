@@ -121,6 +121,21 @@ def test_l1_and_l2_are_sums_over_matrices_with_their_gradients() -> None:
         torch.testing.assert_close(torch.cat([g.flatten() for g in found]), slope)
 
 
+def test_l1_counts_from_its_share_of_the_steps_on() -> None:
+    """Until then the run is the plain one to the last bit, then the weights shrink."""
+    spies = [Recorder() for _ in range(3)]
+    for spy, options in zip(spies, ({}, {"l1": 0.05, "l1_from": 0.5}, {"l1": 0.05}), strict=True):
+        train(net(), data(), recipe=replace(RECIPE, **options), loss=spy, device="cpu")
+    plain, late, whole = (torch.stack(spy.weights) for spy in spies)
+    half = len(plain) // 2
+    assert torch.equal(plain[: half + 1], late[: half + 1])
+    assert not torch.equal(plain[half + 1], late[half + 1])
+    assert not torch.equal(plain[1], whole[1])
+    assert late[-1].abs().sum() < plain[-1].abs().sum()
+    with pytest.raises(InputError, match=r"l1_from in \[0, 1\)"):
+        replace(RECIPE, l1_from=1.0)
+
+
 def test_l2_trains_as_sgds_weight_decay_does() -> None:
     plain = replace(RECIPE, weight_decay=0.0)
     models = [net(), net()]
