@@ -153,9 +153,10 @@ def test_a_network_that_samples_gives_the_mean_of_its_activations():
     hidden = net.net.hidden1
     mean, variance = hidden.moments(net.normalize(x).flatten(1))
     draws = mean + variance.sqrt() * torch.randn(20_000, 1, 20, dtype=torch.float64)
-    expected = net.net.output(draws.tanh().mean(0))
-    torch.testing.assert_close(net(x), expected, rtol=0, atol=0.02)
-    assert (net(x) - net.net.output(mean.tanh())).abs().amax() > 0.02  # not the activation of the mean
+    found, expected = net.net[:-1](net.normalize(x)), draws.tanh().mean(0)
+    torch.testing.assert_close(found, expected, rtol=0, atol=0.08)  # five standard errors of 4,000 draws
+    assert (found - mean.tanh()).abs().amax() > 0.15  # not the activation of the mean
+    torch.testing.assert_close(net(x), net.net.output(found))
     torch.testing.assert_close(net(x[:1]), net(x)[:1])
 
 
