@@ -81,6 +81,9 @@ def maxout_cnn(
     from memory; the paddings are ours.
 
     Args:
+        input_shape: shape (C, H, W) of the images.
+        num_classes: number of classes.
+        width: factor on the widths of the layers.
         pieces: convolutions under each map's maximum; the third layer has twice as many.
         input_dropout, dropout: probability of dropping an input, and an activation between the layers.
     """
