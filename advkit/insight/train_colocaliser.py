@@ -31,7 +31,7 @@ RECIPE = Recipe(
     lr=2e-3,
     weight_decay=1e-2,
     clip=1.0,
-    expected="99.9 % of the 1,000 test digits at an overlap of half, mean .863, in 199 s of processor time",
+    expected="99.9, 100.0 and 100.0 % (seeds 0 to 2) of 1,000 test digits at half overlap; 199 s",
 )
 
 
