@@ -111,8 +111,10 @@ for (const head of document.querySelectorAll("th")) {
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; }
+table { border-collapse: collapse; }
 th, td { padding: .3rem .8rem; border-bottom: 1px solid #8886; vertical-align: top; }
 th { cursor: pointer; white-space: nowrap; } td { font-variant-numeric: tabular-nums; }
+td:nth-child(n + 4) { white-space: nowrap; }
 """
 
 
