@@ -2,5 +2,6 @@
 
 from advkit.certification import rules as rules
 from advkit.certification.certify import METHODS, Certificate, certify
+from advkit.certification.lipschitz import LayerStretch, Lipschitz, lipschitz
 
-__all__ = ["METHODS", "Certificate", "certify"]
+__all__ = ["METHODS", "Certificate", "LayerStretch", "Lipschitz", "certify", "lipschitz"]

@@ -10,6 +10,7 @@ from torch import Tensor
 from advkit.certification.ball import Ball, ball_around
 from advkit.certification.bounds import Bounds
 from advkit.certification.graph import Graph, Tracing, trace
+from advkit.certification.lipschitz import Stretch, stretch
 from advkit.certification.rounding import rounding_of
 from advkit.core import door
 from advkit.core.classify import looking
@@ -19,7 +20,7 @@ from advkit.core.sheet import Sheet, Table
 from advkit.core.shown import Shown, sheet_of
 from advkit.core.words import number, percent, short, span
 
-METHODS = ("ibp", "crown_ibp", "crown")
+METHODS = ("ibp", "crown_ibp", "crown", "lipschitz")
 BATCH = 16
 """Images whose bounds are computed at once."""
 
@@ -103,7 +104,8 @@ def certify(
         eps: radius of the ball, a number or a tensor (N,).
         norm: "linf", "l2" or "l1".
         method: "ibp" (intervals), "crown_ibp" (intervals inside, linear bounds of the margins) or "crown" (linear
-            bounds of every layer), each tighter and more expensive than the one before.
+            bounds of every layer), each tighter and more expensive than the one before. "lipschitz" takes the product
+            of the layers' operator norms instead.
         bounds: range of the pixels.
         radius: find by bisection a radius at which each image is certified, at most `eps`.
 
@@ -125,7 +127,7 @@ def certify(
     tracing = trace(model, x)
     with looking(model, x.device):
         graph = _graph(tracing, method, y)
-        ask = _Question(graph, norm, method, bounds)
+        ask = _Question(graph, norm, method, bounds, stretch(graph, x.device) if method == "lipschitz" else None)
         margin = ask.margins(x, y, radii)
         found = _bisect(ask, x, y, radii, _is_safe(margin, y)) if radius else None
     return Certificate(certified=_is_safe(margin, y), margin=margin, method=method, norm=norm, radius=found, eps=radii)
@@ -136,7 +138,7 @@ def _graph(tracing: Tracing, method: str, y: Tensor) -> Graph:
     classes = graph.nodes[-1].shape[0]
     if len(y) and not 0 <= int(y.min()) <= int(y.max()) < classes:
         raise InputError(f"labels out of range: saw {int(y.min())} to {int(y.max())}, the model has {classes} classes")
-    if method != "ibp" and graph.closed:
+    if method not in ("ibp", "lipschitz") and graph.closed:
         raise InputError(f"no linear bound passes through {graph.closed[0]}: use method='ibp'")
     return graph
 
@@ -163,6 +165,7 @@ class _Question:
     norm: str
     method: str
     bounds: tuple[float, float]
+    stretch: Stretch | None = None
 
     def margins(self, x: Tensor, y: Tensor, eps: Tensor) -> Tensor:
         """(N, K)."""
@@ -172,7 +175,9 @@ class _Question:
         return torch.cat(parts) if parts else torch.zeros(0, self.graph.nodes[-1].shape[0], dtype=torch.float64)
 
     def _some(self, ball: Ball, y: Tensor) -> Tensor:
-        """Intervals for all, and the method for those that intervals leave open."""
+        """Intervals for all, and the method for those that intervals leave open; Lipschitz constants for all."""
+        if self.stretch is not None:
+            return self.stretch.margins(ball, y)
         plain = _bounds(self.graph, ball, refined=False)
         rows = _differences(y, self.graph.nodes[-1].shape[0])
         margin = _interval_margins(plain, rows)

@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -40,11 +40,13 @@ class Node:
         operation: what it does.
         inputs: places of the nodes it takes, in the list.
         shape: (*out) of one sample.
+        layer: path and class of the module that it stands in; empty outside of any.
     """
 
     operation: Operation
     inputs: tuple[int, ...]
     shape: tuple[int, ...]
+    layer: tuple[str, str] = ("", "")
 
 
 @dataclass
@@ -137,7 +139,10 @@ def _evaluate(graph: Graph, node: fx.Node, known: dict[fx.Node, Any], rules: dic
     meta = node.meta.get("tensor_meta")
     shape = tuple(meta.shape) if meta is not None and hasattr(meta, "shape") else None
     call = Call(graph, node.target, args, kwargs, shape, double, _layer(node))
-    return rules[name](call)
+    first = len(graph.nodes)
+    made = rules[name](call)
+    graph.nodes[first:] = [replace(n, layer=_module(node)) for n in graph.nodes[first:]]
+    return made
 
 
 @dataclass
@@ -184,13 +189,19 @@ class Call:
         return self.graph.add(operation, tuple(i.place for i in inputs), self.shape if shape is None else shape)
 
 
-def _layer(node: fx.Node) -> str:
-    """Place of the operation in the network."""
+def _module(node: fx.Node) -> tuple[str, str]:
+    """Path and class of the module in which the operation stands."""
     stack = node.meta.get("nn_module_stack")
     if not stack:
-        return "a layer of the network"
+        return "", ""
     path, kind = list(stack.values())[-1]
-    return f"in {path or 'the network'} ({getattr(kind, '__name__', kind)})"
+    return path, str(getattr(kind, "__name__", kind))
+
+
+def _layer(node: fx.Node) -> str:
+    """Place of the operation in the network, in words."""
+    path, kind = _module(node)
+    return f"in {path or 'the network'} ({kind})" if kind else "a layer of the network"
 
 
 def _finished(graph: Graph, out: Any) -> Graph:
@@ -201,7 +212,7 @@ def _finished(graph: Graph, out: Any) -> Graph:
     kept = _needed(graph, out.place)
     place = {old: new for new, old in enumerate(kept)}
     nodes = [graph.nodes[i] for i in kept]
-    return Graph([Node(n.operation, tuple(place[i] for i in n.inputs), n.shape) for n in nodes], graph.dtype)
+    return Graph([replace(n, inputs=tuple(place[i] for i in n.inputs)) for n in nodes], graph.dtype)
 
 
 def _needed(graph: Graph, last: int) -> list[int]:

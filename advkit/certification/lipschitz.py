@@ -1,0 +1,220 @@
+"""How far a network can stretch: Szegedy et al. 2013, "Intriguing properties of neural networks", section 4.3.
+
+arXiv 1312.6199. If every layer moves its output by at most L_k times the movement of its input, the network moves its
+logits by at most the product, and an image whose logit leads by m stays right within m / (sqrt(2) product) in l2.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from advkit.certification.ball import Ball, ball_around
+from advkit.certification.bounds import Bounds
+from advkit.certification.curves import Tanh
+from advkit.certification.graph import Graph, Input, Node, trace
+from advkit.certification.linear import Affine, Combination, Move, Reshape
+from advkit.certification.maximum import Maximum
+from advkit.certification.operator_norms import OUTWARD, maximum_norm, operator_norm
+from advkit.certification.rounding import DOUBLE, EXACT, gamma, rounding_of
+from advkit.core import door
+from advkit.core.classify import looking
+from advkit.core.errors import InputError
+from advkit.core.norms import get_norm
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerStretch:
+    """One layer at its input size.
+
+    Attributes:
+        name: path of the module in the network; empty outside of any module.
+        kind: class of the module.
+        norm: upper bound of the l2 operator norm, or of the Lipschitz constant of a layer that bends.
+        constant: upper bound of the Lipschitz constant from the image to the output of this layer.
+    """
+
+    name: str
+    kind: str
+    norm: float
+    constant: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lipschitz:
+    """Upper bounds of Lipschitz constants in l2.
+
+    Attributes:
+        layers: one entry a layer, in the order of the network. In a chain `constant` is the product of the norms so
+            far; where paths meet, constants add up (sums), or their squares do (concatenation).
+        constant: from the image to the logits.
+        pairs: (K, K) float64: of every difference of two logits; at most sqrt(2) times `constant`.
+    """
+
+    layers: tuple[LayerStretch, ...]
+    constant: float
+    pairs: Tensor
+
+    def radius(self, logits: Tensor, y: Tensor) -> Tensor:
+        """(N,) float64: l2 radius within which y stays ahead; 0 where it is not ahead. Rounding is not counted.
+
+        Args:
+            logits: what the network answers, (N, K).
+            y: true classes (N,).
+        """
+        logits = logits.double()
+        lead = logits.gather(1, y[:, None]) - logits
+        own = torch.nn.functional.one_hot(y, logits.shape[1]).bool()
+        pairs = self.pairs.to(logits.device)[y].where(~own, 1.0)
+        return (lead / pairs).where(~own, torch.inf).amin(1).clamp(min=0)
+
+
+def lipschitz(model: Callable[[Tensor], Tensor], x: Tensor) -> Lipschitz:
+    """Upper bounds of every layer's operator norm at its input size, and of the network's Lipschitz constant in l2.
+
+    Args:
+        model: an `nn.Module` or a function from images to logits (N, K); it is taken in eval mode and left as it was.
+        x: images (N, C, H, W); only shape, type and device count.
+
+    Raises:
+        InputError: a layer of which no constant is known; the message names it.
+    """
+    door.check_model(model)
+    tracing = trace(model, x)
+    with looking(model, x.device):
+        return stretch(tracing.graph(), x.device).table
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """What a graph stretches.
+
+    Args:
+        graph: the network.
+        table: its layers.
+        onward: for every node an upper bound of the Lipschitz constant from its output to the logits.
+    """
+
+    graph: Graph
+    table: Lipschitz
+    onward: list[float]
+
+    def margins(self, ball: Ball, y: Tensor) -> Tensor:
+        """Lower bounds of logit y minus the others over the ball, the network's own rounding included: (N, K)."""
+        real = Bounds(self.graph, _point(ball), EXACT)
+        real.forward(refined=False)
+        low, high = real.low[-1], real.high[-1]
+        lead = low.gather(1, y[:, None]) - high
+        lead = lead - _reach(ball)[:, None] * self.table.pairs.to(lead.device)[y]
+        lead = lead - math.sqrt(2) * self._rounding(ball)[:, None]
+        own = torch.nn.functional.one_hot(y, lead.shape[1]).bool()
+        return lead.where(~own, 0.0)
+
+    def _rounding(self, ball: Ball) -> Tensor:
+        """(N,): how far the network's arithmetic may move the logits, in l2, anywhere in the ball."""
+        box = Bounds(self.graph, ball._replace(norm=get_norm("linf")), rounding_of(self.graph.dtype, ball.x.device))
+        box.forward(refined=False)
+        parts = [c * s.flatten(1).norm(dim=1) for c, s in zip(self.onward, box.slack, strict=True)]
+        return torch.stack(parts).sum(0) * OUTWARD
+
+
+def _point(ball: Ball) -> Ball:
+    edges = (float(ball.low.amin()), float(ball.high.amax())) if len(ball.x) else (0.0, 1.0)
+    return ball_around(ball.x, 0.0, "linf", edges)
+
+
+def _reach(ball: Ball) -> Tensor:
+    """(N,): the largest l2 distance of a point of the ball from its centre."""
+    corner = torch.maximum(ball.x - ball.low, ball.high - ball.x).flatten(1).norm(dim=1) * OUTWARD
+    return corner if ball.norm.boxed else torch.minimum(corner, ball.eps)
+
+
+def stretch(graph: Graph, device: torch.device) -> Stretch:
+    """The constants of all nodes.
+
+    Raises:
+        InputError: a node of which none is known.
+    """
+    norms = [_norm(graph, node, device) for node in graph.nodes]
+    reached: list[float] = []
+    for node, norm in zip(graph.nodes, norms, strict=True):
+        reached.append(_through(node, norm, [reached[j] for j in node.inputs]))
+    onward = [0.0] * len(norms)
+    onward[-1] = 1.0
+    for i in range(len(norms) - 1, -1, -1):
+        for j, gain in zip(graph.nodes[i].inputs, _gains(graph.nodes[i], norms[i]), strict=True):
+            onward[j] += onward[i] * gain * OUTWARD
+    table = Lipschitz(
+        layers=_layers(graph, norms, reached), constant=reached[-1], pairs=_pairs(graph, norms, reached, device)
+    )
+    return Stretch(graph, table, onward)
+
+
+def _norm(graph: Graph, node: Node, device: torch.device) -> float:
+    shapes = [graph.nodes[j].shape for j in node.inputs]
+    if isinstance(node.operation, Input | Tanh):
+        return 1.0
+    if isinstance(node.operation, Maximum):
+        return maximum_norm(node.operation, shapes[0])
+    if not isinstance(node.operation, Affine):
+        raise InputError(
+            f"no Lipschitz constant is known of {node.operation.name}, in {node.layer[0] or 'the network'}: "
+            "it has none on all images, so use method='ibp'"
+        )
+    if len(shapes) > 1 and isinstance(node.operation, Move):  # concatenation
+        return 1.0
+    return operator_norm(node.operation, shapes[0], node.shape, device)
+
+
+def _gains(node: Node, norm: float) -> list[float]:
+    """For each input what the node makes of its movement."""
+    if isinstance(node.operation, Combination):
+        return [abs(f) for f in node.operation.factors]
+    return [norm] * len(node.inputs)
+
+
+def _through(node: Node, norm: float, before: list[float]) -> float:
+    if not before:
+        return 1.0
+    parts = [g * b for g, b in zip(_gains(node, norm), before, strict=True)]
+    return (math.hypot(*parts) if isinstance(node.operation, Move) else math.fsum(parts)) * OUTWARD
+
+
+def _layers(graph: Graph, norms: list[float], reached: list[float]) -> tuple[LayerStretch, ...]:
+    """One entry a module: neighbours of the same module are one, from what the first takes to what the last gives."""
+    found: list[LayerStretch] = []
+    entry = 0
+    for place, node in enumerate(graph.nodes):
+        if isinstance(node.operation, Input | Reshape):
+            continue
+        name, kind = node.layer
+        if found and name and (found[-1].name, found[-1].kind) == (name, kind):
+            found.pop()
+            norm = reached[place] / reached[entry] if reached[entry] else 0.0
+        else:
+            norm, entry = norms[place], node.inputs[0]
+        found.append(LayerStretch(name=name, kind=kind, norm=norm, constant=reached[place]))
+    return tuple(found)
+
+
+def _pairs(graph: Graph, norms: list[float], reached: list[float], device: torch.device) -> Tensor:
+    """(K, K): the affine layers behind the last bend taken as one map, so affine networks are exact."""
+    i, node = len(graph.nodes) - 1, graph.nodes[-1]
+    device = next(
+        (t.device for n in graph.nodes if isinstance(t := getattr(n.operation, "weight", None), Tensor)), None
+    )
+    A = torch.eye(node.shape[0], dtype=torch.float64, device=device)
+    error = 0.0
+    while isinstance(node.operation, Affine) and len(node.inputs) == 1:
+        before = graph.nodes[node.inputs[0]].shape
+        size = float(A.flatten(1).norm(dim=1).amax()) + error
+        rank = math.sqrt(min(math.prod(before), math.prod(node.shape)))
+        error = norms[i] * (error + gamma(node.operation.width + math.prod(node.shape) + 64, DOUBLE) * rank * size)
+        A = node.operation.transpose(A, [before])[0]
+        i = node.inputs[0]
+        node = graph.nodes[i]
+    A = A.flatten(1)
+    apart = torch.stack([(row - A).norm(dim=1) for row in A]) * OUTWARD + 2 * error
+    return (apart * reached[i]).clamp(max=math.sqrt(2) * reached[-1] * OUTWARD) * OUTWARD
