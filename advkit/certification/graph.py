@@ -2,11 +2,12 @@
 
 import operator
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from advkit.certification.curves import Tanh
@@ -195,7 +196,7 @@ def _module(node: fx.Node) -> tuple[str, str]:
     if not stack:
         return "", ""
     path, kind = list(stack.values())[-1]
-    return path, str(getattr(kind, "__name__", kind))
+    return path, str(getattr(kind, "__name__", kind)).rpartition(".")[2]
 
 
 def _layer(node: fx.Node) -> str:
@@ -223,6 +224,16 @@ def _needed(graph: Graph, last: int) -> list[int]:
     return sorted(needed)
 
 
+def _recorded(model: Callable[[Tensor], Tensor], probe: Tensor) -> fx.GraphModule:
+    """The operations, with the module that each stands in where torch can tell."""
+    if isinstance(model, nn.Module):
+        named: Any = torch.func.functionalize(lambda z: model(z))
+        named._orig_mod = model  # make_fx records paths of modules from here
+        with suppress(Exception):  # such as modules that are no submodules: without names, then
+            return make_fx(named, record_module_stack=True)(probe)
+    return make_fx(torch.func.functionalize(lambda z: model(z)))(probe)
+
+
 def trace(model: Callable[[Tensor], Tensor], x: Tensor) -> Tracing:
     """Record what the model does to a batch of images of x's shape.
 
@@ -238,7 +249,7 @@ def trace(model: Callable[[Tensor], Tensor], x: Tensor) -> Tracing:
     probe = torch.zeros(BATCH, *x.shape[1:], dtype=x.dtype, device=x.device)
     with looking(model, x.device):
         try:
-            module = make_fx(torch.func.functionalize(lambda z: model(z)), record_module_stack=True)(probe)
+            module = _recorded(model, probe)
         except InputError:
             raise
         except Exception as error:

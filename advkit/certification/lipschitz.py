@@ -17,7 +17,7 @@ from advkit.certification.curves import Tanh
 from advkit.certification.graph import Graph, Input, Node, trace
 from advkit.certification.linear import Affine, Combination, Move, Reshape
 from advkit.certification.maximum import Maximum
-from advkit.certification.operator_norms import OUTWARD, maximum_norm, operator_norm
+from advkit.certification.operator_norms import ENTRIES, OUTWARD, maximum_norm, operator_norm
 from advkit.certification.rounding import DOUBLE, EXACT, gamma, rounding_of
 from advkit.core import door
 from advkit.core.classify import looking
@@ -202,13 +202,12 @@ def _layers(graph: Graph, norms: list[float], reached: list[float]) -> tuple[Lay
 def _pairs(graph: Graph, norms: list[float], reached: list[float], device: torch.device) -> Tensor:
     """(K, K): the affine layers behind the last bend taken as one map, so affine networks are exact."""
     i, node = len(graph.nodes) - 1, graph.nodes[-1]
-    device = next(
-        (t.device for n in graph.nodes if isinstance(t := getattr(n.operation, "weight", None), Tensor)), None
-    )
     A = torch.eye(node.shape[0], dtype=torch.float64, device=device)
     error = 0.0
     while isinstance(node.operation, Affine) and len(node.inputs) == 1:
         before = graph.nodes[node.inputs[0]].shape
+        if len(A) * math.prod(before) > ENTRIES:
+            break
         size = float(A.flatten(1).norm(dim=1).amax()) + error
         rank = math.sqrt(min(math.prod(before), math.prod(node.shape)))
         error = norms[i] * (error + gamma(node.operation.width + math.prod(node.shape) + 64, DOUBLE) * rank * size)
@@ -216,5 +215,6 @@ def _pairs(graph: Graph, norms: list[float], reached: list[float], device: torch
         i = node.inputs[0]
         node = graph.nodes[i]
     A = A.flatten(1)
-    apart = torch.stack([(row - A).norm(dim=1) for row in A]) * OUTWARD + 2 * error
+    apart = torch.cdist(A, A, compute_mode="donot_use_mm_for_euclid_dist") * (1 + gamma(A.shape[1] + 16, DOUBLE))
+    apart = apart + 2 * error
     return (apart * reached[i]).clamp(max=math.sqrt(2) * reached[-1] * OUTWARD) * OUTWARD

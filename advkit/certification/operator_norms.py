@@ -43,6 +43,7 @@ def matrix_norm(W: Tensor) -> float:
     """An upper bound of the largest norm among matrices (B, m, n), real or complex, float64."""
     G = W if W.shape[-1] <= W.shape[-2] else W.mH
     error = gamma(4 * G.shape[-2] + 64, DOUBLE)  # of a product of matrices whose Frobenius norm is 1, complex or not
+    error = error + gamma(G[0].numel(), DOUBLE)  # and of a Frobenius norm of at most 1
     size = _frobenius(G)
     log, G = torch.zeros_like(size)[size > 0], G[size > 0]
     if not len(G):
@@ -58,7 +59,7 @@ def matrix_norm(W: Tensor) -> float:
         most = lower.amax()
         if bool(upper.amax() - most <= CLOSE):  # note: a wait for the device
             break
-        left = upper >= most  # the others are not the largest
+        left = upper >= most - 1e-6  # the others are not the largest
         log, G = (log + torch.log1p(error / size) / 2 ** (t + 1))[left], G[left]
     return math.exp(float(upper.amax())) * OUTWARD
 
