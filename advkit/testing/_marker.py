@@ -12,7 +12,19 @@ from advkit.data import load_data
 from advkit.evaluation.measure.stream import batches
 from advkit.testing.robust import assert_robust
 
-OPTIONS = ("max_error", "eps", "attack", "data", "count", "seed", "confidence", "bounds", "inconclusive")
+OPTIONS = (
+    "max_error",
+    "eps",
+    "attack",
+    "data",
+    "count",
+    "seed",
+    "confidence",
+    "bounds",
+    "inconclusive",
+    "goal",
+    "verdicts",
+)
 
 
 def check_answer(answer: Any, args: Sequence[object], options: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ from advkit.testing._forms import Form, form_of
 
 KINDS = ("budget", "minimal")
 KNOWLEDGE = ("gradients", "scores", "labels", "nothing")
-OPTIONS = ("target", "eps", "sample_ids", "seed", "bounds", "stop")
+OPTIONS = ("target", "eps", "sample_ids", "seed", "bounds", "stop", "goal")
 RADII = {"linf": 0.1, "l2": 0.4, "l1": 1.5, "l0": 4.0}
 """Radii at which some, but not all, of the toy images are fooled."""
 
@@ -36,6 +36,8 @@ class Outcome:
     gradients: Tensor | None = None
     logits: Tensor | None = None
     zero_gradient: Tensor | None = None
+    non_finite: Tensor | None = None
+    unsteady: Tensor | None = None
 
 
 @dataclass(frozen=True)

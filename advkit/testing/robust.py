@@ -4,19 +4,23 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import NormalDist
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from advkit.attacks import Attack, create_attack
 from advkit.core import door
-from advkit.core.classify import classify
+from advkit.core.classify import looking
 from advkit.core.door import check_between, check_count
 from advkit.core.errors import InputError, unknown
 from advkit.core.guard import Model, modules_of
 from advkit.core.intervals import wilson_interval
 from advkit.core.norms import get_norm
+from advkit.core.outputs import answer_of
+from advkit.core.steady import FUNCTION, MIXED, RANDOM, AnySize, nature
+from advkit.core.wishes import as_wish
+from advkit.evaluation.measure.judge import Judge
 from advkit.testing._record import note
 from advkit.testing._subject import Subject, outcome, subject_of
 
@@ -47,10 +51,14 @@ class Robustness:
     norm: str
     eps: float | None
     count: int
-    clean_errors: int
-    adversarial_errors: int
+    clean_errors: float
+    adversarial_errors: float
     max_error: float
     confidence: float
+    goal: str = ""
+    verdicts: int = 1
+    nature: str = ""
+    hidden: int = 0
 
     @property
     def clean_error(self) -> float:
@@ -69,9 +77,30 @@ class Robustness:
 
     @property
     def verdict(self) -> str:
-        """ "passes" or "fails" where the interval lies on one side of the limit, "inconclusive" where it does not."""
+        """ "passes" or "fails" where the interval lies on one side of the limit, "inconclusive" where it does not.
+
+        It does not pass where images count as right that were not searched (`hidden`), unless it would with these as
+        errors; nor by one verdict on a random model, or by the batches of a model that depends on them.
+        """
         low, high = self.interval
-        return "passes" if high <= self.max_error else "fails" if low > self.max_error else "inconclusive"
+        if low > self.max_error:
+            return "fails"
+        worst = wilson_interval(self.adversarial_errors + self.hidden, self.count, confidence=self.confidence)[1]
+        return "passes" if max(high, worst) <= self.max_error and not self.doubt else "inconclusive"
+
+    @property
+    def doubt(self) -> str:
+        """What stands against the errors, whatever the number of images; empty if nothing does."""
+        if self.nature == "random" and self.verdicts == 1:
+            return "the model is random and was judged by one verdict: give verdicts=20"
+        if self.nature == "depends on the batch":
+            return "the model's answer to an image depends on the rest of its batch: look for batch norm in train mode"
+        if self.hidden:
+            return (
+                f"the model answered NaN or infinity near {self.hidden} images that count as right: mend the model, or "
+                "use float64"
+            )
+        return ""
 
     @property
     def decisive_count(self) -> float:
@@ -85,6 +114,9 @@ class Robustness:
             f"adversarial error {self.adversarial_error:.1%} ({self.confidence:.0%} interval {low:.1%} to {high:.1%}) "
             f"under {self.attack}{eps} on {self.count} images, clean error {self.clean_error:.1%}; "
             f"limit {self.max_error:.1%}"
+            + (f"; wrong means {self.goal}" if self.goal else "")
+            + (f"; means over {self.verdicts} verdicts" if self.verdicts > 1 else "")
+            + (f"; {self.doubt}" if self.doubt else "")
         )
 
 
@@ -127,6 +159,8 @@ def assert_robust(
     *,
     max_error: float,
     eps: float | None = None,
+    goal: Any = None,
+    verdicts: int = 1,
     confidence: float = 0.95,
     inconclusive: str = "fail",
     seed: int = 0,
@@ -164,12 +198,12 @@ def assert_robust(
     __tracebackhide__ = True
     if inconclusive not in OUTCOMES:
         raise unknown("value of inconclusive", str(inconclusive), OUTCOMES)
-    found = measure(model, x, y, max_error, attack, eps, confidence, seed, bounds, batch_size)
+    found = measure(model, x, y, max_error, attack, eps, confidence, seed, bounds, batch_size, goal, verdicts)
     note({**{name: getattr(found, name) for name in NOTED}, "low": found.interval[0], "high": found.interval[1]})
     if found.verdict == "fails":
         raise NotRobustError(str(found), found)
     if found.verdict == "inconclusive" and inconclusive != "pass":
-        message = f"{found}: inconclusive, {_advice(found)}"
+        message = f"{found}: inconclusive" + ("" if found.doubt else f", {_advice(found)}")
         if inconclusive == "skip":
             import pytest
 
@@ -199,6 +233,8 @@ def measure(
     seed: int,
     bounds: tuple[float, float],
     batch_size: int,
+    goal: Any = None,
+    verdicts: int = 1,
 ) -> Robustness:
     """The figures behind `assert_robust`, see there."""
     if isinstance(max_error, bool) or not isinstance(max_error, int | float) or not 0 <= max_error <= 1:
@@ -210,18 +246,50 @@ def measure(
     bounds = door.check_bounds(bounds)
     door.check_model(model)
     door.check_images(x, bounds)
-    x, y = _placed(model, x, y)
+    judge, verdicts = Judge(None if goal is None else as_wish(goal)), check_count("verdicts", verdicts)
+    x, y = _placed(model, x, y, judge)
     if not len(x):
         raise InputError("expected at least one image, got none")
-    clean = adversarial = 0
+    if goal is not None and "goal" not in subject.accepts:
+        raise InputError("the attack takes no goal=: give an attack that pursues it, such as 'pgd'")
+    seen = []
     for i in range(0, len(x), batch_size):
         rows = slice(i, i + batch_size)
         ids = torch.arange(len(x), device=x.device)[rows]
-        call = {"eps": eps, "seed": seed, "bounds": bounds, "sample_ids": ids}
-        wrong, fooled = _errors(subject, model, x[rows], y[rows], call)
-        clean, adversarial = clean + int(wrong.sum()), adversarial + int((wrong | fooled).sum())
+        call = {"eps": eps, "seed": seed, "bounds": bounds, "sample_ids": ids, "goal": judge.wish}
+        seen.append(_seen(subject, model, x[rows], y[rows], call, judge, verdicts))
     name = str(getattr(subject.attack, "spec", getattr(subject.attack, "__name__", type(subject.attack).__name__)))
-    return Robustness(name, subject.norm, eps, len(x), clean, adversarial, float(max_error), confidence)
+    return Robustness(
+        name,
+        subject.norm,
+        eps,
+        len(x),
+        _plain(sum(part.clean for part in seen)),
+        _plain(sum(part.adversarial for part in seen)),
+        float(max_error),
+        confidence,
+        goal="" if judge.wish is None else judge.wish.spec,
+        verdicts=verdicts,
+        nature=NATURES[max(part.nature for part in seen)],
+        hidden=sum(part.hidden for part in seen),
+    )
+
+
+NATURES = {FUNCTION: "", RANDOM: "random", MIXED: "depends on the batch"}
+
+
+class Seen(NamedTuple):
+    """What one batch says."""
+
+    clean: float  # how many are wrong, the mean over the verdicts
+    adversarial: float  # how many are wrong as they are or under the attack
+    nature: int  # of the model, see `advkit.core.steady`
+    hidden: int  # not wrong, and not searched behind answers that are not finite
+
+
+def _plain(number: float) -> float:
+    """A whole number as an integer."""
+    return int(number) if number == int(number) else number
 
 
 def _radius(subject: Subject, eps: float | None) -> float | None:
@@ -241,38 +309,52 @@ def _own_eps(attack: Any) -> float | None:
     return own if own is not None or inner is None else _own_eps(inner)
 
 
-def _placed(model: Model, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+def _placed(model: Model, x: Tensor, y: Tensor, judge: Judge) -> tuple[Tensor, Tensor]:
     """Images and labels on the model's device, in its type of float."""
     weights = (p for module in modules_of(model) for p in module.parameters(recurse=False) if p.is_floating_point())
     like = next(weights, x)
     x = x.detach().to(like.device, like.dtype)
-    return x, door.check_classes("labels", y.to(x.device) if isinstance(y, Tensor) else y, x)
+    y = y.to(x.device) if isinstance(y, Tensor) else y
+    return x, door.check_classes("labels", y, x) if judge.labelled else door.check_rows(y, x)
 
 
-def _errors(subject: Subject, model: Model, x: Tensor, y: Tensor, call: dict[str, Any]) -> tuple[Tensor, Tensor]:
-    """(N,) bool twice: wrong as they are; wrong at what the attack returned, judged by a forward pass of our own."""
+def _seen(
+    subject: Subject, model: Model, x: Tensor, y: Tensor, call: dict[str, Any], judge: Judge, verdicts: int
+) -> Seen:
+    """Who is wrong as they are, and at what the attack returned, judged by forward passes of our own."""
     given = {name: call[name] for name in call if name in subject.accepts and call[name] is not None}
     if subject.kind == "minimal":
         given.pop("eps", None)
-    wrong = _predicted(model, x, y) != y
-    x_adv = outcome(subject.attack(model, x, y, **given)).x_adv
+    with looking(model, x.device):
+        passes = AnySize(model, len(x), model)
+        kind = nature(lambda x: answer_of(passes(x)), x, answer_of(passes(x)))
+        wrong = _wrong(passes, x, y, judge, verdicts)
+    found = outcome(subject.attack(model, x, y, **given))
+    x_adv = found.x_adv
     if x_adv.shape != x.shape:
         raise InputError(f"the attack returned shape {tuple(x_adv.shape)} for images {tuple(x.shape)}")
     _in_range(x_adv, call["bounds"])
-    fooled = _predicted(model, x_adv, y) != y
+    with looking(model, x.device):
+        fooled = _wrong(AnySize(model, len(x), model), x_adv, y, judge, verdicts)
     distance = get_norm(subject.norm).size(x_adv.double() - x.double())
     if call["eps"] is not None:
         inside = distance <= call["eps"] * (1 + LEEWAY) + LEEWAY * (subject.norm == "linf")
         if subject.kind == "minimal":
-            return wrong, fooled & inside
-        _in_ball(subject, float(distance.max()), bool(inside.all()), call["eps"])
-    return wrong, fooled
+            fooled = fooled & inside[:, None]
+        else:
+            _in_ball(subject, float(distance.max()), bool(inside.all()), call["eps"])
+    either = wrong | fooled if verdicts == 1 else torch.where(distance[:, None] > 0, fooled, wrong)
+    hidden = torch.zeros_like(either[:, 0]) if found.non_finite is None else found.non_finite & ~either.any(1)
+    unsteady = found.unsteady is not None and bool(found.unsteady.any())
+    kind = RANDOM if kind == FUNCTION and unsteady else kind
+    return Seen(float(wrong.sum()) / verdicts, float(either.sum()) / verdicts, kind, int(hidden.sum()))
 
 
-def _predicted(model: Model, x: Tensor, y: Tensor) -> Tensor:
-    logits = classify(model, x)
-    door.check_answer(logits, x, y)
-    return logits.argmax(1)
+def _wrong(passes: Model, x: Tensor, y: Tensor, judge: Judge, verdicts: int) -> Tensor:
+    """(N, V) bool: wrong in each of V fresh passes, in a block where the random state is not put back between them."""
+    outputs = [answer_of(passes(x)) for _ in range(verdicts)]
+    judge.check(outputs[0], x, y)
+    return torch.stack([judge.wrong(output, y) for output in outputs], 1)
 
 
 def _in_ball(subject: Subject, distance: float, inside: bool, eps: float) -> None:
