@@ -65,3 +65,15 @@ def test_every_page_of_the_docs_is_in_the_index():
     index = (DOCS / "index.md").read_text()
     pages = [path.relative_to(DOCS).with_suffix("") for path in DOCS.rglob("*.md") if "reference" not in path.parts]
     assert [str(page) for page in pages if f"\n{page}\n" not in index and str(page) != "index"] == []
+
+
+IDIOMS = ("so many", "so few", "unless given", "dear attack", "wanted were", "were wanted", "was wanted", "most stand")
+"""Phrases that readers stumbled over; the plain forms are "this many", "by default", "the target was"."""
+
+
+@pytest.mark.parametrize(
+    "page", [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md")), *sorted(DOCS.glob("*/*.md"))], ids=lambda p: p.stem
+)
+def test_the_pages_have_none_of_the_phrases_that_readers_stumbled_over(page):
+    text = " ".join(page.read_text().lower().split())
+    assert [phrase for phrase in IDIOMS if phrase in text] == []
