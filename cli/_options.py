@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from fractions import Fraction
 from typing import Any, TypeVar
 
 import click
@@ -10,23 +9,9 @@ from click.shell_completion import CompletionItem
 
 from advkit.cli._sources import names
 from advkit.core.errors import InputError
+from advkit.core.words import fraction
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-
-def number(text: str) -> float:
-    """`"0.007"` or `"8/255"` as a float.
-
-    Raises:
-        InputError: neither of the two, or not finite.
-    """
-    try:
-        value = float(Fraction(text.replace(" ", ""))) if "/" in text else float(text)
-    except (ValueError, ZeroDivisionError, OverflowError):
-        value = math.nan
-    if not math.isfinite(value):
-        raise InputError(f"expected a number such as 0.007 or 8/255, got {text!r}")
-    return value
 
 
 def check_device(name: str) -> None:
@@ -47,7 +32,7 @@ class Eps(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         """The text as a float; a usage error if it is not one."""
         try:
-            eps = number(str(value))
+            eps = fraction(str(value))
         except InputError:
             eps = math.nan
         if not eps >= 0:

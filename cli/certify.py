@@ -10,7 +10,8 @@ from advkit.attacks import PGD
 from advkit.certification import Certificate, certify
 from advkit.cli._console import percent, say
 from advkit.cli._options import check_device
-from advkit.core.words import number
+from advkit.core.norms import get_norm
+from advkit.core.words import beyond_the_range, number
 from advkit.data import load_data
 from advkit.evaluation import wilson_interval
 from advkit.evaluation.measure.belong import belonging
@@ -41,6 +42,8 @@ def run(
         click.echo(json.dumps({**where, "norm": norm, "method": method, **figures}, allow_nan=False))
         return
     say(f"{model} on {len(x)} images of {data} {split}, {norm} ball of eps {number(eps)}, {method}")
+    if beyond := beyond_the_range(eps, get_norm(norm).boxed):
+        say(beyond)
     for name, text in (("adversarial_error", "At least (PGD)"), ("certified_error", "At most (certificate)")):
         low, high = figures[f"{name}_interval"]
         say(f"{text}: {percent(figures[name])} ({100 * low:.1f} to {100 * high:.1f})")

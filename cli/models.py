@@ -5,8 +5,8 @@ from typing import Any
 import click
 
 from advkit.cli._console import console, percent, show, table
-from advkit.cli._options import number
 from advkit.core.errors import InputError, unknown
+from advkit.core.words import fraction
 from advkit.models import Card, Overview, count, list_models, overview, robust, shipped, summary
 from advkit.models import create_model as create
 
@@ -38,7 +38,7 @@ def _size(input_shape: str | None, classes: int | None, width: str | None) -> di
     if classes is not None:
         size["num_classes"] = classes
     if width is not None:
-        size["width"] = number(width)
+        size["width"] = fraction(width)
     return size
 
 

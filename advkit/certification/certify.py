@@ -16,9 +16,10 @@ from advkit.core import door
 from advkit.core.classify import looking
 from advkit.core.errors import InputError, unknown
 from advkit.core.intervals import wilson_interval
+from advkit.core.norms import get_norm
 from advkit.core.sheet import Sheet, Table
 from advkit.core.shown import Shown, sheet_of
-from advkit.core.words import number, percent, short, span
+from advkit.core.words import beyond_the_range, number, percent, short, span
 
 METHODS = ("ibp", "crown_ibp", "crown", "lipschitz")
 BATCH = 16
@@ -156,6 +157,8 @@ def _(found: Certificate) -> Sheet:
     said = "No attack in the ball errs on more than what is not certified. Of that share nothing is known."
     head = f"{count:,} images, {found.norm} ball{ball}, {found.method}"
     radius = [] if found.radius is None else [f"Median certified radius: {short(found.radius.median().item())}."]
+    beyond = beyond_the_range(radii[0], get_norm(found.norm).boxed) if radii else ""
+    head = f"{head}. {beyond}" if beyond else head
     return [head, Table(("images", *right), rows, right=right), *radius, said]
 
 

@@ -292,8 +292,7 @@ class BudgetAttack(Attack):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.eps is not None:
-            door.check_eps(self.eps)
-            object.__setattr__(self, "eps", float(self.eps))
+            object.__setattr__(self, "eps", float(door.check_eps(self.eps)))
 
     def _radius(self, eps: Any, x: Tensor) -> float | Tensor:
         eps = self.eps if eps is None else eps

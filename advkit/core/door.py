@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.goals import TARGETS
 from advkit.core.threat import Region
+from advkit.core.words import fraction
 
 
 def check_model(model: Any) -> None:
@@ -88,18 +89,45 @@ def check_classes(what: str, classes: Any, x: Tensor) -> Tensor:
         raise InputError(f"expected {what} as an integer tensor (N,), got {_kind(classes)}")
     if classes.shape != (len(x),):
         raise InputError(
-            f"expected {what} of shape ({len(x)},), one a sample, got {tuple(classes.shape)}"
-            + ("; one-hot rows become classes by .argmax(1)" if classes.ndim == 2 else "")
+            f"expected {what} of shape ({len(x)},), one a sample, got {tuple(classes.shape)}{_rows_advice(classes)}"
         )
     if classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool:
-        raise InputError(f"expected {what} as integers, got {classes.dtype}; use .long() if they are class indices")
+        whole = classes.dtype == torch.bool or (
+            classes.is_floating_point() and bool((classes == classes.round()).all())
+        )
+        advice = "use .long() if they are class indices" if whole else "numbers with a fraction are no classes"
+        raise InputError(f"expected {what} as integers, got {classes.dtype}; {advice}")
     if classes.device != x.device:
         raise InputError(f"expected {what} on the images' device {x.device}, got {classes.device}")
     return classes.long()
 
 
+def _rows_advice(classes: Tensor) -> str:
+    """What to do with a row of numbers for each sample; empty where nothing is known."""
+    if classes.ndim != 2 or not classes.numel() or classes.is_complex():
+        return ""
+    if classes.shape[1] == 1:
+        return "; a column of classes becomes a row by .squeeze(1)"
+    ones = classes == 1
+    if bool((ones | (classes == 0)).all()):
+        if bool((ones.sum(1) == 1).all()):
+            return "; one-hot rows become classes by .argmax(1)"
+        return "; several classes a sample are a goal of their own: goal=advkit.goals.multi_label()"
+    if bool((classes >= 0).all()) and bool(((classes.double().sum(1) - 1).abs() < 1e-3).all()):
+        return "; soft labels are no classes: .argmax(1) takes the likeliest of each"
+    return ""
+
+
+def _read(text: str) -> Any:
+    """The number that a text stands for; the text itself where it stands for none."""
+    try:
+        return fraction(text)
+    except InputError:
+        return text
+
+
 def check_eps(eps: Any, x: Tensor | None = None) -> float | Tensor:
-    """A number >= 0, or a tensor (N,) of them."""
+    """A number >= 0, a text such as "8/255", or a tensor (N,) of numbers."""
     if isinstance(eps, Tensor) and eps.ndim:
         if x is not None and eps.shape != (len(x),):
             raise InputError(
@@ -108,7 +136,7 @@ def check_eps(eps: Any, x: Tensor | None = None) -> float | Tensor:
         if len(eps) and not bool((eps >= 0).all()):
             raise InputError("expected every eps >= 0, got a negative one or NaN")
         return eps if x is None else eps.to(x.device, torch.float64)
-    eps = plain(eps)
+    eps = _read(eps) if isinstance(eps, str) else plain(eps)
     if not _is_real(eps):
         raise InputError(f"expected eps as a number >= 0, got {eps!r}")
     if not eps >= 0:

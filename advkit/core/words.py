@@ -1,6 +1,9 @@
-"""How numbers are said: an eps, a percentage, an interval; once for the commands, the objects and the pages."""
+"""How numbers are said and read: an eps, a percentage, an interval; once for commands, objects and pages."""
 
-from math import isfinite, isnan
+from fractions import Fraction
+from math import isfinite, isnan, nan
+
+from advkit.core.errors import InputError
 
 CAVEAT = (
     "An adversarial error is a lower bound: a stronger attack may find more. "
@@ -22,6 +25,33 @@ def number(value: float) -> str:
         return text
     levels = round(value * 255 * 4) / 4
     return f"{levels:g}/255" if levels / 255 == value else text
+
+
+def beyond_the_range(eps: float, boxed: bool) -> str:
+    """What is to be said of a radius that lets every pixel take any value; empty if it does not.
+
+    Args:
+        eps: the radius.
+        boxed: whether it bounds each pixel alone.
+    """
+    if not boxed or eps < 1:
+        return ""
+    return f"eps {eps:g} covers the whole range of the pixels, 0 to 1. Did you mean {eps:g}/255?"
+
+
+def fraction(text: str) -> float:
+    """`"0.007"` or `"8/255"` as a float.
+
+    Raises:
+        InputError: neither of the two, or not finite.
+    """
+    try:
+        value = float(Fraction(text.replace(" ", ""))) if "/" in text else float(text)
+    except (ValueError, ZeroDivisionError, OverflowError):
+        value = nan
+    if not isfinite(value):
+        raise InputError(f"expected a number such as 0.007 or 8/255, got {text!r}")
+    return value
 
 
 def percent(fraction: float | None) -> str:

@@ -23,6 +23,7 @@ from advkit.evaluation.measure.certificates import asked_certificate
 from advkit.evaluation.measure.checks import MOST, Checks, check_evaluation
 from advkit.evaluation.measure.corruptions import SEVERITIES, CorruptionReport, corruption_errors, fitting
 from advkit.evaluation.measure.fit import fitted
+from advkit.evaluation.measure.given import as_data
 from advkit.evaluation.measure.judge import Judge
 from advkit.evaluation.measure.plan import Plan
 from advkit.evaluation.measure.published_corruptions import SETS, published_corruption_errors
@@ -32,14 +33,16 @@ from advkit.evaluation.measure.stream import batches, origin, total
 from advkit.evaluation.measure.tally import Columns
 from advkit.evaluation.measure.ticker import Ticker
 from advkit.evaluation.runs.keep import Keep
+from advkit.models import load_model
 
 
 @shows_progress("evaluate")
 def evaluate(
-    model: Model,
+    model: Model | str,
     data: Any,
     attacks: Sequence[Attack | str] | Attack | str = (),
     *,
+    eps: float | str | None = None,
     control: Attack | str | None = "auto",
     target: int | str | Tensor | None = None,
     goal: Any = None,
@@ -71,11 +74,15 @@ def evaluate(
     The number of threads is that of the process that began.
 
     Args:
-        model: an nn.Module or a function that takes images (N, C, H, W) in `bounds` and returns logits (N, K).
-        data: a Dataset, a DataLoader or a pair of tensors (x, y). A DataLoader keeps its own batches, and its order
-            numbers the samples: give one that does not shuffle.
+        model: an nn.Module or a function that takes images (N, C, H, W) in `bounds` and returns logits (N, K); or
+            a name that `load_model` takes.
+        data: a Dataset, a DataLoader, a pair (x, y) of tensors or arrays, or a name that `load_data` takes. A
+            DataLoader keeps its own batches, and its order numbers the samples: give one that does not shuffle. Its
+            batches may be dictionaries, or have more than two parts: images and labels are the first two. Lists of
+            items or of batches and data sets without a length are taken too.
         attacks: attack objects, or specs such as "pgd(eps=8/255)". A budget attack without eps gets .1 (l2: 1, l1: 10).
             A sample that is wrong already counts as wrong under each attack, at distance 0.
+        eps: radius of the budget attacks that have none of their own, a number or a text such as "8/255".
         control: an attack that is reported apart and not part of the worst case. By default it is random noise in a
             run, as on the command line, and none otherwise. It gets the budget of the first attack; where that is
             minimal, the distance that it needed on each sample.
@@ -115,7 +122,7 @@ def evaluate(
         OSError: the disk is full; the run is intact.
     """
     options = {"seed": seed, "bounds": door.check_bounds(bounds), "stop": stop}
-    listed = asked_attacks(attacks)
+    listed = asked_attacks(attacks, eps)
     control = asked_control(control, listed, run=output is not None)
     wish = None if goal is None else as_wish(goal)
     if wish is not None and hasattr(wish, "target"):  # a class to reach or to leave is the target of the call
@@ -126,7 +133,8 @@ def evaluate(
     certificate = asked_certificate(certify, listed)
     plan = Plan(listed, control, target, options, Judge(wish), verdicts, certificate, record=output is not None)
     plan.check()
-    model = _moved(model, device)
+    model = _moved(load_model(model) if isinstance(model, str) else model, device)
+    data = as_data(data, batch_size=batch_size, count=count)
     data = belonging(model, data)
     _warn_if_trained_on(model, origin(data))
     length = total(data, count)

@@ -52,3 +52,13 @@ def test_a_certified_image_that_is_fooled_is_an_alarm(monkeypatch: pytest.Monkey
     answer = call("--eps", "0.3")
     assert answer.exit_code == 1
     assert "certified and yet fooled" in answer.stderr
+
+
+def test_an_eps_beyond_the_range_is_remarked_on():
+    from click.testing import CliRunner
+
+    from advkit.cli import main
+
+    result = CliRunner().invoke(main, ["certify", "--model", "lenet5", "--eps", "8", "--count", "2", "--method", "ibp"])
+    assert result.exit_code == 0
+    assert "Did you mean 8/255?" in " ".join(result.stdout.split())

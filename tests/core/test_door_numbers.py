@@ -34,7 +34,7 @@ def test_what_is_no_integer_is_no_count(bad: object) -> None:
         door.check_count("n", bad)
 
 
-@pytest.mark.parametrize("bad", [True, np.bool_(False), "0.5", None, [0.5], np.float32("nan")], ids=str)
+@pytest.mark.parametrize("bad", [True, np.bool_(False), "half", None, [0.5], np.float32("nan")], ids=str)
 def test_what_is_no_number_is_no_radius(bad: object) -> None:
     with pytest.raises(InputError, match="expected eps"):
         door.check_eps(bad)

@@ -259,7 +259,7 @@ def test_an_impossible_count_is_refused(count):
     [
         (lambda net, x, y: (net, (x, y[:-1])), "as many labels"),
         (lambda net, x, y: (net, x), "expected data"),
-        (lambda net, x, y: (net, {"x": x, "y": y}), "expected data"),
+        (lambda net, x, y: (net, {"a": x, "b": y}), "among the keys"),
         (lambda net, x, y: (net, (x[:0], y[:0])), "at least one image"),
         (lambda net, x, y: (net, (x + 1, y)), "out of bounds"),
         (lambda net, x, y: (net, (x, y + K)), "labels"),
@@ -269,9 +269,9 @@ def test_an_impossible_count_is_refused(count):
         (lambda net, x, y: (lambda images: net(images) * torch.nan, (x, y)), "NaN"),
         (lambda net, x, y: (lambda images: net(images)[:, 0], (x, y)), "logits"),
         (lambda net, x, y: (lambda images: net(images)[:-1], (x, y)), "logits"),
-        (lambda net, x, y: ("lenet5", (x, y)), "model"),
+        (lambda net, x, y: ("lenet55", (x, y)), "unknown model"),
         (lambda net, x, y: (net, DataLoader(TensorDataset(x), batch_size=9)), "two tensors"),
-        (lambda net, x, y: (net, [(image, "a") for image in x]), "expected data"),
+        (lambda net, x, y: (net, [(image, "a") for image in x]), "labels as integers, got 'a'"),
     ],
 )
 def test_wrong_input_is_named(change, message):

@@ -1,6 +1,7 @@
 """The attacks and the control that a caller asked for, as objects: one set of forms and defaults for all."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from advkit.core.attack import ATTACKS, Attack
 from advkit.core.errors import InputError
@@ -9,19 +10,24 @@ EPS = {"linf": 0.1, "l2": 1.0, "l1": 10.0}
 """Radius by default, by norm, for an attack that has none of its own."""
 
 
-def asked_attacks(attacks: Sequence[Attack | str] | Attack | str) -> list[Attack]:
+def asked_attacks(attacks: Sequence[Attack | str] | Attack | str, eps: float | str | None = None) -> list[Attack]:
     """Attack objects, of objects and of spec strings such as "pgd(eps=8/255)"; budget attacks without eps get one.
+
+    Args:
+        attacks: one or several.
+        eps: radius of the budget attacks that have none of their own; default: `EPS`.
 
     Raises:
         InputError: an unknown attack, a value that it refuses, or something else.
     """
     listed = [attacks] if isinstance(attacks, Attack | str) else list(attacks)
-    return [_attack(attack) for attack in listed]
+    return [_attack(attack, eps) for attack in listed]
 
 
-def _attack(asked: Attack | str) -> Attack:
+def _attack(asked: Attack | str, eps: float | str | None = None) -> Attack:
     if isinstance(asked, Attack):
-        return asked
+        without = eps is not None and asked.kind == "budget" and getattr(asked, "eps", 0) is None
+        return replace(asked, eps=eps) if without else asked  # type: ignore[call-arg]
     if not isinstance(asked, str):
         raise InputError(
             f"expected attacks as objects such as FGSM(eps=0.1) or specs such as 'pgd(eps=8/255)', got {asked!r}"
@@ -29,7 +35,7 @@ def _attack(asked: Attack | str) -> Attack:
     try:
         attack = ATTACKS.create(asked)
         if attack.kind == "budget" and getattr(attack, "eps", None) is None:
-            attack = ATTACKS.create(asked, eps=EPS.get(attack.norm, 0.1))
+            attack = ATTACKS.create(asked, eps=EPS.get(attack.norm, 0.1) if eps is None else eps)
     except TypeError as error:  # a value in the spec of a type that cannot even be compared
         raise InputError(f"attack {asked!r} does not take these values: {error}") from error
     return attack

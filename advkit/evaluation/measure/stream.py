@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, SequentialSampler
 
+from advkit.core.door import plain
 from advkit.core.errors import InputError
 from advkit.core.words import harmless
 from advkit.data import Dataset
@@ -42,6 +43,7 @@ def chosen(length: int, count: int | None) -> Tensor:
 
 def check_count(count: int | None) -> None:
     """Raise InputError unless `count` is None or a whole number from 1 up."""
+    count = plain(count)
     if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
         raise InputError(
             f"expected count, the number of images, to be at least 1, got {count}; leave it out to take all"
@@ -81,6 +83,7 @@ def numbered(
         InputError: see `batches`.
     """
     check_count(count)
+    count, batch_size = plain(count), plain(batch_size)
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise InputError(f"expected batch_size to be at least 1, got {batch_size}")
     number = 0

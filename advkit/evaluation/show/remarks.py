@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from advkit.core.norms import get_norm
-from advkit.core.words import percent, span
+from advkit.core.words import beyond_the_range, percent, span
 from advkit.evaluation.measure.report import AttackReport, Report
 
 SIGNIFICANT = 0.05
@@ -32,8 +32,8 @@ def remarks(report: Report, half: float | None) -> list[str]:
     if blind:
         said.append(f"The gradient was exactly zero for {blind:,} images: there the attack saw nothing to follow.")
     said = [remark for remark in said if remark]
-    if _boxed(row) and row.eps is not None and row.eps >= 1:
-        said.append(f"eps {row.eps:g} covers the whole range of the pixels, 0 to 1.")
+    if row.eps is not None and (beyond := beyond_the_range(row.eps, _boxed(row))):
+        return [*said, beyond]
     return [*said, f"Try {advice(report, half)}."] if said else []
 
 
@@ -65,8 +65,6 @@ def advice(report: Report, half: float | None) -> str:
     row, ideas = report.attacks[0], []
     if row.adversarial_error >= 1:
         return "a smaller eps: every image has fallen" if row.eps is not None else "another model"
-    if _boxed(row) and row.eps is not None and row.eps >= 1:
-        return f"eps {row.eps:g}/255: eps is in units of the pixels, and {row.eps:g} covers their whole range"
     if _boxed(row) and row.eps is not None and half is not None and half > row.eps:
         ideas.append(f"a larger eps (half of the images fall at {half:.2g})")
     elif row.eps is not None:

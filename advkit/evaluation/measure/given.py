@@ -1,0 +1,87 @@
+"""Data in the forms that people have them, as one that the evaluation reads as often as it needs to."""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils import data as torch_data
+
+from advkit.core.errors import AdvkitWarning, InputError
+from advkit.data import load_data
+from advkit.data._given import pair
+
+
+class Items(torch_data.Dataset[Any]):
+    """A list of single images with their labels, as a data set."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = items
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.items[index]
+
+
+def as_data(data: Any, *, batch_size: int, count: int | None) -> Any:
+    """The data in a form that `batches` reads.
+
+    Args:
+        data: a name that `load_data` takes, a pair (x, y) of tensors or arrays, a dictionary of them, a list of items
+            or of batches, a data set with a length or without, or a DataLoader.
+        batch_size: images a batch, where the data are a stream of single images.
+        count: number of images to look at; None means all.
+
+    Raises:
+        InputError: a generator, which can be read only once.
+
+    Warns:
+        AdvkitWarning: all of a stream is asked for that does not know its length.
+    """
+    if isinstance(data, str):
+        return load_data(data)
+    if isinstance(data, Mapping):
+        return pair(data)
+    if isinstance(data, Iterator) and not hasattr(data, "__getitem__"):
+        raise InputError(f"a {type(data).__name__} can be read only once: give a list, a DataLoader, or a data set")
+    if isinstance(data, torch_data.IterableDataset):
+        data = torch_data.DataLoader(data, batch_size=batch_size)
+    if isinstance(data, torch_data.DataLoader):
+        _say_if_endless(data, count)
+    if isinstance(data, tuple | list):
+        if not data:
+            raise InputError("expected at least one image, got empty data")
+        return _listed(data)
+    return data
+
+
+def _listed(data: tuple[Any, ...] | list[Any]) -> Any:
+    """A pair of arrays, else batches put together, else a list of items."""
+    if len(data) == 2 and all(isinstance(part, Tensor | np.ndarray) for part in data):
+        return tuple(torch.as_tensor(part) for part in data)
+    if not isinstance(data[0], tuple | list | Mapping):
+        return data
+    pairs = [pair(item) for item in data]
+    if not all(y.ndim for _, y in pairs):
+        return Items(list(data))
+    try:
+        return torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs])
+    except RuntimeError as error:
+        raise InputError(f"expected batches of images of one size: {str(error).splitlines()[0]}") from error
+
+
+def _say_if_endless(loader: torch_data.DataLoader[Any], count: int | None) -> None:
+    if count is not None:
+        return
+    try:
+        len(loader.dataset)  # type: ignore[arg-type]
+    except (TypeError, NotImplementedError):
+        warnings.warn(
+            "the data do not say how many images they have: the evaluation ends when they do, or after count=N",
+            AdvkitWarning,
+            stacklevel=4,
+        )
