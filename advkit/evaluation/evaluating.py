@@ -17,13 +17,13 @@ from advkit.core.norms import get_norm
 from advkit.core.progress_bar import Progress, shows_progress
 from advkit.core.wishes import as_wish
 from advkit.evaluation import recorded
+from advkit.evaluation.measure.any_data import as_data
 from advkit.evaluation.measure.asked import asked_attacks, asked_control
 from advkit.evaluation.measure.belong import belonging
 from advkit.evaluation.measure.certificates import asked_certificate
 from advkit.evaluation.measure.checks import MOST, Checks, check_evaluation
 from advkit.evaluation.measure.corruptions import SEVERITIES, CorruptionReport, corruption_errors, fitting
 from advkit.evaluation.measure.fit import fitted
-from advkit.evaluation.measure.given import as_data
 from advkit.evaluation.measure.judge import Judge
 from advkit.evaluation.measure.plan import Plan
 from advkit.evaluation.measure.published_corruptions import SETS, published_corruption_errors
