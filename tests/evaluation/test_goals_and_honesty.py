@@ -1,12 +1,15 @@
 """`evaluate` counts what the goal says, and says what stands against its errors."""
 
 import json
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from click.testing import CliRunner
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
 
 from advkit import evaluate, goals
 from advkit.attacks import FMN, PGD
@@ -171,3 +174,32 @@ def test_the_command_takes_a_goal_and_verdicts() -> None:
     assert figures["adversarial_error_spread"] == 0
     refused = CliRunner().invoke(main, [*words, "--goal", "topk"])
     assert refused.exit_code == 2
+
+
+def test_evaluations_in_several_threads_find_what_one_alone_finds_and_leave_the_model_as_it_was() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 6)).train()
+    found: list[Any] = []
+
+    def look() -> None:
+        figures = evaluate(net, (X, Y), ["pgd(eps=.1, steps=5)"], batch_size=20).to_dict()
+        figures["attacks"][0].pop("seconds")
+        found.append(figures)
+
+    look()
+    threads = [threading.Thread(target=look) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(found) == 4
+    assert all(figures == found[0] for figures in found)
+    assert all(module.training for module in net.modules())
+    assert all(p.requires_grad for p in net.parameters())
+
+
+def test_data_sets_and_loaders_may_hold_labels_of_any_form() -> None:
+    net = Net(outputs=3)
+    data = TensorDataset(X, (net(X) > 0).long())
+    one, other = (evaluate(net, d, [ATTACK], goal="multi_label") for d in (data, DataLoader(data, batch_size=20)))
+    assert one.adversarial_error == other.adversarial_error > 0
