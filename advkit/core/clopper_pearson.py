@@ -10,7 +10,7 @@ from advkit.core.errors import InputError
 
 HALVINGS = 60
 SHAVE = 1e-11
-"""What is taken off the result, relative: more than the rounding of the logarithms below."""
+"""Relative amount that is taken off the result; it is larger than the rounding of the logarithms below."""
 
 
 def clopper_pearson(successes: Tensor, count: int, *, alpha: float) -> Tensor:

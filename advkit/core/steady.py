@@ -52,7 +52,7 @@ class AnySize:
     from then on at every pass.
 
     Args:
-        passes: from images (N, ...) to logits (N, K).
+        passes: callable from images (N, ...) to logits (N, K).
         size: the number of images in the batch of the call.
         model: the model itself.
     """

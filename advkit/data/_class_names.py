@@ -25,8 +25,8 @@ class Renumbered(Dataset):
 
     Args:
         data: the data set as it was read.
-        numbers: (K,) the new number of each of its labels.
-        classes: a name for each new number.
+        numbers: (K,), the new number of each label of the data.
+        classes: name of each new number.
 
     Attributes:
         files: the files of the images, where the data set has them.
@@ -55,9 +55,9 @@ def read_names(path: str | Path) -> Names:
     """The names of a network's classes, from a file.
 
     Args:
-        path: text with one class a line, in the order of the network's outputs; what commas separate, and a WordNet id
-            in front, are names of it too. Or JSON: a list of names, or of lists of them, an object that gives number ->
-            name or names, or one that gives name -> number.
+        path: a text file with one class a line, in the order of the network's outputs; commas separate several names of
+            a class, and a WordNet id in front is a name too. Or a JSON file: a list of names, or of lists of names; an
+            object from numbers to names; or one from names to numbers.
 
     Raises:
         InputError: no such file, or another form.
@@ -95,7 +95,7 @@ def renumbered(data: Dataset, names: Names) -> Dataset | None:
 
     Args:
         data: a data set whose classes have names.
-        names: what each of the network's classes may be called.
+        names: possible names of each class of the network.
 
     Raises:
         InputError: a class of the data is none of the network's while others are, or its name fits two of them.

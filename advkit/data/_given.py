@@ -31,9 +31,9 @@ def npz(*, path: str | os.PathLike[str], split: str = "test", root: Root = None,
     """One's own arrays x and y in a file of NumPy.
 
     Args:
-        path: FILE.npz with `x` (N, H, W), (N, C, H, W) or (N, H, W, C), uint8 or floats in [0, 1], and `y` (N,)
+        path: path of FILE.npz with `x` (N, H, W), (N, C, H, W) or (N, H, W, C), uint8 or floats in [0, 1], and `y` (N,)
             integers. `images` and `labels`, `arr_0` and `arr_1`, and `x_test` and `y_test` are understood too.
-        split: "test", or the split whose arrays are named after it, such as `x_train`.
+        split: "test", or another split after which arrays are named, such as `x_train`.
         root, download: ignored; every data set takes them.
 
     Raises:
@@ -103,11 +103,11 @@ def table(
     """One's own images, named with their labels in a table.
 
     Args:
-        path: FILE.csv with a column of file names, which are looked for beside it, and one of labels. They are the
+        path: path of FILE.csv with a column of file names, which lie beside it, and one of labels. They are the
             columns called "file" (or "filename", "path", "image") and "label" (or "class", "target"), else the first
             two. Labels are whole numbers, or names whose sorted rank is the label.
-        split: the rows whose column "split" says so; a table without that column is its own "test" split.
-        size, resize, grey: see ImageFiles.
+        split: value of the column "split" in the rows to read; a table without that column is its own "test" split.
+        size, resize, grey: size and channels of the images, see `ImageFiles`.
         root, download: ignored; every data set takes them.
 
     Raises:
@@ -170,8 +170,8 @@ def factory(*, place: str, split: str = "test", root: Root = None, download: boo
         place: "package.module:function"; a module in the current folder is found too. The function returns a data set
             of advkit, a pair (x, y) of tensors or arrays, a DataLoader, or any data set of (image, label). All but
             the first are read into memory.
-        split, root, download: handed on if the function takes them.
-        **options: handed on.
+        split, root, download: arguments that are handed on if the function takes them.
+        **options: options that are handed on to the function.
 
     Raises:
         InputError: no such function, options that it does not take, or data of another form.

@@ -38,7 +38,7 @@ def load_data(
         split: "train" or "test"; some sets have others.
         root: folder of the data sets; default: $ADVKIT_DATA, or else the user's cache.
         download: True allows a download if the set is missing. Nothing is downloaded otherwise.
-        options: what else the set takes, such as `size=` and `grey=` of a folder; they override those in the name.
+        options: further options of the set, such as `size=` and `grey=` of a folder; they override those in the name.
 
     Raises:
         InputError: unknown name, split or option; or the set is not there: the message gives the command that gets it.

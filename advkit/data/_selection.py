@@ -15,8 +15,8 @@ class Selection(Dataset):
 
     Args:
         data: the whole set.
-        rows: (M,) the rows that are kept.
-        numbers: the labels that remain, in the order of their new labels; none keeps labels and names.
+        rows: (M,), numbers of the rows that are kept.
+        numbers: labels that remain, in the order of their new labels; an empty sequence keeps labels and names.
 
     Attributes:
         files: the files of the images, where the whole set has them.
@@ -44,7 +44,7 @@ def selected(data: Dataset, *, half: Any = None, classes: Any = None) -> Dataset
 
     Args:
         data: the whole set.
-        half: 1 or 2. Of each class, half 1 has the first, third, ... image, and half 2 the others.
+        half: number of the half, 1 or 2. Half 1 has the first, third, ... image of each class, half 2 the others.
         classes: names or numbers of classes, as a sequence or as one text with commas ("3,7"). Their labels become
             0, 1, ... in the order in which they are given.
 

@@ -82,8 +82,8 @@ def mnist_c(
     Args:
         variant: the corruption, see `MNIST_KINDS`.
         split: "train" or "test".
-        root: `mnist_c/` lies there.
-        download: refused; the message says where the files are.
+        root: folder that holds `mnist_c/`.
+        download: True is refused with a message that says where the files are.
         pad: the number of zeros on every side of the 28x28 pixels.
 
     Raises:
@@ -111,10 +111,10 @@ def cifar10_c(
 
     Args:
         variant: the corruption: one of the 15 `KINDS` or the 4 `MORE_KINDS`.
-        severity: 1 to 5.
+        severity: severity of the corruption, 1 to 5.
         split: "test".
-        root: `CIFAR-10-C/` lies there.
-        download: refused; the message says where the files are.
+        root: folder that holds `CIFAR-10-C/`.
+        download: True is refused with a message that says where the files are.
 
     Raises:
         InputError: an unknown corruption, or the files are not there or are not the published ones.
@@ -135,10 +135,10 @@ def cifar100_c(
 
     Args:
         variant: the corruption: one of the 15 `KINDS` or the 4 `MORE_KINDS`.
-        severity: 1 to 5.
+        severity: severity of the corruption, 1 to 5.
         split: "test".
-        root: `CIFAR-100-C/` lies there.
-        download: refused; the message says where the files are.
+        root: folder that holds `CIFAR-100-C/`.
+        download: True is refused with a message that says where the files are.
 
     Raises:
         InputError: an unknown corruption, or the files are not there or are not the published ones.
@@ -162,11 +162,11 @@ def imagenet_c(
 
     Args:
         variant: the corruption: one of the 15 `KINDS` or the 4 `MORE_KINDS`.
-        severity: 1 to 5.
+        severity: severity of the corruption, 1 to 5.
         split: "test".
-        root: `ImageNet-C/` lies there, as KIND/SEVERITY/WNID/*.JPEG.
-        download: refused; the message says where the files are.
-        size, resize: see ImageFiles; the files are 224 pixels wide and stay as they are.
+        root: folder that holds `ImageNet-C/KIND/SEVERITY/WNID/*.JPEG`.
+        download: True is refused with a message that says where the files are.
+        size, resize: size of the images, see `ImageFiles`; the files are 224 pixels wide and stay as they are.
 
     Raises:
         InputError: an unknown corruption or severity, or the images are not there.

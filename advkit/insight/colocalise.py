@@ -44,9 +44,9 @@ class Zoom(Attention):
     """Attention, theta (N, 3) = z, t_x, t_y, whose scale `window * zoom^tanh(z)` stays within a factor of a window.
 
     Args:
-        size: (H', W') of the crops.
-        window: the crops' side over the image's at z = 0.
-        zoom: largest factor, 1 or more; 1 fixes the size.
+        size: size (H', W') of the crops.
+        window: side of the crops at z = 0, as a share of the image's.
+        zoom: largest factor on the crops' side, 1 or more; 1 fixes the size.
     """
 
     identity = (0.0, 0.0, 0.0)
@@ -70,8 +70,8 @@ class Colocaliser(nn.Module):
     Images in [0, 1] -> LeNet-5's logits on the crops, so it is a classifier too.
 
     Args:
-        zoom: how far the crops' side may depart from 28 pixels, as a factor; 1 fixes it.
-        side: side of the images.
+        zoom: largest factor by which the crops' side may depart from 28 pixels; 1 fixes it.
+        side: side of the images in pixels.
     """
 
     def __init__(self, *, zoom: float = 1.25, side: int = CANVAS) -> None:

@@ -43,9 +43,10 @@ def architecture(entry: str, seed: int | None, options: dict[str, Any]) -> tuple
     """The network without its weights, and what its card says: it takes images in [0, 1], its normalisation is inside.
 
     Args:
-        entry: RobustBench's name.
+        entry: name of the network in RobustBench.
         seed: seed of the random weights.
-        options: `dataset` ("cifar10", "cifar100", "imagenet") and `threat` ("Linf", "L2", "corruptions").
+        options: options by name: `dataset` ("cifar10", "cifar100", "imagenet") and `threat` ("Linf", "L2",
+            "corruptions").
 
     Raises:
         InputError: nothing of that name, or another option.

@@ -71,9 +71,9 @@ def check_again(card: Mapping[str, Any], report: Report, batch: int) -> list[str
     Another machine rounds otherwise: a count may differ by one image, or by 2 % of the batch.
 
     Args:
-        card: the card.
+        card: the card that `read_card` returns.
         report: report of the same attacks on the images of that batch alone.
-        batch: its number.
+        batch: number of the batch.
     """
     said = card["batches"][batch]
     if report.count != said["images"]:

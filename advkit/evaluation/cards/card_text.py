@@ -69,7 +69,7 @@ def board(cards: Mapping[str, Mapping[str, Any]]) -> Table:
     """Several cards as one table, the least error found first.
 
     Args:
-        cards: name -> card.
+        cards: cards by name.
     """
     rows = []
     for name, card in sorted(cards.items(), key=lambda item: item[1]["errors"]["found"]["error"]):

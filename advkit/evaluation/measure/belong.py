@@ -15,8 +15,8 @@ def belonging(model: Model, data: Any, classes: str | Path | None = None) -> Any
     """The data, with the labels of the network's classes where the names of the data's classes tell them.
 
     Args:
-        model: the network; what its card says is held against the data.
-        data: a data set of advkit; anything else is handed back as it is.
+        model: the network, whose card is compared with the data.
+        data: a data set of advkit; anything else is returned as it is.
         classes: a file with the names of the network's classes (see `advkit.data.read_names`). Without it the names of
             ImageNet's classes are tried on a network of 1,000 outputs.
 

@@ -28,8 +28,8 @@ class CertificateAsked:
 
     Args:
         method: name of a method of `advkit.certification.certify`.
-        norm, eps: the ball.
-        options: what else the method takes.
+        norm, eps: norm and radius of the ball.
+        options: further options of the method.
     """
 
     method: str

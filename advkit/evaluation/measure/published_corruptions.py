@@ -57,7 +57,7 @@ def published_corruption_errors(
         severities: severities to try, from 1 to 5; MNIST-C has only one and ignores them.
         root: folder of the data sets, see `load_data`.
         batch_size: number of images in a batch.
-        count: the number of images of each kind, a fixed random choice; all of them by default.
+        count: number of images of each kind, a fixed random choice; default: all.
         progress: called with (done, all) in images times passes; True shows a bar.
 
     Raises:
@@ -107,7 +107,7 @@ def mean_corruption_error(report: CorruptionReport, *, relative: bool = False) -
 
     Args:
         report: report of the 15 kinds at all five severities.
-        relative: what the corruptions add to the clean error, divided by what they add to AlexNet's.
+        relative: True divides what the corruptions add to the clean error by what they add to AlexNet's.
 
     Raises:
         InputError: a kind or a severity is missing, or these are not the images of ImageNet-C.
