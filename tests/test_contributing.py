@@ -1,5 +1,6 @@
 """The examples of CONTRIBUTING.md are complete and work."""
 
+import ast
 import importlib.util
 import os
 import re
@@ -14,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from test_docstrings import REFUSED, docstrings, entries, is_whole
 
 from advkit.attacks import ATTACKS, create_attack
 from advkit.core.losses import LOSSES
@@ -122,6 +124,13 @@ def test_the_goal_of_the_page_is_reached_where_the_parity_changes(load: Callable
     assert result.success.double().mean() > 0.5
 
 
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: block.split('"""')[1])
+def test_the_prose_of_the_examples_is_that_of_the_house(block: str) -> None:
+    for line, text in docstrings(ast.parse(block)):
+        assert not REFUSED.search(text), f"{line}: {text}"
+        assert all(map(is_whole, entries(text).values())), f"{line}: {text}"
+
+
 HOMES = {
     "@register_attack": ("attacks/momentum.py", "attacks/__init__.py", "from advkit.attacks.momentum import Momentum"),
     "@register_model": ("advkit/models/tiny.py", "advkit/models/__init__.py", "from advkit.models import tiny"),
@@ -132,7 +141,6 @@ HOMES = {
 ROW = "| `example_momentum` | budget | linf | gradients | Dong et al. 2017, arXiv 1710.06081 |\n"
 RUNS = (
     "tests/test_house.py tests/test_public_names.py tests/attacks/test_docs.py tests/cli/test_sources.py",
-    "tests/test_docstrings.py",
     "tests/data/test_data.py tests/models/test_shipped.py tests/training/test_recipes.py",
     "tests/testing/test_check_dataset.py tests/testing/test_check_model.py tests/defenses/test_check_defense.py",
     "tests/attacks/test_contract.py tests/models tests/training/test_families_on_two_processes.py -k example",
