@@ -41,7 +41,7 @@ class Node:
         operation: what it does.
         inputs: places of the nodes it takes, in the list.
         shape: (*out) of one sample.
-        layer: path and class of the module that it stands in; empty outside of any.
+        layer: path and class of the module that holds it; empty outside of any.
     """
 
     operation: Operation
@@ -191,7 +191,7 @@ class Call:
 
 
 def _module(node: fx.Node) -> tuple[str, str]:
-    """Path and class of the module in which the operation stands."""
+    """Path and class of the module that holds the operation."""
     stack = node.meta.get("nn_module_stack")
     if not stack:
         return "", ""
@@ -225,7 +225,7 @@ def _needed(graph: Graph, last: int) -> list[int]:
 
 
 def _recorded(model: Callable[[Tensor], Tensor], probe: Tensor) -> fx.GraphModule:
-    """The operations, with the module that each stands in where torch can tell."""
+    """The operations, with the module that holds each where torch can tell."""
     if isinstance(model, nn.Module):
         named: Any = torch.func.functionalize(lambda z: model(z))
         named._orig_mod = model  # make_fx records paths of modules from here

@@ -61,7 +61,7 @@ class Lipschitz:
         """(N,) float64: l2 radius within which y stays ahead; 0 where it is not ahead. Rounding is not counted.
 
         Args:
-            logits: what the network answers, (N, K).
+            logits: the network's answers (N, K).
             y: true classes (N,).
         """
         logits = logits.double()
@@ -92,9 +92,9 @@ class Stretch:
     """What a graph stretches.
 
     Args:
-        graph: the network.
-        table: its layers.
-        onward: for every node an upper bound of the Lipschitz constant from its output to the logits.
+        graph: the network as a graph.
+        table: constants of the network's layers.
+        onward: upper bound of the Lipschitz constant from each node's output to the logits.
     """
 
     graph: Graph

@@ -1,7 +1,7 @@
 """Upper bounds of the l2 operator norms of single operations: largest singular values, never taken too small.
 
-A power iteration converges from below, so it bounds nothing. Three bounds from above stand here instead, each with its
-own rounding added.
+A power iteration converges from below, so it bounds nothing. Here are three bounds from above instead, each with its own
+rounding added.
 
 Matrices: Gram iteration (Delattre, Barthelemy, Araujo, Allauzen 2023, arXiv 2305.16173). With `G_0 = W` and
 `G_(t+1) = G_t* G_t`, `|W|_2 = |G_t|_2^(1/2^t) <= |G_t|_F^(1/2^t)`, which exceeds |W|_2 by the factor rank^(1/2^(t+1)).

@@ -47,7 +47,11 @@ class Penalties:
         self._late = (recipe.l1, recipe.l1_from)
 
     def at(self, done: float) -> None:
-        """Set what counts when this share of the steps is done: L1 may wait for the end of the training."""
+        """Set what counts when this share of the steps is done: L1 may wait for the end of the training.
+
+        Args:
+            done: share of the steps that are done, in [0, 1].
+        """
         l1, begin = self._late
         self.l1 = l1 if done >= begin else 0.0
 
