@@ -1,6 +1,6 @@
 """Upper bounds of the l2 operator norms of single operations: largest singular values, never taken too small.
 
-A power iteration converges from below, so it bounds nothing. Here are three bounds from above instead, each with its own
+A power iteration converges from below, so it bounds nothing. Here are three bounds from above, each with its own
 rounding added.
 
 Matrices: Gram iteration (Delattre, Barthelemy, Araujo, Allauzen 2023, arXiv 2305.16173). With `G_0 = W` and

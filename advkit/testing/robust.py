@@ -45,6 +45,10 @@ class Robustness:
             more.
         max_error: the limit, a fraction.
         confidence: confidence of the interval.
+        goal: the goal in words; empty for a class other than y.
+        verdicts: number of fresh verdicts that the errors are means of.
+        nature: "random" or "depends on the batch" where the model is no function of one image; otherwise empty.
+        hidden: number of images that count as right and near which the model answered NaN or infinity.
     """
 
     attack: str
@@ -90,7 +94,7 @@ class Robustness:
 
     @property
     def doubt(self) -> str:
-        """What stands against the errors, whatever the number of images; empty if nothing does."""
+        """A reason to doubt the errors, whatever the number of images; empty if there is none."""
         if self.nature == "random" and self.verdicts == 1:
             return "the model is random and was judged by one verdict: give verdicts=20"
         if self.nature == "depends on the batch":
@@ -181,6 +185,8 @@ def assert_robust(
         max_error: the limit, a fraction in [0, 1].
         eps: the radius in units of the pixels; may be left out where the attack has one. A minimal attack needs it: an
             image counts as wrong where the attack succeeds within it.
+        goal: what counts as an error and as an attack's success, see `advkit.goals`; default: a class other than y.
+        verdicts: number of fresh forward passes that judge the images; a random model needs several.
         confidence: confidence of the interval, in (0, 1).
         inconclusive: outcome of a test that decides nothing: "fail", "skip" (pytest's) or "pass".
         seed: seed of the attack's random numbers.
