@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from advkit.core.errors import InputError
 from advkit.core.files import atomic_write
+from advkit.core.words import harmless
 from advkit.models._card import Card
 from advkit.models._classifier import Classifier
 from advkit.models._create import create_model
@@ -129,7 +130,7 @@ def read_card(path: str | Path) -> Card | None:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(CARD)
     except (SafetensorError, OSError) as error:
-        raise InputError(f"{path} is not a safetensors file: {error}") from error
+        raise InputError(f"{path} is not a safetensors file: {harmless(error)}") from error
     return Card.from_json(text) if text else None
 
 
@@ -180,9 +181,9 @@ def fill_from(net: nn.Module, found: Found, path: str | Path, *, note: str = "")
     state, said = unwrapped(own, found, path)
     problem = _misfit(own, state)
     if problem:
-        raise InputError(f"{path} does not fit this network: {problem}{note}")
+        raise InputError(f"{path} does not fit this network: {harmless(problem)}{note}")
     net.load_state_dict(state, strict=False)  # the names are the same; a module's extra state is not in them
-    return said
+    return harmless(said)
 
 
 def _misfit(own: Mapping[str, Tensor], state: State) -> str:
@@ -205,4 +206,4 @@ def _some(names: list[str]) -> str:
 
 
 def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+    return harmless((str(error).splitlines() or [type(error).__name__])[0])

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from advkit.core.errors import AdvkitWarning, InputError
+from advkit.core.words import harmless
 
 USUAL = ("", "state_dict", "model_state_dict", "model", "net", "network", "model_state", "params", "weights", "ema")
 """Names under which training scripts keep a state dict, the likeliest first; "" is the file itself."""
@@ -67,7 +68,9 @@ def unwrapped(own: Mapping[str, Tensor], found: Mapping[str, State], path: objec
         return Found(nearest(own, found), "")
     usual = [key for name in USUAL for key in fitting if key.rpartition(".")[2] == name]
     if len(fitting) > 1 and not usual:
-        raise InputError(f"{path} holds several state dicts, {', '.join(sorted(fitting))}: save the wanted one alone")
+        raise InputError(
+            f"{path} holds several state dicts, {harmless(', '.join(sorted(fitting)))}: save the wanted one alone"
+        )
     key = (usual or list(fitting))[0]
     state, parts = fitting[key]
     under = [f"the state dict under {key!r}"] if key else []
@@ -114,7 +117,7 @@ def _warn_of_normalisation(names: Sequence[str]) -> None:
     inside = [name for name in names if name.rpartition(".")[2] in ("mean", "std", "mu", "sigma")]
     if inside:
         warnings.warn(
-            f"the file also holds {_some(inside)}, which is left out: if the images were normalised by it, "
+            f"the file also holds {harmless(_some(inside))}, which is left out: if the images were normalised by it, "
             "give mean= and std= with the model",
             AdvkitWarning,
             stacklevel=2,
