@@ -5,11 +5,14 @@ from typing import Any
 
 import click
 import torch
+from torch import Tensor, nn
 
 from advkit.attacks import PGD
-from advkit.certification import Certificate, certify
-from advkit.cli._console import percent, say
+from advkit.certification import certify
+from advkit.cli._certify_smoothed import smoothed_figures
+from advkit.cli._console import percent, say, show, table
 from advkit.cli._options import check_device
+from advkit.core.errors import InputError
 from advkit.core.norms import get_norm
 from advkit.core.words import beyond_the_range, number
 from advkit.data import load_data
@@ -20,23 +23,25 @@ from advkit.models import load_model
 
 def run(
     model: str, weights: str | None, data: str, split: str, data_root: str | None, download: bool, count: int,
-    eps: float, norm: str, method: str, device: str, threads: int | None, as_json: bool,
+    eps: float, norm: str | None, method: str, sigma: float | None, draws: int, alpha: float, seed: int,
+    device: str, threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Do what the command says."""
     if threads is not None:
         torch.set_num_threads(threads)
     check_device(device)
+    norm = _norm(norm, method, sigma)
     classifier = load_model(model, data=data, weights=weights, device=device)
     x, y = belonging(classifier, load_data(data, split=split, root=data_root, download=download))[:count]
     x, y = (t.to(classifier.normalize.mean.device) for t in (x, y))
-    found = certify(classifier, x, y, eps=eps, norm=norm, method=method)
-    attacked = PGD(eps=eps, norm=norm)(classifier, x, y).success
-    if bool((attacked & found.certified).any()):
-        place = int((attacked & found.certified).nonzero()[0])
-        raise click.ClickException(
-            f"image {place} is certified and yet fooled by PGD: a fault in one of them, please report it"
+    more: dict[str, Any] = {}
+    if method == "smoothing":
+        certified, fooled, more = smoothed_figures(
+            classifier, x, y, eps=eps, sigma=sigma, draws=draws, alpha=alpha, seed=seed
         )
-    figures = _figures(found, attacked)
+    else:
+        certified, fooled = _both(classifier, x, y, eps=eps, norm=norm, method=method)
+    figures = _figures(certified, fooled) | more
     if as_json:
         where = {"model": model, "data": f"{data}:{split}", "count": len(x), "eps": eps}
         click.echo(json.dumps({**where, "norm": norm, "method": method, **figures}, allow_nan=False))
@@ -44,15 +49,54 @@ def run(
     say(f"{model} on {len(x)} images of {data} {split}, {norm} ball of eps {number(eps)}, {method}")
     if beyond := beyond_the_range(eps, get_norm(norm).boxed):
         say(beyond)
+    _say_both(figures)
+    if more:
+        _say_smoothed(more)
+
+
+def _norm(norm: str | None, method: str, sigma: float | None) -> str:
+    """The norm that is asked for, or the one that the method has."""
+    if method != "smoothing" and sigma is not None:
+        raise InputError(f"--sigma belongs to --method smoothing, got --method {method}")
+    if method == "smoothing" and norm not in (None, "l2"):
+        raise InputError(f"smoothing certifies l2 balls only, got --norm {norm}")
+    return norm or ("l2" if method == "smoothing" else "linf")
+
+
+def _both(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, norm: str, method: str) -> tuple[Tensor, Tensor]:
+    """What is certified and what PGD fools, (N,) each."""
+    certified = certify(model, x, y, eps=eps, norm=norm, method=method).certified
+    fooled = PGD(eps=eps, norm=norm)(model, x, y).success
+    if bool((fooled & certified).any()):
+        place = int((fooled & certified).nonzero()[0])
+        raise click.ClickException(
+            f"image {place} is certified and yet fooled by PGD: a fault in one of them, please report it"
+        )
+    return certified, fooled
+
+
+def _say_both(figures: dict[str, Any]) -> None:
     for name, text in (("adversarial_error", "At least (PGD)"), ("certified_error", "At most (certificate)")):
         low, high = figures[f"{name}_interval"]
         say(f"{text}: {percent(figures[name])} ({100 * low:.1f} to {100 * high:.1f})")
     say("Both are exact." if figures["exact"] else "Between the two, nothing is known.")
 
 
-def _figures(found: Certificate, attacked: torch.Tensor) -> dict[str, Any]:
+def _say_smoothed(more: dict[str, Any]) -> None:
+    made = table("l2 radius", "certified accuracy", right=("l2 radius", "certified accuracy"))
+    for radius, share in zip(more["radii"], more["certified_accuracy"], strict=True):
+        made.add_row(number(radius), percent(share))
+    show(made)
+    say(
+        f"All figures are of the smoothed classifier, sigma {number(more['sigma'])}; it abstains on "
+        f"{percent(more['abstained'])} of the images. A certificate is wrong with probability at most "
+        f"{number(more['alpha'])} an image, from {more['draws']:,} draws."
+    )
+
+
+def _figures(certified: Tensor, attacked: Tensor) -> dict[str, Any]:
     count = len(attacked)
-    fooled, open_ = int(attacked.sum()), int((~found.certified).sum())
+    fooled, open_ = int(attacked.sum()), int((~certified).sum())
     return {
         "adversarial_error": fooled / count,
         "adversarial_error_interval": list(wilson_interval(fooled, count)),

@@ -20,15 +20,34 @@ COUNT = 50
 @click.option("--count", type=click.IntRange(min=1), default=COUNT, show_default=True, help="Take the first N images.")
 @click.option("--eps", type=Eps(), required=True, help="Radius in units of the pixels: 0.01 or 2/255.")
 @click.option(
-    "--norm", type=click.Choice(["linf", "l2", "l1"]), default="linf", show_default=True, help="Norm of the ball."
+    "--norm",
+    type=click.Choice(["linf", "l2", "l1"]),
+    help="Norm of the ball. [linf; l2 with smoothing, which has no other]",
 )
 @click.option(
     "--method",
-    type=click.Choice(constant("advkit.certification.certify", "METHODS")),
+    type=click.Choice([*constant("advkit.certification.certify", "METHODS"), "smoothing"]),
     default="crown",
     show_default=True,
-    help="How the bounds are made; the loosest first, the tightest last.",
+    help="How the bounds are made. ibp, crown_ibp and crown go from loose to tight; smoothing certifies another "
+    "classifier, the network under Gaussian noise.",
 )
+@click.option("--sigma", type=click.FloatRange(min=0, min_open=True), help="Standard deviation of smoothing's noise.")
+@click.option(
+    "--draws",
+    type=click.IntRange(min=1),
+    default=10_000,
+    show_default=True,
+    help="Number of noisy copies of each image that smoothing looks at.",
+)
+@click.option(
+    "--alpha",
+    type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
+    default=0.001,
+    show_default=True,
+    help="Probability, for each image, that smoothing's certificate is wrong.",
+)
+@shared("seed")
 @shared("device", "threads")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def command(**options: Any) -> None:

@@ -32,11 +32,47 @@ def test_the_table_names_attack_and_certificate() -> None:
     assert "At most (certificate)" in said
 
 
-@pytest.mark.parametrize("words", [("--eps", "-1"), ("--eps", "0.1", "--norm", "l7"), ("--eps", "x"), ()])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--eps", "-1"),
+        ("--eps", "0.1", "--norm", "l7"),
+        ("--eps", "x"),
+        (),
+        ("--eps", "0.1", "--method", "smoothing"),
+        ("--eps", "0.1", "--method", "smoothing", "--sigma", "0"),
+        ("--eps", "0.1", "--method", "smoothing", "--sigma", "0.25", "--norm", "linf"),
+        ("--eps", "0.1", "--sigma", "0.25"),
+    ],
+)
 def test_wrong_input_is_one_line(words: tuple[str, ...]) -> None:
     answer = call(*words)
     assert answer.exit_code == 2
     assert len(answer.stderr.strip().splitlines()) == 1
+
+
+SMOOTHING = ("--method", "smoothing", "--sigma", "0.25", "--draws", "200", "--eps", "0.2")
+
+
+def test_smoothing_prints_both_sides_and_a_falling_curve() -> None:
+    found = json.loads(call(*SMOOTHING, "--json").stdout)
+    assert found["norm"] == "l2"
+    assert found["radii"][0] == 0
+    assert found["certified_accuracy"] == sorted(found["certified_accuracy"], reverse=True)
+    assert 0 <= found["adversarial_error"] <= found["certified_error"] <= 1
+    assert found["certified_error"] < 1
+    assert json.loads(call(*SMOOTHING, "--json").stdout) == found
+    said = " ".join(call(*SMOOTHING).stdout.split())
+    assert "certified accuracy" in said
+    assert "of the smoothed classifier" in said
+
+
+def test_lipschitz_certifies_the_least_balls() -> None:
+    errors = [
+        json.loads(call("--eps", e, "--norm", "l2", "--method", "lipschitz", "--json").stdout)["certified_error"]
+        for e in ("0.001", "1")
+    ]
+    assert errors[0] < errors[1] == 1
 
 
 def test_a_certified_image_that_is_fooled_is_an_alarm(monkeypatch: pytest.MonkeyPatch) -> None:
