@@ -15,6 +15,7 @@ from advkit.figures.augmentations import augmentations
 from advkit.figures.kernels import filters_sheet, maps_sheet
 from advkit.figures.layer_chart import movement_chart
 from advkit.figures.projections import boxes_sheet, directions_sheet, occlusion_sheet, projection_sheet, top_sheet
+from advkit.figures.stretch_chart import lipschitz_chart
 from advkit.figures.transformer import transformations
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "error_curves",
     "examples",
     "filters_sheet",
+    "lipschitz_chart",
     "maps_sheet",
     "movement_chart",
     "occlusion_sheet",

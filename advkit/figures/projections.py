@@ -73,7 +73,7 @@ def top_sheet(
     rows = []
     for top, back in zip(tops, backs, strict=True):
         patches = top.patches(data)
-        labels = [f"{value:.2g}" for value in top.values.tolist()]
+        labels = [f"{value:.3g}" for value in top.values.tolist()]
         rows.append(
             Row(name=f"unit {top.unit}", panels=[Panel(image=p, label=t) for p, t in zip(patches, labels, strict=True)])
         )

@@ -188,3 +188,8 @@ def directions() -> None:
      shared("seed"))  # fmt: skip
 def layers() -> None:
     """How far an attack moves the activations of every layer, against noise of the same size."""
+
+
+@add("lipschitz", model_option(), *SCENE)
+def lipschitz() -> None:
+    """How far every layer can stretch, in l2, beside what Szegedy et al. (2013, sec. 4.3) found for AlexNet."""

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from advkit.certification import LayerStretch, Lipschitz
 from advkit.core.errors import InputError
 from advkit.data import MemoryDataset
 from advkit.figures import (
@@ -12,6 +13,7 @@ from advkit.figures import (
     boxes_sheet,
     directions_sheet,
     filters_sheet,
+    lipschitz_chart,
     maps_sheet,
     movement_chart,
     occlusion_sheet,
@@ -163,3 +165,13 @@ def test_nothing_is_cut():
 def test_no_panel_is_an_error():
     with pytest.raises(InputError, match="one row"):
         sheet([])
+
+
+def test_the_chart_of_stretch_has_a_bar_and_a_point_for_every_layer():
+    layers = tuple(LayerStretch(name=f"l{i}", kind="Linear", norm=i + 1.5, constant=10.0**i) for i in range(3))
+    figure = lipschitz_chart(Lipschitz(layers=layers, constant=100.0, pairs=torch.zeros(2, 2)), data="Images 1x4x4.")
+    above, below = figure.axes
+    assert above.lines[0].get_ydata().tolist() == [1, 10, 100]
+    assert [bar.get_height() for bar in below.patches] == [1.5, 2.5, 3.5]
+    assert [label.get_text() for label in below.get_xticklabels()] == ["l0", "l1", "l2"]
+    assert "to the logits 100. Images 1x4x4." in caption(figure)
