@@ -89,7 +89,7 @@ def _attacks() -> dict[str, str]:
         cost = "A call costs what its steps ask for; :doc:`/attacks` says what, and :doc:`/benchmarks` what that takes."
         text = _heading(name) + f"{_paper(cls)}\n\n" + _table(("trait", "value"), rows) + _options(cls) + f"{cost}\n\n"
         pages[f"attacks/{name}.rst"] = text
-    pages["attacks/index.rst"] = _heading("Attacks") + _tree(ATTACKS.names())
+    pages["attacks/index.rst"] = _heading("Attacks, one page each") + _tree(ATTACKS.names())
     return pages
 
 
@@ -100,7 +100,7 @@ def _defenses() -> dict[str, str]:
     for name in list_defenses():
         factory = DEFENSES.factory(name)
         pages[f"defenses/{name}.rst"] = _heading(name) + f"{_paper(factory)}\n\n" + _options(factory)
-    pages["defenses/index.rst"] = _heading("Defences") + _tree(sorted(list_defenses()))
+    pages["defenses/index.rst"] = _heading("Defences, one page each") + _tree(sorted(list_defenses()))
     return pages
 
 
@@ -115,7 +115,7 @@ def _certificates() -> dict[str, str]:
         text = f"One of the methods of :func:`advkit.certification.certify`: {words}\n\n"
         example = f'::\n\n    certify(model, x, y, eps=1/255, method="{name}")\n\n'
         pages[f"certificates/{name}.rst"] = _heading(name) + text + example + _parameters(certify)
-    pages["certificates/index.rst"] = _heading("Certificates") + _tree(list(METHODS))
+    pages["certificates/index.rst"] = _heading("Certificates, one page each") + _tree(list(METHODS))
     return pages
 
 

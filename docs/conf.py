@@ -15,7 +15,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 source_suffix = {".md": "myst-nb", ".rst": "restructuredtext"}
 exclude_patterns = ["_build"]
 html_theme, html_title, html_show_copyright = "furo", "advkit", False
-html_static_path: list[str] = []
+html_static_path, html_css_files = ["_static"], ["site.css"]
 
 myst_heading_anchors = 4
 highlight_language = "none"  # indented blocks are commands and output; Python is marked as such
