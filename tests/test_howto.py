@@ -1,4 +1,4 @@
-"""Every code block of docs/howto runs, in the order of its page, in one empty folder."""
+"""Every code block of docs/howto runs, in the order of its page, in an empty folder; so does Python of other pages."""
 
 import os
 import re
@@ -73,6 +73,18 @@ def test_every_block_of_the_page_runs(page: Path, tmp_path: Path, monkeypatch: p
     assert blocks
     for kind, body in blocks:
         getattr(reader, kind)(body)
+
+
+@pytest.mark.parametrize("name", ["attacks", "augmentation", "data"])
+def test_the_python_of_the_other_pages_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    blocks = [
+        body for kind, body in BLOCK.findall((PAGES[0].parents[1] / f"{name}.md").read_text()) if kind == "python"
+    ]
+    assert blocks
+    reader = Reader()
+    for body in blocks:
+        reader.python(body)
 
 
 def test_the_pages_are_there() -> None:
