@@ -52,6 +52,7 @@ from advkit.attacks.noise import Noise
 from advkit.attacks.patch import AdversarialPatch, Patch, find_patch
 from advkit.attacks.pgd import PGD
 from advkit.attacks.sigma_zero import SigmaZero
+from advkit.attacks.simba import SimBA
 from advkit.attacks.spatial import Spatial
 from advkit.attacks.square import Square
 from advkit.attacks.superdeepfool import SuperDeepFool
@@ -101,6 +102,7 @@ __all__ = [
     "Restarts",
     "Result",
     "SigmaZero",
+    "SimBA",
     "Smallest",
     "Spatial",
     "Square",

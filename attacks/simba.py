@@ -1,0 +1,142 @@
+"""SimBA: Guo, Gardner, You, Wilson, Weinberger 2019, algorithm 1 (arXiv 1905.07121)."""
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from advkit.core.attack import BudgetAttack, register_attack
+from advkit.core.door import check_count, check_positive
+from advkit.core.errors import InputError, unknown
+from advkit.core.losses import loss_values
+from advkit.core.norms import per_row
+from advkit.core.oracle import Oracle, choose
+
+BASES = ("pixel", "dct")
+
+
+class State(NamedTuple):
+    """The proposal, the point from which it departs, and which direction it tries."""
+
+    x_adv: Tensor  # (M, ...)
+    x_max: Tensor  # (M, ...)
+    f_max: Tensor  # (M,): its loss
+    order: Tensor  # (M, B) int64: the directions in the order of their turns
+    turn: Tensor  # (M,) int64
+    back: Tensor  # (M,) bool: True where the direction is tried with a minus
+
+
+@register_attack("simba")
+@dataclass(frozen=True, kw_only=True)
+class SimBA(BudgetAttack):
+    """`x <- x + a q` or `x - a q`, whichever raises the loss first; q is the next vector of an orthonormal basis.
+
+    The order of the vectors is random. After the last it begins again with half of a, where the paper ends.
+
+    Cost per sample: at most `queries` + 1 queries, no gradient.
+
+    Args:
+        norm: the norm of the ball.
+        queries: number of queries, including those of the clean image and of the verdict.
+        step_size: length a of a step in units of the pixels.
+        basis: "pixel" tries single entries; "dct" tries cosine waves, each in one channel.
+        frequencies: share of the waves' frequencies along each side that are used, the lowest ones.
+    """
+
+    norms = ("l2", "linf")
+    paper = "Guo et al. 2019, arXiv 1905.07121"
+    knowledge = "scores"
+    deterministic = False
+    starts_at_x = False
+
+    norm: str = "l2"
+    queries: int = 5000
+    step_size: float = 0.2
+    basis: str = "pixel"
+    frequencies: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("queries", self.queries, least=3)
+        check_positive("step_size", self.step_size)
+        check_positive("frequencies", self.frequencies)
+        if self.frequencies > 1:
+            raise InputError(f"expected frequencies as a share > 0 and <= 1, got {self.frequencies!r}")
+        if self.basis not in BASES:
+            raise unknown("basis of simba", self.basis, BASES)
+
+    @property
+    def total_steps(self) -> int:
+        """A query each; the clean image and the verdict take two."""
+        return self.queries - 2
+
+    def init(self, oracle: Oracle) -> State:
+        """The first direction of a random order, forwards."""
+        entries = torch.arange(oracle.x[0].numel(), device=oracle.x.device)
+        if self.basis == "dct":
+            entries = low_waves(tuple(oracle.x.shape[1:]), self.frequencies).to(entries.device)
+        order = entries[oracle.draws.uniform(0, (len(entries),)).argsort(1)]  # (M, B)
+        turn = torch.zeros(len(oracle.x), dtype=torch.int64, device=oracle.x.device)
+        f = loss_values(self.loss, oracle.goal, oracle.clean, oracle.clean).double()
+        return self._proposed(oracle, State(oracle.x, oracle.x, f, order, turn, turn > 0))
+
+    def step(self, oracle: Oracle, state: State, i: int) -> State:
+        """Keep the proposal where it is better; elsewhere turn it round once, then take the next direction."""
+        f = loss_values(self.loss, oracle.goal, oracle.logits(state.x_adv), oracle.clean).double()
+        better = f > state.f_max
+        state = state._replace(
+            x_max=choose(better, state.x_adv, state.x_max),
+            f_max=torch.where(better, f, state.f_max),
+            turn=state.turn + (better | state.back),
+            back=~better & ~state.back,
+        )
+        return self._proposed(oracle, state)
+
+    def _proposed(self, oracle: Oracle, state: State) -> State:
+        """A step from the best point along the direction whose turn it is, within the region."""
+        region, x = oracle.region, state.x_max
+        index = state.order.gather(1, (state.turn % state.order.shape[1])[:, None]).squeeze(1)
+        q = DIRECTIONS[self.basis](index, tuple(x.shape[1:]))
+        a = self.step_size / 2 ** (state.turn // state.order.shape[1]).double()
+        q = per_row(torch.where(state.back, -a, a), q) * q
+        return state._replace(x_adv=region.project((x + q).to(x.dtype)).to(x.dtype))
+
+
+def frame(shape: tuple[int, ...]) -> tuple[int, int, int]:
+    """Channels, height and width of an image of this shape; a vector is one row."""
+    height, width = shape[-2:] if len(shape) > 1 else (1, shape[0])
+    return math.prod(shape) // (height * width), height, width
+
+
+def low_waves(shape: tuple[int, ...], share: float) -> Tensor:
+    """The numbers of the waves with the lowest frequencies, at least one along each side."""
+    channels, height, width = frame(shape)
+    numbers = torch.arange(channels * height * width).view(channels, height, width)
+    return numbers[:, : max(1, round(share * height)), : max(1, round(share * width))].flatten()
+
+
+def pixels(index: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """(M, ...) float64: 1 at the entry with this number (M,)."""
+    zero = torch.zeros(len(index), math.prod(shape), dtype=torch.float64, device=index.device)
+    return zero.scatter(1, index[:, None], 1.0).view(-1, *shape)
+
+
+def waves(index: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """(M, ...) float64: the wave of the orthonormal cosine transform (DCT-II) with this number (M,), in one channel."""
+    channels, height, width = frame(shape)
+    channel, place = index // (height * width), index % (height * width)
+    wave = _cosine(place // width, height)[:, :, None] * _cosine(place % width, width)[:, None]  # (M, H, W)
+    here = torch.arange(channels, device=index.device) == channel[:, None]  # (M, C)
+    return (here[:, :, None, None] * wave[:, None]).view(-1, *shape)
+
+
+def _cosine(frequency: Tensor, length: int) -> Tensor:
+    """(M, length) float64: unit vectors of the transform along one side."""
+    places = torch.arange(length, dtype=torch.float64, device=frequency.device)
+    wave = torch.cos(math.pi / length * (places + 0.5) * frequency[:, None])
+    return wave * torch.where(frequency == 0, (1 / length) ** 0.5, (2 / length) ** 0.5)[:, None]
+
+
+DIRECTIONS = {"pixel": pixels, "dct": waves}
