@@ -20,7 +20,7 @@ DUAL = {"l2": "l2", "l1": "linf"}
 FIRST = {"l2": 0.05, "l1": 0.03}
 """Default length of the first step, as a share of the size of the range."""
 
-TOLERANCE = 1e-4
+TOLERANCE = 1e-5
 """How far beyond the boundary the constraint lies, in units of the margin."""
 
 
