@@ -273,3 +273,8 @@ def test_a_layer_without_a_constant_is_named() -> None:
     net = nn.Sequential(nn.LocalResponseNorm(2), nn.Flatten())
     with pytest.raises(InputError, match="no Lipschitz constant is known"):
         lipschitz(net, torch.zeros(1, 4, 3, 3))
+
+
+def test_squares_of_constants_add_up_in_a_concatenation() -> None:
+    table = lipschitz(lambda x: torch.cat([3 * x, 4 * x], 1).flatten(1), torch.zeros(1, 1, 2, 2))
+    assert table.constant == pytest.approx(5)

@@ -169,3 +169,13 @@ def test_numbers_out_of_range_are_refused(options: dict[str, float]) -> None:
     net, x, _ = linear()
     with pytest.raises(InputError):
         Smoothed(net, SIGMA).certify(x, **options)
+
+
+def test_one_series_chooses_and_another_bounds() -> None:
+    net, x, _ = linear()
+    smoothed = Smoothed(net, SIGMA)
+    chosen, hits = smoothed.counts(x, 50, series=0).argmax(1), smoothed.counts(x, 50, series=1)
+    assert not torch.equal(hits, smoothed.counts(x, 50, series=0))
+    bound = clopper_pearson(hits.gather(1, chosen[:, None]).squeeze(1), 50, alpha=0.1)
+    found = smoothed.certify(x, n0=50, n=50, alpha=0.1)
+    assert torch.equal(found.radius, (SIGMA * torch.special.ndtri(bound)).clamp(min=0))
