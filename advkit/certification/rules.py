@@ -282,13 +282,16 @@ def _absolute(call: Call) -> Ref:
     return call.add(Combination(factors=(2.0, -1.0), terms=2, width=2), _rectified(call, z), z)
 
 
-@rule("clamp", "hardtanh", "clamp_min", "relu6")
+@rule("clamp", "hardtanh", "clamp_min", "clamp_max")
 def _clamped(call: Call) -> Ref:
     """low + relu(z - low), then high - relu(high - z)."""
     given: list[Any] = [*call.args, None, None]
     z: Ref = given[0]
     low, high = given[1:3]
-    low, high = call.kwargs.get("min", low), call.kwargs.get("max", high)
+    if "clamp_max" in str(call.target):
+        low, high = None, low
+    low = call.kwargs.get("min", call.kwargs.get("min_val", low))
+    high = call.kwargs.get("max", call.kwargs.get("max_val", high))
     if "hardtanh" in str(call.target):
         low, high = (-1 if low is None else low), (1 if high is None else high)
     if low is not None:
@@ -354,15 +357,14 @@ def _moved(call: Call) -> Ref:
     return call.add(Move(run=run, name=str(call.target), bias=bias, width=math.prod(call.shape)), z)
 
 
-@rule("mean", "sum", "avg_pool2d", "_adaptive_avg_pool2d", "avg_pool3d", "avg_pool1d", "_adaptive_avg_pool3d",
-      "upsample_bilinear2d")  # fmt: skip
+@rule("mean", "sum", "avg_pool2d", "_adaptive_avg_pool2d", "avg_pool3d", "avg_pool1d", "_adaptive_avg_pool3d")
 def _averaged(call: Call) -> Ref:
     """Weighted sums with weights >= 0."""
     run, z = _replay(call), call.args[0]
     call.shape  # noqa: B018 - refuses a result without a batch
     _check_batch(call, run, z)
     terms = math.prod(z.shape) // max(1, min(math.prod(call.shape), math.prod(z.shape)))
-    if "pool" in str(call.target) or "upsample" in str(call.target):
+    if "pool" in str(call.target):
         terms = math.prod(z.shape)  # no window is larger than the image
     return call.add(Move(run=run, name=str(call.target), terms=terms + 1, width=math.prod(call.shape)), z)
 

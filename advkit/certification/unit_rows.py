@@ -81,7 +81,7 @@ class Rows:
 
     def constant(self, bias: Tensor, shape: tuple[int, ...]) -> Tensor:
         """<a, bias> for a bias that broadcasts against (*shape): (N, R)."""
-        if self.top is not None and bias.numel() == bias.shape[0] == shape[0]:
+        if self.top is not None and bias.ndim and bias.numel() == bias.shape[0] == shape[0]:
             return self.a.flatten(2, 3).sum(2) @ bias.flatten()
         if self.top is not None:
             return self.times(bias.expand(len(self.a), *shape), shape)

@@ -54,7 +54,8 @@ class Attack(ABC):
     `stepwise` (False: made of several attacks, so that no wrapper can drive it), `climbs` (False: it has no loss),
     `needs_classes` (the method compares classes, so that goals of another form are refused), `stays_inside` (every
     point it asks about is feasible, so that a step need not check that), `follows_gradient` (its steps depend on the
-    gradient alone, so that another may be put in its place) and `paper`.
+    gradient alone, so that another may be put in its place), `begins_at_image` (False: the image gives shape and range
+    only) and `paper`.
 
     Args:
         target: default of the call's `target`: "untargeted", "runner_up" (the likeliest class other than y on the
@@ -74,6 +75,7 @@ class Attack(ABC):
     needs_classes: ClassVar[bool] = False
     stays_inside: ClassVar[bool] = False
     follows_gradient: ClassVar[bool] = False
+    begins_at_image: ClassVar[bool] = True
     paper: ClassVar[str] = ""
 
     target: str | int = "untargeted"

@@ -202,7 +202,7 @@ def _suspect(logits: Tensor, x: Tensor) -> None:
         _warn("the model gives the same logits for different images: does it use its input?")
 
 
-SMALL = 0.1
+SMALL = 0.01
 """Logits that lie no further apart make the cross-entropy linear: every other class counts alike, however far it is."""
 
 

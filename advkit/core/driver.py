@@ -40,6 +40,8 @@ class Steps(Protocol):
     def starts_at_x(self) -> bool: ...
     @property
     def stays_inside(self) -> bool: ...
+    @property
+    def begins_at_image(self) -> bool: ...
     def init(self, oracle: Oracle) -> Any: ...
     def step(self, oracle: Oracle, state: Any, i: int) -> Any: ...
 
@@ -160,7 +162,8 @@ def _look_at_clean(attack: Steps, classify: Model, problem: Problem) -> tuple[Or
         graph = classify(leaf)
     if problem.wish is None or problem.wish.labelled:
         door.check_answer(graph, x, y)
-        door.check_scale(attack.loss, graph.detach())
+        if attack.begins_at_image:
+            door.check_scale(attack.loss, graph.detach())
     else:
         door.check_outputs(graph, x)
     logits = graph.detach()

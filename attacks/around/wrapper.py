@@ -26,7 +26,13 @@ class Wrapper(Attack):
     """Whether it makes the steps of the attack inside itself."""
     shared: ClassVar[tuple[str, ...]] = ("norm", "loss", "target", "targetable", "per_sample", "knowledge", "paper")
     """The traits that it takes over as they are."""
-    method: ClassVar[tuple[str, ...]] = ("climbs", "needs_classes", "stays_inside", "follows_gradient")
+    method: ClassVar[tuple[str, ...]] = (
+        "climbs",
+        "needs_classes",
+        "stays_inside",
+        "follows_gradient",
+        "begins_at_image",
+    )
     """Traits of the method inside; a wrapper that compares classes sets `needs_classes` itself."""
     own: ClassVar[tuple[str, ...]] = ("name", "kind", "norms")
     """Those that it takes over too, unless it is another kind of attack."""

@@ -44,6 +44,7 @@ class Fooling(BudgetAttack):
     needs_classes = True
     paper = "Nguyen et al. 2014, arXiv 1412.1897"
     starts_at_x = False
+    begins_at_image = False
     deterministic = False
 
     eps: float | None = torch.inf

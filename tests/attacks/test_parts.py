@@ -236,14 +236,14 @@ def test_the_search_for_c_ends_at_the_largest_that_hits() -> None:
 def test_ten_times_the_first_weight_of_a_linear_loss_is_where_its_minimiser_spends_it() -> None:
     """Of c r^2 + J - |g| r, a move r against g."""
     loss, gradient = torch.tensor([0.3, 7.0], dtype=torch.float64), numbers(2, 5)
-    c = 10 * search_for_c.first_round(torch.zeros(2, dtype=torch.float64)).started(loss, gradient).c
+    c = 10 * search_for_c.first_round(torch.zeros(2, dtype=torch.float64)).started(loss, gradient, loss).c
     slope = gradient.norm(dim=1)
     torch.testing.assert_close(loss - slope * (slope / (2 * c)), 0 * loss)
 
 
 def test_a_first_weight_that_is_given_is_the_first_weight() -> None:
     given = torch.tensor([1e-12, 3.0, 0.0], dtype=torch.float64)
-    started = search_for_c.first_round(given).started(torch.ones(3, dtype=torch.float64), numbers(3, 5))
+    started = search_for_c.first_round(given).started(torch.ones(3, dtype=torch.float64), numbers(3, 5), torch.ones(3))
     assert torch.equal(started.c[:2], given[:2])
     assert started.c[2] > 0
 

@@ -102,8 +102,8 @@ def test_a_perturbation_of_another_shape_is_refused() -> None:
         find_universal(case.model, (case.x, case.y), eps=0.1, epochs=0)
     with pytest.raises(InputError, match="expected step_size as a number > 0, got 0"):
         find_universal(case.model, (case.x, case.y), eps=0.1, step_size=0)
-    with pytest.raises(InputError, match="expected eps as a number >= 0, got '8/255'"):
-        find_universal(case.model, (case.x, case.y), eps="8/255")  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="expected eps as a number >= 0, got 'eight'"):
+        find_universal(case.model, (case.x, case.y), eps="eight")  # type: ignore[arg-type]
 
 
 def test_no_room_leaves_no_perturbation() -> None:
