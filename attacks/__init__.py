@@ -48,12 +48,14 @@ from advkit.attacks.jsma import JSMA
 from advkit.attacks.lavan import LaVAN
 from advkit.attacks.lbfgs import LBFGS
 from advkit.attacks.mifgsm import MIFGSM
+from advkit.attacks.nes import NES
 from advkit.attacks.noise import Noise
 from advkit.attacks.patch import AdversarialPatch, Patch, find_patch
 from advkit.attacks.pgd import PGD
 from advkit.attacks.sigma_zero import SigmaZero
 from advkit.attacks.simba import SimBA
 from advkit.attacks.spatial import Spatial
+from advkit.attacks.spsa import SPSA
 from advkit.attacks.square import Square
 from advkit.attacks.superdeepfool import SuperDeepFool
 from advkit.attacks.universal import Universal, UniversalPerturbation, find_universal
@@ -77,9 +79,11 @@ __all__ = [
     "JSMA",
     "LBFGS",
     "MIFGSM",
+    "NES",
     "NI",
     "PGD",
     "SI",
+    "SPSA",
     "TI",
     "VMI",
     "APGDTargeted",

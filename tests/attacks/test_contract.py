@@ -31,7 +31,8 @@ CHEAPER |= {"patch": {"steps": 6}, "lavan": {"steps": 8}}
 CHEAPER |= {"lbfgs": {"searches": 5, "leaps": 1, "leap_searches": 2, "first_steps": 20, "later_steps": 10}}
 CHEAPER |= {"superdeepfool": {"steps": 20, "turns": 1}}
 CHEAPER |= {"apgd l1": {"steps": 50}, "apgd_targeted l1": {"steps": 50, "classes": 2}}  # sparse steps take longer
-CHEAPER |= {"simba": {"queries": 250}}
+CHEAPER |= {"simba": {"queries": 250}, "nes": {"steps": 8, "samples": 30}}
+CHEAPER |= {"spsa": {"steps": 8, "samples": 30}}
 """Hyperparameters that keep an attack short here, by name or by name and norm; others run at their defaults."""
 
 
