@@ -17,6 +17,7 @@ SCALES = (1e-6, 1e-3, 1e4)
 FEIGN = {
     "spatial": "of several motions that fool it returns any: the distance is no figure of its own",
     "autoattack": "begins with APGD on the cross-entropy",
+    "spsa": "the constant of Adam's division counts beside differences of the smallest logits",
     "universal": "one perturbation for all images climbs the cross-entropy of all",
 }
 """Attacks whose figures are held to less, with the reason: the success rate alone."""
