@@ -18,7 +18,7 @@ from advkit.data._images import ImageFiles, shorter_side
 from advkit.data._torchvision import MissingDataError, Root
 from advkit.data.folder import class_files
 from advkit.data.imagenet import class_folders
-from advkit.data.mnist5k import DIGITS, padded_images, padded_name
+from advkit.data.mnist5k import DIGITS, padded_images
 
 KINDS = (
     "gaussian_noise",
@@ -95,7 +95,8 @@ def mnist_c(
     images = _array(home / variant / f"{split}_images.npy", (None, 28, 28, 1))
     labels = _array(home / variant / f"{split}_labels.npy", (len(images),))
     stored = padded_images(torch.from_numpy(images[..., 0].copy()), pad)
-    return MemoryDataset(padded_name(f"mnist_c:{variant}", pad), split, DIGITS, stored, torch.from_numpy(labels))
+    name = f"mnist_c(variant={variant})" if pad == 2 else f"mnist_c(variant={variant}, pad={pad})"
+    return MemoryDataset(name, split, DIGITS, stored, torch.from_numpy(labels))
 
 
 @DATASETS.register("cifar10_c")
@@ -180,7 +181,9 @@ def imagenet_c(
     present = {wnid: label for label, wnid in enumerate(wnids) if (folder / wnid).is_dir()}
     files, labels = class_files(folder, present)
     shorter = size if resize is None else shorter_side(size, resize)
-    return ImageFiles(f"imagenet_c:{variant}:{severity}", split, names, files, labels, size=size, resize=shorter)
+    return ImageFiles(
+        f"imagenet_c(variant={variant}, severity={severity})", split, names, files, labels, size=size, resize=shorter
+    )
 
 
 def _cifar(
@@ -204,7 +207,9 @@ def _cifar(
         raise InputError(f"expected five severities of equal length in {home}, got {len(labels)} images")
     part = slice((_severity(severity) - 1) * each, severity * each)
     stored = torch.from_numpy(np.ascontiguousarray(images[part].transpose(0, 3, 1, 2)))
-    return MemoryDataset(f"{name}:{kind}:{severity}", split, classes, stored, torch.from_numpy(labels[part].copy()))
+    return MemoryDataset(
+        f"{name}(variant={kind}, severity={severity})", split, classes, stored, torch.from_numpy(labels[part].copy())
+    )
 
 
 def _check_kind(name: str, kind: str, kinds: tuple[str, ...]) -> None:

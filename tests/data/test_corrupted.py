@@ -44,8 +44,9 @@ def test_a_severity_is_its_fifth_of_the_file(root):
         part = stored[(severity - 1) * EACH : severity * EACH]
         assert x.equal(torch.from_numpy(part.copy()).permute(0, 3, 1, 2).float() / 255)
         assert y.tolist() == list(range(EACH))
-        assert data.name == f"cifar10_c:fog:{severity}"
-    assert load_data("cifar10_c:fog", root=root).name == "cifar10_c:fog:3"
+        assert data.name == f"cifar10_c(variant=fog, severity={severity})"
+        assert load_data(data.name, root=root)[:][0].equal(x)
+    assert load_data("cifar10_c:fog", root=root).name == "cifar10_c(variant=fog, severity=3)"
 
 
 def test_mnist_c_is_padded_like_mnist(root):

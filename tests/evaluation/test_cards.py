@@ -12,12 +12,11 @@ from advkit import evaluate, load_data, load_model
 from advkit.cli import main
 from advkit.core.errors import InputError
 from advkit.core.sheet import as_latex, as_text
-from advkit.evaluation import load_run
+from advkit.evaluation import load_run, wilson_interval
 from advkit.evaluation.cards import (
     SCHEMA,
     board,
     board_page,
-    check_again,
     check_beside_run,
     check_card,
     make_card,
@@ -25,6 +24,7 @@ from advkit.evaluation.cards import (
     to_markdown,
     to_robustbench,
 )
+from advkit.evaluation.cards.repeating import check_again, compared
 from advkit.evaluation.cards.run_card import sealed
 from advkit.evaluation.runs.keep import Keep
 
@@ -33,7 +33,8 @@ from advkit.evaluation.runs.keep import Keep
 def home(tmp_path_factory):
     home = tmp_path_factory.mktemp("runs") / "x"
     attacks = ["fgsm(eps=0.1)", "autoattack(mode=rand, eps=8/255, steps=4)"]
-    evaluate(load_model("mlp"), load_data("mnist5k"), attacks, output=home, count=30, batch_size=12, checks=False)
+    options = {"count": 30, "batch_size": 12, "checks": False, "certify": "ibp(eps=0.001)"}
+    evaluate(load_model("mlp"), load_data("mnist5k"), attacks, output=home, **options)
     return home
 
 
@@ -46,7 +47,11 @@ def test_a_card_holds_what_the_run_found(home, card):
     report = load_run(home).report
     assert card["errors"]["clean"]["error"] == report.clean_error
     assert card["errors"]["found"]["error"] == report.adversarial_error
-    assert card["errors"]["certified"] is None
+    both = card["errors"]["certified"]
+    assert (both["method"], both["norm"], both["eps"]) == ("ibp", "linf", 0.001)
+    assert both["error"] == report.certified_error
+    assert both["found"]["error"] == report.certification.found_error
+    assert both["error"] < card["errors"]["found"]["error"]  # of a larger ball: no contradiction
     assert [row["adversarial_error"] for row in card["attacks"]] == [row.adversarial_error for row in report.attacks]
     assert [batch["images"] for batch in card["batches"]] == [12, 12, 6]
     assert check_card(card) == []
@@ -105,10 +110,17 @@ def test_who_seals_a_changed_card_anew_is_found_by_its_sums_and_beside_the_run(p
     assert check_beside_run(forged, load_run(home)) == [f"{path[0]} is not what the run gives"]
 
 
-def test_an_error_that_no_attack_can_reach_is_not_below_the_one_found(card):
-    card["errors"]["certified"] = {"error": card["errors"]["found"]["error"] - 0.1, "interval": [0.0, 1.0]}
+def test_an_error_that_no_attack_can_reach_is_not_below_the_one_found_in_its_ball(card):
+    certified = card["errors"]["certified"]
+    for batch in card["batches"]:
+        batch["broken"], batch["open"] = batch["open"] + 1, 0
+    broken = sum(batch["broken"] for batch in card["batches"])
+    certified["found"] = {"error": broken / 30, "interval": list(wilson_interval(broken, 30))}
+    certified |= {"error": 0.0, "interval": list(wilson_interval(0, 30))}
     forged = sealed({key: value for key, value in card.items() if key != "digest"})
-    assert check_card(forged) == ["the certified error lies below the error that was found: one of the two is wrong"]
+    assert check_card(forged) == [
+        "the certified error lies below the error found in the same ball: one of the two is wrong"
+    ]
 
 
 def test_a_batch_attacked_again_says_the_same_and_another_model_does_not(home, card, tmp_path):
@@ -126,17 +138,27 @@ def test_a_batch_attacked_again_says_the_same_and_another_model_does_not(home, c
         )
 
     model = load_model("mlp")
-    assert check_again(card, again(model, "same"), 1) == []
+    assert compared(card, again(model, "same"), 1) == []
     other = load_model("mlp")
     with torch.no_grad():
         list(other.parameters())[-2].neg_()
-    assert check_again(card, again(other, "other"), 1)
-    assert "6 images" in check_again(card, again(model, "size"), 2)[0]
+    assert compared(card, again(other, "other"), 1)
+    assert "6 images" in compared(card, again(model, "size"), 2)[0]
+
+
+def test_batches_are_attacked_again_from_what_the_card_names(card):
+    assert check_again(card, 2) == []
+    assert "not the card's" in check_again(card, model="lenet5")[0]
+    card["batches"][0]["clean"] += 3
+    assert "wrong on the card" in check_again(card)[0]
 
 
 def test_markdown_says_every_figure_and_cannot_be_broken_out_of(card):
     card["model"]["description"] = "a|b <script>\n# heading"
+    card["checks"] = {"verdict": "doubtful", "samples": 9, "findings": {"fit": "ok", "masking": "suspect"}}
     text = to_markdown(card)
+    assert "Suspect: masking." in text
+    assert "| no attack exceeds within linf 0.001 (ibp) |" in text
     assert "| found by the attacks |" in text
     assert "<script>" not in text
     assert text.splitlines()[0] == r"# a\|b &lt;script&gt; # heading"
@@ -156,10 +178,10 @@ def test_robustbenchs_form(card):
 def test_a_board_puts_the_least_error_first(card):
     other = copy.deepcopy(card)
     other["errors"]["found"]["error"] = 0.0
-    other["errors"]["certified"] = {"error": 0.2, "interval": [0.1, 0.3]}
+    other["errors"]["certified"] |= {"error": 0.2}
     table = board({"first": card, "<b>": other})
     assert [row[0] for row in table.rows] == ["<b>", "first"]
-    assert "20.0 %" in as_text([table])
+    assert "20.0 % in linf 0.001" in as_text([table])
     page = board_page(table)
     assert "<b>" not in page
     assert "&lt;b&gt;" in page

@@ -1,7 +1,9 @@
 """Cards: what an evaluation found, in a form that others can check; boards of several."""
 
-from advkit.evaluation.cards.card_checking import check_again, check_beside_run, check_card
-from advkit.evaluation.cards.card_text import board, board_page, to_markdown, to_robustbench
+from advkit.evaluation.cards.board import board, board_page
+from advkit.evaluation.cards.card_checking import check_beside_run, check_card
+from advkit.evaluation.cards.card_text import to_markdown, to_robustbench
+from advkit.evaluation.cards.repeating import check_again
 from advkit.evaluation.cards.run_card import SCHEMA, make_card, read_card
 
 __all__ = [

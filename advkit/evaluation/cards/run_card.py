@@ -86,15 +86,19 @@ def make_card(run: Run | str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _errors(figures: dict[str, Any]) -> dict[str, Any]:
-    """The sides of the error: what was found, and where there are certificates what cannot be."""
-    found = {
+    """The sides of the error: what was found, and where there are certificates what no attack in their ball exceeds."""
+    both = figures.get("certification")
+    return {
         "clean": {"error": figures["clean_error"], "interval": figures["clean_error_interval"]},
         "found": {"error": figures["adversarial_error"], "interval": figures["adversarial_error_interval"]},
-        "certified": None,
+        "certified": both
+        and {
+            "error": both["certified_error"],
+            "interval": both["certified_error_interval"],
+            "found": {"error": both["found_error"], "interval": both["found_error_interval"]},
+            **{name: both[name] for name in ("method", "norm", "eps")},
+        },
     }
-    if figures.get("certified_error") is not None:
-        found["certified"] = {"error": figures["certified_error"], "interval": figures["certified_error_interval"]}
-    return found
 
 
 def _attack(figures: dict[str, Any]) -> dict[str, Any]:
@@ -119,7 +123,9 @@ def _counted(columns: list[Columns], attacks: int) -> dict[str, Any]:
         "clean": int(clean["clean_wrong"].sum()),
         "attacks": [int(rows["wrong"].sum()) for rows in attacked],
         "found": int(found.sum()),
-    }
+    } | (
+        {"open": int((~clean["certified"]).sum()), "broken": int(clean["broken"].sum())} if "certified" in clean else {}
+    )
 
 
 def _command(text: str | None) -> str | None:
