@@ -39,7 +39,7 @@ class NES(EstimateAttack):
         """Normal."""
         return oracle.draws.normal(number, tuple(oracle.x.shape[1:]))
 
-    def begin(self, oracle: Oracle) -> tuple[()]:
+    def first_memory(self, oracle: Oracle) -> tuple[()]:
         """Nothing is kept."""
         return ()
 

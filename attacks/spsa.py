@@ -52,7 +52,7 @@ class SPSA(EstimateAttack):
         """Random signs."""
         return directions(oracle, number)
 
-    def begin(self, oracle: Oracle) -> Memory:
+    def first_memory(self, oracle: Oracle) -> Memory:
         """Adam at rest."""
         return Memory(at_rest(wide(oracle.x)), torch.zeros_like(oracle.rows.row))
 

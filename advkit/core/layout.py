@@ -26,8 +26,8 @@ class Passes:
     channels-last at its first pass, and gets its images as they lie from then on.
 
     Large kernels go with the images: a copy in their layout, made once, spares the convolution doing so at every pass.
-    The module's own parameters stay what they are. ResNet-18 at 64 pixels takes .46 to .91 of the time for it, VGG .76
-    to .97, GoogLeNet .87 to 1; the rule is by size and not by the clock, so that two runs round alike.
+    The module's own parameters stay what they are. The rule is by size and not by the clock, so that two runs round
+    alike; `benchmarks/layout.py` times it.
     """
 
     def __init__(self, model: Model, x: Tensor) -> None:

@@ -26,11 +26,11 @@ LAST = {torch.float32: -60.0}
 
 
 def surprise(logits: Tensor, label: Tensor) -> Tensor:
-    """J = -log softmax(logits)[label], (N, K) and (N,) -> (N,), exact however confident the model is.
+    """J = -log softmax(logits)[label], (N, K) and (N,) -> (N,), exact until the label leads by 60 (float64: by 600).
 
     Where the label's probability rounds to 1, the usual formula gives J = 0 and a gradient from which the label's logit
-    has vanished: it points elsewhere. Here J = log(1 + exp(log sum exp(others) - own)) keeps both. Where J itself
-    would round to 0 it goes on as its tangent, so that a gradient is left whatever the scale of the logits.
+    has vanished: it points elsewhere. Here J = log(1 + exp(log sum exp(others) - own)) keeps both. Beyond that lead J
+    goes on as its tangent, before it rounds to 0, so that a gradient is left whatever the scale of the logits.
     """
     logits = wide(logits)
     own = logits.gather(1, label[:, None])

@@ -4,7 +4,7 @@ from advkit.attacks.around.admix import Admix, admix
 from advkit.attacks.around.di import DI, di
 from advkit.attacks.around.ensemble import ensemble
 from advkit.attacks.around.eot import EOT, eot
-from advkit.attacks.around.foreign import ART, Foolbox, Torchattacks
+from advkit.attacks.around.libraries import ART, Foolbox, Torchattacks
 from advkit.attacks.around.masked import Masked, masked
 from advkit.attacks.around.ni import NI, ni
 from advkit.attacks.around.restarts import Restarts, restarts

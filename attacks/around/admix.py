@@ -36,7 +36,6 @@ class Admix(GradientTransform):
     """
 
     option = "admix"
-    per_sample = False
 
     share: float
 

@@ -1,6 +1,7 @@
 """DI, diverse inputs: Xie et al. 2018, section 3.3 (arXiv 1803.06978)."""
 
 from dataclasses import dataclass
+from itertools import count
 
 import torch
 import torch.nn.functional as F
@@ -51,8 +52,7 @@ class DI(GradientTransform):
         return self._with("di", self.probability)
 
     def _bend(self, oracle: Oracle, i: int) -> Oracle:
-        self._check_images(oracle.x)
-        calls = iter(range(10**6))
+        calls = count()
 
         def look(x: Tensor, loss: str, through: View | None) -> tuple[Tensor, Tensor]:
             numbers = oracle.draws.uniform(i, (4,), stream=STREAM + next(calls))

@@ -62,15 +62,13 @@ class GradientTransform(Wrapper):
 
     def step(self, oracle: Oracle, state: Any, i: int) -> Any:
         """The attack's, with the other gradient."""
+        if self.images and oracle.x.ndim != 4:
+            raise InputError(f"{self.option} needs images (N, C, H, W), got {tuple(oracle.x.shape)}")
         return self.attack.step(self._bend(oracle, i), state, i)
 
     def _bend(self, oracle: Oracle, i: int) -> Oracle:
         """What the attack inside sees as the oracle at step i."""
         raise NotImplementedError
-
-    def _check_images(self, x: Tensor) -> None:
-        if x.ndim != 4:
-            raise InputError(f"{self.option} needs images (N, C, H, W), got {tuple(x.shape)}")
 
 
 def then(first: View | None, second: View | None) -> View:

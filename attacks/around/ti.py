@@ -45,7 +45,6 @@ class TI(GradientTransform):
         return self._with("ti", self.size)
 
     def _bend(self, oracle: Oracle, i: int) -> Oracle:
-        self._check_images(oracle.x)
 
         def look(x: Tensor, loss: str, through: View | None) -> tuple[Tensor, Tensor]:
             values, gradient = oracle.loss_and_gradient(x, loss, through)

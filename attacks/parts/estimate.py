@@ -64,7 +64,7 @@ class EstimateAttack(BudgetAttack):
         """(M, ...): a random direction, the same for the same number."""
 
     @abstractmethod
-    def begin(self, oracle: Oracle) -> Any:
+    def first_memory(self, oracle: Oracle) -> Any:
         """The first `memory`."""
 
     @abstractmethod
@@ -76,7 +76,7 @@ class EstimateAttack(BudgetAttack):
         f = loss_values(self.loss, oracle.goal, oracle.clean, oracle.clean).double()
         x = oracle.x
         none = torch.zeros_like(wide(x))
-        return State(self._around(oracle, x, 0), x, torch.zeros_like(f), none, none, f, self.begin(oracle))
+        return State(self._around(oracle, x, 0), x, torch.zeros_like(f), none, none, f, self.first_memory(oracle))
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """A query; after `samples` of them the iterate moves, and the next query is the iterate."""

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from advkit.attacks.parts.placing import Placing, put_on
@@ -61,6 +60,8 @@ class AdversarialPatch(Stepless, Patch):
         Args:
             path: the file to write, a PNG.
         """
+        from PIL import Image  # only a picture needs it
+
         channels, side = self.patch.shape[:2]
         if channels not in (1, 3):
             raise InputError(f"a picture has 1 or 3 channels, the patch has {channels}")

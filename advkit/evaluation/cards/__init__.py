@@ -1,6 +1,6 @@
 """Cards: what an evaluation found, in a form that others can check; boards of several."""
 
-from advkit.evaluation.cards.board import board, board_page
+from advkit.evaluation.cards.board_of_cards import board, board_page
 from advkit.evaluation.cards.card_checking import check_beside_run, check_card
 from advkit.evaluation.cards.card_text import to_markdown, to_robustbench
 from advkit.evaluation.cards.repeating import check_again

@@ -25,16 +25,16 @@ class Counts:
 
     Attributes:
         images: number of images.
-        wrong, top5_wrong: as in `AttackReport`.
+        wrong, top5_wrong: number of images that are wrong, see the tensors of `AttackReport`.
         right: number of images that are right without an attack.
-        aimed: of these, with something to reach.
-        reached: of these, where the attack reached its goal.
-        survived: of these, still a success as an 8-bit file; None outside of runs.
+        aimed: number of images that are right without an attack and have something to reach.
+        reached: number of those images at which the attack reached its goal.
+        survived: number of successes that are still one as an 8-bit file; None outside of runs.
         noise_right, noise_wrong: wrong and right where the control is right and wrong; 0 without a control.
-        zero_gradient: the gradient was zero everywhere.
-        non_finite: the model answered NaN or infinity during the search.
-        hidden: of these, not wrong: what lies behind such answers was not searched.
-        unsteady: the verdict contradicted an earlier answer to the same point.
+        zero_gradient: number of images at which the gradient was zero everywhere.
+        non_finite: number of images for which the model answered NaN or infinity during the search.
+        hidden: number of images with such an answer that are not wrong; what lies behind it was not searched.
+        unsteady: number of images whose verdict contradicted an earlier answer to the same point.
         verdicts: how many are wrong in each of several fresh verdicts; empty where one was taken.
         confidence: sum of the confidence over the wrong images.
         queries, gradients: passes over all images.
@@ -72,9 +72,9 @@ class Tally:
         images: number of images.
         wrong, top5_wrong: numbers of images that are wrong without an attack.
         worst: number of images that are wrong without an attack, or under at least one.
-        random: in a batch whose first image got another answer when it was asked again.
-        mixed: in a batch whose first image got another answer alone than among the others.
-        verdicts: as in `Counts`, without an attack.
+        random: number of images in batches whose first image got another answer when it was asked again.
+        mixed: number of images in batches whose first image got another answer alone than among the others.
+        verdicts: number of images that are wrong without an attack in each of several fresh verdicts.
         rows: counts of each attack and of the control.
     """
 
