@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers.spoilt import Net
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
@@ -19,18 +20,6 @@ from advkit.evaluation import load_run
 
 X = torch.rand(60, 3, 2, 2, generator=torch.Generator().manual_seed(1))
 ATTACK = PGD(eps=0.1, steps=5)
-
-
-class Net(nn.Module):
-    """A linear network; `spoil` changes its logits."""
-
-    def __init__(self, spoil=lambda z, x: z, outputs: int = 6) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(12, outputs, generator=torch.Generator().manual_seed(0)))
-        self.spoil = spoil
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.spoil(x.flatten(1) @ self.weight, x)
 
 
 Y = Net()(X).argmax(1)

@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from torch import Tensor, nn
+from helpers.spoilt import Net
+from torch import Tensor
 
 from advkit import goals
 from advkit.attacks import PGD
@@ -11,18 +12,6 @@ from advkit.testing import assert_robust
 from advkit.testing.robust import InconclusiveError, NotRobustError
 
 X = torch.rand(200, 3, 2, 2, generator=torch.Generator().manual_seed(1))
-
-
-class Net(nn.Module):
-    """A linear network; `spoil` changes its logits."""
-
-    def __init__(self, spoil=lambda z, x: z, outputs: int = 6) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.randn(12, outputs, generator=torch.Generator().manual_seed(0)))
-        self.spoil = spoil
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.spoil(x.flatten(1) @ self.weight, x)
 
 
 Y = Net()(X).argmax(1)
