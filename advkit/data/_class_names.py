@@ -46,9 +46,9 @@ class Renumbered(Dataset):
 @cache
 def imagenet_names() -> tuple[tuple[str, ...], ...]:
     """(name, WordNet id) of each of ImageNet's 1,000 classes, in torchvision's order."""
-    from torchvision.models._meta import _IMAGENET_CATEGORIES
+    from torchvision.models import ResNet50_Weights
 
-    return tuple(zip(_IMAGENET_CATEGORIES, IDS.read_text().split(), strict=True))
+    return tuple(zip(ResNet50_Weights.IMAGENET1K_V1.meta["categories"], IDS.read_text().split(), strict=True))
 
 
 def read_names(path: str | Path) -> Names:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from advkit.core.errors import InputError
+from advkit.data._class_names import imagenet_names
 from advkit.data._dataset import DATASETS, check_split
 from advkit.data._folders import data_root
 from advkit.data._images import ImageFiles, shorter_side
@@ -100,10 +101,7 @@ def class_folders(home: Path, folder: Path) -> tuple[Sequence[str], Sequence[str
             f"expected {CLASSES} class folders in {folder}, or the devkit unpacked in {home}, got {len(found)} "
             f"folders: a part of ImageNet can be read as folder:{folder}"
         )
-    from torchvision.models import ResNet50_Weights
-
-    names: list[str] = ResNet50_Weights.IMAGENET1K_V1.meta["categories"]
-    return found, names
+    return found, [name for name, _ in imagenet_names()]
 
 
 def _devkit(home: Path) -> dict[str, str]:

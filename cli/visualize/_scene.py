@@ -13,6 +13,7 @@ from advkit.cli.visualize.augment import in_turn
 from advkit.core.classify import classify
 from advkit.core.errors import InputError
 from advkit.data import Dataset
+from advkit.data._class_names import imagenet_names
 from advkit.insight import convolutions, leaves
 from advkit.models import Classifier
 
@@ -71,7 +72,7 @@ class Scene:
     def classes(self) -> tuple[str, ...]:
         """Names of the network's classes."""
         known = self.classifier.card.num_classes == IMAGENET and len(self.data.classes) != IMAGENET
-        return imagenet_classes() if known or self.numbered else self.data.classes
+        return tuple(name for name, _ in imagenet_names()) if known or self.numbered else self.data.classes
 
     @property
     def numbered(self) -> bool:
@@ -134,13 +135,6 @@ def scene(model: str, *, device: str, count: int = 1, first: int = 0, seed: int 
     return Scene(
         classifier=classifier, data=data, rows=rows, x=x.to(classifier.normalize.mean.device), y=y, seed=seed
     )  # fmt: skip
-
-
-def imagenet_classes() -> tuple[str, ...]:
-    """The 1,000 names, as torchvision lists them."""
-    from torchvision.models import ResNet18_Weights
-
-    return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
 
 
 def last_maps(model: nn.Module) -> str:

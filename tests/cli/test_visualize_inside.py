@@ -10,9 +10,10 @@ from PIL import Image
 
 from advkit.cli import main
 from advkit.cli.commands.visualize import METHODS, command
-from advkit.cli.visualize._scene import Part, imagenet_classes
+from advkit.cli.visualize._scene import Part
 from advkit.cli.visualize.robustness import blurred, tilted
 from advkit.data import load_data
+from advkit.data._class_names import imagenet_names
 from advkit.insight._backward import METHODS as KNOWN
 
 
@@ -126,7 +127,7 @@ def test_folders_with_imagenets_numbers_get_its_names(somewhere):
     for name in ("examples", "robustness", "maps", "filters", "occlusion"):
         result = advkit(name, *words)
         assert result.exit_code == 0, result.output
-    assert imagenet_classes()[281] == "tabby"
+    assert imagenet_names()[281][0] == "tabby"
     assert "cast: " in advkit("robustness", *words).stdout
 
 
