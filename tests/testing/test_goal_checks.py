@@ -16,7 +16,7 @@ GOALS = [
     "confident(lead=0.5)",
     "confident(probability=0.6)",
 ]
-SHORT = {"queries": 60, "steps": 20, "searches": 2, "tries": 20, "first": 8, "turns": 1, "leaps": 0}
+SHORT = {"queries": 60, "steps": 20, "searches": 2, "tries": 20, "first": 8, "turns": 1, "leaps": 0, "samples": 6}
 SHORT |= {"rotations": 3, "shifts": 3}
 FORM = [
     "returns_images_of_the_same_form",
