@@ -9,17 +9,14 @@ to multiples of 1/16, so that its gradients are zero.
 """
 
 import argparse
-import importlib.util
 import os
 import time
 import warnings
-from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
-import numpy as np
 import torch
-from victims import load
+from victims import add_source, load
 
 from advkit.attacks import Cascade
 from advkit.testing.nets import Wrapped
@@ -35,29 +32,9 @@ MASKS = {
 }
 
 
-def images_of(file):
-    """(x, y) of an .npz that holds x, (N, H, W) or (N, H, W, C) bytes, and y."""
-    with np.load(file) as held:
-        x, y = torch.from_numpy(held["x"]), torch.from_numpy(held["y"])
-    x = x[..., None] if x.ndim == 3 else x
-    return x.permute(0, 3, 1, 2).contiguous().float() / 255, y.long()
-
-
-def network_of(file, name):
-    """`load(name)` of a Python file; the network itself or the first of several things."""
-    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    answer = module.load(name)
-    return (answer[0] if isinstance(answer, tuple) else answer).eval()
-
-
 def victim_of(name, given):
     name, _, mask = name.partition("+")
-    if given.module:
-        model, (x, y) = network_of(given.module, name), images_of(given.images)
-    else:
-        model, x, y = load(name)
+    model, x, y = load(name, given)
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     window = slice(given.first, given.first + given.count)
@@ -109,8 +86,7 @@ if __name__ == "__main__":
     parser.add_argument("--first", type=int, default=0, help="the number of the first image")
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--module", help="a Python file whose load(name) returns a network on images in [0, 1]")
-    parser.add_argument("--images", help="an .npz with x, (N, H, W) or (N, H, W, C) bytes, and y, for --module")
+    add_source(parser)
     parser.add_argument(
         "--case", nargs="+", default=["lenet5-robust:linf:0.2", "lenet5-robust:linf:0.3", "lenet5:linf:0.1"]
     )

@@ -20,7 +20,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 import torch
 from _budget_peers import PEERS
-from victims import load
+from victims import add_source, load
 
 from advkit.attacks import create_attack
 from advkit.core.intervals import mcnemar
@@ -60,16 +60,16 @@ def measured(work, model, y):
     return standing, between - begin, time.process_time() - between
 
 
-def rounds(case, victim, count, seeds):
+def rounds(case, victim, given):
     """{side: [(standing, seconds) for each seed]}."""
-    model, x, y = load(victim)
-    x, y = x[:count], y[:count]
+    model, x, y = load(victim, given)
+    x, y = x[: given.count], y[: given.count]
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     attack = create_attack(OURS[case])
-    eps = RADII[victim][attack.norm]
+    eps = given.eps[attack.norm] if attack.norm in given.eps else RADII[victim][attack.norm]
     found = {}
-    for seed in range(1 if case in ONCE else seeds):
+    for seed in range(1 if case in ONCE else given.seeds):
         torch.manual_seed(seed)
         for name, run in PEERS[case].items():
             standing, spent, verdict = measured(lambda run=run, seed=seed: run(model, x, y, eps, seed), model, y)
@@ -110,15 +110,18 @@ def line(case, victim, eps, found):
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", nargs="+", default=list(OURS), choices=list(OURS))
-    parser.add_argument("--victims", nargs="+", default=list(RADII), choices=list(RADII))
+    parser.add_argument("--victims", nargs="+", default=list(RADII))
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--eps", nargs="+", default=[], metavar="NORM=EPS", help="radii in place of the table's")
+    add_source(parser)
     given = parser.parse_args()
+    given.eps = {norm: float(eps) for norm, eps in (pair.split("=") for pair in given.eps)}
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     print("| attack | network, eps | ours | best peer | only ours / only theirs | p | time | with leaving |")
     print("|---|---|---|---|---|---|---|---|")
     for victim in given.victims:
         for case in given.cases:
-            eps, found = rounds(case, victim, given.count, given.seeds)
+            eps, found = rounds(case, victim, given)
             print("| " + " | ".join(line(case, victim, eps, found)) + " |", flush=True)

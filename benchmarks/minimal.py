@@ -17,7 +17,7 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"
 
 import torch
-from victims import load
+from victims import add_source, load
 
 from advkit.attacks import create_attack
 from advkit.core.norms import get_norm
@@ -131,12 +131,13 @@ if __name__ == "__main__":
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--only", default="", help="the attacks whose spec begins so")
+    add_source(parser)
     given = parser.parse_args()
     torch.set_num_threads(1)
     print("| network | attack | median distance (fooled, time) | our passes | distance | time |")
     print("|---|---|---|---|---|---|")
     for victim in given.victims:
-        model, x, y = load(victim)
+        model, x, y = load(victim, given)
         for parameter in model.parameters():
             parameter.requires_grad_(False)
         with torch.no_grad():
