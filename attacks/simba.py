@@ -85,7 +85,7 @@ class SimBA(BudgetAttack):
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """Keep the proposal where it is better; elsewhere turn it round once, then take the next direction."""
         f = loss_values(self.loss, oracle.goal, oracle.logits(state.x_adv), oracle.clean).double()
-        better = f > state.f_max
+        better = (f > state.f_max) & ~held(state.x_adv, state.x_max)  # not by the rounding of one point
         state = state._replace(
             x_max=choose(better, state.x_adv, state.x_max),
             f_max=torch.where(better, f, state.f_max),
@@ -95,13 +95,30 @@ class SimBA(BudgetAttack):
         return self._proposed(oracle, state)
 
     def _proposed(self, oracle: Oracle, state: State) -> State:
-        """A step from the best point along the direction whose turn it is, within the region."""
-        region, x = oracle.region, state.x_max
-        index = state.order.gather(1, (state.turn % state.order.shape[1])[:, None]).squeeze(1)
+        """A step from the best point along the direction whose turn it is, within the region.
+
+        A way that the region holds back altogether, as at a pixel of 1, is passed over; it would cost a query.
+        """
+        last = self._tried(oracle, state)
+        over = state.back & held(last, state.x_max)
+        state = state._replace(turn=state.turn + over, back=state.back & ~over)
+        ahead, behind = self._tried(oracle, state), self._tried(oracle, state._replace(back=~state.back))
+        turned = ~state.back & held(ahead, state.x_max)
+        return state._replace(x_adv=choose(turned, behind, ahead), back=state.back | turned)
+
+    def _tried(self, oracle: Oracle, state: State) -> Tensor:
+        """(M, ...): a step along the direction of this turn, forwards or back."""
+        x, count = state.x_max, state.order.shape[1]
+        index = state.order.gather(1, (state.turn % count)[:, None]).squeeze(1)
         q = DIRECTIONS[self.basis](index, tuple(x.shape[1:]))
-        a = self.step_size / 2 ** (state.turn // state.order.shape[1]).double()
-        q = per_row(torch.where(state.back, -a, a), q) * q
-        return state._replace(x_adv=region.project((x + q).to(x.dtype)).to(x.dtype))
+        a = self.step_size / 2 ** (state.turn // count).double()
+        step = per_row(torch.where(state.back, -a, a), q) * q
+        return oracle.region.project((x + step).to(x.dtype)).to(x.dtype)
+
+
+def held(x_adv: Tensor, x: Tensor) -> Tensor:
+    """(M,) bool: the step led nowhere."""
+    return (x_adv == x).flatten(1).all(1)
 
 
 def frame(shape: tuple[int, ...]) -> tuple[int, int, int]:

@@ -12,20 +12,25 @@ from advkit.attacks.parts.estimate import EstimateAttack, State
 from advkit.core.attack import register_attack
 from advkit.core.door import check_positive
 from advkit.core.goals import wide
+from advkit.core.norms import get_norm, per_row
 from advkit.core.oracle import Oracle
 
 
 class Memory(NamedTuple):
-    """Adam's moments, and how many steps they have seen."""
+    """Adam's moments, how many steps they have seen, and the unit of their gradients."""
 
     adam: Adam
     k: Tensor  # (M,) int64
+    unit: Tensor  # (M,) float64: the length of the first estimate, so that Adam's constant does not count
 
 
 @register_attack("spsa")
 @dataclass(frozen=True, kw_only=True)
 class SPSA(EstimateAttack):
     """Adam along `g = sum_i f(x + sigma v_i) v_i / (n sigma)`, v random signs, in pairs v and -v.
+
+    The paper's ball is that of linf, where every entry has a scale of its own. In l2 one scale serves all entries of an
+    image: with a scale for each the steps would lead to a corner of the cube, not along the gradient.
 
     Cost per sample: at most `steps` * (`samples` + 1) + 2 queries, no gradient.
 
@@ -35,7 +40,8 @@ class SPSA(EstimateAttack):
         steps: number of steps.
         samples: number n of queries in an estimate of the gradient.
         sigma: distance of every entry of the probing points from the iterate, in units of the pixels.
-        lr: length of an entry's first step in units of the pixels; default: 2.5 * eps / steps.
+        lr: length of an entry's first step in units of the pixels; default: the length at which the whole step is
+            2.5 * eps / steps in the norm.
     """
 
     norms = ("linf", "l2")
@@ -54,12 +60,17 @@ class SPSA(EstimateAttack):
 
     def first_memory(self, oracle: Oracle) -> Memory:
         """Adam at rest."""
-        return Memory(at_rest(wide(oracle.x)), torch.zeros_like(oracle.rows.row))
+        k = torch.zeros_like(oracle.rows.row)
+        return Memory(at_rest(wide(oracle.x)), k, k.double())
 
     def move(self, oracle: Oracle, state: State, g: Tensor) -> tuple[Tensor, Memory]:
         """A step of Adam, and back into the region."""
-        memory = Memory(state.memory.adam.updated(-g), state.memory.k + 1)
-        eps = oracle.region.eps.flatten()
-        lr = 2.5 * eps / self.steps if self.lr is None else torch.full_like(eps, self.lr)
-        step = memory.adam.move(memory.k, lr.expand_as(state.f))
-        return oracle.region.project((state.centre - step).to(oracle.x.dtype)).to(oracle.x.dtype), memory
+        memory, region = state.memory, oracle.region
+        unit = torch.where(memory.k == 0, get_norm("l2").size(g), memory.unit)
+        g = g / per_row(unit.clamp(min=1e-300), g).to(g.dtype)
+        memory = Memory(memory.adam.updated(-g, shared=not region.norm.boxed), memory.k + 1, unit)
+        whole = 2.5 * region.eps.flatten() / self.steps / region.norm.size(torch.ones_like(g))
+        lr = whole if self.lr is None else torch.full_like(whole, self.lr)
+        return region.project((state.centre - memory.adam.move(memory.k, lr)).to(oracle.x.dtype)).to(
+            oracle.x.dtype
+        ), memory

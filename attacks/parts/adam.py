@@ -14,9 +14,17 @@ class Adam(NamedTuple):
     first: Tensor  # (M, ...)
     second: Tensor  # (M, ...)
 
-    def updated(self, gradient: Tensor) -> "Adam":
-        """With one more gradient (M, ...)."""
-        return Adam(0.9 * self.first + 0.1 * gradient, 0.999 * self.second + 0.001 * gradient**2)
+    def updated(self, gradient: Tensor, *, shared: bool = False) -> "Adam":
+        """With one more gradient (M, ...).
+
+        Args:
+            gradient: the gradient at the latest point.
+            shared: True gives all entries of a row one mean square, so that the step keeps the gradients' direction.
+        """
+        square = gradient**2
+        if shared:
+            square = per_row(square.flatten(1).mean(1), square).expand_as(square)
+        return Adam(0.9 * self.first + 0.1 * gradient, 0.999 * self.second + 0.001 * square)
 
     def move(self, k: Tensor, lr: Tensor) -> Tensor:
         """(M, ...): the k-th step, k (M,) int64 from 1, of length lr (M,) float64; it is to be subtracted."""

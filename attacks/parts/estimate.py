@@ -21,6 +21,7 @@ class State(NamedTuple):
 
     x_adv: Tensor  # (M, ...)
     centre: Tensor  # (M, ...)
+    u: Tensor  # (M, ...): the direction from there to the query; the next query lies opposite
     f: Tensor  # (M,): the sum of f(z) - f(centre) over the points z
     offset: Tensor  # (M, ...): the sum of z - centre
     total: Tensor  # (M, ...): the sum of (f(z) - f(centre)) (z - centre)
@@ -76,7 +77,7 @@ class EstimateAttack(BudgetAttack):
         f = loss_values(self.loss, oracle.goal, oracle.clean, oracle.clean).double()
         x = oracle.x
         none = torch.zeros_like(wide(x))
-        return State(self._around(oracle, x, 0), x, torch.zeros_like(f), none, none, f, self.first_memory(oracle))
+        return self._pair(oracle, State(x, x, none, torch.zeros_like(f), none, none, f, self.first_memory(oracle)), 0)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """A query; after `samples` of them the iterate moves, and the next query is the iterate."""
@@ -84,18 +85,26 @@ class EstimateAttack(BudgetAttack):
         if i % (self.samples + 1) == self.samples:
             none = torch.zeros_like(state.total)
             state = state._replace(f=torch.zeros_like(f), offset=none, total=none, level=f)
-            return state._replace(x_adv=self._around(oracle, state.centre, i + 1))
+            return self._pair(oracle, state, i + 1)
         offset, rise = wide(state.x_adv) - wide(state.centre), f - state.level
         total = state.total + per_row(rise, offset).to(offset.dtype) * offset
         state = state._replace(f=state.f + rise, offset=state.offset + offset, total=total)
-        if (i + 1) % (self.samples + 1) < self.samples:
-            return state._replace(x_adv=self._around(oracle, state.centre, i + 1))
+        j = (i + 1) % (self.samples + 1)
+        if j < self.samples:
+            return self._opposite(oracle, state) if j % 2 else self._pair(oracle, state, i + 1)
         mean = per_row(state.f / self.samples, state.offset).to(state.offset.dtype)
         centre, memory = self.move(oracle, state, (state.total - mean * state.offset) / (self.samples * self.sigma**2))
         return state._replace(x_adv=centre, centre=centre, memory=memory)
 
-    def _around(self, oracle: Oracle, centre: Tensor, i: int) -> Tensor:
-        """The point of query i: a random direction away from the centre, and for the next query the opposite one."""
+    def _pair(self, oracle: Oracle, state: State, i: int) -> State:
+        """Query i is the first point of a pair: a random direction away from the centre."""
         step, j = divmod(i, self.samples + 1)
-        u = self.direction(oracle, step * self.samples + j // 2)
-        return oracle.region.clamp((centre + (1 - 2 * (j % 2)) * self.sigma * u).to(centre.dtype))
+        u = self.sigma * self.direction(oracle, step * self.samples + j // 2)
+        return self._at(oracle, state._replace(u=u))
+
+    def _opposite(self, oracle: Oracle, state: State) -> State:
+        """The second point of a pair."""
+        return self._at(oracle, state._replace(u=-state.u))
+
+    def _at(self, oracle: Oracle, state: State) -> State:
+        return state._replace(x_adv=oracle.region.clamp((state.centre + state.u).to(state.centre.dtype)))

@@ -31,16 +31,24 @@ CHEAPER |= {"patch": {"steps": 6}, "lavan": {"steps": 8}}
 CHEAPER |= {"lbfgs": {"searches": 5, "leaps": 1, "leap_searches": 2, "first_steps": 20, "later_steps": 10}}
 CHEAPER |= {"superdeepfool": {"steps": 20, "turns": 1}}
 CHEAPER |= {"apgd l1": {"steps": 50}, "apgd_targeted l1": {"steps": 50, "classes": 2}}  # sparse steps take longer
-CHEAPER |= {"simba": {"queries": 250}, "nes": {"steps": 8, "samples": 30}}
-CHEAPER |= {"spsa": {"steps": 8, "samples": 30}}
+CHEAPER |= {"simba": {"queries": 40}, "nes": {"steps": 3, "samples": 8}, "spsa": {"steps": 3, "samples": 8}}
 """Hyperparameters that keep an attack short here, by name or by name and norm; others run at their defaults."""
+
+STRONGER: dict[str, dict[str, object]] = {"simba": {"queries": 250}}
+STRONGER |= {name: {"steps": 8, "samples": 30} for name in ("nes", "spsa")}
+"""Those with which attacks that need many queries go through the checks of their strength, `HARD`."""
+
+HARD = ("fools_a_linear_classifier", "moves_pixels_off_the_bounds", "follows_its_target", "attacks_every_label")
+HARD += ("never_does_the_impossible",)
+"""Checks that ask how much an attack finds: the longer it runs, the more they show."""
 
 
 IN_TURN = {"boundary", "fooling", "hopskipjump", "patch", "spatial", "universal"}
 """Long attacks that treat every norm and aim alike: each norm is tried with one aim, in turn."""
 
 
-def specs() -> list[str]:
+def specs(options_of: dict[str, dict[str, object]] = CHEAPER) -> list[str]:
+    """Every attack in each of its norms, aimed and not, with these options by name, or by name and norm."""
     found = []
     for name in list_attacks():
         factory = ATTACKS.factory(name)
@@ -49,12 +57,15 @@ def specs() -> list[str]:
             if name in IN_TURN:
                 targets = targets[1:] + targets[:1]
             for target in targets[-1:] if name in IN_TURN else targets:
-                options = CHEAPER.get(f"{name} {norm}", CHEAPER.get(name, {}))
+                options = options_of.get(f"{name} {norm}", options_of.get(name, {}))
                 found.append(create_attack(name, norm=norm, target=target, **options).spec)
     return [*found, "pgd(steps=8, random_start=False)", "pgd(steps=1)", "pgd(steps=4, loss=dlr)", "fgsm(loss=margin)"]
 
 
-PAIRS = [(spec, check) for spec in specs() for check in list_checks(create_attack(spec))]
+HARDER = dict(zip(specs(), specs(CHEAPER | STRONGER), strict=True))
+PAIRS = [
+    (HARDER[spec] if check in HARD else spec, check) for spec in specs() for check in list_checks(create_attack(spec))
+]
 
 NO_BALL = "rotations and shifts reach few points of a ball, whatever its radius"
 SPATIAL = {

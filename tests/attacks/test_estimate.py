@@ -57,6 +57,15 @@ def test_many_samples_find_the_exact_maximum_of_linf(cls: type[EstimateAttack]) 
 
 
 @pytest.mark.parametrize("cls", CLASSES)
+def test_many_samples_find_the_exact_maximum_of_l2(cls: type[EstimateAttack]) -> None:
+    model, x, y = case(3)
+    w = (model.weight[1] - model.weight[0]).detach().view(1, 1, 4, 4)
+    d = torch.where(y == 0, 1.0, -1.0)[:, None, None, None] * w / w.norm()
+    found = cls(norm="l2", loss="margin", samples=200, steps=4)(model, x, y, eps=0.1, stop="never").x_adv - x
+    assert ((found * d).flatten(1).sum(1) > 0.95 * 0.1).all()
+
+
+@pytest.mark.parametrize("cls", CLASSES)
 def test_queries_are_what_the_page_says(cls: type[EstimateAttack]) -> None:
     model, x, y = case(1)
     found = cls(samples=6, steps=3)(model, x, y, eps=1e-7, stop="never")

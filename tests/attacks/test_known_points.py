@@ -33,7 +33,6 @@ ELSEWHERE = {
     "noise": "the control follows nothing",
     "square l2": "its smallest square is larger than four pixels in a row",
     "jsma l0": "changes pixels two by two",
-    "spsa l2": "Adam scales each entry of a noisy estimate alone, and stays beside the steepest point of the sphere",
     **dict.fromkeys(("spatial", "patch", "lavan"), "moves images (N, C, H, W)"),
 }
 """Attacks that do not look for this point, with the reason."""

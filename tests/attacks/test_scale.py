@@ -11,13 +11,12 @@ from advkit.attacks import ATTACKS, LBFGS, PGD, create_attack, list_attacks
 from advkit.core.attack import Attack
 from advkit.core.errors import AdvkitWarning
 
-SHORT = {"queries": 60, "steps": 30, "searches": 5, "rotations": 3, "shifts": 3, "tries": 20, "turns": 1}
+SHORT = {"queries": 60, "steps": 30, "samples": 10, "searches": 5, "rotations": 3, "shifts": 3, "tries": 20, "turns": 1}
 EPS = {"linf": 0.05, "l2": 0.3, "l1": 1.0, "l0": 3.0}
 SCALES = (1e-6, 1e-3, 1e4)
 FEIGN = {
     "spatial": "of several motions that fool it returns any: the distance is no figure of its own",
     "autoattack": "begins with APGD on the cross-entropy",
-    "spsa": "the constant of Adam's division counts beside differences of the smallest logits",
     "universal": "one perturbation for all images climbs the cross-entropy of all",
 }
 """Attacks whose figures are held to less, with the reason: the success rate alone."""

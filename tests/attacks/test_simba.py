@@ -74,6 +74,26 @@ def test_a_query_is_never_wasted_on_the_start() -> None:
     assert len(asked) <= 15  # the two looks that every attack has, too
 
 
+def test_no_query_is_spent_on_a_step_that_the_range_holds_back() -> None:
+    model, x, y = affine(2)
+    asked: list[torch.Tensor] = []
+
+    def spy(z: torch.Tensor) -> torch.Tensor:
+        asked.append(z.clone())
+        return model(z)
+
+    SimBA(queries=34)(spy, x.round(), y, eps=10.0, stop="never")
+    proposals = [z for z in asked if len(z) == len(x)][1:-2]
+    assert len(proposals) > 20
+    assert all((z != x.round()).flatten(1).any(1).all() for z in proposals[:1])
+    best, wasted = x.round(), 0
+    for z in proposals:
+        wasted += int((z == best).flatten(1).all(1).sum())
+        lead = torch.where(y == 0, 1.0, -1.0) * (model(z) - model(best)).detach().diff(dim=1).squeeze(1)
+        best = torch.where((lead > 0)[:, None, None, None], z, best)
+    assert wasted == 0
+
+
 def test_wrong_options_are_refused() -> None:
     for spec in ("simba(basis=wavelet)", "simba(frequencies=1.5)", "simba(step_size=0)", "simba(queries=2)"):
         with pytest.raises(InputError):
