@@ -10,6 +10,7 @@ from torch import Tensor
 from advkit.core.attack import BudgetAttack, register_attack
 from advkit.core.door import check_count, check_positive
 from advkit.core.errors import InputError, unknown
+from advkit.core.frame import frame
 from advkit.core.losses import loss_values
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle, choose
@@ -119,12 +120,6 @@ class SimBA(BudgetAttack):
 def held(x_adv: Tensor, x: Tensor) -> Tensor:
     """(M,) bool: the step led nowhere."""
     return (x_adv == x).flatten(1).all(1)
-
-
-def frame(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """Channels, height and width of an image of this shape; a vector is one row."""
-    height, width = shape[-2:] if len(shape) > 1 else (1, shape[0])
-    return math.prod(shape) // (height * width), height, width
 
 
 def low_waves(shape: tuple[int, ...], share: float) -> Tensor:

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from advkit.core.draws import Draws
-from advkit.core.errors import unknown
-from advkit.core.thresholds import flags, kth_largest, largest, soft_threshold, soft_threshold_within
+from advkit.core.errors import InputError, unknown
+from advkit.core.frame import frame
+from advkit.core.thresholds import flags, kth_largest, largest, soft_threshold, soft_threshold_within, top
 
 
 def per_row(values: Tensor, like: Tensor) -> Tensor:
@@ -88,6 +89,20 @@ class Norm(ABC):
     def ascent(self, g: Tensor, x_adv: Tensor, low: Tensor, high: Tensor, share: float | Tensor) -> Tensor:
         """The direction of size 1 of one step of many; `share` (M,) or a number is of use to l1 only."""
         return self.steepest(g)
+
+    def frame(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """(c, h, w): an image as h x w places, each with c entries that count as one; c is 1 but over pixels."""
+        channels, height, width = frame(shape)
+        return 1, channels * height, width
+
+    def places(self, d: Tensor) -> Tensor:
+        """(N, c, h * w): d by the places of `frame`."""
+        channels, height, width = self.frame(tuple(d.shape[1:]))
+        return d.reshape(len(d), channels, height * width)
+
+    def stride(self, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """(N, 1, ...): what the default length of a step is a share of."""
+        return eps
 
     @abstractmethod
     def project(self, d: Tensor, eps: Tensor | float) -> Tensor:
@@ -365,7 +380,7 @@ class L1(Norm):
 
 
 class L0(Norm):
-    """The number of entries that differ from 0: entries, not pixels of several channels."""
+    """The number of entries that differ from 0: entries, not pixels of several channels, which are `l0_pixels`."""
 
     name = "l0"
     grain = 1.0
@@ -378,6 +393,38 @@ class L0(Norm):
 
     def steepest(self, g: Tensor) -> Tensor:
         return L1().steepest(g)
+
+    def ascent(self, g: Tensor, x_adv: Tensor, low: Tensor, high: Tensor, share: float | Tensor) -> Tensor:
+        """The gradient in units of its mean absolute entry: all entries move, and the ball keeps the best few.
+
+        Croce and Hein 2019 (arXiv 1909.05040, section 4).
+        """
+        g = g.to(torch.promote_types(g.dtype, torch.float32))
+        g = g / per_row(g.flatten(1).abs().amax(1).clamp(min=torch.finfo(g.dtype).tiny), g)  # or the mean underflows
+        return g / per_row(g.flatten(1).abs().mean(1).clamp(min=torch.finfo(g.dtype).tiny), g)
+
+    def stride(self, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """The range: how many entries may move says nothing about how far."""
+        return per_row((high - low).flatten(1).amax(1).double(), eps)
+
+    def pull(self, x: Tensor, x_adv: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """The point of ball and box that is nearest to x_adv in l2.
+
+        An entry that may move goes as far as the box lets it; those may that come nearer by it.
+        """
+        d, moved = x_adv - x, torch.clamp(x_adv, low, high)
+        gain = self.places(d.double().square() - (x_adv - moved).double().square()).sum(1)
+        return torch.where(self._chosen(gain, eps, x), moved, x).to(x.dtype)
+
+    def _chosen(self, gain: Tensor, eps: Tensor | float, like: Tensor) -> Tensor:
+        """(N, ...) bool: the entries at the eps places with the largest gain (N, P) >= 0."""
+        count = torch.as_tensor(eps, dtype=torch.float64, device=gain.device).flatten().expand(len(gain))
+        chosen = top(gain, count[:, None])[:, None].bool()
+        return chosen.expand_as(self.places(like)).reshape(like.shape)
+
+    def start(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
+        """As `sample`: a smaller ball would not be nearer."""
+        return self.sample(like, eps, draws, step)
 
     def project(self, d: Tensor, eps: Tensor | float) -> Tensor:
         count = torch.as_tensor(eps, dtype=torch.float64, device=d.device).expand(len(d), *[1] * (d.ndim - 1))
@@ -405,11 +452,55 @@ class L0(Norm):
         return torch.full_like(eps, torch.inf)
 
 
-NORMS: dict[str, Norm] = {norm.name: norm for norm in (LInf(), L2(), L1(), L0())}
+class L0Pixels(L0):
+    """The number of pixels of which at least one channel differs from 0; in a vector every entry is a pixel."""
+
+    name = "l0_pixels"
+
+    def frame(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        return frame(shape)
+
+    def size(self, d: Tensor) -> Tensor:
+        return (self.places(d) != 0).any(1).sum(1).double()
+
+    def dual_size(self, g: Tensor) -> Tensor:
+        return self.places(g).double().abs().sum(1).amax(1)
+
+    def steepest(self, g: Tensor) -> Tensor:
+        return torch.where(self._chosen(self.places(g).abs().sum(1), 1.0, g), g.sign(), 0.0)
+
+    def project(self, d: Tensor, eps: Tensor | float) -> Tensor:
+        return torch.where(self._chosen(torch.linalg.vector_norm(self.places(d), dim=1), eps, d), d, 0.0)
+
+    def sample(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
+        shape = tuple(like.shape[1:])
+        chosen = self._chosen(draws.uniform(step, (self.places(like).shape[2],)) + 1, eps, like)
+        return torch.where(chosen, 2 * draws.uniform(step, shape, stream=1) - 1, 0.0)
+
+    def across(self, g: Tensor, need: Tensor, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        g = g.double() * per_row(torch.where(need < 0, -1.0, 1.0), g)
+        moves = g.sign() * _room(g, x, low, high).clamp(min=0).view_as(g)
+        gain = self.places(g * moves).sum(1)
+        gain_, order = gain.sort(dim=1, descending=True, stable=True)
+        used = (gain_.cumsum(1) - gain_ < need.abs()[:, None]) & (gain_ > 0)
+        chosen = torch.zeros_like(used).scatter(1, order, used)[:, None]
+        return torch.where(chosen.expand_as(self.places(g)).reshape(g.shape), moves, 0.0)
+
+    def maximise(self, g: Tensor, x: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        best = torch.where(g > 0, high, torch.where(g < 0, low, x))
+        gain = self.places(g.double() * (best.double() - x.double())).sum(1)
+        return torch.where(self._chosen(gain, eps, x), best, x)
+
+    def ceiling(self, slope: Tensor, room: Tensor, eps: Tensor) -> Tensor:
+        # The rows come without their pixels; taken for entries, they would give a bound that is too low.
+        raise InputError("expected linf, l2, l1 or l0 as the norm of a bound, got l0_pixels: take l0, eps * channels")
+
+
+NORMS: dict[str, Norm] = {norm.name: norm for norm in (LInf(), L2(), L1(), L0(), L0Pixels())}
 
 
 def get_norm(name: str) -> Norm:
-    """The norm called `linf`, `l2`, `l1` or `l0`.
+    """The norm called `linf`, `l2`, `l1`, `l0` or `l0_pixels`.
 
     Raises:
         UnknownNameError: any other name.

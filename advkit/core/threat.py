@@ -120,7 +120,7 @@ class Threat:
     """The threat model: |x_adv - x| <= eps in `norm`, and every entry of x_adv within `bounds`.
 
     Args:
-        norm: linf, l2, l1 or l0.
+        norm: linf, l2, l1, l0 or l0_pixels.
         eps: the radius, in the units of the pixels; a number or a tensor (N,), one radius a sample.
         bounds: the range of the pixels.
     """

@@ -40,12 +40,21 @@ def largest(d: Tensor, count: Tensor) -> Tensor:
         count: (N, 1), number of entries >= 0, rounded down; a number above D keeps all entries.
     """
     size = d.abs().to(torch.promote_types(d.dtype, torch.float32))
-    count = count.floor().clamp(0, d.shape[1])
+    return d * top(size, count).to(d.dtype)
+
+
+def top(size: Tensor, count: Tensor) -> Tensor:
+    """1 at the `count` largest entries of each row of size (N, D), float32 or better, of equal ones the first; else 0.
+
+    Args:
+        size: (N, D), the rows whose entries are compared.
+        count: (N, 1), number of entries >= 0, rounded down; a number above D takes all entries.
+    """
+    count = count.floor().clamp(0, size.shape[1])
     least = kth_largest(size, count.long().clamp(min=1))
     above, equal = flags(torch.gt, size, least), flags(torch.eq, size, least)
     left = (count - above.sum(1, keepdim=True)).to(size.dtype)
-    kept = above.add_(equal.mul_(flags(torch.le, equal.cumsum(1), left))) * (count > 0)
-    return d * kept.to(d.dtype)
+    return above.add_(equal.mul_(flags(torch.le, equal.cumsum(1), left))) * (count > 0)
 
 
 def soft_threshold(d: Tensor, radius: Tensor) -> Tensor:

@@ -97,7 +97,7 @@ def takes_one_eps_a_sample(subject: Subject) -> None:
     """A tensor of radii limits every sample by its own, and a radius of 0 leaves the image as it is."""
     case = toy_case(3, wrong=())
     eps = torch.linspace(0, 2, len(case.x)) * subject.eps
-    if subject.norm == "l0":
+    if get_norm(subject.norm).grain:
         eps = eps.round()
     found = subject(case.model, case.x, case.y, eps=eps, stop="never")
     with_context(case.x, found.x_adv, Threat(subject.norm, eps), "eps as a tensor")

@@ -38,7 +38,7 @@ def fools_a_linear_classifier(subject: Subject) -> None:
 
 def _falls(subject: Subject, model: AffineClassifier, x: Tensor, y: Tensor, radius: Tensor, context: str) -> None:
     share = SHARE[subject.knowledge]
-    if subject.norm == "l0":
+    if get_norm(subject.norm).grain:
         radius = radius.ceil()
     found = subject(model, x, y, **({"eps": radius} if budget(subject) else {}))
     fallen = subject.reached(model, found.x_adv, y)
@@ -96,8 +96,8 @@ def _orthogonal() -> tuple[AffineClassifier, Tensor, Tensor]:
 def _generous(norm: str, x: Tensor, nearest: Tensor) -> Tensor:
     """Radii (N,) of a ball that is sure to hold a ball of twice the least l2 radius, by the norms' inequalities."""
     entries = x[0].numel()
-    factor = {"linf": 1.0, "l2": 1.0, "l1": entries**0.5, "l0": 1.0}[norm]
-    return torch.full_like(nearest, entries) if norm == "l0" else 2 * factor * nearest
+    factor = {"l1": entries**0.5}.get(norm, 1.0)
+    return torch.full_like(nearest, entries) if get_norm(norm).grain else 2 * factor * nearest
 
 
 @check(lambda subject: subject.knowledge in SHARE and not (subject.targeted or subject.farther))

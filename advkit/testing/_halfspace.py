@@ -13,14 +13,15 @@ from torch import Tensor
 from advkit.core.errors import unknown
 
 
-def least_moves(norm: str, slope: Tensor, room: Tensor, need: Tensor) -> Tensor:
+def least_moves(norm: str, slope: Tensor, room: Tensor, need: Tensor, channels: int = 1) -> Tensor:
     """The optimal e.
 
     Args:
-        norm: norm to minimise: linf, l2, l1 or l0.
+        norm: norm to minimise: linf, l2, l1, l0 or l0_pixels.
         slope: (M, D) float64 >= 0, the gain of each entry per unit.
         room: (M, D) float64 >= 0, how far each entry may go; inf where nothing limits it.
         need: (M,) float64, the gain required; rows <= 0 need no move.
+        channels: number of entries of a pixel, which l0_pixels counts as one; those of one channel lie together.
 
     Returns:
         (M, D) float64; rows that cannot gain enough are inf in every entry.
@@ -28,14 +29,14 @@ def least_moves(norm: str, slope: Tensor, room: Tensor, need: Tensor) -> Tensor:
     Raises:
         UnknownNameError: another norm.
     """
-    if norm not in _SOLVERS:
-        raise unknown("norm", norm, _SOLVERS)
+    if norm not in (*_SOLVERS, "l0_pixels"):
+        raise unknown("norm", norm, [*_SOLVERS, "l0_pixels"])
     need = need.clamp(min=0)[:, None]
     steepest = slope.amax(1, keepdim=True)
     # No optimum without a box goes further than the steepest entry would alone; finite numbers keep 0 * inf away.
     alone = torch.where(steepest > 0, need / steepest, 0.0)
     room = torch.where(slope > 0, torch.where(room.isinf(), alone, room), 0.0)
-    moves = _SOLVERS[norm](slope, room, need)
+    moves = _l0(slope, room, need, channels) if norm == "l0_pixels" else _SOLVERS[norm](slope, room, need)
     gain = (slope * room).sum(1, keepdim=True)
     possible = gain >= need * (1 - 1e-12)  # the sum rounds
     return torch.where(possible, torch.where(need > 0, moves, 0.0), torch.inf)
@@ -70,12 +71,13 @@ def _l1(slope: Tensor, room: Tensor, need: Tensor) -> Tensor:
     return torch.zeros_like(room).scatter(1, order, torch.minimum(room_, moves.clamp(min=0)))
 
 
-def _l0(slope: Tensor, room: Tensor, need: Tensor) -> Tensor:
-    gain = slope * room
+def _l0(slope: Tensor, room: Tensor, need: Tensor, channels: int = 1) -> Tensor:
+    gain = (slope * room).view(len(slope), channels, -1).sum(1)  # of each pixel; of each entry if channels is 1
     order = gain.argsort(dim=1, descending=True)
     gain_ = gain.gather(1, order)
     used = gain_.cumsum(1) - gain_ < need * (1 - 1e-12)
-    return torch.zeros_like(room).scatter(1, order, torch.where(used, room.gather(1, order), 0.0))
+    moved = torch.zeros_like(used).scatter(1, order, used)
+    return torch.where(moved.repeat(1, channels), room, 0.0)
 
 
 _SOLVERS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"linf": _linf, "l2": _l2, "l1": _l1, "l0": _l0}

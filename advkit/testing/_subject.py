@@ -18,7 +18,7 @@ from advkit.testing._forms import Form, form_of
 KINDS = ("budget", "minimal")
 KNOWLEDGE = ("gradients", "scores", "labels", "nothing")
 OPTIONS = ("target", "eps", "sample_ids", "seed", "bounds", "stop", "goal")
-RADII = {"linf": 0.1, "l2": 0.4, "l1": 1.5, "l0": 4.0}
+RADII = {"linf": 0.1, "l2": 0.4, "l1": 1.5, "l0": 4.0, "l0_pixels": 3.0}
 """Radii at which some, but not all, of the toy images are fooled."""
 
 last_call: ContextVar[Any] = ContextVar("advkit_last_call", default=None)

@@ -1,7 +1,7 @@
 """A classifier whose nearest adversarial point is known: logits = W x + b.
 
-The oracle behind the tests of every attack, as in adv-lib's suite; here for linf, l2, l1 and l0, with and without the
-range of the pixels.
+The oracle behind the tests of every attack, as in adv-lib's suite; here for linf, l2, l1, l0 and l0_pixels, with and
+without the range of the pixels.
 """
 
 import math
@@ -74,7 +74,7 @@ class AffineClassifier(nn.Module):
         Args:
             x: images (N, ...).
             y: true classes (N,).
-            norm: norm of the distance: linf, l2, l1 or l0.
+            norm: norm of the distance: linf, l2, l1, l0 or l0_pixels.
             bounds: the range of the pixels; None for no limit.
             target: (N,), the classes to reach. More than two classes have a solution for l2 only.
 
@@ -88,32 +88,33 @@ class AffineClassifier(nn.Module):
         with torch.no_grad():
             flat = x.detach().double().flatten(1)
             low, high = _box(flat, bounds)
+            channels = math.prod(x.shape[1:-2]) if x.ndim > 3 else 1
             if target is None:
-                d = self._leave(flat, y, norm, low, high)
+                d = self._leave(flat, y, norm, low, high, channels)
             elif len(self.weight) == 2 or norm == "l2":
-                d = self._reach(flat, target, norm, low, high)
+                d = self._reach(flat, target, norm, low, high, channels)
             else:
                 raise InputError(
                     f"the nearest point for a target among {len(self.weight)} classes is known for norm 'l2' only, "
                     f"got {norm!r}; for linf and l1 it is a linear programme (scipy.optimize.linprog)"
                 )
-            distance = _size(norm, d)
+            distance = _size(norm, d, channels)
             d = torch.where(distance.isfinite()[:, None], d, 0.0)
             return distance, (flat + d).view(x.shape)
 
-    def _leave(self, flat: Tensor, y: Tensor, norm: str, low: Tensor, high: Tensor) -> Tensor:
+    def _leave(self, flat: Tensor, y: Tensor, norm: str, low: Tensor, high: Tensor, channels: int) -> Tensor:
         """(N, D): the best over the rivals of y, each a half-space; d = 0 where one leads already."""
         weight, logits = self.weight.double(), self(flat).double()
         normals = weight - weight[y][:, None]  # (N, K, D)
         need = logits.gather(1, y[:, None]) - logits  # (N, K)
-        d = _across(normals, need, norm, low, high)  # (N, K, D)
-        sizes = _size(norm, d.flatten(0, 1)).view(need.shape)
+        d = _across(normals, need, norm, low, high, channels)  # (N, K, D)
+        sizes = _size(norm, d.flatten(0, 1), channels).view(need.shape)
         sizes = sizes.scatter(1, y[:, None], torch.inf)
         nearest = sizes.argmin(1)[:, None, None].expand(-1, 1, d.shape[2])
         best = d.gather(1, nearest).squeeze(1)
         return torch.where(sizes.amin(1, keepdim=True).isfinite(), best, torch.inf)
 
-    def _reach(self, flat: Tensor, target: Tensor, norm: str, low: Tensor, high: Tensor) -> Tensor:
+    def _reach(self, flat: Tensor, target: Tensor, norm: str, low: Tensor, high: Tensor, channels: int) -> Tensor:
         """(N, D): into the cell of the target."""
         weight, logits = self.weight.double(), self(flat).double()
         classes = len(weight)
@@ -121,7 +122,7 @@ class AffineClassifier(nn.Module):
         normals = weight[target][:, None] - weight[rivals]
         need = logits.gather(1, rivals) - logits.gather(1, target[:, None])
         if classes == 2:
-            return _across(normals, need, norm, low, high).squeeze(1)
+            return _across(normals, need, norm, low, high, channels).squeeze(1)
         return nearest_in_cell(normals, need, low, high)
 
 
@@ -131,16 +132,17 @@ def _box(flat: Tensor, bounds: tuple[float, float] | None) -> tuple[Tensor, Tens
     return (low - flat).clamp(max=0), (high - flat).clamp(min=0)
 
 
-def _across(normals: Tensor, need: Tensor, norm: str, low: Tensor, high: Tensor) -> Tensor:
+def _across(normals: Tensor, need: Tensor, norm: str, low: Tensor, high: Tensor, channels: int) -> Tensor:
     """(N, M, D): the least move across each of M hyperplanes, one at a time."""
     room = torch.where(normals > 0, high[:, None], -low[:, None])
-    moves = least_moves(norm, normals.abs().flatten(0, 1), room.flatten(0, 1), need.flatten())
+    moves = least_moves(norm, normals.abs().flatten(0, 1), room.flatten(0, 1), need.flatten(), channels)
     return torch.where(normals != 0, moves.view(normals.shape) * normals.sign(), 0.0).where(
         moves.view(normals.shape).isfinite(), torch.inf
     )
 
 
-def _size(norm: str, d: Tensor) -> Tensor:
+def _size(norm: str, d: Tensor, channels: int) -> Tensor:
     """(M,): of rows (M, D); written apart from `advkit.core.norms`, which it is to test."""
     sizes = {"linf": d.abs().amax(1), "l2": d.square().sum(1).sqrt(), "l1": d.abs().sum(1), "l0": (d != 0).sum(1)}
+    sizes["l0_pixels"] = (d.view(len(d), channels, -1) != 0).any(1).sum(1)
     return torch.where(d.isinf().any(1), torch.inf, sizes[norm].double())

@@ -14,7 +14,7 @@ RELATIVE = 1e-6
 def assert_in_threat(x: Tensor, x_adv: Tensor, threat: Threat) -> None:
     """Every image lies in the ball around its clean image and within the bounds, as float64 measures it.
 
-    linf and l0 to the last bit, l2 and l1 to 1e-6 relative.
+    linf, l0 and l0_pixels to the last bit, l2 and l1 to 1e-6 relative.
 
     Args:
         x: clean images (N, ...).

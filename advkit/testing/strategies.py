@@ -16,6 +16,7 @@ except ImportError as error:
 
 from advkit.attacks import ATTACKS, Attack, create_attack
 from advkit.core.goals import Goal, targeted, untargeted
+from advkit.core.norms import NORMS, get_norm
 from advkit.core.threat import Threat
 from advkit.testing._subject import RADII
 from advkit.testing.affine import AffineClassifier
@@ -73,13 +74,13 @@ def goals(draw: st.DrawFn, count: int, classes: int) -> Goal:
 def budgets(norm: str = "linf") -> st.SearchStrategy[float]:
     """Radii, from 0 to one that holds every image of a few dozen pixels."""
     usual = RADII[norm]
-    if norm == "l0":
+    if get_norm(norm).grain:
         return st.integers(0, 40).map(float)
     return st.sampled_from([0.0, usual, 10 * usual]) | st.floats(1e-3 * usual, 10 * usual)
 
 
 @st.composite
-def threats(draw: st.DrawFn, *, norms: tuple[str, ...] = ("linf", "l2", "l1", "l0")) -> Threat:
+def threats(draw: st.DrawFn, *, norms: tuple[str, ...] = tuple(NORMS)) -> Threat:
     """A norm, a radius and the usual or other bounds."""
     norm = draw(st.sampled_from(norms))
     bounds = draw(st.sampled_from([(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-0.5, 3.25)]))

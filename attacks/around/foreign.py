@@ -22,6 +22,7 @@ from advkit.core.door import check_eps
 from advkit.core.driver import Problem
 from advkit.core.errors import InputError, unknown
 from advkit.core.guard import Model
+from advkit.core.norms import NORMS
 from advkit.core.oracle import Oracle
 from advkit.core.outputs import answer_of
 
@@ -80,7 +81,7 @@ class Foreign(Stepless, Attack):
         eps: the radius of the ball; an attack that looks for the nearest point ignores it.
     """
 
-    norms = ("linf", "l2", "l1", "l0")
+    norms = tuple(NORMS)
     library: ClassVar[str] = ""
     climbs = False
     needs_classes = True

@@ -9,6 +9,7 @@ from advkit.core.attack import Attack
 from advkit.core.driver import Problem
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
+from advkit.core.norms import NORMS
 from advkit.core.oracle import Oracle
 from advkit.core.wishes import Wish
 
@@ -21,7 +22,7 @@ class Wrapper(Attack):
         attack: the attack inside.
     """
 
-    norms = ("linf", "l2", "l1", "l0")
+    norms = tuple(NORMS)
     drives: ClassVar[bool] = True
     """Whether it makes the steps of the attack inside itself."""
     shared: ClassVar[tuple[str, ...]] = ("norm", "loss", "target", "targetable", "per_sample", "knowledge", "paper")

@@ -47,10 +47,9 @@ class StepAttack(BudgetAttack):
 
     def length(self, oracle: Oracle) -> Tensor:
         """(M, 1, ...): that of a step, in the precision of the images, float32 at the least."""
-        eps = oracle.region.eps
-        length = (
-            self.total_length * eps / self.steps if self.step_size is None else torch.full_like(eps, self.step_size)
-        )
+        region = oracle.region
+        whole = self.total_length * region.norm.stride(region.eps, region.low, region.high)
+        length = whole / self.steps if self.step_size is None else torch.full_like(region.eps, self.step_size)
         return length.to(torch.promote_types(oracle.x.dtype, torch.float32))
 
 

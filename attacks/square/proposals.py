@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from advkit.core.draws import Draws
+from advkit.core.frame import frame
 from advkit.core.goals import wide
 from advkit.core.norms import per_row
 from advkit.core.threat import Region
@@ -27,15 +28,9 @@ class Proposals(Protocol):
     def next(self, region: Region, x_max: Tensor, window: Window, draws: Draws, step: int) -> Tensor: ...
 
 
-def _frame(x: Tensor) -> tuple[int, int, int]:
-    """(C, H, W) of images of any shape; a vector is an image one pixel high."""
-    *_, height, width = (1, *x.shape[1:])
-    return math.prod(x.shape[1:]) // (height * width), height, width
-
-
 def sides(x: Tensor, share: float) -> Window:
     """A square with this share of the pixels of the images x (N, ...)."""
-    _, height, width = _frame(x)
+    _, height, width = frame(tuple(x.shape[1:]))
     side = max(1, min(height, round(math.sqrt(share * height * width))))
     return Window(
         side, max(1, min(width, round(share * height * width / side))) if side == height else min(side, width)
@@ -44,7 +39,7 @@ def sides(x: Tensor, share: float) -> Window:
 
 def _corner(x: Tensor, window: Window, u: Tensor) -> tuple[Tensor, Tensor]:
     """Row and column (M,) of the upper left pixel of a square, from two uniform numbers (M, 2)."""
-    _, height, width = _frame(x)
+    _, height, width = frame(tuple(x.shape[1:]))
     room = u.new_tensor([height - window.height + 1, width - window.width + 1])
     row, column = (u * room).long().unbind(1)
     return row, column
@@ -52,7 +47,7 @@ def _corner(x: Tensor, window: Window, u: Tensor) -> tuple[Tensor, Tensor]:
 
 def _pixels(x: Tensor, window: Window, corner: tuple[Tensor, Tensor]) -> Tensor:
     """(M, 1, h * w): the places of the square's pixels among the H * W of the image."""
-    device, (_, _, width) = x.device, _frame(x)
+    device, (_, _, width) = x.device, frame(tuple(x.shape[1:]))
     rows = corner[0][:, None] + torch.arange(window.height, device=device)  # (M, h)
     columns = corner[1][:, None] + torch.arange(window.width, device=device)  # (M, w)
     return (rows[:, :, None] * width + columns[:, None, :]).flatten(1)[:, None]
@@ -63,13 +58,13 @@ class Corners:
 
     def first(self, region: Region, draws: Draws) -> Tensor:
         """Vertical stripes, each channel of each at random."""
-        channels, height, width = _frame(region.x)
+        channels, height, width = frame(tuple(region.x.shape[1:]))
         up = draws.uniform(0, (channels, 1, width)) < 0.5
         return torch.where(up.expand(-1, -1, height, -1).reshape(region.x.shape), region.high, region.low)
 
     def next(self, region: Region, x_max: Tensor, window: Window, draws: Draws, step: int) -> Tensor:
         """A square at +eps or -eps in each channel; where that changes nothing, on the other side."""
-        channels, height, width = _frame(region.x)
+        channels, height, width = frame(tuple(region.x.shape[1:]))
         u = draws.uniform(step, (2 + channels,))
         place = _pixels(x_max, window, _corner(x_max, window, u[:, :2])).expand(-1, channels, -1)
         up = (u[:, 2:, None] < 0.5).expand_as(place)
@@ -115,7 +110,7 @@ class Pyramids:
 
     def first(self, region: Region, draws: Draws) -> Tensor:
         """A grid of about 5 x 5 tiles, each channel of each with a random sign."""
-        channels, height, width = _frame(region.x)
+        channels, height, width = frame(tuple(region.x.shape[1:]))
         tile = Window(max(1, height // 5), max(1, width // 5))
         down, across = height // tile.height, width // tile.width
         sign = torch.where(draws.uniform(0, (channels, down, across)) < 0.5, -1.0, 1.0)
@@ -127,7 +122,7 @@ class Pyramids:
 
     def next(self, region: Region, x_max: Tensor, window: Window, draws: Draws, step: int) -> Tensor:
         """Algorithm 3: the perturbation of square 2 moves into square 1, which turns towards new pyramids."""
-        channels, height, width = _frame(region.x)
+        channels, height, width = frame(tuple(region.x.shape[1:]))
         window = Window(*(min(most, max(3, side) | 1) for side, most in zip(window, (height, width), strict=True)))
         u = draws.uniform(step, (5 + channels,))
         both = _pixels(x_max, window, _corner(x_max, window, u[:, :4].reshape(-1, 2)))  # (2 M, 1, h * w)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from advkit import goals
 from advkit.attacks import ATTACKS, create_attack, list_attacks
 from advkit.core.errors import InputError
+from advkit.core.norms import get_norm
 
 W = torch.tensor([3.0, -1.0, 2.0, 0.5])
 X = torch.full((1, 4), 0.4, dtype=torch.float64)
@@ -55,7 +56,7 @@ def test_the_nearest_point_of_the_goal_is_reached(name: str, norm: str, case: st
         with pytest.raises(InputError, match="compares classes"):
             attack(model, X, y, goal=goal, **({} if attack.kind == "minimal" else {"eps": 0.1}))
         return
-    nearest = 1.0 if norm == "l0" else gap / DUAL[norm]
+    nearest = 1.0 if get_norm(norm).grain else gap / DUAL[norm]
     if attack.kind == "budget":
         assert bool(attack(model, X, y, goal=goal, eps=1.05 * nearest).success)
         assert not bool(attack(model, X, y, goal=goal, eps=0.999 * nearest).success)

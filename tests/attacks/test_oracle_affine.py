@@ -116,7 +116,7 @@ def test_what_cannot_be_reached_is_infinitely_far() -> None:
     weight = torch.tensor([[0.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
     model = AffineClassifier(weight, torch.tensor([5.0, 0.0], dtype=torch.float64))
     x, y = torch.zeros(1, 1, 1, 2, dtype=torch.float64), torch.tensor([0])
-    for norm in [*NORMS, "l0"]:
+    for norm in [*NORMS, "l0", "l0_pixels"]:
         assert model.nearest(x, y, norm)[0].item() == torch.inf
     assert model.nearest(x, y, "l1", bounds=None)[0].item() == pytest.approx(5)
     assert model.nearest(x, y, "l2", target=torch.tensor([1]))[0].item() == torch.inf

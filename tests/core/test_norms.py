@@ -11,7 +11,7 @@ from scipy.optimize import linprog, minimize
 from torch import Tensor
 
 from advkit.core.draws import Draws
-from advkit.core.errors import UnknownNameError
+from advkit.core.errors import InputError, UnknownNameError
 from advkit.core.norms import NORMS, get_norm, per_row, rounded_toward, step_toward
 
 BALLS = ["linf", "l2", "l1"]  # convex
@@ -37,7 +37,7 @@ NAMES = st.sampled_from(sorted(NORMS))
 
 @given(perturbations(), NAMES)
 def test_size_is_numpys_norm(d: Tensor, name: str) -> None:
-    order = {"linf": np.inf, "l2": 2, "l1": 1, "l0": 0}[name]
+    order = {"linf": np.inf, "l2": 2, "l1": 1, "l0": 0, "l0_pixels": 0}[name]  # one channel
     expected = [np.linalg.norm(row.numpy().ravel(), order) for row in d]
     assert torch.allclose(get_norm(name).size(d), torch.tensor(expected, dtype=torch.float64), rtol=1e-12)
 
@@ -101,7 +101,7 @@ def test_projection_onto_l0_keeps_the_largest_entries() -> None:
 @given(perturbations(), NAMES)
 def test_steepest_attains_the_dual_norm_with_size_one(g: Tensor, name: str) -> None:
     norm = get_norm(name)
-    if name == "l0":  # no norm: one entry, of size 1
+    if get_norm(name).grain:  # no norm: one entry, of size 1
         g = g.sign()
     d = norm.steepest(g)
     nonzero = g.flatten(1).any(1)
@@ -164,6 +164,88 @@ def test_maximise_in_l2_agrees_with_bisection_on_the_multiplier(seed: int) -> No
     assert torch.allclose(gain(g, x, found), gain(g, x, slow), rtol=1e-7)
 
 
+def colours(seed: int) -> tuple[Tensor, Tensor]:
+    """d (3, 2, 2, 3) with ties and zeros, and x of the same shape in [0, 1]."""
+    d = noise(3, 2, 2, 3, seed=seed).round(decimals=1)
+    d[0, :, 0, 1] = 0
+    d[1, 0] = 0
+    return d, noise(3, 2, 2, 3, seed=seed + 50).sigmoid()
+
+
+def over_pixels(places: Tensor, d: Tensor) -> Tensor:
+    """(C, H, W) bool: all channels of these pixels."""
+    return (places > 0).view(d.shape[-2:]).expand(d.shape)
+
+
+def subsets(count: int, size: int = 6) -> list[Tensor]:
+    return [
+        torch.zeros(size).index_fill(0, torch.tensor(c, dtype=torch.long), 1) for c in combinations(range(size), count)
+    ]
+
+
+def test_a_pixel_counts_once_whatever_its_channels() -> None:
+    d = torch.zeros(2, 3, 4, 5)
+    d[0, :, 1, 2] = 1
+    d[0, 2, 3, 4] = -1
+    assert get_norm("l0_pixels").size(d).tolist() == [2, 0]
+    assert get_norm("l0").size(d).tolist() == [4, 0]
+    assert get_norm("l0_pixels").size(d.flatten(1)).tolist() == [4, 0]  # entries of a vector have no channels
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_over_pixels_every_best_is_the_best_of_all_subsets(seed: int) -> None:
+    norm, (d, x) = get_norm("l0_pixels"), colours(seed)
+    low, high, eps = torch.zeros_like(x), torch.ones_like(x), torch.tensor([0.0, 2.0, 3.0]).double().view(-1, 1, 1, 1)
+    nearest, pulled, most = (
+        norm.project(d, eps),
+        norm.pull(x, x + 4 * d, eps, low, high),
+        norm.maximise(d, x, eps, low, high),
+    )
+    for i in range(3):
+        allowed = [over_pixels(places, d[i]) for places in subsets(int(eps[i]))]
+        least = min(float(((d[i] * mask - d[i]) ** 2).sum()) for mask in allowed)
+        assert float(((nearest[i] - d[i]) ** 2).sum()) == pytest.approx(least)
+        boxed = (x[i] + 4 * d[i]).clamp(0, 1)
+        left = min(float(((torch.where(mask, boxed, x[i]) - x[i] - 4 * d[i]) ** 2).sum()) for mask in allowed)
+        assert float(((pulled[i] - x[i] - 4 * d[i]) ** 2).sum()) == pytest.approx(left)
+        best = torch.maximum(d[i] * (1 - x[i]), -d[i] * x[i])
+        gained = max(float((best * mask).sum()) for mask in allowed)
+        assert float((d[i] * (most[i] - x[i])).sum()) == pytest.approx(gained)
+    for found in (nearest, pulled - x, most - x):
+        assert bool((norm.size(found) <= eps.flatten()).all())
+
+
+def test_over_entries_a_pull_into_box_and_ball_is_the_best_of_all_subsets() -> None:
+    x, x_adv = noise(4, 6).sigmoid(), 3 * noise(4, 6, seed=9)
+    pulled = get_norm("l0").pull(x, x_adv, torch.full((4, 1), 2.0).double(), torch.zeros_like(x), torch.ones_like(x))
+    for i in range(4):
+        each = [torch.where(mask > 0, x_adv[i].clamp(0, 1), x[i]) for mask in subsets(2)]
+        assert float((pulled[i] - x_adv[i]).norm()) == pytest.approx(min(float((z - x_adv[i]).norm()) for z in each))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_over_pixels_the_way_across_and_the_dual_are_the_best_of_all_subsets(seed: int) -> None:
+    norm, (g, x) = get_norm("l0_pixels"), colours(seed)
+    low, high = torch.zeros_like(x), torch.ones_like(x)
+    gain = torch.maximum(g * (high - x), -g * x)
+    need = 0.4 * gain.flatten(1).sum(1)
+    d = norm.across(g, need, x, low, high)
+    assert bool(((g * d).flatten(1).sum(1) >= need - 1e-12).all())
+    for i in range(3):
+        enough = [
+            n for n in range(7) if any((gain[i] * over_pixels(m, g[i])).sum() >= need[i] - 1e-12 for m in subsets(n))
+        ]
+        assert float(norm.size(d)[i]) == min(enough)
+        top = max(float((g[i].abs() * over_pixels(m, g[i])).sum()) for m in subsets(1))
+        assert float(norm.dual_size(g)[i]) == pytest.approx(top)
+        assert float((norm.steepest(g)[i] * g[i]).sum()) == pytest.approx(top)
+
+
+def test_a_bound_over_pixels_is_refused_with_the_way_out() -> None:
+    with pytest.raises(InputError, match="take l0, eps \\* channels"):
+        get_norm("l0_pixels").ceiling(torch.ones(1, 4), torch.ones(1, 4), torch.ones(1))
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_maximise_in_l0_is_the_best_of_all_subsets(seed: int) -> None:
     g, x, _, _, _ = problem(seed, size=6)
@@ -197,7 +279,7 @@ def test_samples_lie_in_the_ball_and_fill_it(name: str) -> None:
     sizes = get_norm(name).size(d)
     assert bool((sizes <= eps * (1 + 1e-12)).all())
     assert d.mean(0).abs().max() < 0.1
-    if name != "l0":  # uniform: the share within r is (r / eps)^3
+    if not get_norm(name).grain:  # uniform: the share within r is (r / eps)^3
         for share in (0.25, 0.5, 0.75):
             inside = float((sizes <= eps * share ** (1 / size)).double().mean())
             assert inside == pytest.approx(share, abs=0.04)
@@ -212,7 +294,7 @@ def test_starts_are_spread_over_all_radii(name: str) -> None:
     assert bool((sizes <= 2.0 * (1 + 1e-12)).all())
     if name == "linf":  # each entry is uniform in itself
         assert sizes.mean() == pytest.approx(2 * 40 / 41, abs=0.02)
-    elif name != "l0":
+    elif not get_norm(name).grain:
         for share in (0.25, 0.5, 0.75):  # radius u times a point of the ball, which lies close to its surface
             assert float((sizes <= 2.0 * share).double().mean()) == pytest.approx(share, abs=0.04)
 

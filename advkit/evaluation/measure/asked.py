@@ -6,7 +6,7 @@ from dataclasses import replace
 from advkit.core.attack import ATTACKS, Attack
 from advkit.core.errors import InputError
 
-EPS = {"linf": 0.1, "l2": 1.0, "l1": 10.0}
+EPS = {"linf": 0.1, "l2": 1.0, "l1": 10.0, "l0": 20.0, "l0_pixels": 10.0}
 """Radius by default, by norm, for an attack that has none of its own."""
 
 
