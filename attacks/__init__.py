@@ -50,10 +50,12 @@ from advkit.attacks.lbfgs import LBFGS
 from advkit.attacks.mifgsm import MIFGSM
 from advkit.attacks.nes import NES
 from advkit.attacks.noise import Noise
+from advkit.attacks.one_pixel import OnePixel
 from advkit.attacks.patch import AdversarialPatch, Patch, find_patch
 from advkit.attacks.pgd import PGD
 from advkit.attacks.sigma_zero import SigmaZero
 from advkit.attacks.simba import SimBA
+from advkit.attacks.sparse_rs import SparseRS
 from advkit.attacks.spatial import Spatial
 from advkit.attacks.spsa import SPSA
 from advkit.attacks.square import Square
@@ -102,12 +104,14 @@ __all__ = [
     "Masked",
     "MinimalAttack",
     "Noise",
+    "OnePixel",
     "Patch",
     "Restarts",
     "Result",
     "SigmaZero",
     "SimBA",
     "Smallest",
+    "SparseRS",
     "Spatial",
     "Square",
     "SuperDeepFool",

@@ -22,6 +22,7 @@ class Region(NamedTuple):
         eps: the radii (N, 1, ...) float64; inf where only the range limits.
         low: the least feasible value of every entry (N, ...), x's type.
         high: the largest.
+        most: a number that no radius exceeds, known without asking the device.
     """
 
     norm: Norm
@@ -29,6 +30,7 @@ class Region(NamedTuple):
     eps: Tensor
     low: Tensor
     high: Tensor
+    most: float = math.inf
 
     def clamp(self, x_adv: Tensor) -> Tensor:
         """Back into the smallest box that holds the region: for linf that is the region itself."""
@@ -140,4 +142,5 @@ class Threat:
         whole = Region(get_norm(self.norm), x, per_row(everything, x), low, high)
         if isinstance(self.eps, float) and math.isinf(self.eps):
             return whole
-        return whole.narrowed(torch.as_tensor(self.eps, dtype=torch.float64, device=x.device).expand(len(x)))
+        narrowed = whole.narrowed(torch.as_tensor(self.eps, dtype=torch.float64, device=x.device).expand(len(x)))
+        return narrowed._replace(most=float(self.eps.max()) if isinstance(self.eps, Tensor) else self.eps)

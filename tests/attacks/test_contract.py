@@ -32,9 +32,11 @@ CHEAPER |= {"lbfgs": {"searches": 5, "leaps": 1, "leap_searches": 2, "first_step
 CHEAPER |= {"superdeepfool": {"steps": 20, "turns": 1}}
 CHEAPER |= {"apgd l1": {"steps": 50}, "apgd_targeted l1": {"steps": 50, "classes": 2}}  # sparse steps take longer
 CHEAPER |= {"simba": {"queries": 40}, "nes": {"steps": 3, "samples": 8}, "spsa": {"steps": 3, "samples": 8}}
+CHEAPER |= {"one_pixel": {"population": 6, "generations": 5}, "sparse_rs": {"queries": 40}}
 """Hyperparameters that keep an attack short here, by name or by name and norm; others run at their defaults."""
 
 STRONGER: dict[str, dict[str, object]] = {"simba": {"queries": 250}}
+STRONGER |= {"one_pixel": {"population": 20, "generations": 14}, "sparse_rs": {"queries": 250}}
 STRONGER |= {name: {"steps": 8, "samples": 30} for name in ("nes", "spsa")}
 """Those with which attacks that need many queries go through the checks of their strength, `HARD`."""
 
@@ -43,7 +45,7 @@ HARD += ("never_does_the_impossible",)
 """Checks that ask how much an attack finds: the longer it runs, the more they show."""
 
 
-IN_TURN = {"boundary", "fooling", "hopskipjump", "patch", "spatial", "universal"}
+IN_TURN = {"boundary", "fooling", "hopskipjump", "one_pixel", "patch", "sparse_rs", "spatial", "universal"}
 """Long attacks that treat every norm and aim alike: each norm is tried with one aim, in turn."""
 
 

@@ -38,6 +38,9 @@ ELSEWHERE = {
 }
 """Attacks that do not look for this point, with the reason."""
 
+SHORT = {"one_pixel": {"population": 30, "generations": 10}, "sparse_rs": {"queries": 300}}
+"""Hyperparameters of attacks that would take long here."""
+
 PAIRS = [
     (name, norm, case)
     for name in list_attacks()
@@ -51,7 +54,7 @@ PAIRS = [
 @pytest.mark.filterwarnings("ignore:dlr needs")
 @pytest.mark.parametrize(("name", "norm", "case"), PAIRS)
 def test_the_nearest_point_of_the_goal_is_reached(name: str, norm: str, case: str) -> None:
-    attack, (model, y, goal, gap) = create_attack(name, norm=norm), CASES[case]
+    attack, (model, y, goal, gap) = create_attack(name, norm=norm, **SHORT.get(name, {})), CASES[case]
     if (attack.needs_classes or not attack.stepwise) and not goal.of_classes:
         with pytest.raises(InputError, match="compares classes"):
             attack(model, X, y, goal=goal, **({} if attack.kind == "minimal" else {"eps": 0.1}))

@@ -58,7 +58,12 @@ def test_the_closed_form_solves_the_linear_programme(norm: str, bounds: tuple[fl
             assert float(distance[i]) == pytest.approx(slow, rel=1e-7, abs=1e-10)
 
 
-@given(affine_classifiers(SHAPE), images(SHAPE, dtype=torch.float64), st.sampled_from([*NORMS, "l0"]), st.booleans())
+@given(
+    affine_classifiers(SHAPE),
+    images(SHAPE, dtype=torch.float64),
+    st.sampled_from([*NORMS, "l0", "l0_pixels"]),
+    st.booleans(),
+)
 def test_the_nearest_point_is_at_its_distance_in_the_box_and_on_the_boundary(
     model: AffineClassifier, x: Tensor, norm: str, box: bool
 ) -> None:
@@ -70,7 +75,7 @@ def test_the_nearest_point_is_at_its_distance_in_the_box_and_on_the_boundary(
     logits = model(point).detach()
     own = logits.gather(1, y[:, None]).squeeze(1)
     lead = logits.scatter(1, y[:, None], -torch.inf).amax(1) - own
-    if norm == "l0":
+    if get_norm(norm).grain:
         assert bool((lead[found] >= -1e-9).all())
     else:
         assert bool((lead[found].abs() <= 1e-9).all())
@@ -103,6 +108,17 @@ def test_nearest_in_l0_is_the_best_of_all_subsets() -> None:
     need = (model(x).gather(1, y[:, None]) - model(x).gather(1, 1 - y[:, None])).detach()
     expected = (gain.cumsum(1) < need).sum(1) + 1
     assert torch.equal(distance[distance.isfinite()].long(), expected[distance.isfinite()])
+
+
+def test_nearest_in_l0_over_pixels_takes_the_pixels_whose_channels_gain_most_together() -> None:
+    model = AffineClassifier.random((3, 2, 3), 2, seed=4)
+    x = torch.rand(8, 3, 2, 3, generator=torch.Generator().manual_seed(4), dtype=torch.float64)
+    y = model(x).argmax(1).detach()
+    distance, _ = model.nearest(x, y, "l0_pixels")
+    a = (model.weight[1 - y] - model.weight[y]).view(x.shape).detach()
+    gain = torch.maximum(a * (1 - x), -a * x).sum(1).flatten(1).sort(dim=1, descending=True).values
+    need = (model(x).gather(1, y[:, None]) - model(x).gather(1, 1 - y[:, None])).detach()
+    assert torch.equal(distance.long(), (gain.cumsum(1) < need).sum(1) + 1)
 
 
 def test_what_is_wrong_already_is_at_distance_zero() -> None:

@@ -19,7 +19,7 @@ from advkit.testing.assertions import RELATIVE
 from advkit.testing.nets import toy_classifier
 
 FEW = {"queries": 20, "steps": 4, "searches": 2, "leaps": 0, "rotations": 3, "shifts": 3, "tries": 5, "first": 4}
-FEW |= {"turns": 1, "leap_searches": 1, "first_steps": 4, "later_steps": 3}
+FEW |= {"population": 4, "generations": 3, "turns": 1, "leap_searches": 1, "first_steps": 4, "later_steps": 3}
 NAMES = list_attacks()
 
 

@@ -12,6 +12,7 @@ from advkit.core.attack import Attack
 from advkit.core.errors import AdvkitWarning
 
 SHORT = {"queries": 60, "steps": 30, "samples": 10, "searches": 5, "rotations": 3, "shifts": 3, "tries": 20, "turns": 1}
+SHORT |= {"population": 10, "generations": 6}
 EPS = {"linf": 0.05, "l2": 0.3, "l1": 1.0, "l0": 3.0, "l0_pixels": 2.0}
 SCALES = (1e-6, 1e-3, 1e4)
 FEIGN = {

@@ -33,6 +33,7 @@ MASK[:, :2] = 1
 
 
 FEW = {"queries": 40, "steps": 10, "searches": 2, "leaps": 0, "rotations": 3, "shifts": 3}
+FEW |= {"population": 5, "generations": 5}
 """Values that keep an attack short, where it has an option of that name."""
 
 

@@ -15,6 +15,7 @@ from advkit.core.errors import InputError
 
 X = torch.rand(6, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 FEW = {"queries": 20, "steps": 4, "searches": 2, "leaps": 0, "rotations": 3, "shifts": 3, "tries": 5, "first": 4}
+FEW |= {"population": 5, "generations": 3}
 FEW |= {"turns": 1, "first_steps": 4, "later_steps": 3}
 
 

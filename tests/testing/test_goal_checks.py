@@ -17,6 +17,7 @@ GOALS = [
     "confident(probability=0.6)",
 ]
 SHORT = {"queries": 60, "steps": 20, "searches": 2, "tries": 20, "first": 8, "turns": 1, "leaps": 0, "samples": 6}
+SHORT |= {"population": 12, "generations": 8}
 SHORT |= {"rotations": 3, "shifts": 3}
 FORM = [
     "returns_images_of_the_same_form",
