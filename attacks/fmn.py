@@ -39,7 +39,7 @@ class FMN(MinimalStepAttack):
     Cost per sample: at most `steps` gradients and `steps` + 1 queries.
 
     Args:
-        norm: "l0", "l1", "l2" or "linf".
+        norm: "l0", "l0_pixels", "l1", "l2" or "linf".
         target: the class to reach, see `Attack`.
         loss: the loss that the steps increase.
         steps: the number of steps.
@@ -48,7 +48,7 @@ class FMN(MinimalStepAttack):
         gamma_final: share by which the radius changes in the last step.
     """
 
-    norms = ("l2", "linf", "l1", "l0")
+    norms = ("l2", "linf", "l1", "l0", "l0_pixels")
     stays_inside = True
     paper = "Pintor et al. 2021, arXiv 2102.12827"
 

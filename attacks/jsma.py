@@ -9,22 +9,21 @@ from torch import Tensor
 from advkit.core.attack import MinimalAttack, register_attack
 from advkit.core.door import check_count
 from advkit.core.goals import wide
-from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
 
 
 class State(NamedTuple):
-    """The latest point, and the entries that may still move."""
+    """The latest point, and the entries, or pixels, that may still move."""
 
     x_adv: Tensor  # (M, ...)
-    free: Tensor  # (M, D) bool
+    free: Tensor  # (M, P) bool
     done: Tensor  # (M,) bool
 
 
 @register_attack("jsma")
 @dataclass(frozen=True, kw_only=True)
 class JSMA(MinimalAttack):
-    """Two entries a step go to a bound: the pair that raises the wanted logit and lowers the others most.
+    """Two entries, or pixels, a step go to a bound: the pair that raises the wanted logit and lowers the others most.
 
     With a = the gain of the target's logit and b that of the sum of the others, the pair with a > 0 > b and the largest
     -a b is taken; where there is none, that with the largest a - b. Untargeted: the label's logit falls, the others'
@@ -33,13 +32,14 @@ class JSMA(MinimalAttack):
     Cost per sample: 1 query and 2 gradients a step.
 
     Args:
+        norm: "l0", where two entries change a step, or "l0_pixels", where two pixels do in all channels.
         target: the class to reach, see `Attack`.
         steps: maximum number of steps; each changes two entries.
         pool: pairs are sought among this many entries with the largest a - b; the paper searches all pairs, which grow
             with the square of the entries.
     """
 
-    norms = ("l0",)
+    norms = ("l0", "l0_pixels")
     paper = "Papernot et al. 2015, arXiv 1511.07528"
     climbs = False
     needs_classes = True
@@ -60,21 +60,23 @@ class JSMA(MinimalAttack):
 
     def init(self, oracle: Oracle) -> State:
         """The clean image; every entry is free."""
-        return State(oracle.x, torch.ones_like(oracle.x.flatten(1), dtype=torch.bool), torch.zeros_like(oracle.fooled))
+        free = torch.ones_like(oracle.region.norm.places(oracle.x)[:, 0], dtype=torch.bool)
+        return State(oracle.x, free, torch.zeros_like(oracle.fooled))
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """Move the best pair."""
-        region, x, goal = oracle.region, state.x_adv.flatten(1), oracle.goal
+        region, norm, goal, x_adv = oracle.region, oracle.region.norm, oracle.goal, state.x_adv
         own = torch.nn.functional.one_hot(goal.label, oracle.answer.shape[1])
         weights = -goal.sign * torch.stack([own, 1 - own], 1).to(wide(oracle.answer).dtype)  # (M, 2, K)
-        _, gradients = oracle.jacobian(state.x_adv, weights)
-        up, down = gradients.flatten(2).unbind(1)  # of the wanted logit, of the others
-        goes = torch.where(up > down, region.high.flatten(1), region.low.flatten(1))
-        a, b = up * (goes - x), down * (goes - x)
-        place, pair = self._best_pair(a, b, state.free & (goes != x))
+        _, gradients = oracle.jacobian(x_adv, weights)
+        up, down = gradients.unbind(1)  # of the wanted logit, of the others
+        goes = torch.where(up > down, region.high, region.low)
+        a, b = norm.places(up * (goes - x_adv)).sum(1), norm.places(down * (goes - x_adv)).sum(1)  # (M, P)
+        place, pair = self._best_pair(a, b, state.free & norm.places(goes != x_adv).any(1))
         moved = torch.zeros_like(state.free).scatter(1, place, pair)
-        x_adv = torch.where(moved & ~per_row(oracle.fooled, moved), goes, x)
-        return State(x_adv.view(oracle.x.shape), state.free & ~moved, oracle.fooled)
+        mover = (moved & ~oracle.fooled[:, None])[:, None]
+        x_adv = torch.where(mover, norm.places(goes), norm.places(x_adv)).reshape(x_adv.shape)
+        return State(x_adv, state.free & ~moved, oracle.fooled)
 
     def _best_pair(self, a: Tensor, b: Tensor, free: Tensor) -> tuple[Tensor, Tensor]:
         """The pool's entries (M, P), and which two of them are the pair (M, P) bool."""

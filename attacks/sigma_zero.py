@@ -12,7 +12,7 @@ from advkit.attacks.parts.steps import MinimalStepAttack
 from advkit.core.attack import register_attack
 from advkit.core.door import check_positive
 from advkit.core.goals import wide
-from advkit.core.norms import get_norm, per_row
+from advkit.core.norms import Norm, get_norm, per_row
 from advkit.core.oracle import Oracle
 
 
@@ -29,12 +29,13 @@ class State(NamedTuple):
 class SigmaZero(MinimalStepAttack):
     """Steps of Adam down a smooth count of the changed entries plus the missing margin; small changes are then undone.
 
-    The smooth count is `sum d^2 / (d^2 + sigma)`. The threshold rises after a hit and falls after a miss.
+    The smooth count is `sum d^2 / (d^2 + sigma)`, d^2 being summed over the channels of a pixel where pixels count. The
+    threshold rises after a hit and falls after a miss.
 
     Cost per sample: `steps` gradients and `steps` + 1 queries.
 
     Args:
-        norm: "l0", the number of changed entries.
+        norm: "l0", the number of changed entries, or "l0_pixels", that of changed pixels.
         target: the class to reach, see `Attack`.
         steps: the number of steps.
         step_size: the largest change of an entry in the first step, as a share of the range; it falls to a tenth of
@@ -44,7 +45,7 @@ class SigmaZero(MinimalStepAttack):
         tau_step: the change of the threshold in the first step; it falls with the step size.
     """
 
-    norms = ("l0",)
+    norms = ("l0", "l0_pixels")
     stays_inside = True
     paper = "Cina et al. 2024, arXiv 2402.01879"
 
@@ -72,16 +73,19 @@ class SigmaZero(MinimalStepAttack):
         eta = 0.55 + 0.45 * math.cos(math.pi * i / self.steps)  # from 1 to a tenth
         x, span = wide(region.x), wide(region.high - region.low).clamp(min=1e-12)
         delta = (wide(state.x_adv) - x) / span
-        g = self._count_slope(delta) - torch.where(per_row(oracle.fooled, delta), 0, gradient * span)
+        g = self._count_slope(region.norm, delta) - torch.where(per_row(oracle.fooled, delta), 0, gradient * span)
         largest = get_norm("linf").size(g).clamp(min=torch.finfo(torch.float32).tiny)
         adam = state.adam.updated(g / per_row(largest, g).to(g.dtype))
         k = torch.full_like(state.tau, i + 1)
         moved = x + (delta - adam.move(k, torch.full_like(state.tau, self.step_size * eta))) * span
         moved = region.clamp(moved.to(region.x.dtype))
         tau = (state.tau + torch.where(oracle.fooled, eta, -eta) * self.tau_step).clamp(0, 1)
-        kept = (wide(moved) - x).abs() >= per_row(tau, x) * span
+        large = region.norm.places((wide(moved) - x).abs() >= per_row(tau, x) * span)
+        kept = large.any(1, keepdim=True).expand_as(large).reshape(x.shape)
         return State(torch.where(kept, moved, region.x), tau, adam)
 
-    def _count_slope(self, delta: Tensor) -> Tensor:
-        """The gradient of the smooth count over the number of entries."""
-        return 2 * self.sigma * delta / (delta**2 + self.sigma) ** 2 / delta[0].numel()
+    def _count_slope(self, norm: Norm, delta: Tensor) -> Tensor:
+        """The gradient of the smooth count over the number of entries, or of pixels."""
+        d = norm.places(delta)
+        slope = 2 * self.sigma * d / (d.square().sum(1, keepdim=True) + self.sigma) ** 2 / d.shape[2]
+        return slope.reshape(delta.shape)

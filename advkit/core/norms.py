@@ -404,8 +404,8 @@ class L0(Norm):
         return g / per_row(g.flatten(1).abs().mean(1).clamp(min=torch.finfo(g.dtype).tiny), g)
 
     def stride(self, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """The range: how many entries may move says nothing about how far."""
-        return per_row((high - low).flatten(1).amax(1).double(), eps)
+        """32 times the range: a step beyond the range ranks the entries by what they gain."""
+        return 32 * per_row((high - low).flatten(1).amax(1).double(), eps)
 
     def pull(self, x: Tensor, x_adv: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """The point of ball and box that is nearest to x_adv in l2.

@@ -33,7 +33,7 @@ CASES = {
 ELSEWHERE = {
     "noise": "the control follows nothing",
     "square l2": "its smallest square is larger than four pixels in a row",
-    "jsma l0": "changes pixels two by two",
+    **dict.fromkeys(("jsma l0", "jsma l0_pixels"), "changes pixels two by two"),
     **dict.fromkeys(("spatial", "patch", "lavan"), "moves images (N, C, H, W)"),
 }
 """Attacks that do not look for this point, with the reason."""

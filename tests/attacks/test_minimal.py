@@ -166,7 +166,7 @@ def test_fmn_fools_images_in_a_corner_of_the_range(norm: str) -> None:
     nearest, _ = model.nearest(x, y, norm)
     found = FMN(norm=norm)(model, x, y)
     assert found.success.all()
-    assert (found.distance <= 1.02 * nearest + (norm == "l0")).all(), found.distance / nearest
+    assert (found.distance <= 1.02 * nearest + get_norm(norm).grain).all(), found.distance / nearest
 
 
 def test_jsma_moves_as_few_entries_as_pairs_allow() -> None:
@@ -176,6 +176,15 @@ def test_jsma_moves_as_few_entries_as_pairs_allow() -> None:
         found = JSMA()(model, x, y)
         assert found.success.all()
         assert (found.distance <= nearest + nearest % 2).all(), (found.distance, nearest)
+
+
+def test_jsma_over_pixels_moves_as_few_pixels_as_pairs_allow() -> None:
+    model, x = AffineClassifier.random((3, 3, 4), 2, seed=3), interior(6, (3, 3, 4))
+    y = model(x).argmax(1).detach()
+    nearest, _ = model.nearest(x, y, "l0_pixels")
+    found = JSMA(norm="l0_pixels")(model, x, y)
+    assert found.success.all()
+    assert (found.distance <= nearest + nearest % 2).all(), (found.distance, nearest)
 
 
 def test_jsma_with_a_small_pool_finds_the_pairs_of_all() -> None:

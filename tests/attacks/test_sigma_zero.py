@@ -5,6 +5,7 @@ import torch
 
 from advkit.attacks import SigmaZero, create_attack
 from advkit.core.errors import InputError
+from advkit.core.norms import get_norm
 from advkit.testing import AffineClassifier
 
 
@@ -12,7 +13,25 @@ def test_the_slope_is_that_of_the_smooth_count() -> None:
     delta = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
     count = (delta**2 / (delta**2 + 1e-2)).flatten(1).mean(1)
     (wanted,) = torch.autograd.grad(count.sum(), delta)
-    torch.testing.assert_close(SigmaZero(sigma=1e-2)._count_slope(delta.detach()), wanted)
+    torch.testing.assert_close(SigmaZero(sigma=1e-2)._count_slope(get_norm("l0"), delta.detach()), wanted)
+    pixels = delta.square().sum(1)
+    (wanted,) = torch.autograd.grad((pixels / (pixels + 1e-2)).flatten(1).mean(1).sum(), delta)
+    torch.testing.assert_close(SigmaZero(sigma=1e-2)._count_slope(get_norm("l0_pixels"), delta.detach()), wanted)
+
+
+@pytest.mark.parametrize("name", ["sigma_zero", "fmn"])
+def test_over_pixels_the_channels_of_one_move_together(name: str) -> None:
+    model = AffineClassifier.random((3, 4, 4), 2, seed=0)
+    model.bias.data += torch.tensor([4.0, -4.0], dtype=torch.float64)
+    x = torch.rand(8, 3, 4, 4, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    y = model(x).argmax(1)
+    nearest, _ = model.nearest(x, y, "l0_pixels")  # 2 to 4
+    found = create_attack(name, norm="l0_pixels")(model, x, y)
+    assert found.success.all()
+    assert torch.equal(found.distance, (found.x_adv != x).any(1).flatten(1).sum(1).double())
+    assert (found.distance <= nearest + 1).all(), found.distance - nearest
+    over_entries = create_attack(name, norm="l0")(model, x, y)
+    assert found.distance.sum() < 0.8 * get_norm("l0_pixels").size(over_entries.x_adv - x).sum()
 
 
 @pytest.mark.parametrize("seed", range(3))

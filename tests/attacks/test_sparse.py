@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from advkit.attacks import OnePixel, SparseRS, create_attack
+from advkit.attacks import PGD, OnePixel, SparseRS, create_attack
 from advkit.core.errors import InputError
 from advkit.core.goals import untargeted
 from advkit.core.losses import loss_values
+from advkit.core.threat import Threat
+from advkit.testing import AffineClassifier
 
 CORNERS = [list(colour) for colour in product([0.0, 1.0], repeat=2)]
 
@@ -100,6 +102,18 @@ def test_where_all_pixels_may_change_colours_still_do() -> None:
     best = exhaustive(model, x, y, 4, CORNERS)
     found = SparseRS(queries=3000)(model, x, y, eps=4.0, stop="never")
     torch.testing.assert_close(lead(model, found.x_adv, y), best)
+
+
+@pytest.mark.parametrize("norm", ["l0", "l0_pixels"])
+def test_pgd_changes_the_entries_or_pixels_that_gain_most(norm: str) -> None:
+    model = AffineClassifier.random((3, 3, 4), 2, seed=5)
+    x = images(6, channels=3, side=4, seed=5)[:, :, :3]
+    y = model(x).argmax(1)
+    found = PGD(norm=norm, loss="margin", step_size=1e3)(model, x, y, eps=3.0, stop="never")
+    g = (model.weight[1 - y] - model.weight[y]).view(x.shape).detach()
+    best = Threat(norm, 3.0).around(x).maximise(g)
+    torch.testing.assert_close(lead(model, found.x_adv, y), lead(model, best, y))
+    assert (found.distance == 3).all()
 
 
 @pytest.mark.parametrize("name", ["one_pixel", "sparse_rs"])

@@ -120,7 +120,7 @@ OPTIONS: dict[str, tuple[Callable[[], object], str]] = {
         r"noise has no targeted form: leave target out",
     ),
     "norm": (lambda: FGSM(norm="l7"), r"unknown norm of fgsm 'l7'; "),
-    "norm that it lacks": (lambda: PGD(norm="l0"), r"unknown norm of pgd 'l0'"),
+    "norm that it lacks": (lambda: FGSM(norm="l0"), r"unknown norm of fgsm 'l0'"),
     "loss": (lambda: FGSM(loss="crossentropy"), r"unknown loss 'crossentropy'; did you mean 'cross_entropy'"),
     "target": (lambda: FGSM(target="all_"), r"unknown target 'all_'"),
     "a tensor of targets": (lambda: FGSM(target=Y), r"a tensor of targets belongs to the call"),
