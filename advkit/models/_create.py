@@ -13,8 +13,8 @@ def create_model(name: str, **options: Any) -> Classifier:
 
     Args:
         name: a registered name or a spec ("lenet5", "vgg16(width=1/4)"), or a reference ("torchvision:resnet50",
-            "timm:NAME", "package.module:factory"; the last imports and runs that code), with options as in
-            "timm:resnet18(in_chans=1)".
+            "timm:NAME", "hf:ORG/NAME", "package.module:factory"; the last imports and runs that code), with options as
+            in "timm:resnet18(in_chans=1)".
         **options: `input_shape` (C, H, W), `num_classes`, `width`; `mean` and `std` of `Normalize` (default: MNIST's
             for one channel, ImageNet's for three); `seed` of the random weights (default: torch's global state); and
             what the network itself takes. The defaults are the paper's. Under `torch.device("meta")` it costs nothing.

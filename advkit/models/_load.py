@@ -12,6 +12,7 @@ from advkit.models._card import SHIPPED, Card
 from advkit.models._checkpoint import WEIGHTS_FILE, fill, fill_from, read_card, read_weights, refuse_code, restore
 from advkit.models._classifier import Classifier
 from advkit.models._create import create_model
+from advkit.models._hub_load import load_hub
 from advkit.models._reference import (
     check_reference,
     create_reference,
@@ -44,9 +45,11 @@ def load_model(
 
     Args:
         name: a registered name or spec ("vgg16"), a reference ("torchvision:resnet50", "timm:NAME", "robustbench:NAME",
-            "package.module:factory"; the last imports and runs that code), or a weights file that carries a card.
+            "hf:ORG/NAME", "package.module:factory"; the last imports and runs that code), or a weights file that
+            carries a card.
         data: data set that the shipped checkpoint was trained on; default: "mnist5k".
         weights: a file, or the folder of a run of `advkit train`; "imagenet" (torchvision's, downloaded unless cached);
+            "hub" (those of hf:ORG/NAME, downloaded unless cached);
             "random" (untrained); a defence whose checkpoint ships, such as "pgd" (see `robust`).
             Default: the plain checkpoint that ships with the package.
         device: device such as "cpu", "cuda" or "cuda:1"; "auto" takes a GPU if there is one.
@@ -75,6 +78,8 @@ def load_model(
 def _load(name: str, data: str | None, weights: str | Path | None, options: dict[str, Any]) -> Classifier:
     if weights == "random":
         return create_model(name, **{"seed": 0, **options})
+    if name.startswith("hf:") and weights != "imagenet":
+        return load_hub(name, weights, options)
     if weights == "imagenet":
         return create_reference(name, options, pretrained=True) if is_reference(name) else _imagenet(name, options)
     if isinstance(weights, str) and weights in robust(name):
@@ -172,6 +177,8 @@ def _imagenet(name: str, options: dict[str, Any]) -> Classifier:
 
 
 def _is_file(name: str) -> bool:
+    if name.startswith("hf:"):
+        return False
     path = Path(name).expanduser()
     if path.is_dir():
         return (path / WEIGHTS_FILE).is_file()

@@ -1,4 +1,4 @@
-"""Networks that are not ours: `torchvision:resnet50`, `timm:NAME`, `robustbench:NAME`, `package.module:factory`."""
+"""Networks by reference: `torchvision:resnet50`, `timm:NAME`, `robustbench:NAME`, `hf:ORG/NAME`, `module:factory`."""
 
 import importlib
 import logging
@@ -15,6 +15,8 @@ from advkit.core.imported import call, find, parameters_of
 from advkit.core.registry import Spec, parse_spec
 from advkit.models._card import RANDOM, Card
 from advkit.models._classifier import Classifier, parameters
+from advkit.models._hub import Snapshot, snapshot
+from advkit.models._hub_networks import State, hub_network
 from advkit.models._registry import seeded
 from advkit.models._robustbench import architecture
 
@@ -42,7 +44,7 @@ def is_reference(name: str) -> bool:
 
 def runs_code(name: str) -> bool:
     """Whether building it imports and runs code of the caller's choice: package.module:factory."""
-    return is_reference(name) and not name.startswith(("torchvision:", "timm:", "robustbench:"))
+    return is_reference(name) and not name.startswith(("torchvision:", "timm:", "robustbench:", "hf:"))
 
 
 def split_reference(name: str) -> tuple[str, dict[str, Any]]:
@@ -87,10 +89,13 @@ def create_reference(name: str, options: dict[str, Any], *, pretrained: bool = F
                 f"'imagenet' weights exist for torchvision:NAME and timm:NAME, not for {name}: give a file"
             )
         return _factory(name, source, entry, seed, options)
-    if source == "robustbench":
+    if source == "hf" and not pretrained:
+        return from_snapshot(snapshot(entry), seed, options)
+    if source in ("robustbench", "hf"):
         if pretrained:
+            other = "'hub'" if source == "hf" else "a file"
             raise InputError(
-                f"'imagenet' weights exist for torchvision:NAME and timm:NAME, not for {name}: give a file"
+                f"'imagenet' weights exist for torchvision:NAME and timm:NAME, not for {name}: give {other}"
             )
         net, known = architecture(entry, seed, options)
         return _classifier(name, net, known, options, seed=seed, licence="see robustbench")
@@ -101,6 +106,26 @@ def create_reference(name: str, options: dict[str, Any], *, pretrained: bool = F
                 f"{name} does not take {option}= here: choose the weights with load_model(..., weights=...)"
             )
     return (_torchvision if source == "torchvision" else _timm)(entry, pretrained, seed, options)
+
+
+def from_snapshot(
+    found: Snapshot, seed: int | None, options: Mapping[str, Any], state: State | None = None
+) -> Classifier:
+    """The network that a repository of the hub describes, with these weights of transformers or random ones.
+
+    Args:
+        found: the files of the repository.
+        seed: seed of the random weights.
+        options: `mean`, `std` and `input_shape`, which count before the preprocessor's.
+        state: the weights, of a network of transformers.
+
+    Raises:
+        InputError: the files describe no image classifier, or the weights do not fit.
+    """
+    net, known, said = hub_network(found, seed, options, state)
+    source = RANDOM if state is None else f"{found.source}{f' ({said})' if said else ''}"
+    licence = str(known.pop("licence", None) or "see the hub")
+    return _classifier(found.name, net, known, {}, seed=seed, source=source, licence=licence)
 
 
 def check_reference(name: str) -> None:
