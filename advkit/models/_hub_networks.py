@@ -132,9 +132,7 @@ def _config(found: Snapshot, config: Mapping[str, Any]) -> tuple[Any, Any]:
             )
     name = config.get("model_type")
     if not isinstance(name, str) or name not in listed:
-        raise InputError(
-            f"transformers {transformers.__version__} knows no model_type {name!r} ({found.name})"
-        )
+        raise InputError(f"transformers {transformers.__version__} knows no model_type {name!r} ({found.name})")
     kinds = transformers.AutoModelForImageClassification._model_mapping
     if listed[name] not in kinds:
         raise InputError(f"{found.name} is {name!r}, of which transformers has no image classifier")
