@@ -4,7 +4,7 @@ A row leaves the batch when it has nothing left to gain. The last forward pass i
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import Any, NamedTuple, Protocol
 
@@ -111,7 +111,7 @@ def _own_precision(model: Model, x: Tensor) -> Iterator[Model]:
     passes = AnySize(Passes(model, x), len(x), model)
 
     def classify(x: Tensor) -> Tensor:
-        with torch.autocast(kind, dtype=dtype, enabled=enabled):
+        with torch.autocast(kind, dtype=dtype) if enabled else nullcontext():
             answer = passes(x)
         return answer if type(answer) is Tensor and answer.is_floating_point() else answer_of(answer)
 

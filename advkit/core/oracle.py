@@ -12,7 +12,7 @@ from torch import Tensor
 from advkit.core.draws import Draws
 from advkit.core.goals import Goal, flat, wide
 from advkit.core.guard import Model
-from advkit.core.losses import Loss, loss_values
+from advkit.core.losses import Loss, loss_and_slope, loss_values
 from advkit.core.norms import per_row
 from advkit.core.threat import Region
 
@@ -247,9 +247,8 @@ class Oracle:
             return self._gradient_through(x, loss, through)
         with torch.enable_grad():
             leaf, graph, new = self._forward(x)
-            values = loss_values(loss, self.goal, graph, self.clean)
-            gradient = self._slope(values, leaf)
-        values, logits = values.detach(), graph.detach()
+            values, gradient = self._climb(graph, leaf, loss)
+        logits = graph.detach()
         known = values if loss == self.ranking.loss and "goal" not in self._seen else None
         self._note(x, logits, known, gradient, queries=int(new))
         return values, gradient
@@ -258,16 +257,24 @@ class Oracle:
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             graph = self._model(through(leaf))
-            values = loss_values(loss, self.goal, graph, self.clean)
-            gradient = self._slope(values, leaf)
+            values, gradient = self._climb(graph, leaf, loss)
         self.passed(graph.detach(), gradient)
-        return values.detach(), gradient
+        return values, gradient
 
-    def _slope(self, values: Tensor, leaf: Tensor) -> Tensor:
-        """The gradient (M, ...) of the values (M,), detached; 0 where they do not depend on the leaf, as votes do."""
+    def _climb(self, graph: Tensor, leaf: Tensor, loss: str | Loss) -> tuple[Tensor, Tensor]:
+        """The loss (M,) at these logits and its gradient (M, ...) with respect to the leaf, both detached."""
+        closed = loss_and_slope(loss, self.goal, graph)
+        if closed is not None:
+            values, slope = closed
+            return values, self._gradient(graph, leaf, slope.to(graph.dtype))
+        values = loss_values(loss, self.goal, graph, self.clean)
+        return values.detach(), self._gradient(values, leaf, self._ones(values))
+
+    def _gradient(self, values: Tensor, leaf: Tensor, weights: Tensor) -> Tensor:
+        """The gradient (M, ...) of the weighted sum, detached; 0 if it does not depend on the leaf, as votes do not."""
         gradient = None
         if values.requires_grad:
-            (gradient,) = torch.autograd.grad(values, leaf, self._ones(values), allow_unused=True)
+            (gradient,) = torch.autograd.grad(values, leaf, weights, allow_unused=True)
         found = torch.zeros_like(leaf) if gradient is None else gradient.nan_to_num(0.0).contiguous()
         return found.detach()
 

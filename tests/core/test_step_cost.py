@@ -15,20 +15,20 @@ from advkit.core.losses import get_loss
 from advkit.core.threat import Threat
 
 CEILINGS = {
-    ("pgd", "linf"): 20,
-    ("bim", "linf"): 20,
-    ("pgd", "l2"): 30,
-    ("bim", "l2"): 30,
-    ("mifgsm", "linf"): 24,
-    ("ddn", "l2"): 40,
-    ("apgd", "linf"): 50,
-    ("apgd", "l2"): 50,
-    ("fmn", "l2"): 60,
-    ("fmn", "linf"): 60,
-    ("alma", "l2"): 110,
-    ("alma", "l1"): 110,
+    ("pgd", "linf"): 34,
+    ("bim", "linf"): 34,
+    ("pgd", "l2"): 47,
+    ("bim", "l2"): 47,
+    ("mifgsm", "linf"): 40,
+    ("ddn", "l2"): 56,
+    ("apgd", "linf"): 45,
+    ("apgd", "l2"): 65,
+    ("fmn", "l2"): 70,
+    ("fmn", "linf"): 72,
+    ("alma", "l2"): 109,
+    ("alma", "l1"): 105,
 }
-"""The most operations of a step, on the mean of all steps, beside the model's and the loss's: docs/benchmarks.md."""
+"""The most operations of a step, on the mean of all steps, beside the model's: docs/benchmarks.md."""
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def counted(name: str, norm: str, batch: tuple[nn.Module, Tensor, Tensor], **cal
     budget = {"eps": 1e-4, "stop": "never"} if attack.kind == "budget" else {}
     with watching() as notes:
         attack(model, x, y, **budget | call)
-    floor = passes(model, x, untargeted(y), attack.loss)
+    floor = passes(model, x)
     return [sum(names.values()) - floor for names in notes[1:]]
 
 
@@ -64,7 +64,7 @@ def test_samples_that_may_leave_cost_three_operations_more(norm, batch):
 def test_the_passes_themselves_are_counted(batch):
     model, x, y = batch
     deeper = nn.Sequential(model, nn.ReLU(), nn.Linear(10, 10).requires_grad_(False))
-    assert passes(deeper, x, untargeted(y), "margin") > passes(model, x, untargeted(y), "margin") > 10
+    assert passes(deeper, x) > passes(model, x) >= 6
 
 
 class Asks(torch.utils._python_dispatch.TorchDispatchMode):

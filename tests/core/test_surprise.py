@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from advkit.attacks import FGSM
-from advkit.core.losses import surprise
+from advkit.core.goals import Goal
+from advkit.core.losses import get_loss, loss_and_slope, surprise
 
 
 def gradient(loss: object, logits: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -43,3 +44,20 @@ def test_fgsm_is_exact_on_a_confident_affine_net() -> None:
     eps = float(((weight[0] - weight[1]) * x).sum() / (weight[0] - weight[1]).abs().sum())
     assert not FGSM(eps=eps - 1e-3)(model, x, y).success
     assert FGSM(eps=eps + 1e-3)(model, x, y).success
+
+
+@pytest.mark.parametrize("name", ["cross_entropy", "rival", "margin"])
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 30.0, 1000.0])
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_a_slope_in_closed_form_is_the_derivative(name, scale, sign):
+    logits = (
+        scale * torch.randn(40, 7, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    ).requires_grad_()
+    label = torch.arange(40) % 7
+    goal = Goal(label, label, sign)
+    values = get_loss(name, goal, 7)(goal, logits)
+    (slope,) = torch.autograd.grad(values.sum(), logits)
+    found = loss_and_slope(name, goal, logits)
+    torch.testing.assert_close(found[0], values.detach(), rtol=1e-12, atol=1e-300)
+    torch.testing.assert_close(found[1], slope, rtol=1e-11, atol=1e-14)
+    assert loss_and_slope(lambda goal, logits: logits[:, 0], goal, logits) is None
