@@ -62,7 +62,7 @@ def test_samples_that_may_leave_cost_three_operations_more(norm, batch):
 
 
 def test_the_passes_themselves_are_counted(batch):
-    model, x, y = batch
+    model, x, _ = batch
     deeper = nn.Sequential(model, nn.ReLU(), nn.Linear(10, 10).requires_grad_(False))
     assert passes(deeper, x) > passes(model, x) >= 6
 
