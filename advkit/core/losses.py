@@ -101,7 +101,7 @@ for _loss in (cross_entropy, margin, dlr, rival, kl_to_clean):
 
 def _cross_entropy_slope(goal: Goal, logits: Tensor) -> tuple[Tensor, Tensor]:
     values, slope = _surprise_and_slope(logits, goal.label)
-    return (values, slope) if goal.sign > 0 else (values.neg_(), slope.neg_())
+    return goal.sign * values, goal.sign * slope
 
 
 def _rival_slope(goal: Goal, logits: Tensor) -> tuple[Tensor, Tensor]:

@@ -15,16 +15,16 @@ from advkit.core.losses import get_loss
 from advkit.core.threat import Threat
 
 CEILINGS = {
-    ("pgd", "linf"): 34,
-    ("bim", "linf"): 34,
-    ("pgd", "l2"): 47,
-    ("bim", "l2"): 47,
-    ("mifgsm", "linf"): 40,
-    ("ddn", "l2"): 56,
-    ("apgd", "linf"): 45,
-    ("apgd", "l2"): 65,
+    ("pgd", "linf"): 36,
+    ("bim", "linf"): 36,
+    ("pgd", "l2"): 49,
+    ("bim", "l2"): 49,
+    ("mifgsm", "linf"): 42,
+    ("ddn", "l2"): 58,
+    ("apgd", "linf"): 47,
+    ("apgd", "l2"): 67,
     ("fmn", "l2"): 70,
-    ("fmn", "linf"): 72,
+    ("fmn", "linf"): 73,
     ("alma", "l2"): 109,
     ("alma", "l1"): 105,
 }
