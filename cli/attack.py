@@ -14,6 +14,7 @@ from advkit.cli._console import progress_bar
 from advkit.cli._options import check_device
 from advkit.cli._picture import check_place, draw
 from advkit.core.errors import InputError
+from advkit.core.knowledge import knowledge_of
 from advkit.core.registry import parse_spec
 from advkit.core.sheet import as_text
 from advkit.data import DATASETS, Dataset, load_data, registered
@@ -198,8 +199,12 @@ def parse_target(text: str | None, data: Dataset) -> str | int | None:
     return text if number is None else number
 
 
-def half_search(classifier: Any, data: Dataset, count: int, seed: int, batch_size: int, goal: str | None) -> Half:
-    """The least eps along the direction of FGSM, on some of the images."""
+def half_search(
+    classifier: Any, data: Dataset, count: int, seed: int, batch_size: int, goal: str | None
+) -> Half | None:
+    """The least eps along the direction of FGSM, on some of the images; None of a model without a gradient."""
+    if knowledge_of(classifier) != "gradients":
+        return None
     most = min(count, HALF_COUNT)
     report = evaluate(classifier, data, [smallest(FGSM())], goal=goal, count=most, seed=seed, batch_size=batch_size)
     return Half(finite(report.attacks[0].median_distance), report.count)

@@ -18,6 +18,7 @@ from advkit.core.errors import InputError, unknown
 from advkit.core.goals import untargeted
 from advkit.core.guard import Model
 from advkit.core.host import AsFromHost, back, lacks_float64, to_host
+from advkit.core.knowledge import check_knowledge
 from advkit.core.losses import Loss, check_loss
 from advkit.core.norms import get_norm
 from advkit.core.oracle import Oracle
@@ -227,6 +228,7 @@ class Attack(ABC):
         goal: Any = None,
     ) -> Problem:
         door.check_model(model)
+        check_knowledge(model, self, _knowledge_by_name)
         bounds = door.check_bounds(bounds)
         door.check_images(x, bounds)
         wish = self._wish(goal)
@@ -318,6 +320,10 @@ def _finite(eps: float | Tensor, norm: str, x: Tensor, bounds: tuple[float, floa
         return eps
     whole = get_norm(norm).size(torch.full((1, *x.shape[1:]), bounds[1] - bounds[0], dtype=torch.float64))
     return torch.where(eps.isinf(), whole.to(eps.device), eps) if isinstance(eps, Tensor) else float(whole)
+
+
+def _knowledge_by_name() -> dict[str, str]:
+    return {name: str(getattr(ATTACKS.factory(name), "knowledge", "gradients")) for name in ATTACKS.names()}
 
 
 def _literal(value: Any) -> str:

@@ -16,6 +16,7 @@ from advkit.core import door
 from advkit.core.draws import Draws
 from advkit.core.goals import Goal, flat, resolve, wide
 from advkit.core.guard import Model, guard
+from advkit.core.knowledge import knowledge_of
 from advkit.core.layout import Passes
 from advkit.core.memory import keep_freed
 from advkit.core.norms import per_row
@@ -82,10 +83,11 @@ def drive(attack: Steps, model: Model, problem: Problem) -> Result:
     """Run an attack on a batch that has passed the door."""
     x = problem.x
     keep_freed()
+    share = COMPACT_AT if knowledge_of(model) == "gradients" else 0.0  # an answer of others has its price
     with torch.inference_mode(False), guard(model, device=x.device):
         problem = _outside_inference(problem)
         with _own_precision(model, x) as classify:
-            return _drive(attack, classify, problem)
+            return _drive(attack, classify, problem, share)
 
 
 def _outside_inference(problem: Problem) -> Problem:
@@ -119,7 +121,7 @@ def _own_precision(model: Model, x: Tensor) -> Iterator[Model]:
         yield classify
 
 
-def _drive(attack: Steps, classify: Model, problem: Problem) -> Result:
+def _drive(attack: Steps, classify: Model, problem: Problem, share: float) -> Result:
     oracle, whole = _look_at_clean(attack, classify, problem)
     x = whole.region.x
     record, clean = whole.record, whole.record.best
@@ -135,8 +137,9 @@ def _drive(attack: Steps, classify: Model, problem: Problem) -> Result:
         state = attack.step(oracle, state, i)
         if hasattr(state, "done"):
             oracle.retire(state.done)
-        if (oracle.stop or hasattr(state, "done")) and (x.device.type == "cpu" or i % ASK_EVERY == ASK_EVERY - 1):
-            record, state = _compact(oracle, record, state)
+        at_once = x.device.type == "cpu" or not share
+        if (oracle.stop or hasattr(state, "done")) and (at_once or i % ASK_EVERY == ASK_EVERY - 1):
+            record, state = _compact(oracle, record, state, share)
         _report(i + 1, attack.total_steps)
         if not len(oracle.x):
             break
@@ -192,10 +195,9 @@ def _look_at_clean(attack: Steps, classify: Model, problem: Problem) -> tuple[Or
     return oracle, rows
 
 
-def _compact(oracle: Oracle, record: Record, state: Any, share: float | None = None) -> tuple[Record, Any]:
-    """Let the rows go that are done, if they are many enough; what is known of them stays in `record`."""
+def _compact(oracle: Oracle, record: Record, state: Any, share: float) -> tuple[Record, Any]:
+    """Let the rows go that are done, if they are this share of all; what is known of them stays in `record`."""
     live = oracle.live
-    share = COMPACT_AT if share is None else share
     left = _count_true(live)  # the one sync of a step
     if left == len(live):
         oracle.all_live()

@@ -8,6 +8,7 @@ from advkit.models import lenet, alexnet, zfnet, nin, vgg, googlenet, stn, mlp, 
 # isort: on
 
 from advkit.core.outputs import Output
+from advkit.models._black_box import BlackBox
 from advkit.models._card import RANDOM, SHIPPED, Card, count
 from advkit.models._checkpoint import load_checkpoint, read_card, save_checkpoint
 from advkit.models._classifier import Classifier, Normalize, parameters
@@ -21,6 +22,7 @@ __all__ = [
     "MODELS",
     "RANDOM",
     "SHIPPED",
+    "BlackBox",
     "Card",
     "Classifier",
     "Facts",

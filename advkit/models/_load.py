@@ -45,8 +45,8 @@ def load_model(
 
     Args:
         name: a registered name or spec ("vgg16"), a reference ("torchvision:resnet50", "timm:NAME", "robustbench:NAME",
-            "hf:ORG/NAME", "package.module:factory"; the last imports and runs that code), or a weights file that
-            carries a card.
+            "onnx:FILE", "hf:ORG/NAME", "package.module:factory"; the last imports and runs that code), or a weights file
+            that carries a card.
         data: data set that the shipped checkpoint was trained on; default: "mnist5k".
         weights: a file, or the folder of a run of `advkit train`; "imagenet" (torchvision's, downloaded unless cached);
             "hub" (those of hf:ORG/NAME, downloaded unless cached);
@@ -76,6 +76,8 @@ def load_model(
 
 
 def _load(name: str, data: str | None, weights: str | Path | None, options: dict[str, Any]) -> Classifier:
+    if name.startswith("onnx:"):
+        return create_reference(name, options, pretrained=weights is not None)
     if weights == "random":
         return create_model(name, **{"seed": 0, **options})
     if name.startswith("hf:") and weights != "imagenet":

@@ -1,4 +1,4 @@
-"""Networks by reference: `torchvision:resnet50`, `timm:NAME`, `robustbench:NAME`, `hf:ORG/NAME`, `module:factory`."""
+"""Networks by reference: `torchvision:resnet50`, `timm:NAME`, `hf:ORG/NAME`, `onnx:FILE`, `module:factory`."""
 
 import importlib
 import logging
@@ -17,6 +17,7 @@ from advkit.models._card import RANDOM, Card
 from advkit.models._classifier import Classifier, parameters
 from advkit.models._hub import Snapshot, snapshot
 from advkit.models._hub_networks import State, hub_network
+from advkit.models._onnx import black_box
 from advkit.models._registry import seeded
 from advkit.models._robustbench import architecture
 
@@ -44,7 +45,7 @@ def is_reference(name: str) -> bool:
 
 def runs_code(name: str) -> bool:
     """Whether building it imports and runs code of the caller's choice: package.module:factory."""
-    return is_reference(name) and not name.startswith(("torchvision:", "timm:", "robustbench:", "hf:"))
+    return is_reference(name) and not name.startswith(("torchvision:", "timm:", "robustbench:", "hf:", "onnx:"))
 
 
 def split_reference(name: str) -> tuple[str, dict[str, Any]]:
@@ -70,7 +71,8 @@ def create_reference(name: str, options: dict[str, Any], *, pretrained: bool = F
     """The network that a reference names, behind `Normalize`, in train mode.
 
     Args:
-        name: "torchvision:NAME", "timm:NAME" or "package.module:factory"; the last imports and runs that code.
+        name: "torchvision:NAME", "timm:NAME", "onnx:FILE" or "package.module:factory"; the last imports and runs that
+            code.
         options: `mean` and `std` of `Normalize` (default: those of the published weights; of a factory: 0 and 1);
             `input_shape` for the card, and for a factory that takes it; `seed` of the random weights (default: torch's
             global state); the rest goes to the factory.
@@ -89,6 +91,8 @@ def create_reference(name: str, options: dict[str, Any], *, pretrained: bool = F
                 f"'imagenet' weights exist for torchvision:NAME and timm:NAME, not for {name}: give a file"
             )
         return _factory(name, source, entry, seed, options)
+    if source == "onnx":
+        return _onnx(name, options, pretrained=pretrained)
     if source == "hf" and not pretrained:
         return from_snapshot(snapshot(entry), seed, options)
     if source in ("robustbench", "hf"):
@@ -126,6 +130,16 @@ def from_snapshot(
     source = RANDOM if state is None else f"{found.source}{f' ({said})' if said else ''}"
     licence = str(known.pop("licence", None) or "see the hub")
     return _classifier(found.name, net, known, {}, seed=seed, source=source, licence=licence)
+
+
+def _onnx(name: str, options: dict[str, Any], *, pretrained: bool) -> Classifier:
+    if pretrained:
+        raise InputError(f"{name} holds its own weights: leave weights out")
+    net, known = black_box(name.partition(":")[2], options)
+    given = {key: value for key, value in options.items() if key not in known}
+    return _classifier(
+        name, net, known, given, source=f"{name.partition(':')[2]}, run by ONNX Runtime", licence="unknown"
+    )
 
 
 def check_reference(name: str) -> None:

@@ -5,6 +5,7 @@ from advkit.attacks.around.di import DI, di
 from advkit.attacks.around.ensemble import ensemble
 from advkit.attacks.around.eot import EOT, eot
 from advkit.attacks.around.libraries import ART, Foolbox, Torchattacks
+from advkit.attacks.around.limited import Limited, limited
 from advkit.attacks.around.masked import Masked, masked
 from advkit.attacks.around.ni import NI, ni
 from advkit.attacks.around.restarts import Restarts, restarts
@@ -25,6 +26,7 @@ __all__ = [
     "VMI",
     "Admix",
     "Foolbox",
+    "Limited",
     "Masked",
     "Restarts",
     "Smallest",
@@ -35,6 +37,7 @@ __all__ = [
     "di",
     "ensemble",
     "eot",
+    "limited",
     "masked",
     "ni",
     "restarts",

@@ -30,7 +30,7 @@ class AttackCommand(click.Command):
 @click.option(
     "--model",
     type=Name("model"),
-    help="A network (advkit models), torchvision:NAME, package.module:factory, or a weights file of advkit train.",
+    help="A network (advkit models), torchvision:NAME, onnx:FILE, package.module:factory, or a file of advkit train.",
 )
 @shared("weights", "data", "split", "data-root", "download", "classes")
 @click.option("--image-size", type=click.IntRange(min=1), help="Side of a folder's images. [what the network takes]")

@@ -55,11 +55,11 @@ def _(row: AttackReport) -> Sheet:
     return [f"{row.attack}: {radius(row)}; stop {row.stop!r}", table, low_high, _under_attack(row, None), CAVEAT]
 
 
-def attack_sheet(report: Report, half: Half) -> Sheet:
-    """All that `advkit attack` prints of a report with one attack."""
+def attack_sheet(report: Report, half: Half | None) -> Sheet:
+    """All that `advkit attack` prints of a report with one attack; without `half` where there is no gradient."""
     row = report.attacks[0]
     tables = [_errors(replace(report, attacks=(row,))), _under_attack(row, half)]
-    return [*_head(report), *tables, *_meaning(report), CAVEAT, *remarks(report, half.eps)]
+    return [*_head(report), *tables, *_meaning(report), CAVEAT, *remarks(report, half and half.eps)]
 
 
 def _meaning(report: Report) -> list[str]:

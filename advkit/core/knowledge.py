@@ -1,0 +1,43 @@
+"""What an attacker sees of a model: its gradients, its scores, its labels, or nothing."""
+
+from collections.abc import Callable
+from typing import Any
+
+from advkit.core.errors import InputError
+from advkit.core.guard import modules_of
+
+KNOWLEDGE = ("nothing", "labels", "scores", "gradients")
+"""From the least to the most."""
+
+
+def knowledge_of(model: Any) -> str:
+    """The most that an attacker sees of this model: gradients, unless it or a module inside it says less.
+
+    Args:
+        model: the model; what it answers is in its attribute `knowledge`, if it has one.
+    """
+    said = [found for part in (model, *modules_of(model)) if (found := getattr(part, "knowledge", None)) in KNOWLEDGE]
+    return min(said, key=KNOWLEDGE.index, default="gradients")
+
+
+def check_knowledge(model: Any, attack: Any, registered: Callable[[], dict[str, str]]) -> None:
+    """Raise where the attack needs more than the model shows.
+
+    Args:
+        model: the model.
+        attack: an attack with the trait `knowledge`.
+        registered: function that gives name -> `knowledge` of the attacks that the message may propose.
+
+    Raises:
+        InputError: it does; the message names attacks that need no more.
+    """
+    shown = knowledge_of(model)
+    rank = KNOWLEDGE.index(shown)
+    if KNOWLEDGE.index(attack.knowledge) <= rank:
+        return
+    fit = [name for name, needs in registered().items() if 1 <= KNOWLEDGE.index(needs) <= rank]
+    have = "there is no gradient: the model shows scores only" if shown == "scores" else f"the model shows {shown} only"
+    raise InputError(
+        f"{attack.name} needs {attack.knowledge}, and {have}; use {', '.join(sorted(fit))}, "
+        "or transfer(attack, surrogate)"
+    )

@@ -1,0 +1,148 @@
+"""A model that can only be asked: a NumPy function, a service behind an API, a file that another program runs."""
+
+import hashlib
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from advkit.core.door import check_count, check_flag
+from advkit.core.errors import InputError, unknown
+
+ANSWERS = {"logits": "scores", "probabilities": "scores", "labels": "labels"}
+"""What the function returns -> what an attacker learns from it."""
+
+LEAST = 1e-12
+"""Probabilities below this count as this, so that their logarithm is finite."""
+
+
+class BlackBox(nn.Module):
+    """Images (N, C, H, W) in [0, 1] -> logits (N, K), by asking a function of NumPy arrays; it has no gradient.
+
+    Attacks on scores or labels work on it as on any model, and attacks that need a gradient say so. A batch goes to the
+    function in parts of `batch_size`. Rows of an attack that are done are not asked again, so the sum of an attack's
+    `queries` is what `billed` grows by, as long as nothing is tried again and nothing comes from the cache.
+
+    Attributes:
+        billed: number of images sent to the function so far: one for each image and each try, none from the cache.
+        cached: number of answers that came from the cache so far.
+
+    Args:
+        ask: function from a float array (N, C, H, W) in [0, 1] to scores (N, K) or integer labels (N,).
+        answers: form of what the function returns: "logits", "probabilities" (their logarithm is taken) or "labels".
+        num_classes: number of classes K; needed for labels, otherwise seen in the first answer.
+        batch_size: maximum number of images in one call of the function; None sends a batch whole.
+        cache: True keeps every answer, and an image that was asked about before costs nothing.
+        tries: number of times a call is made before its OSError (a lost connection, a timeout) is passed on.
+        pause: seconds between the first two tries; each further pause is twice as long.
+
+    Raises:
+        InputError: not a function, an unknown form of answers, or labels without `num_classes`.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[np.ndarray[Any, Any]], Any],
+        *,
+        answers: str = "logits",
+        num_classes: int | None = None,
+        batch_size: int | None = None,
+        cache: bool = False,
+        tries: int = 1,
+        pause: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if not callable(ask):
+            raise InputError(f"expected ask as a function of NumPy arrays, got {type(ask).__name__}")
+        if answers not in ANSWERS:
+            raise unknown("form of answers", str(answers), ANSWERS)
+        if answers == "labels" and num_classes is None:
+            raise InputError("labels do not tell how many classes there are: give num_classes=")
+        for name, value in (("num_classes", num_classes), ("batch_size", batch_size), ("tries", tries)):
+            if value is not None:
+                check_count(name, value)
+        check_flag("cache", cache)
+        self.ask, self.answers, self.num_classes, self.batch_size = ask, answers, num_classes, batch_size
+        self.tries, self.pause = tries, pause
+        self.knowledge = ANSWERS[answers]
+        self.billed = self.cached = 0
+        self._kept: dict[bytes, np.ndarray[Any, Any]] | None = {} if cache else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The answers to x (N, ...), detached, on its device.
+
+        Raises:
+            InputError: a gradient was asked for, or the function returns something else than was promised.
+        """
+        if x.requires_grad and torch.is_grad_enabled():
+            raise InputError("a black box has no gradient: use an attack on scores or labels, or transfer(attack, ...)")
+        images = x.detach().to("cpu", torch.promote_types(x.dtype, torch.float32)).contiguous().numpy()
+        if not len(images):
+            return x.detach().new_zeros(0, self.num_classes or 0)
+        found = self._asked(images) if self._kept is None else self._remembered(images, self._kept)
+        return torch.from_numpy(found).to(x.device)
+
+    def _remembered(
+        self, images: np.ndarray[Any, Any], kept: dict[bytes, np.ndarray[Any, Any]]
+    ) -> np.ndarray[Any, Any]:
+        keys = [hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images]
+        first = {key: i for i, key in enumerate(keys) if key not in kept}
+        if first:
+            kept.update(zip(first, self._asked(images[list(first.values())]), strict=True))
+        self.cached += len(images) - len(first)
+        return np.stack([kept[key] for key in keys])
+
+    def _asked(self, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        size = self.batch_size or len(images)
+        parts = [images[i : i + size] for i in range(0, len(images), size)]
+        found = np.concatenate([self._understood(self._tried(part), len(part)) for part in parts])
+        self.num_classes = found.shape[1]
+        return found
+
+    def _tried(self, images: np.ndarray[Any, Any]) -> Any:
+        for left in reversed(range(self.tries)):
+            self.billed += len(images)
+            try:
+                return self.ask(images.copy())  # it may write on what it gets
+            except OSError:
+                if not left:
+                    raise
+                time.sleep(self.pause * 2 ** (self.tries - 1 - left))
+        raise AssertionError("tries is at least 1")
+
+    def _understood(self, answer: Any, count: int) -> np.ndarray[Any, Any]:
+        """The answer to `count` images as logits (count, K)."""
+        found = np.asarray(answer)
+        if self.answers == "labels":
+            return self._votes(found, count)
+        if found.ndim != 2 or len(found) != count or found.dtype.kind not in "fiu":
+            raise InputError(
+                f"expected the function to return scores ({count}, K), got {found.dtype} {found.shape}"
+                + ("; labels need answers='labels'" if found.shape == (count,) else "")
+            )
+        found = found if found.dtype in (np.float32, np.float64) else found.astype(np.float32)
+        if self.answers == "logits":
+            return found
+        if not (found.min() >= 0 and np.allclose(found.sum(1), 1, atol=1e-2)):
+            raise InputError(
+                "expected the function to return probabilities, each row with the sum 1; got other numbers"
+            )
+        logs: np.ndarray[Any, Any] = np.log(np.maximum(found, LEAST))
+        return logs
+
+    def _votes(self, found: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:
+        """+1 for the class named, -1 for the others."""
+        classes = self.num_classes or 0
+        if found.shape != (count,) or found.dtype.kind not in "iu":
+            raise InputError(
+                f"expected the function to return integer labels ({count},), got {found.dtype} {found.shape}"
+            )
+        if not 0 <= found.min() <= found.max() < classes:
+            raise InputError(
+                f"expected labels from 0 to {classes - 1}, got {found.min()} to {found.max()}: give num_classes="
+            )
+        votes: np.ndarray[Any, Any] = 2 * np.eye(classes, dtype=np.float32)[found.astype(np.int64)] - 1
+        return votes

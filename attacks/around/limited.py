@@ -1,0 +1,70 @@
+"""A limit on the queries of each sample, for models that cost something to ask."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from advkit.attacks.around.wrapper import Wrapper
+from advkit.core.attack import ATTACKS, Attack
+from advkit.core.door import check_count
+from advkit.core.oracle import Oracle
+
+
+class State(NamedTuple):
+    """The attack's own state, and which rows have spent their queries."""
+
+    x_adv: Tensor  # (M, ...)
+    inner: Any  # the attack's own state
+    done: Tensor  # (M,) bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limited(Wrapper):
+    """The attack inside, with at most `queries` queries a sample, those of the clean image and of the verdict included.
+
+    A sample whose queries are spent leaves with the best point that it has seen. An attack whose step takes several
+    queries, such as one with `vmi=`, may exceed the limit by those of one step.
+
+    Args:
+        queries: maximum number of queries of a sample, at least 3.
+    """
+
+    queries: int
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_count("queries", self.queries, least=3)
+
+    @property
+    def spec(self) -> str:
+        """That of the attack inside, with limit=."""
+        return self._with("limit", self.queries)
+
+    def init(self, oracle: Oracle) -> State:
+        """The attack's."""
+        return self._counted(oracle, self.attack.init(oracle))
+
+    def step(self, oracle: Oracle, state: State, i: int) -> State:
+        """The attack's."""
+        return self._counted(oracle, self.attack.step(oracle, state.inner, i))
+
+    def _counted(self, oracle: Oracle, inner: Any) -> State:
+        """Done is also who has no query left beside that of the verdict."""
+        spent = (oracle.rows.record.queries + 2) * self.passes > self.queries
+        return State(inner.x_adv, inner, spent | getattr(inner, "done", torch.zeros_like(spent)))
+
+
+@ATTACKS.wrapper("limit", rank=12)
+def limited(attack: Attack, queries: int) -> Attack:
+    """The attack with at most this many queries a sample, see `Limited`: `limited(NES(eps=0.1), 1000)`.
+
+    Args:
+        attack: any attack.
+        queries: maximum number of queries of a sample, at least 3.
+
+    Raises:
+        InputError: not an attack, or a number below 3.
+    """
+    return Limited(attack=attack, queries=queries)

@@ -1,0 +1,293 @@
+"""Models that can only be asked: NumPy functions and ONNX files, what an attack may do with them, and what it costs."""
+
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from advkit import evaluate, load_model
+from advkit.attacks import (
+    NES,
+    PGD,
+    Boundary,
+    HopSkipJump,
+    SimBA,
+    Square,
+    create_attack,
+    limited,
+    list_attacks,
+    transfer,
+)
+from advkit.cli import main
+from advkit.core.errors import InputError
+from advkit.core.knowledge import knowledge_of
+from advkit.models import BlackBox, create_model
+
+W = np.random.default_rng(0).normal(size=(3, 16)).astype(np.float32)
+B = -0.5 * W.sum(1)
+X = torch.rand(10, 1, 4, 4, generator=torch.Generator().manual_seed(0))
+
+
+def scores(images: np.ndarray) -> np.ndarray:
+    return images.reshape(len(images), -1) @ W.T.astype(images.dtype) + B.astype(images.dtype)
+
+
+def labels(images: np.ndarray) -> np.ndarray:
+    return scores(images).argmax(1)
+
+
+def as_torch(x: torch.Tensor) -> torch.Tensor:
+    return x.flatten(1) @ torch.from_numpy(W).to(x.dtype).T + torch.from_numpy(B).to(x.dtype)
+
+
+Y = as_torch(X).argmax(1)
+
+
+@pytest.mark.parametrize("attack", [Square(eps=0.2, queries=60), SimBA(eps=1.0, queries=60), NES(eps=0.2, steps=3)])
+def test_a_numpy_function_is_attacked_as_the_same_function_in_torch(attack):
+    x = X.double()
+    found, wanted = attack(BlackBox(scores), x, Y), attack(as_torch, x, Y)
+    torch.testing.assert_close(found.x_adv, wanted.x_adv)
+    assert torch.equal(found.success, wanted.success)
+    assert torch.equal(found.queries, wanted.queries)
+    assert found.success.any()
+
+
+@pytest.mark.parametrize("attack", [HopSkipJump(queries=200), Boundary(queries=200)])
+def test_labels_are_all_that_an_attack_on_labels_needs(attack):
+    found = attack(BlackBox(labels, answers="labels", num_classes=3), X, Y)
+    assert torch.equal(found.distance, attack(as_torch, X, Y).distance)
+    assert found.success.all()
+    assert (labels(found.x_adv.numpy()) != Y.numpy()).all()
+
+
+@pytest.mark.parametrize("stop", ["fooled", "never"])
+@pytest.mark.parametrize("spec", [n for n in list_attacks() if create_attack(n).knowledge in ("scores", "labels")])
+def test_every_query_that_is_billed_is_counted_and_no_other(spec, stop):
+    short = {"queries": 50, "steps": 3, "samples": 4, "rotations": 3, "shifts": 2, "tries": 20}
+    fields = create_attack(spec).__dataclass_fields__
+    attack = create_attack(spec, **{name: value for name, value in short.items() if name in fields})
+    model = BlackBox(scores)
+    options = {"eps": 0.3} if attack.kind == "budget" else {}
+    y = torch.where(torch.arange(10) < 3, (Y + 1) % 3, Y)  # three are wrong already
+    found = attack(model, X, y, stop=stop, **options)
+    assert model.billed == int(found.queries.sum())
+    if stop == "fooled" or attack.kind == "minimal":
+        assert found.queries[:3].tolist() == [1, 1, 1]
+
+
+def test_an_attack_that_needs_more_than_the_model_shows_says_so_in_one_line():
+    with pytest.raises(InputError, match=r"pgd needs gradients, and there is no gradient.*simba.*transfer") as caught:
+        PGD(eps=0.1)(BlackBox(scores), X, Y)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="nes needs scores, and the model shows labels only; use boundary"):
+        NES(eps=0.1)(BlackBox(labels, answers="labels", num_classes=3), X, Y)
+    with pytest.raises(InputError, match="no gradient"):
+        torch.nn.Sequential(BlackBox(scores))(X.clone().requires_grad_())
+
+
+def test_a_surrogate_lends_its_gradient():
+    model = BlackBox(scores)
+    found = transfer(PGD(eps=0.2, steps=5), as_torch)(model, X, Y)
+    assert found.success.float().mean() > 0.5
+    assert model.billed == int(found.queries.sum())
+
+
+def test_knowledge_is_seen_through_what_stands_around_the_model():
+    assert knowledge_of(as_torch) == "gradients"
+    assert knowledge_of(create_model("mlp")) == "gradients"
+    assert knowledge_of(torch.nn.Sequential(torch.nn.Identity(), BlackBox(scores))) == "scores"
+
+
+def test_an_answer_that_is_kept_is_not_billed_again():
+    asked = Counter()
+
+    def ask(images):
+        asked.update(image.tobytes() for image in images)
+        return scores(images)
+
+    model = BlackBox(ask, cache=True, batch_size=4)
+    twice = torch.cat([X, X[:3]])
+    torch.testing.assert_close(model(twice), as_torch(twice))
+    assert (model.billed, model.cached) == (10, 3)
+    torch.testing.assert_close(model(X.flip(0)), as_torch(X.flip(0)))
+    assert (model.billed, model.cached) == (10, 13)
+    assert set(asked.values()) == {1}
+    found = HopSkipJump(queries=100)(model, X, Y)
+    assert model.billed < 10 + int(found.queries.sum())  # the clean images are known, and so is each verdict
+    assert set(asked.values()) == {1}
+    assert model(X[:0]).shape == (0, 3)
+
+
+def test_a_call_that_fails_is_made_again_and_billed_again():
+    failures = iter([True, False, True, True])
+
+    def ask(images):
+        if next(failures, False):
+            raise TimeoutError("later")
+        return scores(images)
+
+    model = BlackBox(ask, tries=2, pause=0.0)
+    torch.testing.assert_close(model(X[:4]), as_torch(X[:4]))
+    assert model.billed == 8
+    with pytest.raises(TimeoutError, match="later"):
+        model(X[:1])
+    assert model.billed == 10
+
+
+def test_batches_are_cut_to_the_size_that_the_function_takes():
+    sizes = []
+
+    def ask(images):
+        sizes.append(len(images))
+        return scores(images)
+
+    torch.testing.assert_close(BlackBox(ask, batch_size=4)(X), as_torch(X))
+    assert sizes == [4, 4, 2]
+
+
+def test_probabilities_become_logits_that_differ_by_a_constant():
+    def ask(images):
+        return np.exp(scores(images)) / np.exp(scores(images)).sum(1, keepdims=True)
+
+    logits = BlackBox(ask, answers="probabilities")(X)
+    torch.testing.assert_close(logits.softmax(1), as_torch(X).softmax(1))
+    gone = BlackBox(lambda images: np.eye(3)[labels(images)], answers="probabilities")(X)
+    assert gone.isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("ask", "options", "words"),
+    [
+        (None, {}, "a function"),
+        (scores, {"answers": "votes"}, "unknown form of answers"),
+        (labels, {"answers": "labels"}, "num_classes="),
+        (labels, {}, "answers='labels'"),
+        (labels, {"answers": "labels", "num_classes": 2}, "labels from 0 to 1"),
+        (scores, {"answers": "labels", "num_classes": 3}, "integer labels"),
+        (scores, {"answers": "probabilities"}, "sum 1"),
+        (lambda images: scores(images)[:1], {}, "scores"),
+        (scores, {"tries": 0}, "tries"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_line(ask, options, words):
+    with pytest.raises(InputError, match=words):
+        BlackBox(ask, **options)(X)
+
+
+@pytest.mark.parametrize("spec", ["simba(limit=20)", "nes(limit=25)", "hopskipjump(limit=30)", "square(limit=12)"])
+def test_no_sample_spends_more_than_its_limit(spec):
+    attack, model = create_attack(spec), BlackBox(scores)
+    found = attack(model, X, Y, **({"eps": 0.02} if attack.kind == "budget" else {}))
+    assert int(found.queries.max()) <= attack.queries
+    assert int(found.queries.max()) >= attack.queries - 1
+    assert model.billed == int(found.queries.sum())
+    assert create_attack(attack.spec) == attack
+
+
+def test_a_limit_beyond_reach_changes_nothing():
+    for attack, options in ((SimBA(queries=40), {"eps": 0.5}), (HopSkipJump(queries=60), {})):
+        plain, found = attack(as_torch, X, Y, **options), limited(attack, 1000)(as_torch, X, Y, **options)
+        assert torch.equal(found.x_adv, plain.x_adv)
+        assert torch.equal(found.queries, plain.queries)
+
+
+def test_a_report_is_made_of_a_black_box():
+    report = evaluate(BlackBox(scores), (X, Y), ["square(eps=0.2, queries=40)"])
+    assert report.clean_error == 0
+    assert report.adversarial_error > 0
+
+
+# ONNX
+
+
+@pytest.fixture(scope="module")
+def lenet():
+    pytest.importorskip("onnxruntime", reason="advkit[onnx] is not installed")
+    pytest.importorskip("onnx", reason="only `onnx` writes the test's files")
+    return load_model("lenet5", device="cpu")
+
+
+def exported(model: torch.nn.Module, path: Path | str, **options: object) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter that needs no further package is deprecated
+        torch.onnx.export(model, (torch.rand(1, 1, 32, 32),), str(path), dynamo=False, input_names=["x"], **options)
+
+
+def written(path: Path, *, batch: int | str = "N", last: bool = False, label: bool = False) -> Path:
+    """A linear classifier of images (N, 1, 4, 4), or (N, 4, 4, 1), as an ONNX file."""
+    from onnx import TensorProto, helper, numpy_helper, save
+
+    nodes = [helper.make_node("Flatten", ["x"], ["flat"]), helper.make_node("Gemm", ["flat", "w", "b"], ["scores"])]
+    outputs = [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [batch, 3])]
+    if label:
+        nodes.append(helper.make_node("ArgMax", ["scores"], ["label"], axis=1, keepdims=0))
+        outputs.append(helper.make_tensor_value_info("label", TensorProto.INT64, [batch]))
+    shape = [batch, 4, 4, 1] if last else [batch, 1, 4, 4]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
+    weights = [numpy_helper.from_array(W.T.copy(), "w"), numpy_helper.from_array(B, "b")]
+    graph = helper.make_graph(nodes, "linear", inputs, outputs, weights)
+    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+def test_an_exported_network_answers_as_the_network(lenet, tmp_path):
+    x = torch.rand(5, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    path = tmp_path / "lenet5.onnx"
+    exported(lenet, path, dynamic_axes={"x": {0: "N"}})
+    model = load_model(f"onnx:{path}")
+    torch.testing.assert_close(model(x), lenet(x), atol=1e-5, rtol=1e-4)
+    assert model.card.input_shape == (1, 32, 32)
+    assert model.card.num_classes == 10
+    y = lenet(x).argmax(1)
+    attack = Square(eps=0.3, queries=50)
+    found = attack(model, x, y)
+    assert torch.equal(found.success, attack(lenet, x, y).success)
+    assert model.net.billed == 5 + int(found.queries.sum())
+
+
+@pytest.mark.parametrize("options", [{"batch": 1}, {"batch": 4}, {"last": True}, {"label": True}])
+def test_files_of_every_form_are_read(lenet, tmp_path, options):
+    path = written(tmp_path / "net.onnx", **options)
+    model = load_model(f"onnx:{path}{'(channels_last=True)' if options.get('last') else ''}")
+    torch.testing.assert_close(model(X), as_torch(X))
+    assert model.card.input_shape == (1, 4, 4)
+    assert "ONNX" in model.card.source
+
+
+def test_a_file_that_answers_labels(lenet, tmp_path):
+    path = written(tmp_path / "net.onnx", label=True)
+    model = load_model(f"onnx:{path}(output=label, answers=labels, num_classes=3)")
+    assert knowledge_of(model) == "labels"
+    assert HopSkipJump(queries=100)(model, X, Y).success.all()
+
+
+def test_what_is_wrong_with_a_file_is_one_line(lenet, tmp_path):
+    path = written(tmp_path / "net.onnx")
+    (tmp_path / "broken.onnx").write_bytes(b"no graph")
+    for name, words in {
+        f"onnx:{tmp_path}/none.onnx": "no file",
+        f"onnx:{tmp_path}/broken.onnx": "cannot read",
+        f"onnx:{path}(output=logits)": "output of",
+        f"onnx:{path}(width=2)": "option of",
+    }.items():
+        with pytest.raises(InputError, match=words):
+            load_model(name)
+    with pytest.raises(InputError, match="its own weights"):
+        load_model(f"onnx:{path}", weights="random")
+
+
+def test_the_command_attacks_an_onnx_file_and_refuses_gradients(lenet, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    exported(lenet, "net.onnx")
+    command = ["attack", "--model", "onnx:net.onnx", "--count", "20", "--no-picture"]
+    done = CliRunner().invoke(main, [*command, "--attack", "square(queries=20)", "--eps", "0.3"])
+    assert done.exit_code == 0, done.output
+    assert "adversarial error" in done.output.lower()
+    refused = CliRunner().invoke(main, [*command, "--attack", "pgd"])
+    assert refused.exit_code == 2
+    assert "no gradient" in refused.output
