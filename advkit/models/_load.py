@@ -45,8 +45,8 @@ def load_model(
 
     Args:
         name: a registered name or spec ("vgg16"), a reference ("torchvision:resnet50", "timm:NAME", "robustbench:NAME",
-            "onnx:FILE", "hf:ORG/NAME", "package.module:factory"; the last imports and runs that code), or a weights file
-            that carries a card.
+            "onnx:FILE", "hf:ORG/NAME", "package.module:factory"; the last imports and runs that code), or a weights
+            file that carries a card.
         data: data set that the shipped checkpoint was trained on; default: "mnist5k".
         weights: a file, or the folder of a run of `advkit train`; "imagenet" (torchvision's, downloaded unless cached);
             "hub" (those of hf:ORG/NAME, downloaded unless cached);
