@@ -32,6 +32,6 @@ def _number(word: str) -> bool:
     return word[1:2].isdigit() or word[1:2] == "."
 
 
-def many(flag: str, text: str, kind: Any = None) -> Callable[[F], F]:
+def many(*flags: str, text: str, kind: Any = None) -> Callable[[F], F]:
     """Decorator: a repeatable option that takes one word or several; `text` is its help, `kind` the type of a word."""
-    return click.option(flag, multiple=True, type=kind, help=text)
+    return click.option(*flags, multiple=True, type=kind, help=text)

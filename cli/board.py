@@ -20,7 +20,7 @@ def run(runs: tuple[str, ...], output: Path | None) -> None:
         click.echo(as_text([table]))
         return
     output.write_text(board_page(table) if output.suffix == ".html" else as_latex([table]) + "\n", "utf-8")
-    say(f"Board: {output} ({len(table.rows)} rows)")
+    say(f"Board: {output} ({len(table.rows)} row{'s' * (len(table.rows) != 1)})")
 
 
 def card_of(name: str) -> dict[str, Any]:

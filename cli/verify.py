@@ -20,7 +20,7 @@ def run(run: str, beside: str | None, again: int | None, as_json: bool, **where:
         right = "the card is true: its digest, sums and intervals are right" + (
             "" if beside is None else ", and its run says the same"
         )
-        right += "" if again is None else ", and so does the model, attacked again"
+        right += "" if again is None else ". The model, attacked again, gives the same answers"
     else:
         if beside is not None or again is not None or any(where.values()):
             raise InputError(

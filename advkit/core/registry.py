@@ -43,9 +43,16 @@ def parse_spec(text: str) -> Spec:
     try:
         return _spec(ast.parse(text.strip(), mode="eval").body)
     except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:
-        raise InputError(
-            f"cannot read the spec {text!r}: expected NAME or NAME(option=value, ...), such as 'pgd(eps=.1, steps=9)'"
-        ) from error
+        expected = "expected NAME or NAME(option=value, ...), such as 'pgd(eps=.1, steps=9)'"
+        several = "; give several apart, not in one text with commas" if _several(text) else ""
+        raise InputError(f"cannot read the spec {text!r}: {expected}{several}") from error
+
+
+def _several(text: str) -> bool:
+    try:
+        return isinstance(ast.parse(text.strip(), mode="eval").body, ast.Tuple)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
 
 
 def _spec(node: ast.expr) -> Spec:

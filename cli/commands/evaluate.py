@@ -24,8 +24,10 @@ from advkit.cli._perform import perform
 @click.option("--count", type=int, metavar="N", help="Take N images, a fixed random choice. [all]")
 @many(
     "--attacks",
-    'Names or specs: fgsm "pgd(eps=8/255, steps=40)"; "none" for the clean error alone. [fgsm pgd]',
-    Name("attack"),
+    "--attack",
+    "attacks",
+    text='Names or specs: fgsm "pgd(eps=8/255, steps=40)"; "none" for the clean error alone. [fgsm pgd]',
+    kind=Name("attack"),
 )
 @click.option("--eps", type=Eps(), help="Radius of the attacks that name none. [linf: .1, l2: 1, l1: 10]")
 @click.option("--target", metavar="CLASS", help="Class to reach: a name, a number, runner_up, random or all.")

@@ -69,7 +69,7 @@ def test_the_table_has_every_attack_the_worst_case_the_checks_and_the_caveat(som
 
 
 def test_json_is_one_object_and_nothing_else(somewhere):
-    result = done(*BASE, "--attacks", "fgsm(eps=.1)", "--json")
+    result = done(*BASE, "--attack", "fgsm(eps=.1)", "--json")
     found = json.loads(result.stdout)
     assert found["model"] == "mlp"
     assert found["lower_bound"] is True

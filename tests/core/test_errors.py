@@ -225,3 +225,10 @@ def test_the_affine_classifier_needs_two_classes() -> None:
 def test_a_loss_that_is_no_word_is_refused() -> None:
     with pytest.raises(InputError, match=r"expected loss as a name or a function .* got \[\]"):
         PGD(eps=0.1, loss=[])  # type: ignore[arg-type]
+
+
+def test_several_specs_in_one_text_are_named_as_such():
+    with pytest.raises(InputError, match="give several apart"):
+        parse_spec("fgsm, pgd(steps=10)")
+    with pytest.raises(InputError, match=r"steps=9\)'$"):
+        parse_spec("fgsm(")
