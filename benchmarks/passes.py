@@ -14,9 +14,8 @@ import warnings
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 import torch
-import torch.nn.functional as F
 from budget import RADII
-from victims import load
+from victims import bare_passes, load
 
 from advkit.attacks import create_attack
 
@@ -63,14 +62,6 @@ def compare(victim, count, rounds, attacks):
     for parameter in model.parameters():
         parameter.requires_grad_(False)
 
-    def forward():
-        with torch.no_grad():
-            model(x)
-
-    def both():
-        leaf = x.detach().requires_grad_()
-        torch.autograd.grad(F.cross_entropy(model(leaf), y, reduction="sum"), leaf)
-
     for spec in attacks:
         attack = create_attack(spec)
         given = {"eps": RADII[victim][attack.norm], "stop": "never"} if attack.kind == "budget" else {}
@@ -78,9 +69,9 @@ def compare(victim, count, rounds, attacks):
         queries, gradients = float(found.queries.sum()) / count, float(found.gradients.sum()) / count
         ratios = []
         for _ in range(rounds):
-            f, g = (statistics.median(seconds(work) for _ in range(3)) for work in (forward, both))
+            floor = bare_passes(model, x, y, queries, gradients)
             spent = seconds(lambda attack=attack, given=given: attack(model, x, y, **given))
-            ratios.append(spent / (queries * f + gradients * (g - f)))
+            ratios.append(spent / floor)
         print(
             f"| `{spec}` | {victim} | {queries:.1f} | {gradients:.1f} | {statistics.median(ratios):.2f} |", flush=True
         )

@@ -1,10 +1,13 @@
 """The networks that the benchmarks attack: (model, test images, labels) by name."""
 
 import importlib.util
+import statistics
+import time
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from advkit.data import load_data
 from advkit.models import load_checkpoint, load_model
@@ -31,6 +34,27 @@ def add_source(parser):
     """The options of a network of one's own."""
     parser.add_argument("--module", help="a Python file whose load(name) returns a network on images in [0, 1]")
     parser.add_argument("--images", help="an .npz with x, (N, H, W) or (N, H, W, C) bytes, and y, for --module")
+
+
+def bare_passes(model, x, y, queries, gradients, tries=3):
+    """Processor seconds of so many passes a sample on the bare network, at the price of the whole batch x."""
+
+    def forward():
+        with torch.no_grad():
+            model(x)
+
+    def both():
+        leaf = x.detach().requires_grad_()
+        torch.autograd.grad(F.cross_entropy(model(leaf), y, reduction="sum"), leaf)
+
+    there, back = (statistics.median(_seconds(work) for _ in range(tries)) for work in (forward, both))
+    return queries * there + gradients * (back - there)
+
+
+def _seconds(work):
+    begin = time.process_time()
+    work()
+    return time.process_time() - begin
 
 
 def _images_of(file):
