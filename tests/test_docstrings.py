@@ -9,7 +9,7 @@ from itertools import zip_longest
 from pathlib import Path
 
 import pytest
-from test_house import SOURCES
+from test_house import SOURCES, over, parsed
 from test_public_names import MODULES
 
 REFUSED = re.compile(
@@ -100,22 +100,22 @@ def parameters(member: Callable[..., object]) -> list[str]:
     return [name.lstrip("_") for name in inspect.signature(member).parameters]
 
 
-@pytest.mark.parametrize(("module", "path"), SOURCES, ids=[module for module, _ in SOURCES])
+@over(SOURCES)
 def test_the_prose_is_plain(module: str, path: Path) -> None:
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     texts = [*docstrings(tree), *help_texts(tree)]
     assert [f"{path.name}:{line}: {hit.group()!r}" for line, text in texts for hit in REFUSED.finditer(text)] == []
 
 
-@pytest.mark.parametrize(("module", "path"), SOURCES, ids=[module for module, _ in SOURCES])
+@over(SOURCES)
 def test_every_line_of_args_is_a_whole_statement(module: str, path: Path) -> None:
-    lines = [(at, *item) for at, text in docstrings(ast.parse(path.read_text())) for item in entries(text).items()]
+    lines = [(at, *item) for at, text in docstrings(parsed(path)) for item in entries(text).items()]
     assert [f"{path.name}:{at}: {name}: {line}" for at, name, line in lines if not is_whole(line)] == []
 
 
-@pytest.mark.parametrize(("module", "path"), SOURCES, ids=[module for module, _ in SOURCES])
+@over(SOURCES)
 def test_args_name_all_parameters_and_no_others(module: str, path: Path) -> None:
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.FunctionDef) and (lines := entries(ast.get_docstring(node) or "")):
             taken = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg]
             names = {argument.arg for argument in taken if argument} - {"self", "cls"}

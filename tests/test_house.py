@@ -1,7 +1,8 @@
 """The house: which layer may import which, and what is written in one place only. Read from the sources."""
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import cache
 from importlib.metadata import distribution, packages_distributions
 from pathlib import Path
 
@@ -48,6 +49,32 @@ SOURCES = sources()
 NAMES = [module for module, _ in SOURCES]
 
 
+@cache
+def parsed(path: Path) -> ast.Module:
+    """The syntax tree of a file."""
+    return ast.parse(path.read_text())
+
+
+def over(files: list[tuple[str, Path]]) -> Callable[[Callable[[str, Path], None]], Callable[[], None]]:
+    """Make a rule about one file a test of all these files, which names every file that breaks the rule."""
+
+    def test_of(rule: Callable[[str, Path], None]) -> Callable[[], None]:
+        def test() -> None:
+            assert files
+            broken = []
+            for module, path in files:
+                try:
+                    rule(module, path)
+                except AssertionError as error:
+                    broken.append(f"{module}: {error}")
+            assert not broken, "\n".join(broken)
+
+        test.__name__, test.__doc__ = rule.__name__, rule.__doc__
+        return test
+
+    return test_of
+
+
 def imports(tree: ast.AST) -> Iterator[tuple[str, int, int]]:
     """(module, relative level, line) of every import, `import_module("...")` included."""
     for node in ast.walk(tree):
@@ -83,13 +110,22 @@ def family(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
 
-@pytest.mark.parametrize(("module", "path"), SOURCES, ids=NAMES)
+def test_a_rule_names_every_file_that_breaks_it() -> None:
+    @over(SOURCES[:3])
+    def rule(module: str, path: Path) -> None:
+        assert module == NAMES[1], path.name
+
+    with pytest.raises(AssertionError, match=rf"{NAMES[0]}: (?s:.*){NAMES[2]}: "):
+        rule()
+
+
+@over(SOURCES)
 def test_imports_point_downwards_only(module: str, path: Path) -> None:
     if module in EXCEPTIONS:
         return
     own = layer(module)
     assert own is not None, f"{module} belongs to no layer: add it to LAYERS"
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     for name, level, line in imports(tree):
         assert level == 0, f"{path.name}:{line}: relative import"
         assert name.split(".")[0] not in ("attacks", "defenses", "cli"), (
@@ -109,9 +145,9 @@ def room(module: str) -> int:
     return ROOMS.get([*module.split("."), ""][2], len(ROOMS))
 
 
-@pytest.mark.parametrize(("module", "path"), [s for s in SOURCES if s[0].startswith("advkit.evaluation.")], ids=str)
+@over([s for s in SOURCES if s[0].startswith("advkit.evaluation.")])
 def test_the_rooms_of_the_evaluation_stand_above_each_other(module: str, path: Path) -> None:
-    for name, _, line in imports(ast.parse(path.read_text())):
+    for name, _, line in imports(parsed(path)):
         if name.startswith("advkit.evaluation."):
             assert room(name) <= room(module), f"{path.name}:{line}: {name}"
 
@@ -126,16 +162,16 @@ SHARED_ROOMS = {"parts": {"parts"}, "around": {"parts", "around"}}
 """What the rooms of the attacks that are no papers may import of the attacks."""
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "attacks").glob("*.py")), ids=lambda path: path.name)
-def test_the_files_of_the_attacks_are_papers(path: Path) -> None:
+@over([(path.stem, path) for path in sorted((ROOT / "attacks").glob("*.py"))])
+def test_the_files_of_the_attacks_are_papers(module: str, path: Path) -> None:
     if path.name != "__init__.py":
-        classes = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
+        classes = [node for node in parsed(path).body if isinstance(node, ast.ClassDef)]
         calls = [d for c in classes for d in c.decorator_list if isinstance(d, ast.Call)]
         assert [getattr(d.func, "id", "") for d in calls].count("register_attack") == 1, f"{path.name} is no attack"
-        assert "arXiv" in (ast.get_docstring(ast.parse(path.read_text())) or ""), f"{path.name} names no paper"
+        assert "arXiv" in (ast.get_docstring(parsed(path)) or ""), f"{path.name} names no paper"
 
 
-@pytest.mark.parametrize(("module", "path"), [s for s in ATTACK_FILES if attack_room(s[0]) in SHARED_ROOMS], ids=str)
+@over([s for s in ATTACK_FILES if attack_room(s[0]) in SHARED_ROOMS])
 def test_wrappers_and_shared_parts_import_no_paper(module: str, path: Path) -> None:
     for name in needed(module, path):
         if name.startswith("advkit.attacks."):
@@ -162,7 +198,7 @@ def needed(module: str, path: Path) -> Iterator[str]:
 
     `from advkit.x import y` is an import of `advkit.x.y` where that is a file.
     """
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -213,11 +249,11 @@ def text(module: str) -> str:
     return dict(SOURCES)[module].read_text()
 
 
-@pytest.mark.parametrize(("module", "path"), [s for s in SOURCES if layer(s[0]) is not None], ids=str)
+@over([s for s in SOURCES if layer(s[0]) is not None])
 def test_names_for_dynamic_imports_point_downwards_too(module: str, path: Path) -> None:
     own = layer(module)
     assert own is not None
-    for name, line in dynamic_names(ast.parse(path.read_text())):
+    for name, line in dynamic_names(parsed(path)):
         other = layer(name)
         if family(name) == family(module) or (module.startswith("advkit.core") and is_registry_argument(path, line)):
             continue
@@ -297,17 +333,17 @@ NUMERICS = [
 ]
 
 
-@pytest.mark.parametrize(("module", "path"), NUMERICS, ids=[m for m, _ in NUMERICS])
+@over(NUMERICS)
 def test_no_norm_is_asked_for_by_name_outside_norms(module: str, path: Path) -> None:
     if module != "advkit.core.norms":
-        assert list(compares(ast.parse(path.read_text()), {"norm", "p", "ord"})) == []
+        assert list(compares(parsed(path), {"norm", "p", "ord"})) == []
 
 
-@pytest.mark.parametrize(("module", "path"), NUMERICS, ids=[m for m, _ in NUMERICS])
+@over(NUMERICS)
 def test_nobody_asks_whether_a_goal_is_targeted_outside_goals(module: str, path: Path) -> None:
     if module == "advkit.core.goals":
         return
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.If | ast.IfExp):
             words = {getattr(n, "id", getattr(n, "attr", "")) for n in ast.walk(node.test)}
             assert not words & {"targeted", "untargeted", "is_targeted", "sign"}, f"{path.name}:{node.lineno}"
@@ -316,16 +352,13 @@ def test_nobody_asks_whether_a_goal_is_targeted_outside_goals(module: str, path:
 MAY_GUARD = {"advkit.core.classify", "advkit.core.driver", "advkit.core.guard"}
 
 
-@pytest.mark.parametrize(("module", "path"), SOURCES, ids=NAMES)
+@over(SOURCES)
 def test_only_classify_and_the_driver_enter_guard(module: str, path: Path) -> None:
     """Everyone else looks at a model through `classify`, or through `looking` for several passes."""
     if module not in MAY_GUARD:
-        words = {getattr(node, "id", getattr(node, "attr", "")) for node in ast.walk(ast.parse(path.read_text()))}
+        words = {getattr(node, "id", getattr(node, "attr", "")) for node in ast.walk(parsed(path))}
         names = {
-            alias.name
-            for node in ast.walk(ast.parse(path.read_text()))
-            if isinstance(node, ast.ImportFrom)
-            for alias in node.names
+            alias.name for node in ast.walk(parsed(path)) if isinstance(node, ast.ImportFrom) for alias in node.names
         }
         assert "guard" not in words | names
 
@@ -333,15 +366,15 @@ def test_only_classify_and_the_driver_enter_guard(module: str, path: Path) -> No
 LIBRARY = [s for s in SOURCES if not s[0].startswith("advkit.cli")]
 
 
-@pytest.mark.parametrize(("module", "path"), LIBRARY, ids=[m for m, _ in LIBRARY])
+@over(LIBRARY)
 def test_the_library_prints_nothing(module: str, path: Path) -> None:
-    calls = (n for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Call))
+    calls = (n for n in ast.walk(parsed(path)) if isinstance(n, ast.Call))
     assert [c.lineno for c in calls if getattr(c.func, "id", "") in ("print", "breakpoint")] == []
 
 
-@pytest.mark.parametrize(("module", "path"), SOURCES, ids=NAMES)
+@over(SOURCES)
 def test_every_file_begins_with_a_sentence(module: str, path: Path) -> None:
-    text = ast.get_docstring(ast.parse(path.read_text()))
+    text = ast.get_docstring(parsed(path))
     assert text is not None, f"{path} has no header"
     assert text.splitlines()[0].rstrip().endswith((".", ":", ";", ",")) or len(text.splitlines()) > 1
 
@@ -349,9 +382,9 @@ def test_every_file_begins_with_a_sentence(module: str, path: Path) -> None:
 ATTACKS = [s for s in SOURCES if s[0].startswith("advkit.attacks.") and not s[0].split(".")[-1].startswith("_")]
 
 
-@pytest.mark.parametrize(("module", "path"), ATTACKS, ids=[m for m, _ in ATTACKS])
+@over(ATTACKS)
 def test_attacks_leave_the_loop_over_steps_to_the_driver(module: str, path: Path) -> None:
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef) and node.name in ("init", "step"):
             loops = [n.lineno for n in ast.walk(node) if isinstance(n, ast.For | ast.While)]
