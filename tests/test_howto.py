@@ -15,6 +15,9 @@ from advkit.cli import main
 PAGES = sorted((Path(__file__).parents[1] / "docs" / "howto").glob("*.md"))
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
+NOTE = """advkit() { printf '%s\\0' "$#" "$@" >> "$NOTES"; }; """
+"""A function of bash in place of the command: the number of its words, and the words."""
+
 
 class Reader:
     """Someone who follows a page to the letter."""
@@ -44,13 +47,27 @@ class Reader:
         """A script; one of Slurm is started for each of two tasks."""
         tasks = (1, 2) if "SLURM" in text else (1,)
         for task in tasks:
-            self.shell(text, SLURM_ARRAY_TASK_ID=str(task))
+            self.script(text, SLURM_ARRAY_TASK_ID=str(task))
 
     def yaml(self, text: str) -> None:
         """The command of an indexed job of two pods."""
         (command,) = re.findall(r"^ +- >-\n((?: {10}.*\n)+)", text, re.MULTILINE)
         for index in (0, 1):
-            self.shell(" ".join(command.split()), JOB_COMPLETION_INDEX=str(index))
+            self.script(" ".join(command.split()), JOB_COMPLETION_INDEX=str(index))
+
+    def script(self, text: str, **variables: str) -> None:
+        """A script. Its calls of advkit are noted down by bash, and then run in this process, which has torch."""
+        if "torchrun" in text:
+            self.shell(text, **variables)
+            return
+        calls = Path("calls-of-advkit")
+        self.shell(NOTE + text, NOTES=str(calls), **variables)
+        words = calls.read_text().split("\0")[:-1] if calls.exists() else []
+        calls.unlink(missing_ok=True)
+        while words:
+            count = int(words[0])
+            self.sh(shlex.join(["advkit", *words[1 : count + 1]]))
+            words = words[count + 1 :]
 
     @staticmethod
     def shell(text: str, **variables: str) -> None:
