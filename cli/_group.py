@@ -3,6 +3,7 @@
 0 done; 2 whatever the user can mend by changing the input; 1 a crash or an I/O failure; 130 Ctrl-C.
 """
 
+import errno
 import os
 import re
 import signal
@@ -41,6 +42,12 @@ COMMANDS = {
 """Name -> help; the command itself is `command` in advkit.cli.commands.NAME, which the list does not import."""
 
 DONE, FAILED, MENDABLE, INTERRUPTED = 0, 1, 2, 130
+
+NO_PATH = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
+"""What the system says of words that are no path to such a thing, whoever looks there first."""
+
+LONGEST = 2000
+"""Characters of a line for people; a longer one quotes something that was given, and loses its middle."""
 
 
 class Group(click.Group):
@@ -110,7 +117,7 @@ def _explain(error: Exception, debug: bool) -> int:
     if isinstance(error, click.ClickException):
         click.echo(f"Error: {_one_line(error.format_message())}", err=True)
         return MENDABLE if isinstance(error, click.UsageError) else error.exit_code
-    if isinstance(error, InputError):
+    if isinstance(error, InputError) or (isinstance(error, OSError) and error.errno in NO_PATH):
         click.echo(f"Error: {_one_line(error)}", err=True)
         return MENDABLE
     more = "" if debug else "; for the traceback run it again with --debug"
@@ -122,8 +129,10 @@ def _explain(error: Exception, debug: bool) -> int:
 
 
 def _one_line(text: object) -> str:
-    """Blanks and line ends become one blank, other control characters are escaped."""
+    """Blanks and line ends become one blank, other control characters are escaped; the middle of a long one goes."""
     words = " ".join(str(text).split())
+    if len(words) > LONGEST:
+        words = f"{words[: LONGEST // 2]} ... {words[-LONGEST // 2 :]}"
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in words)
 
 

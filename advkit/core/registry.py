@@ -37,11 +37,10 @@ def parse_spec(text: str) -> Spec:
         InputError: the text is not of that form.
     """
     library, colon, rest = text.partition(":")
-    if colon and library.strip().isidentifier():
-        inside = parse_spec(rest)
-        return Spec(f"{library.strip()}:{inside.name}", inside.options)
+    foreign = bool(colon) and library.strip().isidentifier()
     try:
-        return _spec(ast.parse(text.strip(), mode="eval").body)
+        spec = _spec(ast.parse((rest if foreign else text).strip(), mode="eval").body)
+        return Spec(f"{library.strip()}:{spec.name}", spec.options) if foreign else spec
     except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:
         expected = "expected NAME or NAME(option=value, ...), such as 'pgd(eps=.1, steps=9)'"
         several = "; give several apart, not in one text with commas" if _several(text) else ""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -192,7 +193,10 @@ def load_colocaliser(weights: str | Path | None = None) -> Colocaliser:
         path = shipped if weights is None else Path(weights)
         if not path.is_file():
             raise InputError(f"no weights at {path}: train them with python -m advkit.insight.train_colocaliser")
-        state = load_file(path)
+        try:
+            state = load_file(path)
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"{path} is no safetensors file: {error}") from error
     net = Colocaliser()
     try:
         net.load_state_dict({name.removeprefix("net."): value.float() for name, value in state.items()})

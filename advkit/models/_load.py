@@ -119,7 +119,7 @@ def shipped(name: str) -> dict[str, Card]:
     Args:
         name: registered name of a network.
     """
-    paths = sorted(WEIGHTS.glob(f"{name}-*.safetensors"))
+    paths = _checkpoints(WEIGHTS, name)
     cards = {path.stem.removeprefix(f"{name}-"): read_card(path) for path in paths}
     return {data: replace(card, source=SHIPPED) for data, card in cards.items() if card is not None}
 
@@ -130,9 +130,14 @@ def robust(name: str) -> dict[str, Card]:
     Args:
         name: registered name of a network.
     """
-    paths = sorted((WEIGHTS / "robust").glob(f"{name}-*.safetensors"))
+    paths = _checkpoints(WEIGHTS / "robust", name)
     cards = {path.stem.rpartition("-")[2]: read_card(path) for path in paths}
     return {defense: replace(card, source=SHIPPED) for defense, card in cards.items() if card is not None}
+
+
+def _checkpoints(folder: Path, name: str) -> list[Path]:
+    """The files of a network, whose name may hold anything."""
+    return sorted(path for path in folder.glob("*.safetensors") if path.name.startswith(f"{name}-"))
 
 
 def _robust(name: str, defense: str, options: dict[str, Any]) -> Classifier:

@@ -1,6 +1,5 @@
 """What a command prints: no number is cut at any width, foreign text moves no cursor, a batch job hears something."""
 
-import os
 import random
 import signal
 import subprocess
@@ -78,37 +77,17 @@ def test_the_library_takes_what_the_command_takes(tmp_path):
         evaluate(model, data, [3])
 
 
-WORDS = """
-attack evaluate compare transfer curve verify merge models attacks data train visualize --help --version --json
---model --models --attacks --attack --eps --norm --count --seed --output --resume --shard --batch-size --target
---weights --data --split --stop --device --threads --png --no-images --checks --surrogate --crops --scales
-lenet5 mlp nonsense fgsm pgd pgd(eps= pgd(eps=8/255) pgd(steps=-1) fgsm(eps=1/0) none 8 0.1 8/255 -1 nan inf
-1e400 0 x 3/16 0/0 mnist5k folder:/nowhere test cpu cuda:99 \x1b[2J \u202e é -- - = == a=b ' " ( ) [ ] ~ /nowhere
-"""
-
-
-@pytest.mark.parametrize("part", range(5))
-def test_five_hundred_argument_lists_end_in_one_line(part, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    dice, pool = random.Random(part), [w for w in WORDS.replace("\n", " ").split(" ") if w]
-    commands = pool[:12]
-    for _ in range(100):
-        words = [dice.choice(commands), *dice.choices(pool, k=dice.randrange(6)), "--count", "x"]
-        ended = CliRunner().invoke(main, words)
-        assert isinstance(ended.exception, SystemExit | None), (words, ended.exception)
-        assert ended.exit_code in (0, 2), (words, ended.output)
-        assert "Traceback" not in ended.output
-        assert "\x1b" not in ended.stderr
-        if ended.exit_code == 2:
-            assert len([line for line in ended.stderr.splitlines() if line.startswith("Error")]) == 1, words
-    assert os.listdir(tmp_path) == []
-
-
 @pytest.mark.parametrize("part", range(5))
 def test_the_spec_parser_ends_in_a_spec_or_one_line(part):
     dice = random.Random(part)
     pieces = ["pgd", "(", ")", "eps", "=", ",", "8/255", ".1", "-", "'", '"', "[", "]", "{", "1e999", "None", "\0", "é"]
-    for text in ["-" * 5000, "(" * 300 + ")" * 300, "pgd(eps=" + "-" * 5000 + "1)", "pgd(eps=" + "9" * 5000 + ")"]:
+    for text in [
+        "-" * 5000,
+        "(" * 300 + ")" * 300,
+        "pgd(eps=" + "-" * 5000 + "1)",
+        "pgd(eps=" + "9" * 5000 + ")",
+        "a:" * 5000,
+    ]:
         with pytest.raises(InputError, match="cannot read the spec"):
             parse_spec(text)
     for _ in range(400):
