@@ -61,10 +61,10 @@ def check_images(x: Any, bounds: tuple[float, float]) -> None:
         )
     if not x.numel():
         return
-    low, high = (bound.item() for bound in torch.aminmax(x))
+    low, high = torch.stack(torch.aminmax(x)).tolist()
     if not low <= high:  # aminmax propagates NaN
         raise InputError(f"the images contain NaN ({int(x.isnan().sum())} of {x.numel()} entries)")
-    least, most = (x.new_tensor(bound).item() for bound in bounds)
+    least, most = torch.tensor(bounds, dtype=x.dtype).tolist()
     if low < least or high > most:
         raise InputError(
             f"images out of bounds: expected pixels in [{bounds[0]:g}, {bounds[1]:g}], saw {low:.6g} to {high:.6g}; "
@@ -171,8 +171,18 @@ def check_target(target: Any, x: Tensor) -> str | int | Tensor:
     return check_classes("target", target, x)
 
 
-def check_answer(logits: Any, x: Tensor, y: Tensor) -> None:
-    """The model's answer to the clean images: logits (N, K), finite, with a place for every label."""
+def _at_once(*truths: Tensor | bool) -> list[bool]:
+    """The truths, 0-dimensional tensors of one device or known already, with one wait for the device."""
+    asked = [truth for truth in truths if isinstance(truth, Tensor)]
+    answers = iter(torch.stack(asked).tolist() if asked else [])
+    return [next(answers) if isinstance(truth, Tensor) else truth for truth in truths]
+
+
+def check_answer(logits: Any, x: Tensor, y: Tensor, loss: Any = None) -> None:
+    """The model's answer to the clean images: logits (N, K), finite, with a place for every label.
+
+    Warns of logits that look wrong; with a `loss` that is climbed from there, also of those too small for it.
+    """
     if not isinstance(logits, Tensor):
         raise InputError(
             f"expected the model to return a tensor of logits, got {_kind(logits)}; wrap it so that it returns them"
@@ -182,63 +192,50 @@ def check_answer(logits: Any, x: Tensor, y: Tensor) -> None:
             f"expected logits of shape ({len(x)}, K) with K >= 2 classes for images {tuple(x.shape)}, "
             f"got {tuple(logits.shape)}"
         )
-    if not bool(logits.isfinite().all()):
+    classes, finite, inside = logits.shape[1], logits.isfinite().all(), ((y >= 0) & (y < logits.shape[1])).all()
+    sums = (logits >= 0).all() & ((logits.double().sum(1) - 1).abs() < 1e-3).all()
+    same = (logits == logits[:1]).all() if len(x) > 1 else False
+    finite, inside, sums, same, small = _at_once(finite, inside, sums, same, _too_small(loss, logits))
+    if not finite:
         rows = int((~logits.isfinite()).any(1).sum())
         raise InputError(f"the model returned NaN or infinite logits for {rows} of {len(x)} clean images")
-    classes = logits.shape[1]
-    if not 0 <= int(y.min()) <= int(y.max()) < classes:
+    if not inside:
         raise InputError(
             f"labels out of range: saw {int(y.min())} to {int(y.max())}, "
             f"the model has {classes} classes (0 to {classes - 1})"
         )
-    _suspect(logits, x)
-
-
-def _suspect(logits: Tensor, x: Tensor) -> None:
-    total = logits.double().sum(1)
-    if bool((logits >= 0).all() & ((total - 1).abs() < 1e-3).all()):
+    if sums:
         _warn("the model seems to return probabilities; attacks expect logits: remove the final softmax")
-    if len(x) > 1 and bool((logits == logits[:1]).all()) and not bool((x == x[:1]).all()):
+    if same and not bool((x == x[:1]).all()):
         _warn("the model gives the same logits for different images: does it use its input?")
-
-
-SMALL = 0.01
-"""Logits that lie no further apart make the cross-entropy linear: every other class counts alike, however far it is."""
-
-
-def check_scale(loss: Any, logits: Tensor) -> None:
-    """Warn of a cross-entropy that cannot see which class is near, since the logits (N, K), K > 2, lie too close."""
-    if loss not in ("cross_entropy", "rival") or logits.shape[1] == 2:
-        return
-    spread = (logits.amax(1) - logits.amin(1)).median()
-    if bool((spread > 0) & (spread < SMALL)):
+    if small:
         _warn(
             f"the logits of an image lie no further apart than {SMALL:g}: the cross-entropy hardly depends on which "
             "class is near, so the attack is weaker than with larger logits; use loss='margin' or 'dlr'"
         )
 
 
-def check_effect(region: Region, bounds: tuple[float, float]) -> None:
-    """Warn where eps > 0 is too small for the images' type: no pixel can move."""
+SMALL = 0.01
+"""Logits that lie no further apart make the cross-entropy linear: every other class counts alike, however far it is."""
+
+
+def _too_small(loss: Any, logits: Tensor) -> Tensor | bool:
+    """Whether the loss is a cross-entropy that cannot see which class is near, K > 2."""
+    if loss not in ("cross_entropy", "rival") or logits.shape[1] == 2:
+        return False
+    spread = (logits.amax(1) - logits.amin(1)).median()
+    return (spread > 0) & (spread < SMALL)
+
+
+def check_effect(region: Region, eps: float | Tensor, bounds: tuple[float, float]) -> None:
+    """Warn where eps > 0, a number or (N,), is too small for the images' type: no pixel can move."""
+    least = torch.finfo(region.x.dtype).eps * max(map(abs, bounds))
+    if isinstance(eps, float) and not 0 < eps < least:
+        return
     eps = region.eps.flatten()
-    tiny = (eps > 0) & (eps < torch.finfo(region.x.dtype).eps * max(map(abs, bounds)))
-    if bool(tiny.any()):
-        lost = int((tiny & (region.low == region.high).flatten(1).all(1)).sum())
-        if lost:
-            _warn(
-                f"eps is below the resolution of the images' type for {lost} of {len(eps)} samples: they cannot change"
-            )
-
-
-def check_gradients(zero: Tensor) -> None:
-    """Warn where the gradient was exactly zero, (N,) bool."""
-    count = int(zero.sum())
-    if count:
-        _warn(
-            f"the gradient was exactly zero for {count} of {len(zero)} samples: the attack cannot see where to go "
-            "(saturated or quantised outputs, or an input that is not used), so their robustness may be an illusion; "
-            "try loss='dlr' or 'margin', or a model in float64"
-        )
+    lost = int(((eps > 0) & (eps < least) & (region.low == region.high).flatten(1).all(1)).sum())
+    if lost:
+        _warn(f"eps is below the resolution of the images' type for {lost} of {len(eps)} samples: they cannot change")
 
 
 def check_outputs(outputs: Any, x: Tensor) -> None:
@@ -268,16 +265,23 @@ def check_rows(y: Any, x: Tensor) -> Tensor:
     return y.detach()
 
 
-def check_function(broken: Tensor, unsteady: Tensor) -> None:
-    """Warn where the model's answer was not finite, and where one image got two answers; (N,) bool each."""
-    if count := int(broken.sum()):
+def check_path(zero: Tensor, broken: Tensor, unsteady: Tensor) -> None:
+    """Warn of what the search met, (N,) bool each: a gradient of 0, an answer that is not finite, two to one image."""
+    zeros, broke, moved = torch.stack([zero, broken, unsteady]).sum(1).tolist()
+    if zeros:
         _warn(
-            f"the model answered NaN or infinity during the search for {count} of {len(broken)} samples: "
+            f"the gradient was exactly zero for {zeros} of {len(zero)} samples: the attack cannot see where to go "
+            "(saturated or quantised outputs, or an input that is not used), so their robustness may be an illusion; "
+            "try loss='dlr' or 'margin', or a model in float64"
+        )
+    if broke:
+        _warn(
+            f"the model answered NaN or infinity during the search for {broke} of {len(zero)} samples: "
             "what lies there was not searched, so their robustness may be an illusion; mend the model, or use float64"
         )
-    if count := int(unsteady.sum()):
+    if moved:
         _warn(
-            f"the model gave the same image two answers, which concerns {count} of {len(unsteady)} samples: it is "
+            f"the model gave the same image two answers, which concerns {moved} of {len(zero)} samples: it is "
             "random, or depends on the rest of the batch; a success is one verdict among many: "
             "use eot=, or evaluate(verdicts=20)"
         )

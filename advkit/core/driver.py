@@ -126,8 +126,9 @@ def _drive(attack: Steps, classify: Model, problem: Problem, share: float) -> Re
     x = whole.region.x
     record, clean = whole.record, whole.record.best
     state: Any = None
-    left = int(whole.live.sum())
-    if left == len(x):
+    left = _count_true(whole.live)
+    everyone = left == len(x)
+    if everyone:
         oracle.all_live()
     elif not oracle.holds_graph or not left:
         record, _ = _compact(oracle, record, None, share=0.0)
@@ -147,7 +148,9 @@ def _drive(attack: Steps, classify: Model, problem: Problem, share: float) -> Re
     last, unseen = record.best.x_adv, torch.zeros_like(clean.fooled)
     if len(oracle.x):  # the steps are over: the last iterate of the rows that are still live is a candidate too
         last, unseen = _last_iterates(oracle.rows, state.x_adv, last, unseen)
-    record = _judge(classify, whole._replace(record=record, live=~clean.fooled), oracle.ranking, last, unseen)
+    record = _judge(
+        classify, whole._replace(record=record, live=~clean.fooled), oracle.ranking, last, unseen, everyone=everyone
+    )
     return _result(whole, record, minimal=oracle.ranking.minimal)
 
 
@@ -164,9 +167,8 @@ def _look_at_clean(attack: Steps, classify: Model, problem: Problem) -> tuple[Or
     with torch.set_grad_enabled(attack.starts_at_x):
         graph = classify(leaf)
     if problem.wish is None or problem.wish.labelled:
-        door.check_answer(graph, x, y)
-        if attack.begins_at_image:
-            door.check_scale(attack.loss, graph.detach())
+        answer = graph.detach() if isinstance(graph, Tensor) else graph
+        door.check_answer(answer, x, y, attack.loss if attack.begins_at_image else None)
     else:
         door.check_outputs(graph, x)
     logits = graph.detach()
@@ -186,7 +188,7 @@ def _look_at_clean(attack: Steps, classify: Model, problem: Problem) -> tuple[Or
     record = Record(Best(x, logits, wrong, worst), one, 0 * one, none, sound, none)
     index = torch.arange(len(x), device=x.device)
     region = problem.threat.around(x)
-    door.check_effect(region, problem.threat.bounds)
+    door.check_effect(region, problem.threat.eps, problem.threat.bounds)
     rows = Rows(index, ~wrong, region, goal, problem.draws, record, logits)
     ranking = Ranking(attack.loss, minimal)
     oracle = Oracle(classify, rows, ranking, stop=not minimal and problem.stop == "fooled", inside=attack.stays_inside)
@@ -233,14 +235,16 @@ def _last_iterates(rows: Rows, x_adv: Tensor, last: Tensor, unseen: Tensor) -> t
     return put(last, index, x_adv[live].to(last.dtype)), put(unseen, index, rows.live[live])
 
 
-def _judge(classify: Model, rows: Rows, ranking: Ranking, last: Tensor, unseen: Tensor) -> Record:
-    """The verdict: a forward pass on the point that each live row is to return.
+def _judge(
+    classify: Model, rows: Rows, ranking: Ranking, last: Tensor, unseen: Tensor, *, everyone: bool = False
+) -> Record:
+    """The verdict: a forward pass on the point that each live row is to return; `everyone`: all are live.
 
     A last iterate that turns out worse than the best point gives way to it; where that one claims to fool, it is
     classified once more, alone.
     """
     record, old, region = rows.record, rows.record.best, rows.region
-    index = rows.live.nonzero().squeeze(1)
+    index = rows.row if everyone else rows.live.nonzero().squeeze(1)
     if not len(index):
         return record
     points = region.settle(last)
@@ -280,9 +284,8 @@ def _result(whole: Rows, record: Record, *, minimal: bool) -> Result:
     distance = region.distance(best.x_adv)
     if minimal:
         distance = torch.where(best.fooled, distance, torch.inf)
-    door.check_gradients(record.zero)
     broken = ~record.broken.isfinite()
-    door.check_function(broken, record.unsteady)
+    door.check_path(record.zero, broken, record.unsteady)
     return Result(
         x_adv=torch.empty_like(region.x).copy_(best.x_adv),
         success=best.fooled,

@@ -38,7 +38,7 @@ def plain_gradient(outputs: Any, inputs: Any, *_: Any, **__: Any) -> tuple[Tenso
 @pytest.fixture
 def no_door(monkeypatch):
     """What the door asks of the values, once a call, waits: not looked at here."""
-    for check in ("check_answer", "check_effect", "check_scale"):
+    for check in ("check_answer", "check_effect"):
         monkeypatch.setattr(door, check, lambda *_: None)
     monkeypatch.setattr(torch.autograd, "grad", plain_gradient)
     forget()

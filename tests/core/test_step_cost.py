@@ -89,6 +89,36 @@ def test_no_step_waits_where_no_sample_leaves(batch):
     assert numbers[0] == numbers[1]
 
 
+class Waits(torch.overrides.TorchFunctionMode):
+    """Counts what makes the host wait for a device, lists and NumPy's view of a tensor included."""
+
+    ASKING = ("tolist", "item", "__bool__", "__int__", "__float__", "nonzero", "numpy", "equal")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.number = 0
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        self.number += getattr(func, "__name__", "") in self.ASKING
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("spec", ["pgd(steps=5)", "pgd(steps=50)", "pgd(norm=l2, steps=5)", "mifgsm"])
+def test_a_call_waits_five_times_beside_its_steps(spec, batch):
+    """Images, answer, who is wrong, verdict, what was met: here the last iterate is the best, so that one verdict does.
+
+    Two questions are put to the host alone: the bounds in the images' type, and whether a model on it writes on its
+    input.
+    """
+    _, x, _ = batch
+    model = nn.Sequential(nn.Flatten(), nn.Linear(192, 4)).requires_grad_(False).eval()
+    y, attack = model(x).argmax(1), create_attack(spec)
+    budget = {"eps": 1e-3, "stop": "never"} if attack.kind == "budget" else {}
+    with Waits() as waits:
+        attack(model, x, y, **budget)
+    assert waits.number <= 5 + 2
+
+
 def test_one_step_of_pgd_is_one_graph(batch):
     model, x, y = batch
     goal, region = untargeted(y), Threat("linf", 0.1).around(x)
