@@ -1,7 +1,7 @@
 """Bounds of every node: intervals forward (IBP, arXiv 1810.12715), linear bounds backward (CROWN, arXiv 1811.00866)."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -39,6 +39,16 @@ class Bounds:
     high: list[Tensor] = field(default_factory=list)
     slack: list[Tensor] = field(default_factory=list)
     lines: dict[int, Lines] = field(default_factory=dict)
+    pulls: dict[int, Tensor] = field(default_factory=dict)
+    """What a multiplier of a constraint adds to the coefficients (N, *in) in front of a bend, by its place."""
+
+    def take(self, rows: Tensor) -> "Bounds":
+        """The bounds of some samples, by index; one may stand several times."""
+        kept = ([t[rows] for t in part] for part in (self.low, self.high, self.slack))
+        low, high, slack = kept
+        lines = {i: lines.take(rows) for i, lines in self.lines.items()}
+        ball = self.ball.take(rows)
+        return replace(self, ball=ball, low=low, high=high, slack=slack, lines=lines, pulls={})
 
     def forward(self, *, refined: bool) -> None:
         """Bound all nodes in order.
@@ -162,6 +172,17 @@ class Bounds:
         return torch.cat([self._lower(place, Rows(a=part)) for part in torch.split(A, step, 1)], 1)
 
     def _lower(self, place: int, rows: Rows) -> Tensor:
+        row, constant = self.line(place, rows)
+        return constant + self.ball.least(row)
+
+    def line(self, place: int, rows: Rows, seen: dict[int, Tensor] | None = None) -> tuple[Rows, Tensor]:
+        """A line below <A, node> over the ball: coefficients of the image, and a constant (N, R).
+
+        Args:
+            place: the node.
+            rows: the coefficients A.
+            seen: filled with the coefficients of every bend's output, by its place.
+        """
         held: dict[int, Rows] = {place: rows}
         total = rows.a.new_zeros(rows.a.shape[:2])
         for i in range(place, -1, -1):
@@ -170,7 +191,7 @@ class Bounds:
             row, node = held.pop(i), self.graph.nodes[i]
             total = total - row.size(self.slack[i])
             if isinstance(node.operation, Input):
-                total = total + self.ball.least(row)
+                held[i] = row
             elif isinstance(node.operation, Affine):
                 if node.operation.bias is not None:
                     total = total + row.constant(node.operation.bias, node.shape)
@@ -178,12 +199,16 @@ class Bounds:
                     held[j] = held[j].plus(back, self.graph.nodes[j].shape) if j in held else back
             elif isinstance(node.operation, Maximum | Tanh):
                 j = node.inputs[0]
+                if seen is not None:
+                    seen[i] = row.a
                 back, constant = self._bend(i, row)
                 total = total + constant
+                if i in self.pulls:
+                    back = back.plus(Rows(a=self.pulls[i][:, None]), self.graph.nodes[j].shape)
                 held[j] = held[j].plus(back, self.graph.nodes[j].shape) if j in held else back
             else:
                 raise InputError(f"no linear bound passes through {node.operation.name}: use method='ibp'")
-        return total
+        return held[0], total
 
     def _before(self, i: int, op: Affine, row: Rows) -> list[Rows]:
         """Rows behind an affine node -> those of each of its inputs."""

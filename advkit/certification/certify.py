@@ -12,6 +12,7 @@ from advkit.certification.bounds import Bounds
 from advkit.certification.graph import Graph, Tracing, trace
 from advkit.certification.lipschitz import Stretch, stretch
 from advkit.certification.rounding import rounding_of
+from advkit.certification.slopes import raised
 from advkit.core import door
 from advkit.core.classify import looking
 from advkit.core.errors import InputError, unknown
@@ -21,9 +22,12 @@ from advkit.core.sheet import Sheet, Table
 from advkit.core.shown import Shown, sheet_of
 from advkit.core.words import beyond_the_range, number, percent, short, span
 
-METHODS = ("ibp", "crown_ibp", "crown", "lipschitz")
+METHODS = ("ibp", "crown_ibp", "crown", "alpha_crown", "lipschitz")
 BATCH = 16
 """Images whose bounds are computed at once."""
+
+FUNCTIONS = 64
+"""Margins whose slopes are chosen at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,15 +191,28 @@ class _Question:
         left = (~_is_safe(margin, y)).nonzero().squeeze(1)  # note: a wait for the device
         if self.method == "ibp" or not len(left):
             return margin
-        better = _bounds(self.graph, ball.take(left), refined=self.method == "crown")
-        lower = better.lower(len(self.graph.nodes) - 1, rows[left])
-        return margin.index_copy(0, left, torch.maximum(margin[left], lower))
+        better = _bounds(self.graph, ball.take(left), refined=self.method != "crown_ibp")
+        lower = torch.maximum(margin[left], better.lower(len(self.graph.nodes) - 1, rows[left]))
+        if self.method == "alpha_crown":
+            lower = _raise(better, rows[left], lower)
+        return margin.index_copy(0, left, lower)
 
 
 def _bounds(graph: Graph, ball: Ball, *, refined: bool) -> Bounds:
     made = Bounds(graph, ball, rounding_of(graph.dtype, ball.x.device))
     made.forward(refined=refined)
     return made
+
+
+def _raise(made: Bounds, rows: Tensor, margin: Tensor) -> Tensor:
+    """The margins (N, K) that are not > 0, bounded once more with slopes of their own."""
+    place, other = ((margin <= 0) & (rows != 0).any(2)).nonzero().unbind(1)  # note: a wait for the device
+    margin = margin.clone()
+    for some in torch.arange(len(place), device=place.device).split(FUNCTIONS):
+        n, k = place[some], other[some]
+        found = raised(made.take(n), rows[n, k])
+        margin[n, k] = torch.maximum(margin[n, k], found.bound)
+    return margin
 
 
 def _differences(y: Tensor, classes: int) -> Tensor:

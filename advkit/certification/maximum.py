@@ -14,6 +14,10 @@ from torch import Tensor
 from advkit.certification.windows import Windows
 
 
+ABSENT = -2
+"""What stands in the place of an entry that hangs over the edge of the map, see `Maximum.lines`."""
+
+
 class Lines(NamedTuple):
     """One line below and one above every output, each through one entry of the input.
 
@@ -56,9 +60,20 @@ class Maximum:
         least, most = edges
         return (least.clamp(min=0), most.clamp(min=0)) if self.rectified else (least, most)
 
-    def lines(self, low: Tensor, high: Tensor) -> Lines:
-        """The two lines over the box [low, high] (N, *in)."""
+    def lines(self, low: Tensor, high: Tensor, splits: Tensor | None = None) -> Lines:
+        """The two lines over the box [low, high] (N, *in).
+
+        Args:
+            low: least values of the input.
+            high: the largest.
+            splits: what is assumed of each entry of each window (N, taps, outputs): 1 where it is the maximum, -1
+                where the maximum is the same without it, 0 where nothing is, ABSENT where there is no such entry.
+        """
         l, u = self.windows.taps(low), self.windows.taps(high)  # noqa: E741
+        if splits is not None:
+            l, u = (torch.where(splits < 0, -torch.inf, t) for t in (l, u))  # noqa: E741
+            if self.rectified:
+                l = torch.where(splits > 0, l.clamp(min=0), l)  # noqa: E741
         u_i, i = u.max(1)  # (N, outputs)
         l_i = l.gather(1, i[:, None]).squeeze(1)
         u2 = self._second(u, i)
@@ -67,6 +82,26 @@ class Maximum:
         offset = torch.where(chord, u2 - slope * l_i, torch.where(decided, 0.0, u2.clamp(min=0)))
         j, alpha = self._below(l, u, i, decided)
         return Lines(alpha, torch.zeros_like(alpha), j, slope, offset, i, chord if self.rectified else chord & False)
+
+    def constrained(self, splits: Tensor, beta: Tensor) -> Tensor:
+        """What multipliers of the assumptions add to the coefficients of the entries, (N, taps, outputs).
+
+        An entry that is the maximum is at least each other and, rectified, at least 0. If 0 is the maximum, no entry
+        exceeds it. A sum of such terms, each times its beta >= 0, is at most 0 wherever the assumptions hold.
+
+        Args:
+            splits: what is assumed, see `lines`.
+            beta: one multiplier for each entry (N, taps, outputs), >= 0.
+        """
+        chosen, out = splits > 0, splits < 0
+        known = chosen.any(1, keepdim=True)
+        if self.rectified:
+            counts = known | out.all(1, keepdim=True)
+        else:
+            counts = known & ~chosen
+        counts = counts & (splits > ABSENT)
+        terms = torch.where(counts, beta, 0.0)
+        return torch.where(chosen, -terms.sum(1, keepdim=True), terms)
 
     def _second(self, u: Tensor, i: Tensor) -> Tensor:
         """The largest upper bound beside that of entry i: (N, outputs)."""

@@ -42,6 +42,19 @@ class Windows:
         padded = torch.cat([flat, flat.new_full((len(flat), 1), -math.inf)], 1)
         return padded[:, self.index]
 
+    def sums(self, t: Tensor, shape: Sequence[int]) -> Tensor:
+        """(N, taps, outputs) -> (N, *shape), the transpose of `taps`: each entry of the input sums what looks at it."""
+        if self.index is None:
+            return t.reshape(len(t), *shape)
+        flat = t.new_zeros(len(t), math.prod(shape) + 1)
+        flat = flat.index_add(1, self.index.to(t.device).flatten(), t.flatten(1))
+        return flat[:, :-1].reshape(len(t), *shape)
+
+    @property
+    def count(self) -> int:
+        """Number of entries under the largest window."""
+        return 1 if self.index is None else len(self.index)
+
     def position(self, tap: Tensor) -> Tensor | None:
         """Flat input positions of the chosen taps (N, outputs); None: each its own."""
         if self.index is None:

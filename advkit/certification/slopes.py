@@ -1,0 +1,150 @@
+"""alpha-CROWN: the slopes below open rectifiers, chosen for each bound by gradient ascent.
+
+Xu, Zhang, Wang, Wang, Jana, Lin, Hsieh 2021, "Fast and complete", arXiv 2011.13824, section 3.1. Every slope in [0, 1]
+gives a sound bound, so the best bound of all steps counts. What is assumed of a unit in a branch of a search enters by
+a multiplier beta >= 0 of its constraint: Wang, Zhang, Xu, Lin, Jana, Hsieh, Kolter 2021, "Beta-CROWN", arXiv
+2103.06624, section 3.2. Every beta >= 0 is sound, too.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from advkit.certification.bounds import Bounds
+from advkit.certification.maximum import Lines, Maximum
+from advkit.certification.unit_rows import Rows
+from advkit.core.norms import per_row
+
+ByBend = Mapping[int, Tensor]
+"""One tensor for each bend of the network, by its place among the nodes."""
+
+STEPS = 12
+STEP_SIZE = 0.25
+DECAY = 0.9
+
+
+class Raised(NamedTuple):
+    """The best bound of each function, and what gave it.
+
+    Attributes:
+        bound: (M,).
+        slope: coefficients of the image in the line below (M, ...).
+        alpha: slopes below the bends (M, outputs).
+        beta: multipliers of the constraints (M, taps, outputs).
+    """
+
+    bound: Tensor
+    slope: Tensor
+    alpha: dict[int, Tensor]
+    beta: dict[int, Tensor]
+
+    def take(self, rows: Tensor) -> "Raised":
+        """Those of some functions."""
+        alpha, beta = ({i: t[rows] for i, t in part.items()} for part in (self.alpha, self.beta))
+        return Raised(self.bound[rows], self.slope[rows], alpha, beta)
+
+    def or_better(self, other: "Raised") -> "Raised":
+        """Row by row the one with the larger bound."""
+        wins = other.bound > self.bound
+
+        def chosen(a: Tensor, b: Tensor) -> Tensor:
+            return torch.where(per_row(wins, a), b, a)
+
+        alpha, beta = (
+            {i: chosen(t, new[i]) for i, t in old.items()}
+            for old, new in ((self.alpha, other.alpha), (self.beta, other.beta))
+        )
+        return Raised(chosen(self.bound, other.bound), chosen(self.slope, other.slope), alpha, beta)
+
+
+def raised(
+    made: Bounds,
+    C: Tensor,
+    *,
+    splits: ByBend | None = None,
+    alpha: ByBend | None = None,
+    beta: ByBend | None = None,
+    steps: int = STEPS,
+    step_size: float = STEP_SIZE,
+) -> Raised:
+    """Lower bounds of <C, logits> over the ball, by ascent in alpha and beta.
+
+    Args:
+        made: bounds of every node, one row a function.
+        C: coefficients of the logits (M, K).
+        splits: what is assumed of the entries of every maximum, see `Maximum.lines`; None: nothing.
+        alpha: slopes to begin with; None: those of CROWN.
+        beta: multipliers to begin with; None: 0.
+        steps: number of steps of Adam; 0 gives the bound of the beginning.
+        step_size: length of the first step.
+    """
+    relaxed = _Relaxation(made, splits or {}, alpha or {}, beta or {})
+    steps = steps if relaxed.leaves else 0
+    adam = torch.optim.Adam(relaxed.leaves or [torch.zeros(())], lr=step_size)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(adam, DECAY)
+    with torch.set_grad_enabled(steps > 0):
+        value, slope = relaxed.line(C)
+    best = relaxed.found(value, slope)
+    for step in range(1, steps + 1):
+        relaxed.climb(value, adam)
+        schedule.step()
+        with torch.set_grad_enabled(step < steps):
+            value, slope = relaxed.line(C)
+        best = best.or_better(relaxed.found(value, slope))
+    return best
+
+
+class _Relaxation:
+    """The lines of every bend as functions of alpha and beta."""
+
+    def __init__(self, made: Bounds, splits: ByBend, alpha: ByBend, beta: ByBend) -> None:
+        self.made, self.splits = made, {i: s for i, s in splits.items() if bool((s != 0).any())}
+        self.lines: dict[int, Lines] = {}
+        for i in made.graph.bends:
+            op, j = made.graph.nodes[i].operation, made.graph.nodes[i].inputs[0]
+            box = made.low[j], made.high[j]
+            self.lines[i] = op.lines(*box, splits.get(i)) if isinstance(op, Maximum) else op.lines(*box)
+        free = [i for i, lines in self.lines.items() if bool(lines.free.any())]  # note: a wait for the device
+        self.alpha = {i: alpha.get(i, self.lines[i].low_slope).double().clone() for i in free}
+        self.beta = {i: beta.get(i, torch.zeros_like(s)).double().clone() for i, s in self.splits.items()}
+
+    @property
+    def leaves(self) -> list[Tensor]:
+        return [*self.alpha.values(), *self.beta.values()]
+
+    def line(self, C: Tensor) -> tuple[Tensor, Tensor]:
+        """The bound (M,) and the coefficients of the image (M, ...) under alpha and beta as they are."""
+        for leaf in self.leaves:
+            leaf.requires_grad_(torch.is_grad_enabled())
+        lines = dict(self.lines)
+        for i, alpha in self.alpha.items():
+            lines[i] = lines[i]._replace(low_slope=torch.where(lines[i].free, alpha, lines[i].low_slope))
+        pulls = {i: self._pull(i, beta) for i, beta in self.beta.items()}
+        made = replace(self.made, lines=lines, pulls=pulls)
+        row, constant = made.line(len(made.graph.nodes) - 1, Rows(a=C[:, None]))
+        return (constant + made.ball.least(row)).squeeze(1), row.a.squeeze(1)
+
+    def _pull(self, i: int, beta: Tensor) -> Tensor:
+        """What the constraints add to the coefficients in front of a maximum, (M, *in)."""
+        node = self.made.graph.nodes[i]
+        assert isinstance(node.operation, Maximum)
+        terms = node.operation.constrained(self.splits[i], beta)
+        return node.operation.windows.sums(terms, self.made.graph.nodes[node.inputs[0]].shape)
+
+    def climb(self, value: Tensor, adam: torch.optim.Adam) -> None:
+        """A step uphill, and back to where every alpha and every beta is sound."""
+        adam.zero_grad()
+        torch.autograd.backward(value, -torch.ones_like(value), inputs=self.leaves)
+        adam.step()
+        with torch.no_grad():
+            for alpha in self.alpha.values():
+                alpha.clamp_(0, 1)
+            for beta in self.beta.values():
+                beta.clamp_(min=0)
+
+    def found(self, value: Tensor, slope: Tensor) -> Raised:
+        alpha, beta = ({i: t.detach().clone() for i, t in part.items()} for part in (self.alpha, self.beta))
+        return Raised(value.detach(), slope.detach(), alpha, beta)
