@@ -108,9 +108,9 @@ def certify(
         y: true classes (N,), integers.
         eps: radius of the ball, a number or a tensor (N,).
         norm: "linf", "l2" or "l1".
-        method: "ibp" (intervals), "crown_ibp" (intervals inside, linear bounds of the margins) or "crown" (linear
-            bounds of every layer), each tighter and more expensive than the one before. "lipschitz" takes the product
-            of the layers' operator norms instead.
+        method: "ibp" (intervals), "crown_ibp" (intervals inside, linear bounds of the margins), "crown" (linear
+            bounds of every layer) or "alpha_crown" (the same with optimised slopes), each tighter and more expensive
+            than the one before. "lipschitz" takes the product of the layers' operator norms instead.
         bounds: range of the pixels.
         radius: find by bisection a radius at which each image is certified, at most `eps`.
 

@@ -267,6 +267,7 @@ class L2(Norm):
             moving = torch.where(held, 0.0, slope).square().sum(1)
             t = torch.maximum(t, ((eps**2 - spent).clamp(min=0) / moving.clamp(min=1e-300)).sqrt())
             t = t.clamp(max=1e100)
+        t = t.detach()  # at the best t its own derivative is 0
         d = torch.minimum(t[:, None] * slope, room)
         slack = (eps**2 - d.square().sum(1)) / (2 * t.clamp(min=1e-300))
         dual = (slope * d).sum(1) + torch.where(eps > 0, slack, 0.0)

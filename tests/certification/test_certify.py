@@ -89,7 +89,7 @@ def visited(net: nn.Module, x: Tensor, eps: float, norm: str) -> Tensor:
 
 
 @pytest.mark.parametrize("name", NETS)
-@pytest.mark.parametrize("method", ["ibp", "crown_ibp", "crown"])
+@pytest.mark.parametrize("method", ["ibp", "crown_ibp", "crown", "alpha_crown"])
 @pytest.mark.parametrize(("norm", "eps"), LINF_L2_L1)
 def test_no_point_of_the_ball_lies_below_the_margins(name: str, method: str, norm: str, eps: float) -> None:
     for seed in range(1):
@@ -161,7 +161,7 @@ def test_no_margin_exceeds_the_mixed_integer_program(seed: int) -> None:
     net = nn.Sequential(nn.Flatten(), nn.Linear(16, 5), nn.ReLU(), nn.Linear(5, 3)).double()
     x, eps = torch.rand(2, 1, 4, 4, dtype=torch.float64), 0.15
     y = net(x).argmax(1)
-    found = {m: certify(net, x, y, eps=eps, method=m).margin for m in ("ibp", "crown_ibp", "crown")}
+    found = {m: certify(net, x, y, eps=eps, method=m).margin for m in ("ibp", "crown_ibp", "crown", "alpha_crown")}
     gaps = []
     for n, k in itertools.product(range(2), range(3)):
         if k == y[n]:

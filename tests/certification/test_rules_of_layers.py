@@ -58,7 +58,7 @@ def points(model, x, y, eps):
 
 
 @pytest.mark.filterwarnings("ignore::advkit.core.errors.AdvkitWarning")
-@pytest.mark.parametrize("method", ["ibp", "crown_ibp", "crown"])
+@pytest.mark.parametrize("method", ["ibp", "crown_ibp", "crown", "alpha_crown"])
 @pytest.mark.parametrize("name", LAYERS)
 def test_no_point_of_the_ball_lies_below_the_bounds(name, method):
     model, x, y = network(LAYERS[name])
