@@ -208,7 +208,7 @@ def _raise(made: Bounds, rows: Tensor, margin: Tensor) -> Tensor:
     """The margins (N, K) that are not > 0, bounded once more with slopes of their own."""
     place, other = ((margin <= 0) & (rows != 0).any(2)).nonzero().unbind(1)  # note: a wait for the device
     margin = margin.clone()
-    for some in torch.arange(len(place), device=place.device).split(FUNCTIONS):
+    for some in torch.split(torch.arange(len(place), device=place.device), FUNCTIONS):
         n, k = place[some], other[some]
         found = raised(made.take(n), rows[n, k])
         margin[n, k] = torch.maximum(margin[n, k], found.bound)

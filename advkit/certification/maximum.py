@@ -94,10 +94,7 @@ class Maximum:
         """
         chosen, out = splits > 0, splits < 0
         known = chosen.any(1, keepdim=True)
-        if self.rectified:
-            counts = known | out.all(1, keepdim=True)
-        else:
-            counts = known & ~chosen
+        counts = known | out.all(1, keepdim=True) if self.rectified else known & ~chosen
         counts = counts & (splits > ABSENT)
         terms = torch.where(counts, beta, 0.0)
         return torch.where(chosen, -terms.sum(1, keepdim=True), terms)

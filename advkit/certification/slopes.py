@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from advkit.certification.bounds import Bounds
+from advkit.certification.curves import Tanh
 from advkit.certification.maximum import Lines, Maximum
 from advkit.certification.unit_rows import Rows
 from advkit.core.norms import per_row
@@ -105,6 +106,7 @@ class _Relaxation:
         self.lines: dict[int, Lines] = {}
         for i in made.graph.bends:
             op, j = made.graph.nodes[i].operation, made.graph.nodes[i].inputs[0]
+            assert isinstance(op, Maximum | Tanh)
             box = made.low[j], made.high[j]
             self.lines[i] = op.lines(*box, splits.get(i)) if isinstance(op, Maximum) else op.lines(*box)
         free = [i for i, lines in self.lines.items() if bool(lines.free.any())]  # note: a wait for the device

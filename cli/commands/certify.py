@@ -29,8 +29,8 @@ COUNT = 50
     type=click.Choice([*constant("advkit.certification.certify", "METHODS"), "smoothing"]),
     default="crown",
     show_default=True,
-    help="How the bounds are made. ibp, crown_ibp, crown and alpha_crown go from loose to tight; smoothing certifies another "
-    "classifier, the network under Gaussian noise.",
+    help="How the bounds are made. ibp, crown_ibp, crown and alpha_crown go from loose to tight; smoothing certifies "
+    "another classifier, the network under Gaussian noise.",
 )
 @click.option("--sigma", type=click.FloatRange(min=0, min_open=True), help="Standard deviation of smoothing's noise.")
 @click.option(
