@@ -43,7 +43,7 @@ class Bounds:
     """What a multiplier of a constraint adds to the coefficients (N, *in) in front of a bend, by its place."""
 
     def take(self, rows: Tensor) -> "Bounds":
-        """The bounds of some samples, by index; one may stand several times."""
+        """The bounds of some samples, by index, which may repeat."""
         kept = ([t[rows] for t in part] for part in (self.low, self.high, self.slack))
         low, high, slack = kept
         lines = {i: lines.take(rows) for i, lines in self.lines.items()}

@@ -14,7 +14,7 @@ from torch import Tensor
 from advkit.certification.windows import Windows
 
 ABSENT = -2
-"""What stands in the place of an entry that hangs over the edge of the map, see `Maximum.lines`."""
+"""Marks the place of an entry that would lie over the edge of the map, see `Maximum.lines`."""
 
 
 class Lines(NamedTuple):
