@@ -192,10 +192,14 @@ def check_answer(logits: Any, x: Tensor, y: Tensor, loss: Any = None) -> None:
             f"expected logits of shape ({len(x)}, K) with K >= 2 classes for images {tuple(x.shape)}, "
             f"got {tuple(logits.shape)}"
         )
-    classes, finite, inside = logits.shape[1], logits.isfinite().all(), ((y >= 0) & (y < logits.shape[1])).all()
-    sums = (logits >= 0).all() & ((logits.double().sum(1) - 1).abs() < 1e-3).all()
-    same = (logits == logits[:1]).all() if len(x) > 1 else False
-    finite, inside, sums, same, small = _at_once(finite, inside, sums, same, _too_small(loss, logits))
+    classes = logits.shape[1]
+    finite, inside, sums, same, small = _at_once(
+        logits.isfinite().all(),
+        ((y >= 0) & (y < classes)).all(),
+        (logits >= 0).all() & ((logits.double().sum(1) - 1).abs() < 1e-3).all(),
+        (logits == logits[:1]).all() if len(x) > 1 else False,
+        _too_small(loss, logits),
+    )
     if not finite:
         rows = int((~logits.isfinite()).any(1).sum())
         raise InputError(f"the model returned NaN or infinite logits for {rows} of {len(x)} clean images")
