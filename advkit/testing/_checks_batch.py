@@ -49,7 +49,7 @@ def gives_the_same_alone_or_in_a_batch(subject: Subject) -> None:
     case, index = toy_case(5), torch.arange(9)
     for stop in ("fooled", "never"):
         whole = _attack(subject, case, index, stop, aim=False)
-        for i in range(0, 9, 2):
+        for i in (0, 2, 4, 6, 8) if stop == "fooled" else (1, 5):
             one = torch.tensor([i])
             same(_attack(subject, case, one, stop, aim=False), rows_of(whole, one), f"sample {i} alone, stop {stop!r}")
 

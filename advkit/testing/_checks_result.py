@@ -11,6 +11,7 @@ from advkit.testing._toys import Case, affine_case, toy_case
 from advkit.testing.assertions import assert_in_threat
 
 DTYPES = (torch.float64, torch.float32, torch.bfloat16, torch.float16)
+STOPS = ("fooled", "never")
 
 
 def expect(condition: object, message: str) -> None:
@@ -63,13 +64,13 @@ def keeps_the_memory_format(subject: Subject) -> None:
 @check(budget)
 def stays_in_the_ball(subject: Subject) -> None:
     """No image is further than eps from its clean image: linf and l0 to the last bit, l2 and l1 within 1e-6."""
-    for seed, dtype in enumerate(DTYPES):
-        for factor in (0.07, 1.0, 3.0):
-            case = toy_case(seed, dtype=dtype)
+    for i, dtype in enumerate(DTYPES):
+        for j, factor in enumerate((0.07, 1.0, 3.0)):
+            stop = STOPS[(i + j) % 2]  # every two of type, radius and stop meet
+            case = toy_case(i, dtype=dtype)
             eps = factor * subject.eps
-            for stop in ("fooled", "never"):
-                found = subject(case.model, case.x, case.y, eps=eps, stop=stop)
-                with_context(case.x, found.x_adv, Threat(subject.norm, eps), f"{dtype}, eps {eps:g}, stop {stop!r}")
+            found = subject(case.model, case.x, case.y, eps=eps, stop=stop)
+            with_context(case.x, found.x_adv, Threat(subject.norm, eps), f"{dtype}, eps {eps:g}, stop {stop!r}")
 
 
 def with_context(x: Tensor, x_adv: Tensor, threat: Threat, context: str) -> None:
@@ -153,12 +154,13 @@ def tells_the_truth(subject: Subject) -> None:
     """Success, logits and distance are those of a fresh forward pass on the images returned."""
     for seed, dtype in enumerate((torch.float64, torch.float32, torch.float64)):
         case = toy_case(seed, dtype=dtype, batch_norm=seed == 2)
-        for stop in ("fooled", "never"):
-            for target in (None, case.target) if subject.targetable else (None,):
-                if target is None and subject.targeted:
-                    continue  # which class it aims at is its own choice; `follows_its_target` gives one
-                found = subject(case.model, case.x, case.y, target=target, stop=stop)
-                _true(subject, found, case, target)
+        aims = [case.target] if subject.targetable else []
+        if not subject.targeted:  # which class it aims at is its own choice; `follows_its_target` gives one
+            aims.append(None)
+        for j, stop in enumerate(STOPS if aims else ()):
+            target = aims[(seed + j) % len(aims)]  # every two of type, stop and aim meet
+            found = subject(case.model, case.x, case.y, target=target, stop=stop)
+            _true(subject, found, case, target)
 
 
 def _true(subject: Subject, found: Outcome, case: Case, target: Tensor | None) -> None:

@@ -225,7 +225,7 @@ def test_a_sample_alone_is_attacked_as_in_a_batch(spec, case):
 @pytest.mark.parametrize("spec", SPECS)
 def test_they_keep_every_promise_of_an_attack(spec):
     refused = ["works_on_other_shapes"] if spec[:2] in ("di", "ti") else []  # what is no image, in one line
-    check_attack(create_attack(f"mifgsm(eps=0.1, {spec})"), skip=refused)
+    check_attack(create_attack(f"mifgsm(eps=0.1, steps=4, {spec})"), skip=refused)
 
 
 @pytest.mark.parametrize("wrap", [lambda a: di(a, 0.5), lambda a: si(a, 3), lambda a: admix(a, 0.2)])

@@ -50,9 +50,21 @@ PAIRS = [
     if ATTACKS.factory(name).knowledge != "labels" or case in ("confident", "one_logit")  # five seconds each
 ]
 
+IN_TURN = {"boundary l2": "one_logit", "hopskipjump l2": "confident", "hopskipjump linf": "one_logit"}
+IN_TURN |= {"simba l2": "regression", "simba linf": "multi_label", "square linf": "top_k"}
+"""Long attacks, which treat every goal alike: each norm is tried under one; `--slow` takes the others too."""
+
+
+def pair(name: str, norm: str, case: str) -> object:
+    return pytest.param(name, norm, case, marks=[pytest.mark.slow] * (IN_TURN.get(f"{name} {norm}", case) != case))
+
+
+def test_no_long_attack_is_left_out() -> None:
+    assert IN_TURN.items() <= {(f"{name} {norm}", case) for name, norm, case in PAIRS}
+
 
 @pytest.mark.filterwarnings("ignore:dlr needs")
-@pytest.mark.parametrize(("name", "norm", "case"), PAIRS)
+@pytest.mark.parametrize(("name", "norm", "case"), [pair(*names) for names in PAIRS])
 def test_the_nearest_point_of_the_goal_is_reached(name: str, norm: str, case: str) -> None:
     attack, (model, y, goal, gap) = create_attack(name, norm=norm, **SHORT.get(name, {})), CASES[case]
     if (attack.needs_classes or not attack.stepwise) and not goal.of_classes:

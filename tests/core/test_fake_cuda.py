@@ -9,13 +9,19 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from advkit.attacks import create_attack, list_attacks
+from advkit.attacks import ATTACKS, create_attack, list_attacks
 from advkit.core import door, driver
+from advkit.core.attack import Attack
 from advkit.core.draws import Draws
 from advkit.core.threat import Threat
 
 STEPS = 60
-"""As many steps of an attack are made, which reaches the phases that its counters lead to."""
+"""Maximum number of steps that are made of an attack."""
+
+SHORT = {"steps": 12, "classes": 2, "samples": 6, "turns": 1, "rotations": 3, "shifts": 3}
+SHORT |= {"queries": 40, "tries": 6, "first": 8, "population": 6, "generations": 5}
+SHORT |= {"searches": 2, "first_steps": 4, "later_steps": 3, "leaps": 1, "leap_searches": 1}
+"""Options that lead an attack through all its phases within these steps; `--slow` takes the defaults too."""
 
 CELLS = [
     (name, norm)
@@ -55,9 +61,14 @@ def forget() -> None:
                     value.cache_clear()
 
 
-def run(name: str, norm: str) -> int:
+def made(name: str, norm: str, options: dict[str, int]) -> Attack:
+    fields = ATTACKS.factory(name).__dataclass_fields__
+    return create_attack(name, norm=norm, **{key: value for key, value in options.items() if key in fields})
+
+
+def run(name: str, attack: Attack) -> int:
     """How many steps were made."""
-    attack = create_attack(name, norm=norm)
+    norm = attack.norm
     with FakeTensorMode(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with torch.device("cuda"):
@@ -75,9 +86,11 @@ def run(name: str, norm: str) -> int:
         return i + 1 if attack.total_steps else 0
 
 
+@pytest.mark.parametrize("options", [SHORT, pytest.param({}, marks=pytest.mark.slow)], ids=["short", "defaults"])
 @pytest.mark.parametrize(("name", "norm"), CELLS)
-def test_no_step_waits_for_the_device_or_mixes_it_with_the_host(name, norm, no_door):
-    assert run(name, norm) == min(create_attack(name, norm=norm).total_steps, STEPS)
+def test_no_step_waits_for_the_device_or_mixes_it_with_the_host(name, norm, options, no_door):
+    attack = made(name, norm, options)
+    assert run(name, attack) == min(attack.total_steps, STEPS)
 
 
 @pytest.mark.parametrize("fault", ["wait", "mix"])
@@ -92,4 +105,4 @@ def test_a_fault_is_found(fault, no_door, monkeypatch):
 
     monkeypatch.setattr(attack, "step", faulty)
     with pytest.raises(Exception, match=r"data_dependent|_local_scalar_dense|on the same device"):
-        run("pgd", "linf")
+        run("pgd", create_attack("pgd"))
