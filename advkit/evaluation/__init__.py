@@ -7,6 +7,7 @@ from advkit.evaluation.evaluating import evaluate
 from advkit.evaluation.measure.certificates import BrokenCertificateError, Certification
 from advkit.evaluation.measure.checks import CHECKS, Checks, check_evaluation
 from advkit.evaluation.measure.corruptions import CORRUPTIONS, CorruptionReport, corrupt, corruption_errors
+from advkit.evaluation.measure.made_corruptions import made_corruption_errors
 from advkit.evaluation.measure.probes import Probes, probes
 from advkit.evaluation.measure.published_corruptions import mean_corruption_error, published_corruption_errors
 from advkit.evaluation.measure.report import AttackReport, Report, difference_p
@@ -49,6 +50,7 @@ __all__ = [
     "error_curve",
     "evaluate",
     "load_run",
+    "made_corruption_errors",
     "mcnemar",
     "mean_corruption_error",
     "merge_runs",

@@ -25,6 +25,7 @@ from advkit.evaluation.measure.checks import MOST, Checks, check_evaluation
 from advkit.evaluation.measure.corruptions import SEVERITIES, CorruptionReport, corruption_errors, fitting
 from advkit.evaluation.measure.fit import fitted
 from advkit.evaluation.measure.judge import Judge
+from advkit.evaluation.measure.made_corruptions import NAME, asked_for, check_images, made_corruption_errors
 from advkit.evaluation.measure.plan import Plan
 from advkit.evaluation.measure.published_corruptions import SETS, published_corruption_errors
 from advkit.evaluation.measure.report import Report
@@ -105,7 +106,9 @@ def evaluate(
         checks: whether to look for signs that the figures cannot be believed (`check_evaluation`); default: in a run.
         surrogate: another model, which these checks compare with.
         corruptions: whether to measure the errors under corruptions, for images in [0, 1]: True makes them
-            (`corruption_errors`); "cifar10_c" or another published set reads them (`published_corruption_errors`).
+            (`corruption_errors`); "cifar10_c" or another published set reads them (`published_corruption_errors`);
+            "hendrycks", "hendrycks(severities=3)" or kinds such as "fog:3" make the 15 published ones from the images
+            (`made_corruption_errors`).
         certify: method to certify every image (docs/certification.md), such as "crown" in the norm and at the largest
             eps of the attacks, or at a ball of its own as in "ibp(eps=0.1, norm=linf)". The report then has the error
             from both sides: `report.certified_error` is the share of images that are not certified.
@@ -150,12 +153,17 @@ def evaluate(
         return _checked(model, data, plan, surrogate, report) if wanted else None
 
     def spoil() -> CorruptionReport:
+        part = tick.part()
+        made = asked_for(corruptions) if isinstance(corruptions, str) else None
+        if made is not None:
+            return made_corruption_errors(
+                model, data, **vars(made), batch_size=batch_size, count=count, seed=seed, progress=part
+            )
         if isinstance(corruptions, str):
-            part = tick.part()
             return published_corruption_errors(
                 model, corruptions, data, batch_size=batch_size, count=count, progress=part
             )
-        return corruption_errors(model, data, batch_size=batch_size, count=count, seed=seed, progress=tick.part())
+        return corruption_errors(model, data, batch_size=batch_size, count=count, seed=seed, progress=part)
 
     if output is None:
         report = _in_memory(model, data, plan, tick, batch_size, count)
@@ -170,9 +178,13 @@ def _corrupted_passes(data: Any, corruptions: bool | str) -> int:
     """How often each image is classified for the corruptions."""
     if not isinstance(corruptions, str):
         return 1 + len(fitting(data)) * len(SEVERITIES) if corruptions else 0
+    made = asked_for(corruptions)
+    if made is not None:
+        check_images(data)
+        return 1 + len(made.kinds) * len(made.severities)
     kinds = SETS.get(corruptions.partition("(")[0].strip())
     if kinds is None:
-        raise unknown("published set of corruptions", corruptions, SETS)
+        raise unknown("published set of corruptions", corruptions, (*SETS, NAME))
     return 1 + len(kinds) * (1 if corruptions.startswith("mnist_c") else len(SEVERITIES))
 
 

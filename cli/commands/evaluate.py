@@ -57,7 +57,8 @@ from advkit.cli._perform import perform
 @click.option(
     "--corrupted",
     metavar="SET",
-    help="Also the error on a published set: mnist_c, cifar10_c, cifar100_c or imagenet_c; in place of --corruptions.",
+    help="In place of --corruptions: a published set (mnist_c, cifar10_c, cifar100_c, imagenet_c), or the 15 published "
+    'corruptions made from the images: hendrycks, "hendrycks(severities=3)", fog:3.',
 )
 @click.option(
     "--certify",

@@ -72,7 +72,8 @@ def correlated(x: Tensor, kernel: Tensor) -> Tensor:
         x = x.index_select(axis, folded(torch.arange(-reach, side + reach, device=x.device), side, MIRRORED))
     shape = list(x.shape[2:])
     spectrum = torch.fft.rfft2(x) * torch.fft.rfft2(kernel.flip(0, 1), s=shape)
-    return torch.fft.irfft2(spectrum, s=shape)[..., 2 * reach :, 2 * reach :]
+    whole: Tensor = torch.fft.irfft2(spectrum, s=shape)
+    return whole[..., 2 * reach :, 2 * reach :]
 
 
 def disk(radius: float, sigma: float, device: torch.device) -> Tensor:

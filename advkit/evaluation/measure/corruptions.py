@@ -222,26 +222,70 @@ def corruption_errors(
         InputError: an unknown name or severity, or data and outputs that do not fit.
     """
     names = fitting(data) if names is None else list(names)
+
+    def apply(x: Tensor, name: str, severity: int, sample_ids: Tensor) -> Tensor:
+        return corrupt(x, name, severity, sample_ids=sample_ids, seed=seed)
+
+    return errors_by_kind(
+        model,
+        data,
+        names,
+        severities,
+        apply,
+        name=origin(data),
+        batch_size=batch_size,
+        count=count,
+        progress=progress,
+    )
+
+
+def errors_by_kind(
+    model: Model,
+    data: Any,
+    names: Sequence[str],
+    severities: Sequence[int],
+    apply: Callable[[Tensor, str, int, Tensor], Tensor],
+    *,
+    name: str,
+    batch_size: int,
+    count: int | None,
+    progress: Progress | bool | None,
+) -> CorruptionReport:
+    """The report of `corruption_errors`, with corruptions of any making.
+
+    Args:
+        model: the classifier.
+        data: the clean images with their labels.
+        names: names of the corruptions.
+        severities: severities of each corruption.
+        apply: function `(x, name, severity, sample_ids) -> x` that corrupts.
+        name: name of the corrupted images in the report.
+        batch_size, count: number of images in a batch and in all, see `evaluate`.
+        progress: called with (done, all) in images times passes.
+
+    Raises:
+        InputError: nothing to try, or data and outputs that do not fit.
+    """
     kinds = [(name, severity) for name in names for severity in severities]
     if not kinds:
         raise InputError("expected at least one corruption and one severity, got none")
     length = total(data, count)
-    tick = Ticker(progress, None if length is None else length * (1 + len(kinds)))
+    tick = Ticker(progress if callable(progress) else None, None if length is None else length * (1 + len(kinds)))
     seen, clean, wrong = 0, 0, dict.fromkeys(kinds, 0)
     for batch in batches(data, batch_size=batch_size, count=count):
         batch = fitted(batch, model, (0, 1))
         clean += wrong_on(model, batch.x, batch.y)
-        for name, severity in kinds:
-            x = corrupt(batch.x, name, severity, sample_ids=batch.sample_ids, seed=seed)
-            wrong[name, severity] += wrong_on(model, x, batch.y)
+        for kind, severity in kinds:
+            x = apply(batch.x, kind, severity, batch.sample_ids)
+            wrong[kind, severity] += wrong_on(model, x, batch.y)
             tick(len(x))
         tick(len(batch.y))
         seen += len(batch.y)
     return CorruptionReport(
-        data=origin(data),
+        data=name,
         count=seen,
         clean_wrong=clean,
-        wrong={name: tuple(wrong[name, severity] for severity in severities) for name in names},
+        wrong={kind: tuple(wrong[kind, severity] for severity in severities) for kind in names},
         severities=tuple(severities),
     )
 
