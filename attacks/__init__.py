@@ -45,6 +45,7 @@ from advkit.attacks.fab import FAB
 from advkit.attacks.fgsm import FGSM
 from advkit.attacks.fmn import FMN
 from advkit.attacks.fooling import Fooling, FoolingImages, fooling_images
+from advkit.attacks.geoda import GeoDA
 from advkit.attacks.hopskipjump import HopSkipJump
 from advkit.attacks.jsma import JSMA
 from advkit.attacks.lavan import LaVAN
@@ -55,6 +56,7 @@ from advkit.attacks.noise import Noise
 from advkit.attacks.one_pixel import OnePixel
 from advkit.attacks.patch import AdversarialPatch, Patch, find_patch
 from advkit.attacks.pgd import PGD
+from advkit.attacks.rays import RayS
 from advkit.attacks.sigma_zero import SigmaZero
 from advkit.attacks.simba import SimBA
 from advkit.attacks.sparse_rs import SparseRS
@@ -101,6 +103,7 @@ __all__ = [
     "DeepFool",
     "Fooling",
     "FoolingImages",
+    "GeoDA",
     "HopSkipJump",
     "LaVAN",
     "Limited",
@@ -109,6 +112,7 @@ __all__ = [
     "Noise",
     "OnePixel",
     "Patch",
+    "RayS",
     "Restarts",
     "Result",
     "SigmaZero",

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from advkit.attacks.parts.waves import low_waves, waves
 from advkit.core.attack import BudgetAttack, register_attack
 from advkit.core.door import check_count, check_positive
 from advkit.core.errors import InputError, unknown
-from advkit.core.frame import frame
 from advkit.core.losses import loss_values
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle, choose
@@ -122,33 +122,10 @@ def held(x_adv: Tensor, x: Tensor) -> Tensor:
     return (x_adv == x).flatten(1).all(1)
 
 
-def low_waves(shape: tuple[int, ...], share: float) -> Tensor:
-    """The numbers of the waves with the lowest frequencies, at least one along each side."""
-    channels, height, width = frame(shape)
-    numbers = torch.arange(channels * height * width).view(channels, height, width)
-    return numbers[:, : max(1, round(share * height)), : max(1, round(share * width))].flatten()
-
-
 def pixels(index: Tensor, shape: tuple[int, ...]) -> Tensor:
     """(M, ...) float64: 1 at the entry with this number (M,)."""
     zero = torch.zeros(len(index), math.prod(shape), dtype=torch.float64, device=index.device)
     return zero.scatter(1, index[:, None], 1.0).view(-1, *shape)
-
-
-def waves(index: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """(M, ...) float64: the wave of the orthonormal cosine transform (DCT-II) with this number (M,), in one channel."""
-    channels, height, width = frame(shape)
-    channel, place = index // (height * width), index % (height * width)
-    wave = _cosine(place // width, height)[:, :, None] * _cosine(place % width, width)[:, None]  # (M, H, W)
-    here = torch.arange(channels, device=index.device) == channel[:, None]  # (M, C)
-    return (here[:, :, None, None] * wave[:, None]).view(-1, *shape)
-
-
-def _cosine(frequency: Tensor, length: int) -> Tensor:
-    """(M, length) float64: unit vectors of the transform along one side."""
-    places = torch.arange(length, dtype=torch.float64, device=frequency.device)
-    wave = torch.cos(math.pi / length * (places + 0.5) * frequency[:, None])
-    return wave * torch.where(frequency == 0, (1 / length) ** 0.5, (2 / length) ** 0.5)[:, None]
 
 
 DIRECTIONS = {"pixel": pixels, "dct": waves}

@@ -1,5 +1,6 @@
 """What attacks on labels have in common: a first adversarial point, and the way from there to the boundary."""
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -174,10 +175,10 @@ def candidate(oracle: Oracle, j: int, starts: Tensor | None) -> Tensor:
     return region.clamp(low + share[j % 4].nan_to_num(0.0) * (high - low))
 
 
-def directions(oracle: Oracle, step: int) -> Tensor:
-    """(M, ...) random signs, 64 of them from a number: directions of one length, and cheap."""
-    shape = tuple(oracle.x.shape[1:])
-    entries = oracle.x[0].numel()
+def directions(oracle: Oracle, step: int, shape: tuple[int, ...] | None = None) -> Tensor:
+    """(M, ...) random signs, 64 of them from a number: directions of one length, and cheap. By default x's shape."""
+    shape = tuple(oracle.x.shape[1:]) if shape is None else shape
+    entries = math.prod(shape)
     bits = oracle.draws.bits(step, (-(-entries // 64),), stream=3)  # (M, D / 64)
     places = torch.arange(64, device=bits.device)
     signs = 2 * ((bits[..., None] >> places) & 1) - 1  # (M, D / 64, 64)

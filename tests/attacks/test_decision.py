@@ -7,7 +7,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from advkit.attacks.hopskipjump.normal import Estimate, probe
 from advkit.attacks.parts.decision import (
     APPROACH,
     Segment,
@@ -18,6 +17,7 @@ from advkit.attacks.parts.decision import (
     new_segment,
     no_segment,
 )
+from advkit.attacks.parts.normal import Estimate, probe
 from advkit.core.draws import Draws
 from advkit.core.norms import per_row
 from advkit.core.threat import Threat

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from advkit.attacks import HopSkipJump, create_attack
-from advkit.attacks.hopskipjump.normal import Estimate
 from advkit.attacks.parts.decision import Segment, after_look, candidate, directions, middle, narrow, no_segment
+from advkit.attacks.parts.normal import Estimate
 from advkit.core.errors import InputError
 from advkit.core.oracle import Oracle
 from advkit.testing import AffineClassifier

@@ -7,8 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from advkit.attacks.hopskipjump import normal
-from advkit.attacks.parts import decision
+from advkit.attacks.parts import decision, normal
 from advkit.attacks.parts.decision import APPROACH, START, DecisionAttack, Segment
 from advkit.core.attack import register_attack
 from advkit.core.door import check_count, check_positive
@@ -109,7 +108,7 @@ class HopSkipJump(DecisionAttack):
         """The next query of each row."""
         region, hit, phase = oracle.region, state.segment.hit, state.phase
         far = self._share(oracle, self.probe) * torch.where(phase == START, 0.0, state.segment.high)
-        around, offset = normal.probe(oracle, hit, far, i)
+        around, offset = normal.probe(oracle, hit, far, decision.directions(oracle, i))
         leap = region.clamp((hit + per_row(state.length, hit) * region.norm.steepest(state.normal)).to(hit.dtype))
         x_adv = torch.where(per_row(phase == ESTIMATE, hit), around, leap)
         x_adv, size = self._ask(oracle, state, x_adv, i)

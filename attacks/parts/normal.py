@@ -48,12 +48,11 @@ def no_estimate(oracle: Oracle) -> Estimate:
     return Estimate(zero, zero, none, none)
 
 
-def probe(oracle: Oracle, point: Tensor, far: Tensor, step: int) -> tuple[Tensor, Tensor]:
-    """A point to ask for around this one (M, ...), and the direction to it: a random one, at a distance far (M,).
+def probe(oracle: Oracle, point: Tensor, far: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
+    """A point to ask for around this one (M, ...), and the direction to it: u (M, ...), at a distance far (M,).
 
-    The direction is in units of its largest entry, and without what the range has taken of it.
+    The direction is in the units of u, and without what the range has taken of it.
     """
-    signs = directions(oracle, step)
-    delta = per_row(far / oracle.region.norm.size(signs), point)
-    around = oracle.region.clamp((point + delta * signs).to(point.dtype))
-    return around, ((around - point).double() / delta.clamp(min=1e-300)).to(signs.dtype)
+    delta = per_row(far / oracle.region.norm.size(u), point)
+    around = oracle.region.clamp((point + delta * u).to(point.dtype))
+    return around, ((around - point).double() / delta.clamp(min=1e-300)).to(u.dtype)
