@@ -23,6 +23,9 @@ ESTIMATE, RAY = 2, 3
 FARTHEST = 8.0
 """A ray is given up when it does not fool at this many times the distance that is known already."""
 
+LEAST = 8
+"""Number of frequencies along a side that are used at the least, so that small images keep all of theirs."""
+
 
 class State(NamedTuple):
     """Every row is in a phase of its own; each step is one query of each."""
@@ -46,9 +49,9 @@ class GeoDA(DecisionAttack):
     """From the image along the normal of the boundary, which is estimated at the point of it that is known.
 
     A round: N_t queries around the point, `w = sum_i rho_i eta_i`, rho_i = 1 where the answer fools and -1 elsewhere;
-    the least step from x along the steepest direction of w that fools. N_t grows by `decay`^(-2/3), the paper's optimum.
-    Directions eta are sums of low cosine waves with random signs. If the new point is farther than the old one, the
-    queries of the next round are added to the estimate at the old one; the paper goes on from the new one.
+    the least step from x along the steepest direction of w that fools. N_t grows by `decay`^(-2/3), which is optimal.
+    Directions eta are sums of low cosine waves with random signs. As in the authors' code the answers of earlier rounds
+    stay in the sum. A round begins at the nearest point so far, the paper's at the latest.
 
     The first adversarial point is the first of `tries` images of noise that is one; towards a target noise seldom is:
     give `starts`, images of that class.
@@ -59,7 +62,7 @@ class GeoDA(DecisionAttack):
         queries: number of queries, without the check of the clean image and the verdict.
         first: number of queries in the first estimate of the normal.
         decay: factor by which a round is taken to shrink what the distance is above the least one, below 1.
-        frequencies: share of the waves' frequencies along each side that are used, the lowest ones.
+        frequencies: share of the waves' frequencies along each side that are used, the lowest ones, but 8 at the least.
         tries: number of points that are tried to find a first adversarial one.
         probe: distance of the probing points from the boundary, in units of distance / sqrt(D).
         tolerance: share of the distance to which the boundary is found.
@@ -70,10 +73,10 @@ class GeoDA(DecisionAttack):
     paper = "Rahmati et al. 2020, arXiv 2003.06468"
     climbs = False
 
-    first: int = 30
+    first: int = 60
     decay: float = 0.6
-    frequencies: float = 1.0
-    probe: float = 0.3
+    frequencies: float = 0.3
+    probe: float = 1.0
     tolerance: float = 0.01
 
     def __post_init__(self) -> None:
@@ -98,7 +101,7 @@ class GeoDA(DecisionAttack):
         landed, asking, along = (phase == START) & fooled, phase == ESTIMATE, phase == RAY
         segment, arrived = decision.looked(oracle, state, landed, share=0.5, tolerance=self.tolerance)
         estimate = state.estimate.updated(state.offset, fooled, asking)
-        ready = asking & (estimate.asked >= self.first * self.decay ** (-2 / 3 * state.t.double()))
+        ready = asking & (estimate.asked >= self._needed(state.t))
         ray = after_look(state.ray, state.x_adv, state.length, fooled, along)
         found = along & ray.high.isfinite() & narrow(ray, self.tolerance)
         over = found | (along & ray.high.isinf() & (ray.low >= FARTHEST * segment.high))
@@ -109,12 +112,17 @@ class GeoDA(DecisionAttack):
             phase=torch.where(landed, APPROACH, torch.where(ready, RAY, torch.where(arrived | over, ESTIMATE, phase))),
             segment=choose(nearer, segment._replace(hit=ray.hit, high=size), segment),
             t=state.t + over,
-            estimate=estimate.cleared(nearer),
+            estimate=estimate,
             normal=torch.where(per_row(ready, v), v, state.normal),
             ray=choose(ready, decision.no_segment(oracle)._replace(share=0 * size + 0.05), ray),
             done=self._lost(oracle, phase, i),
         )
         return self._query(oracle, state, i + 1)
+
+    def _needed(self, t: Tensor) -> Tensor:
+        """(M,): the answers of rounds 0 to t together."""
+        growth = self.decay ** (-2 / 3)
+        return self.first * (growth ** (t.double() + 1) - 1) / (growth - 1)
 
     def _query(self, oracle: Oracle, state: State, i: int) -> State:
         """The next query of each row."""
@@ -132,5 +140,5 @@ class GeoDA(DecisionAttack):
         """(M, ...): the lowest waves with random signs."""
         shape = tuple(oracle.x.shape[1:])
         channels, *sides = frame(shape)
-        few = (max(1, round(self.frequencies * side)) for side in sides)
+        few = (min(side, max(LEAST, round(self.frequencies * side))) for side in sides)
         return smooth(decision.directions(oracle, i, (channels, *few)), shape)

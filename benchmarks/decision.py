@@ -12,13 +12,16 @@ import warnings
 import foolbox
 import numpy as np
 import torch
+from art.attacks.evasion import GeoDA as ArtGeoDA
 from art.attacks.evasion import HopSkipJump as ArtHopSkipJump
 from art.estimators.classification import PyTorchClassifier
 from torch import nn
 from victims import load
 
-from advkit.attacks import Boundary, HopSkipJump
+from advkit.attacks import Boundary, GeoDA, HopSkipJump
 from advkit.core.norms import get_norm
+
+setattr(np, "mat", np.asmatrix)  # noqa: B010 (ART's GeoDA calls it by the name that NumPy 2 has dropped)
 
 
 class Counter(nn.Module):
@@ -40,13 +43,13 @@ def from_foolbox(attack):
     return run
 
 
-def from_art(norm, max_iter):
+def from_art(cls, norm, **options):
     def run(model, x, y):
         shape = tuple(x.shape[1:])
         wrapped = PyTorchClassifier(
             model, nn.CrossEntropyLoss(), shape, 10, clip_values=(0.0, 1.0), device_type="cpu"
         )  # fmt: skip
-        attack = ArtHopSkipJump(wrapped, norm={"l2": 2, "linf": np.inf}[norm], max_iter=max_iter, verbose=False)
+        attack = cls(wrapped, norm={"l2": 2, "linf": np.inf}[norm], verbose=False, **options)
         return torch.from_numpy(attack.generate(x.numpy(), y=y.numpy()))
 
     return run
@@ -60,7 +63,11 @@ def rows(steps):
             label = f"foolbox hopskipjump {norm} steps={few}"
             ours = lambda q, norm=norm: HopSkipJump(norm=norm, queries=q)  # noqa: E731
             yield label, from_foolbox(hop(steps=few, constraint=norm)), norm, ours
-        yield f"art hopskipjump l2 max_iter={few}", from_art("l2", few), "l2", lambda q: HopSkipJump(queries=q)
+        hops = from_art(ArtHopSkipJump, "l2", max_iter=few)
+        yield f"art hopskipjump l2 max_iter={few}", hops, "l2", lambda q: HopSkipJump(queries=q)
+        for norm in ("l2", "linf"):
+            rays = from_art(ArtGeoDA, norm, max_iter=200 * few)
+            yield f"art geoda {norm} max_iter={200 * few}", rays, norm, lambda q, norm=norm: GeoDA(norm=norm, queries=q)
         yield (
             f"foolbox boundary steps={200 * few}",
             from_foolbox(walk(steps=200 * few)),

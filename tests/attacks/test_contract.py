@@ -14,8 +14,8 @@ from advkit.testing._toys import toy_case
 
 CHEAPER = {"pgd": {"steps": 8}, "apgd": {"steps": 12}, "apgd_targeted": {"steps": 12, "classes": 2}}
 CHEAPER |= {"spatial": {"rotations": 3, "shifts": 3}, "universal": {"steps": 6}}
-CHEAPER |= {"fooling": {"steps": 20, "step_size": 0.1}, "boundary": {"queries": 120, "tries": 20}}
-CHEAPER |= {"hopskipjump": {"queries": 150, "first": 8, "tries": 20}}
+CHEAPER |= {"fooling": {"steps": 20, "step_size": 0.1}, "boundary": {"queries": 60, "tries": 20}}
+CHEAPER |= {"hopskipjump": {"queries": 60, "first": 5, "tries": 20}}
 CHEAPER |= {
     "square": {"queries": 80},
     "autoattack": {"steps": 12, "queries": 12},
@@ -27,6 +27,7 @@ CHEAPER |= {
     "fmn": {"steps": 25, "gamma": 0.15},
 }
 CHEAPER |= {"alma": {"steps": 45}, "ead": {"searches": 2, "steps": 50}, "fab": {"steps": 8}, "jsma": {"steps": 16}}
+CHEAPER |= {"geoda": {"queries": 60, "first": 6, "tries": 20}, "rays": {"queries": 60}}
 CHEAPER |= {"patch": {"steps": 6}, "lavan": {"steps": 8}}
 CHEAPER |= {"lbfgs": {"searches": 5, "leaps": 1, "leap_searches": 2, "first_steps": 20, "later_steps": 10}}
 CHEAPER |= {"superdeepfool": {"steps": 20, "turns": 1}}
@@ -38,6 +39,8 @@ CHEAPER |= {"one_pixel": {"population": 6, "generations": 5}, "sparse_rs": {"que
 STRONGER: dict[str, dict[str, object]] = {"simba": {"queries": 250}}
 STRONGER |= {"one_pixel": {"population": 20, "generations": 14}, "sparse_rs": {"queries": 250}}
 STRONGER |= {name: {"steps": 8, "samples": 30} for name in ("nes", "spsa")}
+STRONGER |= {"geoda": {"queries": 150, "first": 12, "tries": 20}, "rays": {"queries": 150}}
+STRONGER |= {"hopskipjump": {"queries": 150, "first": 8, "tries": 20}, "boundary": {"queries": 120, "tries": 20}}
 """Those with which attacks that need many queries go through the checks of their strength, `HARD`."""
 
 HARD = ("fools_a_linear_classifier", "moves_pixels_off_the_bounds", "follows_its_target", "attacks_every_label")
@@ -45,7 +48,7 @@ HARD += ("never_does_the_impossible",)
 """Checks that ask how much an attack finds: the longer it runs, the more they show."""
 
 
-IN_TURN = {"boundary", "fooling", "hopskipjump", "one_pixel", "patch", "sparse_rs", "spatial", "universal"}
+IN_TURN = {"boundary", "fooling", "geoda", "hopskipjump", "one_pixel", "patch", "sparse_rs", "spatial", "universal"}
 """Long attacks that treat every norm and aim alike: each norm is tried with one aim, in turn."""
 
 

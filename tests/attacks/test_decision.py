@@ -12,6 +12,7 @@ from advkit.attacks.parts.decision import (
     Segment,
     after_look,
     candidate,
+    directions,
     looked,
     middle,
     new_segment,
@@ -140,7 +141,7 @@ def test_images_given_are_tried_first_and_the_noise_is_what_it_is_without_them()
 def test_a_probe_is_as_far_from_its_point_as_it_is_told(norm: str) -> None:
     x = torch.ones(2, 3, 5, 5, dtype=torch.float64)
     oracle, far = about(x, norm), torch.tensor([0.3, 0.01], dtype=torch.float64)
-    around, offset = probe(oracle, x + 0.2, far, 4)
+    around, offset = probe(oracle, x + 0.2, far, directions(oracle, 4))
     torch.testing.assert_close(oracle.region.norm.size(around - x - 0.2), far)
     torch.testing.assert_close(offset.abs(), torch.ones_like(offset))
     torch.testing.assert_close(oracle.region.norm.steepest(offset), oracle.region.norm.steepest(around - x - 0.2))
@@ -149,7 +150,9 @@ def test_a_probe_is_as_far_from_its_point_as_it_is_told(norm: str) -> None:
 def test_a_probe_at_the_edge_of_the_range_stays_inside_and_its_direction_too() -> None:
     """Rows in the lowest corner, in the highest and in the middle."""
     point = torch.tensor([*BOUNDS, 1.0], dtype=torch.float64)[:, None].repeat(1, 200)
-    around, offset = probe(about(point), point, torch.tensor([0.1] * 3, dtype=torch.float64), 0)
+    around, offset = probe(
+        about(point), point, torch.tensor([0.1] * 3, dtype=torch.float64), directions(about(point), 0)
+    )
     assert ((around >= BOUNDS[0]) & (around <= BOUNDS[1])).all()
     for row, entries in enumerate(({0, 1}, {0, -1}, {1, -1})):
         assert set(offset[row].round(decimals=6).tolist()) == entries

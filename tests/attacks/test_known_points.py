@@ -38,7 +38,11 @@ ELSEWHERE = {
 }
 """Attacks that do not look for this point, with the reason."""
 
-SHORT = {"one_pixel": {"population": 30, "generations": 10}, "sparse_rs": {"queries": 300}}
+SHORT = {
+    "one_pixel": {"population": 30, "generations": 10},
+    "sparse_rs": {"queries": 300},
+    **{name: {"queries": 1500} for name in ("boundary", "geoda", "hopskipjump")},
+}
 """Hyperparameters of attacks that would take long here."""
 
 PAIRS = [
@@ -47,7 +51,7 @@ PAIRS = [
     for norm in ATTACKS.factory(name).norms
     for case in CASES
     if name not in ELSEWHERE and f"{name} {norm}" not in ELSEWHERE
-    if ATTACKS.factory(name).knowledge != "labels" or case in ("confident", "one_logit")  # five seconds each
+    if ATTACKS.factory(name).knowledge != "labels" or case in ("confident", "one_logit")
 ]
 
 IN_TURN = {"boundary l2": "one_logit", "hopskipjump l2": "confident", "hopskipjump linf": "one_logit"}

@@ -68,7 +68,16 @@ def test_labels_are_all_that_an_attack_on_labels_needs(attack):
 @pytest.mark.parametrize("stop", ["fooled", "never"])
 @pytest.mark.parametrize("spec", [n for n in list_attacks() if create_attack(n).knowledge in ("scores", "labels")])
 def test_every_query_that_is_billed_is_counted_and_no_other(spec, stop):
-    short = {"queries": 50, "steps": 3, "samples": 4, "rotations": 3, "shifts": 2, "tries": 20}
+    short = {
+        "queries": 50,
+        "steps": 3,
+        "samples": 4,
+        "rotations": 3,
+        "shifts": 2,
+        "tries": 20,
+        "population": 5,
+        "generations": 4,
+    }
     fields = create_attack(spec).__dataclass_fields__
     attack = create_attack(spec, **{name: value for name, value in short.items() if name in fields})
     model = BlackBox(scores)
