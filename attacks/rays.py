@@ -49,7 +49,7 @@ class RayS(MinimalAttack):
     starts_at_x = False
 
     queries: int = 5000
-    tolerance: float = 0.01
+    tolerance: float = 0.005
 
     def __post_init__(self) -> None:
         super().__post_init__()

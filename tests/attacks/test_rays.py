@@ -68,7 +68,7 @@ def test_it_asks_what_a_loop_over_one_image_asks(sample: int) -> None:
 
     one = x[sample : sample + 1]
     found = RayS(queries=300)(spy, one, y[sample : sample + 1])
-    wanted = slowly(model, one.flatten(), int(y[sample]), 300, 0.01)
+    wanted = slowly(model, one.flatten(), int(y[sample]), 300, 0.005)
     asked = points[-int(found.queries) + 1 :][: len(wanted)]
     torch.testing.assert_close(torch.stack(asked), torch.stack(wanted))
     assert int(found.queries) <= len(wanted) + 3
