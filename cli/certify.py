@@ -12,18 +12,17 @@ from advkit.certification import certify
 from advkit.cli._certify_smoothed import smoothed_figures
 from advkit.cli._console import percent, say, show, table
 from advkit.cli._options import check_device
+from advkit.cli.attack import checkpoint, load_images
 from advkit.core.errors import InputError
 from advkit.core.norms import get_norm
 from advkit.core.words import beyond_the_range, number
-from advkit.data import load_data
 from advkit.evaluation import wilson_interval
-from advkit.evaluation.measure.belong import belonging
 from advkit.models import load_model
 
 
 def run(
-    model: str, weights: str | None, data: str, split: str, data_root: str | None, download: bool, count: int,
-    eps: float, norm: str | None, method: str, sigma: float | None, draws: int, alpha: float, seed: int,
+    model: str, weights: str | None, data: str, split: str, data_root: str | None, download: bool, classes: str | None,
+    count: int, eps: float, norm: str | None, method: str, sigma: float | None, draws: int, alpha: float, seed: int,
     device: str, threads: int | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Do what the command says."""
@@ -31,8 +30,9 @@ def run(
         torch.set_num_threads(threads)
     check_device(device)
     norm = _norm(norm, method, sigma)
-    classifier = load_model(model, data=data, weights=weights, device=device)
-    x, y = belonging(classifier, load_data(data, split=split, root=data_root, download=download))[:count]
+    classifier = load_model(model, data=checkpoint(data), weights=weights, device=device)
+    where: dict[str, Any] = {"split": split, "root": data_root, "download": download}
+    x, y = load_images(data, classifier, None, None, classes=classes, **where)[:count]
     x, y = (t.to(classifier.normalize.mean.device) for t in (x, y))
     more: dict[str, Any] = {}
     if method == "smoothing":

@@ -19,6 +19,7 @@ from advkit.cli._options import check_device
 from advkit.core.errors import InputError
 from advkit.core.registry import Spec, parse_spec
 from advkit.data import Dataset, load_data
+from advkit.data._class_names import numbered_by
 from advkit.defenses import create_defense, probe_for
 from advkit.evaluation import wilson_interval
 from advkit.training import (
@@ -45,6 +46,7 @@ def run(
     augment: str | None,
     data_root: str | None,
     download: bool,
+    classes: str | None,
     seed: int | None,
     output: Path | None,
     resume: bool,
@@ -71,6 +73,7 @@ def run(
     if download and int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise InputError(f"--download from several processes at once: run advkit data {data} --download first")
     images = load_data(data, split="train", root=data_root, download=download)
+    images = images if classes is None else numbered_by(images, classes)
     recipe = changed(known, model, images, {**changes, "defense": defense, "augment": augment, "seed": seed})
     home = output or Path("runs") / f"{recipe.model}-{recipe.data}".replace("/", "_").replace(":", "_")
     loss = None if recipe.defense is None else create_defense(recipe.defense)

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +88,31 @@ def _of_json(content: Any) -> Names:
     if not isinstance(content, list):
         raise TypeError(f"expected a list or an object, got {type(content).__name__}")
     return [[value] if isinstance(value, str) else [str(part) for part in reversed(value)] for value in content]
+
+
+def numbered_by(data: Dataset, path: str | Path, outputs: int | None = None) -> Dataset:
+    """The data with the labels of the classes that a file names, and their other splits alike.
+
+    Args:
+        data: a data set whose classes have names.
+        path: the file, see `read_names`.
+        outputs: number of outputs of the network that the labels are for; None where it is made for the file.
+
+    Raises:
+        InputError: no such file, another number of classes than outputs, or names that do not fit.
+    """
+    names = read_names(path)
+    if outputs is not None and len(names) != outputs:
+        raise InputError(f"expected {outputs} classes in {path}, one for each output, got {len(names)}")
+    found = renumbered(data, names)
+    if found is None:
+        raise InputError(f"no class of {data.name} is named in {path}: {data.classes[0]!r} is the first")
+    found._again = data._again and partial(_numbered_split, data, path)
+    return found
+
+
+def _numbered_split(data: Dataset, path: str | Path, split: str) -> Dataset:
+    return numbered_by(data.sibling(split), path)
 
 
 def renumbered(data: Dataset, names: Names) -> Dataset | None:

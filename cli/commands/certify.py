@@ -16,7 +16,7 @@ COUNT = 50
 @click.option(
     "--model", type=Name("model"), required=True, help="A network (advkit models), torchvision:NAME, or a weights file."
 )
-@shared("weights", "data", "split", "data-root", "download")
+@shared("weights", "data", "split", "data-root", "download", "classes")
 @click.option("--count", type=click.IntRange(min=1), default=COUNT, show_default=True, help="Take the first N images.")
 @click.option("--eps", type=Eps(), required=True, help="Radius in units of the pixels: 0.01 or 2/255.")
 @click.option(

@@ -45,7 +45,7 @@ class TrainCommand(click.Command):
     help='Train on a defence\'s loss, such as "fgsm(eps=0.25, alpha=0.5)".',
 )
 @click.option("--augment", metavar="SPEC", help='Changes of the images, such as "patch(size=28) + mirror"; or none.')
-@shared("data-root", "download")
+@shared("data-root", "download", "classes")
 @click.option(
     "--seed", type=click.IntRange(min=0), help="Seed of weights, order, augmentation and dropout. [the recipe's]"
 )

@@ -2,12 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
 from advkit.cli import certify as command_module
 from advkit.cli import main
+from advkit.data import load_data
+from advkit.models import load_model
 
 
 def call(*words: str):
@@ -98,3 +102,48 @@ def test_an_eps_beyond_the_range_is_remarked_on():
     result = CliRunner().invoke(main, ["certify", "--model", "lenet5", "--eps", "8", "--count", "2", "--method", "ibp"])
     assert result.exit_code == 0
     assert "Did you mean 8/255?" in " ".join(result.stdout.split())
+
+
+@pytest.fixture
+def named(tmp_path) -> list[str]:
+    """Two folders of digits called by names that stand in the opposite order in the file of classes."""
+    x, y = load_data("mnist5k")[:40]
+    for number, name in ((7, "seven"), (1, "a_one")):
+        for place in (y == number).nonzero().flatten()[:3].tolist():
+            pixels = (x[place, 0] * 255).round().to(torch.uint8).numpy()
+            for split in ("train", "test"):
+                (tmp_path / "digits" / split / name).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(tmp_path / "digits" / split / name / f"{place}.png")
+    words = ["zero", "a one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    (tmp_path / "classes.txt").write_text("\n".join(words))
+    return ["--data", f"folder:{tmp_path / 'digits'}", "--classes", str(tmp_path / "classes.txt")]
+
+
+def test_classes_of_a_file_number_the_folders(named) -> None:
+    found = json.loads(call("--eps", "0.001", "--json", *named).stdout)
+    assert found["certified_error"] == 0
+    other = json.loads(call("--eps", "0.001", "--json", *named[:2]).stdout)
+    assert other["adversarial_error"] == 1  # a one is 0, seven is 1
+
+
+def test_a_network_is_trained_on_the_classes_of_a_file(named, tmp_path) -> None:
+    words = ["train", "--model", "mlp", "--epochs", "1", "--output", str(tmp_path / "run"), *named]
+    ended = CliRunner().invoke(main, words)
+    assert ended.exit_code == 0, ended.output
+    assert load_model("mlp", weights=tmp_path / "run").card.num_classes == 10
+    short = tmp_path / "short.txt"
+    short.write_text("nobody\n")
+    ended = CliRunner().invoke(main, [*words[:-1], str(short)])
+    assert ended.exit_code == 2
+    assert "is named in" in ended.stderr
+
+
+@pytest.mark.parametrize("command", ["attack", "certify", "evaluate"])
+def test_a_size_that_the_network_refuses_is_one_line_before_anything_runs(command, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.savez("small.npz", x=np.zeros((3, 1, 28, 28), "f"), y=np.arange(3))
+    more = {"attack": [], "certify": ["--eps", "0.1"], "evaluate": ["--attacks", "fgsm", "--output", "run"]}
+    ended = CliRunner().invoke(main, [command, "--model", "lenet5", "--data", "small.npz", *more[command]])
+    assert ended.exit_code == 2
+    assert ended.stderr.startswith("Error: lenet5 was built for images (N, 1, 32, 32), got (1, 1, 28, 28)")
+    assert [path.name for path in tmp_path.iterdir()] == ["small.npz"]

@@ -95,6 +95,19 @@ def test_a_damaged_batch_is_named_and_redone(home, whole, part):
     assert verify_run(home) == []
 
 
+@pytest.mark.parametrize("name", ["9.seconds", "q.seconds", "0.second~"])
+def test_a_column_whose_name_was_changed_is_found_by_every_reader(home, whole, name):
+    path = batch(home, 3)
+    path.write_bytes(path.read_bytes().replace(b"0.seconds", name.encode()))
+    assert [text.startswith("batch 3: ") for text in verify_run(home)] == [True]
+    for words in (["compare", str(home), str(whole)], ["card", str(home)]):
+        ended = CliRunner().invoke(main, words)
+        assert ended.exit_code in ((0, 2) if name == "0.second~" else (2,)), ended.output
+    with pytest.warns(AdvkitWarning, match="batch 3 .* is done again"):
+        go(home, resume=True)
+    assert rows(home) == rows(whole)
+
+
 def test_batches_that_changed_places_are_found(home):
     a, b = batch(home, 1), batch(home, 5)
     held = a.read_bytes()

@@ -1,12 +1,17 @@
 """Whether a network and data belong together: channels, size, classes, looked at before anything runs."""
 
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from advkit.core.classify import classify
 from advkit.core.errors import AdvkitWarning, InputError
-from advkit.core.guard import Model
-from advkit.data import Dataset, has_names, imagenet_names, read_names, renumbered
+from advkit.core.guard import Model, modules_of
+from advkit.data import Dataset, has_names, imagenet_names, renumbered
+from advkit.data._class_names import numbered_by
 
 IMAGENET = 1000
 
@@ -21,10 +26,11 @@ def belonging(model: Model, data: Any, classes: str | Path | None = None) -> Any
             ImageNet's classes are tried on a network of 1,000 outputs.
 
     Raises:
-        InputError: other channels than the network takes, more classes than it has outputs, or names that do not fit.
+        InputError: other channels than the network takes, a size that it refuses, more classes than it has outputs, or
+            names that do not fit.
 
     Warns:
-        AdvkitWarning: the data have fewer classes than the network, and their names tell nothing; or another size.
+        AdvkitWarning: the data have fewer classes than the network, and their names tell nothing.
     """
     card = getattr(model, "card", None)
     if not isinstance(data, Dataset):
@@ -32,7 +38,7 @@ def belonging(model: Model, data: Any, classes: str | Path | None = None) -> Any
             raise InputError("expected a data set by name for the classes of a file, such as folder:PATH")
         return data
     outputs, name = getattr(card, "num_classes", None), getattr(card, "name", "the model")
-    _check_shape(card, data)
+    _check_channels(card, data)
     data = _numbered(data, outputs, classes)
     most = int(data.labels.max()) if len(data) else 0
     if outputs is not None and most >= outputs:
@@ -47,25 +53,27 @@ def belonging(model: Model, data: Any, classes: str | Path | None = None) -> Any
             AdvkitWarning,
             stacklevel=4,
         )
+    expected = getattr(card, "input_shape", None)
+    if expected is not None and tuple(expected) != tuple(data.input_shape):
+        _try_size(model, data.input_shape)
     return data
+
+
+def _try_size(model: Model, shape: Sequence[int]) -> None:
+    """One black image of another size than the network's own: it answers, or says that it cannot."""
+    weights = (p for part in modules_of(model) for p in part.parameters() if p.is_floating_point())
+    classify(model, next(weights, torch.ones(0)).new_zeros(1, *shape))
 
 
 def _numbered(data: Dataset, outputs: int | None, classes: str | Path | None) -> Dataset:
     if classes is not None:
-        names = read_names(classes)
-        if outputs is not None and len(names) != outputs:
-            raise InputError(f"expected {outputs} classes in {classes}, one for each output, got {len(names)}")
-        found = renumbered(data, names)
-        if found is None:
-            raise InputError(f"no class of {data.name} is named in {classes}: {data.classes[0]!r} is the first")
-        return found
+        return numbered_by(data, classes, outputs)
     if outputs != IMAGENET or len(data.classes) == outputs or not has_names(data.classes):
         return data
     return renumbered(data, imagenet_names()) or data
 
 
-def _check_shape(card: Any, data: Dataset) -> None:
-    """Channels must be the network's; another size is remarked on where the weights are trained ones."""
+def _check_channels(card: Any, data: Dataset) -> None:
     expected, seen = getattr(card, "input_shape", None), data.input_shape
     if expected is None:
         return

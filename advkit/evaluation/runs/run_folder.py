@@ -8,6 +8,7 @@ import io
 import json
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -216,6 +217,8 @@ class Run(Shown):
             file, said = self._opened(number), self.digests(number)
             if "rows" not in said:
                 return None if self.record["format"] == 1 else "it carries no digests"
+            if strange := [key for key in file.keys() if _owner(key) >= len(self.attacks)]:  # noqa: SIM118
+                return f"it holds {strange[0]!r}, which belongs to no attack of the run"
             names = [n for n in file.keys() if images or n.rpartition(".")[2] not in ("x", "x_adv", "seconds")]  # noqa: SIM118
             found = of_results({name: file.get_tensor(name) for name in names})
         except (InputError, SafetensorError, OSError, RuntimeError, ValueError) as error:
@@ -239,9 +242,8 @@ class Run(Shown):
         file = self._opened(number)
         parts: list[dict[str, str]] = [{} for _ in range(1 + len(self.attacks))]
         for key in file.keys():  # noqa: SIM118  (no mapping)
-            head, _, name = key.rpartition(".")
-            if name not in ("x", "x_adv"):
-                parts[int(head) + 1 if head else 0][name] = key
+            if (name := key.rpartition(".")[2]) not in ("x", "x_adv"):
+                parts[_owner(key) + 1][name] = key
         return [_Stored(file, keys) for keys in parts]
 
     def _trust(self, number: int) -> None:
@@ -367,6 +369,12 @@ class Run(Shown):
             return safe_open(path, framework="pt")
         except (SafetensorError, OSError) as error:
             raise InputError(f"cannot read {path}: {error}; remove the file and go on with --resume") from error
+
+
+def _owner(key: str) -> int:
+    """The attack that a tensor of a batch's file belongs to, by its place; -1 for the clean pass."""
+    head, dot, _ = key.rpartition(".")
+    return int(head) if head.isdecimal() else sys.maxsize if dot else -1
 
 
 class _Stored(Mapping[str, Tensor]):
