@@ -34,6 +34,7 @@ COMMANDS = {
     "evaluate": "Evaluate a model under several attacks, into a folder that can be resumed.",
     "merge": "Join the runs of several shards as one.",
     "models": "List the networks, or the layers of one.",
+    "report": "Tell what a run shows, in the terms of a document for auditors.",
     "train": "Train a model by a recipe.",
     "transfer": "Try the adversarial images of each model on all others.",
     "verify": "Check whether a run is whole, or a card is true.",

@@ -15,9 +15,9 @@ def to_markdown(card: Mapping[str, Any]) -> str:
     """
     errors, data = card["errors"], card["data"]
     lines = [
-        f"# {_safe(card['model']['description'] or card['model']['name'])}",
+        f"# {safe(card['model']['description'] or card['model']['name'])}",
         "",
-        f"{_safe(data['name'] or 'data without a name')}, {data['evaluated']:,} images; "
+        f"{safe(data['name'] or 'data without a name')}, {data['evaluated']:,} images; "
         f"pixels in {card['threat']['bounds']}; seed {data['seed']}.",
         "",
         "| error | | 95 % interval |",
@@ -28,7 +28,7 @@ def to_markdown(card: Mapping[str, Any]) -> str:
     if certified is not None:
         ball = f"{certified['norm']} {number(certified['eps'])}"
         sides += [(f"found within {ball}", certified["found"])]
-        sides += [(f"no attack exceeds within {ball} ({_safe(certified['method'])})", certified)]
+        sides += [(f"no attack exceeds within {ball} ({safe(certified['method'])})", certified)]
     lines += [f"| {name} | {percent(side['error'])} | {span(side['interval'])} |" for name, side in sides]
     lines += [
         "",
@@ -37,14 +37,14 @@ def to_markdown(card: Mapping[str, Any]) -> str:
     ]
     for row in [*card["attacks"], *([card["control"]] if card["control"] else [])]:
         eps = "-" if row["eps"] is None else number(row["eps"])
-        cells = _safe(row["attack"]), row["norm"], eps, percent(row["adversarial_error"])
+        cells = safe(row["attack"]), row["norm"], eps, percent(row["adversarial_error"])
         passes = f"{row['queries_per_sample']:.1f}", f"{row['gradients_per_sample']:.1f}"
         lines.append(f"| {' | '.join([*cells, span(row['adversarial_error_interval']), *passes])} |")
-    lines += ["", _checks(card["checks"]), "", *(f"- {_safe(limit)}" for limit in card["limits"])]
+    lines += ["", _checks(card["checks"]), "", *(f"- {safe(limit)}" for limit in card["limits"])]
     where = card["environment"]
     lines += ["", f"advkit {where['advkit']}, torch {where['torch']}, {where['device']}; digest `{card['digest']}`."]
     if card["command"]:
-        lines += ["", f"    {_safe(card['command'])}"]
+        lines += ["", f"    {safe(card['command'])}"]
     return "\n".join(lines) + "\n"
 
 
@@ -56,7 +56,7 @@ def _checks(checks: Mapping[str, Any] | None) -> str:
     return f"Checks of the evaluation: {checks['verdict']}, on {checks['samples']} images.{said}"
 
 
-def _safe(text: str) -> str:
+def safe(text: str) -> str:
     """Foreign text that cannot end a cell, begin a tag or break a line."""
     return html.escape(harmless(" ".join(str(text).split())), quote=False).replace("|", "\\|")
 
