@@ -177,7 +177,8 @@ def corrupted(found: Found) -> Iterator[Statement]:
     mean, whole = percent(tell("corruptions/mean_error")), percent(tell("corruptions/clean_error"))
     yield tell.says(
         f"Under {many} of {tell('corruptions/data')} the mean error over kinds and severities is {mean} (without "
-        f"damage {whole}); the worst kind is {worst} with {percent(kinds[worst])}, on {tell('corruptions/count'):,} images."
+        f"damage {whole}); the worst kind is {worst} with {percent(kinds[worst])}, "
+        f"on {tell('corruptions/count'):,} images."
     )
 
 
