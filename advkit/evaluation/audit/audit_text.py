@@ -7,7 +7,7 @@ from advkit.evaluation.cards.card_text import safe
 
 
 def audit_markdown(audit: Mapping[str, Any]) -> str:
-    """The audit as Markdown: what was tried, what was not, what the figures do not show, and where each figure stands.
+    """The audit as Markdown: what was tried, what was not, what the figures do not show, and where each figure is found.
 
     Args:
         audit: the audit that `make_audit` returns.
@@ -32,7 +32,7 @@ def audit_markdown(audit: Mapping[str, Any]) -> str:
     lines += [f"| {safe(t['id'])} | {safe(t['name'])} | {safe(t['statements'][0]['text'])} |" for t in left]
     lines += ["", "## What the figures do not show", ""]
     lines += [f"- {safe(s['text'])}{_marks(s, places)}" for s in audit["not_shown"]]
-    lines += ["", "## Where each figure stands", ""]
+    lines += ["", "## Where each figure is found", ""]
     lines += ["`card/...` is in what `advkit card RUN` prints, `corruptions/...` in the run's corruptions.json.", ""]
     lines += [f"{number}. `{place}`" for place, number in places.items()]
     return "\n".join(lines) + "\n"

@@ -108,7 +108,7 @@ def _ball(norm: str, eps: float | None) -> str:
 
 
 def check_audit(audit: Mapping[str, Any], run: Run | str | os.PathLike[str]) -> list[str]:
-    """What of an audit does not stand in the run, in words; empty if all of it does.
+    """What of an audit is not in the run, in words; empty if all of it is.
 
     Args:
         audit: the audit.

@@ -1,4 +1,4 @@
-"""What a run shows of a term: statements, each of which names the figures that it is made of and where they stand."""
+"""What a run shows of a term: statements, each with the figures that it is made of and their places in the run."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
