@@ -7,7 +7,7 @@ from advkit.evaluation.cards.card_text import safe
 
 
 def audit_markdown(audit: Mapping[str, Any]) -> str:
-    """The audit as Markdown: what was tried, what was not, what the figures do not show, and where each figure is found.
+    """The audit as Markdown: what was tried, what was not, what the figures do not show, where each is found.
 
     Args:
         audit: the audit that `make_audit` returns.
