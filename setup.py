@@ -3,15 +3,17 @@
 `attacks/`, `defenses/` and `cli/` at the root are the packages `advkit.attacks`, `advkit.defenses` and `advkit.cli`.
 `src/advkit` and three links inside `advkit/` show them so to every tool that reads files: an editable install puts
 `src/` on the path, where `advkit` is the only package. A checkout without symbolic links installs too, by a table.
+A source distribution holds the root folders and no links, so that its own tests find what they read.
 """
 
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
 
 LINKED = ("attacks", "defenses", "cli")
 
-if Path("src/advkit/attacks").is_dir():
+if Path("src/advkit/attacks").is_dir() and "sdist" not in sys.argv:
     folders, packages = {"": "src"}, find_packages("src")
 else:
     folders = {"advkit": "advkit", **{f"advkit.{name}": name for name in LINKED}}

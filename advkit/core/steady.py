@@ -44,6 +44,9 @@ def nature(model: Model, x: Tensor, logits: Tensor) -> int:
 
 _taken: WeakKeyDictionary[nn.Module, int] = WeakKeyDictionary()  # the size of a batch that the model took
 
+EXPORTED = ("Guard failed", "Expected input at")
+"""How torch's errors about the shapes of an exported module begin: those of the newest torch, and of 2.6."""
+
 
 class AnySize:
     """A model that takes batches of any size, even if it was exported for batches of one size only.
@@ -86,7 +89,7 @@ class AnySize:
             self._fill = True
             return answer
         check_place(self._model, x)
-        if isinstance(error, AssertionError) and str(error).startswith("Guard failed"):
+        if str(error).startswith(EXPORTED):
             raise InputError(
                 f"the model was exported for images of another shape than {tuple(x.shape)} ({error}): give batches of "
                 "that shape, or export it with dynamic_shapes"

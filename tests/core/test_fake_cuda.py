@@ -44,6 +44,13 @@ def plain_gradient(outputs: Any, inputs: Any, *_: Any, **__: Any) -> tuple[Tenso
 @pytest.fixture
 def no_door(monkeypatch):
     """What the door asks of the values, once a call, waits: not looked at here."""
+    with FakeTensorMode(), torch.device("cuda"):
+        try:
+            network()
+        except RuntimeError as error:
+            if torch.__version__ >= "2.7" or "CUDA error" not in str(error):
+                raise
+            pytest.skip("torch 2.6 asks the driver for fake random numbers")
     for check in ("check_answer", "check_effect"):
         monkeypatch.setattr(door, check, lambda *_: None)
     monkeypatch.setattr(torch.autograd, "grad", plain_gradient)
