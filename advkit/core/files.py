@@ -1,10 +1,13 @@
-"""How a file is written so that nobody ever sees half of it."""
+"""How a file is written so that nobody ever sees half of it, and how a process keeps a folder to itself."""
 
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
+
+from advkit.core.errors import InputError
 
 
 def atomic_write(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]) -> None:
@@ -40,3 +43,42 @@ def _umask() -> int:
     mask = os.umask(0o077)
     os.umask(mask)
     return mask
+
+
+def make_folder(home: Path) -> None:
+    """Make the folder of a run, and those above it.
+
+    Raises:
+        InputError: a file is in the way, or the folder cannot be made.
+    """
+    try:
+        home.mkdir(parents=True, exist_ok=True)
+    except FileExistsError as error:
+        raise InputError(f"expected a folder for the run, got the file {home}: give another path") from error
+    except OSError as error:
+        raise InputError(f"cannot make the folder {home}: {error.strerror}") from error
+
+
+@contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """Inside the block no other command works in the folder; the system ends the lock with the process.
+
+    Raises:
+        InputError: another process is at work there.
+    """
+    try:
+        import fcntl
+    except ImportError:  # not on every system
+        yield
+        return
+    folder = os.open(home, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise InputError(f"another process is at work in {home}: wait for it, or give another folder") from error
+        except OSError:  # a file system without locks
+            pass
+        yield
+    finally:
+        os.close(folder)

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from advkit.core.errors import InputError
+from advkit.core.files import alone
 from advkit.evaluation.recorded import conclude
 from advkit.evaluation.runs.identity import BINDING
-from advkit.evaluation.runs.ranks import alone
 from advkit.evaluation.runs.run_folder import Begun, Run, begin, check_place, load_run
 
 Path_ = str | os.PathLike[str]

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from advkit.core.errors import AdvkitWarning, InputError
+from advkit.core.files import alone, make_folder
 from advkit.core.guard import Model
 from advkit.evaluation.measure.checks import Checks
 from advkit.evaluation.measure.corruptions import CorruptionReport
@@ -27,7 +28,7 @@ from advkit.evaluation.runs.digests import of_data
 from advkit.evaluation.runs.identity import command_line, configuration, environment
 from advkit.evaluation.runs.keep import Keep
 from advkit.evaluation.runs.png import write_pngs
-from advkit.evaluation.runs.ranks import Claims, alone, parse_shard, place, wait_for_all
+from advkit.evaluation.runs.ranks import Claims, parse_shard, place, wait_for_all
 from advkit.evaluation.runs.run_folder import CORRUPTIONS, Begun, Run, begin, check_place, earlier, sweep
 from advkit.evaluation.show.page import page
 
@@ -57,8 +58,11 @@ def run(job: Job, output: str | os.PathLike[str], *, resume: bool) -> Report:
     check_place(home, resume=resume)
     old = earlier(home)
     with _threads(old["environment"]["threads"] if old else None):
-        made = _begin(job, home)
+        begun = _begun(job)
+        if place().first:
+            make_folder(home)
         with alone(home) if place().first else nullcontext():
+            made = _begin(job, home, begun)
             if place().first:
                 sweep(made)
                 Claims(home).clear()
@@ -72,14 +76,18 @@ def run(job: Job, output: str | os.PathLike[str], *, resume: bool) -> Report:
     return Run(home, earlier(home) or {}).report
 
 
-def _begin(job: Job, home: Path) -> Run:
-    """The folder, made by the first process and checked by all."""
+def _begun(job: Job) -> Begun:
+    """What the run is begun with, looked at before there is a folder."""
     raw = next(batches(job.data, **job.parts))
     first = fitted(raw, job.model, job.plan.options["bounds"], labelled=job.plan.judge.labelled)
     config = configuration(job.model, job.data, job.plan, first, **job.parts, **job.keep.config)
     if job.keep.png and (first.x.ndim != 4 or first.x.shape[1] not in (1, 3)):
         raise InputError(f"expected images (N, C, H, W) of 1 or 3 channels for PNG, got {tuple(first.x.shape)}")
-    begun = Begun(config, environment(job.model, first))
+    return Begun(config, environment(job.model, first))
+
+
+def _begin(job: Job, home: Path, begun: Begun) -> Run:
+    """The run in the folder, begun by the first process and checked by all."""
     wait_for_all()
     if place().first:
         begin(home, begun, **_about(job))

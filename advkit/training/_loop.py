@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -135,10 +136,13 @@ def train(
     test = _test_split(data) if test is None else test
     world = _processes.join(place)
     conditions = _conditions(place, world)
-    finished = world.agree(lambda: _run.begin(home, recipe, data, resume, conditions))
     classifier.to(place)
     images, held = hold_out(data, recipe.validation, recipe.seed)
-    with frozen(classifier.net, recipe.freeze) as still:
+    with ExitStack() as stack:
+        if home is not None:
+            world.agree(lambda: stack.enter_context(_run.occupied(home)))
+        finished = world.agree(lambda: _run.begin(home, recipe, data, resume, conditions))
+        still = stack.enter_context(frozen(classifier.net, recipe.freeze))
         trainer = Trainer(
             classifier, images, recipe=recipe, loss=loss, watch=watch, probe=probe, validation=held, test=test,
             device=place, workers=workers, world=world, home=home, progress=progress, save_seconds=save_seconds,

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from advkit._version import __version__
 from advkit.core.errors import InputError
+from advkit.core.files import alone, make_folder
 from advkit.data import Dataset, atomic_write
 from advkit.models import Card, read_card
 from advkit.training._recipe import Recipe
@@ -57,6 +58,21 @@ class Finished:
 
     weights: Path
     log: tuple[Row, ...]
+
+
+@contextmanager
+def occupied(home: Path) -> Iterator[None]:
+    """Inside, this process alone writes in the folder; what a killed one left half written is removed.
+
+    Raises:
+        InputError: another process is at work there, or it is no folder.
+    """
+    make_folder(home)
+    with alone(home):
+        for name in (CONFIG, LOG, STATE, WEIGHTS):
+            for left in home.glob(f".{name}.*"):
+                left.unlink(missing_ok=True)
+        yield
 
 
 def begin(
@@ -118,7 +134,13 @@ def _defaults() -> dict[str, Any]:
 
 
 def save_state(home: Path, state: dict[str, Any], log: tuple[Row, ...]) -> None:
-    """Write state.pt and log.csv, each as a whole."""
+    """Write state.pt and log.csv, each as a whole.
+
+    Raises:
+        OSError: the folder was taken away, or the disk is full.
+    """
+    if not (home / CONFIG).exists():
+        raise OSError(f"the folder of the run was taken away: {home / CONFIG} is gone")
     state = {**state, "log": [asdict(row) for row in log]}
     atomic_write(home / STATE, lambda file: torch.save(state, file))
     atomic_write(home / LOG, lambda file: file.write(_csv(log)))

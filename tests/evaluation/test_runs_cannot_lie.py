@@ -15,8 +15,9 @@ from torch import nn
 from advkit.attacks import FGSM, Noise
 from advkit.cli import main
 from advkit.core.errors import AdvkitWarning, InputError
+from advkit.core.files import alone
 from advkit.evaluation import Keep, compare_runs, evaluate, load_run, merge_runs, verify_run
-from advkit.evaluation.runs.ranks import alone, parse_shard
+from advkit.evaluation.runs.ranks import parse_shard
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # spawned processes import this file by its name
 

@@ -2,8 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -94,28 +92,3 @@ class Claims:
         except FileExistsError:
             return False
         return True
-
-
-@contextmanager
-def alone(home: Path) -> Iterator[None]:
-    """Inside the block no other command works in the folder; the system ends the lock with the process.
-
-    Raises:
-        InputError: another process is at work there.
-    """
-    try:
-        import fcntl
-    except ImportError:  # not on every system
-        yield
-        return
-    folder = os.open(home, os.O_RDONLY)
-    try:
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"another process is at work in {home}: wait for it, or give another folder") from error
-        except OSError:  # a file system without locks
-            pass
-        yield
-    finally:
-        os.close(folder)

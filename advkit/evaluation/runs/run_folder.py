@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from advkit.core.errors import InputError
+from advkit.core.files import make_folder
 from advkit.core.shown import Shown
 from advkit.data import atomic_write
 from advkit.evaluation.measure.assembly import Line, assembled
@@ -328,8 +329,10 @@ class Run(Shown):
             content: function that fills the open binary file that it is given.
 
         Raises:
-            OSError: the disk is full or cannot be written to; what was there stays.
+            OSError: the disk is full or cannot be written to; what was there stays. Or the folder was taken away.
         """
+        if name != "run.json" and not (self.home / "run.json").exists():
+            raise OSError(f"the folder {self.home} of the run was taken away: run.json is gone")
         with self._explained(name):
             atomic_write(self.home / name, content)
 
@@ -444,10 +447,7 @@ def begin(home: Path_, begun: Begun, **more: Any) -> Run:
     if record is None:
         record = {"format": FORMAT, "status": "running", **begun._asdict(), **more}
         run = Run(home, record)
-        try:
-            (home / "batches").mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"cannot make the folder {home}: {error.strerror}") from error
+        make_folder(home / "batches")
         run.update()
         return run
     if record["format"] != FORMAT:
