@@ -32,6 +32,7 @@ COMMANDS = {
     "data": "List the data sets and whether they are here.",
     "defenses": "List the defences and their options.",
     "evaluate": "Evaluate a model under several attacks, into a folder that can be resumed.",
+    "export": "Write the images of a run, or its errors, for other programs.",
     "merge": "Join the runs of several shards as one.",
     "models": "List the networks, or the layers of one.",
     "report": "Tell what a run shows, in the terms of a document for auditors.",
