@@ -1,9 +1,12 @@
 """Robust networks by RobustBench's names: `robustbench:Carmon2019Unlabeled` (Croce et al. 2020, arXiv 2010.09670)."""
 
 import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from advkit.core.errors import InputError, unknown
@@ -58,8 +61,26 @@ def architecture(entry: str, seed: int | None, options: dict[str, Any]) -> tuple
     if not callable(found.get("model")):
         raise InputError(f"robustbench:{entry} is several networks in one, which advkit does not build")
     shape, classes = SHAPES[options.get("dataset", "cifar10")]
-    net = seeded(found["model"], seed)
+    with _no_download(entry):
+        net = seeded(found["model"], seed)
     return net, {"mean": 0.0, "std": 1.0, "input_shape": shape, "num_classes": classes}
+
+
+@contextmanager
+def _no_download(entry: str) -> Iterator[None]:
+    """Some builders fetch weights of torchvision; within this only those in its cache are found."""
+
+    def refuse(url: str, *_: Any, **__: Any) -> None:
+        raise InputError(
+            f"robustbench:{entry} takes its weights from {url} when it is built, and advkit downloads none: "
+            "load them once with robustbench or torchvision"
+        )
+
+    own, torch.hub.download_url_to_file = torch.hub.download_url_to_file, refuse  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        torch.hub.download_url_to_file = own
 
 
 def cached(entry: str, options: dict[str, Any]) -> Path:

@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,6 +13,7 @@ from advkit import evaluate, load_data, load_model
 from advkit.cli import main
 from advkit.core.errors import InputError
 from advkit.core.sheet import as_latex, as_text
+from advkit.data.hendrycks import KINDS
 from advkit.evaluation import load_run, wilson_interval
 from advkit.evaluation.cards import (
     SCHEMA,
@@ -26,6 +28,7 @@ from advkit.evaluation.cards import (
 )
 from advkit.evaluation.cards.repeating import check_again, compared
 from advkit.evaluation.cards.run_card import sealed
+from advkit.evaluation.measure.corruptions import CorruptionReport
 from advkit.evaluation.runs.keep import Keep
 
 
@@ -163,6 +166,41 @@ def test_markdown_says_every_figure_and_cannot_be_broken_out_of(card):
     assert "<script>" not in text
     assert text.splitlines()[0] == r"# a\|b &lt;script&gt; # heading"
     assert all(limit[:30] in text for limit in card["limits"])
+
+
+PUBLISHED = {
+    "link": str,
+    "name": str,
+    "authors": str,
+    "additional_data": bool,
+    "number_forward_passes": int,
+    "dataset": str,
+    "venue": str,
+    "architecture": str,
+    "eps": str,
+    "clean_acc": str,
+    "reported": str,
+    "autoattack_acc": str,
+    "unreliable": bool,
+    "footnote": str,
+    "corruptions_acc": str,
+}
+"""Fields and types in the 236 files of model_info in RobustBench's repository (31 March 2025), without those of 3D
+corruptions and of outside evaluations; null there: eps, reported, footnote."""
+
+
+def test_the_fields_are_those_of_robustbenchs_published_files(card):
+    kinds = dict.fromkeys(KINDS, (3,) * 5)
+    damage = CorruptionReport(
+        data="cifar10_c, clean x", count=10, clean_wrong=1, wrong=kinds, severities=(1, 2, 3, 4, 5)
+    )
+    found = to_robustbench(card, damage)
+    assert found.keys() == PUBLISHED.keys()
+    for name, value in found.items():
+        assert value is None or type(value) is PUBLISHED[name], name
+    assert found["corruptions_acc"] == "70.00"
+    for other in (None, replace(damage, data="mnist5k:test"), replace(damage, wrong={"fog": (1,) * 5})):
+        assert "corruptions_acc" not in to_robustbench(card, other)
 
 
 def test_robustbenchs_form(card):

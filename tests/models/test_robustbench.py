@@ -92,6 +92,21 @@ def test_several_networks_in_one_are_refused():
         load_model("robustbench:Several", weights="random")
 
 
+def test_a_builder_that_would_download_is_stopped(monkeypatch, tmp_path):
+    def build():
+        torch.hub.load_state_dict_from_url("https://example.org/w.pth", model_dir=str(tmp_path))
+        return Net()
+
+    table = sys.modules["robustbench.model_zoo"].model_dicts
+    monkeypatch.setitem(table[Dataset.cifar_10][Threat.Linf], "Standard", {"model": build})
+    before = torch.hub.download_url_to_file
+    with pytest.raises(InputError, match=r"example\.org/w\.pth when it is built, and advkit downloads none"):
+        load_model("robustbench:Standard", weights="random")
+    assert torch.hub.download_url_to_file is before
+    torch.save(Net().state_dict(), tmp_path / "w.pth")
+    load_model("robustbench:Standard", weights="random")  # what is in the cache may be used
+
+
 def test_without_the_package_it_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "robustbench.model_zoo", None)
     with pytest.raises(InputError, match=r"pip install 'advkit\[robustbench\]'"):

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from advkit.core.words import harmless, number, percent, span
+from advkit.data.corrupted import KINDS, SEVERITIES
+from advkit.evaluation.measure.corruptions import CorruptionReport
 
 
 def to_markdown(card: Mapping[str, Any]) -> str:
@@ -61,27 +63,38 @@ def safe(text: str) -> str:
     return html.escape(harmless(" ".join(str(text).split())), quote=False).replace("|", "\\|")
 
 
-def to_robustbench(card: Mapping[str, Any]) -> dict[str, Any]:
+def to_robustbench(card: Mapping[str, Any], damage: CorruptionReport | None = None) -> dict[str, Any]:
     """The card in the form of RobustBench's model_info: percentages as text, what the run does not tell as null.
 
     Args:
         card: the card that `make_card` returns.
+        damage: errors under corruptions, for `corruptions_acc`; the 15 kinds of CIFAR-10-C, CIFAR-100-C or ImageNet-C
+            at all severities. Without them the entry is left out, as in the published files of other threats.
     """
     attacks = {row["attack"].partition("(")[0]: row for row in card["attacks"]}
     auto = attacks.get("autoattack")
     eps = next((row["eps"] for row in card["attacks"] if row["eps"] is not None), None)
-    return {
+    found = {
         "link": None,
         "name": card["model"]["name"],
         "authors": None,
         "additional_data": None,
-        "number_forward_passes": 1,
+        "number_forward_passes": None,
         "dataset": (card["data"]["name"] or "").partition(":")[0] or None,
         "venue": None,
         "architecture": card["model"]["description"],
         "eps": None if eps is None else number(eps),
-        "clean_acc": f"{100 * (1 - card['errors']['clean']['error']):.2f}",
+        "clean_acc": _accuracy(card["errors"]["clean"]["error"]),
         "reported": None,
-        "autoattack_acc": None if auto is None else f"{100 * (1 - auto['adversarial_error']):.2f}",
+        "autoattack_acc": None if auto is None else _accuracy(auto["adversarial_error"]),
         "footnote": f"{card['data']['evaluated']} images, advkit card {card['digest']}",
+        "unreliable": None if card["checks"] is None else card["checks"]["verdict"] == "suspect",
     }
+    whole = damage is not None and set(damage.wrong) == set(KINDS) and len(damage.severities) == SEVERITIES
+    if damage is not None and whole and damage.data.startswith(("cifar10_c", "cifar100_c", "imagenet_c")):
+        found["corruptions_acc"] = _accuracy(damage.mean_error)
+    return found
+
+
+def _accuracy(error: float) -> str:
+    return f"{100 * (1 - error):.2f}"
