@@ -25,7 +25,7 @@ from advkit.models._reference import (
     torchvision_weights,
 )
 from advkit.models._registry import MODELS
-from advkit.models._robustbench import cached
+from advkit.models._robustbench import cached, figures
 
 WEIGHTS = Path(__file__).parent / "weights"
 _DEFAULT_DATA = "mnist5k"
@@ -91,7 +91,10 @@ def _load(name: str, data: str | None, weights: str | Path | None, options: dict
     if not is_reference(name):
         return _shipped(name, data or _DEFAULT_DATA, options)
     if name.startswith("robustbench:"):
-        return _from_file(name, cached(name.partition(":")[2], options), options)
+        entry = name.partition(":")[2]
+        classifier = _from_file(name, cached(entry, options), options)
+        classifier.card = replace(classifier.card, **figures(entry, options))
+        return classifier
     if not runs_code(name):
         check_reference(name)
         raise InputError(

@@ -1,6 +1,7 @@
 """Robust networks by RobustBench's names: `robustbench:Carmon2019Unlabeled` (Croce et al. 2020, arXiv 2010.09670)."""
 
 import importlib
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from torch import nn
 
 from advkit.core.errors import InputError, unknown
+from advkit.core.words import harmless
 from advkit.models._registry import seeded
 
 SHAPES: dict[str, tuple[tuple[int, int, int], int]] = {
@@ -100,3 +102,40 @@ def cached(entry: str, options: dict[str, Any]) -> Path:
         f"no weights of robustbench:{entry} at {path}: advkit downloads none{where}; "
         "give the file with weights=FILE, or 'random'"
     )
+
+
+def figures(entry: str, options: dict[str, Any]) -> dict[str, Any]:
+    """What RobustBench's repository says of the network, in `model_info/DATASET/THREAT/NAME.json`, for its card.
+
+    The package does not bring that file. It is read where `model_info` lies in the current folder, as in a clone.
+
+    Args:
+        entry: name of the network in RobustBench.
+        options: `dataset` and `threat`.
+
+    Returns:
+        fields of a card: `paper`, `clean_error`, `attack_errors` and `data`; nothing without the file.
+
+    Raises:
+        InputError: the file is none of RobustBench.
+    """
+    dataset, threat = options.get("dataset", "cifar10"), options.get("threat", "Linf")
+    path = Path("model_info") / dataset / threat / f"{entry}.json"
+    if not path.is_file():
+        return {}
+    try:
+        told = json.loads(path.read_text("utf-8"))
+        paper = ", ".join(str(told[key]) for key in ("authors", "name", "venue"))
+        clean, auto = (None if told.get(key) is None else _error(told[key]) for key in ("clean_acc", "autoattack_acc"))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise InputError(f"{path} is no model_info of RobustBench: {type(error).__name__} {error}") from error
+    attacked = {} if auto is None else {f"autoattack(norm={threat.lower()}, eps={told.get('eps')})": auto}
+    return {"paper": harmless(paper), "clean_error": clean, "attack_errors": attacked, "data": dataset}
+
+
+def _error(accuracy: Any) -> float:
+    """0.1031 of "89.69"."""
+    error = round(1 - float(accuracy) / 100, 6)
+    if not 0 <= error <= 1:
+        raise ValueError(f"expected a percentage, got {accuracy!r}")
+    return error

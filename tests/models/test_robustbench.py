@@ -1,5 +1,6 @@
 """Networks by RobustBench's names, from a stand-in of its table and small files in its format."""
 
+import json
 import sys
 from enum import Enum
 from types import ModuleType
@@ -68,6 +69,48 @@ def test_the_cache_of_robustbenchs_own_loader_is_read(zoo):
     net = Net()
     torch.save(net.state_dict(), home / "Carmon2019.pt")
     torch.testing.assert_close(load_model("robustbench:Carmon2019").net.body[0].weight, net.body[0].weight)
+
+
+CARMON = {
+    "link": "https://arxiv.org/abs/1905.13736",
+    "name": "Unlabeled Data Improves Adversarial Robustness",
+    "authors": "Yair Carmon, Aditi Raghunathan, Ludwig Schmidt, Percy Liang, John C. Duchi",
+    "additional_data": True,
+    "number_forward_passes": 1,
+    "dataset": "cifar10",
+    "venue": "NeurIPS 2019",
+    "architecture": "WideResNet-28-10",
+    "eps": "8/255",
+    "clean_acc": "89.69",
+    "reported": "62.5",
+    "autoattack_acc": "59.53",
+    "unreliable": False,
+}
+"""model_info/cifar10/Linf/Carmon2019Unlabeled.json, as published."""
+
+
+def with_weights(zoo, told):
+    for folder in ("models", "model_info"):
+        (zoo / folder / "cifar10" / "Linf").mkdir(parents=True)
+    torch.save(Net().state_dict(), zoo / "models" / "cifar10" / "Linf" / "Carmon2019.pt")
+    (zoo / "model_info" / "cifar10" / "Linf" / "Carmon2019.json").write_text(told)
+
+
+def test_published_figures_are_on_the_card_where_their_file_is(zoo):
+    with_weights(zoo, json.dumps(CARMON))
+    card = load_model("robustbench:Carmon2019").card
+    assert card.clean_error == pytest.approx(0.1031)
+    assert card.attack_errors == {"autoattack(norm=linf, eps=8/255)": pytest.approx(0.4047)}
+    assert "Carmon" in card.paper
+    assert load_model("robustbench:Carmon2019", weights="random").card.clean_error is None
+
+
+@pytest.mark.parametrize("told", ["{", "[]", "{}", json.dumps({**CARMON, "clean_acc": "x"}), "[" * 100_000])
+def test_a_damaged_file_of_figures_is_one_line(zoo, told):
+    with_weights(zoo, told)
+    with pytest.raises(InputError, match="no model_info of RobustBench") as caught:
+        load_model("robustbench:Carmon2019")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
