@@ -78,7 +78,7 @@ def _no_download(entry: str) -> Iterator[None]:
             "load them once with robustbench or torchvision"
         )
 
-    own, torch.hub.download_url_to_file = torch.hub.download_url_to_file, refuse  # type: ignore[assignment]
+    own, torch.hub.download_url_to_file = torch.hub.download_url_to_file, refuse
     try:
         yield
     finally:

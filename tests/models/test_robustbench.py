@@ -10,7 +10,7 @@ import torch
 from click.testing import CliRunner
 from torch import nn
 
-from advkit import load_model
+from advkit import evaluate, load_model
 from advkit.cli import main
 from advkit.core.errors import InputError
 
@@ -102,6 +102,9 @@ def test_published_figures_are_on_the_card_where_their_file_is(zoo):
     assert card.clean_error == pytest.approx(0.1031)
     assert card.attack_errors == {"autoattack(norm=linf, eps=8/255)": pytest.approx(0.4047)}
     assert "Carmon" in card.paper
+    data = torch.rand(4, 3, 32, 32), torch.tensor([0, 1, 2, 3])
+    report = evaluate(load_model("robustbench:Carmon2019"), data, ["fgsm(eps=8/255)"])
+    assert "its card says: 10.3 % clean, 40.5 % under autoattack(norm=linf, eps=8/255)" in str(report)
     assert load_model("robustbench:Carmon2019", weights="random").card.clean_error is None
 
 

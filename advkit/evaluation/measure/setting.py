@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from advkit.core.guard import Model, modules_of
+from advkit.core.words import percent
 from advkit.evaluation.measure.stream import total
 
 
@@ -21,6 +22,7 @@ class Setting:
         images: number of images in the data; None where it is not known.
         chosen: how the images were chosen, if not all were looked at.
         std: what the model divides each channel by, so that an eps can be said in units of its input; empty if nothing.
+        published: errors under attack that the model's card states, to be read beside those found; empty without any.
     """
 
     model: str
@@ -29,6 +31,7 @@ class Setting:
     images: int | None = None
     chosen: str = "a fixed random choice"
     std: tuple[float, ...] = ()
+    published: str = ""
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> "Setting":
@@ -53,8 +56,17 @@ def setting_of(model: Model, data: Any) -> Setting:
         device="cpu" if first is None else str(first.device),
         images=total(data, None),
         chosen="the first ones" if isinstance(data, DataLoader) else "a fixed random choice",
+        published="" if card is None else _published(card),
         std=() if std is None or bool((std == 1).all()) else tuple(std.flatten().tolist()),
     )
+
+
+def _published(card: Any) -> str:
+    """The errors on a card that says how the model did under attack."""
+    stated = getattr(card, "attack_errors", None) or {}
+    clean = getattr(card, "clean_error", None)
+    told = [] if clean is None else [f"{percent(clean)} clean"]
+    return ", ".join([*told, *(f"{percent(error)} under {spec}" for spec, error in stated.items())]) if stated else ""
 
 
 def model_name(model: Model) -> str:

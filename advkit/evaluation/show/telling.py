@@ -85,7 +85,8 @@ def _head(report: Report) -> list[str]:
     part = "" if whole else f" of {setting.images:,}, {setting.chosen}"
     first = f"{setting.model}; weights: {setting.weights}" if setting.weights else setting.model
     second = f"{data}, {report.count:,} images{part}; {setting.device}, seed {report.seed}{stop}"
-    return [first, second, *(f"{row.attack}: {radius(row, setting.std)}" for row in report.attacks)]
+    stated = [f"its card says: {setting.published}"] if setting.published else []
+    return [first, *stated, second, *(f"{row.attack}: {radius(row, setting.std)}" for row in report.attacks)]
 
 
 def radius(row: AttackReport, std: Sequence[float] = ()) -> str:
