@@ -38,10 +38,6 @@ class Ball(NamedTuple):
         drop = self.norm.ceiling(a.abs().flatten(0, 1), room.flatten(0, 1), self.eps.repeat_interleave(a.shape[1]))
         return (a * x).sum(2) - drop.view(a.shape[:2])
 
-    def lowest(self, a: Tensor) -> Tensor:
-        """The point with the least <a, z> over the ball for one function a sample (N, ...)."""
-        return self.norm.maximise(-a, self.x, per_row(self.eps, self.x), self.low, self.high)
-
     def take(self, rows: Tensor) -> "Ball":
         """The balls of some samples, by index or mask."""
         return Ball(self.norm, self.x[rows], self.eps[rows], self.low[rows], self.high[rows])

@@ -82,6 +82,31 @@ class Maximum:
         j, alpha = self._below(l, u, i, decided)
         return Lines(alpha, torch.zeros_like(alpha), j, slope, offset, i, chord if self.rectified else chord & False)
 
+    def unsplit(self, low: Tensor) -> Tensor:
+        """Splits (N, taps, outputs) that assume nothing, for an input of this form (N, *in)."""
+        taps = self.windows.taps(low)
+        return torch.where(taps == -torch.inf, ABSENT, 0).to(torch.int8)
+
+    def height(self, low: Tensor, high: Tensor, splits: Tensor) -> tuple[Tensor, Tensor]:
+        """How far the line above exceeds the maximum (N, outputs), 0 where there is no choice; and the entry to split.
+
+        The line is the chord of max(x_i, u2) over [l_i, u_i], so it exceeds the maximum by most at u2.
+        """
+        lines = self.lines(low, high, splits)
+        l, u = self.windows.taps(low), self.windows.taps(high)  # noqa: E741
+        i = lines.high_tap[:, None]
+        l_i, u_i = l.gather(1, i).squeeze(1), u.gather(1, i).squeeze(1)
+        u2 = self._second(torch.where(splits < 0, -torch.inf, u), lines.high_tap)
+        chord = (l_i < u2) & (u2 < u_i) & (splits.gather(1, i).squeeze(1) == 0)
+        return torch.where(chord, (u_i - u2) * (u2 - l_i) / torch.where(chord, u_i - l_i, 1.0), 0.0), lines.high_tap
+
+    def counting(self, splits: Tensor) -> Tensor:
+        """Which entries have a constraint (N, taps, outputs) bool, see `constrained`."""
+        chosen = splits > 0
+        known = chosen.any(1, keepdim=True)
+        counts = known | (splits < 0).all(1, keepdim=True) if self.rectified else known & ~chosen
+        return counts & (splits > ABSENT)
+
     def constrained(self, splits: Tensor, beta: Tensor) -> Tensor:
         """What multipliers of the assumptions add to the coefficients of the entries, (N, taps, outputs).
 
@@ -92,11 +117,8 @@ class Maximum:
             splits: what is assumed, see `lines`.
             beta: one multiplier for each entry (N, taps, outputs), >= 0.
         """
-        chosen, out = splits > 0, splits < 0
-        known = chosen.any(1, keepdim=True)
-        counts = known | out.all(1, keepdim=True) if self.rectified else known & ~chosen
-        counts = counts & (splits > ABSENT)
-        terms = torch.where(counts, beta, 0.0)
+        chosen = splits > 0
+        terms = torch.where(self.counting(splits), beta, 0.0)
         return torch.where(chosen, -terms.sum(1, keepdim=True), terms)
 
     def _second(self, u: Tensor, i: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ def raised(
         steps: number of steps of Adam; 0 gives the bound of the beginning.
         step_size: length of the first step.
     """
-    relaxed = _Relaxation(made, splits or {}, alpha or {}, beta or {})
+    relaxed = Relaxation(made, splits or {}, alpha or {}, beta or {})
     steps = steps if relaxed.leaves else 0
     adam = torch.optim.Adam(relaxed.leaves or [torch.zeros(())], lr=step_size)
     schedule = torch.optim.lr_scheduler.ExponentialLR(adam, DECAY)
@@ -98,7 +98,7 @@ def raised(
     return best
 
 
-class _Relaxation:
+class Relaxation:
     """The lines of every bend as functions of alpha and beta."""
 
     def __init__(self, made: Bounds, splits: ByBend, alpha: ByBend, beta: ByBend) -> None:
@@ -111,6 +111,7 @@ class _Relaxation:
             self.lines[i] = op.lines(*box, splits.get(i)) if isinstance(op, Maximum) else op.lines(*box)
         free = [i for i, lines in self.lines.items() if bool(lines.free.any())]  # note: a wait for the device
         self.alpha = {i: alpha.get(i, self.lines[i].low_slope).double().clone() for i in free}
+        self.seen: dict[int, Tensor] = {}  # the coefficients of every bend's output
         self.beta = {i: beta.get(i, torch.zeros_like(s)).double().clone() for i, s in self.splits.items()}
 
     @property
@@ -126,7 +127,7 @@ class _Relaxation:
             lines[i] = lines[i]._replace(low_slope=torch.where(lines[i].free, alpha, lines[i].low_slope))
         pulls = {i: self._pull(i, beta) for i, beta in self.beta.items()}
         made = replace(self.made, lines=lines, pulls=pulls)
-        row, constant = made.line(len(made.graph.nodes) - 1, Rows(a=C[:, None]))
+        row, constant = made.line(len(made.graph.nodes) - 1, Rows(a=C[:, None]), self.seen)
         return (constant + made.ball.least(row)).squeeze(1), row.a.squeeze(1)
 
     def _pull(self, i: int, beta: Tensor) -> Tensor:

@@ -1,0 +1,128 @@
+"""The branches of a search: for each a function of the logits, and what is assumed of the entries of every maximum."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from advkit.certification.bounds import Bounds
+from advkit.certification.maximum import Maximum
+from advkit.certification.slopes import Relaxation, raised
+
+
+class Domains(NamedTuple):
+    """Parts of the ball, one a row. The numbers that a later step begins with are kept in float32.
+
+    Attributes:
+        image: which image (M,).
+        rival: which other class (M,).
+        bound: lower bound of the margin in this part (M,) float64.
+        splits: by place of a maximum, what is assumed of its entries (M, taps, outputs), see `Maximum.lines`.
+        alpha: slopes to begin with (M, outputs).
+        beta: multipliers to begin with (M, taps, outputs).
+    """
+
+    image: Tensor
+    rival: Tensor
+    bound: Tensor
+    splits: dict[int, Tensor]
+    alpha: dict[int, Tensor]
+    beta: dict[int, Tensor]
+
+    def take(self, rows: Tensor) -> "Domains":
+        """Some of them, by index or mask."""
+        splits, alpha, beta = ({i: t[rows] for i, t in part.items()} for part in self[3:])
+        return Domains(self.image[rows], self.rival[rows], self.bound[rows], splits, alpha, beta)
+
+
+def joined(parts: Sequence[Domains]) -> Domains:
+    """All of them in one; each has the same bends."""
+    dicts = [{i: torch.cat([p[k][i] for p in parts]) for i in parts[0][k]} for k in (3, 4, 5)]
+    return Domains(*(torch.cat([p[k] for p in parts]) for k in (0, 1, 2)), *dicts)
+
+
+def whole_balls(made: Bounds, image: Tensor, rival: Tensor, bound: Tensor) -> Domains:
+    """The ball of each image, nothing assumed."""
+    splits, alpha, beta = {}, {}, {}
+    for i in made.graph.bends:
+        op, j = made.graph.nodes[i].operation, made.graph.nodes[i].inputs[0]
+        assert isinstance(op, Maximum)
+        low, high = made.low[j][image], made.high[j][image]
+        splits[i] = op.unsplit(low)
+        alpha[i] = op.lines(low, high).low_slope.float()
+        beta[i] = torch.zeros_like(splits[i], dtype=torch.float32)
+    return Domains(image, rival, bound, splits, alpha, beta)
+
+
+def split(found: Domains, made: Bounds, C: Tensor, tries: int) -> tuple[Domains, Tensor]:
+    """The two halves of every domain that has a choice left, and where there is none (M,) bool.
+
+    The maxima with the largest |coefficient| times height of the relaxation are tried (Bunel et al. 2020, arXiv
+    1909.06588, section 4), and the one is taken whose worse half has the largest bound (De Palma et al. 2021, arXiv
+    2104.06718).
+
+    Args:
+        found: the domains.
+        made: bounds of every node, one row a domain.
+        C: coefficients of the logits (M, K).
+        tries: number of maxima that are tried.
+    """
+    score, tap, place = scores(found, made, C)
+    best, where = score.topk(min(tries, score.shape[1]), dim=1)  # (M, T)
+    whole = best[:, 0] == 0
+    left = (~whole).nonzero().squeeze(1)  # note: a wait for the device
+    if not len(left):
+        return found.take(left), whole
+    M, T = len(left), best.shape[1]
+    each = left.repeat_interleave(T)
+    chosen = where[left].flatten()
+    halves = [halved(found.take(each), chosen, tap[each], place, half) for half in (1, -1)]
+    if T == 1:
+        return joined(halves), whole
+    tried = made.take(each)
+    bounds = [raised(tried, C[each], splits=h.splits, alpha=h.alpha, beta=h.beta, steps=0).bound for h in halves]
+    worse = torch.minimum(*bounds).where(best[left].flatten() > 0, -torch.inf).view(M, T)
+    rows = worse.argmax(1) + T * torch.arange(M, device=worse.device)
+    return joined([half.take(rows) for half in halves]), whole
+
+
+def scores(found: Domains, made: Bounds, C: Tensor) -> tuple[Tensor, Tensor, list[int]]:
+    """How much each maximum matters (M, all outputs), the entry to split, and the place of each of these columns."""
+    relaxed = Relaxation(made, found.splits, found.alpha, found.beta)
+    relaxed.line(C)
+    score, taps, place = [], [], []
+    for i, splits in found.splits.items():
+        op, j = made.graph.nodes[i].operation, made.graph.nodes[i].inputs[0]
+        assert isinstance(op, Maximum)
+        height, tap = op.height(made.low[j], made.high[j], splits)
+        score.append(height * relaxed.seen[i].flatten(1).abs().clamp(min=1e-12))
+        taps.append(tap)
+        place += [i] * height.shape[1]
+    return torch.cat(score, 1), torch.cat(taps, 1), place
+
+
+def halved(found: Domains, chosen: Tensor, tap: Tensor, place: list[int], half: int) -> Domains:
+    """One half of every domain.
+
+    Args:
+        found: the domains, changed in place.
+        chosen: which column of `scores` is split (M,).
+        tap: the entry to split in every column (M, columns).
+        place: the maximum of every column.
+        half: 1 where the entry is the maximum, -1 where the maximum is the same without it.
+    """
+    first = 0
+    row = torch.arange(len(chosen), device=chosen.device)
+    entry = tap.gather(1, chosen[:, None]).squeeze(1)
+    for i, splits in found.splits.items():
+        outputs = splits.shape[2]
+        here = (chosen >= first) & (chosen < first + outputs)
+        n, o, t = row[here], chosen[here] - first, entry[here]  # note: a wait for the device
+        if half > 0:  # the others do not count
+            window = splits[n, :, o]
+            splits[n, :, o] = torch.where(window == 0, -1, window).to(splits.dtype)
+        splits[n, t, o] = half
+        first += outputs
+    return found
+

@@ -1,0 +1,215 @@
+"""Branch and bound: splits of the network's maxima until every part of the ball is certified, or a point breaks one.
+
+Bunel, Lu, Turkaslan, Torr, Kohli, Kumar 2020, "Branch and bound for piecewise linear neural network verification",
+arXiv 1909.06588; the bounds are those of beta-CROWN (Wang et al. 2021, arXiv 2103.06624). Parts of many images are rows
+of one pass.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from advkit.certification.bounds import Bounds
+from advkit.certification.domains import Domains, joined, split, whole_balls
+from advkit.certification.graph import Graph
+from advkit.certification.leaves import solved
+from advkit.certification.maximum import Maximum
+from advkit.certification.slopes import raised
+from advkit.core.errors import InputError
+from advkit.core.threat import Region
+
+WIDTH = 32
+"""Domains that are split at once."""
+
+ROOT_STEPS, STEPS = 20, 8
+"""Steps of ascent at the whole ball, and at a part of it."""
+
+TRIES = 3
+"""Maxima whose two halves are bounded before one is split."""
+
+Attacked = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
+"""(model, x, y) -> points (N, ...) to try."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Search:
+    """When a search ends.
+
+    Args:
+        time_limit: seconds for each image; a pass is shared among the images by their rows.
+        nodes: parts of the ball that are bounded for each image, at most.
+        tolerance: how closely the least margin is bounded; None: only its sign is asked.
+    """
+
+    time_limit: float = 60.0
+    nodes: int = 20_000
+    tolerance: float | None = None
+
+
+class Decided(NamedTuple):
+    """What a search found of N images.
+
+    Attributes:
+        margin: lower bounds (N, K) float64.
+        x_adv: the counterexample of each broken image, else x (N, ...).
+        broken: True where a point of the ball is classified otherwise than as y (N,).
+    """
+
+    margin: Tensor
+    x_adv: Tensor
+    broken: Tensor
+
+
+def check_exact(graph: Graph) -> None:
+    """Refuse networks that are not piecewise linear.
+
+    Raises:
+        InputError: names the layer.
+    """
+    for i in graph.bends:
+        if not isinstance(graph.nodes[i].operation, Maximum):
+            path, kind = graph.nodes[i].layer
+            name = type(graph.nodes[i].operation).__name__.lower()
+            where = f", in {path} ({kind})" if path else ""
+            raise InputError(
+                f"method='exact' splits rectifiers and max pooling, it has no split for {name}{where}: "
+                "use method='alpha_crown'"
+            )
+
+
+class BranchAndBound:
+    """One search over the balls of N images.
+
+    Args:
+        model: from images to logits, in eval mode.
+        made: bounds of every node, one row an image.
+        region: the points that a counterexample may be, in the type of the model.
+        y: true classes (N,).
+        margin: lower bounds of the margins (N, K) that are known.
+        search: when it ends.
+    """
+
+    def __init__(
+        self,
+        model: Callable[[Tensor], Tensor],
+        made: Bounds,
+        region: Region,
+        y: Tensor,
+        margin: Tensor,
+        search: Search,
+    ) -> None:
+        self.model, self.region, self.y, self.search = model, region, y, search
+        self.made = replace(made, lines={})
+        self.closed = torch.full_like(margin, torch.inf)  # the least bound of the parts that are done with
+        self.known = margin.clone()
+        self.upper = torch.full_like(margin, torch.inf)  # the least margin seen
+        self.x_adv, self.broken = region.x.clone(), torch.zeros_like(y, dtype=torch.bool)
+        self.given_up = torch.zeros_like(self.broken)
+        self.spent, self.count = torch.zeros_like(margin[:, 0]), torch.zeros_like(y)
+
+    def run(self) -> Decided:
+        """Search until all images are decided or their limits reached."""
+        own = torch.nn.functional.one_hot(self.y, self.known.shape[1]).bool()
+        asks = ~own & ((self.known <= 0) if self.search.tolerance is None else True)
+        image, rival = (asks & ~self.broken[:, None]).nonzero().unbind(1)
+        pool = whole_balls(self.made, image, rival, self.known[image, rival])
+        pool = self._bounded(pool, ROOT_STEPS)
+        while len(pool.image):
+            chosen = pool.bound.topk(min(WIDTH, len(pool.bound)), largest=False, sorted=False).indices
+            rest = torch.ones_like(pool.image, dtype=torch.bool).index_fill(0, chosen, False)
+            pool = self._alive(joined([pool.take(rest), self._halves(pool.take(chosen))]))
+        margin = torch.minimum(self.closed, self.known.where(~asks, torch.inf)).where(~own, 0.0)
+        return Decided(torch.maximum(margin, self.known).where(~own, 0.0), self.x_adv, self.broken)
+
+    def _halves(self, parents: Domains) -> Domains:
+        """Those halves of the domains that are still open; domains without a choice are solved."""
+        start = time.perf_counter()
+        made, C = self.made.take(parents.image), self._functions(parents)
+        halves, whole = split(parents, made, C, TRIES)
+        if bool(whole.any()):
+            self._solve(parents.take(whole))
+        open_ = self._bounded(halves, STEPS) if len(halves.image) else halves
+        self._charge(parents.image, time.perf_counter() - start)
+        return open_
+
+    def _bounded(self, found: Domains, steps: int) -> Domains:
+        """Bounds of the domains, and their points tried; those that are still open."""
+        parts = torch.split(torch.arange(len(found.image), device=found.image.device), 2 * WIDTH)
+        return self._alive(joined([self._some(found.take(rows), steps) for rows in parts]))
+
+    def _some(self, found: Domains, steps: int) -> Domains:
+        made, C = self.made.take(found.image), self._functions(found)
+        options: Any = {"splits": found.splits, "alpha": found.alpha, "beta": found.beta}
+        best = raised(made, C, steps=steps, **options)
+        self._try(self._region(found.image).maximise(-best.slope.to(self.region.x.dtype)), found.image)
+        self.count += torch.bincount(found.image, minlength=len(self.y))
+        alpha, beta = ({i: t.float() for i, t in part.items()} for part in (best.alpha, best.beta))
+        bound = torch.maximum(best.bound, found.bound)
+        return found._replace(bound=bound, alpha={**found.alpha, **alpha}, beta={**found.beta, **beta})
+
+    def _solve(self, leaves: Domains) -> None:
+        """Domains in which the margin is affine: what is open after this stays open."""
+        best, points = solved(leaves, self.made.take(leaves.image), self._functions(leaves))
+        region = self._region(leaves.image)
+        points = region.maximise(-best.slope.to(region.x.dtype)) if points is None else points
+        self._try(region.settle(region.clamp(points.to(region.x.dtype))), leaves.image)
+        found = leaves._replace(bound=torch.maximum(best.bound, leaves.bound))
+        self._close(found)
+        if self.search.tolerance is None:
+            self.given_up[found.image[found.bound <= 0]] = True
+
+    def _alive(self, found: Domains) -> Domains:
+        """The domains that are open, of images that are neither broken nor over their limits."""
+        if self.search.tolerance is None:
+            done = found.bound > 0
+        else:
+            done = found.bound >= self.upper[found.image, found.rival] - self.search.tolerance
+        over = (self.spent > self.search.time_limit) | (self.count >= self.search.nodes)
+        ended = self.given_up | over | (self.broken & (self.search.tolerance is None))
+        done = done | ended[found.image]
+        self._close(found.take(done))
+        return found.take(~done)  # note: a wait for the device
+
+    def _close(self, found: Domains) -> None:
+        """The bounds of domains that are done with count."""
+        place = found.image * self.closed.shape[1] + found.rival
+        self.closed.view(-1).scatter_reduce_(0, place, found.bound, "amin")
+
+    def _try(self, points: Tensor, image: Tensor) -> None:
+        """Ask the model about points; what is wrong there is broken.
+
+        Args:
+            points: feasible points (M, ...) in the type of the model.
+            image: whose each is (M,).
+        """
+        with torch.no_grad():
+            logits = self.model(points).double()
+        own = logits.gather(1, self.y[image, None])
+        margin = own - logits
+        index = image[:, None].expand_as(margin)
+        self.upper.scatter_reduce_(0, index, margin, "amin")
+        wrong = (logits.scatter(1, self.y[image, None], -torch.inf).amax(1) > own.squeeze(1)) & ~self.broken[image]
+        for row in wrong.nonzero().squeeze(1).tolist():  # note: a wait for the device
+            self.x_adv[image[row]] = points[row]
+        self.broken[image[wrong]] = True
+
+    def tried(self, points: Tensor) -> None:
+        """Try one feasible point an image (N, ...)."""
+        self._try(self.region.settle(self.region.clamp(points)), torch.arange(len(points), device=points.device))
+
+    def _functions(self, found: Domains) -> Tensor:
+        """Coefficients of the logits (M, K): the label's minus the rival's."""
+        eye = torch.eye(self.known.shape[1], dtype=torch.float64, device=self.y.device)
+        return eye[self.y[found.image]] - eye[found.rival]
+
+    def _region(self, image: Tensor) -> Region:
+        r = self.region
+        return Region(r.norm, r.x[image], r.eps[image], r.low[image], r.high[image])
+
+    def _charge(self, image: Tensor, seconds: float) -> None:
+        """Share the time of a pass among its images."""
+        self.spent += torch.bincount(image, minlength=len(self.spent)) * (seconds / len(image))
