@@ -1,7 +1,7 @@
 """`certify`: for which images no point of the ball can change the class."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from advkit.certification.ball import Ball, ball_around
 from advkit.certification.bounds import Bounds
+from advkit.certification.exact import Attacked, BranchAndBound, Decided, Search, check_exact
 from advkit.certification.graph import Graph, Tracing, trace
 from advkit.certification.lipschitz import Stretch, stretch
 from advkit.certification.rounding import rounding_of
@@ -17,12 +18,13 @@ from advkit.core import door
 from advkit.core.classify import looking
 from advkit.core.errors import InputError, unknown
 from advkit.core.intervals import wilson_interval
-from advkit.core.norms import get_norm
+from advkit.core.norms import get_norm, per_row
 from advkit.core.sheet import Sheet, Table
 from advkit.core.shown import Shown, sheet_of
+from advkit.core.threat import Region, Threat
 from advkit.core.words import beyond_the_range, number, percent, short, span
 
-METHODS = ("ibp", "crown_ibp", "crown", "alpha_crown", "lipschitz")
+METHODS = ("ibp", "crown_ibp", "crown", "alpha_crown", "exact", "lipschitz")
 BATCH = 16
 """Images whose bounds are computed at once."""
 
@@ -41,6 +43,9 @@ class Certificate(Shown):
         norm: norm of the ball.
         radius: (N,) float64: a radius at which the image is certified, 0 where none was found; None if not asked for.
         eps: (N,) float64: the radius of the ball around each image.
+        broken: (N,) bool: True where a point of the ball is classified otherwise than as y; None unless the method is
+            exact. What is neither certified nor broken is undecided.
+        x_adv: (N, C, H, W): such a point of every broken image, a copy of x elsewhere; None unless the method is exact.
     """
 
     certified: Tensor
@@ -49,6 +54,18 @@ class Certificate(Shown):
     norm: str
     radius: Tensor | None = None
     eps: Tensor | None = None
+    broken: Tensor | None = None
+    x_adv: Tensor | None = None
+
+    @property
+    def undecided(self) -> Tensor:
+        """(N,) bool: True where nothing is known: neither certified nor broken."""
+        return ~self.certified if self.broken is None else ~(self.certified | self.broken)
+
+    @property
+    def exact(self) -> bool:
+        """Whether every image is decided, so that `certified_error` is the error under the best attack."""
+        return not bool(self.undecided.any())
 
     @property
     def certified_error(self) -> float:
@@ -80,7 +97,7 @@ class Certificate(Shown):
     def records(self) -> list[dict[str, Any]]:
         """One row an image; the margins are given by the least."""
         columns = {"certified": self.certified, "least_margin": self.least_margin}
-        columns |= {name: value for name in ("radius", "eps") if (value := getattr(self, name)) is not None}
+        columns |= {name: value for name in ("broken", "radius", "eps") if (value := getattr(self, name)) is not None}
         rows = zip(*(column.tolist() for column in columns.values()), strict=True)
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
@@ -95,6 +112,10 @@ def certify(
     method: str = "crown",
     bounds: tuple[float, float] = (0, 1),
     radius: bool = False,
+    attack: Attacked | None = None,
+    time_limit: float | None = None,
+    nodes: int | None = None,
+    tolerance: float | None = None,
 ) -> Certificate:
     """Bound the margins of a network over a ball around each image, cut by the range of the pixels.
 
@@ -110,9 +131,15 @@ def certify(
         norm: "linf", "l2" or "l1".
         method: "ibp" (intervals), "crown_ibp" (intervals inside, linear bounds of the margins), "crown" (linear
             bounds of every layer) or "alpha_crown" (the same with optimised slopes), each tighter and more expensive
-            than the one before. "lipschitz" takes the product of the layers' operator norms instead.
+            than the one before. "exact" searches by branch and bound until every image is certified or broken by a
+            point. "lipschitz" takes the product of the layers' operator norms instead.
         bounds: range of the pixels.
         radius: find by bisection a radius at which each image is certified, at most `eps`.
+        attack: callable `(model, x, y)` that returns points of the balls (N, C, H, W) for "exact" to try first.
+        time_limit: seconds that "exact" spends on each image, 60 by default; passes are shared by their rows.
+        nodes: number of parts of the ball that "exact" bounds for each image, 20,000 by default.
+        tolerance: how closely "exact" bounds the least margin of every image and class; by default it stops as soon as
+            the signs are known.
 
     Returns:
         A `Certificate`.
@@ -122,6 +149,7 @@ def certify(
     """
     if method not in METHODS:
         raise unknown("method", str(method), METHODS)
+    search = _search(method, attack, time_limit, nodes, tolerance)
     door.check_model(model)
     bounds = door.check_bounds(bounds)
     door.check_images(x, bounds)
@@ -133,9 +161,30 @@ def certify(
     with looking(model, x.device):
         graph = _graph(tracing, method, y)
         ask = _Question(graph, norm, method, bounds, stretch(graph, x.device) if method == "lipschitz" else None)
-        margin = ask.margins(x, y, radii)
-        found = _bisect(ask, x, y, radii, _is_safe(margin, y)) if radius else None
-    return Certificate(certified=_is_safe(margin, y), margin=margin, method=method, norm=norm, radius=found, eps=radii)
+        if search is not None:
+            ask = _Search(graph, norm, method, bounds, model=model, search=search, attack=attack)
+        found = ask.decided(x, y, radii)
+        safe = _is_safe(found.margin, y)
+        reach = _bisect(ask, x, y, radii, safe) if radius else None
+    more = {"broken": found.broken, "x_adv": found.x_adv} if search is not None else {}
+    return Certificate(certified=safe, margin=found.margin, method=method, norm=norm, radius=reach, eps=radii, **more)
+
+
+def _search(
+    method: str, attack: Attacked | None, time_limit: float | None, nodes: int | None, tolerance: float | None
+) -> Search | None:
+    """When the search of "exact" ends; None for another method."""
+    given = {"time_limit": time_limit, "nodes": nodes, "tolerance": tolerance}
+    given = {name: value for name, value in given.items() if value is not None}
+    if method != "exact":
+        if given or attack is not None:
+            name = next(iter(given), "attack")
+            raise InputError(f"{name} belongs to method='exact', got it with method={method!r}")
+        return None
+    for name, value in given.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+            raise InputError(f"expected {name} as a number > 0, got {value!r}")
+    return Search(**given)  # type: ignore[arg-type]
 
 
 def _graph(tracing: Tracing, method: str, y: Tensor) -> Graph:
@@ -145,6 +194,8 @@ def _graph(tracing: Tracing, method: str, y: Tensor) -> Graph:
         raise InputError(f"labels out of range: saw {int(y.min())} to {int(y.max())}, the model has {classes} classes")
     if method not in ("ibp", "lipschitz") and graph.closed:
         raise InputError(f"no linear bound passes through {graph.closed[0]}: use method='ibp'")
+    if method == "exact":
+        check_exact(graph)
     return graph
 
 
@@ -158,7 +209,15 @@ def _(found: Certificate) -> Sheet:
     rows = [("certified", percent(found.robust_accuracy), span(found.robust_accuracy_interval))]
     rows.append(("not certified", percent(found.certified_error), span(found.certified_error_interval)))
     right = ("", "95 % interval")
+    if found.broken is not None:
+        broken, open_ = int(found.broken.sum()), int(found.undecided.sum())
+        rows.append(("broken by a point of the ball", percent(broken / count), span(wilson_interval(broken, count))))
+        rows.append(("undecided", percent(open_ / count), span(wilson_interval(open_, count))))
     said = "No attack in the ball errs on more than what is not certified. Of that share nothing is known."
+    if found.broken is not None:
+        said = f"Exactly {percent(found.certified_error)} of these images can be made wrong within the ball."
+        if not found.exact:
+            said = f"{open_:,} images are undecided: allow more time_limit and nodes, or try stronger attacks."
     head = f"{count:,} images, {found.norm} ball{ball}, {found.method}"
     radius = [] if found.radius is None else [f"Median certified radius: {short(found.radius.median().item())}."]
     beyond = beyond_the_range(radii[0], get_norm(found.norm).boxed) if radii else ""
@@ -174,12 +233,13 @@ class _Question:
     bounds: tuple[float, float]
     stretch: Stretch | None = None
 
-    def margins(self, x: Tensor, y: Tensor, eps: Tensor) -> Tensor:
-        """(N, K)."""
+    def decided(self, x: Tensor, y: Tensor, eps: Tensor) -> Decided:
+        """The margins' lower bounds, (N, K), and what is broken."""
         ball = ball_around(x, eps, self.norm, self.bounds)
         places = torch.split(torch.arange(len(x), device=x.device), BATCH)
         parts = [self._some(ball.take(rows), y[rows]) for rows in places if len(rows)]
-        return torch.cat(parts) if parts else torch.zeros(0, self.graph.nodes[-1].shape[0], dtype=torch.float64)
+        none = torch.zeros(0, self.graph.nodes[-1].shape[0], dtype=torch.float64)
+        return Decided(torch.cat(parts) if parts else none, x, torch.zeros_like(y, dtype=torch.bool))
 
     def _some(self, ball: Ball, y: Tensor) -> Tensor:
         """Intervals for all, and the method for those that intervals leave open; Lipschitz constants for all."""
@@ -191,11 +251,54 @@ class _Question:
         left = (~_is_safe(margin, y)).nonzero().squeeze(1)  # note: a wait for the device
         if self.method == "ibp" or not len(left):
             return margin
-        better = _bounds(self.graph, ball.take(left), refined=self.method != "crown_ibp")
-        lower = torch.maximum(margin[left], better.lower(len(self.graph.nodes) - 1, rows[left]))
-        if self.method == "alpha_crown":
-            lower = _raise(better, rows[left], lower)
-        return margin.index_copy(0, left, lower)
+        return margin.index_copy(0, left, self._tighter(ball.take(left), rows[left], margin[left])[1])
+
+    def _tighter(self, ball: Ball, rows: Tensor, margin: Tensor) -> tuple[Bounds, Tensor]:
+        """Linear bounds of every node, and the margins that follow where they are larger."""
+        better = _bounds(self.graph, ball, refined=self.method != "crown_ibp")
+        lower = torch.maximum(margin, better.lower(len(self.graph.nodes) - 1, rows))
+        return better, _raise(better, rows, lower) if self.method == "alpha_crown" else lower
+
+
+@dataclass(frozen=True)
+class _Search(_Question):
+    """Branch and bound for what linear bounds leave open."""
+
+    model: Callable[[Tensor], Tensor] = field(kw_only=True)
+    search: Search = field(kw_only=True)
+    attack: Attacked | None = field(kw_only=True)
+
+    def decided(self, x: Tensor, y: Tensor, eps: Tensor) -> Decided:
+        points = x if self.attack is None or not len(x) else self.attack(self.model, x, y)
+        region = Threat(norm=self.norm, eps=eps, bounds=self.bounds).around(x)
+        ball, points = ball_around(x, eps, self.norm, self.bounds), region.settle(region.clamp(points))
+        places = [rows for rows in torch.split(torch.arange(len(x), device=x.device), BATCH) if len(rows)]
+        found = [self._search(ball.take(n), region.take(n), y[n], [x[n], points[n]]) for n in places]
+        if not found:
+            return super().decided(x, y, eps)
+        return Decided(*(torch.cat(parts) for parts in zip(*found, strict=True)))
+
+    def _search(self, ball: Ball, region: Region, y: Tensor, points: list[Tensor]) -> Decided:
+        plain = _bounds(self.graph, ball, refined=False)
+        rows = _differences(y, self.graph.nodes[-1].shape[0])
+        margin = _interval_margins(plain, rows)
+        first = BranchAndBound(self.model, plain, region, y, margin, self.search)
+        for some in points:
+            first.tried(some)
+        left = ~_is_safe(margin, y) & ~first.broken if self.search.tolerance is None else torch.ones_like(first.broken)
+        found = Decided(margin, first.x_adv, first.broken)
+        n = left.nonzero().squeeze(1)  # note: a wait for the device
+        if not len(n):
+            return found
+        better, lower = self._tighter(ball.take(n), rows[n], margin[n])
+        second = BranchAndBound(self.model, better, region.take(n), y[n], lower, self.search, first.upper[n])
+        last = second.run()
+        x_adv = torch.where(per_row(first.broken[n], last.x_adv), first.x_adv[n], last.x_adv)
+        return Decided(
+            margin.index_copy(0, n, last.margin),
+            first.x_adv.index_copy(0, n, x_adv),
+            first.broken.index_copy(0, n, first.broken[n] | last.broken),
+        )
 
 
 def _bounds(graph: Graph, ball: Ball, *, refined: bool) -> Bounds:
@@ -250,6 +353,6 @@ def _bisect(ask: _Question, x: Tensor, y: Tensor, eps: Tensor, safe: Tensor, hal
     low, high = torch.where(safe, eps, 0.0), eps.clone()
     for _ in range(halvings):
         middle = (low + high) / 2
-        holds = _is_safe(ask.margins(x, y, middle), y)
+        holds = _is_safe(ask.decided(x, y, middle).margin, y)
         low, high = torch.where(holds, middle, low), torch.where(holds, high, middle)
     return low

@@ -8,7 +8,10 @@ from torch import Tensor
 
 from advkit.certification.bounds import Bounds
 from advkit.certification.maximum import Maximum
-from advkit.certification.slopes import Relaxation, raised
+from advkit.certification.slopes import Relaxation
+
+ROWS = 256
+"""Domains that are bounded at once without ascent."""
 
 
 class Domains(NamedTuple):
@@ -80,11 +83,20 @@ def split(found: Domains, made: Bounds, C: Tensor, tries: int) -> tuple[Domains,
     halves = [halved(found.take(each), chosen, tap[each], place, half) for half in (1, -1)]
     if T == 1:
         return joined(halves), whole
-    tried = made.take(each)
-    bounds = [raised(tried, C[each], splits=h.splits, alpha=h.alpha, beta=h.beta, steps=0).bound for h in halves]
+    bounds = [_quick(half, made, C, each) for half in halves]
     worse = torch.minimum(*bounds).where(best[left].flatten() > 0, -torch.inf).view(M, T)
     rows = worse.argmax(1) + T * torch.arange(M, device=worse.device)
     return joined([half.take(rows) for half in halves]), whole
+
+
+def _quick(found: Domains, made: Bounds, C: Tensor, each: Tensor) -> Tensor:
+    """Bounds of the domains without ascent, some at a time."""
+    parts = []
+    for rows in torch.split(torch.arange(len(each), device=each.device), ROWS):
+        some, n = found.take(rows), each[rows]
+        relaxed = Relaxation(made.take(n), some.splits, some.alpha, some.beta)
+        parts.append(relaxed.line(C[n])[0])
+    return torch.cat(parts)
 
 
 def scores(found: Domains, made: Bounds, C: Tensor) -> tuple[Tensor, Tensor, list[int]]:

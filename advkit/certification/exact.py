@@ -28,7 +28,10 @@ WIDTH = 32
 ROOT_STEPS, STEPS = 20, 8
 """Steps of ascent at the whole ball, and at a part of it."""
 
-TRIES = 3
+CLIMBERS, DESCENT = 8, 8
+"""Points of each pass that gradient steps follow, and the number of steps."""
+
+TRIES = 16
 """Maxima whose two halves are bounded before one is split."""
 
 Attacked = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
@@ -91,6 +94,7 @@ class BranchAndBound:
         y: true classes (N,).
         margin: lower bounds of the margins (N, K) that are known.
         search: when it ends.
+        upper: the least margins (N, K) seen so far; None: none.
     """
 
     def __init__(
@@ -101,12 +105,13 @@ class BranchAndBound:
         y: Tensor,
         margin: Tensor,
         search: Search,
+        upper: Tensor | None = None,
     ) -> None:
         self.model, self.region, self.y, self.search = model, region, y, search
         self.made = replace(made, lines={})
         self.closed = torch.full_like(margin, torch.inf)  # the least bound of the parts that are done with
         self.known = margin.clone()
-        self.upper = torch.full_like(margin, torch.inf)  # the least margin seen
+        self.upper = torch.full_like(margin, torch.inf) if upper is None else upper  # the least margin seen
         self.x_adv, self.broken = region.x.clone(), torch.zeros_like(y, dtype=torch.bool)
         self.given_up = torch.zeros_like(self.broken)
         self.spent, self.count = torch.zeros_like(margin[:, 0]), torch.zeros_like(y)
@@ -145,7 +150,10 @@ class BranchAndBound:
         made, C = self.made.take(found.image), self._functions(found)
         options: Any = {"splits": found.splits, "alpha": found.alpha, "beta": found.beta}
         best = raised(made, C, steps=steps, **options)
-        self._try(self._region(found.image).maximise(-best.slope.to(self.region.x.dtype)), found.image)
+        points = self.region.take(found.image).maximise(-best.slope.to(self.region.x.dtype))
+        self._try(points, found.image)
+        worst = best.bound.topk(min(CLIMBERS, len(points)), largest=False).indices
+        self._descend(points[worst], found.take(worst))
         self.count += torch.bincount(found.image, minlength=len(self.y))
         alpha, beta = ({i: t.float() for i, t in part.items()} for part in (best.alpha, best.beta))
         bound = torch.maximum(best.bound, found.bound)
@@ -154,7 +162,7 @@ class BranchAndBound:
     def _solve(self, leaves: Domains) -> None:
         """Domains in which the margin is affine: what is open after this stays open."""
         best, points = solved(leaves, self.made.take(leaves.image), self._functions(leaves))
-        region = self._region(leaves.image)
+        region = self.region.take(leaves.image)
         points = region.maximise(-best.slope.to(region.x.dtype)) if points is None else points
         self._try(region.settle(region.clamp(points.to(region.x.dtype))), leaves.image)
         found = leaves._replace(bound=torch.maximum(best.bound, leaves.bound))
@@ -197,6 +205,17 @@ class BranchAndBound:
             self.x_adv[image[row]] = points[row]
         self.broken[image[wrong]] = True
 
+    def _descend(self, points: Tensor, found: Domains) -> None:
+        """Signed steps from points (M, ...) to where the margins of these domains are smaller; the ends are tried."""
+        region, C = self.region.take(found.image), self._functions(found).to(points.dtype)
+        for step in range(DESCENT):
+            with torch.enable_grad():
+                leaf = points.requires_grad_()
+                (g,) = torch.autograd.grad((self.model(leaf) * -C).sum(), leaf)
+            length = region.eps * (0.5 * 0.75**step)
+            points = region.step(leaf.detach(), g, length)
+        self._try(region.settle(points), found.image)
+
     def tried(self, points: Tensor) -> None:
         """Try one feasible point an image (N, ...)."""
         self._try(self.region.settle(self.region.clamp(points)), torch.arange(len(points), device=points.device))
@@ -205,10 +224,6 @@ class BranchAndBound:
         """Coefficients of the logits (M, K): the label's minus the rival's."""
         eye = torch.eye(self.known.shape[1], dtype=torch.float64, device=self.y.device)
         return eye[self.y[found.image]] - eye[found.rival]
-
-    def _region(self, image: Tensor) -> Region:
-        r = self.region
-        return Region(r.norm, r.x[image], r.eps[image], r.low[image], r.high[image])
 
     def _charge(self, image: Tensor, seconds: float) -> None:
         """Share the time of a pass among its images."""

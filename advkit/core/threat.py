@@ -32,6 +32,10 @@ class Region(NamedTuple):
     high: Tensor
     most: float = math.inf
 
+    def take(self, rows: Tensor) -> "Region":
+        """The regions of some samples, by index."""
+        return self._replace(x=self.x[rows], eps=self.eps[rows], low=self.low[rows], high=self.high[rows])
+
     def clamp(self, x_adv: Tensor) -> Tensor:
         """Back into the smallest box that holds the region: for linf that is the region itself."""
         return torch.clamp(x_adv, self.low, self.high)
