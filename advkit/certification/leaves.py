@@ -16,7 +16,7 @@ from advkit.certification.slopes import Raised, Relaxation, raised
 from advkit.certification.unit_rows import Rows
 
 PRICE = 1e6
-"""Price of leaving the branch, in units of the slope: an empty branch gets a large bound."""
+"""Price of leaving the branch, in units of the slope or of 1: an empty branch gets a large bound."""
 
 STEPS = 60
 """Steps of ascent where no linear program can be solved."""
@@ -70,7 +70,7 @@ def _program(found: Domains, made: Bounds, C: Tensor, row: int) -> tuple[dict[in
         return betas, torch.where(slope > 0, low, high).view(1, *shape)
     A = torch.cat(G)
     A = torch.cat([A, -A.new_ones(len(A), 1)], 1)  # G x + g <= t, at a price for t
-    price = PRICE * max(float(slope.abs().amax()), 1e-9)
+    price = PRICE * max(float(slope.abs().amax()), 1.0)
     answer = linprog(
         torch.cat([slope, slope.new_tensor([price])]).cpu().numpy(),
         A_ub=A.cpu().numpy(),
