@@ -16,20 +16,21 @@ from advkit.cli.attack import checkpoint, load_images
 from advkit.core.errors import InputError
 from advkit.core.norms import get_norm
 from advkit.core.words import beyond_the_range, number
-from advkit.evaluation import wilson_interval
+from advkit.evaluation import Certification
 from advkit.models import load_model
 
 
 def run(
     model: str, weights: str | None, data: str, split: str, data_root: str | None, download: bool, classes: str | None,
     count: int, eps: float, norm: str | None, method: str, sigma: float | None, draws: int, alpha: float, seed: int,
-    device: str, threads: int | None, as_json: bool,
+    device: str, threads: int | None, as_json: bool, time_limit: float | None, nodes: int | None,
 ) -> None:  # fmt: skip
     """Do what the command says."""
     if threads is not None:
         torch.set_num_threads(threads)
     check_device(device)
     norm = _norm(norm, method, sigma)
+    limits = _limits(method, time_limit=time_limit, nodes=nodes)
     classifier = load_model(model, data=checkpoint(data), weights=weights, device=device)
     where: dict[str, Any] = {"split": split, "root": data_root, "download": download}
     x, y = load_images(data, classifier, None, None, classes=classes, **where)[:count]
@@ -40,8 +41,10 @@ def run(
             classifier, x, y, eps=eps, sigma=sigma, draws=draws, alpha=alpha, seed=seed
         )
     else:
-        certified, fooled = _both(classifier, x, y, eps=eps, norm=norm, method=method)
-    figures = _figures(certified, fooled) | more
+        certified, fooled, more = _both(classifier, x, y, eps=eps, norm=norm, method=method, limits=limits)
+    counts = {"images": len(x), "open": int((~certified).sum()), "found": int(fooled.sum())}
+    sides = Certification(method=method, norm=norm, eps=eps, **counts)
+    figures = _figures(sides) | more
     if as_json:
         where = {"model": model, "data": f"{data}:{split}", "count": len(x), "eps": eps}
         click.echo(json.dumps({**where, "norm": norm, "method": method, **figures}, allow_nan=False))
@@ -50,8 +53,20 @@ def run(
     if beyond := beyond_the_range(eps, get_norm(norm).boxed):
         say(beyond)
     _say_both(figures)
-    if more:
+    if method == "smoothing":
         _say_smoothed(more)
+
+
+ADVERSARIAL = ("adversarial_error", "adversarial_error_interval")
+
+
+def _limits(method: str, **limits: float | None) -> dict[str, Any]:
+    """The limits of a search that are given."""
+    given = {name: value for name, value in limits.items() if value is not None}
+    if given and method != "exact":
+        name = next(iter(given)).replace("_", "-")
+        raise InputError(f"--{name} belongs to --method exact, got --method {method}")
+    return given
 
 
 def _norm(norm: str | None, method: str, sigma: float | None) -> str:
@@ -63,23 +78,35 @@ def _norm(norm: str | None, method: str, sigma: float | None) -> str:
     return norm or ("l2" if method == "smoothing" else "linf")
 
 
-def _both(model: nn.Module, x: Tensor, y: Tensor, *, eps: float, norm: str, method: str) -> tuple[Tensor, Tensor]:
-    """What is certified and what PGD fools, (N,) each."""
-    certified = certify(model, x, y, eps=eps, norm=norm, method=method).certified
-    fooled = PGD(eps=eps, norm=norm)(model, x, y).success
-    if bool((fooled & certified).any()):
-        place = int((fooled & certified).nonzero()[0])
+def _both(
+    model: nn.Module, x: Tensor, y: Tensor, *, eps: float, norm: str, method: str, limits: dict[str, Any]
+) -> tuple[Tensor, Tensor, dict[str, Any]]:
+    """What is certified and what is fooled, (N,) each, and what only a search has to say."""
+    result = PGD(eps=eps, norm=norm)(model, x, y)
+    if method == "exact":
+        limits = {**limits, "attack": lambda model, x, y: result.x_adv}
+    found = certify(model, x, y, eps=eps, norm=norm, method=method, **limits)
+    faulty = (result.success & found.certified).nonzero()
+    if len(faulty):
         raise click.ClickException(
-            f"image {place} is certified and yet fooled by PGD: a fault in one of them, please report it"
+            f"image {int(faulty[0])} is certified and yet fooled by PGD: a fault in one of them, please report it"
         )
-    return certified, fooled
+    if found.broken is None:
+        return found.certified, result.success, {}
+    return found.certified, result.success | found.broken, {"undecided": int(found.undecided.sum())}
 
 
 def _say_both(figures: dict[str, Any]) -> None:
-    for name, text in (("adversarial_error", "At least (PGD)"), ("certified_error", "At most (certificate)")):
+    by = "found" if "undecided" in figures else "PGD"
+    for name, text in (("adversarial_error", f"At least ({by})"), ("certified_error", "At most (certificate)")):
         low, high = figures[f"{name}_interval"]
         say(f"{text}: {percent(figures[name])} ({100 * low:.1f} to {100 * high:.1f})")
-    say("Both are exact." if figures["exact"] else "Between the two, nothing is known.")
+    if figures["exact"]:
+        say(f"Exactly {percent(figures['certified_error'])} of these images can be made wrong.")
+        return
+    if left := figures.get("undecided"):
+        say(f"{left} images are undecided: allow more with --time-limit and --nodes.")
+    say("Between the two, nothing is known.")
 
 
 def _say_smoothed(more: dict[str, Any]) -> None:
@@ -94,13 +121,7 @@ def _say_smoothed(more: dict[str, Any]) -> None:
     )
 
 
-def _figures(certified: Tensor, attacked: Tensor) -> dict[str, Any]:
-    count = len(attacked)
-    fooled, open_ = int(attacked.sum()), int((~certified).sum())
-    return {
-        "adversarial_error": fooled / count,
-        "adversarial_error_interval": list(wilson_interval(fooled, count)),
-        "certified_error": open_ / count,
-        "certified_error_interval": list(wilson_interval(open_, count)),
-        "exact": fooled == open_,
-    }
+def _figures(sides: Certification) -> dict[str, Any]:
+    figures = sides.to_dict()
+    lower = {name: figures[name.replace("adversarial", "found")] for name in ADVERSARIAL}
+    return lower | {name: figures[name] for name in ("certified_error", "certified_error_interval", "exact")}

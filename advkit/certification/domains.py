@@ -137,4 +137,3 @@ def halved(found: Domains, chosen: Tensor, tap: Tensor, place: list[int], half: 
         splits[n, t, o] = half
         first += outputs
     return found
-

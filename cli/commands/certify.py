@@ -29,8 +29,9 @@ COUNT = 50
     type=click.Choice([*constant("advkit.certification.certify", "METHODS"), "smoothing"]),
     default="crown",
     show_default=True,
-    help="How the bounds are made. ibp, crown_ibp, crown and alpha_crown go from loose to tight; smoothing certifies "
-    "another classifier, the network under Gaussian noise.",
+    help="How the bounds are made. ibp, crown_ibp, crown and alpha_crown go from loose to tight; exact "
+    "decides every image, or says how many it cannot; smoothing certifies another classifier, the network "
+    "under Gaussian noise.",
 )
 @click.option("--sigma", type=click.FloatRange(min=0, min_open=True), help="Standard deviation of smoothing's noise.")
 @click.option(
@@ -47,6 +48,12 @@ COUNT = 50
     show_default=True,
     help="Probability, for each image, that smoothing's certificate is wrong.",
 )
+@click.option(
+    "--time-limit",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds that exact spends on each image. [60]",
+)
+@click.option("--nodes", type=click.IntRange(min=1), help="Parts of the ball that exact bounds for each image. [20000]")
 @shared("seed")
 @shared("device", "threads")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")

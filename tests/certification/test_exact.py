@@ -86,3 +86,102 @@ def test_the_least_margin_is_that_of_the_mixed_integer_program(seed: int) -> Non
 def test_two_hundred_least_margins_are_those_of_the_mixed_integer_program() -> None:
     for seed in range(200):
         check_against_the_program(seed)
+
+
+class Maxout(nn.Module):
+    """Maximum of pairs, and max pooling of rectified maps; `plain`: the same by rectifiers, a + max(0, b - a)."""
+
+    def __init__(self, plain: bool, rectified: bool) -> None:
+        super().__init__()
+        torch.manual_seed(2)
+        self.a, self.b, self.out = nn.Linear(4, 8), nn.Linear(4, 3), nn.Linear(3, 3)
+        self.plain, self.rectified = plain, rectified
+        self.double()
+        for p in self.parameters():
+            nn.init.normal_(p)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.a(x.flatten(1)).view(-1, 4, 2)
+        if self.plain:
+            z = z[..., 0] + (z[..., 1] - z[..., 0]).relu()
+        else:
+            z = z.amax(2)
+        z = z.relu() if self.rectified else z
+        return self.out(self.b(z).relu())
+
+
+@pytest.mark.parametrize("rectified", [False, True])
+def test_maxima_are_split_as_well_as_the_rectifiers_they_are_made_of(rectified: bool) -> None:
+    x = torch.rand(4, 1, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    nets = [Maxout(plain, rectified) for plain in (False, True)]
+    y = nets[0](x).argmax(1)
+    one, other = (certify(net, x, y, eps=0.3, method="exact", tolerance=1e-8) for net in nets)
+    assert (one.margin < certify(nets[0], x, y, eps=0.0).margin)[y[:, None] != torch.arange(3)].all()
+    torch.testing.assert_close(one.margin, other.margin, atol=1e-6, rtol=0)
+
+
+def some_net() -> tuple[nn.Module, Tensor, Tensor]:
+    torch.manual_seed(1)
+    net = nn.Sequential(
+        nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(27, 8), nn.ReLU(),
+        nn.Linear(8, 3),
+    )  # fmt: skip
+    x = torch.rand(6, 1, 6, 6)
+    return net, x, net(x).argmax(1)
+
+
+@pytest.mark.parametrize(("norm", "eps"), [("linf", 0.06), ("l2", 0.4), ("l1", 1.0)])
+def test_every_image_is_certified_or_broken_by_its_point(norm: str, eps: float) -> None:
+    net, x, y = some_net()
+    crown = certify(net, x, y, eps=eps, norm=norm)
+    found = certify(net, x, y, eps=eps, norm=norm, method="exact")
+    assert found.broken is not None
+    assert found.x_adv is not None
+    assert not (found.certified & found.broken).any()
+    assert found.exact
+    assert (found.certified >= crown.certified).all()
+    assert found.certified.sum() + found.broken.sum() == 6
+    assert found.broken.any()
+    assert (found.certified & ~crown.certified).any() or norm != "linf"
+    wrong = net(found.x_adv).argmax(1) != y
+    assert torch.equal(wrong, found.broken)
+    size = {"linf": float("inf"), "l2": 2, "l1": 1}[norm]
+    assert ((found.x_adv.double() - x.double()).flatten(1).norm(p=size, dim=1) <= eps * (1 + 1e-6)).all()
+    assert 0 <= float(found.x_adv.min()) <= float(found.x_adv.max()) <= 1
+
+
+def test_what_the_limits_leave_open_is_said() -> None:
+    net, x, y = some_net()
+    found = certify(net, x, y, eps=0.06, method="exact", nodes=1)
+    whole = certify(net, x, y, eps=0.06, method="exact")
+    assert found.undecided.any()
+    assert not found.exact
+    assert "undecided" in str(found)
+    assert "Exactly" in str(whole)
+    assert (found.margin <= whole.margin + 1e-9)[found.undecided].all()
+    assert not (found.certified & ~whole.certified).any()
+
+
+def test_points_handed_down_are_tried_and_a_batch_is_its_images() -> None:
+    net, x, y = some_net()
+
+    def attack(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+        return PGD(eps=0.06)(model, x, y).x_adv
+
+    found = certify(net, x, y, eps=0.06, method="exact", attack=attack)
+    alone = [certify(net, x[n : n + 1], y[n : n + 1], eps=0.06, method="exact") for n in range(6)]
+    assert torch.equal(found.certified, torch.cat([one.certified for one in alone]))
+    assert found.broken is not None
+    assert torch.equal(found.broken, ~found.certified)
+    assert (found.broken >= PGD(eps=0.06)(net, x, y).success).all()
+
+
+def test_a_network_that_cannot_be_split_and_wrong_options_are_refused() -> None:
+    x, y = torch.rand(1, 1, 2, 2), torch.tensor([0])
+    net = nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2))
+    with pytest.raises(InputError, match="no split for tanh, in 2 "):
+        certify(net, x, y, eps=0.1, method="exact")
+    with pytest.raises(InputError, match="nodes belongs to method='exact'"):
+        certify(net, x, y, eps=0.1, nodes=3)
+    with pytest.raises(InputError, match="time_limit"):
+        certify(net, x, y, eps=0.1, method="exact", time_limit=-1)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from advkit.certification import METHODS
@@ -43,10 +44,21 @@ class CertificateAsked:
         options = {"eps": self.eps, "norm": self.norm, **self.options}
         return f"{self.method}({', '.join(f'{k}={v}' for k, v in options.items())})"
 
-    def columns(self, model: Model, batch: Batch, bounds: tuple[float, float]) -> dict[str, Tensor]:
-        """`certified` (M,) bool, on the CPU."""
+    def columns(self, model: Model, batch: Batch, bounds: tuple[float, float], points: Tensor) -> dict[str, Tensor]:
+        """`certified` and `broken` (M,) bool, on the CPU.
+
+        Args:
+            model: the classifier.
+            batch: the images.
+            bounds: range of the pixels.
+            points: what attacks found in the ball of each image, which an exact search tries first (M, ...).
+        """
         options: dict[str, Any] = {"eps": self.eps, "norm": self.norm, "method": self.method, **self.options}
-        return {"certified": bounded(model, batch.x, batch.y, bounds=bounds, **options).certified.cpu()}
+        if self.method == "exact":
+            options["attack"] = lambda model, x, y: points
+        found = bounded(model, batch.x, batch.y, bounds=bounds, **options)
+        broken = torch.zeros_like(found.certified) if found.broken is None else found.broken
+        return {"certified": found.certified.cpu(), "broken": broken.cpu()}
 
     def holds(self, x: Tensor, x_adv: Tensor) -> Tensor:
         """(M,) bool: x_adv lies in the ball around x; on the CPU."""
@@ -102,7 +114,8 @@ class Certification:
         method, norm, eps: how the certificates were made, and for which ball.
         images: number of images.
         open: number of images that are not certified.
-        found: number of images that are wrong, or that an attack or the control found wrong within the ball.
+        found: number of images that are wrong, or that an attack, the control or the search of the certificate found
+            wrong within the ball.
     """
 
     method: str

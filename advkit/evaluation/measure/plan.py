@@ -11,6 +11,7 @@ from advkit.core.attack import Attack
 from advkit.core.driver import reporting
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
+from advkit.core.norms import per_row
 from advkit.core.result import Result
 from advkit.evaluation.measure.assembly import Line, assembled
 from advkit.evaluation.measure.certificates import CertificateAsked, broken_by
@@ -60,11 +61,8 @@ class Plan:
         often: Any = {"judge": self.judge, "verdicts": self.verdicts, "seed": self.options["seed"]}
         clean = clean_columns(model, batch, **often)
         tick(len(batch.y))
-        if self.certificate is not None:
-            clean |= {**self.certificate.columns(model, batch, self.options["bounds"]), "broken": clean["clean_wrong"]}
-            self.certificate.check(clean, clean["broken"], "the clean pass")
-            tick(len(batch.y))
-        columns = [clean]
+        columns, points = [clean], batch.x
+        broken = {"the clean pass": clean["clean_wrong"]}
         images: list[Tensor] = []
         first: Result | None = None
         for i, attack in enumerate(self.all):
@@ -80,13 +78,19 @@ class Plan:
             )  # to the CPU: a CPU-GPU sync point
             columns[-1]["seconds"] = torch.tensor([time.perf_counter() - start], dtype=torch.float64)
             if self.certificate is not None:
-                broken = broken_by(self.certificate, clean, columns[-1], batch.x, result.x_adv)
-                self.certificate.check(clean, broken, attack.spec)
-                clean["broken"] = clean["broken"] | broken
+                wrong = broken_by(self.certificate, clean, columns[-1], batch.x, result.x_adv)
+                points = torch.where(per_row(wrong.to(points.device), points), result.x_adv, points)
+                broken[attack.spec] = wrong
             if self.record:
                 columns[-1].update(recorded(model, batch, result, aim, self.options["bounds"], self.judge))
                 images.append(result.x_adv)
             first = result if first is None else first
+            tick(len(batch.y))
+        if self.certificate is not None:  # after the attacks: an exact search begins with what they found
+            clean |= self.certificate.columns(model, batch, self.options["bounds"], points)
+            for by, wrong in broken.items():
+                self.certificate.check(clean, wrong, by)
+                clean["broken"] = clean["broken"] | wrong
             tick(len(batch.y))
         return columns, images
 
