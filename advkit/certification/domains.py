@@ -41,8 +41,13 @@ class Domains(NamedTuple):
 
 def joined(parts: Sequence[Domains]) -> Domains:
     """All of them in one; each has the same bends."""
-    dicts = [{i: torch.cat([p[k][i] for p in parts]) for i in parts[0][k]} for k in (3, 4, 5)]
-    return Domains(*(torch.cat([p[k] for p in parts]) for k in (0, 1, 2)), *dicts)
+
+    def each(tensors: list[dict[int, Tensor]]) -> dict[int, Tensor]:
+        return {i: torch.cat([t[i] for t in tensors]) for i in tensors[0]}
+
+    image, rival, bound, splits, alpha, beta = zip(*parts, strict=True)
+    whole = (torch.cat(image), torch.cat(rival), torch.cat(bound))
+    return Domains(*whole, each(list(splits)), each(list(alpha)), each(list(beta)))
 
 
 def whole_balls(made: Bounds, image: Tensor, rival: Tensor, bound: Tensor) -> Domains:
@@ -71,7 +76,7 @@ def split(found: Domains, made: Bounds, C: Tensor, tries: int) -> tuple[Domains,
         C: coefficients of the logits (M, K).
         tries: number of maxima that are tried.
     """
-    score, tap, place = scores(found, made, C)
+    score, tap = scores(found, made, C)
     best, where = score.topk(min(tries, score.shape[1]), dim=1)  # (M, T)
     whole = best[:, 0] == 0
     left = (~whole).nonzero().squeeze(1)  # note: a wait for the device
@@ -80,7 +85,7 @@ def split(found: Domains, made: Bounds, C: Tensor, tries: int) -> tuple[Domains,
     M, T = len(left), best.shape[1]
     each = left.repeat_interleave(T)
     chosen = where[left].flatten()
-    halves = [halved(found.take(each), chosen, tap[each], place, half) for half in (1, -1)]
+    halves = [halved(found.take(each), chosen, tap[each], half) for half in (1, -1)]
     if T == 1:
         return joined(halves), whole
     bounds = [_quick(half, made, C, each) for half in halves]
@@ -99,35 +104,33 @@ def _quick(found: Domains, made: Bounds, C: Tensor, each: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def scores(found: Domains, made: Bounds, C: Tensor) -> tuple[Tensor, Tensor, list[int]]:
-    """How much each maximum matters (M, all outputs), the entry to split, and the place of each of these columns."""
+def scores(found: Domains, made: Bounds, C: Tensor) -> tuple[Tensor, Tensor]:
+    """How much each maximum matters (M, outputs of all of them), and the entry to split."""
     relaxed = Relaxation(made, found.splits, found.alpha, found.beta)
     relaxed.line(C)
-    score, taps, place = [], [], []
+    score, taps = [], []
     for i, splits in found.splits.items():
         op, j = made.graph.nodes[i].operation, made.graph.nodes[i].inputs[0]
         assert isinstance(op, Maximum)
         height, tap = op.height(made.low[j], made.high[j], splits)
         score.append(height * relaxed.seen[i].flatten(1).abs().clamp(min=1e-12))
         taps.append(tap)
-        place += [i] * height.shape[1]
-    return torch.cat(score, 1), torch.cat(taps, 1), place
+    return torch.cat(score, 1), torch.cat(taps, 1)
 
 
-def halved(found: Domains, chosen: Tensor, tap: Tensor, place: list[int], half: int) -> Domains:
+def halved(found: Domains, chosen: Tensor, tap: Tensor, half: int) -> Domains:
     """One half of every domain.
 
     Args:
         found: the domains, changed in place.
         chosen: which column of `scores` is split (M,).
         tap: the entry to split in every column (M, columns).
-        place: the maximum of every column.
         half: 1 where the entry is the maximum, -1 where the maximum is the same without it.
     """
     first = 0
     row = torch.arange(len(chosen), device=chosen.device)
     entry = tap.gather(1, chosen[:, None]).squeeze(1)
-    for i, splits in found.splits.items():
+    for splits in found.splits.values():
         outputs = splits.shape[2]
         here = (chosen >= first) & (chosen < first + outputs)
         n, o, t = row[here], chosen[here] - first, entry[here]  # note: a wait for the device

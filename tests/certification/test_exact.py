@@ -102,10 +102,7 @@ class Maxout(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         z = self.a(x.flatten(1)).view(-1, 4, 2)
-        if self.plain:
-            z = z[..., 0] + (z[..., 1] - z[..., 0]).relu()
-        else:
-            z = z.amax(2)
+        z = z[..., 0] + (z[..., 1] - z[..., 0]).relu() if self.plain else z.amax(2)
         z = z.relu() if self.rectified else z
         return self.out(self.b(z).relu())
 

@@ -47,12 +47,23 @@ def test_the_table_names_attack_and_certificate() -> None:
         ("--eps", "0.1", "--method", "smoothing", "--sigma", "0"),
         ("--eps", "0.1", "--method", "smoothing", "--sigma", "0.25", "--norm", "linf"),
         ("--eps", "0.1", "--sigma", "0.25"),
+        ("--eps", "0.1", "--time-limit", "3"),
+        ("--eps", "0.1", "--method", "exact", "--nodes", "0"),
     ],
 )
 def test_wrong_input_is_one_line(words: tuple[str, ...]) -> None:
     answer = call(*words)
     assert answer.exit_code == 2
     assert len(answer.stderr.strip().splitlines()) == 1
+
+
+def test_an_exact_figure_is_called_exact_and_what_is_undecided_is_counted() -> None:
+    said = call("--eps", "0.003", "--method", "exact", "--count", "4")
+    assert said.exit_code == 0
+    assert "Exactly" in said.stdout
+    found = json.loads(call("--eps", "0.1", "--method", "exact", "--count", "4", "--nodes", "1", "--json").stdout)
+    assert found["exact"] == (found["undecided"] == 0)
+    assert found["adversarial_error"] + found["undecided"] / 4 == pytest.approx(found["certified_error"])
 
 
 SMOOTHING = ("--method", "smoothing", "--sigma", "0.25", "--draws", "200", "--eps", "0.2")

@@ -164,3 +164,15 @@ def test_a_broken_certificate_stops_the_run_and_names_the_image(
 def test_wrong_input_is_one_line(certify: Any, attacks: Any, said: str) -> None:
     with pytest.raises(InputError, match=said):
         go(certify=certify, **({} if attacks is None else {"attacks": attacks}))
+
+
+def test_an_exact_certificate_decides_every_image() -> None:
+    """It counts points that no attack of the evaluation found, here none at all."""
+    net, x, y = toy()
+    report = go(certify=f"exact(eps={EPS}, norm=linf)", attacks=[], control=None)
+    both, expected = report.certification, certify(net, x, y, eps=EPS, method="exact")
+    assert both is not None
+    assert both.exact
+    assert expected.broken is not None
+    assert both.found_error == both.certified_error == expected.broken.double().mean()
+    assert "exactly" in str(report)
