@@ -123,7 +123,7 @@ def halved(found: Domains, chosen: Tensor, tap: Tensor, half: int) -> Domains:
 
     Args:
         found: the domains, changed in place.
-        chosen: which column of `scores` is split (M,).
+        chosen: the column of `scores` that is split (M,).
         tap: the entry to split in every column (M, columns).
         half: 1 where the entry is the maximum, -1 where the maximum is the same without it.
     """

@@ -88,12 +88,12 @@ class BranchAndBound:
     """One search over the balls of N images.
 
     Args:
-        model: from images to logits, in eval mode.
+        model: callable from images to logits, in eval mode.
         made: bounds of every node, one row an image.
         region: the points that a counterexample may be, in the type of the model.
         y: true classes (N,).
         margin: lower bounds of the margins (N, K) that are known.
-        search: when it ends.
+        search: limits of the search.
         upper: the least margins (N, K) seen so far; None: none.
     """
 
@@ -192,7 +192,7 @@ class BranchAndBound:
 
         Args:
             points: feasible points (M, ...) in the type of the model.
-            image: whose each is (M,).
+            image: row of the image to which each point belongs (M,).
         """
         with torch.no_grad():
             logits = self.model(points).double()
