@@ -137,8 +137,10 @@ def _config(found: Snapshot, config: Mapping[str, Any]) -> tuple[Any, Any]:
     if listed[name] not in kinds:
         raise InputError(f"{found.name} is {name!r}, of which transformers has no image classifier")
     described = _built(found, lambda: listed[name].from_dict(_plain(config)), None)
-    kind = kinds[listed[name]]
-    return (kind[0] if isinstance(kind, tuple) else kind), described
+    several = kinds[listed[name]]
+    several = several if isinstance(several, tuple) else (several,)
+    named = config.get("architectures") or ()  # of DeiT and LeViT there are two, one of them distilled
+    return next((kind for kind in several if kind.__name__ in named), several[0]), described
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:

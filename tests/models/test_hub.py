@@ -4,6 +4,7 @@ import hashlib
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
@@ -219,6 +220,39 @@ def test_a_network_that_takes_blue_first_gets_it(vit):
     torch.testing.assert_close(load_model("hf:org/net", device="cpu")(x), net(x.flip(1)).logits)
 
 
+SMALL = {
+    "ConvNext": {"hidden_sizes": [8] * 4, "depths": [1] * 4},
+    "ResNet": {"embedding_size": 8, "hidden_sizes": [8] * 4, "depths": [1] * 4, "layer_type": "basic"},
+    "Swin": {
+        "image_size": 32,
+        "patch_size": 2,
+        "embed_dim": 8,
+        "depths": [1, 1],
+        "num_heads": [2, 2],
+        "window_size": 4,
+    },
+    "Beit": {**VIT, "image_size": 32, "patch_size": 8},
+    "DeiT": {**VIT, "image_size": 32, "patch_size": 8},
+    "Dinov2": {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32, "patch_size": 8},
+    "MobileViT": {"hidden_sizes": [8] * 3, "neck_hidden_sizes": [8] * 7, "num_attention_heads": 2, "image_size": 32},
+}
+
+
+@pytest.mark.parametrize(("family", "distilled"), [*((family, False) for family in SMALL), ("DeiT", True)])
+def test_families_of_transformers_give_their_logits(tmp_path, family, distilled):
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = getattr(transformers, f"{family}Config")(**SMALL[family], num_labels=4)
+    kind = getattr(transformers, f"{family}ForImageClassification{'WithTeacher' * distilled}")
+    net = kind(config).eval()
+    net.save_pretrained(tmp_path / "net")
+    (tmp_path / "net" / "preprocessor_config.json").write_text(json.dumps({**PROCESSOR, "size": 32}))
+    model = load_model(f"hf:{tmp_path / 'net'}", device="cpu")
+    x = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(model(x), net(normalised(x)).logits)
+    assert "left out" not in model.card.source
+
+
 def edited(found, **changes):
     found.json("config.json", {**json.loads(found.read("config.json")), **changes})
 
@@ -326,17 +360,13 @@ def test_without_the_package_it_is_named(vit, monkeypatch):
         load_model("hf:org/net")
 
 
-def test_the_command_shows_the_commit(vit):
+def test_the_command_shows_the_commit(vit, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(main, ["evaluate", "--model", "hf:org/nothing", "--data", "mnist5k"])
     assert done.exit_code == 2
     assert "not in the hub's cache" in done.output
-    x, y = torch.rand(4, 3, 8, 8).numpy(), [0, 1, 2, 0]
-    import numpy as np
-
-    np.savez("images.npz", x=x, y=np.array(y))
-    done = CliRunner().invoke(
-        main, ["attack", "--model", "hf:org/net", "--data", "images.npz", "--eps", "0.01", "--device", "cpu"]
-    )
-    Path("images.npz").unlink()
+    np.savez("images.npz", x=torch.rand(4, 3, 8, 8).numpy(), y=np.array([0, 1, 2, 0]))
+    options = ["--data", "images.npz", "--attacks", "none", "--device", "cpu"]
+    done = CliRunner().invoke(main, ["evaluate", "--model", "hf:org/net", *options])
     assert done.exit_code == 0, done.output
     assert COMMIT in done.output

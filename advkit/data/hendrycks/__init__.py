@@ -88,11 +88,13 @@ def corrupt_as_published(
     door.check_images(x, (0, 1))
     if x.ndim != 4 or x.shape[1] not in (1, 3) or min(x.shape[2:]) < 8:
         raise InputError(f"expected images (N, 1 or 3, H, W) of 8 pixels and more, got {tuple(x.shape)}")
-    draws = Draws(door.check_seed(seed), door.check_ids(sample_ids, x))
+    place, kept = x.device, x.dtype
+    x = x.cpu() if place.type == "mps" else x  # which has no float64
+    draws = Draws(door.check_seed(seed), door.check_ids(sample_ids, x).to(x.device))
     table = table or table_for(*x.shape[2:])
     levels = (x.double() * 255).round() / 255
     out = _applied(levels, kind, STRENGTHS[table][kind][severity - 1], draws, table, frost)
-    return ((out.clamp(0, 1) * 255).floor() / 255).to(x.dtype)
+    return ((out.clamp(0, 1) * 255).floor() / 255).to(kept).to(place)
 
 
 def _applied(x: Tensor, kind: str, strength: object, draws: Draws, table: str, folder: str | Path | None) -> Tensor:
