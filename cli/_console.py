@@ -8,7 +8,7 @@ from rich.text import Text
 
 from advkit.core.progress_bar import Lines as Lines
 from advkit.core.progress_bar import progress_bar as progress_bar
-from advkit.core.sheet import Table, rich_table, table_text, too_wide
+from advkit.core.sheet import Table, fit, rich_table, table_text
 from advkit.core.sheet import console as console
 from advkit.core.words import harmless as harmless
 from advkit.core.words import percent as percent
@@ -25,7 +25,7 @@ def show(made: RichTable) -> None:
     A table that is wider than the output is printed as one block a row, so that no number is ever cut.
     """
     out = console()
-    if out.is_terminal and not too_wide(made, out):
+    if out.is_terminal and fit(made, out):
         out.print(made)
         return
     click.echo(table_text(made, out))

@@ -10,7 +10,7 @@ import torch
 from advkit.attacks import FGSM, Attack, smallest, transfer
 from advkit.cli._attack_options import build_attack
 from advkit.cli._attack_output import print_json
-from advkit.cli._console import progress_bar
+from advkit.cli._console import progress_bar, say
 from advkit.cli._options import check_device
 from advkit.cli._picture import check_place, draw
 from advkit.core.errors import InputError
@@ -105,12 +105,12 @@ def run(
         if naive:
             again: Any = {"goal": goal, "verdicts": verdicts, "count": report.count, "seed": seed, "stop": stop}
             honest = evaluate(judged, images, [attacker], target=aim, **again)
-            click.echo(
+            say(
                 f"This attack ignored {transform}, so its figure says nothing about robustness: the same attack "
                 f"through the transform errs on {100 * honest.adversarial_error:.2f} %."
             )
         elif transform is not None:
-            click.echo(f"The network stands behind {transform}; the attack goes through it (adaptive).")
+            say(f"The network stands behind {transform}; the attack goes through it (adaptive).")
     if place is not None:
         shown = draw(place, report, classifier, attacker, images, target=aim, goal=goal)
         click.echo(f"Picture: {place} ({shown} images)", err=as_json)

@@ -1,9 +1,7 @@
 """`advkit attacks`: the attacks, their norms, what they must know, papers and options."""
 
-import click
-
 from advkit.attacks import ATTACKS
-from advkit.cli._console import show, table
+from advkit.cli._console import say, show, table
 from advkit.cli._derived import flag, parameters, said
 from advkit.core.errors import unknown
 
@@ -23,4 +21,4 @@ def run(pattern: str) -> None:
         listed.add_row(name, kind, " ".join(norms), knows, paper, options)
     show(listed)
     around = ", ".join(f"{option}=" for option in sorted(ATTACKS.wrappers))
-    click.echo(f"Around any attack, in a spec such as --attack 'pgd(steps=40, restarts=5)': {around}.")
+    say(f"Around any attack, in a spec such as --attack 'pgd(steps=40, restarts=5)': {around}.")

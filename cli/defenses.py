@@ -2,9 +2,7 @@
 
 import dataclasses
 
-import click
-
-from advkit.cli._console import show, table
+from advkit.cli._console import say, show, table
 from advkit.core.errors import unknown
 from advkit.defenses import DEFENSES, list_defenses, list_transforms
 
@@ -21,11 +19,9 @@ def run(pattern: str) -> None:
         listed.add_row(name, _takes(factory), _options(factory), str(getattr(factory, "paper", "")))
     show(listed)
     if pattern == "*":
-        click.echo(f"At inference, advkit attack --transform SPEC: {', '.join(list_transforms())}.")
-    click.echo("Train with one: advkit train --model lenet5 --defense 'trades(eps=0.3, steps=10, beta=6)'.")
-    click.echo(
-        "Options that a defence has not go to the attack that it takes. The name of an attack is a defence, too."
-    )
+        say(f"At inference, advkit attack --transform SPEC: {', '.join(list_transforms())}.")
+    say("Train with one: advkit train --model lenet5 --defense 'trades(eps=0.3, steps=10, beta=6)'.")
+    say("Options that a defence has not go to the attack that it takes. The name of an attack is a defence, too.")
 
 
 def _own(factory: object) -> list["dataclasses.Field[object]"]:

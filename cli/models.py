@@ -2,9 +2,7 @@
 
 from typing import Any
 
-import click
-
-from advkit.cli._console import console, percent, show, table
+from advkit.cli._console import console, percent, say, show, table
 from advkit.core.errors import InputError, unknown
 from advkit.core.words import fraction
 from advkit.models import Card, Overview, count, list_models, overview, robust, shipped, summary
@@ -52,15 +50,15 @@ def print_table(rows: list[Overview]) -> None:
     for line in lines:
         listed.add_row(*(line[heading] for heading in headings))
     show(listed)
+    if hidden:
+        say(f"From {WIDE} columns of output on also: {', '.join(hidden)}.")
     for row in (row for row in rows if row.auxiliary):
-        click.echo(f"{row.facts.name}: {row.auxiliary:,} parameters more in the classifiers that only training uses.")
+        say(f"{row.facts.name}: {row.auxiliary:,} parameters more in the classifiers that only training uses.")
     for row in rows:
         for defense, card in robust(row.facts.name).items():
             errors = ", ".join(f"{percent(e)} under {spec}" for spec, e in card.attack_errors.items())
-            click.echo(
-                f"{card.name} --weights {defense} ({card.data}): clean error {percent(card.clean_error)}; {errors}."
-            )
-    click.echo("At the paper's size; 'ships for': trained weights, their size and their clean error on the test split.")
+            say(f"{card.name} --weights {defense} ({card.data}): clean error {percent(card.clean_error)}; {errors}.")
+    say("At the paper's size; 'ships for': trained weights, their size and their clean error on the test split.")
 
 
 def _line(row: Overview) -> dict[str, str]:
@@ -104,7 +102,7 @@ def print_layers(name: str, size: dict[str, Any]) -> None:
         layers.add_row(row.name, row.kind, output, f"{row.parameters:,}" if row.parameters else "", used)
     card = classifier.card
     shape = "x".join(map(str, card.input_shape or ()))
-    click.echo(f"{card.describe()}; images {shape}, {card.num_classes} classes. {card.paper}")
+    say(f"{card.describe()}; images {shape}, {card.num_classes} classes. {card.paper}")
     show(layers)
     total = sum(row.multiply_adds for row in rows)
-    click.echo(f"Together {card.parameters:,} parameters, {total:,} multiply-adds an image.")
+    say(f"Together {card.parameters:,} parameters, {total:,} multiply-adds an image.")

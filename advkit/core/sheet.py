@@ -6,6 +6,7 @@ An object gives its words and cells (`Sheet`); how they look on a terminal, in a
 import html
 import os
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from advkit.core.words import harmless
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.table import Column
     from rich.table import Table as RichTable
 
 WIDE = 200
@@ -88,29 +90,45 @@ def rich_table(table: Table) -> "RichTable":
 
 def table_text(made: "RichTable", out: "Console") -> str:
     """The table as plain text; as one block a row if it is wider than the output."""
-    if too_wide(made, out):
-        return _stacked(made)
+    if not fit(made, out):
+        return _stacked(made, out.width)
     with out.capture() as captured:
         out.print(made)
     return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
-def too_wide(made: "RichTable", out: "Console") -> bool:
-    """Whether the table would lose cells at this width; a table with a column that may be broken never does."""
-    needed = out.measure(made, options=out.options.update(width=10_000)).maximum
-    return needed > out.width and not any(column.no_wrap is False for column in made.columns)
+def fit(made: "RichTable", out: "Console") -> bool:
+    """Give the columns that may be broken the room that is left; whether every word of every cell has its place.
+
+    rich itself takes the room from all columns alike, and cuts what does not fit.
+    """
+    whole, words = zip(*(_widths(column) for column in made.columns), strict=True)
+    between = out.measure(made, options=out.options.update(width=1_000_000)).maximum - sum(whole)
+    spare = out.width - between - sum(words)
+    for column, most, least in zip(made.columns, whole, words, strict=True):
+        more = max(0, min(spare, most - least))
+        column.width, spare = least + more, spare - more
+    return spare >= 0
 
 
-def _stacked(made: "RichTable") -> str:
-    """Each row as a block: its first cell, then a line for each further cell with the heading."""
+def _widths(column: "Column") -> tuple[int, int]:
+    """What a column takes at most, and at least: where it may be broken, its longest word."""
+    from rich.cells import cell_len
+
+    texts = [str(text) for text in (column.header, *column.cells)]
+    whole = max(map(cell_len, texts), default=0)
+    return whole, whole if column.no_wrap else max((cell_len(w) for text in texts for w in text.split()), default=0)
+
+
+def _stacked(made: "RichTable", width: int) -> str:
+    """Each row as a block: its first cell, then a line for each further cell with the heading; broken at words."""
     columns = [[str(column.header), *map(str, column.cells)] for column in made.columns]
     blocks = []
     for first, *cells in zip(*(column[1:] for column in columns), strict=True):
         pairs = zip((column[0] for column in columns[1:]), cells, strict=True)
-        blocks.append(
-            "\n".join([first, *(f"  {head}: {cell}" if head else f"  {cell}" for head, cell in pairs if cell)])
-        )
-    return "\n".join(["", *blocks, ""])
+        blocks.append([first, *(f"  {head}: {cell}" if head else f"  {cell}" for head, cell in pairs if cell)])
+    own = textwrap.TextWrapper(width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False)
+    return "\n".join(["", *(line for block in blocks for text in block for line in own.wrap(text)), ""])
 
 
 def as_html(sheet: Sheet, picture: str = "") -> str:
