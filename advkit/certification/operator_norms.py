@@ -84,9 +84,7 @@ def _torus_norm(op: Conv, inputs: Shape, outputs: Shape) -> float:
     """The norm around a torus of the least size at which nothing but zero padding is met twice."""
     if op.transposed:  # the adjoint of a convolution the other way
         inputs, outputs = outputs, inputs
-    sides = []
-    for n, m, s, p in zip(inputs[1:], outputs[1:], op.stride, op.padding, strict=True):
-        sides.append(-(-max(n + p, (m - 1) * s + 1) // s))  # (side / stride) of the torus
+    sides = _torus_sides(op, inputs, outputs)
     W = op.weight.double()
     W = W.view(op.groups, -1, *W.shape[1:])  # (G, O, I, *k)
     taps = W.flatten(3).permute(3, 0, 1, 2).flatten(1)  # (taps, G O I)
@@ -98,6 +96,12 @@ def _torus_norm(op: Conv, inputs: Shape, outputs: Shape) -> float:
     parts = (places[k : k + step] for k in range(0, len(places), step))
     found = [matrix_norm(_frequencies(op, W.shape, taps, sides, part)) for part in parts]
     return (max(found) + error) * OUTWARD
+
+
+def _torus_sides(op: Conv, inputs: Shape, outputs: Shape) -> list[int]:
+    """Sides of the torus over the strides."""
+    axes = zip(inputs[1:], outputs[1:], op.stride, op.padding, strict=True)
+    return [-(-max(n + p, (m - 1) * s + 1) // s) for n, m, s, p in axes]
 
 
 def _frequencies(op: Conv, shape: Sequence[int], taps: Tensor, sides: list[int], places: Tensor) -> Tensor:

@@ -122,6 +122,32 @@ def test_the_torus_is_its_matrix_where_the_border_is_circular() -> None:
         assert true <= found <= 1.0002 * true
 
 
+TURNED = [  # side, kernel, padding: around a torus one too small, the taps on either side meet and cancel
+    (2, 3, 1),
+    (3, 5, 2),
+]
+
+
+@pytest.mark.parametrize(("side", "kernel", "padding"), TURNED)
+@pytest.mark.parametrize("axes", [1, 2])
+def test_a_torus_one_too_small_is_below_the_norm_and_ours_is_not(
+    side: int, kernel: int, padding: int, axes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operator_norms, "DENSE", 0)
+    layer = (nn.Conv1d if axes == 1 else nn.Conv2d)(1, 1, kernel, padding=padding, bias=False).double()
+    with torch.no_grad():  # antisymmetric but for the middle, along the first axis
+        layer.weight.zero_()
+        line = torch.zeros(kernel, dtype=torch.float64)
+        line[0], line[kernel // 2], line[-1] = -1, 0.2, 1
+        layer.weight.view(kernel, -1)[:, kernel // 2 if axes == 2 else 0] = line
+    shape = (1, *[side] * axes)
+    true = float(torch.linalg.matrix_norm(dense(layer, shape), 2))
+    assert true <= of(layer, shape)
+    sides = operator_norms._torus_sides
+    monkeypatch.setattr(operator_norms, "_torus_sides", lambda *a: [n - 1 for n in sides(*a)])
+    assert of(layer, shape) < true
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1), (2, 7, 3), (3, 4, 9), (1, 30, 30)])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
 def test_gram_iteration_is_an_upper_bound(shape: tuple[int, ...], dtype: torch.dtype) -> None:
