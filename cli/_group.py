@@ -36,6 +36,7 @@ COMMANDS = {
     "merge": "Join the runs of several shards as one.",
     "models": "List the networks, or the layers of one.",
     "report": "Tell what a run shows, in the terms of a document for auditors.",
+    "reproduce": "Run a paper's tables again, beside the printed figures.",
     "train": "Train a model by a recipe.",
     "transfer": "Try the adversarial images of each model on all others.",
     "verify": "Check whether a run is whole, or a card is true.",

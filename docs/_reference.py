@@ -23,6 +23,7 @@ PACKAGES = {
     "advkit.training": "Training",
     "advkit.insight": "Insight",
     "advkit.figures": "Figures",
+    "advkit.reproduction": "Reproduction",
     "advkit.testing": "Testing",
 }
 """Package -> title of its page."""

@@ -11,7 +11,13 @@ import pytest
 import advkit
 
 ROOT = Path(__file__).resolve().parents[1]
-FOLDERS = {"advkit": "advkit", "advkit.attacks": "attacks", "advkit.defenses": "defenses", "advkit.cli": "cli"}
+FOLDERS = {
+    "advkit": "advkit",
+    "advkit.attacks": "attacks",
+    "advkit.defenses": "defenses",
+    "advkit.reproduction": "reproduction",
+    "advkit.cli": "cli",
+}
 LAYERS = {
     "core": 0,
     "goals": 1,
@@ -25,7 +31,8 @@ LAYERS = {
     "training": 2,
     "attacks": 3,
     "defenses": 4,
-    "cli": 5,
+    "reproduction": 5,
+    "cli": 6,
     "testing": 5,
 }
 EXCEPTIONS = {"advkit.__main__", "advkit"}
@@ -128,7 +135,7 @@ def test_imports_point_downwards_only(module: str, path: Path) -> None:
     tree = parsed(path)
     for name, level, line in imports(tree):
         assert level == 0, f"{path.name}:{line}: relative import"
-        assert name.split(".")[0] not in ("attacks", "defenses", "cli"), (
+        assert name.split(".")[0] not in ("attacks", "defenses", "reproduction", "cli"), (
             f"{path.name}:{line}: {name}, not advkit.{name}"
         )
         other = layer(name)
@@ -295,17 +302,18 @@ def test_the_folders_of_the_tests_mirror_the_house() -> None:
 def test_nothing_installs_a_top_level_package_of_a_common_name() -> None:
     files = distribution("advkit").files or []
     tops = {str(f).split("/")[0] for f in files if "dist-info" not in str(f) and str(f).endswith(".py")}
-    assert tops.isdisjoint({"attacks", "defenses", "cli", "tests"})
-    for name in ("attacks", "defenses", "cli"):
+    assert tops.isdisjoint({"attacks", "defenses", "reproduction", "cli", "tests"})
+    for name in ("attacks", "defenses", "reproduction", "cli"):
         assert "advkit" not in packages_distributions().get(name, [])
 
 
 def test_the_packages_live_where_the_design_draws_them() -> None:
     if not Path(advkit.__file__).resolve().is_relative_to(ROOT):
         pytest.skip("an installed wheel is tested")
-    from advkit import attacks, cli, defenses
+    from advkit import attacks, cli, defenses, reproduction
 
-    for package, folder in ((attacks, "attacks"), (defenses, "defenses"), (cli, "cli")):
+    for package in (attacks, defenses, reproduction, cli):
+        folder = package.__name__.rpartition(".")[2]
         assert Path(package.__file__ or "").resolve().parent == ROOT / folder
 
 

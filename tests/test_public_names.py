@@ -22,6 +22,7 @@ MODULES = (
     "advkit.goals",
     "advkit.insight",
     "advkit.models",
+    "advkit.reproduction",
     "advkit.testing",
     "advkit.training",
     "advkit.training.augment",

@@ -12,7 +12,13 @@ import pytest
 import advkit
 
 ROOT = Path(__file__).resolve().parents[1]
-LINKS = {"src/advkit": "advkit", "advkit/attacks": "attacks", "advkit/defenses": "defenses", "advkit/cli": "cli"}
+LINKS = {
+    "src/advkit": "advkit",
+    "advkit/attacks": "attacks",
+    "advkit/defenses": "defenses",
+    "advkit/reproduction": "reproduction",
+    "advkit/cli": "cli",
+}
 NAMES = {"advkit.attacks": "PGD", "advkit.defenses": "AdversarialLoss", "advkit.cli": "main"}
 
 INSTALLED = str(ROOT / "src") in [str(Path(path)) for path in sys.path]
@@ -74,7 +80,7 @@ def test_type_checkers_resolve_the_public_names(checker: str, tmp_path: Path) ->
 def test_an_installation_brings_no_package_of_a_common_name() -> None:
     found = subprocess.run(
         [sys.executable, "-c", "import importlib.util as u; print([n for n in "
-         "('attacks', 'defenses', 'cli', 'tests', 'benchmarks') if u.find_spec(n)])"],
+         "('attacks', 'defenses', 'reproduction', 'cli', 'tests', 'benchmarks') if u.find_spec(n)])"],
         cwd=Path(advkit.__file__).anchor, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""},
     )  # fmt: skip
     assert found.stdout.strip() == "[]", found.stdout + found.stderr

@@ -64,6 +64,7 @@ def page(run: Run, report: Report) -> str:
         top=top,
         panels=_panels(damage, top) if damage else [],
         checks=report.checks,
+        style=style(),
         script=Markup(_script()),
         script_hash=_hash(_script()),
         both=report.certification,
@@ -77,6 +78,11 @@ def _template() -> "Template":
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters.update(percent=percent, short=short, number=number, span=span)
     return environment.from_string(files("advkit.evaluation.show").joinpath("page.html").read_text("utf-8"))
+
+
+def style() -> Markup:
+    """The look of every page."""
+    return Markup(files("advkit.evaluation.show").joinpath("page.css").read_text("utf-8"))
 
 
 def _script() -> str:

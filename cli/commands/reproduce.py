@@ -1,0 +1,28 @@
+"""`advkit reproduce`: its options."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from advkit.cli._options import shared
+from advkit.cli._perform import perform
+
+
+@click.command()
+@click.argument("name", required=False)
+@click.option(
+    "--budget", default="small", show_default=True, metavar="[small|paper]", help="How much is spent: see below."
+)
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Number of seeds, from 0 up.")
+@click.option("--output", type=click.Path(path_type=Path), help="Folder of the run. [runs/reproduce/NAME-BUDGET]")
+@click.option("--workers", type=click.IntRange(min=1), help="Number of processes, of one thread each. [the cores]")
+@shared("device")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
+def command(**options: Any) -> None:
+    """Run the tables of the paper NAME again, beside the printed figures; without NAME, list what there is.
+
+    Each of the paper's claims is tested: confirmed, contradicted or left open. "small" takes minutes on two cores with
+    the embedded digits; "paper" is the paper's own size. A stopped run goes on when it is called again.
+    """
+    perform("reproduce", options)

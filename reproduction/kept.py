@@ -1,0 +1,151 @@
+"""The folder of a reproduction: its identity, figures that are measured once, and locks that end with their process."""
+
+import hashlib
+import json
+import os
+import platform
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from advkit._version import __version__
+from advkit.core.errors import InputError
+from advkit.core.files import atomic_write
+from advkit.reproduction.study import Cell, Measured
+
+IDENTITY = "study.json"
+
+
+class Figures(NamedTuple):
+    """What one measurement left."""
+
+    cells: dict[Cell, Measured]
+    seconds: float
+    seal: str
+
+
+class Home:
+    """The folder of one study at one budget.
+
+    Args:
+        path: the folder; it is made.
+        name: name of the study.
+        budget: name of its budget.
+        device: device of the run.
+
+    Raises:
+        InputError: the folder holds another study, budget or version.
+        OSError: the folder cannot be made.
+    """
+
+    def __init__(self, path: Path, name: str, budget: str, device: str) -> None:
+        self.path = path
+        self.identity = {
+            "study": name, "budget": budget, "device": device, "advkit": __version__, "torch": torch.__version__,
+            "python": platform.python_version(),
+        }  # fmt: skip
+        for folder in ("networks", "figures", "locks"):
+            (path / folder).mkdir(parents=True, exist_ok=True)
+        self._check_identity()
+
+    def _check_identity(self) -> None:
+        """The same figures come of the same study, budget and versions only."""
+        file = self.path / IDENTITY
+        there = read_json(file)
+        if there is None:
+            if any((self.path / "figures").iterdir()):
+                raise InputError(f"{file} is missing or broken, so its figures cannot be used: give another folder")
+            atomic_write(file, lambda out: out.write(json.dumps(self.identity, indent=1).encode() + b"\n"))
+            return
+        changed = [key for key, value in self.identity.items() if there.get(key) != value]
+        if changed:
+            said = ", ".join(f"{key} {there.get(key)!r} (now {self.identity[key]!r})" for key in changed)
+            raise InputError(f"{self.path} holds a reproduction with {said}: give another folder")
+
+    def network(self, name: str, seed: int) -> Path:
+        """The folder of a trained network."""
+        return self.path / "networks" / f"{slug(name)}-seed{seed}"
+
+    def figures(self, name: str) -> Path:
+        """The file of a measurement."""
+        return self.path / "figures" / f"{slug(name)}.json"
+
+    def read(self, name: str) -> Figures | None:
+        """What a measurement left; None if it is missing, half written or of something else."""
+        found = read_json(self.figures(name))
+        if found is None or found.get("name") != name or found.get("digest") != _digest(found):
+            return None
+        cells = {
+            Cell(f["table"], f["row"], f["column"]): Measured(_number(f["value"]), [_number(v) for v in f["samples"]])
+            for f in found["figures"]
+        }
+        return Figures(cells, found["seconds"], found["seal"])
+
+    def write(self, name: str, cells: Mapping[Cell, Measured], seconds: float, seal: str = "") -> None:
+        """Keep what was measured, and the digest of a file that belongs to it."""
+        figures = [
+            {**cell._asdict(), "value": _said(m.value), "samples": [_said(v) for v in m.samples]}
+            for cell, m in cells.items()
+        ]
+        record = {"name": name, "seconds": round(seconds, 3), "seal": seal, "figures": figures}
+        record["digest"] = _digest(record)
+        atomic_write(self.figures(name), lambda file: file.write(json.dumps(record).encode() + b"\n"))
+
+    @contextmanager
+    def locked(self, name: str) -> Iterator[bool]:
+        """Inside, whether this process alone works at `name`; the system ends the lock with the process."""
+        try:
+            import fcntl
+        except ImportError:  # not on every system
+            yield True
+            return
+        handle = os.open(self.path / "locks" / slug(name), os.O_CREAT | os.O_RDWR)
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            except OSError:  # a file system without locks
+                pass
+            yield True
+        finally:
+            os.close(handle)
+
+
+def slug(name: str) -> str:
+    """A file name for any name: its letters and digits, and a few digits of its hash, which keep names apart."""
+    words = "-".join(re.findall(r"[A-Za-z0-9.]+", name))[:60]
+    return f"{words}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None if there is none, or not a whole one."""
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _digest(record: Mapping[str, Any]) -> str:
+    said = {key: value for key, value in record.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def seal_of(path: Path) -> str:
+    """The digest of a file; empty of one that is not there."""
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+
+
+def _said(value: float) -> float | str:
+    """JSON has no infinity and no NaN."""
+    return value if abs(value) < float("inf") else str(value)
+
+
+def _number(value: float | str) -> float:
+    return float(value)

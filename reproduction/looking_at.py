@@ -1,0 +1,72 @@
+"""What the papers' measurements share: the digits of the test split, and who is wrong on what."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from advkit.core.attack import Attack
+from advkit.core.classify import classify
+from advkit.core.guard import Model
+from advkit.data import load_data
+from advkit.reproduction.study import Measured
+
+BATCH = 500
+
+
+def digits_of(spec: str, count: int | None = None) -> tuple[Tensor, Tensor]:
+    """The first images and labels of the test split of a set.
+
+    Args:
+        spec: spec of the data set.
+        count: number of images; default: all.
+    """
+    data = load_data(spec, split="test")
+    return data[: len(data) if count is None else min(count, len(data))]
+
+
+def logits_of(model: Model, x: Tensor) -> Tensor:
+    """(N, K): the answers, in batches."""
+    return torch.cat([classify(model, part.to(device_of(model))).cpu() for part in torch.split(x, BATCH)])
+
+
+def wrong(model: Model, x: Tensor, y: Tensor) -> Tensor:
+    """(N,): 1 where the model is wrong, else 0."""
+    return (logits_of(model, x).argmax(1) != y).double()
+
+
+def error(model: Model, x: Tensor, y: Tensor) -> Measured:
+    """The error with its verdicts."""
+    return Measured.of(wrong(model, x, y))
+
+
+def attacked(model: Model, x: Tensor, y: Tensor, attack: Attack, *, seed: int = 0) -> Tensor:
+    """The strongest images that the attack finds, also for samples that are wrong already.
+
+    Args:
+        model: the network.
+        x: images (N, C, H, W) in [0, 1].
+        y: classes (N,).
+        attack: the attack.
+        seed: seed of its random numbers.
+    """
+    device, found = device_of(model), []
+    for start in range(0, len(x), BATCH):
+        rows = torch.arange(start, min(start + BATCH, len(x)))
+        result = attack(
+            model, x[rows].to(device), y[rows].to(device), sample_ids=rows.to(device), seed=seed, stop="never"
+        )
+        found.append(result.x_adv.cpu())
+    return torch.cat(found)
+
+
+def confidence_on_mistakes(model: Model, x: Tensor, y: Tensor) -> Measured:
+    """The mean probability that the model gives to the class it takes, over the images that it gets wrong."""
+    sure, given = logits_of(model, x).softmax(1).max(1)
+    return Measured.of(torch.where(given != y, sure.double(), math.nan))
+
+
+def device_of(model: Model) -> torch.device:
+    """Where the network's parameters are; the CPU of a function without any."""
+    parameters = model.parameters() if isinstance(model, torch.nn.Module) else iter(())
+    return next((p.device for p in parameters), torch.device("cpu"))

@@ -1,0 +1,155 @@
+"""`reproduce`: a paper's tables, run again beside the printed figures."""
+
+import json
+import math
+import os
+import time
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import wait as wait_for
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from advkit.core.door import check_count
+from advkit.core.files import atomic_write
+from advkit.core.intervals import wilson_interval
+from advkit.core.progress_bar import Progress, shows_progress
+from advkit.reproduction.kept import Home
+from advkit.reproduction.run_again import Figure, Reproduction
+from advkit.reproduction.significance import deviation, mean_interval
+from advkit.reproduction.study import Cell, Measured, Pooled, declared
+from advkit.reproduction.study_page import page
+from advkit.reproduction.verdicts import Column, judged
+from advkit.reproduction.work import Bench, do_all, measured_name, pooled_name, trained_name, work
+
+RECORD, PAGE = "reproduction.json", "report.html"
+POLL = 1.0
+"""Seconds between two looks at how far the processes are."""
+
+
+@shows_progress("reproduce")
+def reproduce(
+    name: str,
+    *,
+    budget: str = "small",
+    seeds: int = 3,
+    output: str | os.PathLike[str] | None = None,
+    workers: int = 1,
+    device: str = "auto",
+    progress: Progress | bool | None = None,
+) -> Reproduction:
+    """Run a paper's tables again, or go on with a run that was stopped.
+
+    Every network and every measurement is kept in the folder as soon as it is there. A second call, also at the same
+    time from another process, does what is left. Every process uses one thread, so that the figures do not depend on
+    the number of cores.
+
+    Args:
+        name: one of `list_reproductions()`.
+        budget: "small", minutes on two cores with the embedded digits, or "paper", the paper's own size.
+        seeds: number of seeds, from 0 up; more seeds go on with a folder of fewer.
+        output: folder of the run; default: runs/reproduce/NAME-BUDGET.
+        workers: number of processes. Above 1 they are started by `spawn`, so a script needs its
+            `if __name__ == "__main__":`.
+        device: device to train and measure on; "auto" is CUDA if there is one, else the CPU.
+        progress: called with (done, all) in networks and measurements; True shows a bar.
+
+    Returns:
+        The figures beside the paper's, and the verdict on each of its claims.
+
+    Raises:
+        InputError: unknown name or budget, a data set that is not there, or a folder of another reproduction.
+    """
+    study = declared(name, budget)
+    seeds, workers = check_count("seeds", seeds), check_count("workers", workers)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    path = Path(output).expanduser() if output is not None else Path("runs/reproduce") / f"{name}-{budget}"
+    home = Home(path, name, budget, device)
+    bench = Bench(study, home, seeds, device)
+    tell = progress if callable(progress) else None
+    if workers > 1 and not all(job.is_done() for job in bench.jobs()):
+        _in_processes(workers, (name, budget, seeds, path, device), bench, tell)
+    do_all(bench, tell)
+    found = collected(name, budget, bench)
+    write_record(found)
+    return found
+
+
+def _in_processes(workers: int, task: tuple[Any, ...], bench: Bench, tell: Progress | None) -> None:
+    """Let several processes do it, and say how far they are."""
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        running = [pool.submit(work, *task) for _ in range(workers)]
+        while not all(future.done() for future in running):
+            wait_for(running, timeout=POLL)
+            if any(future.done() and future.exception() for future in running):
+                break
+            if tell is not None:
+                jobs = bench.jobs()
+                tell(sum(job.is_done() for job in jobs), len(jobs))
+        for future in running:
+            future.result()
+
+
+def collected(name: str, budget: str, bench: Bench) -> Reproduction:
+    """The figures in a folder in which everything is done."""
+    columns = gathered(bench)
+    return Reproduction(
+        name=name,
+        budget=budget,
+        seeds=bench.seeds,
+        study=bench.study,
+        figures={cell: summed_up(column) for cell, column in columns.items()},
+        verdicts=tuple(judged(claim, columns) for claim in bench.study.claims),
+        seconds=sum(_seconds(bench)),
+        output=bench.home.path,
+    )
+
+
+def gathered(bench: Bench) -> dict[Cell, Column]:
+    """Every figure by cell: one a seed, or one in all."""
+    columns: dict[Cell, list[Measured]] = {}
+    for name, measurement in bench.study.measurements.items():
+        for mark in _marks(name, measurement, bench.seeds):
+            found = bench.home.read(mark)
+            assert found is not None, f"{mark} is done"
+            for cell, measured in found.cells.items():
+                columns.setdefault(cell, []).append(measured)
+    return dict(columns)
+
+
+def _marks(name: str, measurement: Any, seeds: int) -> list[str]:
+    if isinstance(measurement, Pooled):
+        return [pooled_name(name, seeds)]
+    return [measured_name(name, seed) for seed in range(seeds)]
+
+
+def _seconds(bench: Bench) -> Iterator[float]:
+    """Processor time of each job that counts."""
+    marks = [trained_name(name, seed) for name in bench.study.trainings for seed in range(bench.seeds)]
+    for name, measurement in bench.study.measurements.items():
+        marks += _marks(name, measurement, bench.seeds)
+    for mark in marks:
+        found = bench.home.read(mark)
+        yield found.seconds if found else 0.0
+
+
+def summed_up(column: Column) -> Figure:
+    """Mean and interval of a figure."""
+    values = tuple(measured.value for measured in column)
+    mean = math.fsum(values) / len(values)
+    interval = mean_interval(values)
+    if deviation(values) == 0 and column[0].samples and set(column[0].samples) <= {0.0, 1.0}:
+        samples = column[0].samples
+        interval = wilson_interval(sum(samples), len(samples))
+    return Figure(mean, values, interval, deviation(values))
+
+
+def write_record(found: Reproduction) -> None:
+    """Write figures and claims as JSON, and the page."""
+    record = {**found.to_dict(), "written": time.strftime("%Y-%m-%d %H:%M")}
+    atomic_write(found.output / RECORD, lambda file: file.write(json.dumps(record, indent=1).encode() + b"\n"))
+    atomic_write(found.output / PAGE, lambda file: file.write(page(found).encode()))

@@ -1,0 +1,104 @@
+"""A study that has been run: its figures beside the paper's, and what became of the claims."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from advkit.core.shown import Shown
+from advkit.reproduction.study import Cell, Study
+from advkit.reproduction.verdicts import Verdict
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One of our figures.
+
+    Attributes:
+        value: mean over the seeds.
+        values: figure of each seed.
+        interval: 95 % interval: Student's over seeds; of one error alone Wilson's over images; None if there is none.
+        sd: standard deviation over the seeds.
+    """
+
+    value: float
+    values: tuple[float, ...]
+    interval: tuple[float, float] | None
+    sd: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reproduction(Shown):
+    """A study that has been run.
+
+    Attributes:
+        name: name of the study.
+        budget: name of its budget.
+        seeds: number of seeds.
+        study: the study as it is declared.
+        figures: our figures by cell.
+        verdicts: what became of the paper's claims.
+        seconds: processor time of everything, over all sittings and processes.
+        output: folder of the run.
+    """
+
+    pictured: ClassVar[bool] = False
+
+    name: str
+    budget: str
+    seeds: int
+    study: Study
+    figures: Mapping[Cell, Figure]
+    verdicts: tuple[Verdict, ...]
+    seconds: float
+    output: Path
+
+    def records(self) -> list[dict[str, Any]]:
+        """One row a figure, with the paper's beside it."""
+        return list(self._rows())
+
+    def _rows(self) -> Iterator[dict[str, Any]]:
+        for table in self.study.tables:
+            for row, printed in table.printed.items():
+                for column in table.columns:
+                    figure = self.figures.get(Cell(table.where, row, column))
+                    low, high = (None, None) if figure is None or figure.interval is None else figure.interval
+                    yield {
+                        "table": table.where,
+                        "row": row,
+                        "column": column,
+                        "printed": printed.get(column),
+                        "value": None if figure is None else finite(figure.value),
+                        "low": low,
+                        "high": high,
+                        "values": [] if figure is None else [finite(value) for value in figure.values],
+                    }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON takes it."""
+        claims = [
+            {
+                "claim": verdict.claim.sentence,
+                "where": verdict.claim.where,
+                "smaller": list(verdict.claim.smaller),
+                "larger": list(verdict.claim.larger),
+                "outcome": verdict.outcome,
+                "p": finite(verdict.p),
+                "test": verdict.test,
+            }
+            for verdict in self.verdicts
+        ]
+        about = {"name": self.name, "budget": self.budget, "seeds": self.seeds, "paper": self.study.paper}
+        return {
+            **about,
+            "figures": self.records(),
+            "claims": claims,
+            "differences": list(self.study.differences),
+            "seconds": round(self.seconds, 1),
+        }
+
+
+def finite(value: float) -> float | None:
+    """JSON knows no NaN and no infinity."""
+    return value if math.isfinite(value) else None

@@ -1,0 +1,238 @@
+"""What a reproduction is made of: networks to train, figures to measure, the paper's table, and its claims.
+
+A paper's file declares a `Study`; the engine knows nothing of papers, and a paper's file nothing of folders.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, TypeVar
+
+from torch import Tensor
+
+from advkit.core.errors import unknown
+from advkit.core.registry import Registry
+from advkit.models import Classifier
+from advkit.training import Recipe
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How much is spent on a study.
+
+    Args:
+        name: "small" (minutes on two cores), "paper" (the paper's own size) or "tiny" (for tests).
+    """
+
+    name: str
+
+    def pick(self, *, tiny: T, small: T, paper: T) -> T:
+        """The value for this budget.
+
+        Args:
+            tiny: value for tests, which check the machinery and no claim.
+            small: value for two cores and twenty minutes.
+            paper: value of the paper.
+        """
+        return {"tiny": tiny, "small": small, "paper": paper}[self.name]
+
+    def digits(self, *options: str) -> str:
+        """The digits without padding, as the papers take them: the embedded ones, or MNIST for the paper's size.
+
+        Args:
+            *options: further options of the data set, such as "half=1".
+        """
+        inside = ", ".join(("pad=0", *options))
+        return f"{self.pick(tiny='mnist5k', small='mnist5k', paper='mnist')}({inside})"
+
+
+BUDGETS = {name: Budget(name) for name in ("small", "paper", "tiny")}
+SHOWN = ("small", "paper")
+"""Budgets that a user is offered."""
+
+
+def find_budget(name: str) -> Budget:
+    """The budget of this name.
+
+    Raises:
+        UnknownNameError: no such budget.
+    """
+    if name not in BUDGETS:
+        raise unknown("budget", name, SHOWN)
+    return BUDGETS[name]
+
+
+class Cell(NamedTuple):
+    """The place of a figure: which table, which row, which column."""
+
+    table: str
+    row: str
+    column: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A figure and what it is the mean of.
+
+    Args:
+        value: the figure.
+        samples: one number for each image, so that two figures can be compared image by image; empty if there is none.
+    """
+
+    value: float
+    samples: Sequence[float] = ()
+
+    @classmethod
+    def of(cls, samples: Tensor) -> "Measured":
+        """The mean of one number for each image (N,); NaN marks an image that does not count.
+
+        Args:
+            samples: (N,), verdicts or numbers.
+        """
+        numbers = samples.double().tolist()
+        counted = [number for number in numbers if not math.isnan(number)]
+        return cls(math.fsum(counted) / len(counted) if counted else math.nan, numbers)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """A network of a study.
+
+    Args:
+        recipe: recipe of the training; its `data` is the spec of the training split, its seed is replaced.
+        test: spec of the set whose test split gives the clean error; default: the recipe's data.
+        loss: training loss that no spec names; default: that of the recipe's defence, or the plain one.
+    """
+
+    recipe: Recipe
+    test: str | None = None
+    loss: Callable[..., Tensor] | None = None
+
+
+Networks = Mapping[str, Classifier]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Measurement:
+    """Some figures that are measured together.
+
+    Args:
+        networks: names of the trainings that it looks at.
+        measure: function of the trained networks by name and the seed, which gives figures by their cell.
+    """
+
+    networks: tuple[str, ...]
+    measure: Callable[[Networks, int], Mapping[Cell, Measured]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pooled:
+    """Figures that need the networks of all seeds at once, such as a vote.
+
+    Args:
+        networks: names of the trainings that it looks at.
+        measure: function of the trained networks by name, one for each seed, which gives figures by their cell.
+    """
+
+    networks: tuple[str, ...]
+    measure: Callable[[Mapping[str, Sequence[Classifier]]], Mapping[Cell, Measured]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of the paper.
+
+    Args:
+        title: what the table shows.
+        where: its place in the paper, such as "table 1".
+        checked: how the printed figures were checked.
+        columns: columns and their units, "percent" (of fractions) or "number".
+        printed: the paper's figures by row and column, in the units of ours; None where the paper prints none.
+    """
+
+    title: str
+    where: str
+    checked: str
+    columns: Mapping[str, str]
+    printed: Mapping[str, Mapping[str, float | None]]
+
+    def cell(self, row: str, column: str) -> Cell:
+        """The cell of a row and a column.
+
+        Args:
+            row: name of a row of `printed`.
+            column: name of a column of `columns`.
+        """
+        assert row in self.printed, f"no row {row!r} in {self.where}"
+        assert column in self.columns, f"no column {column!r} in {self.where}"
+        return Cell(self.where, row, column)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """A direction that the paper claims: one figure is smaller than another.
+
+    Args:
+        sentence: the claim in words.
+        where: its place in the paper.
+        smaller: cell of the figure that is smaller according to the paper.
+        larger: cell of the other figure.
+        over: "seeds" for a statement about a way of training, tested over trained networks; "images" for one about
+            networks that are there, tested image by image for each network.
+    """
+
+    sentence: str
+    where: str
+    smaller: Cell
+    larger: Cell
+    over: str = "seeds"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A reproduction as it is declared.
+
+    Args:
+        title: what is run again.
+        paper: authors, title, year and arXiv number of the paper.
+        trainings: the networks by name.
+        measurements: what is measured on them, by name.
+        tables: the paper's tables.
+        claims: the paper's claims.
+        differences: differences between the paper's setting and this one, one sentence each.
+    """
+
+    title: str
+    paper: str
+    trainings: Mapping[str, Training]
+    measurements: Mapping[str, Measurement | Pooled]
+    tables: tuple[Table, ...]
+    claims: tuple[Claim, ...]
+    differences: tuple[str, ...] = field(default=())
+
+
+STUDIES: Registry[Study] = Registry("reproduction", "advkit.reproduction.papers")
+
+
+def list_reproductions(pattern: str = "*") -> list[str]:
+    """The names of the reproductions that match a shell pattern.
+
+    Args:
+        pattern: shell pattern such as "szegedy*"; default: all names.
+    """
+    return STUDIES.names(pattern)
+
+
+def declared(name: str, budget: str) -> Study:
+    """The study of this name at this budget.
+
+    Args:
+        name: name of a reproduction.
+        budget: name of the budget.
+
+    Raises:
+        UnknownNameError: no such reproduction or budget.
+    """
+    return STUDIES.factory(name)(budget=find_budget(budget))

@@ -1,0 +1,201 @@
+"""The one engine: trains what is missing, measures what is missing, in one process or in several on one folder."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from shutil import rmtree
+
+import torch
+
+from advkit.core.errors import InputError
+from advkit.data import load_data
+from advkit.defenses import create_defense
+from advkit.models import Classifier
+from advkit.reproduction.kept import Home, seal_of
+from advkit.reproduction.study import Measurement, Pooled, Study, Training, declared
+from advkit.training import build, train
+
+WEIGHTS = "model.safetensors"
+"""The file that a training leaves in its folder."""
+
+WAIT = 0.2
+"""Seconds between two looks at what another process is doing."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One thing to be done: a network to train, or figures to measure."""
+
+    name: str
+    needs: tuple[str, ...]
+    run: Callable[[], None]
+    is_done: Callable[[], bool]
+
+
+def measured_name(measurement: str, seed: int | None) -> str:
+    """The name of what a measurement leaves for one seed, or for all."""
+    return f"{measurement}, all seeds" if seed is None else f"{measurement}, seed {seed}"
+
+
+def pooled_name(measurement: str, seeds: int) -> str:
+    """The name of what a measurement over this many seeds leaves."""
+    return f"{measurement}, {seeds} seeds"
+
+
+class Bench:
+    """A study and its folder: what is to be done, and how.
+
+    Args:
+        study: the study.
+        home: its folder.
+        seeds: number of seeds.
+        device: device to train and measure on.
+    """
+
+    def __init__(self, study: Study, home: Home, seeds: int, device: str) -> None:
+        self.study, self.home, self.seeds, self.device = study, home, seeds, device
+
+    def jobs(self) -> list[Job]:
+        """Everything, seed by seed, each after what it needs."""
+        jobs = []
+        for seed in range(self.seeds):
+            jobs += [self._training(name, training, seed) for name, training in self.study.trainings.items()]
+            jobs += [
+                self._measurement(name, measurement, seed)
+                for name, measurement in self.study.measurements.items()
+                if isinstance(measurement, Measurement)
+            ]
+        jobs += [
+            self._pooled(name, measurement)
+            for name, measurement in self.study.measurements.items()
+            if isinstance(measurement, Pooled)
+        ]
+        return jobs
+
+    def _training(self, name: str, training: Training, seed: int) -> Job:
+        mark, weights = trained_name(name, seed), self.home.network(name, seed) / WEIGHTS
+
+        def is_done() -> bool:
+            found = self.home.read(mark)
+            return found is not None and found.seal == seal_of(weights)
+
+        return Job(mark, (), lambda: self._train(name, training, seed), is_done)
+
+    def _train(self, name: str, training: Training, seed: int) -> None:
+        """Train, resuming a run that was killed; a run that is broken begins again."""
+        folder, start = self.home.network(name, seed), time.process_time()
+        try:
+            self._trained(name, training, seed)
+        except InputError:
+            if not folder.exists():
+                raise
+            rmtree(folder)
+            self._trained(name, training, seed)
+        self.home.write(trained_name(name, seed), {}, time.process_time() - start, seal_of(folder / WEIGHTS))
+
+    def _trained(self, name: str, training: Training, seed: int) -> Classifier:
+        """The network, from its folder if it is there."""
+        recipe = replace(training.recipe, seed=seed)
+        loss = training.loss or (create_defense(recipe.defense) if recipe.defense else None)
+        run = train(
+            build(recipe),
+            load_data(recipe.data, split="train"),
+            recipe=recipe,
+            loss=loss,
+            test=load_data(training.test or recipe.data, split="test"),
+            output=self.home.network(name, seed),
+            device=self.device,
+            resume=True,
+        )
+        return run.classifier
+
+    def network(self, name: str, seed: int) -> Classifier:
+        """A trained network, in eval mode."""
+        return self._trained(name, self.study.trainings[name], seed)
+
+    def _measurement(self, name: str, measurement: Measurement, seed: int) -> Job:
+        mark = measured_name(name, seed)
+
+        def run() -> None:
+            networks = {network: self.network(network, seed) for network in measurement.networks}
+            start = time.process_time()
+            cells = measurement.measure(networks, seed)
+            self.home.write(mark, cells, time.process_time() - start)
+
+        needs = tuple(trained_name(network, seed) for network in measurement.networks)
+        return Job(mark, needs, run, lambda: self.home.read(mark) is not None)
+
+    def _pooled(self, name: str, measurement: Pooled) -> Job:
+        mark, seeds = pooled_name(name, self.seeds), range(self.seeds)
+
+        def run() -> None:
+            networks = {network: [self.network(network, seed) for seed in seeds] for network in measurement.networks}
+            start = time.process_time()
+            cells = measurement.measure(networks)
+            self.home.write(mark, cells, time.process_time() - start)
+
+        needs = tuple(trained_name(network, seed) for network in measurement.networks for seed in seeds)
+        return Job(mark, needs, run, lambda: self.home.read(mark) is not None)
+
+
+def trained_name(network: str, seed: int) -> str:
+    """The name of the mark that a network has been trained."""
+    return f"training of {network}, seed {seed}"
+
+
+def do_all(bench: Bench, progress: Progress | None = None) -> None:
+    """Do what is left, beside other processes on the same folder; returns when everything is there."""
+    left = bench.jobs()
+    count = len(left)
+    with one_thread():
+        while left:
+            before = len(left)
+            for job in list(left):
+                if _attempt(job, left, bench.home):
+                    left.remove(job)
+                    if progress is not None:
+                        progress(count - len(left), count)
+            if len(left) == before:
+                time.sleep(WAIT)  # another process does what is left
+
+
+def _attempt(job: Job, left: list[Job], home: Home) -> bool:
+    """Do the job if it can be done here; whether it is done."""
+    if job.is_done():
+        return True
+    if any(other.name in job.needs for other in left):
+        return False
+    with home.locked(job.name) as mine:
+        if not mine:
+            return False
+        if not job.is_done():  # another process may have done it since
+            job.run()
+    return True
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, torch uses one thread, so that the last bits do not depend on the number of cores."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def work(name: str, budget: str, seeds: int, path: Path, device: str) -> None:
+    """What each process of a pool does.
+
+    Args:
+        name: name of the study.
+        budget: name of its budget.
+        seeds: number of seeds.
+        path: folder of the reproduction.
+        device: device to train and measure on.
+    """
+    do_all(Bench(declared(name, budget), Home(path, name, budget, device), seeds, device))

@@ -1,0 +1,88 @@
+"""What a reproduction says: object, page, and command follow from its figures."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from advkit.cli import main
+from advkit.reproduction import Reproduction, reproduce
+from advkit.reproduction.study_page import page
+from advkit.reproduction.wording import figure_text, interval_text
+
+NAME = "goodfellow_logistic"
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> Reproduction:
+    return reproduce(NAME, budget="tiny", seeds=2, output=tmp_path_factory.mktemp("page") / "run", device="cpu")
+
+
+def test_the_page_needs_no_network_and_has_every_figure(found: Reproduction) -> None:
+    text = (found.output / "report.html").read_text()
+    assert text == page(found)
+    assert not re.search(r"(src|href)=\"(?!data:)", text)
+    assert "<script" not in text
+    units = {(t.where, column): unit for t in found.study.tables for column, unit in t.columns.items()}
+    for cell, figure in found.figures.items():
+        unit = units[cell.table, cell.column]
+        assert figure_text(figure.value, unit) in text
+        assert interval_text(figure, unit) in text
+    for difference in found.study.differences:
+        assert difference.replace("'", "&#39;") in text
+
+
+def test_each_claim_on_the_page_follows_from_the_figures(found: Reproduction) -> None:
+    text = (found.output / "report.html").read_text()
+    said = re.findall(r'<span class="verdict (\w+)">(\w+)</span>', text)
+    assert [outcome for outcome, _ in said] == [verdict.outcome for verdict in found.verdicts]
+    for verdict in found.verdicts:
+        smaller, larger = (found.figures[cell].value for cell in (verdict.claim.smaller, verdict.claim.larger))
+        assert (verdict.smaller, verdict.larger) == (pytest.approx(smaller), pytest.approx(larger))
+        if verdict.outcome == "confirmed":
+            assert smaller < larger
+            assert verdict.p < 0.05
+        if verdict.outcome == "contradicted":
+            assert smaller > larger
+            assert verdict.p < 0.05
+    count = sum(verdict.outcome == "confirmed" for verdict in found.verdicts)
+    assert f"{count} confirmed" in text
+
+
+def test_the_object_prints_the_same(found: Reproduction) -> None:
+    text = str(found)
+    assert all(verdict.claim.sentence in text for verdict in found.verdicts)
+    assert "99.00 %" in text
+    assert "<table>" in found._repr_html_()
+    assert len(found.records()) == 16
+    assert "tabular" in found.to_latex()
+
+
+def test_the_command_prints_it_and_its_json(found: Reproduction) -> None:
+    words = ["reproduce", NAME, "--budget", "tiny", "--seeds", "2", "--output", str(found.output), "--device", "cpu"]
+    printed = CliRunner().invoke(main, [*words, "--workers", "1"])
+    assert printed.exit_code == 0, printed.output
+    assert str(found).strip().splitlines()[0] in printed.output
+    record = json.loads(CliRunner().invoke(main, [*words, "--workers", "1", "--json"]).stdout)
+    assert record["figures"] == json.loads((Path(found.output) / "reproduction.json").read_text())["figures"]
+
+
+def test_the_command_lists(found: Reproduction) -> None:
+    listed = CliRunner().invoke(main, ["reproduce"])
+    assert listed.exit_code == 0
+    assert NAME in listed.output
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [(["goodfellow"], "goodfellow_logistic"), ([NAME, "--budget", "huge"], "small"), (["--json"], "name")],
+)
+def test_wrong_words_are_one_line(words: list[str], part: str, tmp_path: Path) -> None:
+    outcome = CliRunner().invoke(
+        main, ["reproduce", *words, *([] if "--json" in words else ["--output", str(tmp_path)])]
+    )
+    assert outcome.exit_code == 2
+    assert part in outcome.output
+    assert len(outcome.output.strip().splitlines()) == 1
