@@ -69,6 +69,12 @@ class Reader:
             self.sh(shlex.join(["advkit", *words[1 : count + 1]]))
             words = words[count + 1 :]
 
+    def console(self, text: str) -> None:
+        """Commands that need the network, another package, or files of the reader's own: shown, not run."""
+
+    def py(self, text: str) -> None:
+        """Python that needs another package: shown, not run."""
+
     @staticmethod
     def shell(text: str, **variables: str) -> None:
         text = re.sub(r"^torchrun ", f"{sys.executable} -m torch.distributed.run ", text, flags=re.MULTILINE)
