@@ -12,6 +12,10 @@ LONGEST = 40
 """Words of a sentence; the aim is 25."""
 
 FENCE = re.compile(r"^ *```")
+INDENTED = re.compile(r" {4}\s*\S")
+ITEM = re.compile(r" *(?:[-*]|\d+\.) | {2,}")
+"""What the line before an indented one is where that belongs to the item of a list."""
+
 ABBREVIATION = re.compile(r"\b(et al|e\.g|i\.e|vs|cf|[Ff]ig|[Ee]q|[Ss]ec)\.")
 APART = ("|", "#", "<", ":::", "(", "[^")
 """How lines begin that are no prose: tables, headings, labels and HTML."""
@@ -49,9 +53,8 @@ def unmarked(text: str) -> list[str]:
             if not fenced and line.strip() == "```":
                 found.append(f"after {before!r}")
             fenced = not fenced
-        elif not fenced and line.startswith("    ") and line.strip() and not before:
-            if not re.match(r" *(?:[-*]|\d+\.) | {2,}", last):
-                found.append(line.strip())
+        elif not fenced and INDENTED.match(line) and not before and not ITEM.match(last):
+            found.append(line.strip())
         before = line.strip()
         last = line if before else last
     return found
