@@ -37,12 +37,15 @@ from advkit.attacks.autoattack import AutoAttack
 from advkit.attacks.bim import BIM
 from advkit.attacks.boundary import Boundary
 from advkit.attacks.cascade import Cascade
+from advkit.attacks.colour import Colour
 from advkit.attacks.cw import CW
 from advkit.attacks.ddn import DDN
 from advkit.attacks.deepfool import DeepFool
 from advkit.attacks.ead import EAD
 from advkit.attacks.fab import FAB
+from advkit.attacks.features import Features
 from advkit.attacks.fgsm import FGSM
+from advkit.attacks.flow import Flow
 from advkit.attacks.fmn import FMN
 from advkit.attacks.fooling import Fooling, FoolingImages, fooling_images
 from advkit.attacks.geoda import GeoDA
@@ -100,7 +103,10 @@ __all__ = [
     "Boundary",
     "BudgetAttack",
     "Cascade",
+    "Colour",
     "DeepFool",
+    "Features",
+    "Flow",
     "Fooling",
     "FoolingImages",
     "GeoDA",

@@ -122,7 +122,8 @@ class GeoDA(DecisionAttack):
     def _needed(self, t: Tensor) -> Tensor:
         """(M,): the answers of rounds 0 to t together."""
         growth = self.decay ** (-2 / 3)
-        return self.first * (growth ** (t.double() + 1) - 1) / (growth - 1)
+        needed: Tensor = self.first * (growth ** (t.double() + 1) - 1) / (growth - 1)
+        return needed
 
     def _query(self, oracle: Oracle, state: State, i: int) -> State:
         """The next query of each row."""

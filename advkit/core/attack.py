@@ -56,7 +56,7 @@ class Attack(ABC):
     `needs_classes` (the method compares classes, so that goals of another form are refused), `stays_inside` (every
     point it asks about is feasible, so that a step need not check that), `follows_gradient` (its steps depend on the
     gradient alone, so that another may be put in its place), `begins_at_image` (False: the image gives shape and range
-    only) and `paper`.
+    only), `measures` (what `Result.size` is, for an attack that is no matter of an lp ball) and `paper`.
 
     Args:
         target: default of the call's `target`: "untargeted", "runner_up" (the likeliest class other than y on the
@@ -77,6 +77,7 @@ class Attack(ABC):
     stays_inside: ClassVar[bool] = False
     follows_gradient: ClassVar[bool] = False
     begins_at_image: ClassVar[bool] = True
+    measures: ClassVar[str] = ""
     paper: ClassVar[str] = ""
 
     target: str | int = "untargeted"

@@ -43,6 +43,8 @@ class Steps(Protocol):
     def stays_inside(self) -> bool: ...
     @property
     def begins_at_image(self) -> bool: ...
+    @property
+    def measures(self) -> str: ...
     def init(self, oracle: Oracle) -> Any: ...
     def step(self, oracle: Oracle, state: Any, i: int) -> Any: ...
 
@@ -185,7 +187,9 @@ def _look_at_clean(attack: Steps, classify: Model, problem: Problem) -> tuple[Or
     value = torch.float64 if minimal else wide(logits).dtype
     worst = torch.full((len(x),), -torch.inf, dtype=value, device=x.device)
     sound = torch.zeros_like(worst, dtype=torch.float32)
-    record = Record(Best(x, logits, wrong, worst), one, 0 * one, none, sound, none)
+    record = Record(
+        Best(x, logits, wrong, worst), one, 0 * one, none, sound, none, 0.0 * one.double() if attack.measures else None
+    )
     index = torch.arange(len(x), device=x.device)
     region = problem.threat.around(x)
     door.check_effect(region, problem.threat.eps, problem.threat.bounds)
@@ -296,4 +300,5 @@ def _result(whole: Rows, record: Record, *, minimal: bool) -> Result:
         zero_gradient=record.zero,
         non_finite=broken,
         unsteady=record.unsteady,
+        size=record.size,
     )

@@ -38,6 +38,7 @@ def to_host(value: Any) -> Any:
 def back(result: Result, device: torch.device) -> Result:
     """The result on the device of the images; what is float64 becomes float32, which is all there is."""
     found = {field.name: getattr(result, field.name) for field in fields(result)}
+    found = {name: tensor for name, tensor in found.items() if tensor is not None}
     return replace(result, **{name: _to(tensor, device) for name, tensor in found.items()})
 
 

@@ -38,6 +38,7 @@ class Record(NamedTuple):
     zero: Tensor  # (M,) bool
     broken: Tensor  # (M,) float32: next to 0, or not finite once an answer was not
     unsteady: Tensor  # (M,) bool: one point got two answers
+    size: Tensor | None = None  # (M,) float64: the attack's own measure of the best point, if it has one
 
 
 class Rows(NamedTuple):
@@ -73,6 +74,8 @@ def not_finite(broken: Tensor, logits: Tensor) -> Tensor:
 
 def put(tree: Any, index: Tensor, part: Any) -> Any:
     """A copy of the tree in which the rows `index` are those of `part`; the inverse of `take`."""
+    if tree is None:
+        return None
     if isinstance(tree, Tensor):
         return tree.index_copy(0, index, part)
     return type(tree)(*(put(a, index, b) for a, b in zip(tree, part, strict=True)))
@@ -149,6 +152,7 @@ class Oracle:
         self._inside = inside
         self._clean: tuple[Tensor, Tensor] | None = None
         self._weights: Tensor | None = None
+        self._adopted: Tensor | None = None  # (M,) bool: the latest query became the best point
         self.fooled, self.answer = ~rows.live, rows.record.best.logits
 
     @property
@@ -404,10 +408,18 @@ class Oracle:
             new = new._replace(fooled=new.fooled & inside, value=torch.where(inside, new.value, -torch.inf))
         new = new._replace(value=new.value.to(record.best.value.dtype))
         better = self.ranking.improves(new, record.best)
-        best = choose(better if self._all_live else rows.live & better, new, record.best)
+        self._adopted = better if self._all_live else rows.live & better
+        best = choose(self._adopted, new, record.best)
         live = rows.live > new.fooled if self.stop else rows.live
         broken = not_finite(record.broken, logits)
         self._rows = rows._replace(record=record._replace(best=best, broken=broken), live=live)
+
+    def measured(self, size: Tensor) -> None:
+        """The attack's own measure (M,) of the points of the latest query; kept where they became the best."""
+        rows, known = self._rows, self._rows.record.size
+        if known is not None and self._adopted is not None:
+            known = torch.where(self._adopted, size.to(known.dtype), known)
+            self._rows = rows._replace(record=rows.record._replace(size=known))
 
     def retire(self, done: Tensor) -> None:
         """The attack has no further step to make on these rows (M,) bool."""
@@ -416,6 +428,7 @@ class Oracle:
 
     def keep(self, index: Tensor) -> None:
         """Only these rows stay."""
+        self._adopted = None
         self.rows, self.fooled, self.answer = take(self.rows, index), self.fooled[index], self.answer[index]
 
     def all_live(self) -> None:

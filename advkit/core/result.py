@@ -31,6 +31,8 @@ class Result(Shown):
         unsteady: (N,) bool, the verdict repeated an image seen before and the model answered otherwise: it is random,
             or an image's answer depends on the rest of its batch. Costs no query; False proves nothing: `evaluate` and
             `assert_robust` also ask one image of each batch again, alone.
+        size: (N,) float64, the attack's own measure of the change, where it is no matter of an lp ball: the attack's
+            `measures` says what it is. None for all other attacks.
     """
 
     pictured: ClassVar[bool] = False  # the picture needs x and y: `result.plot(x, y)`
@@ -44,6 +46,7 @@ class Result(Shown):
     zero_gradient: Tensor
     non_finite: Tensor = None  # type: ignore[assignment]  # no sample, where left out
     unsteady: Tensor = None  # type: ignore[assignment]
+    size: Tensor | None = None
 
     def __post_init__(self) -> None:
         for name in ("non_finite", "unsteady"):
@@ -68,6 +71,7 @@ class Result(Shown):
         names = ("success", "distance", "queries", "gradients", "zero_gradient", "non_finite", "unsteady")
         columns = {"prediction": self.logits.argmax(1)} if self.logits.ndim == 2 else {}
         columns |= {name: getattr(self, name) for name in names}
+        columns |= {} if self.size is None else {"size": self.size}
         rows = zip(*(column.tolist() for column in columns.values()), strict=True)
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
@@ -92,6 +96,7 @@ def better_of(first: Result, second: Result, prefer: Tensor) -> Result:
         zero_gradient=first.zero_gradient | second.zero_gradient,
         non_finite=first.non_finite | second.non_finite,
         unsteady=first.unsteady | second.unsteady,
+        size=None if first.size is None or second.size is None else pick(first.size, second.size),
     )
 
 

@@ -143,4 +143,4 @@ class Stages:
 
 def _at(result: Result, index: Tensor | slice) -> Result:
     """These samples of the result."""
-    return Result(**{name: value[index] for name, value in vars(result).items()})
+    return Result(**{name: value if value is None else value[index] for name, value in vars(result).items()})

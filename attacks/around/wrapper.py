@@ -33,6 +33,7 @@ class Wrapper(Attack):
         "stays_inside",
         "follows_gradient",
         "begins_at_image",
+        "measures",
     )
     """Traits of the method inside; a wrapper that compares classes sets `needs_classes` itself."""
     own: ClassVar[tuple[str, ...]] = ("name", "kind", "norms")
