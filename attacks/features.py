@@ -82,11 +82,16 @@ class Features(BudgetAttack):
 
     def init(self, oracle: Oracle) -> State:
         """The clean image, and the guide's representation."""
-        pool = _pool(oracle.x) if self.guides is None else self._given(oracle.x)
+        one = torch.ones_like(oracle.rows.row)
+        row = torch.arange(len(one), device=one.device)
+        place = _spread(len(one)).to(one.device)
+        pool = oracle.x[place] if self.guides is None else self._given(oracle.x)
         with torch.no_grad():
             answers = oracle.model(pool)
-        phi = _representation(len(pool))[chosen(oracle.goal, answers, len(oracle.x))]
-        one = torch.ones_like(oracle.rows.row)
+        margins = margins_of(oracle.goal, answers, len(one))
+        if self.guides is None:  # an image is no guide of its own
+            margins = margins.masked_fill(place == row[:, None], -torch.inf)
+        phi = _representation(len(pool))[margins.argmax(1)]
         oracle.spent(one, 0 * one)
         return State(oracle.x, phi, 0.0 * one.double(), oracle.fooled & False)
 
@@ -175,13 +180,13 @@ def _distance(state: State) -> Tensor:
     return (_representation(len(state.phi)).detach() - state.phi).double().norm(dim=1)
 
 
-def _pool(x: Tensor) -> Tensor:
-    """At most `POOL` of the images, evenly spread."""
-    return x[torch.linspace(0, len(x) - 1, min(POOL, len(x)), device=x.device).round().long()]
+def _spread(count: int) -> Tensor:
+    """The numbers of at most `POOL` of `count` images, evenly spread."""
+    return torch.linspace(0, count - 1, min(POOL, count), dtype=torch.float64).round().long()
 
 
-def chosen(goal: Goal, answers: Tensor, count: int) -> Tensor:
-    """(M,) int64: for each of the `count` goals the answer (K, classes) that reaches it by the largest margin."""
+def margins_of(goal: Goal, answers: Tensor, count: int) -> Tensor:
+    """(M, K): the margin by which each of the answers (K, classes) reaches each of the M = `count` goals."""
     rows = torch.arange(count, device=answers.device).repeat_interleave(len(answers))
     margins: Tensor = take(goal, rows).margin(answers.repeat(count, 1))
-    return margins.view(count, -1).argmax(1)
+    return margins.view(count, -1)

@@ -70,13 +70,23 @@ class Flow(RenderedAttack):
         """The roughness of the flow."""
         return roughness(theta).double() / theta[0, 0].numel()
 
+    def slope(self, x: Tensor, theta: Tensor, gradient: Tensor) -> Tensor:
+        """By differences over half a pixel to either side.
+
+        At a pixel's centre, where the flow begins, the bilinear image has a kink: its derivative there sees one of the
+        two neighbours only.
+        """
+        halves = 0.5 * torch.eye(2, dtype=theta.dtype, device=theta.device)[..., None, None]  # (2, 2, 1, 1)
+        sides = [flowed(x, theta + half) - flowed(x, theta - half) for half in halves]
+        return torch.stack([(side * gradient).sum(1) for side in sides], 1).to(theta.dtype)
+
     def move(self, oracle: Oracle, state: State, slope: Tensor) -> tuple[Tensor, Memory]:
         """A step of Adam."""
         f = state.theta
         with torch.enable_grad():
             leaf = f.detach().requires_grad_()
             (rough,) = torch.autograd.grad(roughness(leaf, softened=1e-4).sum(), leaf)
-        length = get_norm("l2").size(slope).clamp(min=1e-300) / slope[0].numel() ** 0.5
+        length = get_norm("l2").size(slope).clamp(min=1e-30) / slope[0].numel() ** 0.5
         pull = self.tau * rough - (slope / per_row(length, slope).to(slope.dtype))
         memory = Memory(state.memory.adam.updated(pull), state.memory.k + 1)
         return f - memory.adam.move(memory.k, torch.full_like(memory.k, self.lr, dtype=torch.float64)), memory

@@ -59,6 +59,13 @@ class RenderedAttack(BudgetAttack):
     def size(self, x: Tensor, theta: Tensor) -> Tensor:
         """(M,): the attack's own measure of the change."""
 
+    def slope(self, x: Tensor, theta: Tensor, gradient: Tensor) -> Tensor:
+        """(M, ...): the gradient of the loss by theta, from that by the image."""
+        with torch.enable_grad():
+            leaf = theta.detach().requires_grad_()
+            (found,) = torch.autograd.grad((self.render(x, leaf) * gradient).sum(), leaf)
+        return found
+
     @abstractmethod
     def move(self, oracle: Oracle, state: State, slope: Tensor) -> tuple[Tensor, Any]:
         """The next theta and memory; slope (M, ...) is the gradient of the loss by theta."""
@@ -76,10 +83,7 @@ class RenderedAttack(BudgetAttack):
             return state._replace(done=torch.ones_like(state.done))
         _, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
         oracle.measured(self.size(oracle.x, state.theta))
-        with torch.enable_grad():
-            theta = state.theta.detach().requires_grad_()
-            drawn = self.render(oracle.x, theta)
-            (slope,) = torch.autograd.grad((drawn * gradient).sum(), theta)
+        slope = self.slope(oracle.x, state.theta, gradient)
         theta, memory = self.move(oracle, state, slope.nan_to_num(0.0))
         x_adv = oracle.region.clamp(self.render(oracle.x, theta).to(oracle.x.dtype))
         return State(x_adv, theta, memory, state.done)

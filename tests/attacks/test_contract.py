@@ -27,6 +27,7 @@ CHEAPER |= {
     "fmn": {"steps": 25, "gamma": 0.15},
 }
 CHEAPER |= {"alma": {"steps": 45}, "ead": {"searches": 2, "steps": 50}, "fab": {"steps": 8}, "jsma": {"steps": 16}}
+CHEAPER |= {"flow": {"steps": 4}, "colour": {"steps": 4, "table": 4}, "features": {"steps": 6}}
 CHEAPER |= {"geoda": {"queries": 60, "first": 6, "tries": 20}, "rays": {"queries": 60}}
 CHEAPER |= {"patch": {"steps": 6}, "lavan": {"steps": 8}}
 CHEAPER |= {"lbfgs": {"searches": 5, "leaps": 1, "leap_searches": 2, "first_steps": 20, "later_steps": 10}}
@@ -39,6 +40,7 @@ CHEAPER |= {"one_pixel": {"population": 6, "generations": 5}, "sparse_rs": {"que
 STRONGER: dict[str, dict[str, object]] = {"simba": {"queries": 250}}
 STRONGER |= {"one_pixel": {"population": 20, "generations": 14}, "sparse_rs": {"queries": 250}}
 STRONGER |= {name: {"steps": 8, "samples": 30} for name in ("nes", "spsa")}
+STRONGER |= {"features": {"steps": 40}}
 STRONGER |= {"geoda": {"queries": 150, "first": 12, "tries": 20}, "rays": {"queries": 150}}
 STRONGER |= {"hopskipjump": {"queries": 150, "first": 8, "tries": 20}, "boundary": {"queries": 120, "tries": 20}}
 """Those with which attacks that need many queries go through the checks of their strength, `HARD`."""
@@ -48,7 +50,20 @@ HARD += ("never_does_the_impossible",)
 """Checks that ask how much an attack finds: the longer it runs, the more they show."""
 
 
-IN_TURN = {"boundary", "fooling", "geoda", "hopskipjump", "one_pixel", "patch", "sparse_rs", "spatial", "universal"}
+IN_TURN = {
+    "boundary",
+    "colour",
+    "features",
+    "flow",
+    "fooling",
+    "geoda",
+    "hopskipjump",
+    "one_pixel",
+    "patch",
+    "sparse_rs",
+    "spatial",
+    "universal",
+}
 """Long attacks that treat every norm and aim alike: each norm is tried with one aim, in turn."""
 
 
@@ -83,9 +98,23 @@ UNIVERSAL = "one perturbation serves images of all labels, which need opposite o
 STRENGTH = ("fools_a_linear_classifier", "moves_pixels_off_the_bounds", "follows_its_target", "attacks_every_label")
 SMALL = "a patch or a square of a few per cent of the area is one pixel of the toys' 4x4"
 PATCHES = dict.fromkeys(STRENGTH, SMALL) | {"works_on_other_shapes": "only images (N, C, H, W) have an area"}
+DRAWN = "{} of a few pixels reaches few points of a ball, whatever its radius"
+FLOW = dict.fromkeys(STRENGTH, DRAWN.format("a flow")) | {"works_on_other_shapes": "only images (N, C, H, W) flow"}
+COLOUR = dict.fromkeys(STRENGTH, DRAWN.format("a function of colour")) | {
+    "works_on_other_shapes": "only images (N, C, H, W) have colours",
+    "stays_in_the_bounds": "pixels are read as colours, so that other bounds than (0, 1) are refused",
+}
+FEATURES = {
+    "works_on_a_function": "a plain function has no inner layer: its logits serve instead",
+    "fools_a_linear_classifier": "it aims at another image's representation, not over the boundary",
+}
 SQUARES = "the smallest square of its l2 form, 3x3 pixels, is most of the toys' 4x4"
+ALL = [*specs(), *HARDER.values()]
 WAIVERS: dict[tuple[str, str], str] = {
     **{(spec, check): why for spec in specs() if spec.startswith("spatial") for check, why in SPATIAL.items()},
+    **{(spec, check): why for spec in ALL if spec.startswith("flow") for check, why in FLOW.items()},
+    **{(spec, check): why for spec in ALL if spec.startswith("colour") for check, why in COLOUR.items()},
+    **{(spec, check): why for spec in ALL if spec.startswith("features") for check, why in FEATURES.items()},
     **{(spec, check): SQUARES for spec in specs() if "square" in spec and "l2" in spec for check in STRENGTH},
     **{(spec, check): why for spec in specs() if spec.startswith(("patch", "lavan")) for check, why in PATCHES.items()},
     **{(spec, check): UNIVERSAL for spec in specs() if spec.startswith("universal") for check in STRENGTH},

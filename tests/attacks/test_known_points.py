@@ -31,10 +31,11 @@ CASES = {
 """Network, y, goal, and by how much w.x has to grow: the nearest point lies at that over the dual size of w."""
 
 ELSEWHERE = {
+    "features": "looks for the representation of another image",
     "noise": "the control follows nothing",
     "square l2": "its smallest square is larger than four pixels in a row",
     **dict.fromkeys(("jsma l0", "jsma l0_pixels"), "changes pixels two by two"),
-    **dict.fromkeys(("spatial", "patch", "lavan"), "moves images (N, C, H, W)"),
+    **dict.fromkeys(("spatial", "patch", "lavan", "flow", "colour"), "moves images (N, C, H, W)"),
 }
 """Attacks that do not look for this point, with the reason."""
 
