@@ -177,7 +177,8 @@ def _representation(count: int) -> Tensor:
 
 
 def _distance(state: State) -> Tensor:
-    return (_representation(len(state.phi)).detach() - state.phi).double().norm(dim=1)
+    distance: Tensor = torch.linalg.vector_norm((_representation(len(state.phi)).detach() - state.phi).double(), dim=1)
+    return distance
 
 
 def _spread(count: int) -> Tensor:

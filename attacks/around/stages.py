@@ -1,6 +1,7 @@
 """Attacks that follow each other on what is left of a batch: each gets some of its samples, the best point is kept."""
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -143,4 +144,5 @@ class Stages:
 
 def _at(result: Result, index: Tensor | slice) -> Result:
     """These samples of the result."""
-    return Result(**{name: value if value is None else value[index] for name, value in vars(result).items()})
+    parts: dict[str, Any] = {name: value if value is None else value[index] for name, value in vars(result).items()}
+    return Result(**parts)

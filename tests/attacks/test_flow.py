@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from advkit.attacks import Flow, create_attack, restarts
+from advkit.attacks import Flow, create_attack, limited
 from advkit.attacks.flow import flowed, roughness
 from advkit.core.errors import InputError
 from advkit.testing._toys import SHAPE, toy_case
@@ -58,7 +58,7 @@ def test_the_size_is_that_of_the_image_returned() -> None:
             else:
                 assert float(found.size[i]) == pytest.approx(0, abs=1e-9)
     assert found.records()[0]["size"] == float(found.size[0])
-    again = restarts(Flow(steps=3), 2)(model, x, y)
+    again = limited(Flow(steps=9), 5)(model, x, y)
     assert again.size is not None
 
 
