@@ -108,7 +108,7 @@ def fit(made: "RichTable", out: "Console") -> bool:
     for column, most, least in zip(made.columns, whole, words, strict=True):
         more = max(0, min(spare, most - least))
         column.width, spare = least + more, spare - more
-    return spare >= 0
+    return bool(spare >= 0)
 
 
 def _widths(column: "Column") -> tuple[int, int]:

@@ -154,7 +154,7 @@ def tells_the_truth(subject: Subject) -> None:
     """Success, logits and distance are those of a fresh forward pass on the images returned."""
     for seed, dtype in enumerate((torch.float64, torch.float32, torch.float64)):
         case = toy_case(seed, dtype=dtype, batch_norm=seed == 2)
-        aims = [case.target] if subject.targetable else []
+        aims: list[Tensor | None] = [case.target] if subject.targetable else []
         if not subject.targeted:  # which class it aims at is its own choice; `follows_its_target` gives one
             aims.append(None)
         for j, stop in enumerate(STOPS if aims else ()):

@@ -1,5 +1,5 @@
 """Functional colour attacks: the attack, and the space of colours."""
 
-from advkit.attacks.colour.colour import Colour
+from advkit.attacks.colour.recolour import Colour
 
 __all__ = ["Colour"]

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from advkit.attacks import Colour, create_attack
-from advkit.attacks.colour.colour import colours_of, looked_up
 from advkit.attacks.colour.luv import SPAN, to_luv, to_rgb
+from advkit.attacks.colour.recolour import colours_of, looked_up
 from advkit.core.errors import InputError
 
 KNOWN = {
