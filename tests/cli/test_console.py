@@ -57,7 +57,7 @@ def test_sigterm_keeps_the_run_and_says_how_to_resume(tmp_path):
     while not list((tmp_path / "run" / "batches").glob("0*")) and process.poll() is None:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=600)
     assert process.returncode == 130
     assert "--resume" in said
     assert "Traceback" not in said

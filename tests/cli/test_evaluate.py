@@ -184,7 +184,7 @@ def test_ctrl_c_keeps_the_run_and_says_how_to_go_on(somewhere):
     while process.poll() is None and not (somewhere / "run" / "batches" / "000001.safetensors").exists():
         time.sleep(0.01)
     process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=600)
     assert process.returncode == 130, said
     assert "kept in run: the same command with --resume goes on" in said
     kept = len(list((somewhere / "run" / "batches").iterdir()))

@@ -124,7 +124,7 @@ def looked(text, folder):
         [CHROMIUM, *flags, f"file://{folder / 'all.html'}"],
         capture_output=True,
         text=True,
-        timeout=180,
+        timeout=600,
         check=True,
         env={**os.environ, "HOME": str(folder)},
     )
