@@ -56,7 +56,9 @@ def print_table(rows: list[Overview]) -> None:
         say(f"{row.facts.name}: {row.auxiliary:,} parameters more in the classifiers that only training uses.")
     for row in rows:
         for defense, card in robust(row.facts.name).items():
-            errors = ", ".join(f"{percent(e)} under {spec}" for spec, e in card.attack_errors.items())
+            found = [f"{percent(e)} under {spec}" for spec, e in card.attack_errors.items()]
+            found += [f"{percent(e)} not certified ({ball})" for ball, e in card.certified_errors.items()]
+            errors = ", ".join(found)
             say(f"{card.name} --weights {defense} ({card.data}): clean error {percent(card.clean_error)}; {errors}.")
     say("At the paper's size; 'ships for': trained weights, their size and their clean error on the test split.")
 

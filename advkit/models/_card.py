@@ -31,6 +31,7 @@ class Card:
         clean_error: fraction of the test images that it gets wrong.
         fgsm_error: eps -> fraction wrong after FGSM (linf) with that eps.
         attack_errors: attack's spec -> fraction wrong under it, of the test images.
+        certified_errors: ball such as "linf, eps=0.1" -> fraction of the test images that no bound proves right in it.
         source: where the weights come from: "ships with advkit", a path, "random (untrained)", ...
         licence: licence of the weights.
     """
@@ -49,6 +50,7 @@ class Card:
     clean_error: float | None = None
     fgsm_error: Mapping[float, float] = field(default_factory=dict)
     attack_errors: Mapping[str, float] = field(default_factory=dict)
+    certified_errors: Mapping[str, float] = field(default_factory=dict)
     source: str = RANDOM
     licence: str = "MIT"
 
