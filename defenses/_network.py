@@ -64,14 +64,14 @@ class Network:
         return any(p._backward_hooks for p in self.model.parameters())
 
     def attacked(self, attack: Attack, x: Tensor, y: Tensor, bounds: tuple[float, float], goal: Any = None) -> Tensor:
-        """The strongest points that the attack visits, made on the model in eval mode; it is left as it was.
+        """The attack's examples, made on the model in eval mode; it is left as it was.
 
         An attack that draws random numbers takes a new seed from torch's global generator.
         """
         seed = 0 if attack.deterministic else int(torch.randint(2**62, ()))
         with warnings.catch_warnings():  # in training, images that are learnt so well are no sign of a mistake
             warnings.filterwarnings("ignore", "the gradient was exactly zero", AdvkitWarning)
-            return attack(self.bare, x, y, goal=goal, seed=seed, bounds=bounds, stop="never").x_adv
+            return attack.examples(self.bare, x, y, goal=goal, seed=seed, bounds=bounds)
 
     def ascent(self, x: Tensor, y: Tensor) -> Tensor:
         """The gradient of the cross-entropy by the images, one pass in eval mode that leaves no trace."""

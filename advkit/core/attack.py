@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from advkit.core import door
+from advkit.core.ascent import last_point
 from advkit.core.classify import classify
 from advkit.core.draws import Draws
 from advkit.core.driver import Problem, drive
@@ -199,6 +200,47 @@ class Attack(ABC):
         if isinstance(problem.target, str) and problem.target == "all":
             return self._over_all_targets(model, problem)
         return self._run(model, problem)
+
+    def examples(
+        self,
+        model: Model,
+        x: Tensor,
+        y: Tensor,
+        *,
+        goal: Any = None,
+        seed: int = 0,
+        bounds: tuple[float, float] = (0, 1),
+    ) -> Tensor:
+        """The images to train on: adversarial examples without a verdict.
+
+        An attack that follows the gradient returns its last point, as the papers on adversarial training do: k steps
+        cost k passes, and one more where the loss compares with the clean answer. Any other attack returns the
+        strongest point that it visits (`stop="never"`).
+
+        Args:
+            model: an `nn.Module` or a function that takes images and returns logits (N, K); it is left as it was.
+            x: images (N, ...) within `bounds`.
+            y: true classes (N,), integers.
+            goal: what counts as a success, as in the call.
+            seed: seed of the random numbers.
+            bounds: the range of the pixels.
+
+        Returns:
+            Images of x's shape, detached.
+
+        Raises:
+            InputError: wrong input; the message says what was expected.
+        """
+        if not self._is_plain_ascent or lacks_float64(x) or not len(x):
+            return self(model, x, y, goal=goal, seed=seed, bounds=bounds, stop="never").x_adv
+        return last_point(self, model, self._problem(model, x, y, None, None, None, seed, bounds, "never", goal))
+
+    @property
+    def _is_plain_ascent(self) -> bool:
+        """Whether its steps follow the gradient away from y, on the model and in the ball as they are."""
+        own = type(self)
+        alone = own._run is Attack._run and own._arrange is Attack._arrange and not hasattr(self, "attack")
+        return self.follows_gradient and self.kind == "budget" and self.target == "untargeted" and alone
 
     def _run(self, model: Model, problem: Problem) -> Result:
         """Through the driver; an attack that is made of several others gives each its part of the problem."""

@@ -83,13 +83,20 @@ def reporting(progress: Progress) -> Iterator[None]:
 
 def drive(attack: Steps, model: Model, problem: Problem) -> Result:
     """Run an attack on a batch that has passed the door."""
+    share = COMPACT_AT if knowledge_of(model) == "gradients" else 0.0  # an answer of others has its price
+    with alone_with(model, problem) as (classify, problem):
+        return _drive(attack, classify, problem, share)
+
+
+@contextmanager
+def alone_with(model: Model, problem: Problem) -> Iterator[tuple[Model, Problem]]:
+    """Inside, the model is frozen and in eval mode; yields it in its own precision, and the problem's tensors."""
     x = problem.x
     keep_freed()
-    share = COMPACT_AT if knowledge_of(model) == "gradients" else 0.0  # an answer of others has its price
     with torch.inference_mode(False), guard(model, device=x.device):
         problem = _outside_inference(problem)
         with _own_precision(model, x) as classify:
-            return _drive(attack, classify, problem, share)
+            yield classify, problem
 
 
 def _outside_inference(problem: Problem) -> Problem:

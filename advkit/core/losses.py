@@ -160,6 +160,11 @@ def _arguments(loss: Loss) -> int:
     return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in needed)
 
 
+def asks_for_clean(loss: str | Loss) -> bool:
+    """Whether the loss takes the logits of the clean images."""
+    return _arguments(LOSSES[loss] if isinstance(loss, str) else loss) == 3
+
+
 def loss_values(loss: str | Loss, goal: Any, logits: Tensor, clean: Tensor) -> Tensor:
     """(N,): the loss, a name or a function, at these logits; `clean` are the logits of the clean images.
 

@@ -48,8 +48,23 @@ def seed_of(attack: Any) -> int:
 def attacked(loss: Any, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     """The attack inside, on a copy in eval mode."""
     judge = copy.deepcopy(model).eval()
-    found: Tensor = loss.attack(judge, x, y, seed=seed_of(loss.attack), bounds=loss.bounds, stop="never").x_adv
+    if loss.attack.name == "pgd":
+        return climbed(loss, x, lambda point: F.cross_entropy(judge(point), y, reduction="sum"))
+    found: Tensor = loss.attack.examples(judge, x, y, seed=seed_of(loss.attack), bounds=loss.bounds)
     return found
+
+
+def climbed(loss: Any, x: Tensor, value: Callable[[Tensor], Tensor]) -> Tensor:
+    """Where PGD ends: steps along the sign of the gradient of `value` (a scalar), each clipped to ball and range."""
+    attack, seed = loss.attack, seed_of(loss.attack)
+    region = Threat("linf", attack.eps, loss.bounds).around(x)
+    point = region.start(Draws(seed, torch.arange(len(x))), step=0) if attack.random_start else x
+    step = 2.5 * attack.eps / attack.steps if attack.step_size is None else attack.step_size
+    for _ in range(attack.steps):
+        leaf = point.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(value(leaf), [leaf])
+        point = torch.clamp(point + step * gradient.sign(), region.low, region.high)
+    return point
 
 
 def added(values: Iterable[Tensor]) -> Tensor:
@@ -91,21 +106,9 @@ def trades(loss: Any) -> Formula:
     """CE(f(x), y) + beta KL(p(x) || p(x_adv)), x_adv by steps along the sign of KL's gradient from a random start."""
 
     def formula(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        judge, attack = copy.deepcopy(model).eval(), loss.attack
-        region = Threat("linf", attack.eps, loss.bounds).around(x)
-        point = region.start(Draws(seed_of(attack), torch.arange(len(x))), step=0)
-        step = 2.5 * attack.eps / attack.steps if attack.step_size is None else attack.step_size
-        best, most = x, torch.full((len(x),), -torch.inf, dtype=x.dtype)
-        for i in range(attack.steps + 1):
-            leaf = point.clone().requires_grad_()
-            divergence = kl(judge(x), judge(leaf))
-            better = divergence.detach() >= most
-            best = torch.where(better.view(-1, 1, 1, 1), point, best)
-            most = torch.where(better, divergence.detach(), most)
-            if i < attack.steps:
-                (gradient,) = torch.autograd.grad(divergence.sum(), [leaf])
-                point = torch.clamp(point + step * gradient.sign(), region.low, region.high)
-        return pair(model, x, best, lambda a, b: F.cross_entropy(a, y) + loss.beta * kl(a, b).mean())
+        judge = copy.deepcopy(model).eval()
+        x_adv = climbed(loss, x, lambda point: kl(judge(x), judge(point)).sum())
+        return pair(model, x, x_adv, lambda a, b: F.cross_entropy(a, y) + loss.beta * kl(a, b).mean())
 
     return formula
 

@@ -205,7 +205,7 @@ def test_eval_mode_stays_eval_mode() -> None:
 @pytest.mark.parametrize("attack", [PGD(eps=0.1, steps=3, random_start=False), FGSM(eps=0.1, loss="margin")])
 def test_other_attacks_are_made_by_the_attack_and_mixed(attack: Attack) -> None:
     model, (x, y) = net("convolution"), images()
-    x_adv = attack(model, x, y, stop="never").x_adv
+    x_adv = attack.examples(model, x, y)
     expected = 0.3 * F.cross_entropy(model(x), y) + 0.7 * F.cross_entropy(model(x_adv), y)
     loss = AdversarialLoss(attack=attack, alpha=0.3)
     torch.testing.assert_close(loss(model, x, y), expected)
