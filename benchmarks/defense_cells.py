@@ -111,7 +111,7 @@ def trained(cell: Cell, data: MemoryDataset, device: str, epochs: int) -> tuple[
 
 
 def judged(model: nn.Module, x: Tensor, y: Tensor, cell: Cell, standard: int) -> dict[str, Tensor]:
-    """What -> (N,) bool, True where the digit is wrong; "certified": where no bound proves it right."""
+    """What -> (N,) bool, True where the digit is wrong; "uncertified": where no bound proves it right."""
     wrong = {"clean": classify(model, x).argmax(1) != y}
     specs = {"fgsm": "fgsm(eps={})", "pgd": "pgd(eps={}, steps=40)", "cascade": "cascade(eps={})"}
     for name, spec in specs.items():
@@ -120,7 +120,8 @@ def judged(model: nn.Module, x: Tensor, y: Tensor, cell: Cell, standard: int) ->
         few = slice(standard)
         wrong["autoattack"] = create_attack(f"autoattack(eps={cell.eps})")(model, x[few], y[few]).success
     if cell.loss in CERTIFIED:
-        wrong["certified"] = ~certify(model, x, y, eps=cell.eps, method="ibp").certified
+        safe = certify(model.cpu(), x.cpu(), y.cpu(), eps=cell.eps, method="ibp").certified
+        wrong["uncertified"] = ~safe
     return wrong
 
 

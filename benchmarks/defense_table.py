@@ -17,11 +17,13 @@ import numpy.typing as npt
 Verdicts = npt.NDArray[np.bool_]
 
 BEGIN, END = "<!-- begin: results -->", "<!-- end: results -->"
-COLUMNS = {"clean": "clean", "fgsm": "FGSM", "pgd": "PGD-40", "cascade": "cascade", "certified": "not certified"}
+COLUMNS = {"clean": "clean", "fgsm": "FGSM", "pgd": "PGD-40", "cascade": "cascade", "uncertified": "not certified"}
 RIVAL = "pgd"
 """The loss that every other is compared with."""
 
 RESAMPLES = 2000
+FEWEST = 3
+"""Seeds from which on a test is made."""
 
 
 class Group(NamedTuple):
@@ -124,7 +126,7 @@ def table(groups: list[Group]) -> Iterator[str]:
     rival, plain = by_loss.get(RIVAL), by_loss.get("plain")
     apart = {} if rival is None else {g.loss: differences(g, rival) for g in groups if g.loss != RIVAL}
     apart = {name: found for name, found in apart.items() if found}
-    p = holm({name: paired_p(found) for name, found in apart.items() if len(found) > 1})
+    p = holm({name: paired_p(found) for name, found in apart.items() if len(found) >= FEWEST})
     yield f"| loss | seeds | {' | '.join(COLUMNS.values())} | time | cascade, minus that of `{RIVAL}` | p |"
     yield "|---" * (len(COLUMNS) + 5) + "|"
     for g in groups:
