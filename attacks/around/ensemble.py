@@ -19,16 +19,20 @@ from advkit.core.attack import Attack
 from advkit.core.errors import InputError, unknown
 from advkit.core.guard import Model
 from advkit.core.losses import loss_values
+from advkit.core.norms import get_norm, per_row
 from advkit.core.oracle import Oracle, View
 
-AVERAGES = ("logits", "losses")
+AVERAGES = ("logits", "losses", "gradients")
 
 
 class _Committee:
-    """The oracle of the averaged network, with the mean of its members' losses in place of the loss of their mean."""
+    """The oracle of the averaged network, with the mean of its members' losses in place of the loss of their mean.
 
-    def __init__(self, oracle: Oracle, members: Averaged) -> None:
-        self._oracle, self._members = oracle, members
+    With `alike` every member's gradient is scaled to l1 length 1 first, so that none outweighs the others.
+    """
+
+    def __init__(self, oracle: Oracle, members: Averaged, alike: bool) -> None:
+        self._oracle, self._members, self._alike = oracle, members, alike
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._oracle, name)
@@ -40,9 +44,12 @@ class _Committee:
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             answers = self._members.answers(leaf if through is None else through(leaf))
-            values = torch.stack([loss_values(loss, goal, a, oracle.clean) for a in answers]).mean(0)
-            (gradient,) = torch.autograd.grad(values.sum(), leaf)
-        gradient = gradient.nan_to_num(0.0)
+            each = [loss_values(loss, goal, a, oracle.clean) for a in answers]
+            values = torch.stack(each).mean(0)
+            parts = each if self._alike else [values]
+            slopes = [torch.autograd.grad(part.sum(), leaf, retain_graph=part is not parts[-1])[0] for part in parts]
+        slopes = [slope.nan_to_num(0.0) for slope in slopes]
+        gradient = torch.stack([_unit(slope) for slope in slopes]).mean(0) if self._alike else slopes[0]
         answer = mean_of([a.detach() for a in answers])
         if through is None:
             oracle.saw(x, answer, values.detach(), gradient)
@@ -51,30 +58,38 @@ class _Committee:
         return values.detach(), gradient
 
 
+def _unit(slope: Tensor) -> Tensor:
+    """The rows scaled to l1 length 1."""
+    size = per_row(get_norm("l1").size(slope), slope).clamp(min=1e-30)
+    return slope / size.to(slope.dtype)
+
+
 @dataclass(frozen=True, kw_only=True)
 class MeanLoss(Wrapper):
     """The attack inside, on the mean of the losses of several networks; it needs their gradients, not their scores.
 
     Args:
         members: the networks, all with the same classes.
+        alike: whether each network's gradient is scaled to l1 length 1 before the mean is taken.
     """
 
     starts_at_x = False
 
     members: Averaged
+    alike: bool = False
 
     def _view(self, oracle: Oracle) -> Oracle:
-        return _Committee(oracle, self.members)  # type: ignore[return-value]
+        return _Committee(oracle, self.members, self.alike)  # type: ignore[return-value]
 
 
 def ensemble(attack: Attack, surrogates: Sequence[Model], *, average: str = "logits") -> Attack:
     """The attack made on several networks together and shown to the model, see `Transfer`.
 
     Args:
-        attack: any attack; `average="losses"` needs one that climbs a loss.
+        attack: any attack; `average="losses"` and "gradients" need one that climbs a loss.
         surrogates: one or more networks with the same classes as the model.
         average: "logits": the networks are one, with the mean of their logits (the paper's choice); "losses": what is
-            climbed is the mean of their losses.
+            climbed is the mean of their losses; "gradients": the mean of their gradients, each of l1 length 1.
 
     Raises:
         InputError: not an attack, no surrogates, or another average.
@@ -86,5 +101,5 @@ def ensemble(attack: Attack, surrogates: Sequence[Model], *, average: str = "log
     for surrogate in surrogates:
         door.check_model(surrogate)
     members = Averaged(surrogates)
-    inside = MeanLoss(attack=attack, members=members) if average == "losses" else attack
+    inside = attack if average == "logits" else MeanLoss(attack=attack, members=members, alike=average == "gradients")
     return Transfer(attack=inside, surrogate=members)

@@ -340,3 +340,26 @@ def test_wrappers_wrap_wrappers() -> None:
     torch.testing.assert_close(least.distance, direct.distance, rtol=0.02, atol=0)
     with pytest.raises(InputError, match="expected an attack"):
         masked("fgsm", MASK)  # type: ignore[arg-type]
+
+
+def test_an_ensemble_in_gradients_gives_every_member_the_same_say() -> None:
+    case, g = toy_case(7, samples=6, wrong=()), torch.Generator().manual_seed(0)
+    loud = Wrapped(toy_classifier(SHAPE, 4, seed=8), after=lambda logits: 1000 * logits).eval()
+    members = [case.model, loud]
+    x = torch.rand(6, *SHAPE, generator=g, dtype=torch.float64)
+    found = ensemble(PGD(norm="l2", steps=1, random_start=False, loss="margin"), members, average="gradients")(
+        case.model, x, case.y, eps=0.1, stop="never"
+    )
+    mean = torch.zeros_like(x)
+    for member in members:
+        leaf = x.clone().requires_grad_()
+        logits = member(leaf)
+        own = logits.gather(1, case.y[:, None]).squeeze(1)
+        rest = logits.scatter(1, case.y[:, None], -torch.inf).amax(1)
+        (slope,) = torch.autograd.grad((rest - own).sum(), leaf)
+        mean += slope / slope.abs().sum((1, 2, 3), keepdim=True) / 2
+    wanted = (x + 0.1 * mean / mean.flatten(1).norm(dim=1).view(-1, 1, 1, 1)).clamp(0, 1)
+    stay = (found.x_adv == x).flatten(1).all(1)  # where the step made the mean loss worse
+    close = ((found.x_adv - wanted).abs() < 1e-6).flatten(1).all(1)
+    assert (close | stay).all()
+    assert close.sum() >= 4
