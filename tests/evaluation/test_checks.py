@@ -9,7 +9,7 @@ from torch import nn
 from advkit import load_data, load_model
 from advkit.attacks import FGSM, PGD, Noise
 from advkit.core.errors import InputError
-from advkit.evaluation import Probes, check_evaluation
+from advkit.evaluation import Probes, check_evaluation, evaluate
 from advkit.evaluation.measure.checks import CHECKS
 from advkit.evaluation.measure.eight_bit import nearest, toward
 
@@ -200,3 +200,19 @@ def test_rounding_is_to_the_nearest_of_256_levels():
     x = torch.tensor([[0.0, 0.4 / 255, 0.6 / 255, 254.7 / 255, 1.0]])
     assert torch.equal(nearest(x), torch.tensor([[0.0, 0.0, 1 / 255, 1.0, 1.0]]))
     assert torch.equal(nearest(nearest(x)), nearest(x))
+
+
+def test_the_checks_cost_at_most_a_quarter_of_the_attacks_passes():
+    model, passes = load_model("lenet5"), [0]
+
+    def count(module, inputs, output):
+        passes[0] += len(inputs[0]) * (1 + output.requires_grad)
+
+    handle = model.register_forward_hook(count)
+    spent = []
+    for checks in (False, True):
+        passes[0] = 0
+        evaluate(model, load_data("mnist5k"), ["fgsm", "pgd(steps=40)"], count=300, checks=checks)
+        spent.append(passes[0])
+    handle.remove()
+    assert 0.15 < (spent[1] - spent[0]) / spent[0] <= 0.25
