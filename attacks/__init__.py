@@ -36,6 +36,7 @@ from advkit.attacks.around import (
 from advkit.attacks.autoattack import AutoAttack
 from advkit.attacks.bim import BIM
 from advkit.attacks.boundary import Boundary
+from advkit.attacks.brendel_bethge import BrendelBethge
 from advkit.attacks.cascade import Cascade
 from advkit.attacks.colour import Colour
 from advkit.attacks.cw import CW
@@ -101,6 +102,7 @@ __all__ = [
     "Attack",
     "AutoAttack",
     "Boundary",
+    "BrendelBethge",
     "BudgetAttack",
     "Cascade",
     "Colour",

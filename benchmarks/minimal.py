@@ -80,6 +80,12 @@ ROWS = [
         (f"fab(norm={norm}, steps=50)", [(adv_lib, "fab", {"norm": ORDER[norm], "n_iter": 50})])
         for norm in ("linf", "l2", "l1")
     ),
+    *(
+        (f"brendel_bethge(norm={norm})", [(foolbox, f"{theirs}BrendelBethgeAttack", {"steps": 100})])
+        for norm, theirs in (("l2", "L2"), ("linf", "Linfinity"), ("l1", "L1"), ("l0", "L0"))
+    ),
+    ("sigma_zero", [(adv_lib, "sigma_zero", {"num_steps": 100})]),
+    ("sigma_zero(steps=1000)", [(adv_lib, "sigma_zero", {"num_steps": 1000})]),
     ("jsma", [(torchattacks, "JSMA", {})]),
     ("ead(searches=5, steps=100)", [
         (foolbox, "EADAttack",

@@ -5,6 +5,7 @@ broadcasts against the rows, (N, 1, ...), or a number.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -61,6 +62,10 @@ def _level(weight: Tensor, limit: Tensor, need: Tensor) -> Tensor:
     inside = t <= limit_
     first = inside.to(torch.int8).argmax(1, keepdim=True)
     return torch.where(inside.any(1, keepdim=True), t.gather(1, first), torch.inf)
+
+
+Shrinking = Callable[[Tensor, Tensor], Tensor]
+"""Points (N, ...) and levels (N,) -> points (N, ...)."""
 
 
 class Norm(ABC):
@@ -168,6 +173,22 @@ class Norm(ABC):
         """x_adv moved into the ball around x, to the rounding of its type; clamped afterwards it stays there."""
         return (x + self.project(x_adv - x, eps)).to(x.dtype)
 
+    @abstractmethod
+    def prox(self, d: Tensor, t: Tensor) -> Tensor:
+        """The u with the least t |u| + |u - d|^2 / 2, the second size being l2; t (N, 1, ...) > 0."""
+
+    def shrinking(self, x: Tensor, x_adv: Tensor, low: Tensor, high: Tensor) -> Shrinking:
+        """`at(point, level)`: a point (N, ...) brought toward x in this norm and into the box, x_adv's size at level 0.
+
+        At level 1 (N,) it is x. <b, at(point + s b, level)> rises with s.
+        """
+        size = per_row(self.size(x_adv - x), x)
+
+        def at(point: Tensor, level: Tensor) -> Tensor:
+            return torch.clamp(x + self.project(point - x, per_row(1 - level, x) * size), low, high)
+
+        return at
+
     def within(self, x: Tensor, x_adv: Tensor, eps: Tensor) -> Tensor:
         """x_adv as x's type and in the ball as float64 measures it; rows that are there already do not change."""
         near = x_adv.to(x.dtype)
@@ -197,6 +218,9 @@ class LInf(Norm):
     def project(self, d: Tensor, eps: Tensor | float) -> Tensor:
         eps = torch.as_tensor(eps, dtype=torch.float64, device=d.device)
         return torch.clamp(d, -eps, eps).to(d.dtype)
+
+    def prox(self, d: Tensor, t: Tensor) -> Tensor:
+        return d - L1().project(d, t)
 
     def sample(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
         return (2 * draws.uniform(step, tuple(like.shape[1:])) - 1) * eps
@@ -234,16 +258,24 @@ class L2(Norm):
         return _unit(g)
 
     def project(self, d: Tensor, eps: Tensor | float) -> Tensor:
-        return d * self._shrinking(d, eps)
+        return d * self._factor(d, eps)
 
-    def _shrinking(self, d: Tensor, eps: Tensor | float) -> Tensor:
+    def prox(self, d: Tensor, t: Tensor) -> Tensor:
+        size = per_row(self.size(d), d).clamp(min=torch.finfo(torch.float32).tiny)
+        return d * (1 - t / size).clamp(min=0).to(d.dtype)
+
+    def shrinking(self, x: Tensor, x_adv: Tensor, low: Tensor, high: Tensor) -> Shrinking:
+        """By one factor, then into the box: a ball of their size would not hold what the box takes away."""
+        return lambda point, level: torch.clamp(x + per_row(1 - level, x) * (point - x), low, high)
+
+    def _factor(self, d: Tensor, eps: Tensor | float) -> Tensor:
         """(N, 1, ...): what the rows of d are multiplied with."""
         size = per_row(self.size(d), d).clamp_(min=torch.finfo(torch.float32).tiny)
         return (eps / size).clamp_(max=1).to(d.dtype)
 
     def pull(self, x: Tensor, x_adv: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
         d = x_adv - x
-        factor = self._shrinking(d, eps)
+        factor = self._factor(d, eps)
         return (torch.addcmul(x, d, factor) if d.dtype == x.dtype else x + d * factor).to(x.dtype)
 
     def sample(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
@@ -338,6 +370,20 @@ class L1(Norm):
         d, most = x_adv_ - x_, (torch.clamp(x_adv_, low, high) - x_).abs_()
         return (x_ + soft_threshold_within(d.flatten(1), most.flatten(1), radius).view_as(d)).to(x.dtype)
 
+    def prox(self, d: Tensor, t: Tensor) -> Tensor:
+        return torch.copysign(torch.sub(d.abs(), t).clamp_(min=0), d)
+
+    def shrinking(self, x: Tensor, x_adv: Tensor, low: Tensor, high: Tensor) -> Shrinking:
+        """By one theta for all entries, a level of the largest: as the projections go, without a search for theta."""
+        largest = (x_adv - x).flatten(1).abs().amax(1)
+
+        def at(point: Tensor, level: Tensor) -> Tensor:
+            d = point - x
+            left = torch.sub(d.abs(), per_row(level * largest, d)).clamp_(min=0)
+            return torch.clamp(x + torch.copysign(left, d), low, high)
+
+        return at
+
     def project(self, d: Tensor, eps: Tensor | float) -> Tensor:
         radius = torch.as_tensor(eps, dtype=torch.float64, device=d.device).expand(len(d), *[1] * (d.ndim - 1))
         flat = d.flatten(1).to(torch.promote_types(d.dtype, torch.float32))
@@ -416,6 +462,15 @@ class L0(Norm):
         d, moved = x_adv - x, torch.clamp(x_adv, low, high)
         gain = self.places(d.double().square() - (x_adv - moved).double().square()).sum(1)
         return torch.where(self._chosen(gain, eps, x), moved, x).to(x.dtype)
+
+    def prox(self, d: Tensor, t: Tensor) -> Tensor:
+        gain = self.places(d.square()).sum(1, keepdim=True)
+        kept = gain > 2 * t.flatten()[:, None, None]
+        return torch.where(kept.expand_as(self.places(d)).reshape(d.shape), d, 0.0)
+
+    def shrinking(self, x: Tensor, x_adv: Tensor, low: Tensor, high: Tensor) -> Shrinking:
+        size = per_row(self.size(x_adv - x), x)
+        return lambda point, level: self.pull(x, point, per_row(1 - level, x) * size, low, high)
 
     def _chosen(self, gain: Tensor, eps: Tensor | float, like: Tensor) -> Tensor:
         """(N, ...) bool: the entries at the eps places with the largest gain (N, P) >= 0."""

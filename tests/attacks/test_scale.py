@@ -17,6 +17,7 @@ EPS = {"linf": 0.05, "l2": 0.3, "l1": 1.0, "l0": 3.0, "l0_pixels": 2.0}
 SCALES = (1e-6, 1e-3, 1e4)
 FEIGN = {
     "spatial": "of several motions that fool it returns any: the distance is no figure of its own",
+    **dict.fromkeys(("brendel_bethge l0", "brendel_bethge l0_pixels"), "which entries return is decided by rounding"),
     "autoattack": "begins with APGD on the cross-entropy",
     "universal": "one perturbation for all images climbs the cross-entropy of all",
 }
@@ -66,7 +67,7 @@ def test_the_scale_of_the_logits_changes_no_figure(name: str, norm: str, dtype: 
         rates.append(float(found.success.double().mean()))
         medians.append(float(found.distance[found.success].median()) if bool(found.success.any()) else 0.0)
     assert rates == pytest.approx([rates[0]] * len(rates), abs=0.05)
-    if name not in FEIGN:
+    if name not in FEIGN and f"{name} {norm}" not in FEIGN:
         assert medians == pytest.approx([medians[0]] * len(medians), rel=0.05)
 
 

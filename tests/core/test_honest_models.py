@@ -153,7 +153,11 @@ def test_a_point_outside_the_region_is_no_candidate(norm: str, stop: str) -> Non
     assert torch.equal(found.success, found.logits.argmax(1) != Y)
 
 
-SHORT = {"one_pixel": {"population": 8, "generations": 4}, "sparse_rs": {"queries": 60}}
+SHORT = {
+    "brendel_bethge": {"steps": 4, "tries": 2, "search": 3},
+    "one_pixel": {"population": 8, "generations": 4},
+    "sparse_rs": {"queries": 60},
+}
 INSIDE = [create_attack(name, **SHORT.get(name, {})) for name in list_attacks() if ATTACKS.factory(name).stays_inside]  # type: ignore[attr-defined]
 
 
