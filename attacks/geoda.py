@@ -24,7 +24,7 @@ FARTHEST = 8.0
 """A ray is given up when it does not fool at this many times the distance that is known already."""
 
 LEAST = 8
-"""Number of frequencies along a side that are used at the least, so that small images keep all of theirs."""
+"""Minimum number of frequencies along a side, so that small images keep all of theirs."""
 
 
 class State(NamedTuple):
@@ -62,7 +62,7 @@ class GeoDA(DecisionAttack):
         queries: number of queries, without the check of the clean image and the verdict.
         first: number of queries in the first estimate of the normal.
         decay: factor by which a round is taken to shrink what the distance is above the least one, below 1.
-        frequencies: share of the waves' frequencies along each side that are used, the lowest ones, but 8 at the least.
+        frequencies: share of the frequencies along each side that are used, the lowest ones; at least 8 are used.
         tries: number of points that are tried to find a first adversarial one.
         probe: distance of the probing points from the boundary, in units of distance / sqrt(D).
         tolerance: share of the distance to which the boundary is found.

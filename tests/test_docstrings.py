@@ -15,6 +15,7 @@ from test_public_names import MODULES
 REFUSED = re.compile(
     r"\b(?:so many|dear(?:er|est)?|unless given|wanted were|the most for)\b"
     r"|\b(?:is|are) over\b"
+    r"|\bat the (?:most|least)\b"
     r"|\bstands?\b(?!-| for\b)",
     re.IGNORECASE,
 )
@@ -149,7 +150,15 @@ def test_fragments_and_idioms_are_seen() -> None:
         assert not is_whole(line), line
     for line in ("number of steps.", "(N,), the distance of each sample.", 'kind of noise, such as "sign"'):
         assert is_whole(line), line
-    for line in ("after so many steps", "dear attacks", "1 unless given", "the search is over", "what stands there"):
+    for line in (
+        "after so many steps",
+        "dear attacks",
+        "1 unless given",
+        "the search is over",
+        "what stands there",
+        "two at the most",
+    ):
         assert REFUSED.search(line), line
+    assert REFUSED.search("two at the most")
     for line in ("stand-in", "stands for c", "the mean over all images"):
         assert not REFUSED.search(line), line

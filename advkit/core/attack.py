@@ -118,7 +118,7 @@ class Attack(ABC):
     @property
     @abstractmethod
     def total_steps(self) -> int:
-        """How many steps the driver makes at the most."""
+        """Maximum number of steps that the driver makes."""
 
     @abstractmethod
     def init(self, oracle: Oracle) -> Any:

@@ -31,7 +31,7 @@ class Fooling(BudgetAttack):
     them. The class is the target, or else the likeliest one other than y. With `stop="never"` a row goes on until it
     reaches `confidence`, otherwise only until the class leads. `fooling_images` needs no images to begin with.
 
-    Cost per sample: `steps` gradients and `steps` + 2 queries at the most.
+    Cost per sample: at most `steps` gradients and `steps` + 2 queries.
 
     Args:
         confidence: softmax probability of the class at which an image is finished.

@@ -46,7 +46,7 @@ class StepAttack(BudgetAttack):
         return self.steps
 
     def length(self, oracle: Oracle) -> Tensor:
-        """(M, 1, ...): that of a step, in the precision of the images, float32 at the least."""
+        """(M, 1, ...): that of a step, in the precision of the images, at least float32."""
         region = oracle.region
         whole = self.total_length * region.norm.stride(region.eps, region.low, region.high)
         length = whole / self.steps if self.step_size is None else torch.full_like(region.eps, self.step_size)
@@ -55,7 +55,7 @@ class StepAttack(BudgetAttack):
 
 @dataclass(frozen=True, kw_only=True)
 class MinimalStepAttack(MinimalAttack):
-    """A minimal attack that makes `steps` steps at the most.
+    """A minimal attack that makes at most `steps` steps.
 
     Args:
         steps: the number of steps.

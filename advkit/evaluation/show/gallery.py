@@ -15,7 +15,7 @@ from advkit.evaluation.measure.tally import Columns
 from advkit.evaluation.runs.run_folder import Run
 
 MOST_EXAMPLES = 20
-"""Examples of one attack on the page, at the most: two of each of ten classes; fewer where the images are large."""
+"""Maximum number of examples of one attack on the page: two of each of ten classes; fewer if images are large."""
 
 BYTES = 4_000_000
 """About the number of bytes of pixels that the page holds for one attack."""
