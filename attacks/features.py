@@ -17,7 +17,7 @@ from advkit.core.oracle import Oracle, take
 from advkit.core.outputs import answer_of
 
 POOL = 64
-"""Number of images of the batch among which guides are looked for at the most."""
+"""Maximum number of images of the batch among which guides are looked for."""
 
 
 class State(NamedTuple):

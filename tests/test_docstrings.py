@@ -159,6 +159,5 @@ def test_fragments_and_idioms_are_seen() -> None:
         "two at the most",
     ):
         assert REFUSED.search(line), line
-    assert REFUSED.search("two at the most")
     for line in ("stand-in", "stands for c", "the mean over all images"):
         assert not REFUSED.search(line), line

@@ -42,7 +42,7 @@ def sentences(paragraph: str) -> list[str]:
     """The sentences of a paragraph; code, formulas and targets of links count as one word."""
     plain = re.sub(r"`[^`]*`", "Code", paragraph)
     plain = re.sub(r"\$[^$]*\$", "Formula", re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", plain))
-    return re.split(r"(?<=[.!?:;])\s+(?=[A-Z(*])", ABBREVIATION.sub(r"\1", plain))
+    return re.split(r"(?<=[.!?:;])\s+(?=[A-Z(*\"])", ABBREVIATION.sub(r"\1", plain))
 
 
 def unmarked(text: str) -> list[str]:
