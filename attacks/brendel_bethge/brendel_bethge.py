@@ -55,7 +55,7 @@ class BrendelBethge(MinimalAttack):
         decay: radius of the last step over that of the first.
         momentum: weight of the older gradients in the running mean.
         tries: number of points that are tried to find a first adversarial one.
-        search: number of halvings of the way from x to that point, at the least.
+        search: minimum number of halvings of the way from x to that point.
         starts: images (K, C, H, W) that are tried first.
     """
 
