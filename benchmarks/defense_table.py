@@ -114,10 +114,12 @@ def _error(group: Group, seed: int) -> float:
     return float(group.wrong("cascade")[group.seeds.index(seed)].mean())
 
 
-def times(group: Group, plain: Group) -> float:
-    """Median over the seeds of the time of the training divided by that of plain training with the same seed."""
-    seconds = {c["seed"]: c["train_seconds"] for c in plain.cells}
-    return statistics.median(c["train_seconds"] / seconds[c["seed"]] for c in group.cells if c["seed"] in seconds)
+def times(group: Group, plain: Group) -> float | None:
+    """Median over the seeds of the time over that of plain training, with the same seed on the same device."""
+    seconds = {(c["seed"], c["device"]): c["train_seconds"] for c in plain.cells}
+    places = [(c["train_seconds"], (c["seed"], c["device"])) for c in group.cells]
+    ratios = [spent / seconds[place] for spent, place in places if place in seconds]
+    return statistics.median(ratios) if ratios else None
 
 
 def table(groups: list[Group]) -> Iterator[str]:
@@ -132,7 +134,8 @@ def table(groups: list[Group]) -> Iterator[str]:
     for g in groups:
         parts = [f"`{g.loss}`" if g.loss != "plain" else "plain training", str(len(g.cells))]
         parts += [share(g, name) for name in COLUMNS]
-        parts.append("-" if plain is None else f"{times(g, plain):.1f}")
+        time = None if plain is None else times(g, plain)
+        parts.append("-" if time is None else f"{time:.1f}")
         parts.append(f"{100 * statistics.fmean(apart[g.loss]):+.1f}" if g.loss in apart else "-")
         parts.append(f"{p[g.loss]:.2g}" if g.loss in p else "-")
         yield f"| {' | '.join(parts)} |"
