@@ -173,10 +173,6 @@ class Norm(ABC):
         """x_adv moved into the ball around x, to the rounding of its type; clamped afterwards it stays there."""
         return (x + self.project(x_adv - x, eps)).to(x.dtype)
 
-    @abstractmethod
-    def prox(self, d: Tensor, t: Tensor) -> Tensor:
-        """The u with the least t |u| + |u - d|^2 / 2, the second size being l2; t (N, 1, ...) > 0."""
-
     def shrinking(self, x: Tensor, x_adv: Tensor, low: Tensor, high: Tensor) -> Shrinking:
         """`at(point, level)`: a point (N, ...) brought toward x in this norm and into the box, x_adv's size at level 0.
 
@@ -219,9 +215,6 @@ class LInf(Norm):
         eps = torch.as_tensor(eps, dtype=torch.float64, device=d.device)
         return torch.clamp(d, -eps, eps).to(d.dtype)
 
-    def prox(self, d: Tensor, t: Tensor) -> Tensor:
-        return d - L1().project(d, t)
-
     def sample(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
         return (2 * draws.uniform(step, tuple(like.shape[1:])) - 1) * eps
 
@@ -259,10 +252,6 @@ class L2(Norm):
 
     def project(self, d: Tensor, eps: Tensor | float) -> Tensor:
         return d * self._factor(d, eps)
-
-    def prox(self, d: Tensor, t: Tensor) -> Tensor:
-        size = per_row(self.size(d), d).clamp(min=torch.finfo(torch.float32).tiny)
-        return d * (1 - t / size).clamp(min=0).to(d.dtype)
 
     def shrinking(self, x: Tensor, x_adv: Tensor, low: Tensor, high: Tensor) -> Shrinking:
         """By one factor, then into the box: a ball of their size would not hold what the box takes away."""
@@ -370,9 +359,6 @@ class L1(Norm):
         d, most = x_adv_ - x_, (torch.clamp(x_adv_, low, high) - x_).abs_()
         return (x_ + soft_threshold_within(d.flatten(1), most.flatten(1), radius).view_as(d)).to(x.dtype)
 
-    def prox(self, d: Tensor, t: Tensor) -> Tensor:
-        return torch.copysign(torch.sub(d.abs(), t).clamp_(min=0), d)
-
     def shrinking(self, x: Tensor, x_adv: Tensor, low: Tensor, high: Tensor) -> Shrinking:
         """By one theta for all entries, a level of the largest: as the projections go, without a search for theta."""
         largest = (x_adv - x).flatten(1).abs().amax(1)
@@ -462,11 +448,6 @@ class L0(Norm):
         d, moved = x_adv - x, torch.clamp(x_adv, low, high)
         gain = self.places(d.double().square() - (x_adv - moved).double().square()).sum(1)
         return torch.where(self._chosen(gain, eps, x), moved, x).to(x.dtype)
-
-    def prox(self, d: Tensor, t: Tensor) -> Tensor:
-        gain = self.places(d.square()).sum(1, keepdim=True)
-        kept = gain > 2 * t.flatten()[:, None, None]
-        return torch.where(kept.expand_as(self.places(d)).reshape(d.shape), d, 0.0)
 
     def shrinking(self, x: Tensor, x_adv: Tensor, low: Tensor, high: Tensor) -> Shrinking:
         size = per_row(self.size(x_adv - x), x)
