@@ -155,3 +155,13 @@ def test_a_class_is_the_target_of_all() -> None:
 def test_a_target_out_of_range_is_refused(target: int | Tensor) -> None:
     with pytest.raises(InputError, match="target out of range"):
         resolve(target, Y, LOGITS, draws(2))
+
+
+@pytest.mark.parametrize("sign", [1.0, -1.0])
+def test_clearing_by_a_lead_is_what_the_margin_says(sign):
+    logits = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
+    label = torch.arange(200) % 4
+    goal = Goal(label, label, sign)
+    for by in (0.0, 0.3, torch.linspace(0, 2, 200)):
+        assert goal.clears(logits, by).equal(goal.margin(logits) > by)
+        assert 10 < int(goal.clears(logits, by).sum()) < 190

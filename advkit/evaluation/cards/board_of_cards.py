@@ -32,8 +32,8 @@ def board(cards: Mapping[str, Mapping[str, Any]]) -> Table:
                 "-" if card["checks"] is None else card["checks"]["verdict"],
             )
         )
-    heads = ("run", "model", "data", "threat", "clean", "found", "95 % interval", "certified", "checks")
-    return Table(heads, rows, right=("clean", "found", "certified"), text=("run", "model", "data", "threat"))
+    heads = ("run", "model", "data", "threat", "clean", "found", "95 % interval", "not certified", "checks")
+    return Table(heads, rows, right=("clean", "found", "not certified"), text=("run", "model", "data", "threat"))
 
 
 def _threat(row: Mapping[str, Any]) -> str:
@@ -73,6 +73,6 @@ def board_page(table: Table) -> str:
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>advkit: board</title>\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<style>{STYLE}</style></head>\n'
-        f"<body><h1>Robustness of {len(table.rows)} models</h1>\n{as_html([table, said])}\n"
+        f"<body><h1>Robustness of {len(table.rows)} model{'s' * (len(table.rows) != 1)}</h1>\n{as_html([table, said])}\n"
         f"<script>{SORT}</script></body></html>\n"
     )
