@@ -104,7 +104,7 @@ def test_wrong_names_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="did you mean 'goodfellow_logistic'"):
         reproduce("goodfellow_logistics", output=tmp_path)
     with pytest.raises(InputError, match="unknown budget 'smal'; did you mean 'small'"):
-        reproduce(NAME, budget="smal", output=tmp_path)
+        reproduce(NAME, budget="smalll", output=tmp_path)
     with pytest.raises(InputError, match="seeds"):
         reproduce(NAME, seeds=0, output=tmp_path)
     assert list(tmp_path.iterdir()) == []

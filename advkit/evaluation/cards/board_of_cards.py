@@ -73,6 +73,7 @@ def board_page(table: Table) -> str:
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>advkit: board</title>\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<style>{STYLE}</style></head>\n'
-        f"<body><h1>Robustness of {len(table.rows)} model{'s' * (len(table.rows) != 1)}</h1>\n{as_html([table, said])}\n"
+        f"<body><h1>Robustness of {len(table.rows)} model{'s' * (len(table.rows) != 1)}</h1>\n"
+        f"{as_html([table, said])}\n"
         f"<script>{SORT}</script></body></html>\n"
     )
