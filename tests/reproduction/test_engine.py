@@ -103,7 +103,7 @@ def test_a_folder_of_another_reproduction_is_refused(copy: Path) -> None:
 def test_wrong_names_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="did you mean 'goodfellow_logistic'"):
         reproduce("goodfellow_logistics", output=tmp_path)
-    with pytest.raises(InputError, match="unknown budget 'smal'; did you mean 'small'"):
+    with pytest.raises(InputError, match="unknown budget 'smalll'; did you mean 'small'"):
         reproduce(NAME, budget="smalll", output=tmp_path)
     with pytest.raises(InputError, match="seeds"):
         reproduce(NAME, seeds=0, output=tmp_path)
