@@ -12,7 +12,7 @@ from advkit.models import create_model
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE = (DOCS / "insight.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
-COMMANDS = re.findall(r"^    advkit visualize (.*)$", PAGE, re.MULTILINE)
+COMMANDS = re.findall(r"^advkit visualize (.*)$", PAGE, re.MULTILINE)
 
 
 def test_the_python_blocks_run_one_after_another(capsys):
