@@ -28,9 +28,9 @@ class Memory(NamedTuple):
 class Flow(RenderedAttack):
     """Every pixel is taken from a place nearby, and neighbours from places that lie alike.
 
-    `x_adv(p) = x(p + f(p))`, bilinear; Adam on the flow f raises `loss - tau * L_flow(f)`, `L_flow = sum over pairs of
-    neighbours |f(p) - f(q)|`. The loss's gradient is scaled to length 1 a number, so that tau means the same for
-    logits of any scale. A place beyond the edge is the edge.
+    `x_adv(p) = x(p + f(p))`, bilinear; Adam on the flow f raises `loss - tau * L_flow(f)`, where L_flow is the sum of
+    `norm(f(p) - f(q))` over pairs of neighbours. The loss's gradient is scaled to length 1 a number, so that tau means
+    the same for logits of any scale. A place beyond the edge is the edge.
 
     `Result.size` is L_flow over the number of pixels, in pixels. The threat is no lp ball: eps is infinite by default;
     with an eps, images are brought into the ball as well.

@@ -49,9 +49,9 @@ class GeoDA(DecisionAttack):
     """From the image along the normal of the boundary, which is estimated at the point of it that is known.
 
     A round: N_t queries around the point, `w = sum_i rho_i eta_i`, rho_i = 1 where the answer fools and -1 elsewhere;
-    the least step from x along the steepest direction of w that fools. N_t grows by `decay`^(-2/3), which is optimal.
-    Directions eta are sums of low cosine waves with random signs. As in the authors' code the answers of earlier rounds
-    stay in the sum. A round begins at the nearest point so far, the paper's at the latest.
+    the least step from x along the steepest direction of w that fools. N_t grows by `decay ** (-2 / 3)`, which is
+    optimal. Directions eta are sums of low cosine waves with random signs. As in the authors' code the answers of
+    earlier rounds stay in the sum. A round begins at the nearest point so far, the paper's at the latest.
 
     The first adversarial point is the first of `tries` images of noise that is one; towards a target noise seldom is:
     give `starts`, images of that class.

@@ -5,16 +5,22 @@ Stability of Numerical Algorithms, 2002, section 3.1.
 """
 
 import math
+import warnings
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from advkit.core.errors import AdvkitWarning
+
 DOUBLE = 2.0**-53
 """The unit roundoff of float64, in which the bounds are computed."""
 
 TF32 = 2.0**-11
-"""The unit roundoff of products on a GPU that may shorten float32 factors to 10 bits."""
+"""The unit roundoff of products on a GPU that may shorten float32 factors to 10 bits.
+
+It makes bounds useless for most networks: `torch.backends.cudnn.allow_tf32 = False` forbids it to convolutions.
+"""
 
 
 def gamma(n: int, u: float) -> float:
@@ -47,12 +53,18 @@ class Rounding:
 
 
 def rounding_of(dtype: torch.dtype, device: torch.device) -> Rounding:
-    """The arithmetic of a network of this type on this device."""
+    """The arithmetic of a network of this type on this device; warns where a GPU may shorten the factors."""
     info = torch.finfo(dtype)
     unit = info.eps / 2
     shortened = torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32
     if device.type == "cuda" and dtype == torch.float32 and shortened:
         unit = TF32
+        warnings.warn(
+            "this GPU may compute in TF32, and the certificate counts its rounding, so it certifies little: set "
+            "torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False",
+            AdvkitWarning,
+            stacklevel=2,
+        )
     return Rounding(unit=unit, tiny=float(info.smallest_normal))
 
 

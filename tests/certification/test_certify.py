@@ -13,9 +13,9 @@ from advkit.certification.bounds import Bounds
 from advkit.certification.curves import Tanh
 from advkit.certification.graph import trace
 from advkit.certification.maximum import Maximum
-from advkit.certification.rounding import EXACT
+from advkit.certification.rounding import EXACT, rounding_of
 from advkit.certification.windows import own_entry
-from advkit.core.errors import InputError
+from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.norms import get_norm
 
 
@@ -253,3 +253,17 @@ def test_the_model_is_left_as_it_was() -> None:
     assert net.training
     assert all(p.requires_grad and p.grad is None for p in net.parameters())
     assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+def test_a_gpu_that_may_shorten_its_factors_is_warned_of() -> None:
+    gpu, shortest = torch.device("cuda"), 2.0**-11
+    with pytest.warns(AdvkitWarning, match="TF32"):
+        assert rounding_of(torch.float32, gpu).unit == shortest
+    assert rounding_of(torch.float64, gpu).unit < 1e-15
+    assert rounding_of(torch.float32, torch.device("cpu")).unit < 1e-7
+    before = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    try:
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
+        assert rounding_of(torch.float32, gpu).unit < 1e-7
+    finally:
+        torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
