@@ -11,10 +11,9 @@ import torch
 from torch import Tensor
 
 from advkit.core import door
-from advkit.core.ascent import last_point
 from advkit.core.classify import classify
 from advkit.core.draws import Draws
-from advkit.core.driver import Problem, drive
+from advkit.core.driver import Problem, drive, last_point
 from advkit.core.errors import InputError, unknown
 from advkit.core.goals import untargeted
 from advkit.core.guard import Model

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from advkit.core import door
+from advkit.core.ascent import Slopes
 from advkit.core.draws import Draws
-from advkit.core.goals import Goal, flat, resolve, wide
+from advkit.core.goals import Goal, flat, resolve, untargeted, wide
 from advkit.core.guard import Model, guard
 from advkit.core.knowledge import knowledge_of
 from advkit.core.layout import Passes
@@ -84,12 +85,27 @@ def reporting(progress: Progress) -> Iterator[None]:
 def drive(attack: Steps, model: Model, problem: Problem) -> Result:
     """Run an attack on a batch that has passed the door."""
     share = COMPACT_AT if knowledge_of(model) == "gradients" else 0.0  # an answer of others has its price
-    with alone_with(model, problem) as (classify, problem):
+    with _alone_with(model, problem) as (classify, problem):
         return _drive(attack, classify, problem, share)
 
 
+def last_point(attack: Steps, model: Model, problem: Problem) -> Tensor:
+    """Where an attack that follows the gradient away from y ends (N, ...): feasible, not classified, not remembered.
+
+    The clean images are not looked at, no row leaves, and there is no verdict: k steps are k passes.
+    """
+    with _alone_with(model, problem) as (classify, problem):
+        goal: Any = untargeted(problem.y)
+        goal = goal if problem.wish is None else problem.wish.bind(goal)
+        oracle: Any = Slopes(classify, problem.threat.around(problem.x), problem.y, goal, problem.draws)
+        state = attack.init(oracle)
+        for i in range(attack.total_steps):
+            state = attack.step(oracle, state, i)
+        return oracle.region.settle(state.x_adv)  # type: ignore[no-any-return]
+
+
 @contextmanager
-def alone_with(model: Model, problem: Problem) -> Iterator[tuple[Model, Problem]]:
+def _alone_with(model: Model, problem: Problem) -> Iterator[tuple[Model, Problem]]:
     """Inside, the model is frozen and in eval mode; yields it in its own precision, and the problem's tensors."""
     x = problem.x
     keep_freed()

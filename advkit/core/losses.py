@@ -179,6 +179,29 @@ def loss_values(loss: str | Loss, goal: Any, logits: Tensor, clean: Tensor) -> T
     return values
 
 
+def climb(loss: str | Loss, goal: Any, graph: Tensor, leaf: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss (N,) and its gradient by the leaf (N, ...), both detached; 0 where it does not depend on it, as votes.
+
+    Entries of the gradient that are NaN count as 0, infinite ones as the largest number.
+
+    Args:
+        loss: the loss, a name or a function.
+        goal: the goal of the attack.
+        graph: the logits (N, K), a function of the leaf; autograd must be on.
+        leaf: the images (N, ...).
+        clean: the logits of the clean images (N, K).
+    """
+    closed = loss_and_slope(loss, goal, graph)
+    if closed is None:
+        top = loss_values(loss, goal, graph, clean)
+        values, weights = top.detach(), torch.ones_like(top)
+    else:
+        values, weights, top = closed[0], closed[1].to(graph.dtype), graph
+    gradient = torch.autograd.grad(top, leaf, weights, allow_unused=True)[0] if top.requires_grad else None
+    found = torch.zeros_like(leaf) if gradient is None else gradient.nan_to_num(0.0).contiguous()
+    return values, found.detach()
+
+
 def get_loss(name: str, goal: Any, classes: int) -> Loss:
     """The loss of that name, for that goal and number of classes; of a goal without classes always the margin.
 

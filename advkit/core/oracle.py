@@ -12,7 +12,7 @@ from torch import Tensor
 from advkit.core.draws import Draws
 from advkit.core.goals import Goal, flat, wide
 from advkit.core.guard import Model
-from advkit.core.losses import Loss, loss_and_slope, loss_values
+from advkit.core.losses import Loss, climb, loss_values
 from advkit.core.norms import per_row
 from advkit.core.threat import Region
 
@@ -151,7 +151,6 @@ class Oracle:
         self._lived: Tensor | None = None  # (M,) int64: in how many of these each row took part; None: in all
         self._inside = inside
         self._clean: tuple[Tensor, Tensor] | None = None
-        self._weights: Tensor | None = None
         self._adopted: Tensor | None = None  # (M,) bool: the latest query became the best point
         self.fooled, self.answer = ~rows.live, rows.record.best.logits
 
@@ -251,7 +250,7 @@ class Oracle:
             return self._gradient_through(x, loss, through)
         with torch.enable_grad():
             leaf, graph, new = self._forward(x)
-            values, gradient = self._climb(graph, leaf, loss)
+            values, gradient = climb(loss, self.goal, graph, leaf, self.clean)
         logits = graph.detach()
         known = values if loss == self.ranking.loss and "goal" not in self._seen else None
         self._note(x, logits, known, gradient, queries=int(new))
@@ -261,33 +260,9 @@ class Oracle:
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             graph = self._model(through(leaf))
-            values, gradient = self._climb(graph, leaf, loss)
+            values, gradient = climb(loss, self.goal, graph, leaf, self.clean)
         self.passed(graph.detach(), gradient)
         return values, gradient
-
-    def _climb(self, graph: Tensor, leaf: Tensor, loss: str | Loss) -> tuple[Tensor, Tensor]:
-        """The loss (M,) at these logits and its gradient (M, ...) with respect to the leaf, both detached."""
-        closed = loss_and_slope(loss, self.goal, graph)
-        if closed is not None:
-            values, slope = closed
-            return values, self._gradient(graph, leaf, slope.to(graph.dtype))
-        values = loss_values(loss, self.goal, graph, self.clean)
-        return values.detach(), self._gradient(values, leaf, self._ones(values))
-
-    def _gradient(self, values: Tensor, leaf: Tensor, weights: Tensor) -> Tensor:
-        """The gradient (M, ...) of the weighted sum, detached; 0 if it does not depend on the leaf, as votes do not."""
-        gradient = None
-        if values.requires_grad:
-            (gradient,) = torch.autograd.grad(values, leaf, weights, allow_unused=True)
-        found = torch.zeros_like(leaf) if gradient is None else gradient.nan_to_num(0.0).contiguous()
-        return found.detach()
-
-    def _ones(self, values: Tensor) -> Tensor:
-        """1 for each of the values: with it as the weights a gradient is that of their sum."""
-        kept = self._weights
-        if kept is None or kept.shape != values.shape or kept.dtype != values.dtype:
-            kept = self._weights = torch.ones_like(values)
-        return kept
 
     def jacobian(self, x: Tensor, rows: int | Tensor) -> tuple[Tensor, Tensor]:
         """Combinations of logits (M, k) and the gradient of each (M, k, ...) at the points x: one query, k gradients.
