@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from advkit.reproduction.significance import paired_t
+
 Verdicts = npt.NDArray[np.bool_]
 
 BEGIN, END = "<!-- begin: results -->", "<!-- end: results -->"
@@ -76,22 +78,8 @@ def interval(wrong: Verdicts) -> tuple[float, float]:
 
 
 def paired_p(differences: Sequence[float]) -> float:
-    """Two-sided p-value of Student's paired test: with t = sqrt(n - 1) tan a the density is cos(a)^(n - 2)."""
-    n = len(differences)
-    if n < 2:
-        return float("nan")
-    mean, spread = statistics.fmean(differences), statistics.stdev(differences)
-    if spread == 0:
-        return 1.0 if mean == 0 else 0.0
-    t = abs(mean) / spread * n**0.5
-    tail = _area(np.arctan(t / (n - 1) ** 0.5), n - 2)
-    return float(tail / _area(0.0, n - 2))
-
-
-def _area(begin: float, power: int) -> float:
-    """The integral of cos^power from `begin` to a right angle, by the midpoint rule."""
-    edges = np.linspace(begin, np.pi / 2, 20_001)
-    return float((np.cos((edges[1:] + edges[:-1]) / 2) ** power).sum() * (edges[1] - edges[0]))
+    """Two-sided p-value of Student's paired test; NaN of fewer than two, and of equal ones that are not zero."""
+    return paired_t(differences, [0.0] * len(differences)).p
 
 
 def holm(values: dict[str, float]) -> dict[str, float]:
@@ -128,7 +116,8 @@ def table(groups: list[Group]) -> Iterator[str]:
     rival, plain = by_loss.get(RIVAL), by_loss.get("plain")
     apart = {} if rival is None else {g.loss: differences(g, rival) for g in groups if g.loss != RIVAL}
     apart = {name: found for name, found in apart.items() if found}
-    p = holm({name: paired_p(found) for name, found in apart.items() if len(found) >= FEWEST})
+    tests = {name: paired_p(found) for name, found in apart.items() if len(found) >= FEWEST}
+    p = holm({name: value for name, value in tests.items() if value == value})  # no test of equal differences
     yield f"| loss | seeds | {' | '.join(COLUMNS.values())} | time | cascade, minus that of `{RIVAL}` | p |"
     yield "|---" * (len(COLUMNS) + 5) + "|"
     for g in groups:

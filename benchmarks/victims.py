@@ -37,7 +37,7 @@ def add_source(parser):
 
 
 def bare_passes(model, x, y, queries, gradients, tries=3):
-    """Processor seconds of so many passes a sample on the bare network, at the price of the whole batch x."""
+    """Processor seconds of `queries` and `gradients` passes a sample on the bare network, in batches of x."""
 
     def forward():
         with torch.no_grad():

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import platform
 import re
 from collections.abc import Iterator, Mapping
@@ -14,7 +13,8 @@ import torch
 
 from advkit._version import __version__
 from advkit.core.errors import InputError
-from advkit.core.files import atomic_write
+from advkit.core.files import atomic_write, locked
+from advkit.evaluation.runs.digests import of_file, of_record
 from advkit.reproduction.study import Cell, Measured
 
 IDENTITY = "study.json"
@@ -77,7 +77,7 @@ class Home:
     def read(self, name: str) -> Figures | None:
         """What a measurement left; None if it is missing, half written or of something else."""
         found = read_json(self.figures(name))
-        if found is None or found.get("name") != name or found.get("digest") != _digest(found):
+        if found is None or found.get("name") != name or found.get("digest") != of_record(found):
             return None
         cells = {
             Cell(f["table"], f["row"], f["column"]): Measured(_number(f["value"]), [_number(v) for v in f["samples"]])
@@ -92,29 +92,16 @@ class Home:
             for cell, m in cells.items()
         ]
         record = {"name": name, "seconds": round(seconds, 3), "seal": seal, "figures": figures}
-        record["digest"] = _digest(record)
+        record["digest"] = of_record(record)
         atomic_write(self.figures(name), lambda file: file.write(json.dumps(record).encode() + b"\n"))
 
     @contextmanager
     def locked(self, name: str) -> Iterator[bool]:
         """Inside, whether this process alone works at `name`; the system ends the lock with the process."""
-        try:
-            import fcntl
-        except ImportError:  # not on every system
-            yield True
-            return
-        handle = os.open(self.path / "locks" / slug(name), os.O_CREAT | os.O_RDWR)
-        try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            except OSError:  # a file system without locks
-                pass
-            yield True
-        finally:
-            os.close(handle)
+        place = self.path / "locks" / slug(name)
+        place.touch()
+        with locked(place) as mine:
+            yield mine
 
 
 def slug(name: str) -> str:
@@ -132,14 +119,9 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _digest(record: Mapping[str, Any]) -> str:
-    said = {key: value for key, value in record.items() if key != "digest"}
-    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
-
-
 def seal_of(path: Path) -> str:
     """The digest of a file; empty of one that is not there."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+    return of_file(path) if path.is_file() else ""
 
 
 def _said(value: float) -> float | str:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from advkit.core.attack import Attack
 from advkit.core.classify import classify
-from advkit.core.guard import Model
+from advkit.core.guard import Model, device_of
 from advkit.data import load_data
 from advkit.reproduction.study import Measured
 
@@ -64,9 +64,3 @@ def confidence_on_mistakes(model: Model, x: Tensor, y: Tensor) -> Measured:
     """The mean probability that the model gives to the class it takes, over the images that it gets wrong."""
     sure, given = logits_of(model, x).softmax(1).max(1)
     return Measured.of(torch.where(given != y, sure.double(), math.nan))
-
-
-def device_of(model: Model) -> torch.device:
-    """Where the network's parameters are; the CPU of a function without any."""
-    parameters = model.parameters() if isinstance(model, torch.nn.Module) else iter(())
-    return next((p.device for p in parameters), torch.device("cpu"))

@@ -21,7 +21,7 @@ class Domains(NamedTuple):
         image: which image (M,).
         rival: which other class (M,).
         bound: lower bound of the margin in this part (M,) float64.
-        splits: by place of a maximum, what is assumed of its entries (M, taps, outputs), see `Maximum.lines`.
+        splits: assumption on each entry of a maximum (M, taps, outputs), by the maximum's place; see `Maximum.lines`.
         alpha: slopes to begin with (M, outputs).
         beta: multipliers to begin with (M, taps, outputs).
     """

@@ -66,19 +66,29 @@ def alone(home: Path) -> Iterator[None]:
     Raises:
         InputError: another process is at work there.
     """
+    with locked(home) as mine:
+        if not mine:
+            raise InputError(f"another process is at work in {home}: wait for it, or give another folder")
+        yield
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[bool]:
+    """Inside, whether this process alone holds the lock of a file or folder; the system ends it with the process."""
     try:
         import fcntl
     except ImportError:  # not on every system
-        yield
+        yield True
         return
-    folder = os.open(home, os.O_RDONLY)
+    handle = os.open(path, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(f"another process is at work in {home}: wait for it, or give another folder") from error
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
         except OSError:  # a file system without locks
             pass
-        yield
+        yield True
     finally:
-        os.close(folder)
+        os.close(handle)

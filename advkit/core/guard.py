@@ -17,6 +17,12 @@ def modules_of(model: Model) -> list[nn.Module]:
     return list(model.modules()) if isinstance(model, nn.Module) else []
 
 
+def device_of(model: Model) -> torch.device:
+    """Where the model's first parameter is; the CPU where it has none."""
+    parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
+    return next((p.device for p in parameters), torch.device("cpu"))
+
+
 _turns = RLock()
 """A model's mode and flags, and torch's random state, belong to one attack at a time: others wait for their turn."""
 

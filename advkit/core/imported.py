@@ -20,6 +20,23 @@ def add_current_folder() -> None:
         sys.path.append(here)
 
 
+def needed(package: str, what: str, extra: str) -> Any:
+    """A package that is not always installed.
+
+    Args:
+        package: name of the package.
+        what: what needs it, for the message.
+        extra: extra of advkit that brings it.
+
+    Raises:
+        InputError: it is missing; the message says how to install it.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise InputError(f"{what} needs the package {package}: pip install 'advkit[{extra}]'") from error
+
+
 def find(name: str, module: str, attribute: str, kind: str) -> Any:
     """The object `attribute` of a module, which is imported.
 

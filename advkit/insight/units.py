@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from advkit.core.classify import looking
 from advkit.core.errors import InputError
+from advkit.core.guard import device_of
 from advkit.data import Dataset
 from advkit.insight._named_layers import run_to
 from advkit.insight.fields import receptive_fields
@@ -79,7 +80,7 @@ def peaks(model: nn.Module, data: Dataset, *, layer: str, batch_size: int = 100)
     Returns:
         Values (N, M) and places (N, M), `row * width + column`, on the CPU.
     """
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     values, places = [], []
     with looking(model):
         for x, _ in data.batches(batch_size):
@@ -147,7 +148,7 @@ def top_activations(
 
 
 def _map_width(model: nn.Module, data: Dataset, layer: str) -> int:
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     with looking(model):
         output = run_to(model, data[:1][0].to(device), layer)
     return output.shape[3] if output.ndim == 4 else 1

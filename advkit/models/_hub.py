@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from advkit.core.errors import InputError
+from advkit.core.imported import needed
 from advkit.core.words import harmless
 
 CONFIG, PREPROCESSOR, WEIGHTS, INDEX = (
@@ -88,7 +89,7 @@ def snapshot(entry: str, *, download: bool = False) -> Snapshot:
     if entry.startswith(("/", "./", "../", "~")):
         return _folder(Path(entry).expanduser())
     repository, _, revision = entry.partition("@")
-    hub = _package("huggingface_hub", "hub")
+    hub = needed("huggingface_hub", "hf:ORG/NAME", "hub")
     commit = _commit(hub, repository, revision or "main", download=download)
 
     def find(name: str) -> Path | None:
@@ -138,13 +139,6 @@ def _file(hub: Any, repository: str, revision: str, name: str, *, download: bool
     except (OSError, ValueError) as error:  # a refused connection; a cache that was tampered with
         raise InputError(f"cannot read {name} of {repository} at {revision} ({_line(error)})") from error
     return Path(found)
-
-
-def _package(name: str, extra: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise InputError(f"hf:ORG/NAME needs the package {name}: pip install 'advkit[{extra}]'") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:

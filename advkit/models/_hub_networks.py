@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from advkit.core.errors import InputError
+from advkit.core.imported import needed
 from advkit.core.outputs import Output
 from advkit.core.words import harmless
 from advkit.models._hub import CONFIG, PREPROCESSOR, Snapshot
@@ -16,6 +17,8 @@ from advkit.models._registry import seeded
 
 OPTIONS = ("mean", "std", "input_shape")
 """Options that `hf:ORG/NAME` takes; the config says the rest."""
+
+HUB = "this network of the hub"
 
 _NOT_FROM_A_FILE = (
     "pretrained",
@@ -78,7 +81,7 @@ def is_timm(found: Snapshot) -> bool:
 def _timm(
     found: Snapshot, config: Mapping[str, Any], seed: int | None, options: Mapping[str, Any]
 ) -> tuple[nn.Module, dict[str, Any]]:
-    timm = _package("timm")
+    timm = needed("timm", HUB, "timm")
     entry, published = config["architecture"], config.get("pretrained_cfg", config)
     arguments = config.get("model_args", {})
     if not isinstance(published, Mapping) or not isinstance(arguments, Mapping):
@@ -122,7 +125,7 @@ def _transformers(
 
 def _config(found: Snapshot, config: Mapping[str, Any]) -> tuple[Any, Any]:
     """The class of the network in transformers, and its configuration."""
-    transformers = _package("transformers")
+    transformers = needed("transformers", HUB, "transformers")
     listed = importlib.import_module("transformers.models.auto.configuration_auto").CONFIG_MAPPING
     for key in ("auto_map", "quantization_config"):
         if key in config:
@@ -207,10 +210,3 @@ def _silence() -> Iterator[None]:
         logging.set_verbosity(level)
         if bars:
             logging.enable_progress_bar()
-
-
-def _package(name: str) -> Any:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise InputError(f"this network of the hub needs the package {name}: pip install 'advkit[{name}]'") from error

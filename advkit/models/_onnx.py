@@ -1,6 +1,5 @@
 """Networks in ONNX files, run by ONNX Runtime: `onnx:FILE`. They can be asked and not differentiated."""
 
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import numpy as np
 import torch
 
 from advkit.core.errors import InputError, unknown
+from advkit.core.imported import needed
 from advkit.models._black_box import BlackBox
 
 OPTIONS = ("output", "answers", "num_classes", "channels_last", "cache", "mean", "std", "input_shape")
@@ -98,10 +98,7 @@ def _classes(box: BlackBox, shape: tuple[int, ...] | None) -> int | None:
 
 
 def _opened(path: Path) -> Any:
-    try:
-        runtime = importlib.import_module("onnxruntime")
-    except ImportError as error:
-        raise InputError("onnx:FILE needs the package onnxruntime: pip install 'advkit[onnx]'") from error
+    runtime = needed("onnxruntime", "onnx:FILE", "onnx")
     if not path.is_file():
         raise InputError(f"no file {path}: expected onnx:FILE with the path of an ONNX file")
     settings = runtime.SessionOptions()

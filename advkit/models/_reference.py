@@ -1,6 +1,5 @@
 """Networks by reference: `torchvision:resnet50`, `timm:NAME`, `hf:ORG/NAME`, `onnx:FILE`, `module:factory`."""
 
-import importlib
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -11,7 +10,7 @@ from typing import Any
 from torch import nn
 
 from advkit.core.errors import InputError, unknown
-from advkit.core.imported import call, find, parameters_of
+from advkit.core.imported import call, find, needed, parameters_of
 from advkit.core.registry import Spec, parse_spec
 from advkit.models._card import RANDOM, Card
 from advkit.models._classifier import Classifier, parameters
@@ -151,16 +150,9 @@ def check_reference(name: str) -> None:
         if entry not in models.list_models(models):
             raise unknown("torchvision classifier", entry, models.list_models(models))
     if source == "timm":
-        timm = _import_timm()
+        timm = needed("timm", "timm:NAME", "timm")
         if not timm.is_model(entry.split(".")[0]):
             raise unknown("timm model", entry, timm.list_models())
-
-
-def _import_timm() -> Any:
-    try:
-        return importlib.import_module("timm")
-    except ImportError as error:
-        raise InputError("timm:NAME needs the package timm: pip install 'advkit[timm]'") from error
 
 
 def _torchvision(entry: str, pretrained: bool, seed: int | None, options: dict[str, Any]) -> Classifier:
@@ -187,7 +179,7 @@ def _torchvision(entry: str, pretrained: bool, seed: int | None, options: dict[s
 
 
 def _timm(entry: str, pretrained: bool, seed: int | None, options: dict[str, Any]) -> Classifier:
-    timm = _import_timm()
+    timm = needed("timm", "timm:NAME", "timm")
     given: dict[str, Any] = {k: options.pop(k) for k in ("mean", "std", "input_shape") if k in options}
     arguments = {**options, "model_name": entry, "pretrained": pretrained}
     refusals = (TypeError, ValueError)

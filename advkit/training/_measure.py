@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from advkit.core.classify import looking
 from advkit.core.errors import InputError
+from advkit.core.guard import device_of
 from advkit.core.layout import Passes
 from advkit.data import Dataset
 from advkit.training._processes import World
@@ -59,7 +60,7 @@ def _fraction(
 ) -> float:
     if not len(data):
         raise InputError(f"expected images to measure the error on, got none in {data.name} {data.split}")
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    device = device_of(model)
     count = torch.zeros((), dtype=torch.int64, device=device)
     with looking(model):
         own = world.share(torch.arange(len(data)))

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from advkit.attacks import LBFGS
 from advkit.core.draws import Draws
-from advkit.core.guard import Model
-from advkit.reproduction.looking_at import device_of, digits_of, error
+from advkit.core.guard import Model, device_of
+from advkit.reproduction.looking_at import digits_of, error
 from advkit.reproduction.study import (
     STUDIES,
     Budget,

@@ -1,6 +1,5 @@
 """Killed at any moment, on a full disk, robbed of its folder: an evaluation ends with the rows of an unbroken one."""
 
-import resource
 import shutil
 import signal
 import time
@@ -9,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from helpers.children import ended, moments
+from helpers.children import ended, ended_short_of_room, moments
 from torch import nn
 
 from advkit.attacks import FGSM, PGD, Noise
@@ -95,17 +94,7 @@ def test_fifty_kills_at_any_moment_leave_the_rows_of_an_unbroken_run(whole: Path
 @pytest.mark.parametrize("size", [0, 300, 1500, 4000, 6000])
 def test_a_file_that_cannot_grow_is_one_line_and_the_run_goes_on(whole: Path, tmp_path: Path, size: int) -> None:
     """The system's own refusal to write more than `size` bytes a file, as a disk without room makes it."""
-
-    def short() -> None:
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
-        try:
-            go(tmp_path / "run")
-        except (OSError, InputError) as error:
-            if not str(error).isprintable():
-                raise
-
-    assert ended(short) == 0
+    assert ended_short_of_room(lambda: go(tmp_path / "run"), size) == 0
     assert not (tmp_path / "run" / "samples.csv").exists()
     go(tmp_path / "run")
     same(tmp_path / "run", whole)

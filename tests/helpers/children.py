@@ -2,10 +2,13 @@
 
 import os
 import random
+import resource
 import signal
 import time
 from collections.abc import Callable
 from typing import Any
+
+from advkit.core.errors import InputError
 
 
 def ended(work: Callable[[], Any], seconds: float | None = None) -> int:
@@ -29,3 +32,18 @@ def moments(work: Callable[[], Any], count: int, seed: int = 0) -> list[float]:
     assert ended(work) == 0
     whole, dice = time.monotonic() - start, random.Random(seed)
     return [dice.random() * whole for _ in range(count)]
+
+
+def ended_short_of_room(work: Callable[[], Any], size: int) -> int:
+    """`ended` where the system refuses to write more than `size` bytes a file; one printable line is a good end."""
+
+    def short() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
+        try:
+            work()
+        except (OSError, InputError) as error:
+            if not str(error).isprintable():
+                raise
+
+    return ended(short)

@@ -91,13 +91,15 @@ def _whole(text: str) -> tuple[int, ...]:
         raise InputError(f"expected severities such as 3 or '1,5', got {text!r}") from error
 
 
-def check_images(data: Any) -> None:
-    """Raise for data whose first image cannot be corrupted.
+def check_images(data: Any) -> tuple[int, int]:
+    """Height and width of images that can be corrupted, from the first one.
 
     Raises:
         InputError: no image (N, 1 or 3, H, W) of 8 pixels and more.
     """
-    corrupt_as_published(next(batches(data, batch_size=1, count=1)).x, "contrast", 1)
+    first = next(batches(data, batch_size=1, count=1)).x
+    corrupt_as_published(first, "contrast", 1)
+    return first.shape[2], first.shape[3]
 
 
 @shows_progress("corruptions")
@@ -132,8 +134,7 @@ def made_corruption_errors(
         InputError: an unknown name or severity, or data and outputs that do not fit.
     """
     made = Made(kinds=tuple(kinds), severities=tuple(severities), table=table, frost=frost)
-    check_images(data)
-    height, width = next(batches(data, batch_size=1, count=1)).x.shape[2:]
+    height, width = check_images(data)
     ice = ", ice drawn" if "frost" in made.kinds and frost is None else ""
 
     def apply(x: Tensor, kind: str, severity: int, sample_ids: Tensor) -> Tensor:
