@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from helpers.children import exit_of, forked
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -30,23 +31,6 @@ from advkit.evaluation.runs.rows import HEADER
 
 N, K = 60, 6
 ATTACKS = (FGSM(eps=0.05), PGD(eps=0.05, steps=5))
-
-
-def child(work):
-    """Fork a process that does `work()`; its number."""
-    number = os.fork()
-    if not number:
-        try:
-            work()
-            os._exit(0)
-        finally:
-            os._exit(1)
-    return number
-
-
-def ended(number):
-    """How the child ended: minus the signal, or its exit code."""
-    return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
 
 
 def digits(home):
@@ -179,12 +163,12 @@ def test_a_killed_run_ends_with_the_rows_of_an_unbroken_one(tmp_path):
     digits(whole)
     dice = random.Random(time.time_ns())
     for wanted in (0, 2, 4):  # so many batches are done, or more, when it is killed
-        process = child(lambda: digits(broken))
+        process = forked(lambda: digits(broken))
         while len(list((broken / "batches").glob("0*"))) <= wanted:
             time.sleep(0.001)
         time.sleep(dice.random() * 0.03)
         os.kill(process, signal.SIGKILL)
-        assert ended(process) == -signal.SIGKILL
+        assert exit_of(process) == -signal.SIGKILL
     assert not (broken / "samples.csv").exists()
     with pytest.raises(InputError, match="not complete"):
         load_run(broken)
@@ -204,8 +188,8 @@ def test_two_processes_and_one_have_the_same_rows(tmp_path):
         digits(tmp_path / "two")
         torch.distributed.destroy_process_group()
 
-    processes = [child(lambda number=number: rank(number)) for number in range(2)]
-    assert [ended(process) for process in processes] == [0, 0]
+    processes = [forked(lambda number=number: rank(number)) for number in range(2)]
+    assert [exit_of(process) for process in processes] == [0, 0]
     digits(tmp_path / "one")
     assert (tmp_path / "two" / "samples.csv").read_bytes() == (tmp_path / "one" / "samples.csv").read_bytes()
     assert figures(tmp_path / "one") == figures(tmp_path / "two")

@@ -8,22 +8,36 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from advkit.core.errors import InputError
 
 
-def ended(work: Callable[[], Any], seconds: float | None = None) -> int:
-    """Fork a process that does the work, with SIGKILL after some seconds; its exit code, or minus the signal."""
+def forked(work: Callable[[], Any]) -> int:
+    """Fork a process that does the work; its number."""
     number = os.fork()
     if not number:
+        torch.set_num_threads(1)  # OpenMP's other threads stay in the parent: the child would wait for them for ever
         try:
             work()
             os._exit(0)
         finally:
             os._exit(1)
+    return number
+
+
+def exit_of(number: int) -> int:
+    """How a child ended: its exit code, or minus the signal."""
+    return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+
+
+def ended(work: Callable[[], Any], seconds: float | None = None) -> int:
+    """Do the work in a forked process, with SIGKILL after some seconds; how it ended."""
+    number = forked(work)
     if seconds is not None:
         time.sleep(seconds)
         os.kill(number, signal.SIGKILL)
-    return os.waitstatus_to_exitcode(os.waitpid(number, 0)[1])
+    return exit_of(number)
 
 
 def moments(work: Callable[[], Any], count: int, seed: int = 0) -> list[float]:
