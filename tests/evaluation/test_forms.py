@@ -1,5 +1,6 @@
 """What the command takes, the library takes: names, texts, arrays, loaders of any form; each mistake is one line."""
 
+import json
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -12,9 +13,10 @@ from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
 
 from advkit import evaluate, load_data, load_model
-from advkit.attacks import FGSM
+from advkit.attacks import FGSM, PGD
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.words import beyond_the_range
+from advkit.evaluation import load_run
 from advkit.goals import multi_label
 
 X, Y = load_data("mnist5k")[:12]
@@ -147,3 +149,19 @@ def test_an_eps_beyond_the_range_is_remarked_on_by_all_who_show_it() -> None:
     assert said in text
     assert "arger eps" not in text
     assert said in str(certify(MODEL, X[:2], Y[:2], eps=8.0))
+
+
+def test_an_infinite_radius_is_no_radius(tmp_path):
+    """Attacks that no ball limits: a run, JSON, words and a control of the size that the attack needed."""
+    data = load_data("mnist5k")[:6]
+    report = evaluate(load_model("mlp"), data, [PGD(eps=torch.inf, steps=2), "flow(steps=2)"], output=tmp_path / "run")
+    assert [row.eps for row in report.attacks] == [None, None]
+    assert report.control is not None
+    assert report.control.eps is None
+    assert torch.allclose(report.control.distance, report.attacks[0].distance.nan_to_num(posinf=0.0), atol=1e-6)
+    json.dumps(report.to_dict(), allow_nan=False)
+    said = str(report)
+    assert "no radius in linf" in said
+    assert "noise, same distances" in said
+    assert "255?" not in said
+    assert str(load_run(tmp_path / "run").report) == said

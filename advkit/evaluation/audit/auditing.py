@@ -104,7 +104,7 @@ def not_shown(found: Found, table: Profile) -> list[Statement]:
 
 
 def _ball(norm: str, eps: float | None) -> str:
-    return f"{norm} up to {eps:g}" if eps is not None else f"{norm}, the nearest found"
+    return f"{norm} up to {eps:g}" if eps is not None else f"{norm}, any distance"
 
 
 def check_audit(audit: Mapping[str, Any], run: Run | str | os.PathLike[str]) -> list[str]:

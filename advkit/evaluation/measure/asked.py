@@ -1,5 +1,6 @@
 """The attacks and the control that a caller asked for, as objects: one set of forms and defaults for all."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -52,7 +53,13 @@ def asked_control(control: Attack | str | None, attacks: Sequence[Attack], *, ru
     return noise_like(attacks[0]) if run and attacks else None
 
 
+def radius_of(attack: Attack) -> float | None:
+    """The radius of a budget attack in units of the pixels; None of any other, and of one that no radius limits."""
+    eps: float | None = getattr(attack, "eps", None) if attack.kind == "budget" else None
+    return None if eps is None or math.isinf(eps) else eps
+
+
 def noise_like(attack: Attack) -> Attack | None:
     """Random noise of the attack's norm and eps; None where random noise has no such form."""
     norms = getattr(ATTACKS.factory("noise"), "norms", ())
-    return ATTACKS.create("noise", eps=getattr(attack, "eps", None), norm=attack.norm) if attack.norm in norms else None
+    return ATTACKS.create("noise", eps=radius_of(attack), norm=attack.norm) if attack.norm in norms else None

@@ -13,6 +13,7 @@ from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.core.norms import per_row
 from advkit.core.result import Result
+from advkit.evaluation.measure.asked import radius_of
 from advkit.evaluation.measure.assembly import Line, assembled
 from advkit.evaluation.measure.certificates import CertificateAsked, broken_by
 from advkit.evaluation.measure.columns import attack_columns, clean_columns, recorded
@@ -106,7 +107,7 @@ class Plan:
         likes = [*self.attacks, *([] if self.control is None else [first])]
         stop = self.options["stop"]
         pairs = zip(self.all, likes, strict=True)
-        return [Line(a.spec, a.name, a.kind, a.norm, _eps(like), stop) for a, like in pairs if like is not None]
+        return [Line(a.spec, a.name, a.kind, a.norm, radius_of(like), stop) for a, like in pairs if like is not None]
 
     def report(self, data: str, samples: Samples) -> Report:
         """The report of the columns of all batches."""
@@ -136,10 +137,5 @@ def _aim(target: int | str | Tensor | None, batch: Batch) -> Tensor | str | None
 
 def _budget(attack: Attack, result: Result) -> float | Tensor | None:
     """What the control may spend: the attack's budget, or the distance it needed on each sample (0 if it failed)."""
-    return _eps(attack) if attack.kind == "budget" else result.distance.nan_to_num(nan=0.0, posinf=0.0)
-
-
-def _eps(attack: Attack) -> float | None:
-    """The budget of a budget attack, in units of the pixels."""
-    eps: float | None = getattr(attack, "eps", None) if attack.kind == "budget" else None
-    return eps
+    eps = radius_of(attack)
+    return result.distance.nan_to_num(nan=0.0, posinf=0.0) if eps is None else eps

@@ -91,6 +91,8 @@ def _head(report: Report) -> list[str]:
 
 def radius(row: AttackReport, std: Sequence[float] = ()) -> str:
     """The radius of an attack in its units: pixels, 255ths, and the network's normalised input."""
+    if row.eps is None and row.kind == "budget":
+        return f"no radius in {row.norm}, the range of the pixels is the limit"
     return radius_text(row.eps, row.norm, std)
 
 
@@ -112,7 +114,7 @@ def _errors(report: Report) -> Table:
         ("clean", report.clean_error, report.clean_error_interval, report.clean_top5_error)
     ]
     if report.control is not None:
-        size = "same budget" if report.attacks and report.attacks[0].kind == "budget" else "same distances"
+        size = "same budget" if report.attacks and report.attacks[0].eps is not None else "same distances"
         rows.append((f"noise, {size}", *_error(report.control)))
     rows += [(row.attack, *_error(row)) for row in report.attacks]
     if len(report.attacks) > 1:
