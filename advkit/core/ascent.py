@@ -1,4 +1,4 @@
-"""A model as an attack that follows the gradient sees it where only its last point is wanted, as in training."""
+"""The view of a model for attacks in training: gradients only, since nothing but the last point is needed."""
 
 from functools import cached_property
 from typing import Any
@@ -14,7 +14,7 @@ from advkit.core.threat import Region
 
 
 class Slopes:
-    """In the place of an oracle: gradients alone, none counted and no point remembered.
+    """A substitute for the oracle that gives gradients only; it counts no pass and remembers no point.
 
     Args:
         model: images (N, ...) -> logits (N, K).
@@ -31,7 +31,7 @@ class Slopes:
 
     @cached_property
     def clean(self) -> Tensor:
-        """The logits of the clean images (N, K): a pass of its own, made where a loss asks for them."""
+        """The logits of the clean images (N, K); a separate pass, made only if the loss needs them."""
         with torch.no_grad():
             return self._model(self.x)
 

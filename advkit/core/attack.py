@@ -1,4 +1,4 @@
-"""What every attack is: a frozen dataclass of the paper's hyperparameters, a first state and a step."""
+"""The base classes of attacks: frozen dataclasses of the paper's hyperparameters with a first state and a step."""
 
 import dataclasses
 import math
@@ -36,7 +36,7 @@ A = TypeVar("A", bound="type[Attack]")
 
 
 def register_attack(name: str) -> Callable[[A], A]:
-    """Class decorator: the attack is found under this name."""
+    """Class decorator that registers the attack under this name."""
 
     def keep(cls: A) -> A:
         cls.name = name
@@ -121,7 +121,7 @@ class Attack(ABC):
 
     @abstractmethod
     def init(self, oracle: Oracle) -> Any:
-        """The first state: a NamedTuple of tensors, the batch first, with `x_adv` among them.
+        """Return the first state: a NamedTuple of tensors whose first dimension is the batch, with a field `x_adv`.
 
         Args:
             oracle: the model as the attack may ask it, with the clean images.
@@ -129,7 +129,7 @@ class Attack(ABC):
 
     @abstractmethod
     def step(self, oracle: Oracle, state: Any, i: int) -> Any:
-        """The state after step i; the model has not seen its `x_adv`. A field `done` (M,) bool lets rows leave.
+        """Return the state after step i; the model has not seen its `x_adv`. Rows leave by a field `done` (M,) bool.
 
         Args:
             oracle: the model as the attack may ask it.
@@ -139,7 +139,7 @@ class Attack(ABC):
 
     @property
     def spec(self) -> str:
-        """The string from which `create_attack` makes this attack again, but for tensors, which have no place in it."""
+        """The spec string from which `create_attack` builds this attack again; tensors cannot be written in it."""
         changed = [f for f in dataclasses.fields(self) if f.repr and getattr(self, f.name) != f.default]
         options = ", ".join(f"{f.name}={_literal(getattr(self, f.name))}" for f in changed)
         return f"{self.name}({options})" if options else self.name
@@ -160,9 +160,9 @@ class Attack(ABC):
     ) -> Result:
         """Attack a batch.
 
-        The model is taken in eval mode, with frozen parameters, and left as it was. No tensor that is passed in is
-        changed, and none that comes back shares its memory. On a device without float64, such as Apple's "mps", the
-        model runs there and the attack's own arithmetic on the host.
+        The model runs in eval mode with frozen parameters, and is left as it was. The attack does not change your
+        tensors, and the result shares no memory with them. On a device without float64, such as Apple's "mps", the
+        model runs on the device and the attack's own arithmetic runs on the CPU.
 
         Args:
             model: an `nn.Module` or a function that takes images and returns logits (N, K), K >= 2.
@@ -210,7 +210,7 @@ class Attack(ABC):
         seed: int = 0,
         bounds: tuple[float, float] = (0, 1),
     ) -> Tensor:
-        """The images to train on: adversarial examples without a verdict.
+        """Return images to train on: adversarial examples without a verdict.
 
         An attack that follows the gradient returns its last point, as the papers on adversarial training do: k steps
         cost k passes, and one more where the loss compares with the clean answer. Any other attack returns the

@@ -11,7 +11,7 @@ time; all at once it is 1.4 times as much, and more where intermediate results n
 
 
 def blockwise(work: Callable[..., Tensor], *tensors: Tensor) -> Tensor:
-    """`work(*tensors)` where row i of the result depends on row i of the tensors only.
+    """Compute `work(*tensors)` block by block; row i of the result may depend on row i of the tensors only.
 
     Args:
         work: function of tensors (M, ...) that returns a tensor (M, ...).

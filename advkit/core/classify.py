@@ -1,4 +1,4 @@
-"""The one way to look at a model and leave no trace: one answer, or a block of several passes."""
+"""The only way to query a model outside an attack: `classify` for one answer, `looking` for several passes."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +12,12 @@ from advkit.core.steady import AnySize
 
 
 def classify(model: Model, x: Tensor) -> Tensor:
-    """The model's outputs at x (N, ...), in eval mode, without a gradient; it leaves no trace.
+    """Return the model's outputs at x (N, ...), in eval mode and without a gradient. The model is left as it was.
 
-    A model that answers a dict or an object with `logits` gives these; integer answers become floats.
+    If the model returns a dict or an object with `logits`, these are the outputs. Integers become floats.
 
     Raises:
-        InputError: an answer that holds no logits.
+        InputError: the model's answer holds no logits.
     """
     with looking(model, x.device):
         return answer_of(AnySize(model, len(x), model)(x))
@@ -25,7 +25,7 @@ def classify(model: Model, x: Tensor) -> Tensor:
 
 @contextmanager
 def looking(model: Model, device: torch.device | None = None, *, gradients: bool = False) -> Iterator[None]:
-    """Inside, the model is in eval mode and frozen, whatever it is asked; afterwards it is as it was.
+    """Context manager: inside the block the model is in eval mode and frozen; afterwards it is as it was.
 
     Args:
         model: an `nn.Module`, or any function from images to outputs.

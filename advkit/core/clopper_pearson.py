@@ -1,4 +1,4 @@
-"""How sure a counted share is, exactly: Clopper and Pearson 1934, "The use of confidence or fiducial limits"."""
+"""Exact bounds of a binomial proportion: Clopper and Pearson 1934, "The use of confidence or fiducial limits"."""
 
 import math
 
@@ -14,7 +14,7 @@ SHAVE = 1e-11
 
 
 def clopper_pearson(successes: Tensor, count: int, *, alpha: float) -> Tensor:
-    """Lower bounds of probabilities, each of which exceeds the true one in at most `alpha` of all samplings.
+    """Return lower confidence bounds of probabilities; each exceeds the true value with probability at most `alpha`.
 
     The bound is the largest p at which `successes` or more of `count` draws still have a probability of at most
     `alpha`. Equal to `scipy.stats.beta.ppf(alpha, k, n - k + 1)`.
@@ -28,7 +28,7 @@ def clopper_pearson(successes: Tensor, count: int, *, alpha: float) -> Tensor:
         (N,) float64.
 
     Raises:
-        InputError: a number outside its range.
+        InputError: a number is outside its range.
     """
     count = check_count("count", count)
     alpha = check_between("alpha", alpha, 0, 1, ends=False)

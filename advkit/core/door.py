@@ -1,4 +1,4 @@
-"""What a caller can get wrong, checked once, before the first step: what was seen, what was expected, what to do."""
+"""Checks of the caller's input, made once, before the first step. Messages say what was seen and expected."""
 
 import math
 import numbers
@@ -16,7 +16,7 @@ from advkit.core.words import fraction
 
 
 def check_model(model: Any) -> None:
-    """A callable whose parameters autograd can work with."""
+    """Check that the model is a callable whose parameters autograd can work with."""
     if not callable(model):
         raise InputError(f"expected a model (an nn.Module or a function from images to logits), got {_kind(model)}")
     parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
@@ -32,10 +32,10 @@ def check_model(model: Any) -> None:
 
 
 def check_place(model: Any, x: Tensor) -> None:
-    """What to do where a pass failed and the model's numbers are of another type or on another device than the images.
+    """Explain a failed pass if the model's numbers differ from the images in type or device.
 
     Raises:
-        InputError: they are.
+        InputError: they differ; the message says what to do.
     """
     parameters = model.parameters() if isinstance(model, nn.Module) else ()
     like = next((p for p in parameters if p.is_floating_point()), x)
@@ -47,7 +47,7 @@ def check_place(model: Any, x: Tensor) -> None:
 
 
 def check_images(x: Any, bounds: tuple[float, float]) -> None:
-    """Floating-point images (N, ...), finite, within bounds."""
+    """Check that the images (N, ...) are floating-point, finite and within the bounds."""
     if not isinstance(x, Tensor):
         raise InputError(f"expected images as a torch tensor (N, C, H, W), got {_kind(x)}")
     if not x.is_floating_point():
@@ -73,7 +73,7 @@ def check_images(x: Any, bounds: tuple[float, float]) -> None:
 
 
 def check_bounds(bounds: Any) -> tuple[float, float]:
-    """A pair of numbers, low < high."""
+    """Check that the bounds are a pair of numbers, low < high."""
     try:
         low, high = (float(bound) for bound in bounds)
     except (TypeError, ValueError) as error:
@@ -84,7 +84,7 @@ def check_bounds(bounds: Any) -> tuple[float, float]:
 
 
 def check_classes(what: str, classes: Any, x: Tensor) -> Tensor:
-    """Integer classes, one a sample, on x's device; their range is checked when the model has answered."""
+    """Check for one integer class a sample and move them to x's device; `check_answer` checks their range."""
     if not isinstance(classes, Tensor):
         raise InputError(f"expected {what} as an integer tensor (N,), got {_kind(classes)}")
     if classes.shape != (len(x),):
@@ -127,7 +127,7 @@ def _read(text: str) -> Any:
 
 
 def check_eps(eps: Any, x: Tensor | None = None) -> float | Tensor:
-    """A number >= 0, a text such as "8/255", or a tensor (N,) of numbers."""
+    """Check that eps is a number >= 0, a text such as "8/255", or a tensor (N,) of numbers."""
     if isinstance(eps, Tensor) and eps.ndim:
         if x is not None and eps.shape != (len(x),):
             raise InputError(
@@ -145,7 +145,7 @@ def check_eps(eps: Any, x: Tensor | None = None) -> float | Tensor:
 
 
 def check_seed(seed: Any) -> int:
-    """An integer."""
+    """Check that the seed is an integer."""
     seed = plain(seed)
     if not _is_integer(seed):
         raise InputError(f"expected seed as an integer, got {seed!r}")
@@ -153,14 +153,14 @@ def check_seed(seed: Any) -> int:
 
 
 def check_ids(sample_ids: Any, x: Tensor) -> Tensor:
-    """The names of the samples (N,): by default the row numbers."""
+    """Return the ids of the samples (N,); by default the row numbers."""
     if sample_ids is None:
         return torch.arange(len(x), device=x.device)
     return check_classes("sample_ids", torch.as_tensor(sample_ids, device=x.device), x)
 
 
 def check_target(target: Any, x: Tensor) -> str | int | Tensor:
-    """A word, a class, or a tensor of classes (N,)."""
+    """Check that the target is a word, a class, or a tensor of classes (N,)."""
     if isinstance(target, str):
         if target not in TARGETS:
             raise InputError(f"unknown target {target!r}; expected a class, or one of {', '.join(TARGETS)}")
@@ -179,9 +179,9 @@ def _at_once(*truths: Tensor | bool) -> list[bool]:
 
 
 def check_answer(logits: Any, x: Tensor, y: Tensor, loss: Any = None) -> None:
-    """The model's answer to the clean images: logits (N, K), finite, with a place for every label.
+    """Check the model's answer to the clean images: finite logits (N, K), with a column for every label.
 
-    Warns of logits that look wrong; with a `loss` that is climbed from there, also of those too small for it.
+    Warns of logits that look wrong, and of logits that are too small for the attack's `loss`.
     """
     if not isinstance(logits, Tensor):
         raise InputError(
@@ -232,7 +232,7 @@ def _too_small(loss: Any, logits: Tensor) -> Tensor | bool:
 
 
 def check_effect(region: Region, eps: float | Tensor, bounds: tuple[float, float]) -> None:
-    """Warn where eps > 0, a number or (N,), is too small for the images' type: no pixel can move."""
+    """Warn if eps > 0, a number or (N,), is too small for the images' type, so that no pixel can move."""
     least = torch.finfo(region.x.dtype).eps * max(map(abs, bounds))
     if isinstance(eps, float) and not 0 < eps < least:
         return
@@ -243,7 +243,7 @@ def check_effect(region: Region, eps: float | Tensor, bounds: tuple[float, float
 
 
 def check_outputs(outputs: Any, x: Tensor) -> None:
-    """The model's answer to the clean images under a goal of its own form: floats (N, ...), finite."""
+    """Check the model's answer to the clean images for a goal without classes: finite floats (N, ...)."""
     if not isinstance(outputs, Tensor) or not outputs.ndim or len(outputs) != len(x):
         seen = tuple(outputs.shape) if isinstance(outputs, Tensor) else _kind(outputs)
         raise InputError(f"expected the model to return a tensor ({len(x)}, ...), one row an image, got {seen}")
@@ -253,14 +253,14 @@ def check_outputs(outputs: Any, x: Tensor) -> None:
 
 
 def check_margin(margin: Any, outputs: Tensor) -> None:
-    """What a goal says of the outputs: one number a sample."""
+    """Check that the goal returned one number a sample."""
     if not isinstance(margin, Tensor) or margin.shape != (len(outputs),):
         seen = tuple(margin.shape) if isinstance(margin, Tensor) else _kind(margin)
         raise InputError(f"expected the goal's margin as a tensor ({len(outputs)},), one number a sample, got {seen}")
 
 
 def check_rows(y: Any, x: Tensor) -> Tensor:
-    """What a goal of its own form compares the outputs with: any tensor of N rows, on x's device."""
+    """Check the y of a goal without classes: any tensor of N rows; it is moved to x's device."""
     if not isinstance(y, Tensor) or not y.ndim or len(y) != len(x):
         seen = tuple(y.shape) if isinstance(y, Tensor) else _kind(y)
         raise InputError(f"expected y as a tensor of {len(x)} rows, one a sample, got {seen}")
@@ -270,7 +270,7 @@ def check_rows(y: Any, x: Tensor) -> Tensor:
 
 
 def check_path(zero: Tensor, broken: Tensor, unsteady: Tensor) -> None:
-    """Warn of what the search met, (N,) bool each: a gradient of 0, an answer that is not finite, two to one image."""
+    """Warn of zero gradients, non-finite answers, and different answers to one image, (N,) bool each."""
     zeros, broke, moved = torch.stack([zero, broken, unsteady]).sum(1).tolist()
     if zeros:
         _warn(
@@ -292,7 +292,7 @@ def check_path(zero: Tensor, broken: Tensor, unsteady: Tensor) -> None:
 
 
 def plain(value: Any) -> Any:
-    """A scalar of NumPy, torch (0 dimensions) or `fractions` as a Python int, float or bool; anything else as it is."""
+    """Convert a scalar of NumPy, torch (0 dimensions) or `fractions` to a Python number; leave anything else."""
     if isinstance(value, Tensor | np.ndarray | np.generic) and value.ndim == 0:
         return value.item()
     if isinstance(value, numbers.Real) and not isinstance(value, int | float):
@@ -301,10 +301,10 @@ def plain(value: Any) -> Any:
 
 
 def check_count(name: str, value: Any, *, least: int = 1) -> int:
-    """An integer hyperparameter, as Python's int.
+    """Check an integer hyperparameter and return it as a Python int.
 
     Raises:
-        InputError: no integer, or below `least`.
+        InputError: the value is no integer, or it is below `least`.
     """
     value = plain(value)
     if not _is_integer(value) or value < least:
@@ -313,10 +313,10 @@ def check_count(name: str, value: Any, *, least: int = 1) -> int:
 
 
 def check_flag(name: str, value: Any) -> bool:
-    """A hyperparameter that is on or off.
+    """Check a hyperparameter that is on or off.
 
     Raises:
-        InputError: anything but True and False: a word such as "no" would count as yes.
+        InputError: the value is not True or False. A word such as "no" would count as true.
     """
     value = plain(value)
     if not isinstance(value, bool):
@@ -325,10 +325,10 @@ def check_flag(name: str, value: Any) -> bool:
 
 
 def check_positive(name: str, value: Any, *, optional: bool = False) -> float | None:
-    """A real, finite hyperparameter > 0; or None, if it is optional.
+    """Check that a hyperparameter is a finite number > 0; an optional one may be None.
 
     Raises:
-        InputError: no number, or not > 0, or infinite.
+        InputError: the value is no number, not > 0, or infinite.
     """
     if optional and value is None:
         return None
@@ -339,10 +339,10 @@ def check_positive(name: str, value: Any, *, optional: bool = False) -> float | 
 
 
 def check_between(name: str, value: Any, low: float, high: float, *, ends: bool = True) -> float:
-    """A real hyperparameter from `low` to `high`; with `ends=False` above the one and below the other.
+    """Check that a hyperparameter is a number in [low, high]; with `ends=False`, in (low, high).
 
     Raises:
-        InputError: no number, or out of that range.
+        InputError: the value is no number, or outside the range.
     """
     value = plain(value)
     if not _is_real(value) or not (low <= value <= high if ends else low < value < high):

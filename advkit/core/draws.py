@@ -1,8 +1,8 @@
-"""Random numbers that belong to (seed, sample, step), whatever the batch, the order of the samples or the device.
+"""Random numbers that depend on (seed, sample, step) only, not on the batch, the order of the samples or the device.
 
 A counter-based generator in the manner of Salmon et al. 2011 ("Parallel random numbers: as easy as 1, 2, 3"), with the
-finaliser of SplitMix64 (Steele, Lea, Flood 2014) as the hash. Only int64 tensor operations, so every device gives the
-same bits.
+finaliser of SplitMix64 (Steele, Lea, Flood 2014) as the hash. It uses int64 tensor operations only, so every device
+gives the same bits.
 """
 
 import math
@@ -44,21 +44,21 @@ class Draws(NamedTuple):
     sample_ids: Tensor
 
     def branch(self, number: int, family: int = 0) -> "Draws":
-        """The numbers of repetition `number` of the same samples, independent of the others'; 0 is this one."""
+        """Return independent draws for repetition `number` of the same samples; 0 returns these draws."""
         return self._replace(seed=self.seed + number * (0x632BE59BD9B4E019 + 2 * family * 0x9E6C63D0876A9A35))
 
     def bits(self, step: int, shape: tuple[int, ...], stream: int = 0) -> Tensor:
-        """(N, *shape) int64, every bit uniform; another `step` or `stream` is another, independent draw."""
+        """Return (N, *shape) int64 with uniform bits; each `step` and `stream` gives an independent draw."""
         key = _hash(self.sample_ids + _signed(self.seed * _GOLDEN))
         key = _hash(key + _signed((step + 1) * _MIX[0] + stream * _MIX[1]))
         counter = torch.arange(math.prod(shape), device=key.device) * _GOLDEN
         return _hash(_hash(key[:, None] + counter)).view(-1, *shape)
 
     def uniform(self, step: int, shape: tuple[int, ...], stream: int = 0) -> Tensor:
-        """(N, *shape) float64, uniform on the multiples of 2^-53 in [0, 1)."""
+        """Return (N, *shape) float64, uniform on the multiples of 2^-53 in [0, 1)."""
         return _shifted(self.bits(step, shape, stream), 11).double() * 2.0**-53
 
     def normal(self, step: int, shape: tuple[int, ...], stream: int = 0) -> Tensor:
-        """(N, *shape) float64, standard normal, by the transform of Box and Muller (1958)."""
+        """Return (N, *shape) float64, standard normal, by the transform of Box and Muller (1958)."""
         u, v = self.uniform(step, shape, 2 * stream + 1), self.uniform(step, shape, 2 * stream + 2)
         return torch.sqrt(-2 * torch.log1p(-u)) * torch.cos(2 * math.pi * v)

@@ -1,6 +1,6 @@
-"""The one loop over steps: every attack is run from here.
+"""The only loop over steps: every attack runs here.
 
-A row leaves the batch when it has nothing left to gain. The last forward pass is the verdict on what is returned.
+A row leaves the batch when further steps cannot improve it. The last forward pass is the verdict on the result.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,7 +30,7 @@ from advkit.core.wishes import Wish
 
 
 class Steps(Protocol):
-    """What the driver needs to know of an attack."""
+    """The part of an attack that the driver uses."""
 
     @property
     def loss(self) -> Any: ...
@@ -74,7 +74,7 @@ ASK_EVERY = 10
 
 @contextmanager
 def reporting(progress: Progress) -> Iterator[None]:
-    """Inside the block every attack calls `progress(step, total_steps)` after each step."""
+    """Context manager: inside the block every attack calls `progress(step, total_steps)` after each step."""
     token = _progress.set(progress)
     try:
         yield
@@ -83,16 +83,16 @@ def reporting(progress: Progress) -> Iterator[None]:
 
 
 def drive(attack: Steps, model: Model, problem: Problem) -> Result:
-    """Run an attack on a batch that has passed the door."""
+    """Run an attack on a batch whose input has been checked."""
     share = COMPACT_AT if knowledge_of(model) == "gradients" else 0.0  # an answer of others has its price
     with _alone_with(model, problem) as (classify, problem):
         return _drive(attack, classify, problem, share)
 
 
 def last_point(attack: Steps, model: Model, problem: Problem) -> Tensor:
-    """Where an attack that follows the gradient away from y ends (N, ...): feasible, not classified, not remembered.
+    """Return the last point (N, ...) of an attack that follows the gradient away from y; it is not classified.
 
-    The clean images are not looked at, no row leaves, and there is no verdict: k steps are k passes.
+    The clean images are not classified, no row leaves, and there is no verdict: k steps cost k passes.
     """
     with _alone_with(model, problem) as (classify, problem):
         goal: Any = untargeted(problem.y)

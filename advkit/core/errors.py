@@ -1,4 +1,4 @@
-"""The one family of errors and warnings: what was seen, what was expected, what to do."""
+"""The errors and warnings of advkit. Messages say what was seen, what was expected, and what to do."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
@@ -9,19 +9,19 @@ class AdvkitError(Exception):
 
 
 class InputError(AdvkitError, ValueError):
-    """The caller can mend this by changing the input; the command line exits with 2."""
+    """An error that the caller can fix by changing the input; the command line exits with 2."""
 
 
 class UnknownNameError(InputError):
-    """A name that no registry knows."""
+    """The name is not registered."""
 
 
 class AdvkitWarning(UserWarning):
-    """The run goes on, but its result may not mean what it seems to mean."""
+    """The run continues, but its result may be misleading."""
 
 
 def unknown(what: str, name: str, known: Iterable[str], advice: str = "") -> UnknownNameError:
-    """An error for a wrong name, with the nearest right one or the whole list."""
+    """Return the error for an unknown name; it suggests the nearest name or lists all of them."""
     known = sorted(known)
     close = get_close_matches(name, known, n=1, cutoff=0.6)
     hint = f"did you mean {close[0]!r}?" if close else f"expected one of: {', '.join(known)}"

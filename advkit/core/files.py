@@ -1,4 +1,4 @@
-"""How a file is written so that nobody ever sees half of it, and how a process keeps a folder to itself."""
+"""Files that are written atomically, and locks that give one process a folder for itself."""
 
 import os
 import tempfile
@@ -13,7 +13,7 @@ from advkit.core.errors import InputError
 def atomic_write(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to the disk and rename it to `path`.
 
-    A crash, a full disk or a second writer leaves either the old file or the whole new one.
+    After a crash, on a full disk or with a second writer, the file is either the old one or the complete new one.
 
     Args:
         path: the file to write.
@@ -46,7 +46,7 @@ def _umask() -> int:
 
 
 def make_folder(home: Path) -> None:
-    """Make the folder of a run, and those above it.
+    """Make the folder of a run and its parents.
 
     Raises:
         InputError: a file is in the way, or the folder cannot be made.
@@ -61,7 +61,7 @@ def make_folder(home: Path) -> None:
 
 @contextmanager
 def alone(home: Path) -> Iterator[None]:
-    """Inside the block no other command works in the folder; the system ends the lock with the process.
+    """Context manager: inside the block no other command can work in the folder. The lock ends with the process.
 
     Raises:
         InputError: another process is at work there.
@@ -74,7 +74,7 @@ def alone(home: Path) -> Iterator[None]:
 
 @contextmanager
 def locked(path: Path) -> Iterator[bool]:
-    """Inside, whether this process alone holds the lock of a file or folder; the system ends it with the process."""
+    """Context manager: yields whether this process holds the lock of a file or folder, which ends with it."""
     try:
         import fcntl
     except ImportError:  # not on every system

@@ -1,4 +1,4 @@
-"""What an attacker wants: the only place that knows targeted from untargeted."""
+"""Goals of an attacker: the only module that distinguishes targeted from untargeted attacks."""
 
 from typing import NamedTuple, cast
 
@@ -13,12 +13,12 @@ TARGETS = ("untargeted", "runner_up", "random", "all")
 
 
 def wide(logits: Tensor) -> Tensor:
-    """The logits in float32 or better: the least precision in which a loss is computed."""
+    """Convert the logits to float32 or better, the precision in which losses are computed."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
 
 def flat(outputs: Tensor) -> Tensor:
-    """(N, D) of outputs (N, ...), or of (N,)."""
+    """Reshape outputs (N, ...) or (N,) to (N, D)."""
     return outputs.flatten(1) if outputs.ndim > 1 else outputs[:, None]
 
 
@@ -28,7 +28,7 @@ def _without(logits: Tensor, label: Tensor) -> Tensor:
 
 
 def leads(logits: Tensor, y: Tensor) -> Tensor:
-    """(N, K), (N,) -> (N, K): how far y leads each class; infinite for y itself."""
+    """(N, K), (N,) -> (N, K): the logit of y less that of each class; infinite for y itself."""
     logits = wide(logits)
     return (logits.gather(1, y[:, None]) - logits).scatter(1, y[:, None], torch.inf)
 
@@ -47,7 +47,7 @@ class Goal(NamedTuple):
     sign: float
 
     def margin(self, logits: Tensor) -> Tensor:
-        """(N, K) -> (N,): the lead of the goal; it is reached when > 0, and a tie is not.
+        """(N, K) -> (N,): the margin of the goal, which is reached if this is > 0; a tie does not reach it.
 
         Args:
             logits: (N, K), the logits.
@@ -70,7 +70,7 @@ class Goal(NamedTuple):
         return self.margin(logits) > by
 
     def gap(self, logits: Tensor) -> Tensor:
-        """(N, K) -> (N,): how far the class to reach leads y: the margin, or for a target its logit over that of y.
+        """(N, K) -> (N,): the logit of the class to reach less that of y; for untargeted goals this is the margin.
 
         Args:
             logits: (N, K), the logits.
@@ -82,11 +82,11 @@ class Goal(NamedTuple):
 
     @property
     def target(self) -> Tensor | None:
-        """(N,): the class to reach; None where one is to be left."""
+        """(N,): the class to reach; None for an untargeted goal."""
         return None if self.sign > 0 else self.label
 
     def rival(self, logits: Tensor) -> Tensor:
-        """(N, K) -> (N,) int64: the class to reach, the target or the likeliest class other than y.
+        """(N, K) -> (N,) int64: the class to reach, which is the target or the likeliest class other than y.
 
         Args:
             logits: (N, K), the logits.
@@ -96,9 +96,9 @@ class Goal(NamedTuple):
         return _without(logits.detach(), self.label).argmax(1)
 
     def duels(self, logits: Tensor, count: int) -> Tensor:
-        """(N, k, K): the combinations of logits, one class less another, of which one has to become positive.
+        """(N, k, K): differences of two logits each; the goal is reached when one of them is positive.
 
-        Untargeted: the `count` likeliest rivals (all, where there are fewer), each less y. Targeted: the target less
+        Untargeted: each of the `count` likeliest rivals (all, if there are fewer) less y. Targeted: the target less
         the likeliest of the other classes, k = 1.
 
         Args:
@@ -112,32 +112,32 @@ class Goal(NamedTuple):
 
     @property
     def lead(self) -> float:
-        """How far the class to reach must lead beyond a tie."""
+        """The lead that the class to reach must exceed; 0 means that any lead is enough."""
         return 0.0
 
     @property
     def of_classes(self) -> bool:
-        """Whether the goal speaks of classes, so that `label`, `rival` and `duels` exist."""
+        """Whether the goal is about classes, so that `label`, `rival` and `duels` exist."""
         return True
 
     @property
     def ranks(self) -> int:
-        """How many of the sorted logits the DLR loss uses: 3, with a target 4 (arXiv 2003.01690, equations 6 and 7)."""
+        """The number of sorted logits in the DLR loss: 3, or 4 with a target (arXiv 2003.01690, equations 6 and 7)."""
         return 3 if self.sign > 0 else 4
 
 
 def untargeted(y: Tensor) -> Goal:
-    """Any class but y (N,)."""
+    """Return the goal of any class other than y (N,)."""
     return Goal(y, y, 1.0)
 
 
 def targeted(target: Tensor, y: Tensor) -> Goal:
-    """The class `target` (N,); y (N,) is the true one."""
+    """Return the goal of the class `target` (N,); y (N,) is the true class."""
     return Goal(target, y, -1.0)
 
 
 def resolve(target: str | int | Tensor | Goal, y: Tensor, logits: Tensor, draws: Draws) -> Goal:
-    """The goal that `target` names: a word of `TARGETS` other than "all", a class, a tensor of classes (N,), or itself.
+    """Return the goal for `target`: a word of `TARGETS` other than "all", a class, a tensor of classes (N,), or a goal.
 
     Args:
         target: the target as the caller gave it.
@@ -146,7 +146,7 @@ def resolve(target: str | int | Tensor | Goal, y: Tensor, logits: Tensor, draws:
         draws: random numbers for the target "random".
 
     Raises:
-        InputError: another word, or a class out of range.
+        InputError: an unknown word, or a class out of range.
     """
     if isinstance(target, str):
         return _named(target, y, logits, draws)

@@ -1,4 +1,4 @@
-"""A model goes through an attack without a trace: what it was on entering it is again on leaving."""
+"""The guard keeps an attack from changing the model: on leaving, everything is restored to what it was on entering."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,12 +13,12 @@ Model = Callable[[Tensor], Tensor]
 
 
 def modules_of(model: Model) -> list[nn.Module]:
-    """Every module of the model; none where it is a plain function."""
+    """Return all modules of the model; none if it is a plain function."""
     return list(model.modules()) if isinstance(model, nn.Module) else []
 
 
 def device_of(model: Model) -> torch.device:
-    """Where the model's first parameter is; the CPU where it has none."""
+    """Return the device of the model's first parameter, or the CPU if it has none."""
     parameters = model.parameters() if isinstance(model, nn.Module) else iter(())
     return next((p.device for p in parameters), torch.device("cpu"))
 
@@ -31,13 +31,13 @@ _turns = RLock()
 def guard(
     model: Model, *, mode: Literal["eval", "keep"] = "eval", device: torch.device | None = None
 ) -> Iterator[None]:
-    """Parameters frozen and modules in eval mode (or as they are: "keep") inside the block.
+    """Context manager that freezes the parameters and sets eval mode; the mode "keep" leaves modules as they are.
 
     On leaving, also by an exception: every module's mode, every parameter's `requires_grad` and `.grad`, every buffer
     and torch's global random state are as they were.
 
-    Two threads may attack at once: each waits for its turn, since the random state is one for all. A pass of the
-    caller's own in a third thread does not wait: it sees the model frozen and in eval mode meanwhile.
+    Two threads may attack at once: each waits for its turn, since they share the global random state. Passes that
+    you make in another thread do not wait: they see the model frozen and in eval mode meanwhile.
 
     Args:
         model: the model; of a plain function only the random state is guarded.

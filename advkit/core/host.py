@@ -1,4 +1,4 @@
-"""Devices without float64, such as Apple's: the model runs there, and the arithmetic of the attack on the host."""
+"""Support for devices without float64, such as Apple's: the model runs there, the attack's arithmetic on the CPU."""
 
 from dataclasses import fields, replace
 from typing import Any
@@ -14,29 +14,29 @@ WITHOUT_FLOAT64 = ("mps",)
 
 
 class AsFromHost(nn.Module):
-    """A model whose images and answers lie on the host, while its passes are made on `device`."""
+    """A model that takes images and returns answers on the CPU, while it runs on `device`."""
 
     def __init__(self, model: Model, device: torch.device) -> None:
         super().__init__()
         self.model, self.device = model, device
 
     def forward(self, x: Tensor) -> Tensor:
-        """The model's answer to x (N, ...), both on the host; a gradient goes the way back."""
+        """Return the model's answer to x (N, ...), both on the CPU; gradients pass through the copies."""
         return answer_of(self.model(x.contiguous().to(self.device))).cpu()
 
 
 def lacks_float64(x: Any) -> bool:
-    """Whether these images lie on a device that cannot compute in float64."""
+    """Return whether these images are on a device that cannot compute in float64."""
     return isinstance(x, Tensor) and x.device.type in WITHOUT_FLOAT64
 
 
 def to_host(value: Any) -> Any:
-    """A tensor's copy on the host; whatever is no tensor stays."""
+    """Return a tensor's copy on the CPU; anything else is returned unchanged."""
     return value.cpu() if isinstance(value, Tensor) else value
 
 
 def back(result: Result, device: torch.device) -> Result:
-    """The result on the device of the images; what is float64 becomes float32, which is all there is."""
+    """Move the result to the device of the images; float64 becomes float32, the best type that the device has."""
     found = {field.name: getattr(result, field.name) for field in fields(result)}
     found = {name: tensor for name, tensor in found.items() if tensor is not None}
     return replace(result, **{name: _to(tensor, device) for name, tensor in found.items()})

@@ -1,4 +1,4 @@
-"""Code that the caller names, `package.module:function`: found, imported, called; what goes wrong is one line."""
+"""Import and call code that the caller names as `package.module:function`, with one-line errors."""
 
 import importlib
 import inspect
@@ -11,9 +11,9 @@ from advkit.core.errors import InputError, unknown
 
 
 def add_current_folder() -> None:
-    """A module in the current folder can be imported from now on, as with `python -m`; installed ones come first.
+    """Make modules in the current folder importable, as `python -m` does; installed modules come first.
 
-    It stays: a factory may import what lies beside it when it is called, and a network when it runs.
+    The folder stays on the path, since a factory or a network may import its neighbours later.
     """
     here = os.getcwd()
     if "" not in sys.path and here not in sys.path:
@@ -21,7 +21,7 @@ def add_current_folder() -> None:
 
 
 def needed(package: str, what: str, extra: str) -> Any:
-    """A package that is not always installed.
+    """Import an optional package.
 
     Args:
         package: name of the package.
@@ -29,7 +29,7 @@ def needed(package: str, what: str, extra: str) -> Any:
         extra: extra of advkit that brings it.
 
     Raises:
-        InputError: it is missing; the message says how to install it.
+        InputError: the package is missing; the message says how to install it.
     """
     try:
         return importlib.import_module(package)
@@ -38,7 +38,7 @@ def needed(package: str, what: str, extra: str) -> Any:
 
 
 def find(name: str, module: str, attribute: str, kind: str) -> Any:
-    """The object `attribute` of a module, which is imported.
+    """Import a module and return its object `attribute`.
 
     Args:
         name: the whole reference, for the message.
@@ -47,7 +47,7 @@ def find(name: str, module: str, attribute: str, kind: str) -> Any:
         kind: what the object makes, for the message ("model").
 
     Raises:
-        InputError: no such module, or nothing of that name in it.
+        InputError: there is no such module, or it has nothing of that name.
     """
     try:
         add_current_folder()
@@ -62,7 +62,7 @@ def find(name: str, module: str, attribute: str, kind: str) -> Any:
 
 
 def parameters_of(build: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    """What a function says it takes; nothing for a built-in that does not say."""
+    """Return the parameters of a function; none for a built-in without a signature."""
     try:
         return inspect.signature(build).parameters
     except (TypeError, ValueError):
@@ -70,10 +70,10 @@ def parameters_of(build: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 
 
 def call(name: str, build: Any, options: Mapping[str, Any], **offered: Any) -> Any:
-    """Call a function with `options`, and with what is `offered` as far as it takes it.
+    """Call a function with `options`, and with those of the `offered` values that it takes.
 
     Raises:
-        InputError: no function, an option that it does not take, or one that it needs.
+        InputError: the object is no function, does not take an option, or needs one that is missing.
     """
     if not callable(build):
         return build

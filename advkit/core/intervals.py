@@ -1,4 +1,4 @@
-"""How sure a counted error is: Wilson's interval (1927) for one, McNemar's exact test (1947) for two."""
+"""The uncertainty of error rates: Wilson's interval (1927) for one, McNemar's exact test (1947) for two."""
 
 from math import exp, lgamma, log, sqrt
 from statistics import NormalDist
@@ -8,11 +8,11 @@ from advkit.core.errors import InputError
 
 
 def wilson_interval(errors: float, count: int, *, confidence: float = 0.95) -> tuple[float, float]:
-    """The interval around `errors / count` that covers the true rate in about `confidence` of all samplings.
+    """Return the interval around `errors / count` that covers the true rate with probability of about `confidence`.
 
     Source: E. B. Wilson, "Probable inference, the law of succession, and statistical inference", 1927. Unlike the
-    textbook's normal interval it stays inside [0, 1] and has width where no error, or nothing but errors, was seen.
-    It covers the sampling of the images and nothing else.
+    textbook's normal interval it stays inside [0, 1], and it has a width even if none or all of the images are wrong.
+    It accounts for the sampling of the images only.
 
     Args:
         errors: number of wrong images, 0 to `count`; a mean over verdicts need not be whole.
@@ -38,9 +38,9 @@ def wilson_interval(errors: float, count: int, *, confidence: float = 0.95) -> t
 
 
 def mcnemar(first_only: int, second_only: int) -> float:
-    """The p-value that two error rates on the SAME images are equal, exact and two-sided.
+    """Return the exact two-sided p-value for the hypothesis that two error rates on the SAME images are equal.
 
-    Only images on which the two verdicts differ speak: if the rates are equal, each is a fair coin.
+    Only images with different verdicts count: if the rates are equal, each of these is a fair coin.
     Source: Q. McNemar, "Note on the sampling error of the difference between correlated proportions", 1947.
 
     Args:
@@ -48,10 +48,10 @@ def mcnemar(first_only: int, second_only: int) -> float:
         second_only: number of images that are right in the first case and wrong in the second.
 
     Returns:
-        A probability in [0, 1]; 1 where no image differs.
+        A probability in [0, 1]; 1 if no image differs.
 
     Raises:
-        InputError: a negative number.
+        InputError: a number is negative.
     """
     if first_only < 0 or second_only < 0:
         raise InputError(f"expected two counts >= 0, got {first_only} and {second_only}")

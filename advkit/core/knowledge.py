@@ -1,4 +1,4 @@
-"""What an attacker sees of a model: its gradients, its scores, its labels, or nothing."""
+"""What an attacker can see of a model: gradients, scores, labels, or nothing."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +11,7 @@ KNOWLEDGE = ("nothing", "labels", "scores", "gradients")
 
 
 def knowledge_of(model: Any) -> str:
-    """The most that an attacker sees of this model: gradients, unless it or a module inside it says less.
+    """Return what an attacker sees of this model: gradients, unless the model or a module in it declares less.
 
     Args:
         model: the model; what it answers is in its attribute `knowledge`, if it has one.
@@ -21,7 +21,7 @@ def knowledge_of(model: Any) -> str:
 
 
 def check_knowledge(model: Any, attack: Any, registered: Callable[[], dict[str, str]]) -> None:
-    """Raise where the attack needs more than the model shows.
+    """Raise an error if the attack needs more than the model shows.
 
     Args:
         model: the model.
@@ -29,7 +29,7 @@ def check_knowledge(model: Any, attack: Any, registered: Callable[[], dict[str, 
         registered: function that gives name -> `knowledge` of the attacks that the message may propose.
 
     Raises:
-        InputError: it does; the message names attacks that need no more.
+        InputError: the attack needs more; the message names attacks that do not.
     """
     shown = knowledge_of(model)
     rank = KNOWLEDGE.index(shown)

@@ -1,4 +1,4 @@
-"""The order in which a batch lies in memory: values do not depend on it, on a CPU the time of convolutions does."""
+"""The memory layout of a batch: it does not change any value, but on a CPU it changes the time of convolutions."""
 
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -18,15 +18,15 @@ _accepted: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], bool]] = WeakKeyDi
 
 
 class Passes:
-    """A model that is called on copies, for some models write on their input, in the layout that is faster.
+    """A model that is called on copies of the images (some models write on their input) in the faster layout.
 
-    That is channels-last where the model convolves on a CPU. Measured with torch 2.15 on one thread, a gradient and two
-    forward passes: LeNet-5 takes .5 to .6 of the time, VGG and AlexNet .77 to .85, the spatial transformer .9; no
-    network became slower. A model that depends on the layout, as by `x.view(len(x), -1)` behind a convolution, refuses
-    channels-last at its first pass, and gets its images as they lie from then on.
+    The faster layout is channels-last if the model convolves on a CPU. A gradient and two forward passes, with torch
+    2.15 on one thread: LeNet-5 takes .5 to .6 of the time, VGG and AlexNet .77 to .85, the spatial transformer .9; no
+    network became slower. A model that depends on the layout, as by `x.view(len(x), -1)` behind a convolution, fails
+    with channels-last at its first pass; from then on it gets the images in their own layout.
 
-    Large kernels go with the images: a copy in their layout, made once, spares the convolution doing so at every pass.
-    The module's own parameters stay what they are. The rule is by size and not by the clock, so that two runs round
+    Large kernels are copied once into the layout of the images; otherwise the convolution would do so at every pass.
+    The module's own parameters do not change. The rule depends on sizes and not on timing, so that two runs round
     alike; `benchmarks/layout.py` times it.
     """
 
@@ -70,7 +70,7 @@ class Passes:
         return answer
 
     def probe(self, x: Tensor) -> bool:
-        """Whether the model gets channels-last images; found by a pass that leaves no trace, where a second try would.
+        """Find out whether the model takes channels-last images, by a pass that does not change it.
 
         A pass is made only if the layout is not known yet.
         """

@@ -1,4 +1,4 @@
-"""What an attack climbs: (goal, logits) -> (N,), larger = more adversarial, one number a sample, never averaged.
+"""The losses that attacks maximise: (goal, logits) -> (N,), larger = more adversarial, never averaged over samples.
 
 Computed in float32 or better, whatever the model's type.
 """
@@ -26,11 +26,11 @@ LAST = {torch.float32: -60.0}
 
 
 def surprise(logits: Tensor, label: Tensor) -> Tensor:
-    """J = -log softmax(logits)[label], (N, K) and (N,) -> (N,), exact until the label leads by 60 (float64: by 600).
+    """J = -log softmax(logits)[label], (N, K) and (N,) -> (N,), exact up to a lead of the label of 60 (float64: 600).
 
-    Where the label's probability rounds to 1, the usual formula gives J = 0 and a gradient from which the label's logit
-    has vanished: it points elsewhere. Here J = log(1 + exp(log sum exp(others) - own)) keeps both. Beyond that lead J
-    goes on as its tangent, before it rounds to 0, so that a gradient is left whatever the scale of the logits.
+    If the label's probability rounds to 1, the usual formula gives J = 0 and a gradient without the label's logit,
+    which points elsewhere. The formula here, J = log(1 + exp(log sum exp(others) - own)), keeps both. Beyond that lead
+    J continues as its tangent, so that the gradient does not vanish at any scale of the logits.
     """
     logits = wide(logits)
     own = logits.gather(1, label[:, None])
@@ -52,7 +52,7 @@ def _surprise_and_slope(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def cross_entropy(goal: Goal, logits: Tensor) -> Tensor:
-    """J of the label to leave, or minus J of the target (Goodfellow et al. 2014, arXiv 1412.6572)."""
+    """J of y for an untargeted goal, or minus J of the target (Goodfellow et al. 2014, arXiv 1412.6572)."""
     return goal.sign * surprise(logits, goal.label)
 
 
@@ -62,9 +62,9 @@ def margin(goal: Goal, logits: Tensor) -> Tensor:
 
 
 def dlr(goal: Goal, logits: Tensor) -> Tensor:
-    """Difference of logits ratio, blind to a shift or a scale of the logits (Croce and Hein 2020, arXiv 2003.01690).
+    """Difference of logits ratio, invariant to shift and scale of the logits (Croce and Hein 2020, arXiv 2003.01690).
 
-    It needs 3 classes, with a target 4: `get_loss` falls back on `margin` below that.
+    It needs 3 classes, or 4 with a target; with fewer, `get_loss` returns `margin`.
     """
     ranked = wide(logits).sort(dim=1, descending=True).values
     spread = ranked[:, 0] - ranked[:, 2 : goal.ranks].mean(1)
@@ -72,7 +72,7 @@ def dlr(goal: Goal, logits: Tensor) -> Tensor:
 
 
 def rival(goal: Goal, logits: Tensor) -> Tensor:
-    """Minus J of the class to reach: the target, or without one the likeliest class other than y; it is at most 0."""
+    """Minus J of the class to reach, which is the target or the likeliest class other than y. Never above 0."""
     return -surprise(logits, goal.rival(logits))
 
 
@@ -86,7 +86,7 @@ LOSSES: dict[str, Loss] = {}
 
 
 def register_loss(name: str) -> Callable[[Loss], Loss]:
-    """Decorator: attacks find the loss under this name."""
+    """Decorator that registers a loss under this name."""
 
     def keep(loss: Loss) -> Loss:
         LOSSES[name] = loss
@@ -124,7 +124,7 @@ _SLOPES = {cross_entropy: _cross_entropy_slope, rival: _rival_slope, margin: _ma
 
 
 def loss_and_slope(loss: str | Loss, goal: Any, logits: Tensor) -> tuple[Tensor, Tensor] | None:
-    """The loss (N,) at these logits (N, K) and its derivative (N, K), both detached; None if no closed form is known.
+    """Return the loss (N,) at these logits (N, K) and its derivative (N, K), detached; None if no closed form is known.
 
     A graph of a dozen small operations costs as much as the passes of a small network on one image.
     """
@@ -139,7 +139,7 @@ OF_THE_ANSWER = ("kl_to_clean",)
 
 
 def check_loss(loss: str | Loss) -> None:
-    """A registered name, or a function of (goal, logits) or of (goal, logits, clean).
+    """Check that the loss is a registered name, or a function of (goal, logits) or of (goal, logits, clean).
 
     Raises:
         InputError: neither.
@@ -161,15 +161,15 @@ def _arguments(loss: Loss) -> int:
 
 
 def asks_for_clean(loss: str | Loss) -> bool:
-    """Whether the loss takes the logits of the clean images."""
+    """Return whether the loss takes the logits of the clean images."""
     return _arguments(LOSSES[loss] if isinstance(loss, str) else loss) == 3
 
 
 def loss_values(loss: str | Loss, goal: Any, logits: Tensor, clean: Tensor) -> Tensor:
-    """(N,): the loss, a name or a function, at these logits; `clean` are the logits of the clean images.
+    """Return the loss (N,), given by name or function, at these logits; `clean` are the logits of the clean images.
 
     Raises:
-        InputError: a function that does not return one number a sample.
+        InputError: the function does not return one number a sample.
     """
     function = get_loss(loss, goal, logits.shape[-1]) if isinstance(loss, str) else loss
     values = function(goal, logits, clean) if _arguments(function) == 3 else function(goal, logits)
@@ -180,7 +180,7 @@ def loss_values(loss: str | Loss, goal: Any, logits: Tensor, clean: Tensor) -> T
 
 
 def climb(loss: str | Loss, goal: Any, graph: Tensor, leaf: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss (N,) and its gradient by the leaf (N, ...), both detached; 0 where it does not depend on it, as votes.
+    """Return the loss (N,) and its gradient at the leaf (N, ...), detached. Integer votes have a gradient of 0.
 
     Entries of the gradient that are NaN count as 0, infinite ones as the largest number.
 
@@ -203,10 +203,10 @@ def climb(loss: str | Loss, goal: Any, graph: Tensor, leaf: Tensor, clean: Tenso
 
 
 def get_loss(name: str, goal: Any, classes: int) -> Loss:
-    """The loss of that name, for that goal and number of classes; of a goal without classes always the margin.
+    """Return the loss of this name for this goal and number of classes; for a goal without classes, the margin.
 
     Raises:
-        UnknownNameError: no such loss.
+        UnknownNameError: there is no such loss.
     """
     if name not in LOSSES:
         raise unknown("loss", name, LOSSES)

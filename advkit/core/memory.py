@@ -1,4 +1,4 @@
-"""How a CPU's memory is used again from step to step."""
+"""A setting of the memory allocator that keeps memory between the steps of an attack."""
 
 import functools
 
@@ -10,11 +10,11 @@ LARGEST = 2**25 - 2**16
 
 @functools.cache
 def keep_freed() -> None:
-    """Once a process: what a step frees stays with the process, up to 64 MiB, and serves the next step.
+    """Let the process keep memory that a step frees, up to 64 MiB, for the next step; once a process.
 
-    glibc takes blocks larger than a threshold from the system and gives them back, and trims its heap at twice the
-    threshold; that is the largest block freed so far, at most 32 MiB. One such block, freed untouched, sets it at its
-    highest. Before, a step's tensors come page by page from the system and go back to it. With another allocator it
-    does nothing.
+    glibc takes blocks above a threshold from the system and returns them, and trims its heap at twice the threshold.
+    The threshold is the largest block freed so far, at most 32 MiB. Allocating and freeing one such block raises it to
+    the maximum. Otherwise a step's tensors would come from the system page by page and return to it. With another
+    allocator this has no effect.
     """
     torch.empty(LARGEST, dtype=torch.uint8)  # freed at once

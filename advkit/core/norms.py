@@ -1,7 +1,7 @@
-"""The norms: the only place that knows p.
+"""The norms: the only module that depends on p.
 
-A perturbation is a tensor (N, ...) with one row a sample; every method works row by row. `eps` is a tensor that
-broadcasts against the rows, (N, 1, ...), or a number.
+A perturbation is a tensor (N, ...) with one row a sample; every method works row by row. `eps` is a number, or a
+tensor (N, 1, ...) that broadcasts against the rows.
 """
 
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ from advkit.core.thresholds import flags, kth_largest, largest, soft_threshold, 
 
 
 def per_row(values: Tensor, like: Tensor) -> Tensor:
-    """(N,) -> (N, 1, ...), to broadcast against `like` (N, ...)."""
+    """Reshape (N,) to (N, 1, ...), so that it broadcasts against `like` (N, ...)."""
     return values.view(-1, *[1] * (like.ndim - 1))
 
 
@@ -30,7 +30,7 @@ def _unit(g: Tensor) -> Tensor:
 
 
 def step_toward(values: Tensor, goal: Tensor) -> Tensor:
-    """Each value moved to the next float of its type in the direction of `goal`; equal ones stay."""
+    """Move each value to the next float of its type in the direction of `goal`; equal values stay."""
     if values.dtype in (torch.float32, torch.float64):
         return torch.nextafter(values, goal)
     bits = values.contiguous().view(torch.int16)  # floats of one sign are ordered as their bits
@@ -41,7 +41,7 @@ def step_toward(values: Tensor, goal: Tensor) -> Tensor:
 
 
 def rounded_toward(x: Tensor, point: Tensor) -> Tensor:
-    """float64 `point` as x's type, never further from x in any entry than it was."""
+    """Round `point` (float64) to x's type, such that no entry moves away from x."""
     near, x_ = point.to(x.dtype), x.double()
     return torch.where((near.double() - x_).abs() > (point - x_).abs(), step_toward(near, x), near)
 
@@ -71,7 +71,7 @@ Shrinking = Callable[[Tensor, Tensor], Tensor]
 class Norm(ABC):
     """A norm on the pixels of one image.
 
-    `sparse`: a steepest step moves few entries. `boxed`: its balls are boxes, so that a range cuts them into boxes.
+    `sparse`: a steepest step moves few entries. `boxed`: the balls are boxes, and so is their part within the range.
     """
 
     name: str
@@ -89,39 +89,39 @@ class Norm(ABC):
 
     @abstractmethod
     def steepest(self, g: Tensor) -> Tensor:
-        """The d of size 1 with the largest <g, d>; 0 where the row of g is 0."""
+        """The d of size 1 with the largest <g, d>; 0 for a row of g that is 0."""
 
     def ascent(self, g: Tensor, x_adv: Tensor, low: Tensor, high: Tensor, share: float | Tensor) -> Tensor:
-        """The direction of size 1 of one step of many; `share` (M,) or a number is of use to l1 only."""
+        """The direction of an iterative step, of size 1; only l1 uses `share`, a number or (M,)."""
         return self.steepest(g)
 
     def frame(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
-        """(c, h, w): an image as h x w places, each with c entries that count as one; c is 1 but over pixels."""
+        """(c, h, w): an image has h x w places of c entries that count as one; c is 1 except for norms over pixels."""
         channels, height, width = frame(shape)
         return 1, channels * height, width
 
     def places(self, d: Tensor) -> Tensor:
-        """(N, c, h * w): d by the places of `frame`."""
+        """(N, c, h * w): d reshaped to the places of `frame`."""
         channels, height, width = self.frame(tuple(d.shape[1:]))
         return d.reshape(len(d), channels, height * width)
 
     def stride(self, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """(N, 1, ...): what the default length of a step is a share of."""
+        """(N, 1, ...): the length of which the default step size is a fraction."""
         return eps
 
     @abstractmethod
     def project(self, d: Tensor, eps: Tensor | float) -> Tensor:
-        """The point of the ball of radius eps that is nearest to d in l2."""
+        """The point in the ball of radius eps that is nearest to d in l2."""
 
     @abstractmethod
     def sample(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
-        """Uniform in the ball of radius eps; (N, ...) float64 (l0: uniform entries at uniform places)."""
+        """A uniform sample from the ball of radius eps, (N, ...) float64 (l0: uniform entries at uniform places)."""
 
     def start(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
-        """A random point from which to climb, (N, ...) float64: `sample` in a ball of uniformly random radius <= eps.
+        """A random start for an attack, (N, ...) float64: `sample` in a ball of uniformly random radius <= eps.
 
-        Uniform in the whole ball would be on its surface, but for linf: of a ball of many dimensions nearly all lies
-        there, and a climb that has to come back fools fewer.
+        Except for linf, a uniform sample of the whole ball would lie near the surface, where nearly all of the volume
+        of a high-dimensional ball is. Attacks that begin there fool fewer samples.
         """
         return self.sample(like, eps, draws, step) * per_row(draws.uniform(step, (1,), stream=3).squeeze(1), like)
 
@@ -160,7 +160,7 @@ class Norm(ABC):
     def ceiling(self, slope: Tensor, room: Tensor, eps: Tensor) -> Tensor:
         """(N,): an upper bound of <slope, d> over |d| <= eps and 0 <= d <= room, tight up to rounding.
 
-        `maximise` finds the point; this bounds the value from above, whatever the rounding of the search for it.
+        `maximise` finds the point; this bounds the value from above, however that search rounds.
 
         Args:
             slope: coefficients (N, D) float64, all >= 0.
@@ -170,11 +170,11 @@ class Norm(ABC):
         return (slope * room).sum(1)
 
     def pull(self, x: Tensor, x_adv: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """x_adv moved into the ball around x, to the rounding of its type; clamped afterwards it stays there."""
+        """Move x_adv into the ball around x, up to the rounding of its type; clamping it afterwards keeps it there."""
         return (x + self.project(x_adv - x, eps)).to(x.dtype)
 
     def shrinking(self, x: Tensor, x_adv: Tensor, low: Tensor, high: Tensor) -> Shrinking:
-        """`at(point, level)`: a point (N, ...) brought toward x in this norm and into the box, x_adv's size at level 0.
+        """`at(point, level)` moves a point (N, ...) toward x in this norm and into the box; at level 0 to x_adv's size.
 
         At level 1 (N,) it is x. <b, at(point + s b, level)> rises with s.
         """
@@ -186,7 +186,7 @@ class Norm(ABC):
         return at
 
     def within(self, x: Tensor, x_adv: Tensor, eps: Tensor) -> Tensor:
-        """x_adv as x's type and in the ball as float64 measures it; rows that are there already do not change."""
+        """Convert x_adv to x's type, inside the ball as measured in float64; rows that are inside do not change."""
         near = x_adv.to(x.dtype)
         landed = rounded_toward(x, x.double() + self.project(x_adv.double() - x.double(), eps))
         inside = self.size(near.double() - x.double()) <= eps.flatten()
@@ -254,7 +254,7 @@ class L2(Norm):
         return d * self._factor(d, eps)
 
     def shrinking(self, x: Tensor, x_adv: Tensor, low: Tensor, high: Tensor) -> Shrinking:
-        """By one factor, then into the box: a ball of their size would not hold what the box takes away."""
+        """Scale by one factor, then clamp into the box; a ball of the same size would lose what the box cuts off."""
         return lambda point, level: torch.clamp(x + per_row(1 - level, x) * (point - x), low, high)
 
     def _factor(self, d: Tensor, eps: Tensor | float) -> Tensor:
@@ -330,10 +330,10 @@ class L1(Norm):
         return torch.zeros_like(flat).scatter(1, place, flat.gather(1, place).sign()).view_as(g)
 
     def ascent(self, g: Tensor, x_adv: Tensor, low: Tensor, high: Tensor, share: float | Tensor) -> Tensor:
-        """The signs of the `share` of the entries with the largest |g|, one at least, over their number.
+        """The signs of the fraction `share` of the entries with the largest |g|, one at least, divided by their number.
 
-        A number: among those that can move (Tramer and Boneh 2019, arXiv 1904.13000, section 3.2). A tensor (M,), one
-        share a row: among all (Croce and Hein 2021, arXiv 2103.01208, section 3.3).
+        A number is a fraction of the entries that can move (Tramer and Boneh 2019, arXiv 1904.13000, section 3.2). A
+        tensor (M,), one a row, is a fraction of all entries (Croce and Hein 2021, arXiv 2103.01208, section 3.3).
         """
         slope, entries = g.abs().flatten(1), g[0].numel()
         if isinstance(share, Tensor):
@@ -349,7 +349,7 @@ class L1(Norm):
         return (chosen / chosen.sum(1, keepdim=True).clamp(min=1)).view_as(g) * g.sign()
 
     def pull(self, x: Tensor, x_adv: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """The point of ball and box that is nearest to x_adv in l2: exact, not one projection after the other.
+        """The point in ball and box that is nearest to x_adv in l2: the exact one, not two successive projections.
 
         Croce and Hein 2021 (arXiv 2103.01208, proposition 2.1): every entry shrinks by the same theta and no further
         than its room. The size that is left is piecewise linear in theta; its slope changes at |d| - room and at |d|.
@@ -360,7 +360,7 @@ class L1(Norm):
         return (x_ + soft_threshold_within(d.flatten(1), most.flatten(1), radius).view_as(d)).to(x.dtype)
 
     def shrinking(self, x: Tensor, x_adv: Tensor, low: Tensor, high: Tensor) -> Shrinking:
-        """By one theta for all entries, a level of the largest: as the projections go, without a search for theta."""
+        """Subtract one theta from all entries, as the projection does; the level is theta over the largest entry."""
         largest = (x_adv - x).flatten(1).abs().amax(1)
 
         def at(point: Tensor, level: Tensor) -> Tensor:
@@ -428,7 +428,7 @@ class L0(Norm):
         return L1().steepest(g)
 
     def ascent(self, g: Tensor, x_adv: Tensor, low: Tensor, high: Tensor, share: float | Tensor) -> Tensor:
-        """The gradient in units of its mean absolute entry: all entries move, and the ball keeps the best few.
+        """The gradient divided by its mean absolute entry: all entries move, and the projection keeps the best few.
 
         Croce and Hein 2019 (arXiv 1909.05040, section 4).
         """
@@ -441,9 +441,9 @@ class L0(Norm):
         return 32 * per_row((high - low).flatten(1).amax(1).double(), eps)
 
     def pull(self, x: Tensor, x_adv: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """The point of ball and box that is nearest to x_adv in l2.
+        """The point in ball and box that is nearest to x_adv in l2.
 
-        An entry that may move goes as far as the box lets it; those may that come nearer by it.
+        An entry that moves goes as far as the box allows; the entries that gain most by it move.
         """
         d, moved = x_adv - x, torch.clamp(x_adv, low, high)
         gain = self.places(d.double().square() - (x_adv - moved).double().square()).sum(1)
@@ -460,7 +460,7 @@ class L0(Norm):
         return chosen.expand_as(self.places(like)).reshape(like.shape)
 
     def start(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
-        """As `sample`: a smaller ball would not be nearer."""
+        """The same as `sample`: for l0 a smaller ball would not be a better start."""
         return self.sample(like, eps, draws, step)
 
     def project(self, d: Tensor, eps: Tensor | float) -> Tensor:

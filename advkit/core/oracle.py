@@ -1,4 +1,4 @@
-"""The only door to the model: it counts every pass of every sample and remembers the best point seen."""
+"""The only access of an attack to the model: it counts the passes of every sample and keeps the best point seen."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ View = Callable[[Tensor], Tensor]
 
 
 class Best(NamedTuple):
-    """The best point seen of each row: fooled before not fooled, then the larger value, then the later one."""
+    """The best point seen of each row: fooled points before others, then by value, then the later one."""
 
     x_adv: Tensor  # (M, ...)
     logits: Tensor  # (M, K)
@@ -30,7 +30,7 @@ class Best(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What is known of each row."""
+    """What is known about each row."""
 
     best: Best
     queries: Tensor  # (M,) int64
@@ -54,7 +54,7 @@ class Rows(NamedTuple):
 
 
 def take(tree: Any, index: Tensor) -> Any:
-    """The rows of every tensor in a tree of NamedTuples; whatever is no tensor stays."""
+    """Select rows of every tensor in a tree of NamedTuples; anything else stays."""
     if isinstance(tree, Tensor):
         return tree.index_select(0, index)
     if isinstance(tree, tuple):
@@ -63,17 +63,17 @@ def take(tree: Any, index: Tensor) -> Any:
 
 
 def noise_floor(logits: Tensor) -> Tensor:
-    """(N,): the margin that rounding may feign, 16 units in the last place of the largest logit."""
+    """(N,): the largest margin that rounding can produce, 16 units in the last place of the largest logit."""
     return flat(wide(logits)).abs().amax(1) * (16 * torch.finfo(logits.dtype).eps)
 
 
 def not_finite(broken: Tensor, logits: Tensor) -> Tensor:
-    """(N,): `broken`, not finite also where logits (N, ...) hold NaN or infinity."""
+    """(N,): `broken`, made non-finite in rows whose logits (N, ...) hold NaN or infinity."""
     return torch.add(broken, flat(logits).sum(1, dtype=torch.float32), alpha=2e-38)
 
 
 def put(tree: Any, index: Tensor, part: Any) -> Any:
-    """A copy of the tree in which the rows `index` are those of `part`; the inverse of `take`."""
+    """Return a copy of the tree with the rows `index` replaced by those of `part`; the inverse of `take`."""
     if tree is None:
         return None
     if isinstance(tree, Tensor):
@@ -82,7 +82,7 @@ def put(tree: Any, index: Tensor, part: Any) -> Any:
 
 
 def choose(mask: Tensor, first: Any, second: Any) -> Any:
-    """Row by row `first` where mask (M,) is True, otherwise `second`, in two trees of one form."""
+    """Choose row by row between two trees of one form: `first` if mask (M,) is True, else `second`."""
     if isinstance(first, Tensor):
         return torch.where(per_row(mask, first), first, second)
     return type(first)(*(choose(mask, a, b) for a, b in zip(first, second, strict=True)))
@@ -103,13 +103,13 @@ def _gradients(values: Tensor, leaf: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Ranking:
-    """How two points of one sample compare: by loss (budget attack) or by distance (minimal attack)."""
+    """The comparison of two points of one sample: by loss (budget attack) or by distance (minimal attack)."""
 
     loss: str | Loss
     minimal: bool
 
     def rank(self, rows: Rows, x: Tensor, logits: Tensor, values: Tensor | None = None) -> Best:
-        """The points as candidates; a minimal attack's must clear the noise. `values`: the loss, if it is known."""
+        """Rank the points; those of a minimal attack must exceed the noise. `values` is the loss, if known."""
         goal = rows.goal
         if self.minimal:
             return Best(x, logits, goal.clears(logits, noise_floor(logits)), -rows.region.gauge(x))
@@ -118,9 +118,9 @@ class Ranking:
         return Best(x, logits, goal.clears(logits), values)
 
     def improves(self, new: Best, old: Best, slack: Tensor | None = None) -> Tensor:
-        """(M,) bool: the new point is the better one, or as good to within `slack` (M,) of the loss.
+        """(M,) bool: the new point is better, or equally good to within `slack` (M,) of the loss.
 
-        Of two points at one distance the later is taken, whichever the rounding of the distances would choose.
+        If two points have the same distance up to rounding, the later one is taken.
         """
         if self.minimal:  # a point that does not fool is of no use, and as long as none did the value is -inf
             return new.fooled & (new.value >= (1 + 1e-12) * old.value)
@@ -129,7 +129,7 @@ class Ranking:
 
 
 class Oracle:
-    """The model as an attack sees it, bound to the rows of the batch that are still attacked.
+    """The attack's view of the model, for the rows of the batch that are still attacked.
 
     Args:
         model: images (M, ...) -> logits (M, K).
@@ -156,7 +156,7 @@ class Oracle:
 
     @property
     def rows(self) -> Rows:
-        """The state of the batch, every pass counted."""
+        """The state of the batch, with every pass counted."""
         self._settle()
         return self._rows
 
@@ -167,7 +167,7 @@ class Oracle:
 
     @property
     def live(self) -> Tensor:
-        """(M,) bool: False once a row needs no further step."""
+        """(M,) bool: False for rows that need no further step."""
         return self._rows.live
 
     @property
@@ -177,19 +177,19 @@ class Oracle:
 
     @property
     def region(self) -> Region:
-        """The feasible points around them."""
+        """The feasible points around the clean images."""
         region: Region = self._seen.get("region", self._rows.region)
         return region
 
     @property
     def goal(self) -> Goal:
-        """What is to be reached."""
+        """The goal of the attack."""
         goal: Goal = self._seen.get("goal", self._rows.goal)
         return goal
 
     @property
     def draws(self) -> Draws:
-        """The random numbers of these rows."""
+        """The random draws of these rows."""
         draws: Draws = self._seen.get("draws", self._rows.draws)
         return draws
 
@@ -200,9 +200,9 @@ class Oracle:
 
     @contextmanager
     def showing(self, **instead: Goal | Draws | Region) -> Iterator[None]:
-        """Inside the block the attack sees another `goal`, `draws` or `region`: how a wrapper guides what it wraps.
+        """Context manager: inside the block the attack sees another `goal`, `draws` or `region`. Wrappers use it.
 
-        Which point is the best one, and who is fooled, is still for the true goal and region to say.
+        The true goal and region still decide which point is best and which samples are fooled.
         """
         before, self._seen = self._seen, {**self._seen, **instead}
         try:
@@ -216,16 +216,16 @@ class Oracle:
         return self._rows.record.best
 
     def start_from(self, leaf: Tensor, logits: Tensor) -> None:
-        """Keep the graph of the forward pass on the clean images for the first gradient there."""
+        """Keep the graph of the forward pass on the clean images for the first gradient."""
         self._clean = leaf, logits
 
     @property
     def holds_graph(self) -> bool:
-        """Whether that graph waits to be used."""
+        """Whether the graph of the clean pass is still unused."""
         return self._clean is not None
 
     def logits(self, x: Tensor) -> Tensor:
-        """(M, K) at the points x (M, ...): one query a row, no gradient."""
+        """Return the logits (M, K) at the points x (M, ...): one query a row, no gradient."""
         with torch.no_grad():
             logits = self._model(x)
         self._count(queries=1)
@@ -235,7 +235,7 @@ class Oracle:
     def loss_and_gradient(
         self, x: Tensor, loss: str | Loss = "cross_entropy", through: View | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The loss (M,) and its gradient (M, ...) at the points x: one query and one gradient a row.
+        """Return the loss (M,) and its gradient (M, ...) at the points x: one query and one gradient a row.
 
         The first call on the clean images themselves costs no query: they have been classified already.
         Entries of the gradient that are NaN count as 0, infinite ones as the largest number.
@@ -265,7 +265,7 @@ class Oracle:
         return values, gradient
 
     def jacobian(self, x: Tensor, rows: int | Tensor) -> tuple[Tensor, Tensor]:
-        """Combinations of logits (M, k) and the gradient of each (M, k, ...) at the points x: one query, k gradients.
+        """Return combinations of logits (M, k) and their gradients (M, k, ...) at x: one query and k gradients a row.
 
         Args:
             x: points (M, ...).
@@ -298,23 +298,23 @@ class Oracle:
         return torch.cat(found, 1)
 
     def saw(self, x: Tensor, logits: Tensor, values: Tensor, gradient: Tensor) -> None:
-        """Count and remember a pass that was made elsewhere: the points x, their logits (M, K), loss and gradient."""
+        """Count and record a pass that was made elsewhere: the points x, their logits (M, K), loss and gradient."""
         self._note(x, logits, values, gradient)
 
     @property
     def model(self) -> Model:
-        """The model itself, for code that is not ours; what it is asked there is told to `spent`."""
+        """The model itself, for the code of other libraries; report their passes to `spent`."""
         return self._model
 
     def spent(self, queries: Tensor, gradients: Tensor) -> None:
-        """Add passes that were made elsewhere to the rows' own, (M,) int64 each."""
+        """Add passes that were made elsewhere to the counts of the rows, (M,) int64 each."""
         rows = self.rows
         record = rows.record
         record = record._replace(queries=record.queries + queries, gradients=record.gradients + gradients)
         self.rows = rows._replace(record=record)
 
     def passed(self, logits: Tensor, gradient: Tensor) -> None:
-        """Count a pass on changed images: of the rows' own points it says nothing but where the gradient is 0."""
+        """Count a pass on transformed images; it tells nothing about the rows' own points except zero gradients."""
         self._count(1, 1)
         rows, record = self._rows, self._rows.record
         aimed = rows.live & ~rows.goal.clears(logits)
@@ -390,24 +390,24 @@ class Oracle:
         self._rows = rows._replace(record=record._replace(best=best, broken=broken), live=live)
 
     def measured(self, size: Tensor) -> None:
-        """The attack's own measure (M,) of the points of the latest query; kept where they became the best."""
+        """Record the attack's own measure (M,) of the points of the latest query, for those that became the best."""
         rows, known = self._rows, self._rows.record.size
         if known is not None and self._adopted is not None:
             known = torch.where(self._adopted, size.to(known.dtype), known)
             self._rows = rows._replace(record=rows.record._replace(size=known))
 
     def retire(self, done: Tensor) -> None:
-        """The attack has no further step to make on these rows (M,) bool."""
+        """Mark rows (M,) bool on which the attack needs no further step."""
         self._all_live = False
         self._rows = self._rows._replace(live=self._rows.live & ~done)
 
     def keep(self, index: Tensor) -> None:
-        """Only these rows stay."""
+        """Keep only these rows."""
         self._adopted = None
         self.rows, self.fooled, self.answer = take(self.rows, index), self.fooled[index], self.answer[index]
 
     def all_live(self) -> None:
-        """The caller knows that every row is live; as long as none can leave the device does not count passes."""
+        """Say that every row is live: while no row can leave, passes are not counted on the device."""
         self._all_live = not self.stop
 
 

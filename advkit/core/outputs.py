@@ -1,4 +1,4 @@
-"""What a model may answer: logits, an object that holds them, or integer votes."""
+"""The forms of a model's answer: logits, an object that holds them, or integer votes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,10 +10,10 @@ from advkit.core.errors import InputError
 
 
 def answer_of(answer: Any) -> Tensor:
-    """The tensor in a model's answer: itself, `answer["logits"]`, or `answer.logits`; integers and flags as floats.
+    """Return the tensor in a model's answer: itself, `answer["logits"]`, or `answer.logits`, as floats.
 
     Raises:
-        InputError: anything else, with what to do.
+        InputError: the answer has another form; the message says what to do.
     """
     if isinstance(answer, Mapping):
         answer = _entry(answer)
@@ -45,7 +45,7 @@ def _entry(answer: Mapping[Any, Any]) -> Any:
 
 
 class Output(nn.Module):
-    """A model of which one output counts.
+    """A model that returns one chosen output of another.
 
     Args:
         model: a model that returns a tuple, a list, a dict or an object.
@@ -60,7 +60,7 @@ class Output(nn.Module):
         """The chosen output of the model at x (N, ...).
 
         Raises:
-            InputError: there is no such output.
+            InputError: the model has no such output.
         """
         answer = self.model(x)
         try:

@@ -1,4 +1,4 @@
-"""How far a long call is: a bar on a terminal or in a notebook, elsewhere a line now and then."""
+"""Progress of long calls: a bar on a terminal or in a notebook, occasional lines elsewhere."""
 
 import datetime
 import sys
@@ -20,7 +20,7 @@ FIRST, LONGEST = 30.0, 600.0
 
 
 def shows_progress(label: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorator: the function's `progress=True` becomes a bar called `label`; a function of the caller's stays."""
+    """Decorator: `progress=True` becomes a bar called `label`; a progress function of the caller is kept."""
 
     def around(function: Callable[P, R]) -> Callable[P, R]:
         @wraps(function)
@@ -38,7 +38,7 @@ def shows_progress(label: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 @contextmanager
 def progress_bar(label: str) -> Iterator[Progress]:
-    """A bar with ETA on stderr or in a notebook, as a function (done, all); a line now and then where it is neither."""
+    """Return a function (done, all) that shows a bar with ETA on stderr or in a notebook, or occasional lines."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -61,7 +61,7 @@ def progress_bar(label: str) -> Iterator[Progress]:
 
 
 class Lines:
-    """A line on stderr now and then, for batch jobs: the first after half a minute, then at growing distances.
+    """Occasional progress lines on stderr, for batch jobs: the first after half a minute, then at growing intervals.
 
     Args:
         label: name of the work that is done.
@@ -72,7 +72,7 @@ class Lines:
         self.due = FIRST
 
     def __call__(self, done: int, whole: int | None) -> None:
-        """Say how far it is, if it is time."""
+        """Print the progress if the next line is due."""
         passed = time.monotonic() - self.begun
         if passed < self.due:
             return

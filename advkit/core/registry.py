@@ -1,4 +1,4 @@
-"""Names become objects here: registration by decorator, look-up by pattern, creation from a name or a spec string.
+"""Registries: registration by decorator, look-up by pattern, creation from a name or a spec string.
 
 A spec string is `name` or `name(option=value, ...)`; values are literals, fractions such as `8/255`, or nested specs.
 It is parsed and never evaluated.
@@ -31,10 +31,10 @@ class Spec:
 def parse_spec(text: str) -> Spec:
     """`"pgd(eps=8/255, steps=40)"` -> `Spec("pgd", {"eps": 8 / 255, "steps": 40})`.
 
-    The name of an attack of another library follows that library's name: `"foolbox:LinfPGD(steps=40)"`.
+    An attack of another library has the library's name in front: `"foolbox:LinfPGD(steps=40)"`.
 
     Raises:
-        InputError: the text is not of that form.
+        InputError: the text is no spec string.
     """
     library, colon, rest = text.partition(":")
     foreign = bool(colon) and library.strip().isidentifier()
@@ -109,8 +109,8 @@ class Registry(Generic[T]):
     def wrapper(self, option: str, *, rank: int) -> Callable[[Wrap], Wrap]:
         """Decorator: `@ATTACKS.wrapper("restarts", rank=2)` above a function (entry, value) -> entry.
 
-        Any entry that has no option of this name of its own takes it: the entry is made and then wrapped. Where a spec
-        names several wrappers, the one of the lowest rank is the innermost.
+        The option works for every entry that does not define it itself: the entry is created and then wrapped. If a
+        spec names several wrappers, the one of the lowest rank is the innermost.
         """
 
         def keep(wrap: Wrap) -> Wrap:
@@ -121,20 +121,20 @@ class Registry(Generic[T]):
 
     @property
     def wrappers(self) -> dict[str, Callable[[T, Any], T]]:
-        """The wrappers by their option, the innermost first."""
+        """The wrappers by option, the innermost first."""
         ordered = sorted(self._wraps.items(), key=lambda item: (item[1][0], item[0]))
         return {option: wrap for option, (_, wrap) in ordered}
 
     def names(self, pattern: str = "*") -> list[str]:
-        """The registered names that match a shell pattern, in the order of the alphabet."""
+        """Return the registered names that match a shell pattern, in alphabetical order."""
         import_module(self.package)
         return sorted(name for name in self._factories if fnmatch(name, pattern))
 
     def factory(self, name: str) -> Callable[..., T]:
-        """The class or function registered under `name`.
+        """Return the class or function registered under `name`.
 
         Raises:
-            UnknownNameError: no such name; the message suggests the nearest.
+            UnknownNameError: there is no such name; the message suggests the nearest.
         """
         library, colon, inside = name.partition(":")
         if colon:
@@ -150,7 +150,7 @@ class Registry(Generic[T]):
         """Build an entry from its name or spec; `options` override those of the spec.
 
         Raises:
-            InputError: unknown name, unknown option, or a value that the entry refuses.
+            InputError: the name or an option is unknown, or the entry refuses a value.
         """
         if not isinstance(spec, str | Spec):
             raise InputError(f"expected {self.kind} as a name or a spec, got {type(spec).__name__}")
@@ -172,7 +172,7 @@ class Registry(Generic[T]):
         return self.create(value) if value.options else value.name
 
     def check_options(self, name: str, factory: Callable[..., T], options: dict[str, Any]) -> None:
-        """Raise for an option that the factory does not take, and for one that it needs and did not get."""
+        """Raise an error for an option that the factory does not take, or for one that it needs and did not get."""
         parameters = inspect.signature(factory).parameters
         if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
             for option in options:

@@ -1,4 +1,4 @@
-"""What an attack returns."""
+"""The result of an attack."""
 
 from dataclasses import dataclass
 from statistics import median
@@ -58,7 +58,7 @@ class Result(Shown):
 
     @property
     def robust_accuracy(self) -> float:
-        """The fraction of the samples on which the attack did not reach its goal; NaN of none. An upper bound."""
+        """The fraction of the samples on which the attack did not reach its goal: an upper bound. NaN of no samples."""
         return 1 - float(self.success.double().mean())
 
     @property
@@ -67,7 +67,7 @@ class Result(Shown):
         return wilson_interval(int((~self.success).sum()), len(self)) if len(self) else (0.0, 1.0)
 
     def records(self) -> list[dict[str, Any]]:
-        """One row a sample; images and logits are left out."""
+        """Return one row a sample, without images and logits."""
         names = ("success", "distance", "queries", "gradients", "zero_gradient", "non_finite", "unsteady")
         columns = {"prediction": self.logits.argmax(1)} if self.logits.ndim == 2 else {}
         columns |= {name: getattr(self, name) for name in names}
@@ -77,9 +77,9 @@ class Result(Shown):
 
 
 def better_of(first: Result, second: Result, prefer: Tensor) -> Result:
-    """Sample by sample the stronger of two results on the same images; the costs add up.
+    """Combine two results on the same images: the stronger of each sample. The costs are added.
 
-    A success beats a failure; otherwise the second wins where `prefer` (N,) bool says so.
+    A success is better than a failure; otherwise the second result is taken if `prefer` (N,) bool is True.
     """
     take = (second.success & ~first.success) | ((second.success == first.success) & prefer)
 

@@ -1,6 +1,6 @@
-"""One object in one file: JSON, and where it holds tensors safetensors with that JSON in its header.
+"""Objects saved in one file: JSON, or safetensors with that JSON in the header if the object holds tensors.
 
-Nothing is ever unpickled: a file from a stranger can be wrong, it cannot run code.
+Nothing is unpickled: a file from a stranger can be wrong, but it cannot run code.
 """
 
 import json
@@ -24,7 +24,7 @@ VERSION = 1
 
 
 def write(path: str | os.PathLike[str], kind: str, content: dict[str, Any], tensors: dict[str, Tensor]) -> None:
-    """Write an object of this kind; the file is there whole or not at all."""
+    """Write an object of this kind atomically."""
     text = json.dumps({"advkit": kind, "format": VERSION, "content": _plain(content)}, indent=1, allow_nan=False)
     whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
 
@@ -38,10 +38,10 @@ def write(path: str | os.PathLike[str], kind: str, content: dict[str, Any], tens
 
 
 def read(path: str | os.PathLike[str], kind: str) -> Content:
-    """The content of a file that `write` wrote for this kind.
+    """Read the content of a file that `write` wrote for this kind.
 
     Raises:
-        InputError: there is no such file, or it holds something else.
+        InputError: there is no such file, or it holds another kind of object.
     """
     try:
         with Path(path).open("rb") as file:
@@ -79,5 +79,5 @@ def _unplain(value: Any) -> Any:
 
 
 def tuples(value: Any) -> Any:
-    """Lists within lists as tuples, which is what the fields of our objects are."""
+    """Convert nested lists to tuples, the type of our objects' fields."""
     return tuple(map(tuples, value)) if isinstance(value, list) else value

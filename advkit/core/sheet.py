@@ -1,6 +1,7 @@
-"""What an object says of itself: paragraphs and tables, as plain text, HTML and LaTeX. The one place that renders them.
+"""Rendering of objects: their paragraphs and tables as plain text, HTML and LaTeX.
 
-An object gives its words and cells (`Sheet`); how they look on a terminal, in a notebook or in a paper is decided here.
+An object gives its text and cells (`Sheet`); this module decides how they look on a terminal, in a notebook or in a
+paper.
 """
 
 import html
@@ -24,7 +25,7 @@ WIDE = 200
 
 @dataclass(frozen=True)
 class Table:
-    """Headings and rows of cells, all of them text.
+    """A table of text cells with headings.
 
     Attributes:
         headings: heading of each column.
@@ -44,10 +45,10 @@ Sheet = Sequence[str | Table]
 
 
 def as_text(sheet: Sheet) -> str:
-    """The sheet as a terminal shows it, without colours and without blanks at the ends of lines.
+    """Render the sheet as plain text, without colours and without blanks at the ends of lines.
 
     It is as wide as the terminal or $COLUMNS, and at most 200 columns in a file; paragraphs are broken on a terminal
-    only. A table that is too wide becomes a block of lines for each row, so that no number is ever cut.
+    only. A table that is too wide becomes a block of lines for each row, so that no number is cut.
     """
     from rich.text import Text
 
@@ -64,7 +65,7 @@ def as_text(sheet: Sheet) -> str:
 
 
 def console(*, plain: bool = False) -> "Console":
-    """Standard output: as wide as the terminal or $COLUMNS; no colours if `plain`, into a pipe or under NO_COLOR."""
+    """A console on standard output, as wide as the terminal or $COLUMNS; no colours if `plain` or in a pipe."""
     from rich.console import Console
 
     width = None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else WIDE
@@ -73,7 +74,7 @@ def console(*, plain: bool = False) -> "Console":
 
 
 def rich_table(table: Table) -> "RichTable":
-    """The table as rich draws it."""
+    """Convert the table to a table of rich."""
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -89,7 +90,7 @@ def rich_table(table: Table) -> "RichTable":
 
 
 def table_text(made: "RichTable", out: "Console") -> str:
-    """The table as plain text; as one block a row if it is wider than the output."""
+    """Render the table as plain text, or as one block a row if it is wider than the output."""
     if not fit(made, out):
         return _stacked(made, out.width)
     with out.capture() as captured:
@@ -98,9 +99,9 @@ def table_text(made: "RichTable", out: "Console") -> str:
 
 
 def fit(made: "RichTable", out: "Console") -> bool:
-    """Give the columns that may be broken the room that is left; whether every word of every cell has its place.
+    """Fit the columns that may be broken into the free width; return whether every word of every cell fits.
 
-    rich itself takes the room from all columns alike, and cuts what does not fit.
+    rich would shrink all columns alike, and cut what does not fit.
     """
     whole, words = zip(*(_widths(column) for column in made.columns), strict=True)
     between = out.measure(made, options=out.options.update(width=1_000_000)).maximum - sum(whole)
@@ -132,7 +133,7 @@ def _stacked(made: "RichTable", width: int) -> str:
 
 
 def as_html(sheet: Sheet, picture: str = "") -> str:
-    """The sheet for a notebook; all text is escaped.
+    """Render the sheet as HTML for a notebook; all text is escaped.
 
     Args:
         sheet: the paragraphs and tables.
@@ -168,7 +169,7 @@ LATEX = {
 
 
 def as_latex(sheet: Sheet) -> str:
-    r"""The first table as a `tabular` with the rules of the package booktabs; paragraphs are comments around it."""
+    r"""Render the first table as a `tabular` with the rules of the package booktabs; paragraphs become comments."""
     place = next((i for i, part in enumerate(sheet) if isinstance(part, Table)), len(sheet))
     said = [f"% {harmless(part)}" for part in sheet if isinstance(part, str)]
     made = [_latex_table(part) for part in sheet[place : place + 1] if isinstance(part, Table)]

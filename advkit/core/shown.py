@@ -1,4 +1,4 @@
-"""What every result of the library can do: be printed, shown in a notebook, tabled, drawn, saved and loaded."""
+"""The base class of results: they can be printed, shown in a notebook, tabulated, drawn, saved and loaded."""
 
 import base64
 import io
@@ -24,12 +24,12 @@ PICTURES: Registry["Figure"] = Registry("picture of", "advkit.figures")
 
 @singledispatch
 def sheet_of(shown: Any) -> Sheet:
-    """What an object says: paragraphs and tables. Registered beside the class, or where its words belong."""
+    """Return the paragraphs and tables of an object. Implementations are registered for each class."""
     raise TypeError(f"{type(shown).__name__} has no sheet")
 
 
 class Shown:
-    """A result that speaks; the class has a sheet (`sheet_of`), and a picture (`PICTURES`) if there is one."""
+    """A result that can be shown; its class has a sheet (`sheet_of`) and possibly a picture (`PICTURES`)."""
 
     pictured: ClassVar[bool] = True
     """Whether `plot` needs nothing but the object."""
@@ -48,11 +48,11 @@ class Shown:
         return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
 
     def to_latex(self) -> str:
-        """The first table for a paper, with the rules of the package booktabs; what is said beside it is comments."""
+        """Return the first table as LaTeX, with the rules of the package booktabs; other text becomes comments."""
         return as_latex(sheet_of(self))
 
     def to_frame(self) -> "DataFrame":
-        """The figures as a pandas DataFrame.
+        """Return the figures as a pandas DataFrame.
 
         Raises:
             InputError: pandas is not installed.
@@ -64,11 +64,11 @@ class Shown:
         return pandas.DataFrame(self.records())
 
     def records(self) -> list[dict[str, Any]]:
-        """The rows of `to_frame`, without pandas."""
+        """Return the rows of `to_frame`, without pandas."""
         return [{f.name: getattr(self, f.name) for f in fields(self)}]  # type: ignore[arg-type]
 
     def plot(self, *given: Any, path: str | os.PathLike[str] | None = None, **options: Any) -> "Figure":
-        """Draw it.
+        """Draw the object.
 
         Args:
             *given: values that the picture needs beside the object; for a `Result` x and y.
@@ -76,15 +76,15 @@ class Shown:
             **options: options of the function in `advkit.figures` that draws it.
 
         Returns:
-            The matplotlib figure; it belongs to no window and needs no closing.
+            The matplotlib figure; it has no window and need not be closed.
 
         Raises:
-            InputError: a path with another ending.
+            InputError: the path has another ending.
         """
         return PICTURES.factory(type(self).__name__)(self, *given, path=path, **options)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it to one file: safetensors where it holds tensors, JSON where it does not. `load` reads it again.
+        """Write the object to one file: safetensors if it holds tensors, otherwise JSON. `load` reads it again.
 
         Raises:
             OSError: the folder cannot be made or written to.
@@ -93,10 +93,10 @@ class Shown:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read what `save` wrote; tensors come to the CPU, and nothing in the file is run.
+        """Read what `save` wrote; tensors are loaded to the CPU, and no code in the file is run.
 
         Raises:
-            InputError: there is no such file, or it is something else.
+            InputError: there is no such file, or it holds another kind of object.
         """
         content, tensors = read(path, cls.__name__)
         try:

@@ -1,4 +1,4 @@
-"""Whether a model is a function of one image; and one that takes batches of any size."""
+"""Check whether a model is a function of one image; adapt a model to batches of any size."""
 
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -17,7 +17,7 @@ FUNCTION, RANDOM, MIXED = 0, 1, 2
 
 
 def apart(first: Tensor, second: Tensor) -> Tensor:
-    """(N,) bool: two answers (N, ...) to the same images differ by more than the noise of their type."""
+    """(N,) bool: two answers (N, ...) to the same images differ by more than the rounding noise of their type."""
     one, other = flat(wide(first)), flat(wide(second))
     noise = max(1e-3, torch.finfo(first.dtype).eps ** 0.5) * other.abs().amax(1)
     broken = one.isfinite().all(1) != other.isfinite().all(1)
@@ -26,10 +26,10 @@ def apart(first: Tensor, second: Tensor) -> Tensor:
 
 
 def nature(model: Model, x: Tensor, logits: Tensor) -> int:
-    """What the model is, by asking its first image again, alone: one of `FUNCTION`, `RANDOM` and `MIXED`.
+    """Return `FUNCTION`, `RANDOM` or `MIXED`: the model is asked for the first image again, alone.
 
-    One image is enough to see it, since every image passes through the same model. Only where its answer differs, the
-    whole batch is asked again.
+    One image is enough, since every image passes through the same model. The whole batch is asked again only if the
+    answer differs.
 
     Args:
         model: callable from images (M, ...) to logits (M, K), M from 1 up to the size of the batch.
@@ -51,8 +51,8 @@ EXPORTED = ("Guard failed", "Expected input at")
 class AnySize:
     """A model that takes batches of any size, even if it was exported for batches of one size only.
 
-    A batch that the model refuses is filled up, with copies of its first image, to a size that it has taken before;
-    from then on at every pass.
+    If the model refuses a batch, the batch is filled up with copies of its first image to a size that the model has
+    taken before; from then on this is done at every pass.
 
     Args:
         passes: callable from images (N, ...) to logits (N, K).
@@ -66,7 +66,7 @@ class AnySize:
         self._fill = self._known = False
 
     def __call__(self, x: Tensor) -> Any:
-        """The model's answer to x (M, ...); a tensor (M, ...) where the batch was filled up."""
+        """Return the model's answer to x (M, ...); a tensor (M, ...) if the batch was filled up."""
         if self._fill and len(x) < self._size:
             return self._filled(x)
         try:

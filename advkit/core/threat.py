@@ -1,4 +1,4 @@
-"""What an attacker may do: a ball around the image, cut by the range of the pixels."""
+"""What an attacker may do: the part of a ball around the image that lies within the range of the pixels."""
 
 import math
 from dataclasses import dataclass
@@ -19,10 +19,10 @@ class Region(NamedTuple):
     Attributes:
         norm: the norm of the ball.
         x: the centres (N, ...).
-        eps: the radii (N, 1, ...) float64; inf where only the range limits.
+        eps: the radii (N, 1, ...) float64; inf if only the range limits the perturbation.
         low: the least feasible value of every entry (N, ...), x's type.
-        high: the largest.
-        most: a number that no radius exceeds, known without asking the device.
+        high: the largest feasible value of every entry (N, ...), x's type.
+        most: an upper bound of the radii, a Python number.
     """
 
     norm: Norm
@@ -33,26 +33,26 @@ class Region(NamedTuple):
     most: float = math.inf
 
     def take(self, rows: Tensor) -> "Region":
-        """The regions of some samples, by index."""
+        """Return the regions of some samples, by index."""
         return self._replace(x=self.x[rows], eps=self.eps[rows], low=self.low[rows], high=self.high[rows])
 
     def clamp(self, x_adv: Tensor) -> Tensor:
-        """Back into the smallest box that holds the region: for linf that is the region itself."""
+        """Clamp into the smallest box that contains the region; for linf this box is the region."""
         return torch.clamp(x_adv, self.low, self.high)
 
     def project(self, x_adv: Tensor) -> Tensor:
-        """Into ball and range: onto the ball, then onto the range, which never leaves the ball."""
+        """Project onto the ball, then onto the range; the second projection does not leave the ball."""
         return self.clamp(self.norm.pull(self.x, x_adv, self.eps, self.low, self.high))
 
     def holds(self, x_adv: Tensor) -> Tensor:
-        """(M,) bool: whether x_adv is feasible up to what `settle` takes away: 1e-6 eps and rounding."""
+        """(M,) bool: whether x_adv is feasible up to 1e-6 eps and rounding, which `settle` removes."""
         inside = ((x_adv >= self.low) & (x_adv <= self.high)).flatten(1).all(1)
         eps = self.eps.flatten()
         rounding = self.norm.size(self.x * torch.finfo(self.x.dtype).eps).minimum(1e-3 * eps)
         return inside & (self.distance(x_adv) <= eps * (1 + 1e-6) + rounding)
 
     def step(self, x_adv: Tensor, gradient: Tensor, length: Tensor | float, share: float | Tensor = 0.01) -> Tensor:
-        """From x_adv along the norm's direction of ascent, see `Norm.ascent`, and back into the region."""
+        """Step from x_adv along the norm's direction of ascent, see `Norm.ascent`, and project into the region."""
         direction = self.norm.ascent(gradient, x_adv, self.low, self.high, share)
         if isinstance(length, Tensor):
             length = length.to(direction.dtype)  # eps is float64: the step need not be
@@ -61,23 +61,23 @@ class Region(NamedTuple):
         return self.project(x_adv + length * direction)
 
     def maximise(self, gradient: Tensor) -> Tensor:
-        """The feasible point at which the linear function with this gradient is largest."""
+        """Return the feasible point that maximises the linear function with this gradient."""
         return self.settle(self.norm.maximise(gradient, self.x, self.eps, self.low, self.high))
 
     def start(self, draws: Draws, step: int) -> Tensor:
-        """A random feasible point from which to climb; see `Norm.start`."""
+        """Return a random feasible start; see `Norm.start`."""
         return self.settle(self.x.double() + self.norm.start(self.x, self.eps, draws, step))
 
     def far(self, draws: Draws, step: int) -> Tensor:
-        """A random feasible point at the edge of the ball, or as far as the range lets it go; see `Norm.far`."""
+        """Return a random feasible point on the surface of the ball, or as far as the range allows; see `Norm.far`."""
         return self.project(self.x.double() + self.norm.far(self.x, self.eps, draws, step))
 
     def settle(self, x_adv: Tensor) -> Tensor:
-        """x_adv as x's type and feasible as float64 measures it: what `project` is up to rounding."""
+        """Convert x_adv to x's type, feasible as measured in float64; `project` ensures this up to rounding only."""
         return self.clamp(self.norm.within(self.x, x_adv, self.eps))
 
     def narrowed(self, eps: Tensor) -> "Region":
-        """The part of this region within eps (N,) float64 of x; the box is exact, see `_edge`."""
+        """Return the part of this region within eps (N,) float64 of x; the box is exact, see `_edge`."""
         eps = per_row(eps, self.x).contiguous()
         most = torch.finfo(self.x.dtype).max / 4
         reach = self.norm.reach(eps).clamp(max=most)
@@ -86,19 +86,19 @@ class Region(NamedTuple):
         return self._replace(eps=eps, low=below.clamp_(min=self.low), high=above.clamp_(max=self.high))
 
     def free(self, x_adv: Tensor, direction: Tensor) -> Tensor:
-        """The direction (M, ...) without what the range holds back at x_adv; or several of each row, (M, k, ...)."""
+        """Set the entries of a direction, (M, ...) or (M, k, ...), to 0 that the range blocks at x_adv."""
         at_low, at_high = x_adv <= self.low, x_adv >= self.high
         if direction.ndim > x_adv.ndim:
             at_low, at_high = at_low[:, None], at_high[:, None]
         return torch.where(at_low & (direction < 0) | at_high & (direction > 0), 0, direction)
 
     def gauge(self, x_adv: Tensor) -> Tensor:
-        """(N,) float64: `distance` to the rounding of x's type, in a few operations: what ranks points in a step."""
+        """(N,) float64: `distance` up to the rounding of x's type, in few operations; it ranks points within a step."""
         narrow = self.x.dtype in (torch.float16, torch.bfloat16)
         return self.distance(x_adv) if narrow else self.norm.size(x_adv - self.x)
 
     def widest(self) -> Tensor:
-        """(N,) float64: how far the corners of the range lie apart."""
+        """(N,) float64: the distance between opposite corners of the range."""
         return self.norm.size(self.high.double() - self.low.double())
 
     def distance(self, x_adv: Tensor) -> Tensor:
@@ -136,7 +136,7 @@ class Threat:
     bounds: tuple[float, float] = (0.0, 1.0)
 
     def around(self, x: Tensor) -> Region:
-        """The region around x (N, ...); the box is computed in float64 and rounded toward x, for eps itself rounds.
+        """Return the region around x (N, ...); the box is computed in float64 and rounded toward x.
 
         Args:
             x: images (N, ...).

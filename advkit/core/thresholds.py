@@ -9,17 +9,17 @@ from torch import Tensor
 
 
 def flags(compare: Callable[..., Tensor], a: Tensor, b: Tensor | float) -> Tensor:
-    """1 where compare(a, b) holds, else 0, in a's shape and type; b broadcasts to a.
+    """Return 1 where compare(a, b) holds, else 0, in a's shape and type; b broadcasts to a.
 
-    On a CPU several times faster than a bool tensor, and many times faster than `torch.where` on a mask without order.
+    On a CPU this is several times faster than a bool tensor, and much faster than `torch.where` on a random mask.
     """
     return compare(a, b, out=torch.empty_like(a))
 
 
 def ascending(values: Tensor) -> Tensor:
-    """The rows of values (N, D) sorted, NaN excluded; in float32 or better.
+    """Sort the rows of values (N, D), which hold no NaN, in float32 or better.
 
-    On a CPU by NumPy, which sorts with vector instructions: 20 times faster than torch.
+    On a CPU NumPy sorts with vector instructions, 20 times faster than torch.
     """
     values = values.to(torch.promote_types(values.dtype, torch.float32))
     if values.device.type != "cpu":
@@ -28,12 +28,12 @@ def ascending(values: Tensor) -> Tensor:
 
 
 def kth_largest(values: Tensor, count: Tensor) -> Tensor:
-    """(N, 1): the count-th largest entry of each row of values (N, D); count (N, 1) int64, 1 to D."""
+    """Return the count-th largest entry (N, 1) of each row of values (N, D); count (N, 1) int64, 1 to D."""
     return ascending(values).gather(1, values.shape[1] - count).to(values.dtype)
 
 
 def largest(d: Tensor, count: Tensor) -> Tensor:
-    """The `count` entries of each row with the largest |d|, of equal ones the first; 0 elsewhere.
+    """Keep the `count` entries of each row with the largest |d|, of equal ones the first; others become 0.
 
     Args:
         d: (N, D), the rows whose entries are compared.
@@ -44,7 +44,7 @@ def largest(d: Tensor, count: Tensor) -> Tensor:
 
 
 def top(size: Tensor, count: Tensor) -> Tensor:
-    """1 at the `count` largest entries of each row of size (N, D), float32 or better, of equal ones the first; else 0.
+    """Return 1 at the `count` largest entries of each row of size (N, D), of equal ones the first; else 0.
 
     Args:
         size: (N, D), the rows whose entries are compared.
@@ -58,7 +58,7 @@ def top(size: Tensor, count: Tensor) -> Tensor:
 
 
 def soft_threshold(d: Tensor, radius: Tensor) -> Tensor:
-    """Every entry of d (N, D) nearer to 0 by one theta a row, the least >= 0 for which its l1 size is <= radius (N, 1).
+    """Shrink the entries of d (N, D) by one theta a row: the least theta >= 0 that makes the l1 size <= radius (N, 1).
 
     Duchi et al. 2008 (doi 10.1145/1390156.1390191): theta is the largest of (s_1 + ... + s_j - radius) / j over the
     sorted |d|.
@@ -70,10 +70,10 @@ def soft_threshold(d: Tensor, radius: Tensor) -> Tensor:
 
 
 def soft_threshold_within(d: Tensor, most: Tensor, radius: Tensor) -> Tensor:
-    """As `soft_threshold`, but no entry of the result is larger than its `most` (N, D), 0 <= most <= |d|.
+    """Like `soft_threshold`, but no entry of the result is larger than its `most` (N, D), 0 <= most <= |d|.
 
-    On a CPU, where to ask whether a row has arrived costs nothing, Newton's steps find theta in 3 to 5 rounds after a
-    step of PGD or APGD; elsewhere, and for rows that have not arrived, it is found by halving.
+    On a CPU, where checking for convergence costs nothing, Newton's method finds theta in 3 to 5 rounds after a step
+    of PGD or APGD. On other devices, and for rows that have not converged, theta is found by bisection.
     """
     size = d.abs()
     if d.device.type != "cpu":
@@ -90,13 +90,13 @@ NEWTON = 12
 
 
 def newton(size: Tensor, most: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
-    """The theta (N, 1) >= 0 at which sum(min(size - theta, most)) over the positive entries is the radius, if any is.
+    """Find theta (N, 1) >= 0 such that sum(min(size - theta, most)) over the positive entries is the radius.
 
-    The sum is piecewise linear in theta: the step from a point of theta's own piece is exact. A row that has arrived
-    does not change any more, so that its theta does not depend on the others.
+    The sum is piecewise linear in theta: a step within the last piece is exact. A row that has converged does not
+    change any more, so that its theta does not depend on the other rows.
 
     Returns:
-        theta, and which rows have arrived (N, 1) bool.
+        theta, and which rows have converged (N, 1) bool.
     """
     grain, peak = torch.finfo(size.dtype).eps, size.amax(1, keepdim=True)
     rest, moving = torch.empty_like(size), torch.empty_like(size)
@@ -116,7 +116,7 @@ def newton(size: Tensor, most: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def halved(size: Tensor, most: Tensor, radius: Tensor) -> Tensor:
-    """The same theta by halvings, to the rounding of the largest entry; within the last half the sum is a line."""
+    """Find the same theta by bisection, up to the rounding of the largest entry."""
 
     def left(theta: Tensor) -> Tensor:
         return torch.minimum((size - theta).clamp_(min=0), most)

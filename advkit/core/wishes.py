@@ -1,4 +1,4 @@
-"""Goals that a call brings with it: what must be true of the model's outputs so that a sample counts as a success."""
+"""Goals that are given to a call: the conditions on the model's outputs under which a sample counts as a success."""
 
 import inspect
 from collections.abc import Callable
@@ -31,11 +31,11 @@ class Wish(Protocol):
 
     @property
     def spec(self) -> str:
-        """The goal in words: the string that makes it again, where there is one."""
+        """The spec string that creates the goal again, if there is one."""
         ...
 
     def bind(self, goal: Goal) -> Any:
-        """The goal of a batch; `goal` says which class to leave or to reach.
+        """Return the goal of a batch; `goal` says which class to leave or to reach.
 
         Args:
             goal: the class to leave or to reach in each row.
@@ -44,7 +44,7 @@ class Wish(Protocol):
 
 
 class Ahead(NamedTuple):
-    """The class to reach leads by more than `lead`; all else is said by the goal inside."""
+    """The goal inside with a lead of more than `lead`."""
 
     inner: Goal
     lead: float
@@ -75,7 +75,7 @@ class Ahead(NamedTuple):
         return True
 
     def margin(self, logits: Tensor) -> Tensor:
-        """(N, K) -> (N,): the lead less the one that is wanted."""
+        """(N, K) -> (N,): the margin of the goal inside less `lead`."""
         return self.inner.margin(logits) - self.lead
 
     def clears(self, logits: Tensor, by: Tensor | float = 0.0) -> Tensor:
@@ -91,24 +91,24 @@ class Ahead(NamedTuple):
         return self.inner.rival(logits)
 
     def duels(self, logits: Tensor, count: int) -> Tensor:
-        """As inside; each has to exceed `lead`."""
+        """The duels of the goal inside; each has to exceed `lead`."""
         return self.inner.duels(logits, count)
 
 
 class Open(NamedTuple):
-    """A goal of any form: the function of the outputs and of y, its rows those of the batch."""
+    """A goal of any form: a function of the outputs and of y for the rows of a batch."""
 
     y: Tensor
     function: Margin
 
     @property
     def lead(self) -> float:
-        """Nothing beyond the margin."""
+        """No lead: the margin alone decides."""
         return 0.0
 
     @property
     def of_classes(self) -> bool:
-        """It has no classes."""
+        """False: the goal has no classes."""
         return False
 
     def margin(self, outputs: Tensor) -> Tensor:
@@ -130,13 +130,13 @@ class Confident:
     labelled: bool = True
 
     def bind(self, goal: Goal) -> Any:
-        """The goal, further away."""
+        """Return the goal with the required lead or probability."""
         return Ahead(goal, self.lead) if self.lead else goal
 
 
 @dataclass(frozen=True)
 class Towards:
-    """A class to reach or to leave, as `target=` says it; see `target` and `untargeted`."""
+    """The goal of reaching or leaving a class, as by `target=`; see `target` and `untargeted`."""
 
     target: Any
     spec: str
@@ -144,13 +144,13 @@ class Towards:
     labelled: bool = True
 
     def bind(self, goal: Goal) -> Any:
-        """The goal itself: `target` was put in the place of the call's."""
+        """Return the goal itself, since `target` has replaced the target of the call."""
         return goal
 
 
 @dataclass(frozen=True)
 class OfForm:
-    """A goal that is a function of the outputs and of y."""
+    """A goal given as a function of the outputs and of y."""
 
     function: Margin
     spec: str
@@ -158,7 +158,7 @@ class OfForm:
     of_classes: bool = False
 
     def bind(self, goal: Goal) -> Any:
-        """The function, with the y of the batch."""
+        """Return the function with the y of the batch."""
         return Open(goal.y, self.function)
 
 
@@ -166,11 +166,11 @@ GOALS: Registry[Wish] = Registry("goal", "advkit.core.named_goals")
 
 
 def as_wish(goal: Any) -> Wish:
-    """A goal as it is; a name or spec such as "top_k(k=5)"; a function `(outputs)` or `(outputs, y)`; or an object with
-    `margin`.
+    """Convert to a goal: a goal, a spec such as "top_k(k=5)", a function of (outputs) or (outputs, y), or any object
+    with `margin`.
 
     Raises:
-        InputError: anything else.
+        InputError: the value is none of these.
     """
     if isinstance(goal, str):
         return GOALS.create(goal)

@@ -1,4 +1,4 @@
-"""How numbers are said and read: an eps, a percentage, an interval; once for commands, objects and pages."""
+"""Formatting and parsing of numbers (eps, percentages, intervals) for commands, objects and pages."""
 
 from fractions import Fraction
 from math import isfinite, isnan, nan
@@ -16,9 +16,9 @@ LONG = 6
 
 
 def number(value: float) -> str:
-    """The shortest text from which the same number is read again: `"0.1"`, `"8/255"`, `"2.5/255"`.
+    """Return the shortest text that reads as the same number: `"0.1"`, `"8/255"`, `"2.5/255"`.
 
-    A number is said in 255ths where they give exactly this number and its digits are many.
+    A number is written in 255ths if they give exactly this number and its decimal digits are many.
     """
     text = repr(value)
     if len(text) <= LONG or not 0 < value <= 1:
@@ -28,11 +28,11 @@ def number(value: float) -> str:
 
 
 def beyond_the_range(eps: float, boxed: bool) -> str:
-    """What is to be said of a radius that lets every pixel take any value; empty if it does not.
+    """Return a remark on a radius that lets every pixel take any value; empty for any other radius.
 
     Args:
         eps: the radius.
-        boxed: whether it bounds each pixel alone.
+        boxed: whether the radius bounds each pixel alone.
     """
     if not boxed or eps < 1:
         return ""
@@ -40,10 +40,10 @@ def beyond_the_range(eps: float, boxed: bool) -> str:
 
 
 def fraction(text: str) -> float:
-    """`"0.007"` or `"8/255"` as a float.
+    """Parse `"0.007"` or `"8/255"`.
 
     Raises:
-        InputError: neither of the two, or not finite.
+        InputError: the text is neither, or the number is not finite.
     """
     try:
         value = float(Fraction(text.replace(" ", ""))) if "/" in text else float(text)
@@ -55,25 +55,25 @@ def fraction(text: str) -> float:
 
 
 def percent(fraction: float | None) -> str:
-    """0.0123 -> "1.2 %"; "-" where there is none, or not a number."""
+    """0.0123 -> "1.2 %"; "-" for None and NaN."""
     return "-" if fraction is None or isnan(fraction) else f"{100 * fraction:.1f} %"
 
 
 def span(interval: tuple[float, float] | None) -> str:
-    """(0.01, 0.023) -> "1.0 % to 2.3 %"; "-" where there is none."""
+    """(0.01, 0.023) -> "1.0 % to 2.3 %"; "-" for None."""
     return "-" if interval is None else f"{percent(interval[0])} to {percent(interval[1])}"
 
 
 def bracket(interval: tuple[float, float]) -> str:
-    """(0.01, 0.023) -> "(1.0 to 2.3)", behind a percentage."""
+    """(0.01, 0.023) -> "(1.0 to 2.3)", for use after a percentage."""
     return f"({100 * interval[0]:.1f} to {100 * interval[1]:.1f})"
 
 
 def short(value: float | None) -> str:
-    """Four digits; "-" of nothing and of what is infinite."""
+    """Four digits; "-" for None and infinity."""
     return "-" if value is None or not isfinite(value) else f"{value:.4g}"
 
 
 def harmless(text: object) -> str:
-    """Foreign text with its control characters escaped, so that it moves no cursor and forges no line."""
+    """Escape the control characters of foreign text, so that it cannot move the cursor or forge a line."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))
