@@ -55,6 +55,11 @@ class AutoAttack(Stepless, BudgetAttack):
         if self.mode not in MODES:
             raise unknown("mode of autoattack", str(self.mode), MODES)
 
+    @property
+    def total_steps(self) -> int:
+        """Of the attacks inside together."""
+        return sum(attack.total_steps for attack in self._attacks())
+
     def init(self, oracle: Oracle) -> None:
         """Never called: the driver runs the attacks inside one by one."""
         raise AssertionError("autoattack has no state of its own")

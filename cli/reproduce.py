@@ -31,7 +31,7 @@ def run(
         return
     if workers is None:
         workers = 1 if device != "cpu" and torch.cuda.is_available() else cores()
-    with progress_bar(name) as progress:
+    with progress_bar(name, "parts") as progress:
         found = reproduce(
             name, budget=budget, seeds=seeds, output=output, workers=workers, device=device, progress=progress
         )

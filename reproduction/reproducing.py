@@ -30,7 +30,7 @@ POLL = 1.0
 """Seconds between two looks at how far the processes are."""
 
 
-@shows_progress("reproduce")
+@shows_progress("reproduce", "parts")
 def reproduce(
     name: str,
     *,

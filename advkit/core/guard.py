@@ -62,9 +62,11 @@ def _kept(model: Model, mode: str, device: torch.device | None) -> Iterator[None
             for parameter in parameters:
                 parameter.requires_grad_(False)
             if mode == "eval" and isinstance(model, nn.Module) and any(training for _, training in modes):
-                _to_eval(model)
+                _set_mode(model, False)
             yield
         finally:
+            if any(module.training != training for module, training in modes):
+                _tell_modes(modes)
             for module, training in modes:
                 module.training = training
             for parameter, (requires_grad, grad) in parameters.items():
@@ -74,12 +76,19 @@ def _kept(model: Model, mode: str, device: torch.device | None) -> Iterator[None
                 _restore(module, key, buffer, saved)
 
 
-def _to_eval(model: nn.Module) -> None:
-    """Eval mode; a module whose mode is fixed, as that of `torch.export`, is taken in the mode that it has."""
+def _set_mode(module: nn.Module, training: bool) -> None:
+    """The mode; a module whose mode is fixed, as that of `torch.export`, is left in the one that it has."""
     try:
-        model.eval()
+        module.train(training)
     except NotImplementedError:
         return
+
+
+def _tell_modes(modes: list[tuple[nn.Module, bool]]) -> None:
+    """Modules with a `train` of their own hear of the mode they return to: some merge weights or keep a cache by it."""
+    for module, training in modes:
+        if getattr(module.train, "__func__", None) is not nn.Module.train:
+            _set_mode(module, training)
 
 
 def _restore(module: nn.Module, key: str, buffer: Tensor, saved: Tensor) -> None:

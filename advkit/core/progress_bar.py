@@ -19,7 +19,7 @@ FIRST, LONGEST = 30.0, 600.0
 """Seconds before the first line of progress without a terminal, and at most between two lines."""
 
 
-def shows_progress(label: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def shows_progress(label: str, unit: str = "passes") -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Decorator: `progress=True` becomes a bar called `label`; a progress function of the caller is kept."""
 
     def around(function: Callable[P, R]) -> Callable[P, R]:
@@ -27,7 +27,7 @@ def shows_progress(label: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
         def call(*args: P.args, **options: P.kwargs) -> R:
             if options.get("progress") is not True:
                 return function(*args, **options)
-            with progress_bar(label) as tell:
+            with progress_bar(label, unit) as tell:
                 options["progress"] = tell
                 return function(*args, **options)
 
@@ -37,7 +37,7 @@ def shows_progress(label: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
 
 
 @contextmanager
-def progress_bar(label: str) -> Iterator[Progress]:
+def progress_bar(label: str, unit: str = "passes") -> Iterator[Progress]:
     """Return a function (done, all) that shows a bar with ETA on stderr or in a notebook, or occasional lines."""
     from rich.console import Console
     from rich.progress import (
@@ -51,7 +51,7 @@ def progress_bar(label: str) -> Iterator[Progress]:
 
     console = Console(stderr=True)
     if not console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is None):
-        yield Lines(label)
+        yield Lines(label, unit)
         return
     name = TextColumn("{task.description}", markup=False)
     columns = (name, BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
@@ -65,10 +65,11 @@ class Lines:
 
     Args:
         label: name of the work that is done.
+        unit: what is counted, in the plural.
     """
 
-    def __init__(self, label: str) -> None:
-        self.label, self.begun = label, time.monotonic()
+    def __init__(self, label: str, unit: str = "passes") -> None:
+        self.label, self.unit, self.begun = label, unit, time.monotonic()
         self.due = FIRST
 
     def __call__(self, done: int, whole: int | None) -> None:
@@ -77,11 +78,17 @@ class Lines:
         if passed < self.due:
             return
         self.due = min(self.due * 2, passed + LONGEST)
-        share = f"{100 * done / whole:.0f} %" if whole else f"{done:,} passes"
+        share = f"{100 * done / whole:.0f} % of {whole:,} {self.unit}" if whole else f"{done:,} {self.unit}"
         left = f", about {_clock(passed * (whole - done) / done)} left" if whole and done else ""
         sys.stderr.write(f"{self.label}: {share} after {_clock(passed)}{left}\n")
         sys.stderr.flush()
 
 
+YEAR = 365.25 * 24 * 3600
+"""Seconds."""
+
+
 def _clock(seconds: float) -> str:
+    if seconds > YEAR:
+        return f"{seconds / YEAR:,.0f} years"
     return str(datetime.timedelta(seconds=round(seconds)))

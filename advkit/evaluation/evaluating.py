@@ -100,9 +100,9 @@ def evaluate(
         bounds: the range of the pixels.
         stop: "fooled": a sample leaves an attack at its first adversarial point; "never": the strongest is sought.
         device: device to which the model is moved; default: where its parameters are.
-        progress: called with (done, all), in images times passes (the clean one, each attack, the control), after
-            every step of an attack; all is None if the data do not know their length. True
-            shows a bar, in a notebook too.
+        progress: called with (done, all), in images times passes (the clean one, each step of the attacks and of
+            the control), after every step. An attack may end before its last step. all is None if the data do not know
+            their length. True shows a bar, in a notebook too.
         checks: whether to look for signs that the figures cannot be believed (`check_evaluation`); default: in a run.
         surrogate: another model, which these checks compare with.
         corruptions: whether to measure the errors under corruptions, for images in [0, 1]: True makes them

@@ -63,6 +63,11 @@ class Cascade(Stepless, BudgetAttack):
         check_count("steps", self.steps)
         check_count("queries", self.queries, least=3)
 
+    @property
+    def total_steps(self) -> int:
+        """About the steps of the stages together: how many there are depends on what they find."""
+        return 5 * self.steps + self.queries
+
     def init(self, oracle: Oracle) -> None:
         """Never called: the driver runs the attacks inside one by one."""
         raise AssertionError("cascade has no state of its own")

@@ -46,7 +46,22 @@ def test_a_batch_job_hears_a_line_now_and_then(monkeypatch, capsys):
         lines(second, 1000)
     said = capsys.readouterr().err.splitlines()
     assert 3 <= len(said) <= 8
-    assert said[0] == "2 attacks: 3 % after 0:00:30, about 0:16:10 left"
+    assert said[0] == "2 attacks: 3 % of 1,000 passes after 0:00:30, about 0:16:10 left"
+
+
+@pytest.mark.parametrize(
+    ("whole", "left"),
+    [(10**8, "38 days, 13:55:"), (10**12, "1,056 years left"), (10**30, "1,056,269,593,")],
+)
+def test_work_without_end_is_told_in_days_and_years(monkeypatch, capsys, whole, left):
+    clock = [0.0]
+    monkeypatch.setattr(progress_bar.time, "monotonic", lambda: clock[0])
+    lines = Lines("pgd")
+    clock[0] = 30
+    lines(900, whole)
+    said = capsys.readouterr().err
+    assert said.startswith(f"pgd: 0 % of {whole:,} passes after 0:00:30, about {left}")
+    assert said.count("\n") == 1
 
 
 def test_sigterm_keeps_the_run_and_says_how_to_resume(tmp_path):

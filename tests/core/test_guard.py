@@ -112,6 +112,58 @@ def test_a_model_that_overrides_train_is_left_in_its_own_modes() -> None:
     assert snapshot(model) == before
 
 
+class Merging(nn.Linear):
+    """Adds its second factor to the weights in eval mode and takes it off in train mode, as loralib's layers do."""
+
+    merged = False
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__(inputs, outputs)
+        self.low_rank = nn.Parameter(torch.ones(outputs, inputs))
+        nn.init.constant_(self.weight, 0.5)  # sums without rounding
+
+    def train(self, mode: bool = True) -> "Merging":
+        super().train(mode)
+        if self.merged == mode:
+            self.weight.data += -self.low_rank.data if mode else self.low_rank.data
+            self.merged = not mode
+        return self
+
+
+class Remembering(nn.Module):
+    """Keeps in eval mode what it made of its parameter, until it is trained again, as LeViT's attention does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bias, self.kept = nn.Parameter(torch.zeros(1)), None
+
+    def train(self, mode: bool = True) -> "Remembering":
+        super().train(mode)
+        self.kept = None if mode else self.kept
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training and self.kept is None:
+            self.kept = 2 * self.bias
+        return x + (2 * self.bias if self.training else self.kept)
+
+
+@pytest.mark.parametrize("outer", [True, False])
+@pytest.mark.parametrize("inner", [True, False])
+def test_modules_that_change_with_their_mode_hear_of_it_on_leaving(outer: bool, inner: bool) -> None:
+    model = nn.Sequential(Merging(2, 2), nn.Sequential(nn.Sequential(Merging(2, 2)), Remembering())).train(outer)
+    model[1].train(inner)
+    weights = [p.clone() for p in model.parameters()]
+    with guard(model):
+        model(torch.rand(3, 2))
+    assert all(torch.equal(a, b) for a, b in zip(weights, model.parameters(), strict=True))
+    assert [m.merged for m in model.modules() if isinstance(m, Merging)] == [not outer, not inner]
+    with torch.no_grad():
+        model[1][1].bias.fill_(1)
+    if inner:
+        assert torch.equal(model[1][1].eval()(torch.zeros(1)), torch.full((1,), 2.0))
+
+
 def test_shared_modules_and_parameters_are_no_trouble() -> None:
     shared = nn.Linear(4, 4)
     model = nn.Sequential(shared, nn.ReLU(), shared)

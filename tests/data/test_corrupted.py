@@ -1,6 +1,7 @@
 """Published corruptions, from small files in exactly the published layout; and mCE."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from advkit.cli import main
 from advkit.core.errors import InputError
 from advkit.data import MissingDataError
 from advkit.data.corrupted import KINDS, MNIST_KINDS
-from advkit.evaluation import CorruptionReport, mean_corruption_error, published_corruption_errors
+from advkit.evaluation import CorruptionReport, load_run, mean_corruption_error, published_corruption_errors
 from advkit.evaluation.measure.published_corruptions import ALEXNET, ALEXNET_CLEAN
+from advkit.evaluation.show.page import page
 
 EACH = 4
 
@@ -172,6 +174,16 @@ def test_mce_of_alexnet_is_one():
     halved = {kind: tuple(w // 2 for w in wrong) for kind, wrong in alexnet().wrong.items()}
     assert mean_corruption_error(alexnet(wrong=halved)) == pytest.approx(0.5)
     assert sum(ALEXNET.values()) / 15 == pytest.approx(0.789, abs=0.002)  # the paper's mean, 78.9 %
+
+
+def test_a_run_on_imagenet_c_says_mce_in_words_and_on_its_page(tmp_path):
+    options = {"checks": False, "output": tmp_path / "run"}
+    found = evaluate(nn.Flatten(), (torch.rand(4, 3, 2, 2), torch.arange(4)), ["fgsm(eps=0.1)"], **options)
+    said = "mCE 100.0 %, relative mCE 100.0 %: errors divided by AlexNet's on the same images."
+    whole = replace(found, corruptions=alexnet())
+    assert said in " ".join(str(whole).split())
+    assert said.replace("'", "&#39;") in page(load_run(tmp_path / "run"), whole)
+    assert "mCE" not in str(replace(found, corruptions=alexnet(data="cifar10_c, clean")))
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """`evaluate` against verdicts computed by hand, over every kind of data, and what its report promises."""
 
+import itertools
 import json
 import math
 import warnings
@@ -12,7 +13,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from advkit.attacks import FGSM, LBFGS, PGD, DeepFool, Noise
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.data import MemoryDataset
-from advkit.evaluation import difference_p, evaluate
+from advkit.evaluation import difference_p, evaluate, transfer_matrix
 from advkit.evaluation.measure.stream import chosen
 from advkit.models import Card, Classifier
 
@@ -216,8 +217,29 @@ def test_progress_rises_to_images_times_passes():
         net, (x, y), [PGD(eps=1e-4, steps=5)], control=Noise(), batch_size=20, progress=lambda *at: seen.append(at)
     )
     assert seen == sorted(seen)
-    assert seen[-1] == (3 * N, 3 * N)
+    assert seen[-1] == (N * (1 + 6 + 1), N * 8)  # the clean pass, five steps and a verdict, noise
     assert len(seen) > 9
+
+
+def test_progress_tells_of_a_long_attack_how_many_passes_there_are_and_rises_from_its_first_steps():
+    net, x, y = toy()
+    seen = []
+
+    def leave(done, whole):
+        seen.append((done, whole))
+        if len(seen) > 5:
+            raise KeyboardInterrupt
+
+    for call in (
+        lambda: evaluate(net, (x, y), PGD(eps=1e-4, steps=99_999_999, random_start=False), progress=leave),
+        lambda: transfer_matrix({"a": net}, (x, y), PGD(eps=1e-4, steps=99_999_999), progress=leave),
+    ):
+        seen.clear()
+        with pytest.raises(KeyboardInterrupt):
+            call()
+        done = [at for at, _ in seen]
+        assert all(after > before for before, after in itertools.pairwise(done))
+        assert {whole // (100_000_000 * N) for _, whole in seen} == {1}
 
 
 def test_json_has_no_infinity_and_no_nan():

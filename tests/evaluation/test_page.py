@@ -258,7 +258,7 @@ def test_corruptions_are_on_the_page_with_their_intervals_and_in_the_report(tmp_
         == evaluate(model, data, [], **{**options, "output": None}).to_dict()["corruptions"]
     )
     assert seen == sorted(seen)
-    assert seen[-1] == (30 * (3 + 1 + 7 * 5),) * 2
+    assert seen[-1] == (30 * (1 + 2 + 1 + 1 + 7 * 5),) * 2
     page = (tmp_path / "report.html").read_text()
     assert f"Mean error over corruptions and severities: <strong>{100 * damage.mean_error:.1f} %</strong>" in page
     assert page.count('class="panel"') == 7

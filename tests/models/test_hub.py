@@ -13,7 +13,9 @@ from safetensors.torch import save_file
 from advkit import evaluate, load_model
 from advkit.attacks import FGSM
 from advkit.cli import main
+from advkit.core.classify import classify
 from advkit.core.errors import InputError
+from advkit.core.outputs import Output
 from advkit.models import create_model, save_checkpoint
 from advkit.models._hub_images import preprocessing
 
@@ -234,11 +236,21 @@ SMALL = {
     "Beit": {**VIT, "image_size": 32, "patch_size": 8},
     "DeiT": {**VIT, "image_size": 32, "patch_size": 8},
     "Dinov2": {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 32, "patch_size": 8},
+    "Levit": {
+        "image_size": 32,
+        "hidden_sizes": [8] * 3,
+        "num_attention_heads": [2] * 3,
+        "key_dim": [4] * 3,
+        "depths": [1] * 3,
+    },
     "MobileViT": {"hidden_sizes": [8] * 3, "neck_hidden_sizes": [8] * 7, "num_attention_heads": 2, "image_size": 32},
 }
 
 
-@pytest.mark.parametrize(("family", "distilled"), [*((family, False) for family in SMALL), ("DeiT", True)])
+FAMILIES = [*((family, False) for family in SMALL), ("DeiT", True), ("Levit", True)]
+
+
+@pytest.mark.parametrize(("family", "distilled"), FAMILIES)
 def test_families_of_transformers_give_their_logits(tmp_path, family, distilled):
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
@@ -251,6 +263,24 @@ def test_families_of_transformers_give_their_logits(tmp_path, family, distilled)
     x = torch.rand(2, 3, 32, 32)
     torch.testing.assert_close(model(x), net(normalised(x)).logits)
     assert "left out" not in model.card.source
+
+
+def test_a_network_that_keeps_what_it_made_of_its_parameters_is_attacked_as_it_is_now(tmp_path):
+    """LeViT's attention keeps its biases in eval mode; training between two attacks must not leave the old ones."""
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    model = Output(transformers.LevitForImageClassification(transformers.LevitConfig(**SMALL["Levit"])), "logits")
+    x = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.3)  # at first no attention reaches the logits
+    classify(model.train(), x)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if name.endswith("attention_biases"):
+                parameter.normal_()
+    seen = model.eval()(x)
+    assert torch.equal(seen, model.train().eval()(x))
 
 
 def edited(found, **changes):

@@ -43,7 +43,8 @@ class Plan:
 
     @property
     def passes(self) -> int:
-        return 1 + len(self.all) + (self.certificate is not None)
+        """Over each image at most, a certificate counted as one."""
+        return 1 + sum(map(most_passes, self.all)) + (self.certificate is not None)
 
     def check(self) -> None:
         for attack in self.all:
@@ -71,7 +72,7 @@ class Plan:
             aim = None if is_control else _aim(self._target(attack), batch)
             eps: float | Tensor | None = None if not is_control or first is None else _budget(self.attacks[0], first)
             start = time.perf_counter()
-            with reporting(tick.within(len(batch.y))):
+            with reporting(tick.within(len(batch.y) * most_passes(attack))):
                 call: Any = {"target": aim, "goal": self.judge.wish, "eps": eps, "sample_ids": batch.sample_ids}
                 result = attack(model, batch.x, batch.y, **call, **self.options)
             columns.append(
@@ -86,7 +87,7 @@ class Plan:
                 columns[-1].update(recorded(model, batch, result, aim, self.options["bounds"], self.judge))
                 images.append(result.x_adv)
             first = result if first is None else first
-            tick(len(batch.y))
+            tick(len(batch.y) * most_passes(attack))
         if self.certificate is not None:  # after the attacks: an exact search begins with what they found
             clean |= self.certificate.columns(model, batch, self.options["bounds"], points)
             for by, wrong in broken.items():
@@ -120,6 +121,11 @@ class Plan:
     def goal(self) -> str:
         """The goal in words; empty where none was given."""
         return "" if self.judge.wish is None else self.judge.wish.spec
+
+
+def most_passes(attack: Attack) -> int:
+    """How often an attack asks the model about an image, by its steps: one a step, and one for the verdict."""
+    return attack.total_steps + 1
 
 
 def _aim(target: int | str | Tensor | None, batch: Batch) -> Tensor | str | None:

@@ -102,6 +102,12 @@ def _counted(model: Model, data: Any, batch_size: int, count: int | None, tick: 
     return wrong, seen
 
 
+def beside_alexnet(report: CorruptionReport) -> bool:
+    """Whether AlexNet's published errors are of the same images: the 15 kinds of ImageNet-C at all five severities."""
+    whole = set(report.wrong) == set(ALEXNET) and len(report.severities) == len(SEVERITIES)
+    return whole and report.data.startswith("imagenet_c")
+
+
 def mean_corruption_error(report: CorruptionReport, *, relative: bool = False) -> float:
     """The mCE of ImageNet-C: the mean over kinds of the error divided by AlexNet's, 1 where it is as bad as AlexNet.
 
@@ -112,7 +118,7 @@ def mean_corruption_error(report: CorruptionReport, *, relative: bool = False) -
     Raises:
         InputError: a kind or a severity is missing, or these are not the images of ImageNet-C.
     """
-    if not report.data.startswith("imagenet_c") or set(report.wrong) != set(ALEXNET) or len(report.severities) != 5:
+    if not beside_alexnet(report):
         raise InputError("expected the 15 kinds of imagenet_c at all five severities: AlexNet's errors are those there")
     if relative:
         added = {kind: report.error(kind) - report.clean_error for kind in ALEXNET}

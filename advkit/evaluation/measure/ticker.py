@@ -17,7 +17,7 @@ class Ticker:
         self._tell(self.done)
 
     def within(self, more: int) -> Callable[[int, int], None]:
-        """What an attack on `more` images is to call after each of its steps."""
+        """What an attack of `more` passes is to call after each of its steps."""
         return lambda step, steps: self._tell(self.done + more * step // (steps + 1))
 
     def part(self) -> Progress:

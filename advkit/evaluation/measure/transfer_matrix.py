@@ -10,6 +10,7 @@ from torch import Tensor
 from advkit.core import door
 from advkit.core.attack import Attack
 from advkit.core.classify import looking
+from advkit.core.driver import reporting
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.core.intervals import wilson_interval
@@ -18,6 +19,7 @@ from advkit.core.progress_bar import Progress, shows_progress
 from advkit.core.shown import Shown
 from advkit.evaluation.measure.asked import asked_attacks
 from advkit.evaluation.measure.fit import fitted
+from advkit.evaluation.measure.plan import most_passes
 from advkit.evaluation.measure.stream import Batch, batches, origin, total
 from advkit.evaluation.measure.ticker import Ticker
 
@@ -118,7 +120,7 @@ def transfer_matrix(
         data: a Dataset, a DataLoader or a pair of tensors (x, y).
         attack: an attack of either kind, or its spec.
         batch_size, count, seed, bounds: options of the evaluation, see `evaluate`.
-        progress: called with (done, all) in images times models; True shows a bar.
+        progress: called with (done, all) in images times passes of the attack, on all models; True shows a bar.
 
     Returns:
         Counts, rates and intervals; the diagonal is each model under its own attack.
@@ -133,7 +135,7 @@ def transfer_matrix(
     (attack,) = asked_attacks(attack)
     bounds = door.check_bounds(bounds)
     length = total(data, count)
-    tick = Ticker(progress, None if length is None else length * len(models))
+    tick = Ticker(progress, None if length is None else length * len(models) * most_passes(attack))
     size = len(models)
     seen, clean = 0, torch.zeros(size, dtype=torch.int64)
     both, wrong = torch.zeros(size, size, dtype=torch.int64), torch.zeros(size, size, dtype=torch.int64)
@@ -141,12 +143,14 @@ def transfer_matrix(
         right = torch.stack([_right(model, batch.x, batch, bounds) for model in models.values()])  # (M, N)
         for s, model in enumerate(models.values()):
             own = fitted(batch, model, bounds)
-            found = attack(model, own.x, own.y, sample_ids=own.sample_ids, seed=seed, bounds=bounds, stop="never")
+            with reporting(tick.within(len(batch.y) * most_passes(attack))):
+                call: Any = {"sample_ids": own.sample_ids, "seed": seed, "bounds": bounds, "stop": "never"}
+                found = attack(model, own.x, own.y, **call)
             after = torch.stack([_right(other, found.x_adv, batch, bounds) for other in models.values()])
             shared = right[s] & right
             both[s] += shared.sum(1)
             wrong[s] += (shared & ~after).sum(1)
-            tick(len(batch.y))
+            tick(len(batch.y) * most_passes(attack))
         clean += (~right).sum(1)
         seen += len(batch.y)
     return TransferMatrix(

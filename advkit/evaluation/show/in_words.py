@@ -7,6 +7,8 @@ from typing import NamedTuple
 from advkit.core.attack import ATTACKS
 from advkit.core.norms import NORMS
 from advkit.core.words import number, percent, span
+from advkit.evaluation.measure.corruptions import CorruptionReport
+from advkit.evaluation.measure.published_corruptions import beside_alexnet, mean_corruption_error
 from advkit.evaluation.measure.report import AttackReport, Report
 from advkit.evaluation.show.remarks import SIGNIFICANT
 
@@ -126,3 +128,11 @@ def _knowledge(row: AttackReport) -> str:
     """What the attack saw of the model; "gradients" where its name is not known here."""
     names = [word for word in re.findall(r"\w+", row.attack) if word in ATTACKS.names()]
     return str(getattr(ATTACKS.factory(names[0]), "knowledge", "gradients")) if names else "gradients"
+
+
+def mce_in_words(damage: CorruptionReport) -> list[str]:
+    """The two figures that AlexNet's published errors give, where they are of the same images."""
+    if not beside_alexnet(damage):
+        return []
+    mce, relative = (mean_corruption_error(damage, relative=relative) for relative in (False, True))
+    return [f"mCE {percent(mce)}, relative mCE {percent(relative)}: errors divided by AlexNet's on the same images."]

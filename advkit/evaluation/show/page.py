@@ -20,7 +20,7 @@ from advkit.evaluation.measure.report import AttackReport, Report, finite
 from advkit.evaluation.measure.staircase import STEPS, Curve, drawn
 from advkit.evaluation.runs.run_folder import Run
 from advkit.evaluation.show.gallery import Nearest, examples, image_shape, most_examples, name_of
-from advkit.evaluation.show.in_words import sides_of, summary
+from advkit.evaluation.show.in_words import mce_in_words, sides_of, summary
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -61,6 +61,7 @@ def page(run: Run, report: Report) -> str:
         else [],
         plot=_plot(report, seen.farthest),
         damage=damage,
+        mce=mce_in_words(damage) if damage else [],
         top=top,
         panels=_panels(damage, top) if damage else [],
         checks=report.checks,

@@ -12,6 +12,7 @@ from advkit.evaluation.measure.checks import Checks
 from advkit.evaluation.measure.corruptions import CorruptionReport
 from advkit.evaluation.measure.report import AttackReport, Report
 from advkit.evaluation.runs.run_folder import Run
+from advkit.evaluation.show.in_words import mce_in_words
 from advkit.evaluation.show.remarks import remarks, remarks_by_attack
 
 
@@ -35,7 +36,7 @@ def report_sheet(report: Report) -> Sheet:
     if report.checks is not None:
         sheet += _checks(report.checks)
     if report.corruptions is not None:
-        sheet.append(_corruptions(report.corruptions))
+        sheet += [_corruptions(report.corruptions), *mce_in_words(report.corruptions)]
     return sheet
 
 
