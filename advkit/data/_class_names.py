@@ -1,4 +1,4 @@
-"""Labels of one's own folders as the numbers of a network's classes: by WordNet id, or by a name of the class."""
+"""Convert the labels of your own folders to the class numbers of a network, by WordNet id or class name."""
 
 import json
 import re
@@ -29,7 +29,7 @@ class Renumbered(Dataset):
         classes: name of each new number.
 
     Attributes:
-        files: the files of the images, where the data set has them.
+        files: the files of the images, if the data set has files.
     """
 
     def __init__(self, data: Dataset, numbers: Sequence[int], classes: Sequence[str]) -> None:
@@ -45,14 +45,14 @@ class Renumbered(Dataset):
 
 @cache
 def imagenet_names() -> tuple[tuple[str, ...], ...]:
-    """(name, WordNet id) of each of ImageNet's 1,000 classes, in torchvision's order."""
+    """Return (name, WordNet id) of each of ImageNet's 1,000 classes, in torchvision's order."""
     from torchvision.models import ResNet50_Weights
 
     return tuple(zip(ResNet50_Weights.IMAGENET1K_V1.meta["categories"], IDS.read_text().split(), strict=True))
 
 
 def read_names(path: str | Path) -> Names:
-    """The names of a network's classes, from a file.
+    """Read the names of a network's classes from a file.
 
     Args:
         path: a text file with one class a line, in the order of the network's outputs; commas separate several names of
@@ -60,7 +60,7 @@ def read_names(path: str | Path) -> Names:
             object from numbers to names; or one from names to numbers.
 
     Raises:
-        InputError: no such file, or another form.
+        InputError: there is no such file, or it has another form.
     """
     try:
         text = Path(path).expanduser().read_text(encoding="utf-8")
@@ -91,15 +91,15 @@ def _of_json(content: Any) -> Names:
 
 
 def numbered_by(data: Dataset, path: str | Path, outputs: int | None = None) -> Dataset:
-    """The data with the labels of the classes that a file names, and their other splits alike.
+    """Renumber the labels of a data set by the class names in a file; its other splits are renumbered alike.
 
     Args:
         data: a data set whose classes have names.
         path: the file, see `read_names`.
-        outputs: number of outputs of the network that the labels are for; None where it is made for the file.
+        outputs: number of outputs of the network that the labels are for; None if the network is built for the file.
 
     Raises:
-        InputError: no such file, another number of classes than outputs, or names that do not fit.
+        InputError: there is no such file, the number of classes is not that of outputs, or names do not fit.
     """
     names = read_names(path)
     if outputs is not None and len(names) != outputs:
@@ -116,14 +116,14 @@ def _numbered_split(data: Dataset, path: str | Path, split: str) -> Dataset:
 
 
 def renumbered(data: Dataset, names: Names) -> Dataset | None:
-    """The data with the labels of the network's classes, found by the names of the data's own; None if none is known.
+    """Renumber the labels of a data set as the network's classes, by class name; None if no name is known.
 
     Args:
         data: a data set whose classes have names.
         names: possible names of each class of the network.
 
     Raises:
-        InputError: a class of the data is none of the network's while others are, or its name fits two of them.
+        InputError: some classes of the data are not among the network's, or a name fits two of them.
     """
     known: dict[str, set[int]] = {}
     for number, several in enumerate(names):
@@ -153,7 +153,7 @@ def _plain(name: str) -> str:
 
 
 def has_names(classes: Iterable[str]) -> bool:
-    """Whether classes are called by more than their numbers.
+    """Return whether the classes have names other than their numbers.
 
     Args:
         classes: names of the classes in their order.

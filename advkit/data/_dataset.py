@@ -1,4 +1,4 @@
-"""What every data set is: numbered images in [0, 1] with labels, read by number, slice or index tensor."""
+"""The base class of data sets: images in [0, 1] with labels, read by number, slice or index tensor."""
 
 import copy
 import operator
@@ -21,8 +21,8 @@ class Dataset(torch_data.Dataset[tuple[Tensor, Tensor]]):
     """Images and labels in a fixed order; also a map-style data set for a torch DataLoader.
 
     `data[3]` is one image (C, H, W) and its label (); `data[:100]`, `data[[1, 5]]` and `data[tensor]` (numbers, or a
-    boolean mask of all rows) are batches: x (N, C, H, W) float32 in [0, 1], y (N,) int64. A number that the set does
-    not have raises IndexError.
+    boolean mask of all rows) are batches: x (N, C, H, W) float32 in [0, 1], y (N,) int64. A number out of range raises
+    IndexError.
 
     Attributes:
         name: the name given to `load_data`.
@@ -40,13 +40,13 @@ class Dataset(torch_data.Dataset[tuple[Tensor, Tensor]]):
     _again: Callable[[str], "Dataset"] | None = None  # what `load_data` was asked for, with another split
 
     def sibling(self, split: str) -> "Dataset":
-        """Another split of the same set, from the same place and with the same options.
+        """Load another split of the same set, from the same folder and with the same options.
 
         Args:
             split: name of the other split.
 
         Raises:
-            InputError: no such split, or this set was not made by `load_data`.
+            InputError: there is no such split, or this set was not made by `load_data`.
         """
         if self._again is None:
             raise InputError(f"expected a data set that load_data made, got {self!r}: give its {split} split too")
@@ -87,11 +87,11 @@ class Dataset(torch_data.Dataset[tuple[Tensor, Tensor]]):
         """The images of these rows, (N, C, H, W) float32 in [0, 1]; `rows` (N,) are valid numbers."""
 
     def tensors(self) -> tuple[Tensor, Tensor]:
-        """All images and labels at once; for a set on the disk this reads everything."""
+        """Return all images and labels at once; for a set on the disk this reads everything."""
         return self[:]
 
     def batches(self, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """The whole set in order, `batch_size` images at a time; the last batch may be smaller.
+        """Iterate over the whole set in order, `batch_size` images at a time; the last batch may be smaller.
 
         Args:
             batch_size: number of images in a batch.
@@ -139,7 +139,7 @@ class MemoryDataset(Dataset):
         self.input_shape = (channels, height, width)
 
     def to(self, device: torch.device | str) -> "MemoryDataset":
-        """The same set with images and labels on a device; its batches are then there too.
+        """Return the same set with images, labels and thus batches on a device.
 
         Args:
             device: the device.

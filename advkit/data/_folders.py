@@ -1,11 +1,11 @@
-"""Where data sets live on the disk."""
+"""The folder of the data sets on the disk."""
 
 import os
 from pathlib import Path
 
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
-    """The folder of the data sets: `root`, else $ADVKIT_DATA, else advkit in $XDG_CACHE_HOME (default ~/.cache).
+    """Return the folder of the data sets: `root`, else $ADVKIT_DATA, else advkit in $XDG_CACHE_HOME (default ~/.cache).
 
     Args:
         root: folder of the data sets; None takes the default.

@@ -1,4 +1,4 @@
-"""Data as people have them: an archive of arrays, a table of files, a function that makes a data set."""
+"""Your own data: an archive of arrays, a table of files, or a function that returns a data set."""
 
 import csv
 import os
@@ -28,7 +28,7 @@ MOST = 4 << 30  # bytes of images that a factory's data set may hold in memory
 
 @DATASETS.register("npz")
 def npz(*, path: str | os.PathLike[str], split: str = "test", root: Root = None, download: bool = False) -> Dataset:
-    """One's own arrays x and y in a file of NumPy.
+    """Load arrays x and y from a file of NumPy.
 
     Args:
         path: path of FILE.npz with `x` (N, H, W), (N, C, H, W) or (N, H, W, C), uint8 or floats in [0, 1], and `y` (N,)
@@ -37,7 +37,7 @@ def npz(*, path: str | os.PathLike[str], split: str = "test", root: Root = None,
         root, download: ignored; every data set takes them.
 
     Raises:
-        InputError: no such file, no such arrays, or shapes, types or ranges that do not fit.
+        InputError: there is no such file or no such arrays, or shapes, types or ranges do not fit.
     """
     file = Path(path).expanduser()
     try:
@@ -82,7 +82,7 @@ def _labels(y: Any, source: object) -> Tensor:
 
 
 def in_memory(name: str, split: str, images: Tensor, labels: Tensor) -> MemoryDataset:
-    """A data set of tensors whose classes have numbers and no names."""
+    """Make a data set from tensors; its classes have numbers and no names."""
     most = int(labels.max()) if labels.numel() else 0
     if most > 1_000_000:
         raise InputError(f"expected class numbers up to 1000000 in {name}, got {most}")
@@ -100,18 +100,18 @@ def table(
     root: Root = None,
     download: bool = False,
 ) -> ImageFiles:
-    """One's own images, named with their labels in a table.
+    """Load images that a table lists with their labels.
 
     Args:
-        path: path of FILE.csv with a column of file names, which lie beside it, and one of labels. They are the
-            columns called "file" (or "filename", "path", "image") and "label" (or "class", "target"), else the first
-            two. Labels are whole numbers, or names whose sorted rank is the label.
+        path: path of FILE.csv with a column of file names, relative to its folder, and one of labels. They are the
+        columns called "file" (or "filename", "path", "image") and "label" (or "class", "target"), else the first
+        two. Labels are whole numbers, or names whose sorted rank is the label.
         split: value of the column "split" in the rows to read; a table without that column is its own "test" split.
         size, resize, grey: size and channels of the images, see `ImageFiles`.
         root, download: ignored; every data set takes them.
 
     Raises:
-        InputError: no such table, a row without file or label, files that are not there, or what ImageFiles raises.
+        InputError: there is no such table, a row lacks file or label, files are missing, or `ImageFiles` raises it.
     """
     home = Path(path).expanduser()
     rows = _rows(home, split)
@@ -164,7 +164,7 @@ def _class_names(names: Sequence[str], path: Path) -> list[str]:
 
 @DATASETS.register("factory")
 def factory(*, place: str, split: str = "test", root: Root = None, download: bool = False, **options: Any) -> Dataset:
-    """What a function of one's own returns; its code is run.
+    """Load what your own function returns; its code is run.
 
     Args:
         place: "package.module:function"; a module in the current folder is found too. The function returns a data set
@@ -174,7 +174,7 @@ def factory(*, place: str, split: str = "test", root: Root = None, download: boo
         **options: options that are handed on to the function.
 
     Raises:
-        InputError: no such function, options that it does not take, or data of another form.
+        InputError: there is no such function, it does not take an option, or it returns data of another form.
     """
     module, _, attribute = place.partition(":")
     made = call(place, find(place, module, attribute, "data set"), options, split=split, root=root, download=download)
@@ -215,10 +215,10 @@ LABEL_KEYS = ("label", "labels", "y", "target", "targets", "class")
 
 
 def pair(batch: Any) -> tuple[Tensor, Tensor]:
-    """Images and labels of a batch or an item: a pair, a longer tuple whose first two they are, or a dictionary.
+    """Return images and labels of a batch or an item, which is a pair, a longer tuple that begins with both, or a dict.
 
     Raises:
-        InputError: none of these, or a label that is no integer.
+        InputError: the item is none of these, or a label is no integer.
     """
     found: Sequence[Any] = batch if isinstance(batch, tuple | list) else ()
     if isinstance(batch, Mapping):
@@ -236,10 +236,10 @@ def pair(batch: Any) -> tuple[Tensor, Tensor]:
 
 
 def label(value: Any) -> Tensor:
-    """Labels as a tensor; a single one must be an integer, not a truth value, a fraction or a text.
+    """Convert labels to a tensor; a single label must be an integer, not a bool, a fraction or a text.
 
     Raises:
-        InputError: anything else.
+        InputError: the labels are something else.
     """
     if isinstance(value, Tensor):
         return value

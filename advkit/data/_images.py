@@ -1,4 +1,4 @@
-"""Images in files on the disk: only their names and labels are held in memory, and no broken file goes unnamed."""
+"""Images in files on the disk: only names and labels are held in memory, and errors name the broken files."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".
 
 
 class ImageFiles(Dataset):
-    """Images that are decoded when they are asked for, by PIL, 8 bits a channel.
+    """Images that PIL decodes when they are read, 8 bits a channel.
 
     Args:
         name, split, classes: the attributes of the data set, see `Dataset`.
@@ -31,9 +31,9 @@ class ImageFiles(Dataset):
         grey: True gives one channel instead of red, green and blue.
 
     Raises:
-        InputError: impossible sizes; images of several sizes without `size`, or files whose header is broken (without
-            `size` all headers are read: all broken ones are counted and the first named). A file that is found broken
-            when it is decoded raises then.
+        InputError: sizes are impossible, images have several sizes and `size` is not given, or a file's header is
+        broken (without `size` all headers are read; the message counts the broken ones and names the first). Other
+        broken files raise this when they are decoded.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class ImageFiles(Dataset):
         self.input_shape = (1 if grey else 3, height, width)
 
     def broken(self) -> Iterator[tuple[Path, str]]:
-        """Decode every image; the files that cannot be read, each with the reason."""
+        """Decode every image; return the files that cannot be read, each with the reason."""
         for file in self.files:
             try:
                 self._decode(file)
@@ -93,17 +93,17 @@ def check_size(size: int | None, resize: int | None) -> None:
 
 
 def shorter_side(size: int | None, resize: int | None) -> int | None:
-    """The length of the shorter side before the cut: by default in the proportion of 256 to 224."""
+    """Return the length of the shorter side before the cut: by default 256 / 224 of the cut's."""
     return resize if size is None or resize is not None else round(size * 256 / 224)
 
 
 def is_image(file: Path) -> bool:
-    """Whether the suffix is one of those that torchvision reads, in any case."""
+    """Return whether torchvision reads files with this suffix, in upper or lower case."""
     return file.name.lower().endswith(SUFFIXES)
 
 
 def some(things: Sequence[object], most: int = 5) -> str:
-    """The first few of a list, and how many more there are."""
+    """Write the first few entries of a list, and how many more there are."""
     more = f" and {len(things) - most} more" if len(things) > most else ""
     return ", ".join(map(str, things[:most])) + more
 

@@ -1,4 +1,4 @@
-"""What is on the disk of a data set: where, how big, which splits, how many images of which classes."""
+"""What the disk holds of a data set: place, size, splits, and the number of images of each class."""
 
 import os
 from dataclasses import dataclass
@@ -67,7 +67,7 @@ class SplitFacts:
 
 
 def places(name: str, root: str | os.PathLike[str] | None = None) -> list[Path]:
-    """The files and folders of a set that are there; none for one that is made on the fly.
+    """Return the existing files and folders of a set; none for a set that is made on the fly.
 
     Args:
         name: name or spec of a data set, as for `load_data`.
@@ -84,7 +84,7 @@ def places(name: str, root: str | os.PathLike[str] | None = None) -> list[Path]:
 
 
 def size_on_disk(paths: list[Path]) -> int:
-    """Bytes in these files and in all files under these folders.
+    """Return the number of bytes in these files and in all files under these folders.
 
     Args:
         paths: files and folders.
@@ -94,7 +94,7 @@ def size_on_disk(paths: list[Path]) -> int:
 
 
 def splits(name: str) -> list[str]:
-    """The splits to look for.
+    """Return the splits of a data set that may exist.
 
     Args:
         name: name or spec of a data set, as for `load_data`.
@@ -107,7 +107,7 @@ def splits(name: str) -> list[str]:
 
 
 def inventory(name: str, split: str, root: str | os.PathLike[str] | None = None) -> tuple[SplitFacts, Dataset]:
-    """Open one split and count.
+    """Open one split and count its images.
 
     Args:
         name: name or spec of a data set, as for `load_data`.
@@ -115,8 +115,8 @@ def inventory(name: str, split: str, root: str | os.PathLike[str] | None = None)
         root: folder of the data sets; default: $ADVKIT_DATA, or else the user's cache.
 
     Raises:
-        MissingDataError: it is not there.
-        InputError: it is broken.
+        MissingDataError: the split is not on the disk.
+        InputError: the split is broken.
     """
     is_folder = name.startswith("folder:")
     by_file = is_folder or registered(name) == "csv"

@@ -1,4 +1,4 @@
-"""`load_data`: what a user calls a data set becomes that set."""
+"""`load_data`: open a data set by its name."""
 
 import inspect
 import os
@@ -12,7 +12,7 @@ from advkit.data._selection import selected
 
 
 def list_datasets(pattern: str = "*") -> list[str]:
-    """The names that `load_data` knows and that match a shell pattern; `FORMS` work besides.
+    """Return the registered names that match a shell pattern; `load_data` takes the forms in `FORMS` too.
 
     Args:
         pattern: shell pattern such as "cifar*"; default: all names.
@@ -41,7 +41,8 @@ def load_data(
         options: further options of the set, such as `size=` and `grey=` of a folder; they override those in the name.
 
     Raises:
-        InputError: unknown name, split or option; or the set is not there: the message gives the command that gets it.
+        InputError: the name, the split or an option is unknown, or the set is missing; the message then gives the
+        command that downloads it.
     """
     asked: dict[str, Any] = {"split": split, "root": root, "download": download, **options}
     spec = _spec(name)
@@ -72,7 +73,7 @@ _GIVEN = {"folder": "path", "npz": "path", "csv": "path", "factory": "place"}
 
 
 def registered(name: str) -> str:
-    """The registered name in one with options: "norb(view=left)" -> "norb", "folder:PATH" -> "folder".
+    """Strip the options from a name: "norb(view=left)" -> "norb", "folder:PATH" -> "folder".
 
     Args:
         name: name or spec of a data set, as for `load_data`.

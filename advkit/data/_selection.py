@@ -1,4 +1,4 @@
-"""A part of a data set: one of its halves, some of its classes. `mnist(half=1)`, `mnist(classes="3,7")`."""
+"""Parts of a data set: one half, or some classes. `mnist(half=1)`, `mnist(classes="3,7")`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from advkit.data._dataset import Dataset
 
 
 class Selection(Dataset):
-    """Some rows of a data set, in its order, with labels of their own.
+    """Some rows of a data set, in the same order, possibly with new labels.
 
     Args:
         data: the whole set.
@@ -19,7 +19,7 @@ class Selection(Dataset):
         numbers: labels that remain, in the order of their new labels; an empty sequence keeps labels and names.
 
     Attributes:
-        files: the files of the images, where the whole set has them.
+        files: the files of the images, if the whole set has files.
     """
 
     def __init__(self, data: Dataset, rows: Tensor, numbers: Sequence[int] = ()) -> None:
@@ -40,7 +40,7 @@ class Selection(Dataset):
 
 
 def selected(data: Dataset, *, half: Any = None, classes: Any = None) -> Dataset:
-    """One half of a set, or some of its classes, or both.
+    """Select one half of a set, or some of its classes, or both.
 
     Args:
         data: the whole set.
@@ -49,7 +49,7 @@ def selected(data: Dataset, *, half: Any = None, classes: Any = None) -> Dataset
             0, 1, ... in the order in which they are given.
 
     Raises:
-        InputError: no such half or class, or a part without images.
+        InputError: there is no such half or class, or the part has no images.
     """
     if half is not None:
         if isinstance(half, bool) or half not in (1, 2):

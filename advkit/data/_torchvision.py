@@ -1,4 +1,4 @@
-"""Opening torchvision's data sets: what they raise for a missing, broken or unreachable one says what to do."""
+"""Open torchvision's data sets; errors for missing, broken or unreachable ones say what to do."""
 
 import os
 import shlex
@@ -16,7 +16,7 @@ Root = str | os.PathLike[str] | None
 
 
 class MissingDataError(InputError):
-    """A data set that is not there at all; the message gives the command that gets it."""
+    """The data set is not on the disk; the message gives the command that downloads it."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class PublishedFile:
     check: Callable[[str], Any] | None = None
 
     def fault(self) -> str | None:
-        """What is wrong with the file: None if nothing."""
+        """Return what is wrong with the file, or None."""
         from torchvision.datasets.utils import check_integrity
 
         if not self.path.is_file():
@@ -50,12 +50,12 @@ class PublishedFile:
 
 
 def command(name: str, root: Root) -> str:
-    """The command that downloads a data set."""
+    """Return the command that downloads a data set."""
     return f"advkit data {name} --download" + ("" if root is None else f" --data-root {shlex.quote(os.fspath(root))}")
 
 
 def missing(name: str, root: Root, home: Path) -> MissingDataError:
-    """The error for a set that is not under `home`."""
+    """Return the error for a set that is not under `home`."""
     return MissingDataError(f"{name} is not under {home}; this downloads it: {command(name, root)}")
 
 
@@ -68,17 +68,17 @@ def open_reader(
     *,
     download: bool,
 ) -> Any:
-    """torchvision's data set, made by `make(download)`; its progress bar and its verification of what is downloaded.
+    """Open torchvision's data set by `make(download)`, with its progress bar and its verification of downloads.
 
     Args:
         name, root: name and root as the user gave them.
         home: the folder that torchvision looks in.
         make: builds torchvision's reader; its argument says whether it may download.
         files: files that the reader needs; empty if not known, and the caller has found the set.
-        download: whether it may download; a broken file without a digest is then removed and got again.
+        download: whether it may download; a broken file without a digest is then removed and downloaded again.
 
     Raises:
-        MissingDataError: none of the files is there, and no download was asked for.
+        MissingDataError: none of the files exists, and no download was asked for.
         InputError: files are missing or broken (named and counted), a package is missing, or the download failed.
     """
     if files and not download and not any(file.path.exists() for file in files):
@@ -110,14 +110,14 @@ def _packed(name: str, files: Sequence[PublishedFile]) -> MissingDataError | Non
 
 
 def broken(name: str, root: Root, home: Path, files: Sequence[PublishedFile], reason: str) -> InputError:
-    """The error for a set that cannot be read; names and counts its missing and broken files."""
+    """Return the error for a set that cannot be read; it names and counts missing and broken files."""
     faults = [f"{file.path.name} ({fault})" for file in files if (fault := file.fault()) is not None]
     found = f"{len(faults)} of {len(files)} files: {some(faults)}" if faults else reason
     return InputError(f"{name} under {home} is broken: {found}; this gets it anew: {command(name, root)}")
 
 
 def line(error: Exception) -> str:
-    """What an error says, in one line."""
+    """Return the message of an error as one line."""
     return " ".join(str(error).split()) or type(error).__name__
 
 

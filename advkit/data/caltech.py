@@ -34,7 +34,7 @@ def caltech101(
 ) -> ImageFiles:
     """Caltech-101: photographs of 101 classes; by default 30 of each to train, at most 50 others to test.
 
-    So do the papers that report on it, such as Zeiler and Fergus 2013; the mean over classes is their figure.
+    The papers on it use the same numbers, such as Zeiler and Fergus 2013, and report the mean over classes.
     """
     names, home = _open("caltech101", "Caltech101", "101_ObjectCategories", root, download)
     chosen = _choose("caltech101", names, home, split, train_per_class, test_per_class)

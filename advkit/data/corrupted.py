@@ -1,6 +1,6 @@
-"""Images that others corrupted: MNIST-C, CIFAR-10-C, CIFAR-100-C and ImageNet-C, as their authors publish them.
+"""Published corrupted images: MNIST-C, CIFAR-10-C, CIFAR-100-C and ImageNet-C.
 
-Under the data root, in the published form: `mnist_c/KIND/test_images.npy` (Mu and Gilmer 2019, arXiv 1906.02337);
+They lie under the data root in the published form: `mnist_c/KIND/test_images.npy` (Mu and Gilmer 2019, 1906.02337);
 `CIFAR-10-C/KIND.npy` and `CIFAR-100-C/KIND.npy`, five severities one after the other in one file, and
 `ImageNet-C/KIND/SEVERITY/WNID/*.JPEG` (Hendrycks and Dietterich 2019, arXiv 1903.12261). Nothing here downloads them.
 """

@@ -1,7 +1,7 @@
 """`distorted_mnist`: turned, moved, warped or cluttered digits. Jaderberg et al. 2015, appendix A.4, arXiv 1506.02025.
 
-Points are in pixels from the centre of an image, x and y: a warp says from where in the digit each pixel of the canvas
-is taken.
+Points are x and y in pixels from the centre of an image. A warp gives the point of the digit for each pixel of the
+canvas.
 """
 
 import os
@@ -59,7 +59,7 @@ def _warped(draws: Draws, p: Tensor) -> Tensor:
 
 
 class Variant(NamedTuple):
-    """One kind of distortion: side of the canvas, and its warp (None: cluttered)."""
+    """One kind of distortion: the side of the canvas and the warp (None: cluttered)."""
 
     side: int
     warp: Callable[[Draws, Tensor], Tensor] | None
@@ -76,10 +76,10 @@ VARIANTS = {
 
 @DATASETS.register("distorted_mnist")
 class DistortedMNIST(Dataset):
-    """Distorted digits, (1, S, S), made when they are read and rounded to 255ths as if they had been stored.
+    """Distorted digits (1, S, S), computed when they are read and rounded to 255ths as if they had been stored.
 
-    An image depends on the variant, `seed`, split and its number alone. Row i is digit i mod D of the source's D, so
-    the first D rows hold each digit once, and more copies only add rows. Names: `distorted_mnist:R`, or
+    An image depends only on the variant, `seed`, the split and its number. Row i shows digit i mod D of the source's
+    D digits, so the first D rows hold each digit once, and more copies only add rows. Names: `distorted_mnist:R`, or
     `distorted_mnist(variant=R, source=mnist)`.
 
     Args:
@@ -92,7 +92,7 @@ class DistortedMNIST(Dataset):
         split, root, download: options of the source, see `load_data`.
 
     Raises:
-        InputError: no such variant, source or split, copies below 1; or the source is not there.
+        InputError: there is no such variant, source or split, copies is below 1, or the source is missing.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class DistortedMNIST(Dataset):
         self.input_shape = (1, side, side)
 
     def boxes(self, rows: Tensor | None = None) -> Tensor:
-        """Where MNIST's 28x28 frame of each cluttered digit lies on the canvas.
+        """Return the box of MNIST's 28x28 frame on the canvas for cluttered digits.
 
         Args:
             rows: numbers of images (N,); default: all.

@@ -1,4 +1,4 @@
-"""`folder:PATH`: one's own images, one folder a class, read from the disk when asked for."""
+"""`folder:PATH`: your own images, one folder a class, read from the disk when they are needed."""
 
 import os
 import warnings
@@ -21,10 +21,10 @@ class FolderDataset(ImageFiles):
     count. Folders that are all called by whole numbers keep these numbers. A class folder may be empty. What does not
     count is warned of, with its number and some of its names.
 
-    A class is a folder and its index the folder's rank among the sorted names; where every name is a whole number, it
-    is that number, so ImageNet's indices stay what they are ("0002" is class 2, also without folders 0 and 1).
-    A folder that holds nothing but folders named train, val or test has those splits, and a class has the same index in
-    all of them; any other folder is its own "test" split.
+    Each folder is a class; its index is the folder's rank among the sorted names. If every name is a whole number, the
+    index is that number, so ImageNet's indices do not change ("0002" is class 2, also without folders 0 and 1).
+    A folder that holds nothing but folders named train, val or test has those splits, and a class has the same index
+    in all of them; any other folder is its own "test" split.
 
     Args:
         path: the folder of the class folders.
@@ -33,7 +33,7 @@ class FolderDataset(ImageFiles):
         root, download: ignored; every data set takes them.
 
     Raises:
-        InputError: no such folder, split or image; and what ImageFiles raises.
+        InputError: there is no such folder, split or image, or `ImageFiles` raises it.
 
     Warns:
         AdvkitWarning: files that are left out because they are hidden or their suffix is not that of an image.
@@ -59,7 +59,7 @@ class FolderDataset(ImageFiles):
 
 
 def folder_splits(path: str | os.PathLike[str]) -> list[str]:
-    """The splits of a folder of images, in the order train, val, test.
+    """Return the splits of a folder of images, in the order train, val, test.
 
     Raises:
         InputError: no such folder.
@@ -69,15 +69,15 @@ def folder_splits(path: str | os.PathLike[str]) -> list[str]:
 
 
 def class_files(home: Path, numbers: dict[str, int], *, deep: bool = True) -> tuple[list[Path], list[int]]:
-    """The image files in the class folders of `home`, and their labels, sorted by both.
+    """Return the image files in the class folders of `home` and their labels, sorted by label and file.
 
     Args:
-        home: the folder of the class folders; one that is missing holds nothing.
+        home: the folder of the class folders; a missing folder counts as empty.
         numbers: the label of every class folder.
         deep: whether to look into the folders within a class folder too.
 
     Raises:
-        InputError: no image.
+        InputError: there is no image.
 
     Warns:
         AdvkitWarning: files that are left out because they are hidden or their suffix is not that of an image.

@@ -1,4 +1,4 @@
-"""ImageNet 2012 (Russakovsky et al. 2015, arXiv 1409.0575), from the folder of one who has it.
+"""ImageNet 2012 (Russakovsky et al. 2015, arXiv 1409.0575), from a folder with the published files.
 
 It cannot be downloaded without an account at image-net.org. Under the data root lies `imagenet/`, with the folders
 `train` and `val`, each with one folder a class (n01440764, ...); torchvision unpacks the published archives to that.
@@ -37,7 +37,7 @@ def imagenet(
 ) -> ImageFiles:
     """ImageNet 2012: 1,281,167/50,000 photographs of 1,000 classes; the test split is the published validation set.
 
-    An image's class is the rank of its folder's name among all 1,000 (torchvision's numbers), whichever are there.
+    An image's class is the rank of its folder's name among all 1,000 (torchvision's numbers), even if some are missing.
 
     Args:
         split: "train", or "test" or "val", which are the same images.
@@ -46,7 +46,7 @@ def imagenet(
         download: whether to unpack the archives in `imagenet/`, after torchvision has verified them.
 
     Raises:
-        InputError: it is not there (the message says which files to get and where to put them), or is broken.
+        InputError: it is missing (the message says which files to get and where to put them), or it is broken.
     """
     check_split("imagenet", split, tuple(FOLDERS))
     home = data_root(root) / "imagenet"
@@ -84,7 +84,7 @@ def _unpack(home: Path, folder: str) -> None:
 
 
 def class_folders(home: Path, folder: Path) -> tuple[Sequence[str], Sequence[str]]:
-    """All folder names of the 1,000 classes in the order of their numbers, and the classes' names.
+    """Return all folder names of the 1,000 classes in the order of their numbers, and the classes' names.
 
     Raises:
         InputError: a folder that stands for none of them, or too few to know their numbers.

@@ -1,8 +1,8 @@
 """`mnist5k`: 5,000 digits of MNIST's training set (LeCun, Bottou, Bengio, Haffner 1998) that ship with the package.
 
-They are split 4,000/1,000 for good, 400 and 100 a class, by a rule that needs no random number generator.
+They have a fixed split of 4,000/1,000, 400 and 100 a class, by a rule that needs no random number generator.
 Within a class the digits are ranked by the SHA-256 of their pixels, and the first 100 are the test digits. Every block
-of ten of either split holds each class once, so a head of 10 n digits is stratified too.
+of ten of either split holds each class once, so the first 10 n digits are stratified too.
 """
 
 import hashlib
@@ -50,7 +50,7 @@ def mnist5k(
 
 
 def padded_images(images: Tensor, pad: int) -> Tensor:
-    """(N, H, W) -> (N, 1, H + 2 pad, W + 2 pad), with zeros around.
+    """(N, H, W) -> (N, 1, H + 2 pad, W + 2 pad): add a border of zeros.
 
     Raises:
         InputError: pad is not a whole number of at least 0.
@@ -61,12 +61,12 @@ def padded_images(images: Tensor, pad: int) -> Tensor:
 
 
 def padded_name(name: str, pad: int) -> str:
-    """The name that `load_data` takes for this padding; 2 is the default."""
+    """Return the name that `load_data` takes for this padding; 2 is the default."""
     return name if pad == 2 else f"{name}(pad={pad})"
 
 
 def split_rows(pixels: Bytes, labels: Bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Row numbers of the test and of the training digits, by the rule at the head of this file.
+    """Return the row numbers of the test and of the training digits, by the rule at the head of this file.
 
     Args:
         pixels: (N, 784) uint8, the pixels of each digit.

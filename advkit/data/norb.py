@@ -1,4 +1,4 @@
-"""Small NORB (LeCun, Huang, Bottou 2004): pairs of photographs of toys, by a reader of its own format.
+"""Small NORB (LeCun, Huang, Bottou 2004): pairs of photographs of toys, and a reader of its file format.
 
 A file of the format is a little-endian header (magic number of the type, number of dimensions, their sizes, at least
 three of them stored) and then the matrix. See https://cs.nyu.edu/~ylclab/data/norb-v1.0-small/.
@@ -55,12 +55,12 @@ MD5 = {
 class NORB(Dataset):
     """Small NORB: 24,300/24,300 pairs (2, 96, 96) of 5 kinds of toys; the test split shows other toys.
 
-    Every image comes with how it was taken; the first channel is the left camera's. Images stay on the disk.
+    The set knows how every image was taken. The first channel is the left camera's. Images stay on the disk.
 
     Args:
         split: "train" (toys 4, 6, 7, 8, 9 of each kind) or "test" (toys 0, 1, 2, 3, 5).
         view: "both" images of a pair as two channels, or one, "left" or "right".
-        size: side of the images, resized as torchvision does (bilinear, antialiased); None: 96, as they are.
+        size: side of the images, resized as torchvision does (bilinear, antialiased); None keeps 96.
         root: folder that holds `norb/` with the files that the authors distribute, unpacked.
         download: whether to get these files (300 MB, 900 unpacked); all are verified by their MD5.
 
@@ -71,7 +71,8 @@ class NORB(Dataset):
         lighting: (N,) int64, which of the lamps: 0 .. 5.
 
     Raises:
-        InputError: no such split or view; the set is not there (with the command that gets it) or is broken.
+        InputError: there is no such split or view, or the set is missing (the message gives the command that downloads
+        it) or broken.
     """
 
     def __init__(
@@ -107,7 +108,7 @@ class NORB(Dataset):
         self.input_shape = (self._view.stop - self._view.start, height, width)
 
     def __getstate__(self) -> dict[str, Any]:
-        """A process that reads images gets the name of the file, not its 450 MB."""
+        """Leave out the mapped file, so that worker processes get its name and not its 450 MB."""
         return {**self.__dict__, "_pairs": None}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -125,7 +126,7 @@ class NORB(Dataset):
 
 
 def published(home: Path, split: str) -> dict[str, PublishedFile]:
-    """The three files of a split: images (dat), labels (cat), how they were taken (info)."""
+    """Return the three files of a split: images (dat), labels (cat), and how they were taken (info)."""
     return {
         part: PublishedFile(home / f"{STEMS[split]}-{part}.mat", check=lambda path: read_matrix(Path(path)))
         for part in MD5[split]
@@ -133,7 +134,7 @@ def published(home: Path, split: str) -> dict[str, PublishedFile]:
 
 
 def read_matrix(path: Path) -> npt.NDArray[Any]:
-    """The matrix in a file of NORB's format, mapped into memory, read-only.
+    """Map the matrix in a file of NORB's format into memory, read-only.
 
     Raises:
         OSError: the file cannot be read.

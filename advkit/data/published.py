@@ -1,4 +1,4 @@
-"""MNIST, Fashion-MNIST, CIFAR-10, CIFAR-100 and SVHN as their authors split them, read by torchvision.
+"""MNIST, Fashion-MNIST, CIFAR-10, CIFAR-100 and SVHN with their authors' splits, read by torchvision.
 
 Each takes `split`, `root` and `download` of `load_data`. The grey ones take `pad` too, the number of zeros added on
 every side of the 28x28 pixels: 2, the default, gives (1, 32, 32), and 0 gives (1, 28, 28).
@@ -22,7 +22,7 @@ from advkit.data.mnist5k import DIGITS, mnist5k, padded_images, padded_name
 def mnist(*, split: str = "test", root: Root = None, download: bool = False, pad: int = 2) -> MemoryDataset:
     """MNIST (LeCun, Cortes, Burges): 10,000 test digits; the training split leaves out the 1,000 that test `mnist5k`.
 
-    Those are training digits of MNIST (found by their pixels), so 59,000 remain, and one test set serves both.
+    Those are training digits of MNIST (found by their pixels), so 59,000 remain, and both sets share one test set.
     """
     images, labels, _ = _read("mnist", "MNIST", split, root, download)
     images, labels = padded_images(images, pad), torch.as_tensor(labels)

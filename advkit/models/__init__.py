@@ -1,6 +1,6 @@
-"""The networks of the lecture, any other by reference, their cards and their checkpoints.
+"""The networks of the lecture and any other by reference, with their cards and checkpoints.
 
-`load_model(name)` gives a trained classifier, `create_model(name)` an untrained one, `summary` its layers.
+`load_model(name)` returns a trained classifier, `create_model(name)` an untrained one, `summary` its layers.
 """
 
 # isort: off

@@ -1,4 +1,4 @@
-"""A model that can only be asked: a NumPy function, a service behind an API, a file that another program runs."""
+"""Black-box models: a NumPy function, a service behind an API, or a file that another program runs."""
 
 import hashlib
 import time
@@ -20,14 +20,14 @@ LEAST = 1e-12
 
 
 class BlackBox(nn.Module):
-    """Images (N, C, H, W) in [0, 1] -> logits (N, K), by asking a function of NumPy arrays; it has no gradient.
+    """Images (N, C, H, W) in [0, 1] -> logits (N, K), by calling a function of NumPy arrays; it has no gradient.
 
-    Attacks on scores or labels work on it as on any model, and attacks that need a gradient say so. A batch goes to the
-    function in parts of `batch_size`. Rows of an attack that are done are not asked again, so the sum of an attack's
-    `queries` is what `billed` grows by, as long as nothing is tried again and nothing comes from the cache.
+    Attacks on scores or labels work on it as on any model, and attacks that need a gradient raise an error. A batch is
+    sent to the function in parts of `batch_size`. Finished rows of an attack are not sent again, so `billed` grows by
+    the sum of the attack's `queries`, if no call is retried and no answer comes from the cache.
 
     Attributes:
-        billed: number of images sent to the function so far: one for each image and each try, none from the cache.
+        billed: number of images sent to the function so far: one for each image and each try, without cached ones.
         cached: number of answers that came from the cache so far.
 
     Args:
@@ -40,7 +40,7 @@ class BlackBox(nn.Module):
         pause: seconds between the first two tries; each further pause is twice as long.
 
     Raises:
-        InputError: not a function, an unknown form of answers, or labels without `num_classes`.
+        InputError: `ask` is not a function, the form of answers is unknown, or labels lack `num_classes`.
     """
 
     def __init__(
@@ -72,10 +72,10 @@ class BlackBox(nn.Module):
         self._kept: dict[bytes, np.ndarray[Any, Any]] | None = {} if cache else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """The answers to x (N, ...), detached, on its device.
+        """Return the answers to x (N, ...), detached, on x's device.
 
         Raises:
-            InputError: a gradient was asked for, or the function returns something else than was promised.
+            InputError: a gradient was requested, or the function does not return the form that `answers` states.
         """
         if x.requires_grad and torch.is_grad_enabled():
             raise InputError("a black box has no gradient: use an attack on scores or labels, or transfer(attack, ...)")

@@ -1,4 +1,4 @@
-"""What the networks share: scaled widths, the limit of small images, sizes by a dry run, He's initialisation."""
+"""Helpers of the networks: scaled widths, the limit of small images, sizes by a dry run, He's initialisation."""
 
 from collections.abc import Sequence
 
@@ -13,17 +13,17 @@ SMALL = 64  # below this many pixels on the shorter side a network gets its stem
 
 
 def scaled(size: int, width: float, *, multiple: int = 1) -> int:
-    """`size * width` rounded to a multiple, at least one of it: scaled(64, 0.25) is 16."""
+    """Return `size * width` rounded to a multiple, at least one multiple: scaled(64, 0.25) is 16."""
     return max(1, round(size * width / multiple)) * multiple
 
 
 def is_small(input_shape: Shape) -> bool:
-    """Whether images (C, H, W) have less than 64 pixels on the shorter side."""
+    """Return whether images (C, H, W) have fewer than 64 pixels on the shorter side."""
     return min(input_shape[1:]) < SMALL
 
 
 def output_shape(module: nn.Module, input_shape: Sequence[int]) -> tuple[int, ...]:
-    """The shape of one output, without the batch, found by a run in eval mode, which draws no random numbers.
+    """Return the shape of one output without the batch, found by a pass in eval mode that draws no random numbers.
 
     Raises:
         InputError: the images are too small for the network.
@@ -74,10 +74,10 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "sigmoid": nn.Sigmoi
 
 
 def activated(net: nn.Module, activation: str) -> None:
-    """Put another activation in the place of every rectifier, and start the weights by Glorot's rule.
+    """Replace every rectifier by another activation, and initialise the weights by Glorot's rule.
 
     Raises:
-        InputError: no such activation.
+        InputError: there is no such activation.
     """
     if activation not in ACTIVATIONS:
         raise unknown("activation", activation, ACTIVATIONS)
@@ -91,16 +91,16 @@ def activated(net: nn.Module, activation: str) -> None:
 
 
 def glorot_(net: nn.Module) -> None:
-    """Start every layer as for sigmoid and tanh: uniform weights of variance 2 / (inputs + outputs)."""
+    """Initialise every layer for sigmoid and tanh: uniform weights of variance 2 / (inputs + outputs)."""
     for layer in net.modules():
         if isinstance(layer, nn.Conv2d | nn.Linear):
             nn.init.xavier_uniform_(layer.weight)
 
 
 def he_(net: nn.Module, *, logits: bool = True) -> None:
-    """Start every layer as for rectifiers: weights N(0, 2 / inputs), biases 0 (He et al. 2015, arXiv 1502.01852).
+    """Initialise every layer for rectifiers: weights N(0, 2 / inputs), biases 0 (He et al. 2015, arXiv 1502.01852).
 
-    With `logits` the last layer, which no rectifier follows, starts at a tenth of that: the first loss is near ln K.
+    With `logits` the last layer, which no rectifier follows, gets a tenth of that: the initial loss is near ln K.
     """
     layers = [layer for layer in net.modules() if isinstance(layer, nn.Conv2d | nn.Linear)]
     for layer in layers:

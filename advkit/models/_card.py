@@ -1,4 +1,4 @@
-"""The card of a network: what it is, what it was trained on, how good it is, and where its weights come from."""
+"""The card of a network: its architecture, its training data, its errors, and the source of its weights."""
 
 import json
 from collections.abc import Mapping
@@ -19,8 +19,8 @@ class Card:
     Attributes:
         name: registered name, or the reference that built it ("torchvision:resnet50").
         paper: authors, title, year.
-        input_shape: (C, H, W) that it was built for; None where nobody said.
-        num_classes: number of logits; None where nobody said.
+        input_shape: (C, H, W) that it was built for; None if unknown.
+        num_classes: number of logits; None if unknown.
         parameters: number of parameters, without auxiliary classifiers.
         options: options of `create_model` that rebuild the network.
         width: multiple of the paper's layer widths.
@@ -55,7 +55,7 @@ class Card:
     licence: str = "MIT"
 
     def describe(self) -> str:
-        """One line without the source: "vgg16, width 1/4, 0.92 M parameters, trained on mnist5k:train"."""
+        """Return one line without the source: "vgg16, width 1/4, 0.92 M parameters, trained on mnist5k:train"."""
         parts = [self.name]
         if self.width != 1:
             parts.append(f"width {Fraction(self.width).limit_denominator(64)}")
@@ -70,7 +70,7 @@ class Card:
 
     @classmethod
     def from_json(cls, text: str) -> "Card":
-        """The card of `to_json`; fields that this version does not know are left out.
+        """Read a card written by `to_json`; fields that this version does not know are left out.
 
         Args:
             text: the JSON text.
@@ -94,7 +94,7 @@ class Card:
 
 
 def count(number: int) -> str:
-    """A count for people: 850, 60,806, 0.92 M, 138 M.
+    """Write a count for people: 850, 60,806, 0.92 M, 138 M.
 
     Args:
         number: the number to write.

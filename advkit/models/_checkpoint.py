@@ -1,4 +1,4 @@
-"""Weights on disk: safetensors with the card in its metadata, or torch's state dicts; nothing unpickles code."""
+"""Weights on disk: safetensors with the card in the metadata, or torch's state dicts; nothing unpickles code."""
 
 import pickle
 import warnings
@@ -53,13 +53,13 @@ def _stored(tensor: Tensor, half: bool) -> Tensor:
 
 
 def load_checkpoint(path: str | Path) -> Classifier:
-    """The classifier of `save_checkpoint`, in float32, on the CPU, in eval mode.
+    """Load a classifier saved by `save_checkpoint`, in float32, on the CPU, in eval mode.
 
     Args:
         path: a safetensors file with a card, or the folder of a run of `advkit train`.
 
     Raises:
-        InputError: no such file, not a safetensors file, no card in it, or weights that do not fit the card.
+        InputError: there is no such file, it is no safetensors file with a card, or the weights do not fit the card.
     """
     found, card = read_weights(path)
     if card is None:
@@ -71,7 +71,7 @@ def load_checkpoint(path: str | Path) -> Classifier:
 
 
 def refuse_code(card: Card, path: str | Path) -> None:
-    """A file must not choose code to run: only the caller may name a factory."""
+    """Refuse a card that names a factory: a file must not choose code to run, only the caller may."""
     if runs_code(card.name):
         raise InputError(
             f"{path} holds weights of {card.name}, and building that runs its code: name it yourself, "
@@ -80,7 +80,7 @@ def refuse_code(card: Card, path: str | Path) -> None:
 
 
 def restore(found: Found, card: Card, path: str | Path, options: Mapping[str, Any] | None = None) -> Classifier:
-    """Build the card's network, `options` overriding the card's, and fill it with the weights."""
+    """Build the card's network, with `options` over those of the card, and fill it with the weights."""
     classifier = create_model(card.name, **{**card.options, "seed": 0, **(options or {})})
     fill_from(classifier.net, found, path, note=f"; it was saved as {card.describe()}" if options else "")
     rebuilt = {**card.options, **{k: v for k, v in classifier.card.options.items() if k in (options or {})}}
@@ -89,14 +89,14 @@ def restore(found: Found, card: Card, path: str | Path, options: Mapping[str, An
 
 
 def read_weights(path: str | Path) -> tuple[Found, Card | None]:
-    """Where -> state dict, of all that a weights file holds, on the CPU; and its card if it has one.
+    """Return place -> state dict for all states in a weights file, on the CPU, and its card if it has one.
 
     Args:
         path: a file of safetensors, one written by torch.save (its first bytes say which), or a folder that holds
             `model.safetensors`.
 
     Raises:
-        InputError: no such file, or it holds no plain weights.
+        InputError: there is no such file, or it holds no plain weights.
     """
     path = Path(path).expanduser()
     if path.is_dir():
@@ -118,13 +118,13 @@ def _is_torch(path: Path) -> bool:
 
 
 def read_card(path: str | Path) -> Card | None:
-    """The card of a safetensors file without its weights; None if it has none.
+    """Read the card of a safetensors file without its weights; None if it has none.
 
     Args:
         path: path of a safetensors file.
 
     Raises:
-        InputError: not a safetensors file.
+        InputError: the file is no safetensors file.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -169,10 +169,10 @@ def fill(net: nn.Module, state: State, path: str | Path, *, note: str = "") -> s
 
 
 def fill_from(net: nn.Module, found: Found, path: str | Path, *, note: str = "") -> str:
-    """Copy the state dict that fits into a network; what training scripts wrap around it is taken off.
+    """Copy the state dict that fits into a network; wrappings of training scripts are removed.
 
     Returns:
-        what was taken off and left out, in words; empty if nothing was.
+        a description of what was removed and left out; empty if nothing was.
 
     Raises:
         InputError: names or shapes differ, or a weight is not finite; the network is left as it was.

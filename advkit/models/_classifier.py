@@ -1,4 +1,4 @@
-"""A network with its normalisation in front: images in [0, 1] in, logits out."""
+"""A network with its normalisation in front: it takes images in [0, 1] and returns logits."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -54,8 +54,8 @@ class Classifier(nn.Module):
     """Images (N, C, H, W) in [0, 1] -> logits (N, K): `net(normalize(x))`, with a card.
 
     Args:
-        net: any network from normalised images to logits. It may offer `training_logits(x)`: a list of
-            (weight, logits) with auxiliary outputs that count in training only.
+        net: any network from normalised images to logits. It may have a method `training_logits(x)`: a list of
+        (weight, logits) with auxiliary outputs that are used in training only.
         mean, std: options of `Normalize`; the default leaves the images as they are.
         card: what is known about the network.
     """
@@ -77,7 +77,7 @@ class Classifier(nn.Module):
         """Logits (N, K).
 
         Raises:
-            InputError: the images have another shape than the network was built for, and it cannot cope.
+            InputError: the images have another shape than the network was built for, and it fails on them.
         """
         try:
             logits: Tensor | tuple[Tensor, ...] = self.net(self.normalize(x))
@@ -93,7 +93,7 @@ class Classifier(nn.Module):
         return logits[0] if isinstance(logits, tuple) else logits
 
     def training_logits(self, x: Tensor) -> list[tuple[float, Tensor]]:
-        """(weight, logits) of every output that counts in training: the network's own first, then its auxiliaries.
+        """Return (weight, logits) of every output used in training: the network's own first, then its auxiliaries.
 
         Args:
             x: images (N, C, H, W) in [0, 1].
@@ -102,7 +102,7 @@ class Classifier(nn.Module):
         return [(1.0, self(x))] if auxiliary is None else auxiliary(self.normalize(x))
 
     def training_loss(self, x: Tensor, y: Tensor, *, label_smoothing: float = 0.0) -> Tensor:
-        """Mean cross-entropy plus that of the auxiliary classifiers by their weight, a scalar.
+        """Return the mean cross-entropy plus the weighted ones of the auxiliary classifiers, a scalar.
 
         Args:
             x: images (N, C, H, W) in [0, 1].
@@ -115,13 +115,13 @@ class Classifier(nn.Module):
 
 
 def evaluated_parameters(net: nn.Module) -> int:
-    """The number of parameters without those of `net.auxiliary`, the classifiers that serve training only."""
+    """The number of parameters without those of `net.auxiliary`, the classifiers that are used in training only."""
     auxiliary = getattr(net, "auxiliary", None)
     return parameters(net) - (parameters(auxiliary) if isinstance(auxiliary, nn.Module) else 0)
 
 
 def parameters(module: nn.Module) -> int:
-    """The number of parameters, a shared one once.
+    """Return the number of parameters; a shared parameter counts once.
 
     Args:
         module: any module.

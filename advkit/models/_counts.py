@@ -1,4 +1,4 @@
-"""Write counts.json: what `advkit models` says of each network at the paper's size.
+"""Write counts.json: the counts that `advkit models` prints for each network at the paper's size.
 
 `python -m advkit.models._counts`
 """
@@ -12,7 +12,7 @@ from advkit.models._summary import counted
 
 
 def counts(name: str) -> dict[str, Any]:
-    """The numbers of one network, as the file has them."""
+    """Return the counts of one network, as in the file."""
     found = counted(name)
     return {field: getattr(found, field) for field in ("input_shape", "parameters", "auxiliary", "multiply_adds")}
 

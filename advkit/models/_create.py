@@ -9,7 +9,7 @@ from advkit.models._registry import MODELS
 
 
 def create_model(name: str, **options: Any) -> Classifier:
-    """An untrained network, on the CPU and in train mode.
+    """Create an untrained network, on the CPU and in train mode.
 
     Args:
         name: a registered name or a spec ("lenet5", "vgg16(width=1/4)"), or a reference ("torchvision:resnet50",
@@ -20,7 +20,7 @@ def create_model(name: str, **options: Any) -> Classifier:
             what the network itself takes. The defaults are the paper's. Under `torch.device("meta")` it costs nothing.
 
     Raises:
-        InputError: unknown name or option, or a value that the network refuses.
+        InputError: the name or an option is unknown, or the network refuses a value.
     """
     if is_reference(name):
         name, given = split_reference(name)

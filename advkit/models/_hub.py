@@ -1,7 +1,7 @@
 """Files of a network on the Hugging Face hub: from the hub's cache, from a folder, or downloaded if asked for.
 
-`hf:ORG/NAME@REVISION` is looked up as huggingface_hub keeps it, `models--ORG--NAME/snapshots/COMMIT/`; whatever the
-revision is called, the commit behind it is what the card names. Only JSON and safetensors are read.
+`hf:ORG/NAME@REVISION` is looked up in huggingface_hub's cache, `models--ORG--NAME/snapshots/COMMIT/`. The card names
+the commit of the revision. Only JSON and safetensors are read.
 """
 
 import importlib
@@ -32,8 +32,8 @@ class Snapshot:
     """The files of one repository at one commit.
 
     Attributes:
-        name: the reference that finds exactly these files again.
-        source: the place, for people.
+        name: the reference that identifies exactly these files.
+        source: the place, for messages.
         find: function from the name of a file to its path; None if the repository has no such file here.
     """
 
@@ -42,19 +42,19 @@ class Snapshot:
     find: Callable[[str], Path | None]
 
     def json(self, name: str) -> dict[str, Any] | None:
-        """The object in a JSON file; None if there is no such file.
+        """Read the object in a JSON file; None if there is no such file.
 
         Raises:
-            InputError: it is no JSON object, or larger than a config can be.
+            InputError: the file is no JSON object, or is too large for a config.
         """
         path = self.find(name)
         return None if path is None else _read_json(path)
 
     def weights(self) -> list[Path]:
-        """The safetensors files that together hold the weights.
+        """Return the safetensors files that together hold the weights.
 
         Raises:
-            InputError: there are none, or the index of several names something else than files beside it.
+            InputError: there are none, or their index names anything but files in the same folder.
         """
         whole = self.find(WEIGHTS)
         if whole is not None:
@@ -76,15 +76,15 @@ class Snapshot:
 
 
 def snapshot(entry: str, *, download: bool = False) -> Snapshot:
-    """The files that an entry names.
+    """Find the files of a network on the hub.
 
     Args:
         entry: "ORG/NAME", "ORG/NAME@REVISION" with a branch, a tag or a commit, or a folder as `save_pretrained` writes
             it, given as "./FOLDER", "~/FOLDER" or an absolute path.
-        download: whether what the cache lacks is downloaded.
+        download: whether to download files that the cache lacks.
 
     Raises:
-        InputError: no such repository, revision or folder here, or the package huggingface_hub is missing.
+        InputError: the repository, revision or folder is not found, or the package huggingface_hub is missing.
     """
     if entry.startswith(("/", "./", "../", "~")):
         return _folder(Path(entry).expanduser())

@@ -1,4 +1,4 @@
-"""What a network on the hub takes: the mean, standard deviation and size that its preprocessor states."""
+"""The input of a network on the hub: mean, standard deviation and size from its preprocessor's config."""
 
 import math
 from collections.abc import Mapping
@@ -10,17 +10,17 @@ LEVELS = 255.0  # the preprocessors take bytes, advkit's images are in [0, 1]
 
 
 def preprocessing(config: Mapping[str, Any], channels: int, given: Mapping[str, Any]) -> dict[str, Any]:
-    """`mean`, `std` and `input_shape` such that `(x - mean) / std` of x in [0, 1] is what the network was trained on.
+    """Return `mean`, `std` and `input_shape` such that `(x - mean) / std` is the network's input for x in [0, 1].
 
-    A preprocessor multiplies bytes by `rescale_factor` (1/255), then takes the mean off and divides by the deviation.
+    A preprocessor multiplies bytes by `rescale_factor` (1/255), subtracts the mean and divides by the deviation.
 
     Args:
         config: the object in preprocessor_config.json.
         channels: number of channels of the images.
-        given: `mean`, `std` and `input_shape` of the caller, which count before the file's.
+        given: `mean`, `std` and `input_shape` of the caller, which override the file's.
 
     Raises:
-        InputError: numbers are missing or are none, and the caller gives none.
+        InputError: the config lacks valid numbers, and the caller gives none.
     """
     scale = LEVELS * _factor(config)
     means, stds = _statistics(config, channels, complete="mean" in given and "std" in given)
@@ -31,7 +31,7 @@ def preprocessing(config: Mapping[str, Any], channels: int, given: Mapping[str, 
 
 
 def flips_channels(config: Mapping[str, Any]) -> bool:
-    """Whether the network takes blue before red, as MobileViT does."""
+    """Return whether the network takes blue before red, as MobileViT does."""
     return bool(config.get("do_flip_channel_order", False))
 
 

@@ -18,12 +18,12 @@ DOWNLOAD = "hub"
 
 
 def load_hub(name: str, weights: str | Path | None, options: Mapping[str, Any]) -> Classifier:
-    """The network, with the weights of its own snapshot or of a file.
+    """Load a network of the hub, with the weights of its own snapshot or of a file.
 
     Args:
         name: "hf:ORG/NAME", "hf:ORG/NAME@REVISION" or "hf:./FOLDER".
-        weights: None for what the cache or the folder holds, "hub" to download what it lacks, or a file.
-        options: `mean`, `std` and `input_shape`, which count before the preprocessor's.
+        weights: None for the weights in the cache or the folder, "hub" to download missing files, or a file.
+        options: `mean`, `std` and `input_shape`, which override the preprocessor's.
 
     Raises:
         InputError: a file is missing or damaged, or weights and config do not fit.

@@ -52,7 +52,7 @@ class BlueFirst(nn.Module):
 def hub_network(
     found: Snapshot, seed: int | None, options: Mapping[str, Any], state: State | None = None
 ) -> tuple[nn.Module, dict[str, Any], str]:
-    """The network of a snapshot, what its card says, and what its weights were that it did not take.
+    """Build the network of a snapshot; return it, the fields of its card, and a note on unused weights.
 
     Args:
         found: the files.
@@ -74,7 +74,7 @@ def hub_network(
 
 
 def is_timm(found: Snapshot) -> bool:
-    """Whether the snapshot is a network of timm."""
+    """Return whether the snapshot is a network of timm."""
     return "architecture" in (found.json(CONFIG) or {})
 
 

@@ -1,4 +1,4 @@
-"""Trained networks: `load_model` finds the weights, says where they came from, and downloads nothing unless asked."""
+"""Trained networks: `load_model` finds the weights, states their source, and downloads only on request."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -41,7 +41,7 @@ def load_model(
     device: str | torch.device = "auto",
     **options: Any,
 ) -> Classifier:
-    """A trained classifier, in eval mode, with its card.
+    """Load a trained classifier, in eval mode, with its card.
 
     Args:
         name: a registered name or spec ("vgg16"), a reference ("torchvision:resnet50", "timm:NAME", "robustbench:NAME",
@@ -56,7 +56,8 @@ def load_model(
         **options: options of `create_model`; those of a checkpoint with a card need not be given.
 
     Raises:
-        InputError: unknown name or option, no weights, weights that do not fit, a failed download, no such device.
+        InputError: the name, an option or the device is unknown, the weights are missing or do not fit, or a download
+        failed.
     """
     place = _device(device)
     if _is_file(name):
@@ -117,7 +118,7 @@ def _shipped(name: str, data: str, options: dict[str, Any]) -> Classifier:
 
 
 def shipped(name: str) -> dict[str, Card]:
-    """Data set -> card, for the checkpoints of a network that ship with the package.
+    """Return data set -> card for the checkpoints of a network that ship with the package.
 
     Args:
         name: registered name of a network.
@@ -128,7 +129,7 @@ def shipped(name: str) -> dict[str, Card]:
 
 
 def robust(name: str) -> dict[str, Card]:
-    """Value of `weights` -> card, for the checkpoints of a network that ship and were trained with a defence.
+    """Return value of `weights` -> card for the shipped checkpoints of a network that were trained with a defence.
 
     Args:
         name: registered name of a network.

@@ -1,4 +1,4 @@
-"""Networks in ONNX files, run by ONNX Runtime: `onnx:FILE`. They can be asked and not differentiated."""
+"""Networks in ONNX files, run by ONNX Runtime: `onnx:FILE`. They have no gradient."""
 
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ class _Session:
 
 
 def black_box(file: str, options: dict[str, Any]) -> tuple[BlackBox, dict[str, Any]]:
-    """The file's network, and what its card says.
+    """Return the file's network and the fields of its card.
 
     Args:
         file: path of the ONNX file.
@@ -65,7 +65,7 @@ def black_box(file: str, options: dict[str, Any]) -> tuple[BlackBox, dict[str, A
             `mean`, `std`, `input_shape`.
 
     Raises:
-        InputError: no such file, no ONNX file, or options that do not suit it.
+        InputError: there is no such file, it is no ONNX file, or the options do not suit it.
     """
     for option in options:
         if option not in OPTIONS:

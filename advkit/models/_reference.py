@@ -38,12 +38,12 @@ _RESERVED = (
 
 
 def is_reference(name: str) -> bool:
-    """Whether a name has the form SOURCE:NAME."""
+    """Return whether a name has the form SOURCE:NAME."""
     return ":" in name.partition("(")[0]
 
 
 def runs_code(name: str) -> bool:
-    """Whether building it imports and runs code of the caller's choice: package.module:factory."""
+    """Return whether a name has the form package.module:factory, which imports and runs code of the caller's choice."""
     return is_reference(name) and not name.startswith(("torchvision:", "timm:", "robustbench:", "hf:", "onnx:"))
 
 
@@ -51,7 +51,7 @@ def split_reference(name: str) -> tuple[str, dict[str, Any]]:
     """`"timm:resnet18(in_chans=1)"` -> ("timm:resnet18", {"in_chans": 1}).
 
     Raises:
-        InputError: the brackets hold something else than options with plain values.
+        InputError: the brackets hold anything but options with plain values.
     """
     bare, bracket, inside = name.partition("(")
     if not bracket:
@@ -67,7 +67,7 @@ def split_reference(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def create_reference(name: str, options: dict[str, Any], *, pretrained: bool = False) -> Classifier:
-    """The network that a reference names, behind `Normalize`, in train mode.
+    """Build the network that a reference names, behind `Normalize`, in train mode.
 
     Args:
         name: "torchvision:NAME", "timm:NAME", "onnx:FILE" or "package.module:factory"; the last imports and runs that
@@ -79,7 +79,7 @@ def create_reference(name: str, options: dict[str, Any], *, pretrained: bool = F
             cache.
 
     Raises:
-        InputError: nothing of that name, options that it does not take, or a download that failed.
+        InputError: there is nothing of that name, it does not take an option, or a download failed.
     """
     source, _, entry = name.partition(":")
     options, seed = dict(options), options.get("seed")
@@ -114,12 +114,12 @@ def create_reference(name: str, options: dict[str, Any], *, pretrained: bool = F
 def from_snapshot(
     found: Snapshot, seed: int | None, options: Mapping[str, Any], state: State | None = None
 ) -> Classifier:
-    """The network that a repository of the hub describes, with these weights of transformers or random ones.
+    """Build the network that a repository of the hub describes, with these weights of transformers or random ones.
 
     Args:
         found: the files of the repository.
         seed: seed of the random weights.
-        options: `mean`, `std` and `input_shape`, which count before the preprocessor's.
+        options: `mean`, `std` and `input_shape`, which override the preprocessor's.
         state: the weights, of a network of transformers.
 
     Raises:
@@ -142,7 +142,7 @@ def _onnx(name: str, options: dict[str, Any], *, pretrained: bool) -> Classifier
 
 
 def check_reference(name: str) -> None:
-    """Raise for a torchvision or timm network that does not exist, without building it."""
+    """Raise an error for a torchvision or timm network that does not exist, without building it."""
     source, _, entry = name.partition(":")
     if source == "torchvision":
         from torchvision import models
@@ -245,7 +245,7 @@ def _find(name: str, module: str, attribute: str) -> Callable[..., Any]:
 
 @contextmanager
 def downloading(name: str, url: str = "") -> Iterator[None]:
-    """A failed download becomes one line that says what to do."""
+    """Context manager that turns a failed download into one line that says what to do."""
     try:
         yield
     except InputError:
@@ -288,14 +288,14 @@ def _classifier(name: str, net: nn.Module, known: dict[str, Any], options: dict[
 
 
 def torchvision_weights(entry: str) -> Any:
-    """The published weights of a torchvision network: a member of its weights enum."""
+    """Return the published weights of a torchvision network: a member of its weights enum."""
     from torchvision.models import get_model_weights
 
     return get_model_weights(entry).DEFAULT
 
 
 def metadata(weights: Any) -> dict[str, Any]:
-    """mean, std, input_shape and num_classes as torchvision's weights state them."""
+    """Return mean, std, input_shape and num_classes from torchvision's weights."""
     transforms = weights.transforms()
     size = int(transforms.crop_size[0])
     return {
@@ -307,7 +307,7 @@ def metadata(weights: Any) -> dict[str, Any]:
 
 
 def imagenet_card(weights: Any) -> dict[str, Any]:
-    """The fields of a card that torchvision's weights fill."""
+    """Return the fields of a card that torchvision's weights state."""
     return {
         "source": f"torchvision {weights}",
         "licence": "BSD-3-Clause (torchvision); ImageNet's terms",

@@ -1,4 +1,4 @@
-"""The registry of networks: one decorator to register a family, one function to build any of them untrained."""
+"""The registry of networks, and the decorator that registers one."""
 
 import inspect
 import math
@@ -20,14 +20,15 @@ MODELS: Registry[Classifier] = Registry("model", "advkit.models")
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What the table of models says about a name beside its counts.
+    """The facts that the table of models prints beside the counts.
 
     Attributes:
         name: registered name.
         paper: authors, title, source.
         year: year of the paper.
-        parameters: the count at the paper's size, auxiliary classifiers left out; None if the paper leaves sizes open.
-        auxiliary: the count of the auxiliary classifiers, used in training only.
+        parameters: number of parameters at the paper's size, without auxiliary classifiers; None if the paper does not
+            give sizes.
+        auxiliary: number of parameters of the auxiliary classifiers, used in training only.
         small_width: the `width` of the shipped checkpoints: at most a million parameters at (1, 32, 32), 10 classes.
         licence: licence of the code and of the weights that ship.
     """
@@ -64,8 +65,8 @@ def register_model(
         name: name under which `create_model` finds the network.
         paper: authors, title and source of the paper.
         year: year of the paper.
-        parameters: number of parameters at the paper's size, without auxiliary classifiers; None if the paper leaves it
-            open.
+        parameters: number of parameters at the paper's size, without auxiliary classifiers; None if the paper does not
+            give it.
         auxiliary: number of parameters of the auxiliary classifiers.
         small_width: width of the shipped checkpoints.
         licence: licence of the code and of the weights that ship.
@@ -150,7 +151,7 @@ def _spread(value: float | Sequence[float], channels: int) -> tuple[float, ...]:
 
 
 def seeded(build: Callable[[], nn.Module], seed: int | None) -> nn.Module:
-    """Build with the caller's random state, or with a seed and the caller's state untouched."""
+    """Context manager: uses the caller's random state, or a seed without changing the caller's state."""
     if seed is None:
         return build()
     with torch.random.fork_rng(devices=[]):
@@ -159,7 +160,7 @@ def seeded(build: Callable[[], nn.Module], seed: int | None) -> nn.Module:
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """The names that match a shell pattern: `list_models("vgg*")`.
+    """Return the names that match a shell pattern: `list_models("vgg*")`.
 
     Args:
         pattern: shell pattern such as "vgg*"; default: all names.
@@ -168,13 +169,13 @@ def list_models(pattern: str = "*") -> list[str]:
 
 
 def facts(name: str) -> Facts:
-    """Paper, year, the paper's count and licence of a registered name.
+    """Return paper, year, the paper's count and the licence of a registered name.
 
     Args:
         name: registered name of a network.
 
     Raises:
-        UnknownNameError: no such name.
+        UnknownNameError: there is no such name.
     """
     MODELS.factory(name)
     return FACTS[name]

@@ -25,7 +25,7 @@ THREATS = ("Linf", "L2", "corruptions")
 
 
 def published(entry: str, dataset: str = "cifar10", threat: str = "Linf") -> Any:
-    """What RobustBench says of a network: a dictionary whose "model" builds it.
+    """Return RobustBench's entry of a network: a dictionary whose "model" builds it.
 
     Raises:
         InputError: the package is missing, or it has no such data set, threat model or network.
@@ -45,7 +45,7 @@ def published(entry: str, dataset: str = "cifar10", threat: str = "Linf") -> Any
 
 
 def architecture(entry: str, seed: int | None, options: dict[str, Any]) -> tuple[nn.Module, dict[str, Any]]:
-    """The network without its weights, and what its card says: it takes images in [0, 1], its normalisation is inside.
+    """Build the network without its weights, and the fields of its card; it takes images in [0, 1].
 
     Args:
         entry: name of the network in RobustBench.
@@ -54,7 +54,7 @@ def architecture(entry: str, seed: int | None, options: dict[str, Any]) -> tuple
             "corruptions").
 
     Raises:
-        InputError: nothing of that name, or another option.
+        InputError: there is no such network or option.
     """
     extra = set(options) - {"dataset", "threat"}
     if extra:
@@ -86,10 +86,10 @@ def _no_download(entry: str) -> Iterator[None]:
 
 
 def cached(entry: str, options: dict[str, Any]) -> Path:
-    """The file that RobustBench's own loader has downloaded, where it puts it: `models/DATASET/THREAT/NAME.pt`.
+    """Return the file that RobustBench's own loader downloads: `models/DATASET/THREAT/NAME.pt`.
 
     Raises:
-        InputError: it is not there; the message says where to get it.
+        InputError: the file does not exist; the message says where to get it.
     """
     dataset, threat = options.get("dataset", "cifar10"), options.get("threat", "Linf")
     found = published(entry, dataset, threat)
@@ -105,19 +105,19 @@ def cached(entry: str, options: dict[str, Any]) -> Path:
 
 
 def figures(entry: str, options: dict[str, Any]) -> dict[str, Any]:
-    """What RobustBench's repository says of the network, in `model_info/DATASET/THREAT/NAME.json`, for its card.
+    """Read figures for the card from `model_info/DATASET/THREAT/NAME.json` of RobustBench's repository.
 
-    The package does not bring that file. It is read where `model_info` lies in the current folder, as in a clone.
+    The package does not contain that file. It is read if the current folder contains `model_info`, as a clone does.
 
     Args:
         entry: name of the network in RobustBench.
         options: `dataset` and `threat`.
 
     Returns:
-        fields of a card: `paper`, `clean_error`, `attack_errors` and `data`; nothing without the file.
+        The fields `paper`, `clean_error`, `attack_errors` and `data` of a card; empty without the file.
 
     Raises:
-        InputError: the file is none of RobustBench.
+        InputError: the file is not one of RobustBench's.
     """
     dataset, threat = options.get("dataset", "cifar10"), options.get("threat", "Linf")
     path = Path("model_info") / dataset / threat / f"{entry}.json"

@@ -1,4 +1,4 @@
-"""Fine-tuning begins here: the weights of another training that fit a network, the rest of it as it was drawn."""
+"""The start of fine-tuning: copy the weights of another training that fit a network."""
 
 from pathlib import Path
 
@@ -16,10 +16,10 @@ def start_from(classifier: Classifier, path: str | Path) -> list[str]:
         path: a file of weights, or the folder of a run.
 
     Returns:
-        the names of the network's tensors that stay as they are, such as a last layer of other classes.
+        The names of the network's tensors that are not changed, such as a last layer of other classes.
 
     Raises:
-        InputError: no such file, or less than half of the network's tensors are in it.
+        InputError: there is no such file, or it has less than half of the network's tensors.
     """
     found, _ = read_weights(path)
     own = classifier.net.state_dict()

@@ -1,4 +1,4 @@
-"""What a network is made of, layer by layer, as the lecture writes it: "6 maps of 28x28, 156 parameters"."""
+"""The layers of a network, written as in the lecture: "6 maps of 28x28, 156 parameters"."""
 
 import json
 from collections.abc import Iterator
@@ -52,23 +52,23 @@ class Row:
 
     @property
     def text(self) -> str:
-        """As in the lecture: "6 maps of 28x28, 156 parameters", "84 units, 10,164 parameters"."""
+        """The layer as in the lecture: "6 maps of 28x28, 156 parameters", "84 units, 10,164 parameters"."""
         count, *size = self.output
         noun, places = ("map", f" of {'x'.join(map(str, size))}") if size else ("unit", "")
         return f"{count:,} {noun}{'s' * (count != 1)}{places}, {self.parameters:,} parameters"
 
 
 def summary(classifier: nn.Module, input_shape: tuple[int, int, int] | None = None) -> list[Row]:
-    """The layers that an image passes in eval mode, in the order of their use; rectifiers and dropout are left out.
+    """Return the layers that an image passes in eval mode, in that order, without rectifiers and dropout.
 
-    It runs the network once on an image of zeros; one built under `torch.device("meta")` costs nothing.
+    It runs the network once on an image of zeros, which costs nothing for a network on the meta device.
 
     Args:
         classifier: any network.
         input_shape: shape (C, H, W) of an image; default: that of the card.
 
     Raises:
-        InputError: no shape given and none on the card.
+        InputError: neither you nor the card gives a shape.
     """
     shape = input_shape or (classifier.card.input_shape if isinstance(classifier, Classifier) else None)
     if shape is None:
@@ -149,8 +149,8 @@ class Overview:
     Attributes:
         facts: name, paper, year, licence and the paper's own counts.
         input_shape: shape (C, H, W) of an image.
-        parameters: our count, auxiliary classifiers left out.
-        auxiliary: the count of the auxiliary classifiers.
+        parameters: number of parameters of our network, without auxiliary classifiers.
+        auxiliary: number of parameters of the auxiliary classifiers.
         multiply_adds: number of multiplications with additions for one image.
     """
 
@@ -162,7 +162,7 @@ class Overview:
 
 
 def overview(name: str, **options: Any) -> Overview:
-    """The counts of a registered network, by default at the paper's size, without building it in memory.
+    """Return the counts of a registered network, by default at the paper's size, without building it in memory.
 
     At the paper's size they are read from counts.json, since the meta device imports torch's compiler, which takes a
     second; `python -m advkit.models._counts` writes that file, and a test counts again.
@@ -172,7 +172,7 @@ def overview(name: str, **options: Any) -> Overview:
         **options: options of `create_model`, such as `input_shape`.
 
     Raises:
-        InputError: unknown name or option.
+        InputError: the name or an option is unknown.
     """
     known = facts(name)
     if not options and name in _COUNTS:
@@ -181,7 +181,7 @@ def overview(name: str, **options: Any) -> Overview:
 
 
 def counted(name: str, **options: Any) -> Overview:
-    """As `overview`, and counted on the meta device in any case."""
+    """Like `overview`, but always counted on the meta device."""
     known = facts(name)
     with torch.device("meta"):
         classifier = MODELS.create(name, **options)

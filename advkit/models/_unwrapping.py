@@ -1,6 +1,6 @@
-"""State dicts as training scripts save them: wrapped in larger dictionaries, their names prefixed, copies beside them.
+"""State dicts as training scripts save them: inside larger dictionaries, with prefixed names, beside other copies.
 
-Names and shapes decide. A wrapping or a prefix is taken off only if what remains is the network's own state.
+Names and shapes decide. A wrapping or a prefix is removed only if the rest is the network's own state.
 """
 
 import warnings
@@ -25,11 +25,11 @@ State = dict[str, Tensor]
 
 
 class Found(NamedTuple):
-    """A state that fits, and what was taken off to get it.
+    """A state that fits, and a description of what was removed.
 
     Attributes:
         state: names and tensors, with the network's names.
-        said: what was taken off and left out, in words; empty if nothing was.
+        said: a description of what was removed and left out; empty if nothing was.
     """
 
     state: State
@@ -37,7 +37,7 @@ class Found(NamedTuple):
 
 
 def state_dicts(content: Any, key: str = "", depth: int = 0) -> dict[str, State]:
-    """Where -> names and tensors, of every dictionary in a file's content that holds a tensor under a name."""
+    """Return place -> names and tensors, for every dictionary in a file's content that holds named tensors."""
     found: dict[str, State] = {}
     if not isinstance(content, Mapping):
         return found
@@ -50,7 +50,7 @@ def state_dicts(content: Any, key: str = "", depth: int = 0) -> dict[str, State]
 
 
 def unwrapped(own: Mapping[str, Tensor], found: Mapping[str, State], path: object) -> Found:
-    """The state that fits the network, of all that a file holds.
+    """Return the state that fits the network, among all in a file.
 
     Args:
         own: the network's own names and tensors.
@@ -58,10 +58,10 @@ def unwrapped(own: Mapping[str, Tensor], found: Mapping[str, State], path: objec
         path: path of the file, for the message.
 
     Returns:
-        The one that fits. Where none does, the nearest, so that the caller can say what differs.
+        The state that fits. If none does, the nearest, so that the caller can say what differs.
 
     Raises:
-        InputError: several fit, and none has a usual name.
+        InputError: several states fit, and none has a usual name.
     """
     fitting = {key: fit for key, state in found.items() if (fit := _fitted(own, state))}
     if not fitting:
@@ -135,7 +135,7 @@ def _bare(name: str) -> str:
 
 
 def nearest(own: Mapping[str, Tensor], found: Mapping[str, State]) -> State:
-    """Of all states, under all their names, the one that shares most names with the network."""
+    """Return the state that shares most names with the network, under any of its possible prefixes."""
     every = [renamed for state in found.values() for renamed in _likely(own, state)]
     return max(every, key=lambda state: len(own.keys() & state.keys()))
 
@@ -153,7 +153,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def unusable(state: Mapping[str, Tensor]) -> str:
-    """What keeps tensors from being weights, in words; empty if nothing does."""
+    """Say why these tensors cannot be weights; empty if they can."""
     for name, tensor in state.items():
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
             return f"{name} is sparse, quantised or without data: save it as a plain tensor"

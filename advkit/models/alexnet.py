@@ -14,7 +14,7 @@ class AlexNet(nn.Module):
 
     Below 64 pixels the first convolution is 5x5 with stride 1, pooling keeps the border (32 -> 16 -> 8 -> 4), and the
     fully connected layers have a quarter of the units. At the paper's size the weights start as in the paper; its
-    N(0, sd .01) starves layers with fewer inputs, so everything smaller starts by He's rule.
+    N(0, sd .01) is too small for layers with fewer inputs, so smaller networks start by He's rule.
     """
 
     def __init__(self, input_shape: Shape, num_classes: int, width: float, dropout: float, activation: str) -> None:

@@ -25,7 +25,7 @@ INCEPTION = ("reduced", "naive")
 
 
 class Conv(nn.Conv2d):
-    """A convolution that keeps the border, and a rectifier."""
+    """A convolution that keeps the size, and a rectifier."""
 
     def __init__(self, inputs: int, maps: int, kernel: int, stride: int = 1) -> None:
         super().__init__(inputs, maps, kernel, stride, padding=kernel // 2)
@@ -100,8 +100,8 @@ def stem(inputs: int, n64: int, n192: int, *, small: bool) -> nn.Sequential:
 class GoogLeNet(nn.Module):
     """Table 1: a stem, nine Inception modules, global average pooling, dropout .4, one linear layer.
 
-    The auxiliary classifiers count in `training_logits` alone, with weight .3; `forward` never runs them, in train
-    mode either. Below 64 pixels a 3x3 convolution of stride 1 replaces the 7x7/2 and its pooling (32 -> 16 -> 8 -> 4).
+    Only `training_logits` uses the auxiliary classifiers, with weight .3; `forward` never runs them, not even in train
+    mode. Below 64 pixels a 3x3 convolution of stride 1 replaces the 7x7/2 and its pooling (32 -> 16 -> 8 -> 4).
     He's initialisation, which trains it without batch normalisation.
     """
 

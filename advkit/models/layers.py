@@ -93,7 +93,7 @@ class DropConnectLinear(nn.Linear):
 
 
 class MeanOfSamples(nn.Module):
-    """The mean over the draws of a `DropConnectLinear` with samples; what has no draws stays as it is."""
+    """The mean over the draws of a `DropConnectLinear` with samples; input without draws is returned unchanged."""
 
     def forward(self, a: Tensor) -> Tensor:
         """a (Z, N, units) or (N, units) -> (N, units)."""
@@ -103,7 +103,7 @@ class MeanOfSamples(nn.Module):
 class FractionalMaxPool(nn.Module):
     """Max pooling by a factor between 1 and 2, Graham 2014, arXiv 1412.6071: 2x2 windows at irregular steps.
 
-    In training the steps are drawn anew for each image; in eval mode they are always the same.
+    In training the steps are drawn for each image; in eval mode they are always the same.
 
     Args:
         ratio: output size over input size, in (.5, 1); the default shrinks by sqrt(2).

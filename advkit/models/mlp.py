@@ -22,7 +22,7 @@ def perceptron(
     linear: Callable[[int, int], nn.Linear] = nn.Linear,
     samples: int = 0,
 ) -> nn.Sequential:
-    """Hidden layers of those sizes, each followed by its activation and dropout, then a linear layer.
+    """Build hidden layers of these sizes, each followed by activation and dropout, then a linear layer.
 
     He's initialisation for rectifiers, Glorot's for sigmoid and tanh.
     """

@@ -176,9 +176,9 @@ SAMPLERS = {"bilinear": bilinear, "nearest": nearest}
 
 
 class SpatialTransformer(nn.Module):
-    """Localisation network, grid generator, sampler: warps its input by a transformation that it finds itself.
+    """Localisation network, grid generator and sampler: it warps its input by a transformation that it predicts.
 
-    Usable in front of a network or inside one, several in series or in parallel. It starts at the identity.
+    Use it in front of a network or inside one, several in series or in parallel. Initially it is the identity.
 
     Args:
         localisation: network from maps (N, C, H, W) to features (N, features); the last layer of f_loc is added to it.
@@ -188,7 +188,7 @@ class SpatialTransformer(nn.Module):
         sampler: kind of sampling: "bilinear", or "nearest" (the localisation network then gets no gradient).
 
     Raises:
-        InputError: no such transform or sampler, or a size below 1.
+        InputError: there is no such transform or sampler, or a size is below 1.
     """
 
     def __init__(
@@ -224,7 +224,7 @@ class SpatialTransformer(nn.Module):
         return theta
 
     def points(self, U: Tensor) -> Tensor:
-        """The source points (N, H', W', 2) that the output pixels look at."""
+        """The source points (N, H', W', 2) of the output pixels."""
         grid: Tensor = self.grid(self.theta(U))
         return grid
 

@@ -34,8 +34,8 @@ class VGG(nn.Module):
     """Five groups of 3x3 convolutions with max pooling, then FC-4096, FC-4096, FC-classes with dropout.
 
     Below 64 pixels the head is one linear layer, and pooling keeps an odd border (28 -> 14 -> 7 -> 4 -> 2 -> 1). The
-    paper starts its deep columns from a trained A; He's initialisation makes that needless. Parameter names are
-    torchvision's (but for A-LRN and C).
+    paper starts its deep columns from a trained A, which is unnecessary with He's initialisation. Parameter names are
+    torchvision's (except for A-LRN and C).
     """
 
     def __init__(
@@ -70,14 +70,14 @@ class VGG(nn.Module):
         return logits
 
     def scores(self, maps: Tensor) -> Tensor:
-        """The head at every place of larger maps (N, C, h, w), as convolutions give it (sec. 3.2): (N, places, K)."""
+        """Apply the head at every place of larger maps (N, C, h, w), as a convolution (sec. 3.2): (N, places, K)."""
         windows = F.unfold(maps, self.avgpool.size).transpose(1, 2)  # (N, places, C H W)
         found: Tensor = self.classifier(windows.flatten(0, 1)).unflatten(0, (len(maps), -1))
         return found
 
 
 def convolutions(column: str, maps: int, width: float, *, ceil_mode: bool) -> nn.Sequential:
-    """The convolutions of a column; every one is followed by a rectifier."""
+    """Build the convolutions of a column; each is followed by a rectifier."""
     layers: list[nn.Module] = []
     for item in COLUMNS[column].split():
         if item == "|":

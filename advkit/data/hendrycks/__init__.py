@@ -1,7 +1,7 @@
 """The 15 corruptions of ImageNet-C and CIFAR-10-C, made from any images at the published strengths.
 
 Hendrycks and Dietterich 2019, "Benchmarking Neural Network Robustness to Common Corruptions and Perturbations", arXiv
-1903.12261. What comes out has 256 levels, cut off and not rounded, as the authors' files have.
+1903.12261. The results have 256 levels, truncated and not rounded, as in the authors' files.
 """
 
 from collections.abc import Callable
@@ -43,7 +43,7 @@ KINDS = tuple(_FUNCTIONS)
 
 
 def table_for(height: int, width: int) -> str:
-    """The table of strengths for images of this size: "imagenet" from 64 pixels on, else "cifar".
+    """Return the table of strengths for images of this size: "imagenet" from 64 pixels on, else "cifar".
 
     Args:
         height, width: size of the images.
@@ -61,7 +61,7 @@ def corrupt_as_published(
     seed: int = 0,
     frost: str | Path | None = None,
 ) -> Tensor:
-    """Images under one of the 15 corruptions.
+    """Apply one of the 15 corruptions to images.
 
     Args:
         x: images (N, C, H, W) in [0, 1] with one or three channels; they are rounded to 256 levels first.
@@ -70,14 +70,14 @@ def corrupt_as_published(
         table: table of the strengths, "imagenet" or "cifar"; default: by the size of the images, see `table_for`.
         sample_ids: (N,) integers that name the samples; an image's random numbers depend on its name and the seed only.
         seed: seed of the random numbers.
-        frost: folder of the authors' photographs of frost; without it ice is drawn, which is not the published
+        frost: folder of the authors' photographs of frost; by default ice is drawn, which is not the published
             corruption.
 
     Returns:
         (N, C, H, W) in [0, 1] of 256 levels, x's type.
 
     Raises:
-        InputError: an unknown kind or table, another severity, or no such images.
+        InputError: the kind, the table or the severity is unknown, or x is no batch of such images.
     """
     if kind not in _FUNCTIONS:
         raise unknown("corruption", kind, KINDS)

@@ -1,4 +1,4 @@
-"""Damage of storing and showing: contrast, elastic deformation, large pixels, JPEG."""
+"""Digital corruptions: contrast, elastic deformation, pixelation, JPEG."""
 
 from io import BytesIO
 from typing import Any
@@ -11,7 +11,7 @@ from advkit.data.hendrycks.reference_filters import MIRRORED, SYMMETRIC, gaussia
 
 
 def contrast(x: Tensor, share: float, draws: Draws) -> Tensor:
-    """This share of the distance to the mean of the channel."""
+    """Scale the distance of each pixel to the mean of its channel by this factor."""
     mean = x.mean((2, 3), keepdim=True)
     return (x - mean) * share + mean
 
@@ -62,7 +62,7 @@ def _fixed(of_column: Tensor, of_row: Tensor) -> Tensor:
 
 
 def pixelate(x: Tensor, share: float, draws: Draws) -> Tensor:
-    """Shrunk to this share of its sides and enlarged again, by means of boxes."""
+    """Shrink the image to this fraction of its sides and enlarge it again, with box filters."""
     from PIL import Image
 
     height, width = x.shape[2:]
@@ -75,7 +75,7 @@ def pixelate(x: Tensor, share: float, draws: Draws) -> Tensor:
 
 
 def jpeg_compression(x: Tensor, quality: int, draws: Draws) -> Tensor:
-    """Saved as JPEG of this quality."""
+    """Save the image as JPEG of this quality and read it again."""
     from PIL import Image
 
     def change(picture: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Pictures of frost: those of a folder, or drawn ones. The six photographs of the authors are not ours to ship."""
+"""Pictures of frost: from a folder, or drawn. The authors' six photographs cannot be shipped with the package."""
 
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ NAMES = ("frost1.png", "frost2.png", "frost3.png", "frost4.jpg", "frost5.jpg")
 
 
 def drawn_ice(x: Tensor, draws: Draws) -> Tensor:
-    """Ice (N, C, H, W) in [0, 1] without a photograph: bright veins along the level lines of a rough landscape.
+    """Draw ice (N, C, H, W) in [0, 1] without photographs: bright veins along the level lines of a rough landscape.
 
-    Its mean and deviation lie near those of the photographs (0.5 and 0.2); its forms are not theirs.
+    Its mean and standard deviation are near those of the photographs (0.5 and 0.2); its shapes are different.
     """
     height, width = x.shape[2:]
     land = plasma(height, width, 1.6, draws)
@@ -28,7 +28,7 @@ def drawn_ice(x: Tensor, draws: Draws) -> Tensor:
 
 
 def photographed_ice(x: Tensor, draws: Draws, folder: Path, *, shrink: bool) -> Tensor:
-    """A random part (N, C, H, W) of one of the photographs in a folder.
+    """Return a random part (N, C, H, W) of one of the photographs in a folder.
 
     Args:
         x: the images.

@@ -10,13 +10,13 @@ from advkit.data.hendrycks.reference_filters import correlated, disk, gaussian, 
 
 
 def defocus_blur(x: Tensor, strength: tuple[float, float], draws: Draws) -> Tensor:
-    """A disk of this radius, its edge smoothed by this standard deviation."""
+    """Blur with a disk of this radius, whose edge is smoothed with this standard deviation."""
     radius, sigma = strength
     return correlated(x, disk(radius, sigma, x.device))
 
 
 def glass_blur(x: Tensor, strength: tuple[float, int, int], draws: Draws) -> Tensor:
-    """Smoothed, pixels replaced by near ones (their number, their rounds), smoothed again."""
+    """Smooth, swap pixels with neighbours (within a distance, in several rounds), and smooth again."""
     sigma, reach, rounds = strength
     x = (gaussian(x, sigma) * 255).floor()
     for turn in range(rounds):
@@ -53,13 +53,13 @@ def _between(at: Tensor, reach: int, side: int) -> Tensor:
 
 
 def motion_blur(x: Tensor, strength: tuple[float, float], draws: Draws) -> Tensor:
-    """Moved by this radius and standard deviation, in a direction within 45 degrees of the horizontal, and rounded."""
+    """Motion blur of this radius and standard deviation, within 45 degrees of the horizontal; the result is rounded."""
     radius, sigma = strength
     return (motion_blurred(x * 255, radius, sigma, draws.uniform(0, ()) * 90 - 45)).round() / 255
 
 
 def zoom_blur(x: Tensor, strength: tuple[float, float], draws: Draws) -> Tensor:
-    """The mean of the image and its enlargements up to the first number, in steps of the second."""
+    """Average the image and its enlargements up to the first factor, in steps of the second number."""
     stop, step = strength
     each = (1 + step) - 1  # NumPy's arange: its length from the step, its values from what the step is beside 1
     factors = [1 + k * each for k in range(math.ceil((stop - 1) / step))]

@@ -1,4 +1,4 @@
-"""Filters as the published corruptions use them: edges and rounding are those of the library that they call.
+"""The filters of the published corruptions, with the edges and the rounding of the libraries that they use.
 
 Those libraries (scipy.ndimage, scikit-image, OpenCV) are not needed here. Everything is float64, one batch at a time.
 """
@@ -17,7 +17,7 @@ MIRRORED = "mirrored"  # c b | a b c d | c b   (OpenCV's BORDER_REFLECT_101)
 
 
 def folded(positions: Tensor, size: int, edge: str) -> Tensor:
-    """Whole positions of any value as indices below `size`, by the edge's rule."""
+    """Fold integer positions into indices below `size`, by the rule for the edge."""
     if edge == NEAREST or size == 1:
         return positions.clamp(0, size - 1)
     period = 2 * size if edge == SYMMETRIC else 2 * size - 2
@@ -26,7 +26,7 @@ def folded(positions: Tensor, size: int, edge: str) -> Tensor:
 
 
 def gaussian(x: Tensor, sigma: float, edge: str = NEAREST, truncate: float = 4.0) -> Tensor:
-    """x (..., H, W) smoothed by scipy's gaussian_filter: a kernel that ends after `truncate` standard deviations."""
+    """Smooth x (..., H, W) like scipy's gaussian_filter; the kernel ends after `truncate` standard deviations."""
     reach = int(truncate * sigma + 0.5)
     weights = np.exp(-0.5 / (sigma * sigma) * np.arange(-reach, reach + 1) ** 2)
     weights = weights / weights.sum()
@@ -55,7 +55,7 @@ def _along(x: Tensor, weights: Any, edge: str, axis: int) -> Tensor:
 
 
 def matrix(size: int, offsets: Tensor, weights: Tensor, edge: str) -> Tensor:
-    """(size, size): a kernel at each position, what falls outside folded back."""
+    """Return (size, size): the kernel at each position; parts outside are folded back."""
     at = torch.arange(size, device=offsets.device)[:, None]
     source = folded(at + offsets[None, :], size, edge)
     zeros = torch.zeros(size, size, dtype=weights.dtype, device=offsets.device)
@@ -63,7 +63,7 @@ def matrix(size: int, offsets: Tensor, weights: Tensor, edge: str) -> Tensor:
 
 
 def correlated(x: Tensor, kernel: Tensor) -> Tensor:
-    """x (N, C, H, W) under OpenCV's filter2D: correlation with an odd square kernel, edges mirrored."""
+    """Filter x (N, C, H, W) like OpenCV's filter2D: correlation with an odd square kernel and mirrored edges."""
     reach = kernel.shape[0] // 2
     if not len(x):
         return x
@@ -77,7 +77,7 @@ def correlated(x: Tensor, kernel: Tensor) -> Tensor:
 
 
 def disk(radius: float, sigma: float, device: torch.device) -> Tensor:
-    """The kernel of a lens out of focus: a disk, its edge smoothed."""
+    """Return the kernel of a lens out of focus: a disk with a smoothed edge."""
     half = 8 if radius <= 8 else math.ceil(radius)
     at = torch.arange(-half, half + 1, dtype=torch.float64, device=device)
     flat = ((at[:, None] ** 2 + at[None, :] ** 2) <= radius**2).float()
@@ -91,7 +91,7 @@ def disk(radius: float, sigma: float, device: torch.device) -> Tensor:
 
 
 def zoomed(x: Tensor, factor: float) -> Tensor:
-    """The middle of x (N, C, H, W) enlarged to at least the same size, by scipy's zoom of order 1, and cut to it."""
+    """Enlarge the middle of x (N, C, H, W) like scipy's zoom of order 1, and cut it to x's size."""
     for axis in (2, 3):
         side = x.shape[axis]
         part = math.ceil(side / factor)
@@ -114,7 +114,7 @@ def _stretch(size: int, length: int) -> Tensor:
 
 
 def motion_blurred(x: Tensor, radius: float, sigma: float, angle: Tensor) -> Tensor:
-    """x (N, C, H, W) moved along a line, by ImageMagick's rule: half a Gaussian, whole steps, edges repeated.
+    """Blur x (N, C, H, W) along a line like ImageMagick: half a Gaussian, whole steps, edges repeated.
 
     Args:
         x: the images.
@@ -139,13 +139,13 @@ def _moved(side: int, by: Tensor) -> Tensor:
 
 
 def shuffled(x: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """x (N, C, H, W) at `rows` and `columns`, which broadcast to (N, H, W)."""
+    """Return x (N, C, H, W) at `rows` and `columns`, which broadcast to (N, H, W)."""
     flat = (rows * x.shape[3] + columns).flatten(1)  # (N, H * W)
     return x.flatten(2).gather(2, flat[:, None].expand(-1, x.shape[1], -1)).view_as(x)
 
 
 def sampled(x: Tensor, rows: Tensor, columns: Tensor, edge: str) -> Tensor:
-    """x (N, C, H, W) at fractional places (N, H, W), linear between the four nearest pixels."""
+    """Sample x (N, C, H, W) at fractional places (N, H, W), linearly between the four nearest pixels."""
     top, left = rows.floor(), columns.floor()
     down, right = (rows - top)[:, None], (columns - left)[:, None]
     height, width = x.shape[2:]

@@ -9,19 +9,19 @@ from advkit.core.draws import Draws
 
 
 def gaussian_noise(x: Tensor, scale: float, draws: Draws) -> Tensor:
-    """Normal noise of this standard deviation on every value."""
+    """Add normal noise of this standard deviation to every value."""
     return x + scale * draws.normal(0, tuple(x.shape[1:]))
 
 
 def shot_noise(x: Tensor, photons: float, draws: Draws) -> Tensor:
-    """A Poisson count of this mean at white, divided by it."""
+    """Replace every value by a Poisson count, whose mean at white is this number, divided by it."""
     return poisson(x, photons, draws.uniform(0, tuple(x.shape[1:]))) / photons
 
 
 def poisson(x: Tensor, photons: float, u: Tensor) -> Tensor:
-    """The Poisson quantile at u of mean `x * photons`, for x of 256 levels in [0, 1].
+    """Return the Poisson quantile at u for the mean `x * photons`, x having 256 levels in [0, 1].
 
-    All quantiles come from one sorted table: level k holds its distribution, moved up by k.
+    All quantiles come from one sorted table: level k holds its distribution, shifted by k.
     """
     most = math.ceil(photons + 12 * math.sqrt(photons) + 20)
     counts = torch.arange(most, dtype=torch.float64, device=x.device)
@@ -35,6 +35,6 @@ def poisson(x: Tensor, photons: float, u: Tensor) -> Tensor:
 
 
 def impulse_noise(x: Tensor, share: float, draws: Draws) -> Tensor:
-    """This share of the values black or white, one as often as the other."""
+    """Set this fraction of the values to black or white with equal probability."""
     hit, white = (draws.uniform(0, tuple(x.shape[1:]), stream) for stream in (0, 1))
     return torch.where(hit <= share, (white <= 0.5).double(), x)

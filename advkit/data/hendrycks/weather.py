@@ -1,4 +1,4 @@
-"""Weather in the way: snow, frost, fog and bright light."""
+"""Weather corruptions: snow, frost, fog and brightness."""
 
 import torch
 from torch import Tensor
@@ -10,7 +10,7 @@ GREY = (0.299, 0.587, 0.114)
 
 
 def snow(x: Tensor, strength: tuple[float, ...], draws: Draws) -> Tensor:
-    """Flakes (mean, deviation, zoom, threshold) that fall (radius, deviation) before an image lightened to a share."""
+    """Draw flakes (mean, deviation, zoom, threshold) that fall (radius, deviation) in front of a lightened image."""
     mean, deviation, zoom, threshold, radius, sigma, kept = strength
     flakes = mean + deviation * draws.normal(0, (1, *x.shape[2:]))
     flakes = zoomed(flakes, zoom)
@@ -22,13 +22,13 @@ def snow(x: Tensor, strength: tuple[float, ...], draws: Draws) -> Tensor:
 
 
 def grey(x: Tensor) -> Tensor:
-    """(N, 1, H, W): the brightness that the eye sees."""
+    """Return the luma (N, 1, H, W) of the image."""
     weights = torch.tensor(GREY, dtype=x.dtype, device=x.device)[:, None, None]
     return x if x.shape[1] == 1 else (x * weights).sum(1, keepdim=True)
 
 
 def fog(x: Tensor, strength: tuple[float, float], draws: Draws) -> Tensor:
-    """A cloud of this thickness, whose detail decays by this factor."""
+    """Add a cloud of this thickness, whose detail decays by this factor."""
     thickness, decay = strength
     brightest = x.amax((1, 2, 3), keepdim=True)
     height, width = x.shape[2:]
@@ -37,7 +37,7 @@ def fog(x: Tensor, strength: tuple[float, float], draws: Draws) -> Tensor:
 
 
 def plasma(height: int, width: int, decay: float, draws: Draws) -> Tensor:
-    """(N, 1, height, width) in [0, 1]: a landscape by the diamond-square algorithm, joined at its edges.
+    """Draw a landscape (N, 1, height, width) in [0, 1] by the diamond-square algorithm, periodic at its edges.
 
     Args:
         height, width: size; a square of the next power of two is made and cut.
@@ -70,13 +70,13 @@ def plasma(height: int, width: int, decay: float, draws: Draws) -> Tensor:
 
 
 def frost(x: Tensor, strength: tuple[float, float], draws: Draws, ice: Tensor) -> Tensor:
-    """Shares of the image and of a picture of ice (N, C, H, W)."""
+    """Mix the image and a picture of ice (N, C, H, W) by these two factors."""
     kept, laid = strength
     return kept * x + laid * ice
 
 
 def brightness(x: Tensor, by: float, draws: Draws) -> Tensor:
-    """The brightest channel of each pixel up by this, the others in proportion: hue and saturation stay."""
+    """Raise the brightest channel of each pixel by this number, and the others in proportion, as in HSV."""
     value = x.amax(1, keepdim=True)
     raised = (value + by).clamp(0, 1)
     return torch.where(value > 0, x / value.clamp(min=1e-12) * raised, raised)
