@@ -14,14 +14,15 @@ from advkit.reproduction.study import Measured
 BATCH = 500
 
 
-def digits_of(spec: str, count: int | None = None) -> tuple[Tensor, Tensor]:
-    """The first images and labels of the test split of a set.
+def digits_of(spec: str, count: int | None = None, *, split: str = "test") -> tuple[Tensor, Tensor]:
+    """The first images and labels of a split of a set.
 
     Args:
         spec: spec of the data set.
         count: number of images; default: all.
+        split: "test" or "train".
     """
-    data = load_data(spec, split="test")
+    data = load_data(spec, split=split)
     return data[: len(data) if count is None else min(count, len(data))]
 
 
@@ -40,7 +41,9 @@ def error(model: Model, x: Tensor, y: Tensor) -> Measured:
     return Measured.of(wrong(model, x, y))
 
 
-def attacked(model: Model, x: Tensor, y: Tensor, attack: Attack, *, seed: int = 0) -> Tensor:
+def attacked(
+    model: Model, x: Tensor, y: Tensor, attack: Attack, *, seed: int = 0, bounds: tuple[float, float] = (0, 1)
+) -> Tensor:
     """The strongest images that the attack finds, also for samples that are wrong already.
 
     Args:
@@ -49,13 +52,15 @@ def attacked(model: Model, x: Tensor, y: Tensor, attack: Attack, *, seed: int = 
         y: classes (N,).
         attack: the attack.
         seed: seed of its random numbers.
+        bounds: range of the pixels of the images that it makes.
     """
     device, found = device_of(model), []
     for start in range(0, len(x), BATCH):
         rows = torch.arange(start, min(start + BATCH, len(x)))
         result = attack(
-            model, x[rows].to(device), y[rows].to(device), sample_ids=rows.to(device), seed=seed, stop="never"
-        )
+            model, x[rows].to(device), y[rows].to(device), sample_ids=rows.to(device), seed=seed, bounds=bounds,
+            stop="never",
+        )  # fmt: skip
         found.append(result.x_adv.cpu())
     return torch.cat(found)
 

@@ -9,6 +9,7 @@ from shutil import rmtree
 
 import torch
 
+from advkit.attacks import create_attack
 from advkit.core.errors import InputError
 from advkit.data import load_data
 from advkit.defenses import create_defense
@@ -106,6 +107,7 @@ class Bench:
             load_data(recipe.data, split="train"),
             recipe=recipe,
             loss=loss,
+            watch=None if recipe.watch == "clean" else create_attack(recipe.watch),
             test=load_data(training.test or recipe.data, split="test"),
             output=self.home.network(name, seed),
             device=self.device,
