@@ -1,5 +1,11 @@
 """The papers, one table or group of tables a file; importing this package registers them."""
 
-from advkit.reproduction.papers import goodfellow_logistic, goodfellow_maxout, szegedy_distortion, szegedy_transfer
+from advkit.reproduction.papers import (
+    goodfellow_logistic,
+    goodfellow_maxout,
+    goodfellow_rbf,
+    szegedy_distortion,
+    szegedy_transfer,
+)
 
-__all__ = ["goodfellow_logistic", "goodfellow_maxout", "szegedy_distortion", "szegedy_transfer"]
+__all__ = ["goodfellow_logistic", "goodfellow_maxout", "goodfellow_rbf", "szegedy_distortion", "szegedy_transfer"]

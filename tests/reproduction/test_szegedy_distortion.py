@@ -8,7 +8,7 @@ import torch
 
 from advkit.models import create_model
 from advkit.reproduction.looking_at import digits_of
-from advkit.reproduction.papers.szegedy_distortion import distortion, nearest, noisy
+from advkit.reproduction.papers.szegedy_distortion import distortion, nearest
 
 optimize = pytest.importorskip("scipy.optimize")
 
@@ -53,12 +53,3 @@ def test_the_distortion_of_ten_digits_is_the_exact_one() -> None:
         assert measured.samples[i] == pytest.approx(float(distortion(x_adv, x)[i]))
         right += 1
     assert right >= 8
-
-
-def test_noise_belongs_to_the_image_and_stays_in_the_range() -> None:
-    x, _ = digits_of("mnist5k(pad=0)", 6)
-    whole = noisy(x, 0.3, 1)
-    assert torch.equal(noisy(x[:2], 0.3, 1), whole[:2])
-    assert 0 <= whole.min() <= whole.max() <= 1
-    inside = (whole > 0) & (whole < 1) & (x == 0)
-    assert 0.15 < (whole - x)[inside].std() < 0.3
