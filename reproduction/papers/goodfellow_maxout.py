@@ -119,7 +119,7 @@ def maxout(budget: Budget, *, width: float = 1.0, **options: Any) -> Training:
     size = budget.pick(tiny=1 / 60, small=1 / 2, paper=1.0) * width
     recipe = Recipe(
         model="maxout", data=budget.digits(), width=size, input_shape=(1, 28, 28), options={"mean": 0.0, "std": 1.0},
-        epochs=budget.pick(tiny=1, small=15, paper=100), batch_size=100, optimizer="adamw", lr=1e-3, weight_decay=0.0,
+        epochs=budget.pick(tiny=1, small=12, paper=100), batch_size=100, optimizer="adamw", lr=1e-3, weight_decay=0.0,
         clip=1.0, **options,
     )  # fmt: skip
     return Training(recipe=recipe)

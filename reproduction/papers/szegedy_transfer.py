@@ -243,7 +243,7 @@ def _claims() -> tuple[Claim, ...]:
 @STUDIES.register("szegedy_transfer")
 def szegedy_transfer(*, budget: Budget) -> Study:
     """The settings, figures and claims of tables 2 to 4."""
-    count = budget.pick(tiny=4, small=300, paper=10_000)
+    count = budget.pick(tiny=4, small=200, paper=10_000)
     halves = {name: fully_connected(budget, hidden, l2, part=part) for name, (hidden, l2, part) in HALVES.items()}
     models = partial(_measure_models, data=budget.digits(), count=count)
     apart = partial(_measure_halves, budget=budget, count=count)
