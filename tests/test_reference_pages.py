@@ -1,6 +1,7 @@
 """The reference that the site writes itself: no option and no public name is missing."""
 
 import dataclasses
+import re
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -38,6 +39,22 @@ def test_every_option_of_an_attack_stands_in_its_table_with_its_default(written,
         assert f"   * - {field.name}\n" in text
         if field.default is not dataclasses.MISSING and len(repr(field.default)) < 60:
             assert f"   * - {field.name}\n     - ``{field.default!r}``\n" in text
+
+
+FOLDERS = ("attacks", "defenses", "certificates")
+
+
+def test_every_page_has_its_formula_its_cost_and_its_options(written):
+    _, place = written
+    pages = [page for folder in FOLDERS for page in (place / folder).glob("*.rst") if page.stem != "index"]
+    assert len(pages) > 50
+    for page in pages:
+        _, *parts = re.split(r"^(.+)\n-{3,}\n", page.read_text(), flags=re.MULTILINE)
+        bodies = dict(zip(parts[::2], parts[1::2], strict=True))
+        assert {"Formula", "Cost"} <= set(bodies), f"{page.stem} has no formula or cost: write them in docs/"
+        assert any(name.startswith("Options") for name in bodies), page.stem
+        assert bodies["Formula"].partition("::\n\n    ")[2].strip(), page.stem
+        assert re.search(r"\d|pass|step|quer", bodies["Cost"]), page.stem
 
 
 def test_every_public_name_has_its_entry(written):

@@ -19,6 +19,7 @@ from advkit.core.classify import looking
 from advkit.core.errors import InputError, unknown
 from advkit.core.intervals import wilson_interval
 from advkit.core.norms import get_norm, per_row
+from advkit.core.saved import alike
 from advkit.core.sheet import Sheet, Table
 from advkit.core.shown import Shown, sheet_of
 from advkit.core.threat import Region, Threat
@@ -56,6 +57,16 @@ class Certificate(Shown):
     eps: Tensor | None = None
     broken: Tensor | None = None
     x_adv: Tensor | None = None
+
+    def __repr__(self) -> str:
+        images, certified = len(self.certified), int(self.certified.sum())
+        return f"<Certificate of {images:,} images in {self.norm} by {self.method}, {certified:,} certified>"
+
+    def __eq__(self, other: object) -> bool:
+        return alike(vars(self), vars(other)) if isinstance(other, Certificate) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((Certificate, self.method, self.norm, len(self.certified), int(self.certified.sum())))
 
     @property
     def undecided(self) -> Tensor:

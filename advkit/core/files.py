@@ -20,9 +20,12 @@ def atomic_write(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]
         write: function that fills the open binary file that it is given.
 
     Raises:
+        InputError: the path is that of a folder.
         OSError: the folder cannot be made or written to.
     """
     path = Path(path)
+    if path.is_dir():
+        raise InputError(f"expected a path for a file, got the folder {path}")
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(descriptor)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from advkit.core.intervals import wilson_interval
+from advkit.core.saved import alike
 from advkit.core.sheet import Sheet, Table
 from advkit.core.shown import Shown, sheet_of
 from advkit.core.words import CAVEAT, percent, short, span
@@ -56,6 +57,15 @@ class Result(Shown):
     def __len__(self) -> int:
         return len(self.x_adv)
 
+    def __repr__(self) -> str:
+        return f"<Result of {len(self):,} samples, {int(self.success.sum()):,} fooled>"
+
+    def __eq__(self, other: object) -> bool:
+        return alike(vars(self), vars(other)) if isinstance(other, Result) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((Result, len(self), int(self.queries.sum())))
+
     @property
     def robust_accuracy(self) -> float:
         """The fraction of the samples on which the attack did not reach its goal: an upper bound. NaN of no samples."""
@@ -69,7 +79,7 @@ class Result(Shown):
     def records(self) -> list[dict[str, Any]]:
         """Return one row a sample, without images and logits."""
         names = ("success", "distance", "queries", "gradients", "zero_gradient", "non_finite", "unsteady")
-        columns = {"prediction": self.logits.argmax(1)} if self.logits.ndim == 2 else {}
+        columns = {"prediction": self.logits.argmax(1)} if self.logits.ndim == 2 and self.logits.shape[1] else {}
         columns |= {name: getattr(self, name) for name in names}
         columns |= {} if self.size is None else {"size": self.size}
         rows = zip(*(column.tolist() for column in columns.values()), strict=True)
@@ -110,6 +120,7 @@ def _(result: Result) -> Sheet:
         ("success", f"{fooled:,} of {count:,}, {percent(fooled / count)}"),
         ("robust accuracy", f"{percent(result.robust_accuracy)} ({span(result.robust_accuracy_interval)})"),
         ("median distance of what was changed and fooled", short(median(moved) if moved else None)),
+        *_measured(result),
         ("queries a sample", f"{result.queries.double().mean():.1f}"),
         ("gradients a sample", f"{result.gradients.double().mean():.1f}"),
     ]
@@ -120,3 +131,11 @@ def _(result: Result) -> Sheet:
     }
     rows += [(name, f"{int(flag.sum()):,} of {count:,}") for name, flag in seen.items() if bool(flag.any())]
     return [Table(("", "found"), rows), CAVEAT]
+
+
+def _measured(result: Result) -> list[tuple[str, str]]:
+    """The row of an attack that measures its change in its own way."""
+    if result.size is None:
+        return []
+    moved = result.size[result.success & (result.size > 0)].tolist()
+    return [("median of the same by the attack's own measure", short(median(moved) if moved else None))]

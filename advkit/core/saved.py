@@ -23,6 +23,17 @@ VERSION = 1
 """Of the form of these files."""
 
 
+def alike(first: Any, second: Any) -> bool:
+    """Whether two values are the same; tensors and dictionaries by what they hold, and NaN equals itself."""
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        if (first.shape, first.dtype, first.device) != (second.shape, second.dtype, second.device):
+            return False
+        return bool(((first == second) | (first.isnan() & second.isnan())).all())
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(alike(value, second[key]) for key, value in first.items())
+    return type(first) is type(second) and bool(first == second)
+
+
 def write(path: str | os.PathLike[str], kind: str, content: dict[str, Any], tensors: dict[str, Tensor]) -> None:
     """Write an object of this kind atomically."""
     text = json.dumps({"advkit": kind, "format": VERSION, "content": _plain(content)}, indent=1, allow_nan=False)

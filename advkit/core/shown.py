@@ -87,9 +87,12 @@ class Shown:
         """Write the object to one file: safetensors if it holds tensors, otherwise JSON. `load` reads it again.
 
         Raises:
-            OSError: the folder cannot be made or written to.
+            InputError: the path is a folder, or the file cannot be written.
         """
-        write(path, type(self).__name__, *self._packed())
+        try:
+            write(path, type(self).__name__, *self._packed())
+        except OSError as error:
+            raise InputError(f"cannot write {os.fspath(path)}: {error.strerror or error}") from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

@@ -1,12 +1,13 @@
 """Charts: errors with their intervals, error against eps for several models, the matrix of transfer, two runs."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from advkit.certification.certify import Certificate
+from advkit.core.errors import InputError
 from advkit.core.result import Result
 from advkit.core.shown import PICTURES
 from advkit.evaluation.measure.report import AttackReport, Report
@@ -27,6 +28,9 @@ CLEAN, NOISE, ATTACKED, WORST = "#1a7f37", "#9a6700", "#0969da", "#cf222e"
 """Colours of the errors without an attack, under noise, under an attack, and in the worst case."""
 
 Path_ = str | os.PathLike[str]
+Drawable = Curve | AttackReport | Report | Run
+"""What has a curve, or several."""
+
 Bar = tuple[str, float, tuple[float, float], str]
 """Name, error, interval, colour."""
 
@@ -42,12 +46,20 @@ def error_bars(report: Report | AttackReport | Run, *, title: str = "", path: Pa
     Raises:
         InputError: a path that cannot be written as a picture.
     """
+    _expect(report, Report, Run, AttackReport)
     report = report.report if isinstance(report, Run) else report
     bars = _bars(report) if isinstance(report, Report) else _bars_of_attack(report)
     figure = _canvas(7.0, 1.3 + 0.42 * len(bars), title or _title(report))
     axes = figure.subplots()
     _draw_bars(axes, bars)
     return _written(figure, path)
+
+
+def _expect(given: object, *kinds: type) -> None:
+    """Raise InputError where something else was given than what is drawn."""
+    if not isinstance(given, kinds):
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise InputError(f"expected an object of {names} to draw, got {type(given).__name__}")
 
 
 def _title(report: Report | AttackReport) -> str:
@@ -114,7 +126,7 @@ def attack_picture(row: AttackReport, *, title: str = "", path: Path_ | None = N
 
 @PICTURES.register("Curve")
 def error_curves(
-    curves: Sequence[Curve | AttackReport] | Curve | AttackReport,
+    curves: Sequence[Drawable] | Drawable,
     *,
     norm: str = "",
     title: str = "",
@@ -123,16 +135,17 @@ def error_curves(
     """Draw errors against eps as staircases, each with its median distance in the legend.
 
     Args:
-        curves: curve of `error_curve` or report of a minimal attack, or a list of them.
+        curves: curve of `error_curve`, report of an attack, report or run with all of its attacks, or a list of these.
         norm: norm of the distances, for the axis; by default the curves' own.
         title: a line above the picture.
         path: file to write, PNG, PDF or SVG by its ending; by default none.
 
     Raises:
-        InputError: a path that cannot be written as a picture.
+        InputError: something else than curves, none at all, or a path that cannot be written as a picture.
     """
-    listed = [curves] if isinstance(curves, Curve | AttackReport) else list(curves)
-    stairs = [_curve(row) if isinstance(row, AttackReport) else row for row in listed]
+    stairs = [stair for given in _listed(curves) for stair in _stairs(given)]
+    if not stairs:
+        raise InputError("expected at least one curve to draw, got none: an evaluation without attacks has no curve")
     figure = _canvas(7.0, 4.4, title)
     axes = figure.subplots()
     most = max((eps for curve in stairs for eps in curve.eps), default=1.0)
@@ -150,6 +163,24 @@ def error_curves(
     axes.legend(frameon=False, loc="lower right", fontsize=9)
     _plain(axes)
     return _written(figure, path)
+
+
+def _listed(curves: Sequence[Drawable] | Drawable) -> list[Drawable]:
+    """The curves one by one, whether one or several were given."""
+    if isinstance(curves, Curve | AttackReport | Report | Run):
+        return [curves]
+    if isinstance(curves, str) or not isinstance(curves, Iterable):
+        raise InputError(f"expected curves of error_curve or reports to draw, got {type(curves).__name__}")
+    return list(curves)
+
+
+def _stairs(given: Drawable) -> list[Curve]:
+    """The staircases of what is to be drawn: one of a curve or an attack, one an attack of a report or a run."""
+    _expect(given, Curve, AttackReport, Report, Run)
+    report = given.report if isinstance(given, Run) else given
+    if isinstance(report, Curve):
+        return [report]
+    return [_curve(row) for row in ([report] if isinstance(report, AttackReport) else report.attacks)]
 
 
 def _curve(row: AttackReport) -> Curve:
@@ -171,6 +202,7 @@ def transfer_table(matrix: TransferMatrix, *, title: str = "", path: Path_ | Non
     Raises:
         InputError: a path that cannot be written as a picture.
     """
+    _expect(matrix, TransferMatrix)
     names, rates = list(map(_said, matrix.names)), matrix.rates
     size, longest = len(names), max(map(len, names))
     data = matrix.data or "the given data"
@@ -203,6 +235,7 @@ def compared_bars(found: Comparison, *, title: str = "", path: Path_ | None = No
     Raises:
         InputError: a path that cannot be written as a picture.
     """
+    _expect(found, Comparison)
     bars: list[Bar] = []
     for row in found:
         bars.append((f"{row.name}, first", row.first, row.first_interval, ATTACKED))
@@ -215,8 +248,8 @@ def compared_bars(found: Comparison, *, title: str = "", path: Path_ | None = No
 @PICTURES.register("Result")
 def result_picture(
     result: Result,
-    x: Tensor,
-    y: Tensor,
+    x: Tensor | None = None,
+    y: Tensor | None = None,
     *,
     count: int = 6,
     classes: Sequence[str] | None = None,
@@ -228,8 +261,8 @@ def result_picture(
 
     Args:
         result: result of the attack.
-        x: clean images (N, C, H, W) that the attack was given.
-        y: labels (N,) of the images.
+        x: clean images (N, C, H, W) that the attack was given; they are needed.
+        y: labels (N,) of the images; they are needed.
         count: maximum number of images.
         classes: name of each class; default: its number.
         bounds: the range of the pixels.
@@ -239,6 +272,11 @@ def result_picture(
     Raises:
         InputError: shapes that do not fit, or a path that cannot be written as a picture.
     """
+    _expect(result, Result)
+    if not isinstance(x, Tensor) or not isinstance(y, Tensor) or x.shape != result.x_adv.shape or len(y) != len(x):
+        got = ", ".join(str(tuple(v.shape)) if isinstance(v, Tensor) else type(v).__name__ for v in (x, y))
+        needed = f"{tuple(result.x_adv.shape)} and ({len(result)},)"
+        raise InputError(f"expected plot(x, y) with the images and labels that were attacked, {needed}, got {got}")
     order = result.success.int().argsort(descending=True, stable=True)[:count].sort().values
     rows = order.to(x.device)
     given = {"classes": classes, "bounds": bounds, "title": title, "path": path}
@@ -257,6 +295,9 @@ def certified_curve(found: Certificate, *, title: str = "", path: Path_ | None =
     Raises:
         InputError: a path that cannot be written as a picture.
     """
+    _expect(found, Certificate)
+    if not len(found.certified):
+        raise InputError("expected a certificate of at least one image to draw, got one of none")
     values, name = (found.least_margin, "least margin") if found.radius is None else (found.radius, "radius")
     figure = _canvas(7.0, 4.0, title or f"{found.method}, {found.norm}, {len(values):,} images")
     axes = figure.subplots()

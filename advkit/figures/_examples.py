@@ -163,7 +163,11 @@ def _written(figure: "Figure", path: str | os.PathLike[str] | None) -> "Figure":
     """The figure, written to `path` if there is one."""
     if path is not None:
         check_ending(path)
-        figure.savefig(path)
+        try:
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(path)
+        except OSError as error:
+            raise InputError(f"cannot write the picture {path}: {error.strerror or error}") from error
     return figure
 
 

@@ -117,6 +117,8 @@ def test_what_is_saved_is_loaded_the_same(made, kind, tmp_path):
     if kind == "Run":  # its last line names the folder
         assert loaded.report == shown.report
         return
+    assert loaded == shown
+    assert hash(loaded) == hash(shown)
     assert str(loaded) == str(shown)
     for field in dataclasses.fields(shown):
         ours, theirs = getattr(shown, field.name), getattr(loaded, field.name)
@@ -178,6 +180,84 @@ def test_an_unknown_ending_is_one_line(made, kind, tmp_path):
         with pytest.raises(InputError, match=r"end the name with \.png, \.pdf or \.svg"):
             plot(made[kind], tmp_path / name)
     assert list(tmp_path.iterdir()) == []
+
+
+@kinds
+def test_a_path_that_cannot_be_written_is_one_line(made, kind, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    for path in (tmp_path / "file" / "a.png", tmp_path):
+        with pytest.raises(InputError, match="cannot write|expected a path"):
+            made[kind].save(path)
+        with pytest.raises(InputError, match="cannot write"):
+            plot(made[kind], path)
+    plot(made[kind], tmp_path / "new" / "folder" / "a.svg")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["a.svg", "file", "folder", "new"]
+
+
+def test_figures_refuse_what_they_do_not_draw_in_one_line(made):
+    from advkit import figures
+
+    wrong = {
+        figures.error_bars: made["Curve"],
+        figures.error_curves: [made["Certificate"]],
+        figures.transfer_table: made["Report"],
+        figures.compared_bars: made["Run"],
+        figures.certified_curve: made["Result"],
+    }
+    for figure, given in wrong.items():
+        with pytest.raises(InputError, match=r"expected an object of .* to draw, got [CRr]"):
+            figure(given)
+    for given in ("text", 3, None):
+        with pytest.raises(InputError, match="to draw, got"):
+            error_curves(given)
+    with pytest.raises(InputError, match="expected at least one curve"):
+        error_curves([])
+    x, y = load_data("mnist5k")[:8]
+    for given in ((), (x,), (x[:3], y[:3]), ("x", "y")):
+        with pytest.raises(InputError, match=r"expected plot\(x, y\) with .*got"):
+            made["Result"].plot(*given)
+
+
+def test_a_report_and_a_run_have_a_curve_for_each_attack(made):
+    assert len(error_curves(made["Report"]).axes[0].lines) == 2
+    assert len(error_curves([made["Run"], made["Curve"]]).axes[0].lines) == 3
+
+
+def test_no_samples_are_said_and_tabled():
+    pytest.importorskip("pandas")
+    x, y = load_data("mnist5k")[:0]
+    result = FGSM(eps=0.1)(load_model("mlp"), x, y)
+    assert str(result) == "No samples."
+    assert len(result.to_frame()) == 0
+    assert repr(result) == "<Result of 0 samples, 0 fooled>"
+    assert result == FGSM(eps=0.1)(load_model("mlp"), x, y) != 3
+
+
+def test_what_an_attack_measures_of_its_own_is_shown_and_kept(tmp_path):
+    model, data = load_model("mlp"), load_data("mnist5k")
+    home = tmp_path / "run"
+    attacks = ["flow(steps=3)", "fgsm(eps=8/255)"]
+    report = evaluate(model, data, attacks, count=12, batch_size=5, output=home, checks=False)
+    own, plain = report.attacks
+    x, y = data.subset(report.sample_ids.tolist())[:] if hasattr(data, "subset") else data[report.sample_ids.tolist()]
+    result = create_attack(attacks[0])(model, x, y, sample_ids=report.sample_ids)
+    assert torch.allclose(own.size, result.size, rtol=1e-5)
+    assert plain.size is None
+    assert plain.median_size is None
+    assert own.median_size == pytest.approx(own.size[own.right].quantile(0.5).item())
+    said = "flow(steps=3): the median of its own measure is"
+    for text in (str(report), str(own), report._repr_html_(), (home / "report.html").read_text()):
+        assert said in text
+        assert "flow at neighbouring pixels" in text
+    loaded = load_run(home).report
+    assert loaded == report
+    assert str(loaded) == str(report)
+    assert "by the attack's own measure" in str(result)
+    assert list(own.to_frame()["size"]) == own.size.tolist() if pytest.importorskip("pandas") else True
+    head, *rows = (line.split(",") for line in (home / "samples.csv").read_text().replace(" ", "").splitlines())
+    place = head.index("size") - len(head)
+    assert [row[place] == "" for row in rows] == [False, True] * 12
+    assert [float(row[place]) for row in rows[::2]] == own.size.tolist()
 
 
 @kinds

@@ -10,7 +10,6 @@ import shutil
 import statistics
 import subprocess
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -185,15 +184,18 @@ def test_the_page_begins_in_words_and_ends_with_the_gallery(home, text):
     assert "corruptions" not in said["Not tried"]
 
 
-def test_both_sides_of_the_robust_error_stand_where_there_is_a_certificate(home):
-    report = load_run(home).report
-    assert sides_of(report) is None
-    certificate = SimpleNamespace(certified_error=1.0, certified_error_interval=(0.97, 1.0), method="crown")
-    both = SimpleNamespace(**{n: getattr(report, n) for n in ("adversarial_error", "adversarial_error_interval")})
-    both.certificate = certificate
-    sides = sides_of(both)
-    assert sides.found.error == report.adversarial_error
-    assert (sides.open.error, sides.method) == (1.0, "crown")
+def test_both_sides_of_the_robust_error_stand_where_there_is_a_certificate(home, tmp_path):
+    assert sides_of(load_run(home).report) is None
+    assert 'id="sides"' not in (home / "report.html").read_text()
+    options = {"count": 20, "certify": "ibp(eps=0.002)", "checks": False}
+    report = evaluate(load_model("mlp"), load_data("mnist5k"), [FGSM(eps=0.1)], output=tmp_path, **options)
+    both, sides = report.certification, sides_of(report)
+    assert sides.found == (both.found_error, both.found_error_interval)
+    assert sides.open == (both.certified_error, both.certified_error_interval)
+    assert sides.found.error < report.adversarial_error  # FGSM looks outside of the certified ball
+    page = (tmp_path / "report.html").read_text()
+    assert 'id="sides"' in page
+    assert "No certificate was computed" not in page
 
 
 def test_a_curve_is_the_staircase_of_the_distances():

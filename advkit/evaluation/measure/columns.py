@@ -81,6 +81,7 @@ def attack_columns(
         "unsteady": result.unsteady.cpu(),
         "queries": result.queries.cpu(),
         "gradients": result.gradients.cpu(),
+        **({} if result.size is None else {"size": result.size.double().cpu()}),
         **_fresh(model, batch, result.x_adv, judge.beyond, verdicts, seed),
     }
 

@@ -3,7 +3,7 @@
 An adversarial error is a lower bound: another attack may find more. Its interval covers the sampling of images only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from math import isfinite
 from typing import Any, Self, overload
@@ -18,9 +18,10 @@ from advkit.evaluation.measure.believed import mean_wrong, said_of, spread
 from advkit.evaluation.measure.certificates import Certification
 from advkit.evaluation.measure.checks import Checks
 from advkit.evaluation.measure.corruptions import CorruptionReport
+from advkit.evaluation.measure.median import medians
 from advkit.evaluation.measure.packing import packed, same, unpacked
 from advkit.evaluation.measure.setting import Setting
-from advkit.evaluation.measure.tally import Counts, Samples, Tally
+from advkit.evaluation.measure.tally import Counts, Samples, Tally, aimed_at
 
 
 def finite(value: float | None) -> float | None:
@@ -87,6 +88,7 @@ class AttackReport(Shown):
         unsteady: (N,) bool, the verdict contradicted an earlier answer of the model to the same image.
         queries, gradients: (N,) int64, forward and backward passes.
         survives_8bit: (N,) bool, still a success as a file of 8 bits a pixel, rounded toward x; None outside of runs.
+        size: (N,) float64, the attack's own measure of the change, as `Result.size`; None of an attack without one.
     """
 
     attack: str
@@ -122,6 +124,27 @@ class AttackReport(Shown):
     @property
     def survives_8bit(self) -> Tensor | None:
         return None if self.counts.survived is None else column(self.samples, self.place, "survives_8bit")
+
+    @property
+    def size(self) -> Tensor | None:
+        return column(self.samples, self.place, "size") if self._measured else None
+
+    @property
+    def _measured(self) -> bool:
+        """Whether the attack has a measure of its own."""
+        return "size" in next(iter(self.samples))[self.place]
+
+    @property
+    def median_size(self) -> float | None:
+        """The median of `size` over the images that are right without an attack; None of an attack without one."""
+        if not self._measured:
+            return None
+
+        def sizes() -> Iterator[list[Tensor]]:
+            for parts in self.samples:
+                yield [parts[self.place]["size"][aimed_at(parts[0], parts[self.place])]]
+
+        return medians(sizes, [self.counts.aimed])[0]
 
     @property
     def adversarial_error(self) -> float:
@@ -215,6 +238,7 @@ class AttackReport(Shown):
         names = ["prediction", "wrong", "reached", "distance", "confidence", "queries", "gradients"]
         names += ["zero_gradient", "non_finite", "unsteady"]
         names += [] if self.counts.survived is None else ["survives_8bit"]
+        names += ["size"] if self._measured else []
         columns = {**clean, "right": self.right, **{name: getattr(self, name) for name in names}}
         rows = zip(*(values.tolist() for values in columns.values()), strict=True)
         return [dict(zip(columns, row, strict=True)) for row in rows]
@@ -251,6 +275,7 @@ class AttackReport(Shown):
             "survival_rate": finite(self.survival_rate),
             "mean_confidence": finite(self.mean_confidence),
             "median_distance": finite(self.median_distance),
+            **({"median_size": finite(self.median_size)} if self._measured else {}),
             "queries_per_sample": self.queries_per_sample,
             "gradients_per_sample": self.gradients_per_sample,
             "zero_gradient": self.counts.zero_gradient,

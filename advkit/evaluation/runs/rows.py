@@ -40,6 +40,10 @@ ATTACKED = {
 HEADER = ["id", "attack", *list(CLEAN)[1:], *ATTACKED]
 
 
+SIZE = "size"
+"""Heading and column of what an attack measures of its own; only in runs that have such an attack."""
+
+
 CERTIFIED = {"certified": "certified"}
 """Heading -> column of the certificate; only in runs that certify."""
 
@@ -50,7 +54,12 @@ FILE = "file"
 
 def header(columns: list[Columns], *, named: bool = False) -> list[str]:
     """The headings of a run with these columns, and with the files of the images if they are `named`."""
-    return [*HEADER, *_certified(columns), *([FILE] if named else [])]
+    return [*HEADER, *([SIZE] if _measured(columns) else []), *_certified(columns), *([FILE] if named else [])]
+
+
+def _measured(columns: list[Columns]) -> bool:
+    """Whether any attack of the run measures its change in its own way."""
+    return any(SIZE in row for row in columns[1:])
 
 
 def _certified(columns: list[Columns]) -> dict[str, str]:
@@ -68,6 +77,8 @@ def rows(columns: list[Columns], attacks: list[str], files: Sequence[str] = ()) 
     clean, *attacked = columns
     heads, ends = _values(clean, CLEAN), _values(clean, _certified(columns)) or [()] * len(clean["y"])
     tails = [_values(row, ATTACKED) for row in attacked]
+    if _measured(columns):
+        tails = [_with_size(tail, row) for tail, row in zip(tails, attacked, strict=True)]
     if not attacked:
         tails = [_values({**clean, **_unattacked(clean)}, ATTACKED)]
     for head, end, *each in zip(heads, ends, *tails, strict=True):
@@ -81,6 +92,12 @@ def _values(columns: Columns, names: dict[str, str]) -> list[tuple[Any, ...]]:
     none = torch.zeros_like(next(iter(columns.values())), dtype=torch.bool)  # what a run of an earlier version lacks
     lists = [_plain(columns.get(name, none)) for name in names.values()]
     return list(zip(*lists, strict=True))
+
+
+def _with_size(tail: list[tuple[Any, ...]], row: Columns) -> list[tuple[Any, ...]]:
+    """The rows with one value more; an empty one where the attack has no measure of its own."""
+    sizes = _plain(row[SIZE]) if SIZE in row else [""] * len(tail)
+    return [(*values, size) for values, size in zip(tail, sizes, strict=True)]
 
 
 def _plain(column: torch.Tensor) -> list[Any]:

@@ -124,12 +124,14 @@ class Run(Shown):
         """Copy the folder, images included, to a new place.
 
         Raises:
-            InputError: something is there already.
-            OSError: the disk is full.
+            InputError: something is there already, or the folder cannot be written.
         """
         if Path(path).exists():
             raise InputError(f"expected a path for a new folder, got {path}, where something is already")
-        shutil.copytree(self.home, path)
+        try:
+            shutil.copytree(self.home, path)
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror or error}") from error
 
     @classmethod
     def load(cls, path: Path_) -> Self:

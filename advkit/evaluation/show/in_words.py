@@ -29,12 +29,12 @@ class Sides(NamedTuple):
 
 
 def sides_of(report: Report) -> Sides | None:
-    """Both sides, where the report has a certificate: `certified_error`, its interval, and `method`."""
-    certificate = getattr(report, "certificate", None)
-    if certificate is None:
+    """Both sides within the ball of the certificate, where the report has one."""
+    both = report.certification
+    if both is None:
         return None
-    found = Side(report.adversarial_error, report.adversarial_error_interval)
-    return Sides(found, Side(certificate.certified_error, certificate.certified_error_interval), certificate.method)
+    found = Side(both.found_error, both.found_error_interval)
+    return Sides(found, Side(both.certified_error, both.certified_error_interval), both.method)
 
 
 def summary(report: Report) -> list[tuple[str, str]]:

@@ -21,6 +21,7 @@ from advkit.evaluation.measure.staircase import STEPS, Curve, drawn
 from advkit.evaluation.runs.run_folder import Run
 from advkit.evaluation.show.gallery import Nearest, examples, image_shape, most_examples, name_of
 from advkit.evaluation.show.in_words import mce_in_words, sides_of, summary
+from advkit.evaluation.show.remarks import own_measures
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -53,6 +54,7 @@ def page(run: Run, report: Report) -> str:
         sides=sides_of(report),
         bars=_bars(report),
         details=_details(report),
+        measures=own_measures(report.attacks),
         attacks=report.attacks,
         shape=shape[1:] if shape else (1, 1),
         examples=examples(run, seen.nearest, norms, names),

@@ -1,13 +1,32 @@
 """What is to be said of a difference that the interval or the noise swallows, and what to try."""
 
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 
+from advkit.core.attack import ATTACKS
 from advkit.core.norms import get_norm
-from advkit.core.words import beyond_the_range, percent, span
+from advkit.core.words import beyond_the_range, percent, short, span
 from advkit.evaluation.measure.report import AttackReport, Report
 
 SIGNIFICANT = 0.05
 """Above this p-value two errors on the same images are called equal."""
+
+
+def own_measures(attacks: Sequence[AttackReport]) -> list[str]:
+    """The median change of each attack that measures it in its own way, and what it measures."""
+    said = []
+    for row in attacks:
+        if (size := row.median_size) is not None:
+            said.append(f"{row.attack}: the median of its own measure is {short(size)} ({_measure(row)}).")
+    return said
+
+
+def _measure(row: AttackReport) -> str:
+    """What the attack measures, in words, where it is registered here."""
+    names = [name for name in re.findall(r"\w+", row.attack) if name in ATTACKS.names()]
+    found = [words for name in names if (words := getattr(ATTACKS.factory(name), "measures", ""))]
+    return found[0] if found else "the attack says of what"
 
 
 def remarks_by_attack(report: Report) -> list[str]:

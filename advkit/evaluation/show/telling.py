@@ -13,7 +13,7 @@ from advkit.evaluation.measure.corruptions import CorruptionReport
 from advkit.evaluation.measure.report import AttackReport, Report
 from advkit.evaluation.runs.run_folder import Run
 from advkit.evaluation.show.in_words import mce_in_words
-from advkit.evaluation.show.remarks import remarks, remarks_by_attack
+from advkit.evaluation.show.remarks import own_measures, remarks, remarks_by_attack
 
 
 class Half(NamedTuple):
@@ -28,7 +28,7 @@ def report_sheet(report: Report) -> Sheet:
     """All that `advkit evaluate` prints of a report."""
     sheet: list[str | Table] = [*_head(report), _errors(report)]
     if report.attacks:
-        sheet.append(_details(report.attacks))
+        sheet += [_details(report.attacks), *own_measures(report.attacks)]
     sheet += _meaning(report) + ([CAVEAT] if report.attacks else [])
     if report.certification is not None:
         sheet.append(_both_sides(report.certification))
@@ -53,13 +53,13 @@ def _(row: AttackReport) -> Sheet:
     cells = [(name, percent(error), f"{wrong:,} of {counts.images:,}") for name, error, wrong in errors]
     low_high = f"95 % interval of the adversarial error: {span(row.adversarial_error_interval)}."
     table = Table(("error", "", "images"), cells, right=("", "images"))
-    return [f"{row.attack}: {radius(row)}; stop {row.stop!r}", table, low_high, _under_attack(row, None), CAVEAT]
+    return [f"{row.attack}: {radius(row)}; stop {row.stop!r}", table, low_high, _under_attack(row, None), *own_measures([row]), CAVEAT]
 
 
 def attack_sheet(report: Report, half: Half | None) -> Sheet:
     """All that `advkit attack` prints of a report with one attack; without `half` where there is no gradient."""
     row = report.attacks[0]
-    tables = [_errors(replace(report, attacks=(row,))), _under_attack(row, half)]
+    tables = [_errors(replace(report, attacks=(row,))), _under_attack(row, half), *own_measures([row])]
     return [*_head(report), *tables, *_meaning(report), CAVEAT, *remarks(report, half and half.eps)]
 
 
