@@ -239,9 +239,9 @@ def test_what_an_attack_measures_of_its_own_is_shown_and_kept(tmp_path):
     attacks = ["flow(steps=3)", "fgsm(eps=8/255)"]
     report = evaluate(model, data, attacks, count=12, batch_size=5, output=home, checks=False)
     own, plain = report.attacks
-    x, y = data.subset(report.sample_ids.tolist())[:] if hasattr(data, "subset") else data[report.sample_ids.tolist()]
+    x, y = data[report.sample_ids.tolist()]
     result = create_attack(attacks[0])(model, x, y, sample_ids=report.sample_ids)
-    assert torch.allclose(own.size, result.size, rtol=1e-5)
+    assert torch.allclose(own.size, result.size, rtol=1e-3)  # batches of 5 and of 12: float noise
     assert plain.size is None
     assert plain.median_size is None
     assert own.median_size == pytest.approx(own.size[own.right].quantile(0.5).item())
@@ -256,8 +256,9 @@ def test_what_an_attack_measures_of_its_own_is_shown_and_kept(tmp_path):
     assert list(own.to_frame()["size"]) == own.size.tolist() if pytest.importorskip("pandas") else True
     head, *rows = (line.split(",") for line in (home / "samples.csv").read_text().replace(" ", "").splitlines())
     place = head.index("size") - len(head)
-    assert [row[place] == "" for row in rows] == [False, True] * 12
-    assert [float(row[place]) for row in rows[::2]] == own.size.tolist()
+    mine, others = ([row[place] for row in rows if (row[1] == own.attack) == flag] for flag in (True, False))
+    assert list(map(float, mine)) == own.size.tolist()
+    assert set(others) == {""}
 
 
 @kinds
