@@ -75,7 +75,7 @@ def certificate_pages() -> dict[str, str]:
 def _of_attack(name: str) -> tuple[str, str]:
     """Formula and cost of an attack, as its section of `attacks.md` gives them."""
     text = (HERE / "attacks.md").read_text()
-    heads = [head for head in re.finditer(r"^#{2,3} (.*)$", text, re.M)]
+    heads = list(re.finditer(r"^#{2,3} (.*)$", text, re.M))
     places = [i for i, head in enumerate(heads) if f"`{name}`" in head[1]]
     if not places:
         return "", ""

@@ -186,7 +186,7 @@ def test_an_unknown_ending_is_one_line(made, kind, tmp_path):
 def test_a_path_that_cannot_be_written_is_one_line(made, kind, tmp_path):
     (tmp_path / "file").write_text("in the way")
     for path in (tmp_path / "file" / "a.png", tmp_path):
-        with pytest.raises(InputError, match="cannot write|expected a path"):
+        with pytest.raises(InputError, match=r"cannot write|expected a path"):
             made[kind].save(path)
         with pytest.raises(InputError, match="cannot write"):
             plot(made[kind], path)
@@ -204,18 +204,18 @@ def test_figures_refuse_what_they_do_not_draw_in_one_line(made):
         figures.compared_bars: made["Run"],
         figures.certified_curve: made["Result"],
     }
-    for figure, given in wrong.items():
+    for figure, shown in wrong.items():
         with pytest.raises(InputError, match=r"expected an object of .* to draw, got [CRr]"):
-            figure(given)
-    for given in ("text", 3, None):
+            figure(shown)
+    for shown in ("text", 3, None):
         with pytest.raises(InputError, match="to draw, got"):
-            error_curves(given)
+            error_curves(shown)
     with pytest.raises(InputError, match="expected at least one curve"):
         error_curves([])
     x, y = load_data("mnist5k")[:8]
-    for given in ((), (x,), (x[:3], y[:3]), ("x", "y")):
+    for images in ((), (x,), (x[:3], y[:3]), ("x", "y")):
         with pytest.raises(InputError, match=r"expected plot\(x, y\) with .*got"):
-            made["Result"].plot(*given)
+            made["Result"].plot(*images)
 
 
 def test_a_report_and_a_run_have_a_curve_for_each_attack(made):

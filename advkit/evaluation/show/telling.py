@@ -53,7 +53,14 @@ def _(row: AttackReport) -> Sheet:
     cells = [(name, percent(error), f"{wrong:,} of {counts.images:,}") for name, error, wrong in errors]
     low_high = f"95 % interval of the adversarial error: {span(row.adversarial_error_interval)}."
     table = Table(("error", "", "images"), cells, right=("", "images"))
-    return [f"{row.attack}: {radius(row)}; stop {row.stop!r}", table, low_high, _under_attack(row, None), *own_measures([row]), CAVEAT]
+    return [
+        f"{row.attack}: {radius(row)}; stop {row.stop!r}",
+        table,
+        low_high,
+        _under_attack(row, None),
+        *own_measures([row]),
+        CAVEAT,
+    ]
 
 
 def attack_sheet(report: Report, half: Half | None) -> Sheet:
