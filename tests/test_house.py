@@ -282,6 +282,7 @@ HOUSE_WIDE = {
     "conftest",
     "test_house",
     "test_howto",
+    "test_links",
     "test_pages",
     "test_readme",
     "test_reference_pages",
