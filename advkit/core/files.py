@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -95,3 +96,29 @@ def locked(path: Path) -> Iterator[bool]:
         yield True
     finally:
         os.close(handle)
+
+
+HARMLESS = 1 << 28
+"""Bytes that any archive may unpack to."""
+
+MOST_PACKED = 200
+"""Times its own size to which a larger archive may unpack; deflate reaches 1,032 on zeros, images and weights 20."""
+
+
+def refuse_bomb(path: Path) -> None:
+    """Refuse a zip archive that unpacks to far more than it holds, before anything of it is read.
+
+    Args:
+        path: path of the archive; what is none is left to whoever reads it.
+
+    Raises:
+        InputError: the archive unpacks to more than `MOST_PACKED` times its size.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            whole = sum(entry.file_size for entry in archive.infolist())
+    except Exception:  # no archive, or a broken one
+        return
+    size = path.stat().st_size
+    if whole > max(HARMLESS, MOST_PACKED * size):
+        raise InputError(f"{path} has {size:,} bytes and unpacks to {whole:,}: no images or weights are packed so far")

@@ -14,7 +14,7 @@ from advkit.data._dataset import DATASETS, Dataset, MemoryDataset
 from advkit.data._folders import data_root
 from advkit.data._images import ImageFiles
 from advkit.data._inventory import SplitFacts, inventory, places, size_on_disk, splits
-from advkit.data._loading import list_datasets, load_data, registered
+from advkit.data._loading import as_dataset, list_datasets, load_data, registered
 from advkit.data._selection import selected
 from advkit.data._torchvision import MissingDataError
 from advkit.data.folder import FolderDataset
@@ -27,6 +27,7 @@ __all__ = [
     "MemoryDataset",
     "MissingDataError",
     "SplitFacts",
+    "as_dataset",
     "atomic_write",
     "data_root",
     "has_names",

@@ -127,12 +127,9 @@ class MemoryDataset(Dataset):
         if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < len(classes):
             found = f"{int(labels.min())} .. {int(labels.max())}"
             raise InputError(f"expected labels in 0 .. {len(classes) - 1}, one for each class name, got {found}")
-        if images.dtype != torch.uint8 and not (
-            images.is_floating_point() and bool(((images >= 0) & (images <= 1)).all())
-        ):
-            raise InputError(
-                f"expected images as uint8 or as floats in [0, 1], got {images.dtype}; divide by their maximum"
-            )
+        fault = _fault(images)
+        if fault:
+            raise InputError(f"expected images as uint8 or as floats in [0, 1], got {fault}")
         self.name, self.split, self.classes = name, split, tuple(classes)
         self.stored, self.labels = images, labels.long()
         channels, height, width = images.shape[1:]
@@ -165,3 +162,15 @@ def check_split(name: str, split: str, splits: Sequence[str] = ("train", "test")
     """Raise InputError unless the data set `name` has this split."""
     if split not in splits:
         raise unknown(f"split of {name}", split, splits)
+
+
+def _fault(images: Tensor) -> str:
+    """What is wrong with images, and what to do; empty if they are bytes or in [0, 1]."""
+    if images.dtype == torch.uint8 or not images.numel():
+        return ""
+    if not images.is_floating_point():
+        return f"{images.dtype}"
+    low, high = (float(value) for value in torch.aminmax(images))  # NaN where there is one
+    if low != low:
+        return "some that contain NaN"
+    return "" if 0 <= low <= high <= 1 else f"values from {low:g} to {high:g}: bring them to [0, 1] first"

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from advkit.core.errors import InputError
+from advkit.core.files import refuse_bomb
 from advkit.core.imported import call, find
 from advkit.data._dataset import DATASETS, Dataset, MemoryDataset
 from advkit.data._images import ImageFiles
@@ -40,6 +41,7 @@ def npz(*, path: str | os.PathLike[str], split: str = "test", root: Root = None,
         InputError: there is no such file or no such arrays, or shapes, types or ranges do not fit.
     """
     file = Path(path).expanduser()
+    refuse_bomb(file)
     try:
         with np.load(file, allow_pickle=False) as archive:
             x_name, y_name = _pair_of_names(archive.files, split, file)
@@ -180,12 +182,26 @@ def factory(*, place: str, split: str = "test", root: Root = None, download: boo
     made = call(place, find(place, module, attribute, "data set"), options, split=split, root=root, download=download)
     if isinstance(made, Dataset):
         return made
-    if isinstance(made, tuple | list) and len(made) == 2 and all(hasattr(part, "shape") for part in made):
-        x, y = (part.detach().cpu().numpy() if isinstance(part, Tensor) else np.asarray(part) for part in made)
-        return in_memory(place, split, _images(x, place), _labels(y, place))
+    if is_pair(made):
+        return from_pair(made, place, split)
     if isinstance(made, Iterable) or (hasattr(made, "__getitem__") and hasattr(made, "__len__")):
         return _read_through(place, split, made)
     raise InputError(f"expected {place} to return a data set or a pair (x, y), got {type(made).__name__}")
+
+
+def is_pair(data: Any) -> bool:
+    """Whether these are two arrays or tensors."""
+    return isinstance(data, tuple | list) and len(data) == 2 and all(hasattr(part, "shape") for part in data)
+
+
+def from_pair(data: Sequence[Any], name: str, split: str) -> MemoryDataset:
+    """The data set of a pair (x, y) of tensors or arrays.
+
+    Raises:
+        InputError: shapes, types or ranges that do not fit.
+    """
+    x, y = (part.detach().cpu().numpy() if isinstance(part, Tensor) else np.asarray(part) for part in data)
+    return in_memory(name, split, _images(x, name), _labels(y, name))
 
 
 def _read_through(place: str, split: str, made: Any) -> Dataset:

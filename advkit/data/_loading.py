@@ -8,6 +8,7 @@ from typing import Any
 from advkit.core.errors import InputError, unknown
 from advkit.core.registry import Spec, parse_spec
 from advkit.data._dataset import DATASETS, Dataset
+from advkit.data._given import from_pair, is_pair
 from advkit.data._selection import selected
 
 
@@ -59,6 +60,28 @@ def load_data(
         data.name = f"{data.name[:-1]}, {inside})" if data.name.endswith(")") else f"{data.name}({inside})"
     data._again = partial(_sibling, {**asked, "name": name})  # no lambda: data sets are pickled for other processes
     return data
+
+
+def as_dataset(data: Any, split: str) -> Dataset:
+    """A data set of what a caller has.
+
+    Args:
+        data: a Dataset, a name that `load_data` takes, or a pair (x, y) of tensors or arrays.
+        split: split of the named set.
+
+    Raises:
+        InputError: anything else, or what `load_data` refuses.
+    """
+    if isinstance(data, Dataset):
+        return data
+    if isinstance(data, str):
+        return load_data(data, split=split)
+    if is_pair(data):
+        return from_pair(data, "the given pair", split)
+    raise InputError(
+        f"expected data as a Dataset, a name such as 'mnist5k', or a pair (x, y), got {type(data).__name__}: "
+        "load_data('module:function') reads into memory what a function returns, a DataLoader for example"
+    )
 
 
 def _sibling(asked: dict[str, Any], split: str) -> Dataset:

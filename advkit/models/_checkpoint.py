@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from advkit.core.errors import InputError
-from advkit.core.files import atomic_write
+from advkit.core.files import atomic_write, refuse_bomb
 from advkit.core.words import harmless
 from advkit.models._card import Card
 from advkit.models._classifier import Classifier
@@ -146,6 +146,7 @@ def _read_safetensors(path: Path) -> tuple[Found, Card | None]:
 
 
 def _read_torch(path: Path) -> Found:
+    refuse_bomb(path)
     try:
         with path.open("rb") as file, warnings.catch_warnings():  # a file, because torch.load goes by a path's suffix
             warnings.simplefilter("ignore")  # torch's remarks on archives that it then refuses

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from advkit.core.errors import InputError
-from advkit.data import Dataset, list_datasets, load_data
+from advkit.data import Dataset, as_dataset, list_datasets, load_data
 from advkit.models import Card, Classifier, create_model, start_from
 from advkit.training import _processes, _run
 from advkit.training._batches import hold_out
@@ -73,7 +73,7 @@ def build(recipe: Recipe, *, seed: int | None = None) -> Classifier:
 
 def train(
     classifier: Classifier,
-    data: Dataset,
+    data: Dataset | Any,
     *,
     recipe: Recipe,
     loss: Loss | None = None,
@@ -101,7 +101,8 @@ def train(
 
     Args:
         classifier: the network to start from, such as `build(recipe)`.
-        data: the training split. A MemoryDataset is moved to the device; another set is read batch by batch.
+        data: the training split: a Dataset, a name such as "mnist5k", or a pair (x, y) of tensors or arrays. What is in
+            memory is moved to the device; another set is read batch by batch.
         recipe: recipe of the training; its model and data are only names here.
         loss: training loss `loss(model, x, y)`, such as an AdversarialLoss; default: `classifier.training_loss` (the
             cross-entropy, and that of auxiliary classifiers) with the recipe's label smoothing.
@@ -109,7 +110,7 @@ def train(
             if the recipe's `watch` is not "clean".
         probe: the attacks whose errors on a few images are logged after every epoch, such as `probe_for(loss)` of
             advkit.defenses; catastrophic overfitting and training stuck at chance are named in the progress.
-        test: the test split for the clean error; default: that of the same data set, if it has one.
+        test: the test split for the clean error, in the same forms; default: that of the same data set, if it has one.
         output: folder of the run: run.json, log.csv, state.pt (removed at the end) and model.safetensors (see
             `save_checkpoint`). None: nothing is kept on the disk.
         seed: seed that overrides the recipe's.
@@ -128,6 +129,8 @@ def train(
             asked for.
     """
     recipe = recipe if seed is None else replace(recipe, seed=seed)
+    data = as_dataset(data, "train")
+    test = None if test is None else as_dataset(test, "test")
     _check(classifier, data, recipe, loss, watch)
     if tensorboard and output is None:
         raise InputError("expected the folder of the run to write for TensorBoard, got none: give output=")

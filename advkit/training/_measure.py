@@ -10,24 +10,24 @@ from advkit.core.classify import looking
 from advkit.core.errors import InputError
 from advkit.core.guard import device_of
 from advkit.core.layout import Passes
-from advkit.data import Dataset
+from advkit.data import Dataset, as_dataset
 from advkit.training._processes import World
 
 BATCH = 500
 
 
-def measure(model: nn.Module, data: Dataset, *, batch_size: int = BATCH) -> float:
+def measure(model: nn.Module, data: Dataset | Any, *, batch_size: int = BATCH) -> float:
     """The clean error: the fraction of the images of `data` that `model`, put into eval mode for it, gets wrong.
 
     Args:
         model: callable from images to logits.
-        data: the images and labels.
+        data: a Dataset, a name such as "mnist5k", or a pair (x, y) of tensors or arrays.
         batch_size: number of images in a batch.
 
     Raises:
         InputError: there are no images.
     """
-    return clean_error(model, data, World(), batch_size)
+    return clean_error(model, as_dataset(data, "test"), World(), batch_size)
 
 
 def clean_error(model: nn.Module, data: Dataset, world: World, batch_size: int = BATCH) -> float:

@@ -16,6 +16,7 @@ from advkit.core.draws import Draws
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.core.oracle import Oracle
+from advkit.evaluation.measure.any_data import as_data
 from advkit.evaluation.measure.stream import batches
 
 
@@ -111,7 +112,7 @@ def find_patch(
 
     Args:
         model: images (N, C, H, W) -> logits.
-        data: an advkit Dataset, any map-style data set of (image, label), a DataLoader, or a pair of tensors.
+        data: a Dataset, a DataLoader or a pair of tensors (x, y), see `evaluate`.
         epochs: number of passes over the images.
         batch_size: number of images in each step.
         count: number of images to use; default: all.
@@ -122,6 +123,7 @@ def find_patch(
         InputError: a value that is refused, or another kind of data.
     """
     check_count("epochs", epochs)
+    data = as_data(data, batch_size=batch_size, count=count)
     options = {**options, "shared": True}
     held: list[Tensor] = []
     step = 0

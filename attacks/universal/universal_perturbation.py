@@ -14,6 +14,7 @@ from advkit.core.door import check_count
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.core.oracle import Oracle
+from advkit.evaluation.measure.any_data import as_data
 from advkit.evaluation.measure.stream import batches
 
 
@@ -95,7 +96,7 @@ def find_universal(
 
     Args:
         model: images (N, C, H, W) -> logits.
-        data: an advkit Dataset, any map-style data set of (image, label), a DataLoader, or a pair of tensors.
+        data: a Dataset, a DataLoader or a pair of tensors (x, y), see `evaluate`.
         eps: the radius of the ball, in units of the pixels.
         norm: linf, l2 or l1.
         epochs: number of passes over the images.
@@ -109,6 +110,7 @@ def find_universal(
         InputError: a value that is refused, or another kind of data.
     """
     check_count("epochs", epochs)
+    data = as_data(data, batch_size=batch_size, count=count)
     door.check_eps(eps)
     found: list[Tensor] = []
     for _ in range(epochs):

@@ -1,6 +1,8 @@
 """Data as people have them: arrays, tables, functions; halves and classes of any set."""
 
+import io
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from advkit.core import files
 from advkit.core.errors import InputError
 from advkit.data import list_datasets, load_data
 from advkit.models import create_model
@@ -60,6 +63,34 @@ def test_a_file_that_is_no_archive_gets_one_line(tmp_path: Path) -> None:
     for name in ("a.npz", "none.npz"):
         with pytest.raises(InputError, match="cannot read"):
             load_data(str(tmp_path / name))
+
+
+def test_an_archive_that_unpacks_to_far_more_than_it_holds_is_refused_unread(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.savez_compressed(tmp_path / "a.npz", x=np.zeros((400, 1, 50, 100), np.uint8), y=np.zeros(400, np.int64))
+    assert load_data(str(tmp_path / "a.npz")).input_shape == (1, 50, 100)
+    monkeypatch.setattr(files, "HARMLESS", 10**6)
+    monkeypatch.setattr(np, "load", lambda *_, **__: pytest.fail("it was read"))
+    with pytest.raises(InputError, match=r"unpacks to 2,00\d,\d{3}"):
+        load_data(str(tmp_path / "a.npz"))
+
+
+@pytest.mark.parametrize("wrong", ["header lies", "header without end", "names lead out"])
+def test_hostile_archives_get_one_line(tmp_path: Path, wrong: str) -> None:
+    small, lying = io.BytesIO(), io.BytesIO()
+    np.save(small, GREY)
+    np.lib.format.write_array_header_1_0(lying, {"descr": "|u1", "fortran_order": False, "shape": (10**12, 4, 4)})
+    endless = b"\x93NUMPY\x02\x00" + (2**32 - 1).to_bytes(4, "little") + b"{" * 1000
+    name = "../../x.npy" if wrong == "names lead out" else "x.npy"
+    content = {"header lies": lying.getvalue() + b"abc", "header without end": endless}.get(wrong, small.getvalue())
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.writestr(name, content)
+        archive.writestr("y.npy", small.getvalue())
+    with pytest.raises(InputError) as caught:
+        load_data(str(tmp_path / "a.npz"))
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.parent.glob("x.npy"))
 
 
 def pictures(home: Path) -> None:

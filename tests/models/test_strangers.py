@@ -2,6 +2,7 @@
 
 import os
 import sys
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from advkit.core import files
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.models import Classifier, load_model, save_checkpoint
 
@@ -134,6 +136,17 @@ def test_tensors_that_are_no_weights_get_one_line(net, tmp_path, spoil):
         loaded(tmp_path / "w.pt")
     assert "\n" not in str(caught.value)
     assert "w.pt" in str(caught.value)
+
+
+def test_an_archive_that_unpacks_to_far_more_than_it_holds_is_refused_unread(tmp_path, monkeypatch):
+    torch.save({"w": torch.zeros(10**6)}, tmp_path / "whole.pt")
+    with zipfile.ZipFile(tmp_path / "whole.pt") as whole, zipfile.ZipFile(tmp_path / "w.pt", "w", 8) as packed:
+        for entry in whole.infolist():
+            packed.writestr(entry.filename, whole.read(entry.filename))
+    monkeypatch.setattr(files, "HARMLESS", 10**6)
+    monkeypatch.setattr(torch, "load", lambda *_, **__: pytest.fail("it was read"))
+    with pytest.raises(InputError, match=r"unpacks to 4,00\d,\d{3}"):
+        loaded(tmp_path / "w.pt")
 
 
 @pytest.fixture

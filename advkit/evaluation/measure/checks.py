@@ -16,6 +16,7 @@ from advkit.core import door
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.guard import Model
 from advkit.evaluation.measure import signs
+from advkit.evaluation.measure.any_data import as_data
 from advkit.evaluation.measure.fit import fitted
 from advkit.evaluation.measure.probes import Probes, probes
 from advkit.evaluation.measure.signs import Finding, gather
@@ -116,7 +117,7 @@ def check_evaluation(
 
     Args:
         model: an nn.Module or a function that takes images (N, C, H, W) in `bounds` and returns logits (N, K).
-        data: a Dataset, a DataLoader or a pair of tensors (x, y).
+        data: a Dataset, a DataLoader or a pair of tensors (x, y), see `evaluate`.
         eps: linf radius of the evaluation, in units of the pixels; default: a tenth of the range. PGD is also tried
             with larger radii, up to the whole range.
         attacks: attacks to probe with; default: `probes()`.
@@ -140,7 +141,7 @@ def check_evaluation(
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST:
         raise InputError(f"expected count, the number of images to check, from 1 to {MOST}, got {count}")
     start = time.perf_counter()
-    batch = _some(model, data, count, (low, high))
+    batch = _some(model, as_data(data, batch_size=count, count=count), count, (low, high))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", AdvkitWarning)  # what they say is among the findings, with its figures
         evidence = gather(

@@ -21,6 +21,7 @@ from advkit.core.guard import Model
 from advkit.core.intervals import wilson_interval
 from advkit.core.layout import Passes
 from advkit.core.progress_bar import Progress, shows_progress
+from advkit.evaluation.measure.any_data import as_data
 from advkit.evaluation.measure.fit import fitted
 from advkit.evaluation.measure.stream import batches, origin, total
 from advkit.evaluation.measure.ticker import Ticker
@@ -211,7 +212,7 @@ def corruption_errors(
 
     Args:
         model: an nn.Module or a function that takes images (N, C, H, W) in [0, 1] and returns logits (N, K).
-        data: a Dataset, a DataLoader or a pair of tensors (x, y).
+        data: a Dataset, a DataLoader or a pair of tensors (x, y), see `evaluate`.
         names: names of `CORRUPTIONS`; default: all, without casts on grey images, where they equal brightness.
         severities: severities to try, from 1 to 5.
         batch_size, count: number of images in a batch and in all, see `evaluate`.
@@ -221,6 +222,7 @@ def corruption_errors(
     Raises:
         InputError: an unknown name or severity, or data and outputs that do not fit.
     """
+    data = as_data(data, batch_size=batch_size, count=count)
     names = fitting(data) if names is None else list(names)
 
     def apply(x: Tensor, name: str, severity: int, sample_ids: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from advkit.core.guard import Model
 from advkit.core.progress_bar import Progress, shows_progress
 from advkit.core.registry import parse_spec
 from advkit.data.hendrycks import KINDS, STRENGTHS, corrupt_as_published, table_for
+from advkit.evaluation.measure.any_data import as_data
 from advkit.evaluation.measure.corruptions import SEVERITIES, CorruptionReport, errors_by_kind
 from advkit.evaluation.measure.stream import batches, origin
 
@@ -120,7 +121,7 @@ def made_corruption_errors(
 
     Args:
         model: an nn.Module or a function that takes images (N, C, H, W) in [0, 1] and returns logits (N, K).
-        data: a Dataset, a DataLoader or a pair of tensors (x, y); one or three channels.
+        data: a Dataset, a DataLoader or a pair of tensors (x, y), see `evaluate`; one or three channels.
         kinds: names of the corruptions, see `advkit.data.hendrycks`.
         severities: severities to try, from 1 to 5.
         table: table of the strengths, "imagenet" or "cifar"; default: by the size of the images.
@@ -134,6 +135,7 @@ def made_corruption_errors(
         InputError: an unknown name or severity, or data and outputs that do not fit.
     """
     made = Made(kinds=tuple(kinds), severities=tuple(severities), table=table, frost=frost)
+    data = as_data(data, batch_size=batch_size, count=count)
     height, width = check_images(data)
     ice = ", ice drawn" if "frost" in made.kinds and frost is None else ""
 

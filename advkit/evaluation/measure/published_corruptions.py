@@ -9,6 +9,7 @@ from advkit.core.guard import Model
 from advkit.core.progress_bar import Progress, shows_progress
 from advkit.data import load_data
 from advkit.data.corrupted import KINDS, MNIST_KINDS
+from advkit.evaluation.measure.any_data import as_data
 from advkit.evaluation.measure.corruptions import SEVERITIES, CorruptionReport, wrong_on
 from advkit.evaluation.measure.fit import fitted
 from advkit.evaluation.measure.stream import batches, origin, total
@@ -52,7 +53,8 @@ def published_corruption_errors(
         model: an nn.Module, or any function, from images (N, C, H, W) in [0, 1] to logits (N, K).
         name: name of the set: "mnist_c", "cifar10_c", "cifar100_c" or "imagenet_c", with options as `load_data` takes
             them.
-        clean: the same images without a corruption: a Dataset, a DataLoader or a pair of tensors (x, y).
+        clean: the same images without a corruption: a Dataset, a DataLoader or a pair of tensors (x, y), see
+            `evaluate`.
         kinds: corruptions to try; default: all of those over which mCE is a mean.
         severities: severities to try, from 1 to 5; MNIST-C has only one and ignores them.
         root: folder of the data sets, see `load_data`.
@@ -70,6 +72,7 @@ def published_corruption_errors(
     severities = (1,) if base == "mnist_c" else tuple(severities)
     if not kinds or not severities or any(kind not in SETS[base] for kind in kinds):
         raise InputError(f"expected kinds of {base}: {', '.join(SETS[base])}")
+    clean = as_data(clean, batch_size=batch_size, count=count)
     length = total(clean, count)
     tick = Ticker(progress, None if length is None else length * (1 + len(kinds) * len(severities)))
     right, seen = _counted(model, clean, batch_size, count, tick)

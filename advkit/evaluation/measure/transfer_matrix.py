@@ -17,6 +17,7 @@ from advkit.core.intervals import wilson_interval
 from advkit.core.layout import Passes
 from advkit.core.progress_bar import Progress, shows_progress
 from advkit.core.shown import Shown
+from advkit.evaluation.measure.any_data import as_data
 from advkit.evaluation.measure.asked import asked_attacks
 from advkit.evaluation.measure.fit import fitted
 from advkit.evaluation.measure.plan import most_passes
@@ -117,7 +118,7 @@ def transfer_matrix(
 
     Args:
         models: models by name; all take the same images and know the same classes.
-        data: a Dataset, a DataLoader or a pair of tensors (x, y).
+        data: a Dataset, a DataLoader or a pair of tensors (x, y), see `evaluate`.
         attack: an attack of either kind, or its spec.
         batch_size, count, seed, bounds: options of the evaluation, see `evaluate`.
         progress: called with (done, all) in images times passes of the attack, on all models; True shows a bar.
@@ -134,6 +135,7 @@ def transfer_matrix(
         raise InputError(f"expected an attack such as FGSM(eps=0.1), or its spec, got {attack!r}")
     (attack,) = asked_attacks(attack)
     bounds = door.check_bounds(bounds)
+    data = as_data(data, batch_size=batch_size, count=count)
     length = total(data, count)
     tick = Ticker(progress, None if length is None else length * len(models) * most_passes(attack))
     size = len(models)

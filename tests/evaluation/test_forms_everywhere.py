@@ -1,0 +1,131 @@
+"""Whoever takes data takes it in every form that `evaluate` takes, or says in one line what is wrong with it."""
+
+import itertools
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from helpers.training import RECIPE, toy_net
+from torch import nn
+from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import Dataset as TorchDataset
+
+from advkit import evaluate
+from advkit.attacks import FGSM, DeepFool, find_patch, find_universal
+from advkit.core.errors import AdvkitWarning, InputError
+from advkit.evaluation import (
+    check_evaluation,
+    corruption_errors,
+    error_curve,
+    made_corruption_errors,
+    transfer_matrix,
+)
+from advkit.testing import assert_robust
+from advkit.training import measure, train
+
+X = torch.rand(12, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+Y = torch.arange(12) % 3
+torch.manual_seed(1)
+NET = nn.Sequential(nn.Flatten(), nn.Linear(64, 3)).eval()
+
+
+class Dicts(TorchDataset[Any]):
+    def __len__(self) -> int:
+        return len(X)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"pixel_values": X[index], "labels": int(Y[index])}
+
+
+class Stream(IterableDataset[Any]):
+    def __iter__(self) -> Iterator[Any]:
+        yield from zip(X, Y.tolist(), strict=True)
+
+
+STREAMS: dict[str, Callable[[Any], Any]] = {
+    "evaluate": lambda data: evaluate(NET, data, FGSM(eps=0.1), batch_size=5).adversarial_error,
+    "error_curve": lambda data: error_curve(NET, data, DeepFool(steps=3), batch_size=5).median,
+    "transfer_matrix": lambda data: transfer_matrix({"a": NET}, data, FGSM(eps=0.1), batch_size=5).wrong,
+    "corruption_errors": lambda data: corruption_errors(NET, data, names=["blur"], severities=[5]).wrong,
+    "made_corruption_errors": lambda data: made_corruption_errors(NET, data, kinds=["contrast"], severities=[5]).wrong,
+    "check_evaluation": lambda data: check_evaluation(NET, data, count=12)["worse_than_chance"].evidence,
+    "find_universal": lambda data: find_universal(NET, data, eps=0.1, epochs=1, batch_size=12).delta.tolist(),
+    "find_patch": lambda data: find_patch(NET, data, size=0.2, epochs=1).patch.tolist(),
+}
+"""What reads data batch by batch."""
+
+PAIRS: dict[str, Callable[[Any], Any]] = {
+    "train": lambda data: train(toy_net(), data, recipe=replace(RECIPE, epochs=1), device="cpu").log[-1].loss,
+    "measure": lambda data: measure(NET, data),
+}
+"""What reads images by their numbers: data sets, names, pairs."""
+
+FORMS: dict[str, Callable[[], Any]] = {
+    "arrays": lambda: (X.numpy(), Y.numpy()),
+    "dictionary": lambda: {"image": X, "label": Y},
+    "batches": lambda: [(X[:5], Y[:5]), (X[5:], Y[5:])],
+    "items": lambda: [(x, int(y)) for x, y in zip(X, Y, strict=True)],
+    "triples": lambda: DataLoader(TensorDataset(X, Y, Y), batch_size=12),
+    "dictionaries": Dicts,
+    "loader of dictionaries": lambda: DataLoader(Dicts(), batch_size=12),
+    "stream": Stream,
+    "loader of a stream": lambda: DataLoader(Stream(), batch_size=12),
+}
+
+WRONG: dict[str, tuple[Callable[[], Any], str]] = {
+    "endless": (lambda: itertools.cycle([(X, Y)]), "only once|got cycle"),
+    "generator": (lambda: ((X, Y) for _ in range(2)), "only once|got generator"),
+    "iterator of a loader": (lambda: iter(DataLoader(TensorDataset(X, Y))), "only once|got _Single"),
+    "8-bit loader": (lambda: DataLoader(TensorDataset((X * 255).byte(), Y)), r"x\.float\(\) / 255|got DataLoader"),
+    "nothing": (lambda: None, "got NoneType"),
+    "images alone": (lambda: X, "got Tensor"),
+    "loader of images alone": (lambda: DataLoader(X), "as two tensors|got DataLoader"),
+    "a number": (lambda: 3, "got int"),
+    "lists": (lambda: (X.tolist(), Y.tolist()), "two tensors|got tuple"),
+    "empty": (list, "empty data|got list"),
+    "fractions": (lambda: (X, Y + 0.5), "labels.* as integers"),
+    "the other way round": (lambda: (Y, X), "got .*int64"),
+    "NaN": (lambda: (X * float("nan"), Y), "contain NaN"),
+    "too few labels": (lambda: (X, Y[:5]), "labels"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", STREAMS)
+def test_every_form_gives_what_the_tensors_give(name: str, form: str) -> None:
+    call = STREAMS[name]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the data do not say how many", AdvkitWarning)
+        assert call(FORMS[form]()) == call((X, Y))
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_pairs_are_data_sets_too_and_other_forms_are_told_the_way(name: str) -> None:
+    call = PAIRS[name]
+    x = X[:, :, :6, :6] if name == "train" else X
+    first, second = call((x, Y)), call((x.numpy(), Y.numpy()))
+    assert first == second
+    for form in ("dictionary", "items", "triples", "stream"):
+        with pytest.raises(InputError, match="'module:function'"):
+            call(FORMS[form]())
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("name", [*STREAMS, *PAIRS])
+def test_what_is_wrong_is_one_line(name: str, wrong: str) -> None:
+    data, message = WRONG[wrong]
+    with pytest.raises(InputError, match=message) as caught:
+        (STREAMS | PAIRS)[name](data())
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "wrong", [X.numpy(), X.tolist(), DataLoader(X), (X * 255).byte(), X * 255, X * float("nan"), None]
+)
+def test_assert_robust_takes_tensors_and_says_so(wrong: Any) -> None:
+    with pytest.raises(InputError, match="images") as caught:
+        assert_robust(NET, wrong, Y, FGSM(eps=0.1), max_error=1.0)
+    assert "\n" not in str(caught.value)
