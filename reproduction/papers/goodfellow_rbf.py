@@ -134,6 +134,16 @@ def where_true(values: Tensor, mask: Tensor) -> Measured:
     return Measured.of(torch.where(mask, values.double(), math.nan))
 
 
+def taken(p: Tensor) -> tuple[Measured, Measured]:
+    """How often a class has more than half the probability, and how much it has there.
+
+    Args:
+        p: probabilities (N, K).
+    """
+    top = p.amax(1)
+    return Measured.of(top > 0.5), where_true(top, top > 0.5)
+
+
 def agreement(first: Tensor, second: Tensor, y: Tensor) -> tuple[Measured, Measured]:
     """How often the second gives the class of the first: where the first is wrong, and where both are.
 
@@ -157,9 +167,8 @@ def _measure(networks: Networks, seed: int, *, data: str, count: int) -> dict[Ce
             top, classes = probabilities(name, network, images).max(1)
             cells[FOOLING.cell(name, failing)] = Measured.of(classes != y)
             cells[FOOLING.cell(name, sure)] = where_true(top, (classes != y) | (not only_mistakes))
-        top = probabilities(name, network, rubbish).amax(1)
-        cells[NOISE.cell(name, RUBBISH)] = Measured.of(top > 0.5)
-        cells[NOISE.cell(name, SURE_RUBBISH)] = where_true(top, top > 0.5)
+        found = taken(probabilities(name, network, rubbish))
+        cells |= {NOISE.cell(name, c): m for c, m in zip((RUBBISH, SURE_RUBBISH), found, strict=True)}
         given[name] = logits_of(network, made).argmax(1)
     for first, second in ((MAXOUT, SOFTMAX), (MAXOUT, RBF), (SOFTMAX, RBF)):
         found = agreement(given[first], given[second], y)
