@@ -5,7 +5,15 @@ from advkit.reproduction.papers import (
     goodfellow_maxout,
     goodfellow_rbf,
     szegedy_distortion,
+    szegedy_hidden,
     szegedy_transfer,
 )
 
-__all__ = ["goodfellow_logistic", "goodfellow_maxout", "goodfellow_rbf", "szegedy_distortion", "szegedy_transfer"]
+__all__ = [
+    "goodfellow_logistic",
+    "goodfellow_maxout",
+    "goodfellow_rbf",
+    "szegedy_distortion",
+    "szegedy_hidden",
+    "szegedy_transfer",
+]
