@@ -58,7 +58,7 @@ def noise_row(sd: float) -> str:
 
 def like_row(source: str) -> str:
     """The row of noise as large as the examples of a network."""
-    return f"noise as large as for {source}"
+    return f"noise, as for {source}"
 
 
 def amplified_row(source: str) -> str:
