@@ -1,4 +1,4 @@
-"""How often a model is wrong, clean and attacked, and how sure that is."""
+"""Evaluation: the error of a model on clean and attacked images, with confidence intervals."""
 
 from advkit.core.intervals import mcnemar, wilson_interval
 from advkit.core.progress_bar import Progress

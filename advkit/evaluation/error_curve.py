@@ -1,4 +1,4 @@
-"""Error against eps for one model: a minimal attack gives the whole staircase in one run."""
+"""Error against eps for one model: a minimal attack gives the whole curve in one run."""
 
 from dataclasses import replace
 from typing import Any
@@ -13,16 +13,16 @@ from advkit.evaluation.measure.stream import origin
 
 
 def error_curve(model: Model, data: Any, attack: Attack | str, *, name: str = "", **options: Any) -> Curve:
-    """The fraction of images that are wrong within eps, for every eps at once.
+    """Return the fraction of images that are wrong within eps, for every eps at once.
 
-    An image counts from the smallest distance at which the attack found an adversarial point on, so the curve is the
+    An image counts from the smallest distance at which the attack found an adversarial point, so the curve is the
     best over all eps' <= eps and never falls. Every point of it is a lower bound.
 
     Args:
         model: an nn.Module or a function that takes images and returns logits, see `evaluate`.
         data: a Dataset, a DataLoader or a pair of tensors (x, y), see `evaluate`.
-        attack: a minimal attack, or its spec; `smallest(PGD(...))` makes one of a budget attack, by a search in eps
-            image by image.
+        attack: a minimal attack, or its spec; `smallest(PGD(...))` turns a budget attack into one, by a search in eps
+        for each image.
         name: name of the curve; default: the attack's spec.
         **options: options of `evaluate`: batch_size, count, seed, bounds, device, progress.
 
@@ -30,7 +30,7 @@ def error_curve(model: Model, data: Any, attack: Attack | str, *, name: str = ""
         The staircase, with the median distance.
 
     Raises:
-        InputError: a budget attack, or what `evaluate` refuses.
+        InputError: the attack is a budget attack, or `evaluate` raises it.
     """
     (attack,) = asked_attacks(attack)
     if attack.kind != "minimal":

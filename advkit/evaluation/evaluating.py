@@ -1,4 +1,4 @@
-"""`evaluate`: how often a model is wrong, clean and under each attack, sample by sample."""
+"""`evaluate`: the error of a model, clean and under each attack, with a verdict for each sample."""
 
 import os
 import warnings
@@ -68,11 +68,11 @@ def evaluate(
     The model is used in eval mode and left as it was. The same data, seed and attack give the same adversarial
     images whatever the batch size, up to the float noise of the model.
 
-    Without `output` the report holds some hundred bytes an image and attack. With it, it is a run: each batch is
-    committed to the folder as it is done (docs/run-format.md), memory holds one batch, the report reads the values of
-    single images from the folder when they are asked for, and a run that was stopped goes on by `resume`. Where a
-    process group of torch.distributed is there, its processes share the batches of the one run; the rows are the same.
-    The number of threads is that of the process that began.
+    Without `output` the report holds some hundred bytes an image and attack. With `output` the evaluation is a run:
+    each finished batch is committed to the folder (docs/run-format.md), memory holds one batch, the report reads the
+    values of single images from the folder when they are needed, and `resume` continues a run that was stopped. In a
+    process group of torch.distributed, the processes share the batches of one run; the rows are the same. The number
+    of threads is that of the process that began the run.
 
     Args:
         model: an nn.Module or a function that takes images (N, C, H, W) in `bounds` and returns logits (N, K); or
@@ -84,27 +84,28 @@ def evaluate(
         attacks: attack objects, or specs such as "pgd(eps=8/255)". A budget attack without eps gets .1 (l2: 1, l1: 10).
             A sample that is wrong already counts as wrong under each attack, at distance 0.
         eps: radius of the budget attacks that have none of their own, a number or a text such as "8/255".
-        control: an attack that is reported apart and not part of the worst case. By default it is random noise in a
-            run, as on the command line, and none otherwise. It gets the budget of the first attack; where that is
-            minimal, the distance that it needed on each sample.
+        control: an attack that is reported separately and is not part of the worst case. By default it is random noise
+        in a run, as on the command line, and none otherwise. Its budget is that of the first attack; if that is a
+        minimal attack, the distance that it needed on each sample.
         target: the class to reach, one for all, or one for each image of the data (by its number there), or a word that
             the attacks know, such as "runner_up".
         goal: what counts as an error and as an attack's success, see `advkit.goals`: a goal, its spec such as
             "top_k(k=5)", or a function `(outputs, y) -> (N,)` that is > 0 where the goal is reached. By default a
             class other than y. With another form of outputs, as of `segmentation`, y are rows of any shape.
-        verdicts: number of fresh forward passes that judge the clean and the adversarial images. Of a random model the
-            errors are then means over these verdicts, with their spread; one verdict by default.
+        verdicts: number of separate forward passes that judge the clean and the adversarial images. For a random model
+        the errors are means over these verdicts, with their spread; one verdict by default.
         batch_size: number of images in a batch; a DataLoader keeps its own.
         count: number of images to use, a fixed random choice (of a DataLoader, the first ones); default: all.
         seed: seed of the attacks' random numbers.
         bounds: the range of the pixels.
-        stop: "fooled": a sample leaves an attack at its first adversarial point; "never": the strongest is sought.
+        stop: "fooled": a sample leaves an attack at its first adversarial point; "never": the attack continues to the
+        strongest point.
         device: device to which the model is moved; default: where its parameters are.
         progress: called with (done, all), in images times passes (the clean one, each step of the attacks and of
             the control), after every step. An attack may end before its last step. all is None if the data do not know
             their length. True shows a bar, in a notebook too.
-        checks: whether to look for signs that the figures cannot be believed (`check_evaluation`); default: in a run.
-        surrogate: another model, which these checks compare with.
+        checks: whether to look for signs that the figures are wrong (`check_evaluation`); default: only in a run.
+        surrogate: another model, with which these checks compare.
         corruptions: whether to measure the errors under corruptions, for images in [0, 1]: True makes them
             (`corruption_errors`); "cifar10_c" or another published set reads them (`published_corruption_errors`);
             "hendrycks", "hendrycks(severities=3)" or kinds such as "fog:3" make the 15 published ones from the images
@@ -112,16 +113,16 @@ def evaluate(
         certify: method to certify every image (docs/certification.md), such as "crown" in the norm and at the largest
             eps of the attacks, or at a ball of its own as in "ibp(eps=0.1, norm=linf)". The report then has the error
             from both sides: `report.certified_error` is the share of images that are not certified.
-        output: folder of the run; it is made.
-        resume: whether to continue the run in that folder; a complete run is returned, a missing one begun.
-        keep: contents of the folder, and the share of the batches that this process does.
+        output: folder of the run, which is created.
+        resume: whether to continue the run in that folder; a complete run is returned, a missing run is started.
+        keep: contents of the folder, and the share of the batches for this process.
 
     Returns:
         A Report; its adversarial errors are lower bounds.
 
     Raises:
-        InputError: data, labels, attacks or model outputs that do not fit; a folder that holds another run.
-        BrokenCertificateError: an image is certified and an attack found it wrong within that ball: one is at fault.
+        InputError: data, labels, attacks or model outputs do not fit, or the folder holds another run.
+        BrokenCertificateError: an attack found a certified image wrong within the ball, so one of both is faulty.
         OSError: the disk is full; the run is intact.
     """
     options = {"seed": seed, "bounds": door.check_bounds(bounds), "stop": stop}

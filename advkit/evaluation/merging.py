@@ -1,4 +1,4 @@
-"""The shards of one evaluation put together as the run that one process would have made."""
+"""Merge the shards of one evaluation to the run that one process would have made."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ def merge_runs(runs: Sequence[Path_], *, output: Path_) -> Run:
         The joined run.
 
     Raises:
-        InputError: a run that is not complete or is damaged, runs of different evaluations, or a batch that none has.
+        InputError: a run is not complete or is damaged, the runs are of different evaluations, or a batch is missing.
         OSError: the disk is full.
     """
     parts = [load_run(home) for home in runs]

@@ -1,4 +1,4 @@
-"""An evaluation that is a run: its batches are shared out, committed one by one, and put together at the end."""
+"""An evaluation with a run folder: batches are distributed, committed one by one, and assembled at the end."""
 
 import datetime
 import json
@@ -35,7 +35,7 @@ from advkit.evaluation.show.page import page
 
 @dataclass(frozen=True)
 class Job:
-    """What `evaluate` was asked for, checked."""
+    """The checked arguments of `evaluate`."""
 
     model: Model
     data: Any
@@ -53,7 +53,7 @@ class Job:
 
 
 def run(job: Job, output: str | os.PathLike[str], *, resume: bool) -> Report:
-    """Do what of the run is not done yet; its report."""
+    """Do the remaining part of the run, and return its report."""
     home = Path(output)
     check_place(home, resume=resume)
     old = earlier(home)
@@ -183,7 +183,7 @@ def _finish(job: Job, made: Run) -> None:
 
 
 def conclude(made: Run, *, rows: bool = True) -> None:
-    """Write rows, figures and page from the batches; run.json says last that the run is complete."""
+    """Write rows, figures and page from the batches, and then mark the run as complete in run.json."""
     if rows:
         made.write_rows()
     report = made.report

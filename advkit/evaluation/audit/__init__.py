@@ -1,4 +1,4 @@
-"""What a run shows in the terms of a document for auditors."""
+"""Audits: the results of a run in the terms of a document for auditors."""
 
 from advkit.evaluation.audit.audit_text import audit_markdown
 from advkit.evaluation.audit.auditing import check_audit, make_audit

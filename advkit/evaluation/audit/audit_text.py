@@ -1,4 +1,4 @@
-"""An audit for people, in Markdown."""
+"""An audit as Markdown."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from advkit.evaluation.cards.card_text import safe
 
 
 def audit_markdown(audit: Mapping[str, Any]) -> str:
-    """The audit as Markdown: what was tried, what was not, what the figures do not show, where each is found.
+    """Write the audit as Markdown: what was tried, what was not, what the figures do not show, and their sources.
 
     Args:
         audit: the audit that `make_audit` returns.

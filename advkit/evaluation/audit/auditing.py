@@ -1,4 +1,4 @@
-"""An audit: what a run tried in the terms of a document, what it did not, and what its figures do not show."""
+"""Audits: what a run tried in the terms of a document, what it did not try, and what its figures do not show."""
 
 import os
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ NO_CERTIFICATE = (
 
 
 def make_audit(run: Run | str | os.PathLike[str], name: str) -> dict[str, Any]:
-    """The audit of a complete run.
+    """Make the audit of a complete run.
 
     Args:
         run: the run, or its folder.
         name: name of the profile: "nist-ai-100-2", "ai-act-15" or "atlas".
 
     Raises:
-        InputError: no such profile, no run, or one that is not complete.
+        InputError: there is no such profile or run, or the run is not complete.
     """
     table = profile(name)
     run = run if isinstance(run, Run) else load_run(run)
@@ -46,7 +46,7 @@ def make_audit(run: Run | str | os.PathLike[str], name: str) -> dict[str, Any]:
 
 
 def parts_of(run: Run) -> Found:
-    """The card and the corruptions of a run.
+    """Return the card and the corruptions of a run.
 
     Args:
         run: the run.
@@ -70,7 +70,7 @@ def _plain(statement: Statement) -> dict[str, Any]:
 
 
 def not_shown(found: Found, table: Profile) -> list[Statement]:
-    """What the figures do not show, each from what the run holds.
+    """List what the figures of the run do not show.
 
     Args:
         found: the parts of the run.
@@ -108,14 +108,14 @@ def _ball(norm: str, eps: float | None) -> str:
 
 
 def check_audit(audit: Mapping[str, Any], run: Run | str | os.PathLike[str]) -> list[str]:
-    """What of an audit is not in the run, in words; empty if all of it is.
+    """List the parts of an audit that the run does not confirm; empty if it confirms all.
 
     Args:
         audit: the audit.
         run: the run, or its folder.
 
     Raises:
-        InputError: no run, or no audit.
+        InputError: there is no run, or no audit.
     """
     run = run if isinstance(run, Run) else load_run(run)
     if audit.get("format") != FORMAT:

@@ -1,4 +1,4 @@
-"""What a run shows of a term: statements, each with the figures that it is made of and their places in the run."""
+"""The evidence of a run for a term: statements, with their figures and the places of these in the run."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Statement:
 
     Attributes:
         text: the sentence.
-        figures: JSON pointer into the run's card or its corruptions -> the value there, of every figure in the text.
+        figures: JSON pointer into the run's card or its corruptions -> value, for every figure in the text.
     """
 
     text: str
@@ -27,14 +27,14 @@ class Statement:
 
 
 def at(found: Found, pointer: str) -> Any:
-    """The value that a pointer such as "card/attacks/0/eps" names.
+    """Return the value at a pointer such as "card/attacks/0/eps".
 
     Args:
         found: the parts of the run.
         pointer: keys and positions, joined by slashes.
 
     Raises:
-        InputError: there is nothing.
+        InputError: there is nothing at the pointer.
     """
     value: Any = found
     for key in pointer.split("/"):
@@ -46,7 +46,7 @@ def at(found: Found, pointer: str) -> Any:
 
 
 class Teller:
-    """Builds a sentence and keeps where each of its figures came from.
+    """Builds a sentence and records the source of each figure in it.
 
     Args:
         found: the parts of the run.
@@ -57,12 +57,12 @@ class Teller:
         self.figures: dict[str, Any] = {}
 
     def __call__(self, pointer: str) -> Any:
-        """The value at a pointer, which is remembered."""
+        """Return the value at a pointer, and record the pointer."""
         self.figures[pointer] = value = at(self.found, pointer)
         return value
 
     def says(self, text: str) -> Statement:
-        """The statement that the figures asked for so far make."""
+        """Return the statement with the figures that were requested so far."""
         return Statement(text=text, figures=dict(self.figures))
 
 
@@ -102,12 +102,12 @@ def attacked(found: Found) -> Iterator[Statement]:
 
 
 def white_box(found: Found) -> Iterator[Statement]:
-    """Attacks that took gradients of the model."""
+    """Attacks that used gradients of the model."""
     return _rows(found, lambda row: row["gradients_per_sample"] > 0 and not _is(row, "transfer"))
 
 
 def black_box(found: Found) -> Iterator[Statement]:
-    """Attacks that asked the model for answers only."""
+    """Attacks that used the model's answers only."""
     return _rows(
         found, lambda row: not row["gradients_per_sample"] and knowledge(row["attack"]) in ("scores", "labels", None)
     )
@@ -119,17 +119,17 @@ def scores(found: Found) -> Iterator[Statement]:
 
 
 def labels(found: Found) -> Iterator[Statement]:
-    """Attacks that see the answer alone."""
+    """Attacks that see the predicted class only."""
     return _rows(found, lambda row: not row["gradients_per_sample"] and knowledge(row["attack"]) == "labels")
 
 
 def universal(found: Found) -> Iterator[Statement]:
-    """Attacks that look for one change of all images."""
+    """Attacks that look for one perturbation of all images."""
     return _rows(found, lambda row: _is(row, "universal", "find_patch"))
 
 
 def transfer(found: Found) -> Iterator[Statement]:
-    """Attacks made on another model, and the check that does so."""
+    """Attacks on another model, and the check that uses one."""
     yield from _rows(found, lambda row: _is(row, "transfer"))
     checks = found["card"]["checks"]
     verdict = checks and checks["findings"].get("transfer_beats_white_box")
@@ -144,7 +144,7 @@ def transfer(found: Found) -> Iterator[Statement]:
 
 
 def certified(found: Found) -> Iterator[Statement]:
-    """The error that no attack within a ball exceeds."""
+    """The error that no attack within a ball can exceed."""
     if found["card"]["errors"]["certified"] is None:
         return
     tell, place = Teller(found), "card/errors/certified"
@@ -166,7 +166,7 @@ def clean(found: Found) -> Iterator[Statement]:
 
 
 def corrupted(found: Found) -> Iterator[Statement]:
-    """The errors under damage without an adversary."""
+    """The errors under corruptions without an adversary."""
     damage = found["corruptions"]
     if damage is None:
         return
@@ -183,7 +183,7 @@ def corrupted(found: Found) -> Iterator[Statement]:
 
 
 def checked(found: Found) -> Iterator[Statement]:
-    """What the checks of the evaluation say."""
+    """The results of the evaluation's checks."""
     checks = found["card"]["checks"]
     if checks is None:
         return
@@ -217,7 +217,7 @@ RULES: dict[str, Rule] = {
 
 
 def knowledge(spec: str) -> str | None:
-    """What an attack sees of the model, as its class says; None of an attack that is not registered here.
+    """Return what an attack sees of the model, by its class; None for an attack that is not registered.
 
     Args:
         spec: spec of the attack.

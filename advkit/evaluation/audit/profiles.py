@@ -1,4 +1,4 @@
-"""The documents whose terms an audit speaks in: each a table of terms, with its version and date."""
+"""The documents whose terms an audit uses: a table of terms, a version and a date for each."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,11 @@ class Term:
     """One term of a document.
 
     Attributes:
-        id: how the document calls it: an identifier, a section or a paragraph.
+        id: an identifier, a section or a paragraph of the document.
         name: name of the term.
         evidence: name of the rule that finds its evidence in a run (see `evidence.py`); None if advkit tries no such
             thing.
-        without: what to say where a run has no such evidence.
+        without: text for a run that has no such evidence.
     """
 
     id: str
@@ -191,13 +191,13 @@ PROFILES = {"nist-ai-100-2": NIST, "ai-act-15": AI_ACT, "atlas": ATLAS}
 
 
 def profile(name: str) -> Profile:
-    """The profile of a name.
+    """Return a profile by name.
 
     Args:
         name: "nist-ai-100-2", "ai-act-15" or "atlas".
 
     Raises:
-        InputError: no such profile.
+        InputError: there is no such profile.
     """
     if name not in PROFILES:
         raise unknown("profile", name, PROFILES)

@@ -1,4 +1,4 @@
-"""Cards: what an evaluation found, in a form that others can check; boards of several."""
+"""Cards: the results of an evaluation in a form that others can check; boards compare several cards."""
 
 from advkit.evaluation.cards.board_of_cards import board, board_page
 from advkit.evaluation.cards.card_checking import check_beside_run, check_card

@@ -10,7 +10,7 @@ from advkit.core.words import CAVEAT, number, percent, span
 
 
 def board(cards: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Several cards as one table, the least error found first.
+    """Make one table of several cards, the smallest error first.
 
     Args:
         cards: cards by name.
@@ -65,7 +65,7 @@ td:nth-child(n + 4) { white-space: nowrap; }
 
 
 def board_page(table: Table) -> str:
-    """The board as one page without network; a click on a heading sorts by it."""
+    """Write the board as one page that needs no network; a click on a heading sorts it."""
     digest = base64.b64encode(hashlib.sha256(SORT.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
     said = f"{CAVEAT} A click on a heading sorts by it."

@@ -1,4 +1,4 @@
-"""Is a card what it says? By itself, and beside its run."""
+"""Checks of a card: by itself, and against its run."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from advkit.evaluation.runs.verifying import verify_run
 
 
 def check_card(card: Mapping[str, Any]) -> list[str]:
-    """What is wrong with a card by itself, one sentence each.
+    """List the faults of a card by itself, one sentence each.
 
     Args:
         card: the card that `read_card` returns.
@@ -56,7 +56,7 @@ def _off(name: str, said: Mapping[str, Any], wrong: int, count: int) -> Iterator
 
 
 def check_beside_run(card: Mapping[str, Any], run: Run) -> list[str]:
-    """What a card says otherwise than the folder it was made from, one sentence each."""
+    """List the differences between a card and the folder from which it was made, one sentence each."""
     wrong = verify_run(run.home)
     if wrong:
         return wrong

@@ -1,4 +1,4 @@
-"""A card for people, in Markdown, and for RobustBench's list."""
+"""A card as Markdown, and in the form of RobustBench's list."""
 
 import html
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from advkit.evaluation.measure.corruptions import CorruptionReport
 
 
 def to_markdown(card: Mapping[str, Any]) -> str:
-    """The card as Markdown: a heading, the errors, the attacks, the checks, what was not shown, how to repeat.
+    """Write the card as Markdown: errors, attacks, checks, what was not shown, and how to repeat it.
 
     Args:
         card: the card that `make_card` returns.
@@ -59,12 +59,12 @@ def _checks(checks: Mapping[str, Any] | None) -> str:
 
 
 def safe(text: str) -> str:
-    """Foreign text that cannot end a cell, begin a tag or break a line."""
+    """Escape foreign text, so that it cannot end a cell, begin a tag or break a line."""
     return html.escape(harmless(" ".join(str(text).split())), quote=False).replace("|", "\\|")
 
 
 def to_robustbench(card: Mapping[str, Any], damage: CorruptionReport | None = None) -> dict[str, Any]:
-    """The card in the form of RobustBench's model_info: percentages as text, what the run does not tell as null.
+    """Write the card in the form of RobustBench's model_info: percentages are text, unknown entries null.
 
     Args:
         card: the card that `make_card` returns.

@@ -1,4 +1,4 @@
-"""Is a card what it says? Some of its batches, attacked once more."""
+"""Checks of a card by repetition: some of its batches are attacked again."""
 
 import math
 import os
@@ -26,9 +26,9 @@ def check_again(
     weights: str | Path | None = None,
     root: str | os.PathLike[str] | None = None,
 ) -> list[str]:
-    """What attacking some batches once more contradicts, one sentence each.
+    """Attack some batches again; list what contradicts the card, one sentence each.
 
-    Another machine rounds otherwise: a count may differ by one image, or by 2 % of the batch.
+    Another machine rounds differently: a count may differ by one image, or by 2 % of the batch.
 
     Args:
         card: the card, as `read_card` gives it.
@@ -38,7 +38,7 @@ def check_again(
         root: folder of the data sets, see `load_data`.
 
     Raises:
-        InputError: the model or the data are not here.
+        InputError: the model or the data are missing.
     """
     classifier = load_model(model or card["model"]["name"], weights=weights)
     if model_digest(classifier) != card["model"]["digest"]:
@@ -68,7 +68,7 @@ def _attacked_again(card: Mapping[str, Any], classifier: Any, data: Any, batch: 
 
 
 def compared(card: Mapping[str, Any], report: Report, batch: int) -> list[str]:
-    """What a second report on one batch contradicts, one sentence each.
+    """List what a second report on one batch contradicts, one sentence each.
 
     Args:
         card: the card that `read_card` returns.

@@ -44,9 +44,9 @@ FIGURES = (
 
 
 def make_card(run: Run | str | os.PathLike[str]) -> dict[str, Any]:
-    """The card of a complete run.
+    """Make the card of a complete run.
 
-    Every figure is made from the batches of the folder. docs/cards.md tells each key.
+    Every figure is computed from the batches of the folder. docs/cards.md describes each key.
 
     Args:
         run: the run, or its folder.
@@ -137,15 +137,15 @@ def _command(text: str | None) -> str | None:
 
 
 def sealed(card: dict[str, Any]) -> dict[str, Any]:
-    """The card with the digest of all the rest."""
+    """Return the card with a digest of its other entries."""
     return {**card, "digest": digests.of_record(card)}
 
 
 def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """A card that `advkit card` wrote, as the file holds it.
+    """Read a card that `advkit card` wrote.
 
     Raises:
-        InputError: no such file, or no card.
+        InputError: there is no such file, or it is no card.
     """
     place = Path(path)
     try:

@@ -1,4 +1,4 @@
-"""To and from other programs: images as files, errors in validation loops and on TensorBoard."""
+"""Exchange with other programs: images as files, errors in validation loops and on TensorBoard."""
 
 from advkit.evaluation.interchange.board_scalars import to_tensorboard
 from advkit.evaluation.interchange.images_out import export_images, export_result

@@ -20,7 +20,7 @@ def to_tensorboard(found: Report | Run, board: Any, *, step: int = 0, prefix: st
         prefix: text before every name.
 
     Returns:
-        what was written, name -> value.
+        The values written, by name.
 
     Raises:
         InputError: the package tensorboard is missing, or `board` is neither.

@@ -1,4 +1,4 @@
-"""Adversarial images beside their clean partners, as other programs read them: NumPy, safetensors or PNG files."""
+"""Export of adversarial images with their clean images: NumPy, safetensors or PNG files."""
 
 import csv
 import io
@@ -30,18 +30,18 @@ Pairs = dict[str, Tensor]
 
 
 def export_images(run: Run | str | os.PathLike[str], path: str | os.PathLike[str], *, attack: str | None = None) -> int:
-    """Write the images of one attack of a run, each beside its clean partner, in the order of the data.
+    """Write the images of one attack of a run, each with its clean image, in the order of the data.
 
     Args:
         run: the run, or its folder; it must have kept its images.
         path: FILE.npz, FILE.safetensors, or a folder for PNG files.
-        attack: name or spec of the attack; it may be left out where the run has one.
+        attack: name or spec of the attack; not needed if the run has only one.
 
     Returns:
         the number of pairs.
 
     Raises:
-        InputError: no such attack, no images, or a path that names no form.
+        InputError: there is no such attack, the run kept no images, or the path has another ending.
         OSError: the disk is full.
     """
     run = run if isinstance(run, Run) else load_run(run)
@@ -54,20 +54,20 @@ def export_images(run: Run | str | os.PathLike[str], path: str | os.PathLike[str
 
 
 def export_result(x: Tensor, y: Tensor, result: Result, path: str | os.PathLike[str], **about: str) -> int:
-    """Write what an attack returned beside the images that it was given.
+    """Write the result of an attack with its clean images.
 
     Args:
         x: clean images (N, C, H, W) in [0, 1].
         y: labels (N,).
         result: the attack's result for them.
         path: FILE.npz, FILE.safetensors, or a folder for PNG files.
-        **about: what is to be said of the images, such as `attack="pgd(eps=0.1)"`.
+        **about: notes on the images that are written too, such as `attack="pgd(eps=0.1)"`.
 
     Returns:
         the number of pairs.
 
     Raises:
-        InputError: shapes that do not fit, or a path that names no form.
+        InputError: shapes do not fit, or the path has another ending.
         OSError: the disk is full.
     """
     if len(x) != len(result) or len(y) != len(x) or x.shape != result.x_adv.shape:
@@ -83,12 +83,12 @@ def write_pairs(
     about: Mapping[str, str],
     bounds: tuple[float, float],
 ) -> int:
-    """Write pairs in the form that the path names; a file is there whole or not at all.
+    """Write pairs in the form given by the path's ending, atomically.
 
     Args:
         pairs: images, labels, ids and verdicts by name.
         path: FILE.npz, FILE.safetensors, or a folder for PNG files.
-        about: what is said of them.
+        about: notes on the images.
         bounds: range of the pixels.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Adversarial errors inside somebody's validation loop: a plain function, and a callback for Lightning."""
+"""Adversarial errors in your validation loop: a plain function, and a callback for Lightning."""
 
 import importlib
 from collections.abc import Sequence
@@ -28,7 +28,7 @@ def validation_errors(
     bounds: tuple[float, float] = (0, 1),
     seed: int = 0,
 ) -> dict[str, float]:
-    """The errors of one batch, as loops log them. The model is left as it was; any mode of autograd will do.
+    """Return the errors of one batch for your log. The model is left as it was; autograd may be on or off.
 
     Args:
         model: an nn.Module or a function that takes images in `bounds` and returns logits.
@@ -41,11 +41,11 @@ def validation_errors(
         seed: seed of the attacks' random numbers.
 
     Returns:
-        `clean_error`, `adversarial_error` (under any of the attacks), and `adversarial_error/NAME` for each attack
-        where there are several; fractions of the batch.
+        `clean_error`, `adversarial_error` (under any of the attacks), and `adversarial_error/NAME` for each of several
+        attacks; fractions of the batch.
 
     Raises:
-        InputError: an unknown attack, or images, labels or outputs that do not fit.
+        InputError: an attack is unknown, or images, labels or outputs do not fit.
     """
     with torch.inference_mode(False), torch.enable_grad():  # a clone made here has gradients, whatever x was made in
         report = evaluate(model, (x.clone(), y.clone()), attacks, eps=eps, bounds=bounds, seed=seed)
@@ -53,7 +53,7 @@ def validation_errors(
 
 
 def scalars(report: Report) -> dict[str, float]:
-    """The errors of a report by name: clean, adversarial, of each attack if there are several, and under corruptions.
+    """Return the errors of a report by name: clean, adversarial, for each of several attacks, and under corruptions.
 
     Args:
         report: the report.
@@ -84,7 +84,7 @@ def lightning_callback(
     bounds: tuple[float, float] = (0, 1),
     seed: int = 0,
 ) -> Any:
-    """A callback for Lightning's Trainer that logs the adversarial errors of the validation batches.
+    """Make a callback for Lightning's Trainer that logs the adversarial errors of the validation batches.
 
     The module's `forward` takes images in `bounds` and returns logits; a batch is (x, y, ...). The values are means
     over the images of the epoch, across processes too; `ModelCheckpoint(monitor="val_adversarial_error")` finds them.
@@ -94,12 +94,12 @@ def lightning_callback(
         eps: radius of the budget attacks that have none of their own.
         prefix: text before every name.
         batches: number of validation batches to attack in an epoch; default: all.
-        every: number of epochs from one attack to the next. Epochs between log nothing.
+        every: number of epochs from one attack to the next; epochs between are not attacked.
         bounds: range of the pixels.
         seed: seed of the attacks' random numbers.
 
     Raises:
-        InputError: an unknown attack, or Lightning is not installed.
+        InputError: an attack is unknown, or Lightning is not installed.
     """
     asked = asked_attacks(attacks, eps)
     if every < 1 or (batches is not None and batches < 1):

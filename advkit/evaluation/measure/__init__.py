@@ -1,1 +1,1 @@
-"""Measuring: what is counted of a model on images, clean, attacked and damaged, and how sure the counts are."""
+"""Measurements: the errors of a model on clean, attacked and corrupted images, and their uncertainty."""

@@ -1,4 +1,4 @@
-"""Data in the forms that people have them, as one that the evaluation reads as often as it needs to."""
+"""Conversion of the accepted forms of data to one that the evaluation can read several times."""
 
 import warnings
 from collections.abc import Iterator, Mapping
@@ -28,19 +28,19 @@ class Items(torch_data.Dataset[Any]):
 
 
 def as_data(data: Any, *, batch_size: int, count: int | None) -> Any:
-    """The data in a form that `batches` reads.
+    """Convert the data to a form that `batches` reads.
 
     Args:
         data: a name that `load_data` takes, a pair (x, y) of tensors or arrays, a dictionary of them, a list of items
             or of batches, a data set with a length or without, or a DataLoader.
-        batch_size: images a batch, where the data are a stream of single images.
-        count: number of images to look at; None means all.
+        batch_size: number of images in a batch, if the data are a stream of single images.
+        count: number of images to use; None means all.
 
     Raises:
-        InputError: a generator, which can be read only once.
+        InputError: the data are a generator, which can be read only once.
 
     Warns:
-        AdvkitWarning: all of a stream is asked for that does not know its length.
+        AdvkitWarning: the data are a stream without a length, and all images are used.
     """
     if isinstance(data, str):
         return load_data(data)

@@ -1,4 +1,4 @@
-"""The attacks and the control that a caller asked for, as objects: one set of forms and defaults for all."""
+"""The attacks and the control of an evaluation: accepted forms and defaults."""
 
 import math
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ EPS = {"linf": 0.1, "l2": 1.0, "l1": 10.0, "l0": 20.0, "l0_pixels": 10.0}
 
 
 def asked_attacks(attacks: Sequence[Attack | str] | Attack | str, eps: float | str | None = None) -> list[Attack]:
-    """Attack objects, of objects and of spec strings such as "pgd(eps=8/255)"; budget attacks without eps get one.
+    """Convert objects and spec strings such as "pgd(eps=8/255)" to attacks; budget attacks without eps get one.
 
     Args:
         attacks: one or several.
         eps: radius of the budget attacks that have none of their own; default: `EPS`.
 
     Raises:
-        InputError: an unknown attack, a value that it refuses, or something else.
+        InputError: an attack is unknown or refuses a value, or the object is no attack.
     """
     listed = [attacks] if isinstance(attacks, Attack | str) else list(attacks)
     return [_attack(attack, eps) for attack in listed]
@@ -43,10 +43,10 @@ def _attack(asked: Attack | str, eps: float | str | None = None) -> Attack:
 
 
 def asked_control(control: Attack | str | None, attacks: Sequence[Attack], *, run: bool) -> Attack | None:
-    """The control as an object; "auto" is random noise in the first attack's norm in a run, and none without.
+    """Convert the control to an attack; "auto" is random noise in the first attack's norm in a run, else none.
 
     Raises:
-        InputError: an unknown attack, or a value that it refuses.
+        InputError: the attack is unknown, or refuses a value.
     """
     if control != "auto":
         return None if control is None else _attack(control)
@@ -54,12 +54,12 @@ def asked_control(control: Attack | str | None, attacks: Sequence[Attack], *, ru
 
 
 def radius_of(attack: Attack) -> float | None:
-    """The radius of a budget attack in units of the pixels; None of any other, and of one that no radius limits."""
+    """Return the radius of a budget attack in units of the pixels; None if no radius limits the attack."""
     eps: float | None = getattr(attack, "eps", None) if attack.kind == "budget" else None
     return None if eps is None or math.isinf(eps) else eps
 
 
 def noise_like(attack: Attack) -> Attack | None:
-    """Random noise of the attack's norm and eps; None where random noise has no such form."""
+    """Return random noise of the attack's norm and eps; None if there is no such noise."""
     norms = getattr(ATTACKS.factory("noise"), "norms", ())
     return ATTACKS.create("noise", eps=radius_of(attack), norm=attack.norm) if attack.norm in norms else None

@@ -1,4 +1,4 @@
-"""A report put together from the columns of all batches, in memory or in a folder."""
+"""Assembly of a report from the columns of all batches, in memory or in a folder."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from advkit.evaluation.measure.tally import Samples, aimed_at, tally
 
 
 class Line(NamedTuple):
-    """What a report says of an attack beside its figures; see `AttackReport`."""
+    """The description of an attack in a report; see `AttackReport`."""
 
     attack: str
     name: str
@@ -33,7 +33,7 @@ def assembled(
     labelled: bool = True,
     certificate: CertificateAsked | None = None,
 ) -> Report:
-    """The report of all samples, in a few passes over their batches.
+    """Make the report of all samples, in a few passes over their batches.
 
     Args:
         lines: line of each attack; the last one is the control's.

@@ -7,17 +7,17 @@ from advkit.evaluation.measure.tally import Counts, Tally
 
 
 def mean_wrong(counts: Counts | Tally) -> float:
-    """How many are wrong: the mean over the fresh verdicts, where there are several."""
+    """Return the number of wrong images: the mean over the verdicts, if there are several."""
     return fmean(counts.verdicts) if counts.verdicts else counts.wrong
 
 
 def spread(counts: Counts | Tally) -> float | None:
-    """The standard deviation of the error from verdict to verdict; None of one verdict."""
+    """Return the standard deviation of the error over the verdicts; None for one verdict."""
     return stdev(counts.verdicts) / counts.images if len(counts.verdicts) > 1 else None
 
 
 def said_of(nature: str, verdicts: int, rows: Sequence[tuple[str, Counts]]) -> list[str]:
-    """A sentence for each reason to doubt the errors.
+    """Return a sentence for each reason to doubt the errors.
 
     Args:
         nature: nature of the model, see `Report`.

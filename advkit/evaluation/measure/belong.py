@@ -1,4 +1,4 @@
-"""Whether a network and data belong together: channels, size, classes, looked at before anything runs."""
+"""Check that a network and data fit together (channels, size, classes) before anything runs."""
 
 import warnings
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ IMAGENET = 1000
 
 
 def belonging(model: Model, data: Any, classes: str | Path | None = None) -> Any:
-    """The data, with the labels of the network's classes where the names of the data's classes tell them.
+    """Return the data, with labels renumbered as the network's classes if the class names allow it.
 
     Args:
         model: the network, whose card is compared with the data.
@@ -26,11 +26,11 @@ def belonging(model: Model, data: Any, classes: str | Path | None = None) -> Any
             ImageNet's classes are tried on a network of 1,000 outputs.
 
     Raises:
-        InputError: other channels than the network takes, a size that it refuses, more classes than it has outputs, or
-            names that do not fit.
+        InputError: the network does not take the channels or the size, has fewer outputs than the data have classes, or
+        names do not fit.
 
     Warns:
-        AdvkitWarning: the data have fewer classes than the network, and their names tell nothing.
+        AdvkitWarning: the data have fewer classes than the network, and their names do not identify them.
     """
     card = getattr(model, "card", None)
     if not isinstance(data, Dataset):

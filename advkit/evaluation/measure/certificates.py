@@ -1,4 +1,4 @@
-"""The other side of an error: which images are certified, and which were found wrong within the certified ball."""
+"""Certificates in an evaluation: which images are certified, and which were found wrong within the certified ball."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,12 +20,12 @@ from advkit.evaluation.measure.tally import Columns
 
 
 class BrokenCertificateError(AdvkitError):
-    """An image that is certified was found wrong within the ball: a fault of the certificate or of the attack."""
+    """A certified image was found wrong within the ball: the certificate or the attack is faulty."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CertificateAsked:
-    """The certificate that is made of every image.
+    """The certificate that is computed for every image.
 
     Args:
         method: name of a method of `advkit.certification.certify`.
@@ -40,18 +40,18 @@ class CertificateAsked:
 
     @property
     def spec(self) -> str:
-        """As a word that `evaluate(certify=)` takes."""
+        """The certificate as text for `evaluate(certify=)`."""
         options = {"eps": self.eps, "norm": self.norm, **self.options}
         return f"{self.method}({', '.join(f'{k}={v}' for k, v in options.items())})"
 
     def columns(self, model: Model, batch: Batch, bounds: tuple[float, float], points: Tensor) -> dict[str, Tensor]:
-        """`certified` and `broken` (M,) bool, on the CPU.
+        """Return `certified` and `broken` (M,) bool, on the CPU.
 
         Args:
             model: the classifier.
             batch: the images.
             bounds: range of the pixels.
-            points: what attacks found in the ball of each image, which an exact search tries first (M, ...).
+            points: points that attacks found in the ball of each image, which an exact search tries first (M, ...).
         """
         options: dict[str, Any] = {"eps": self.eps, "norm": self.norm, "method": self.method, **self.options}
         if self.method == "exact":
@@ -65,7 +65,7 @@ class CertificateAsked:
         return (get_norm(self.norm).size(x_adv.double() - x.double()) <= self.eps).cpu()
 
     def check(self, clean: Columns, broken: Tensor, by: str) -> None:
-        """Raise BrokenCertificateError where a certified image of the batch was found wrong within the ball."""
+        """Raise BrokenCertificateError if a certified image of the batch was found wrong within the ball."""
         faulty = (clean["certified"] & broken).nonzero().flatten()
         if len(faulty):
             number = int(clean["sample_ids"][faulty[0]])
@@ -76,12 +76,12 @@ class CertificateAsked:
 
 
 def asked_certificate(certify: str | None, attacks: Sequence[Attack]) -> CertificateAsked | None:
-    """The certificate of a word such as "crown", or of a spec such as "crown(eps=0.1, norm=linf)".
+    """Parse a certificate: a name such as "crown", or a spec such as "crown(eps=0.1, norm=linf)".
 
     Without its own ball it takes the norm of the first attack, and the largest eps of the attacks in that norm.
 
     Raises:
-        InputError: an unknown method, or no ball.
+        InputError: the method is unknown, or there is no ball.
     """
     if certify is None:
         return None
@@ -108,10 +108,10 @@ def _norm(named: Any, attacks: Sequence[Attack]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Certification:
-    """Both sides of the error within one ball.
+    """Lower and upper bounds of the error within one ball.
 
     Attributes:
-        method, norm, eps: how the certificates were made, and for which ball.
+        method, norm, eps: method of the certificates, and norm and radius of the ball.
         images: number of images.
         open: number of images that are not certified.
         found: number of images that are wrong, or that an attack, the control or the search of the certificate found
@@ -147,7 +147,7 @@ class Certification:
 
     @property
     def exact(self) -> bool:
-        """Whether both sides meet."""
+        """Whether both bounds are equal."""
         return self.open == self.found
 
     def to_dict(self) -> dict[str, Any]:
@@ -165,7 +165,7 @@ class Certification:
 
 
 def certification_of(asked: CertificateAsked | None, batches: Any) -> Certification | None:
-    """What the columns of all batches say; None where nothing was asked for."""
+    """Compute the certification from the columns of all batches; None without certificates."""
     if asked is None:
         return None
     images = open_ = found = 0
@@ -177,5 +177,5 @@ def certification_of(asked: CertificateAsked | None, batches: Any) -> Certificat
 
 
 def broken_by(asked: CertificateAsked, clean: Columns, row: Columns, x: Tensor, x_adv: Tensor) -> Tensor:
-    """(M,) bool: the image is wrong, or this attack found it wrong within the ball."""
+    """Return (M,) bool: the image is wrong, or this attack found it wrong within the ball."""
     return clean["clean_wrong"] | (row["wrong"] & asked.holds(x, x_adv))

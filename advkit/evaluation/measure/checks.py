@@ -1,7 +1,7 @@
-"""Can an evaluation be believed? Cheap signs that a model hides its gradients or that its figures mean something else.
+"""Checks of an evaluation: cheap signs that a model hides its gradients or that its figures are misleading.
 
 The signs are those of Athalye, Carlini, Wagner 2018, section 3.1 (arXiv 1802.00420) and Carlini et al. 2019, section 5
-(arXiv 1902.06705). They can show that a low adversarial error is not to be trusted, never that it is right.
+(arXiv 1902.06705). They can show that a low adversarial error is not reliable, never that it is right.
 """
 
 import time
@@ -35,12 +35,12 @@ NEEDED = frozenset({"worse_than_chance", "zero_gradients", "fgsm_beats_pgd", "su
 
 @dataclass(frozen=True, kw_only=True)
 class Checks:
-    """What `check_evaluation` found.
+    """The result of `check_evaluation`.
 
     Attributes:
         findings: finding of each sign, in the order of `CHECKS`.
-        samples: number of images that were looked at.
-        eps: the linf radius that was taken for the attack's own, in units of the pixels.
+        samples: number of images that were checked.
+        eps: the linf radius of the checks, in units of the pixels.
         seconds: wall-clock time of all checks.
     """
 
@@ -51,19 +51,19 @@ class Checks:
 
     @property
     def suspects(self) -> list[Finding]:
-        """The findings that speak against the evaluation."""
+        """The findings with the verdict "suspect"."""
         return [finding for finding in self.findings if finding.verdict == "suspect"]
 
     @property
     def judged(self) -> list[Finding]:
-        """The findings that had something to judge."""
+        """The findings that are not skipped."""
         return [finding for finding in self.findings if finding.verdict != "skipped"]
 
     @property
     def verdict(self) -> str:
-        """ "suspect" if any finding is; "undecided" if too few checks could judge; otherwise "trustworthy".
+        """ "suspect" if any finding is suspect, "undecided" if too many were skipped, otherwise "trustworthy".
 
-        "trustworthy" needs every check in `NEEDED` to have judged, and says that no sign of hidden gradients was seen.
+        "trustworthy" requires a result of every check in `NEEDED`, and means that no sign of hidden gradients was seen.
         """
         if self.suspects:
             return "suspect"
@@ -73,13 +73,13 @@ class Checks:
         """The finding of this name.
 
         Raises:
-            KeyError: no such check.
+            KeyError: there is no such check.
         """
         return {finding.name: finding for finding in self.findings}[name]
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> "Checks":
-        """The checks of `to_dict`.
+        """Read the result of `to_dict`.
 
         Args:
             found: the result of `to_dict`, also after JSON.
@@ -88,7 +88,7 @@ class Checks:
         return cls(findings=findings, samples=found["samples"], eps=found["eps"], seconds=found["seconds"])
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON takes it."""
+        """Return everything as values for JSON."""
         return {
             "verdict": self.verdict,
             "judged": len(self.judged),
@@ -110,10 +110,10 @@ def check_evaluation(
     seed: int = 0,
     bounds: tuple[float, float] = (0, 1),
 ) -> Checks:
-    """Look for signs that attacks by gradients see too little of this model, on at most 128 images.
+    """Look for signs that gradient attacks fail on this model for the wrong reason, on at most 128 images.
 
-    The model is used in eval mode and left as it was. Images that are wrong without an attack are evidence of nothing
-    and left out. "trustworthy" means that no sign was seen; it is no proof.
+    The model is used in eval mode and left as it was. Images that are wrong without an attack are left out.
+    "trustworthy" means that no sign was seen; it is no proof.
 
     Args:
         model: an nn.Module or a function that takes images (N, C, H, W) in `bounds` and returns logits (N, K).
@@ -131,7 +131,7 @@ def check_evaluation(
         The findings, each with its evidence and what to do.
 
     Raises:
-        InputError: data or model outputs that do not fit, a count outside 1 to 128, or an eps that is not > 0.
+        InputError: data or model outputs do not fit, the count is not in 1 to 128, or eps is not > 0.
     """
     door.check_model(model)
     low, high = door.check_bounds(bounds)

@@ -1,4 +1,4 @@
-"""What is kept of one batch: a value a sample, in columns on the CPU."""
+"""The columns of one batch: one value a sample, on the CPU."""
 
 from collections.abc import Callable
 from typing import Any
@@ -24,7 +24,7 @@ from advkit.evaluation.measure.tally import Columns
 def clean_columns(
     model: Model, batch: Batch, judge: Judge = PLAIN, verdicts: int = 1, seed: int = 0
 ) -> dict[str, Tensor]:
-    """The clean images: one forward, the first image once more, alone; and `verdicts` more, if these are several."""
+    """Measure the clean images: one pass, the first image again alone, and `verdicts` passes if these are several."""
     with looking(model, batch.x.device):
         passes = AnySize(Passes(model, batch.x), len(batch.x), model)
         logits = answer_of(passes(batch.x))
@@ -64,7 +64,7 @@ def attack_columns(
     verdicts: int = 1,
     seed: int = 0,
 ) -> dict[str, Tensor]:
-    """What is kept of a result, on the CPU."""
+    """Return the columns of a result, on the CPU."""
     clean_wrong, y = clean["clean_wrong"], batch.y
     meant = (target != y).cpu() if isinstance(target, Tensor) else torch.ones_like(clean_wrong)
     told = judge.told(y, result.logits)
@@ -98,7 +98,7 @@ def recorded(
     bounds: tuple[float, float],
     judge: Judge = PLAIN,
 ) -> dict[str, Tensor]:
-    """The sizes of x_adv - x, and whether the 8-bit file is still a success; on the CPU."""
+    """Return the sizes of x_adv - x, and whether the 8-bit file is still a success, on the CPU."""
     sizes = blockwise(_sizes, batch.x, result.x_adv).cpu()
     goal = judge.bound(batch.y, target if isinstance(target, Tensor) else None)
     index = result.success.nonzero().squeeze(1)

@@ -1,7 +1,7 @@
-"""Corruption robustness: the error under damage that no adversary chose, at five severities, and its mean.
+"""Corruption robustness: the error under corruptions without an adversary, at five severities, and its mean.
 
-Kinds and the mean over them in the manner of Hendrycks, Dietterich 2019 (arXiv 1903.12261, whose pictures these are
-not); casts, vignette and rotation are Deep Image's (Wu et al. 2015, arXiv 1501.02876). The tables below are ours.
+Kinds and the mean over them are in the manner of Hendrycks, Dietterich 2019 (arXiv 1903.12261), but not their images;
+casts, vignette and rotation are Deep Image's (Wu et al. 2015, arXiv 1501.02876). The tables below are ours.
 """
 
 import math
@@ -30,18 +30,18 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 
 def gaussian_noise(x: Tensor, strength: float, draws: Draws) -> Tensor:
-    """Normal noise of this standard deviation on every value."""
+    """Add normal noise of this standard deviation to every value."""
     return x + strength * draws.normal(0, tuple(x.shape[1:])).to(x.dtype)
 
 
 def impulse_noise(x: Tensor, strength: float, draws: Draws) -> Tensor:
-    """This share of the values black or white."""
+    """Set this fraction of the values to black or white."""
     dice = draws.uniform(0, tuple(x.shape[1:]))
     return torch.where(dice < strength / 2, 0.0, torch.where(dice < strength, 1.0, x))
 
 
 def blur(x: Tensor, strength: float, draws: Draws) -> Tensor:
-    """A Gaussian of this standard deviation, as a share of the shorter side; edges are repeated."""
+    """Blur with a Gaussian of this standard deviation, a fraction of the shorter side; edges are repeated."""
     sigma = strength * min(x.shape[2:])
     reach = min(math.ceil(3 * sigma), *(side - 1 for side in x.shape[2:])) if min(x.shape[2:]) > 1 else 0
     offsets = torch.arange(-reach, reach + 1, device=x.device, dtype=x.dtype)
@@ -53,30 +53,30 @@ def blur(x: Tensor, strength: float, draws: Draws) -> Tensor:
 
 
 def brightness(x: Tensor, strength: float, draws: Draws) -> Tensor:
-    """All values up or down by this, one direction an image."""
+    """Raise or lower all values of an image by this number."""
     return x + strength * _signs(x, draws)
 
 
 def contrast(x: Tensor, strength: float, draws: Draws) -> Tensor:
-    """This share of the way to the image's mean."""
+    """Move all values to the image's mean by this fraction."""
     return x + strength * (x.mean((1, 2, 3), keepdim=True) - x)
 
 
 def colour_cast(x: Tensor, strength: float, draws: Draws) -> Tensor:
-    """One channel up or down by this, drawn for each image; of a grey image there is only one."""
+    """Raise or lower one channel, drawn for each image, by this number; a grey image has only one."""
     channel = (draws.uniform(1, (1,)) * x.shape[1]).long()  # (N, 1)
     mask = F.one_hot(channel[:, 0], x.shape[1]).to(x.dtype)[:, :, None, None]
     return x + strength * _signs(x, draws) * mask
 
 
 def vignette(x: Tensor, strength: float, draws: Draws) -> Tensor:
-    """Darker toward the corners, which lose this share of their light."""
+    """Darken toward the corners, which lose this fraction of their light."""
     rows, columns = (torch.linspace(-1, 1, side, device=x.device, dtype=x.dtype) for side in x.shape[2:])
     return x * (1 - strength * (rows[:, None] ** 2 + columns[None, :] ** 2) / 2)
 
 
 def rotation(x: Tensor, strength: float, draws: Draws) -> Tensor:
-    """Turned by this many degrees, left or right, one direction an image; black comes in at the corners."""
+    """Turn by this many degrees, left or right, one direction an image; the corners become black."""
     angle = math.radians(strength) * _signs(x, draws)[:, 0, 0, 0]
     height, width = x.shape[2:]
     cos, sin, none = angle.cos(), angle.sin(), torch.zeros_like(angle)
@@ -102,7 +102,7 @@ CORRUPTIONS: dict[str, tuple[Corruption, tuple[float, float, float, float, float
 
 
 def corrupt(x: Tensor, name: str, severity: int, *, sample_ids: Tensor | None = None, seed: int = 0) -> Tensor:
-    """Images with one corruption.
+    """Apply one corruption to images.
 
     Args:
         x: images (N, C, H, W) in [0, 1].
@@ -115,7 +115,7 @@ def corrupt(x: Tensor, name: str, severity: int, *, sample_ids: Tensor | None = 
         (N, C, H, W) in [0, 1], x's type.
 
     Raises:
-        InputError: an unknown name, another severity, or no such images.
+        InputError: the name or the severity is unknown, or x is no batch of such images.
     """
     if name not in CORRUPTIONS:
         raise unknown("corruption", name, CORRUPTIONS)
@@ -149,11 +149,11 @@ class CorruptionReport:
 
     @property
     def clean_error(self) -> float:
-        """Without a corruption."""
+        """The error without a corruption."""
         return self.clean_wrong / self.count
 
     def error(self, name: str) -> float:
-        """The mean error of one corruption over its severities.
+        """Return the mean error of one corruption over its severities.
 
         Args:
             name: name of the corruption.
@@ -162,12 +162,12 @@ class CorruptionReport:
 
     @property
     def mean_error(self) -> float:
-        """The mean over corruptions and severities; unlike mCE it is not divided by another network's."""
+        """The mean error over corruptions and severities; unlike mCE it is not divided by another network's."""
         return sum(map(self.error, self.wrong)) / len(self.wrong)
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> "CorruptionReport":
-        """The report of `to_dict`.
+        """Read the result of `to_dict`.
 
         Args:
             found: the result of `to_dict`, also after JSON.
@@ -183,7 +183,7 @@ class CorruptionReport:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON takes it."""
+        """Return everything as values for JSON."""
         rows = {
             name: {
                 "errors": [w / self.count for w in wrong],
@@ -213,14 +213,14 @@ def corruption_errors(
     Args:
         model: an nn.Module or a function that takes images (N, C, H, W) in [0, 1] and returns logits (N, K).
         data: a Dataset, a DataLoader or a pair of tensors (x, y), see `evaluate`.
-        names: names of `CORRUPTIONS`; default: all, without casts on grey images, where they equal brightness.
+        names: names of `CORRUPTIONS`; default: all, except casts for grey images, where they equal brightness.
         severities: severities to try, from 1 to 5.
         batch_size, count: number of images in a batch and in all, see `evaluate`.
         seed: seed of the corruptions' random numbers.
         progress: called with (done, all) in images times passes; True shows a bar.
 
     Raises:
-        InputError: an unknown name or severity, or data and outputs that do not fit.
+        InputError: a name or severity is unknown, or data and outputs do not fit.
     """
     data = as_data(data, batch_size=batch_size, count=count)
     names = fitting(data) if names is None else list(names)
@@ -253,7 +253,7 @@ def errors_by_kind(
     count: int | None,
     progress: Progress | bool | None,
 ) -> CorruptionReport:
-    """The report of `corruption_errors`, with corruptions of any making.
+    """Make the report of `corruption_errors` with any function that corrupts.
 
     Args:
         model: the classifier.
@@ -266,7 +266,7 @@ def errors_by_kind(
         progress: called with (done, all) in images times passes.
 
     Raises:
-        InputError: nothing to try, or data and outputs that do not fit.
+        InputError: there is nothing to try, or data and outputs do not fit.
     """
     kinds = [(name, severity) for name in names for severity in severities]
     if not kinds:
@@ -293,10 +293,10 @@ def errors_by_kind(
 
 
 def fitting(data: Any) -> list[str]:
-    """All corruptions that say something of these images.
+    """Return all corruptions that are meaningful for these images.
 
     Raises:
-        InputError: they are no images (N, C, H, W).
+        InputError: the data are no images (N, C, H, W).
     """
     shape = next(batches(data, batch_size=1, count=1)).x.shape
     if len(shape) != 4:
@@ -305,7 +305,7 @@ def fitting(data: Any) -> list[str]:
 
 
 def wrong_on(model: Model, x: Tensor, y: Tensor) -> int:
-    """How many of the images x (N, C, H, W) the model gives another class than y (N,)."""
+    """Count the images x (N, C, H, W) whose predicted class is not y (N,)."""
     with looking(model, x.device):
         logits = Passes(model, x)(x)
     door.check_answer(logits, x, y)

@@ -1,4 +1,4 @@
-"""A batch as the model wants it: checked, on its device, in its type of float."""
+"""Preparation of a batch for the model: checked, on its device, in its floating-point type."""
 
 from advkit.core import door
 from advkit.core.guard import Model, modules_of
@@ -6,10 +6,10 @@ from advkit.evaluation.measure.stream import Batch
 
 
 def fitted(batch: Batch, model: Model, bounds: tuple[float, float], *, labelled: bool = True) -> Batch:
-    """The batch, checked, on the model's device and in its type of float.
+    """Return the batch, checked, on the model's device and in its floating-point type.
 
     Raises:
-        InputError: images out of bounds, or labels that are no classes where they have to be (`labelled`).
+        InputError: images are out of bounds, or labels have to be classes (`labelled`) and are not.
     """
     door.check_images(batch.x, bounds)
     y = batch.y.to(batch.x.device)

@@ -1,4 +1,4 @@
-"""Who is wrong in an evaluation: by the class, or by the goal that the caller brought."""
+"""The verdicts of an evaluation: by the class, or by the caller's goal."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -26,14 +26,14 @@ class Judge:
 
     @property
     def labelled(self) -> bool:
-        """Whether y are classes and the outputs logits (N, K)."""
+        """Whether y holds classes and the outputs are logits (N, K)."""
         return self.wish is None or self.wish.labelled
 
     def check(self, outputs: Tensor, x: Tensor, y: Tensor) -> None:
-        """Refuse outputs that the goal cannot judge.
+        """Check that the goal can judge the outputs.
 
         Raises:
-            InputError: a wrong shape, or answers to clean images that are not finite.
+            InputError: the shape is wrong, or answers to clean images are not finite.
         """
         if self.labelled:
             door.check_answer(outputs, x, y)
@@ -42,21 +42,21 @@ class Judge:
             door.check_margin(self.bound(y).margin(outputs), outputs)
 
     def bound(self, y: Tensor, target: Tensor | None = None) -> Any:
-        """The goal of a batch."""
+        """Return the goal of a batch."""
         goal = untargeted(y) if target is None else targeted(target, y)
         return goal if self.wish is None else self.wish.bind(goal)
 
     def wrong(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """(N,) bool: clean images whose largest logit is not that of y; with a goal those that reach it already."""
+        """Return (N,) bool: clean images whose largest logit is not y's; with a goal, those that reach it already."""
         return outputs.argmax(1) != y if self.wish is None else self.beyond(outputs, y)
 
     def beyond(self, outputs: Tensor, y: Tensor) -> Tensor:
-        """(N,) bool: attacked images that reach the goal; a tie does not."""
+        """Return (N,) bool: attacked images that reach the goal; a tie does not."""
         reached: Tensor = self.bound(y).margin(outputs) > 0
         return reached
 
     def told(self, y: Tensor, outputs: Tensor, prefix: str = "") -> dict[str, Tensor]:
-        """What the outputs say beside the verdict, on the CPU; of outputs that are no logits the class is unknown."""
+        """Return further columns of the outputs, on the CPU; the class is unknown if the outputs are no logits."""
         if not self.labelled:
             none = torch.zeros(len(y), dtype=torch.float64)
             own = {"confidence": none + torch.nan, "top5_wrong": none.bool()}

@@ -24,7 +24,7 @@ _OPTIONS = ("kinds", "severities", "table", "frost")
 
 @dataclass(frozen=True, kw_only=True)
 class Made:
-    """Which corruptions are made.
+    """The corruptions to make.
 
     Attributes:
         kinds: names of the corruptions.
@@ -51,13 +51,13 @@ class Made:
 
 
 def asked_for(text: str) -> Made | None:
-    """What a text asks for: `"hendrycks(severities=3)"`, `"fog:3"`, `"fog,snow"`; None if it names something else.
+    """Parse `"hendrycks(severities=3)"`, `"fog:3"` or `"fog,snow"`; None if the text names something else.
 
     Args:
         text: the text.
 
     Raises:
-        InputError: an unknown option, kind or severity.
+        InputError: an option, kind or severity is unknown.
     """
     if text.partition("(")[0].strip() == NAME:
         return _from_spec(text)
@@ -93,10 +93,10 @@ def _whole(text: str) -> tuple[int, ...]:
 
 
 def check_images(data: Any) -> tuple[int, int]:
-    """Height and width of images that can be corrupted, from the first one.
+    """Return height and width of the images, after checking that they can be corrupted.
 
     Raises:
-        InputError: no image (N, 1 or 3, H, W) of 8 pixels and more.
+        InputError: the images are not (N, 1 or 3, H, W) with at least 8 pixels a side.
     """
     first = next(batches(data, batch_size=1, count=1)).x
     corrupt_as_published(first, "contrast", 1)
@@ -132,7 +132,7 @@ def made_corruption_errors(
         progress: called with (done, all) in images times passes; True shows a bar.
 
     Raises:
-        InputError: an unknown name or severity, or data and outputs that do not fit.
+        InputError: a name or severity is unknown, or data and outputs do not fit.
     """
     made = Made(kinds=tuple(kinds), severities=tuple(severities), table=table, frost=frost)
     data = as_data(data, batch_size=batch_size, count=count)

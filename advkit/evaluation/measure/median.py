@@ -1,4 +1,4 @@
-"""Medians of more values than memory holds: exact, by their bits, 13 at a time."""
+"""Exact medians of more values than fit into memory, by their bits, 13 at a time."""
 
 from collections.abc import Callable, Iterable, Sequence
 
@@ -17,7 +17,7 @@ Parts = Callable[[], Iterable[Sequence[Tensor]]]
 
 
 def medians(parts: Parts, counts: Sequence[int]) -> list[float | None]:
-    """The median of each of some columns, as `statistics.median` has it; None of no values.
+    """Return the median of each column, as `statistics.median` defines it; None for no values.
 
     Args:
         parts: the columns, batch by batch.
@@ -35,10 +35,10 @@ def _middle(values: Sequence[float]) -> float:
 
 
 def by_bits(parts: Parts, counts: Sequence[int]) -> list[float | None]:
-    """The same in five passes, with no more memory than one batch takes and some counts.
+    """Compute the same in five passes, with the memory of one batch and some counts.
 
-    Floats that are not negative are ordered as their bits. Each pass counts how many values there are for each of the
-    next 13 bits, among those that agree in the bits before.
+    Non-negative floats have the order of their bits. Each pass counts the values for each of the next 13 bits, among
+    those with the same bits before.
     """
     middle = [(column, rank) for column, n in enumerate(counts) if n for rank in ((n - 1) // 2, n // 2)]
     found, left = [0] * len(middle), [rank for _, rank in middle]

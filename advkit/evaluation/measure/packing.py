@@ -1,4 +1,4 @@
-"""The columns of all batches as tensors by name, for one file, and back; and whether two are the same."""
+"""Packing of the columns of all batches as named tensors for one file, unpacking, and comparison."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,7 +8,7 @@ from advkit.evaluation.measure.tally import Columns, Samples
 
 
 def packed(samples: Samples) -> dict[str, Tensor]:
-    """`"BATCH.PART.COLUMN"` -> its values; part 0 is the clean pass."""
+    """Return `"BATCH.PART.COLUMN"` -> values; part 0 is the clean pass."""
     return {
         f"{batch}.{part}.{name}": values
         for batch, parts in enumerate(samples)
@@ -18,10 +18,10 @@ def packed(samples: Samples) -> dict[str, Tensor]:
 
 
 def unpacked(tensors: dict[str, Tensor]) -> list[Sequence[Columns]]:
-    """The batches of `packed`.
+    """Return the batches of `packed`.
 
     Raises:
-        ValueError: names of another kind.
+        ValueError: a name has another form.
     """
     found: dict[int, dict[int, dict[str, Tensor]]] = {}
     for key, values in tensors.items():
@@ -31,7 +31,7 @@ def unpacked(tensors: dict[str, Tensor]) -> list[Sequence[Columns]]:
 
 
 def same(first: Samples, second: Samples, places: Iterable[tuple[int, int]]) -> bool:
-    """Whether these parts have the same values, batch by batch: pairs of a place in the first and in the second."""
+    """Return whether these parts (positions in the first and the second) have the same values in all batches."""
     places = list(places)
     ones, others = iter(first), iter(second)
     for a in ones:

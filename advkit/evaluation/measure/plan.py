@@ -1,4 +1,4 @@
-"""What is done with one batch: a clean pass, each attack, the control; what is kept of it is columns on the CPU."""
+"""The measurements on one batch: a clean pass, each attack, the control; the results are columns on the CPU."""
 
 import time
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from advkit.evaluation.measure.ticker import Ticker
 
 @dataclass(frozen=True)
 class Plan:
-    """What is done with every batch: a clean pass, each attack, the control."""
+    """The measurements on every batch: a clean pass, each attack, the control."""
 
     attacks: list[Attack]
     control: Attack | None
@@ -43,7 +43,7 @@ class Plan:
 
     @property
     def passes(self) -> int:
-        """Over each image at most, a certificate counted as one."""
+        """The maximum number of passes over each image; a certificate counts as one."""
         return 1 + sum(map(most_passes, self.all)) + (self.certificate is not None)
 
     def check(self) -> None:
@@ -59,7 +59,7 @@ class Plan:
             )
 
     def measure(self, model: Model, batch: Batch, tick: Ticker) -> tuple[list[dict[str, Tensor]], list[Tensor]]:
-        """The columns of one batch: clean, then one for each attack and the control; and their images, if recorded."""
+        """Return the columns of one batch (clean, each attack, the control), and their images if they are recorded."""
         often: Any = {"judge": self.judge, "verdicts": self.verdicts, "seed": self.options["seed"]}
         clean = clean_columns(model, batch, **often)
         tick(len(batch.y))
@@ -103,7 +103,7 @@ class Plan:
 
     @property
     def lines(self) -> list[Line]:
-        """What the report says of each of `all`."""
+        """The descriptions of `all` for the report."""
         first = self.attacks[0] if self.attacks else self.control
         likes = [*self.attacks, *([] if self.control is None else [first])]
         stop = self.options["stop"]
@@ -111,7 +111,7 @@ class Plan:
         return [Line(a.spec, a.name, a.kind, a.norm, radius_of(like), stop) for a, like in pairs if like is not None]
 
     def report(self, data: str, samples: Samples) -> Report:
-        """The report of the columns of all batches."""
+        """Make the report from the columns of all batches."""
         about: Any = {"seed": self.options["seed"], "goal": self.goal, "labelled": self.judge.labelled}
         return assembled(
             self.lines, data, samples, control=self.control is not None, certificate=self.certificate, **about
@@ -119,12 +119,12 @@ class Plan:
 
     @property
     def goal(self) -> str:
-        """The goal in words; empty where none was given."""
+        """The goal as text; empty if none was given."""
         return "" if self.judge.wish is None else self.judge.wish.spec
 
 
 def most_passes(attack: Attack) -> int:
-    """How often an attack asks the model about an image, by its steps: one a step, and one for the verdict."""
+    """Return the number of passes of an attack by its steps: one a step, and one for the verdict."""
     return attack.total_steps + 1
 
 

@@ -1,4 +1,4 @@
-"""The attacks that the checks look at a model with."""
+"""The attacks that the checks use."""
 
 from dataclasses import dataclass
 
@@ -21,7 +21,7 @@ class Probes:
 
 
 def probes(*, steps: int = 20) -> Probes:
-    """FGSM, PGD with this number of steps and a random start, and random noise, as registered under these names.
+    """Make FGSM, PGD with this number of steps and a random start, and random noise.
 
     Args:
         steps: number of steps of PGD.

@@ -1,4 +1,4 @@
-"""The error on images that others corrupted, and mCE: Hendrycks and Dietterich 2019, section 4 (arXiv 1903.12261)."""
+"""The error on published corrupted images, and mCE: Hendrycks and Dietterich 2019, section 4 (arXiv 1903.12261)."""
 
 import os
 from collections.abc import Sequence
@@ -63,7 +63,7 @@ def published_corruption_errors(
         progress: called with (done, all) in images times passes; True shows a bar.
 
     Raises:
-        InputError: an unknown set, kind or severity, data that are not there, or outputs that do not fit.
+        InputError: the set, a kind or a severity is unknown, data are missing, or outputs do not fit.
     """
     base = name.partition("(")[0].strip()
     if base not in SETS:
@@ -106,13 +106,13 @@ def _counted(model: Model, data: Any, batch_size: int, count: int | None, tick: 
 
 
 def beside_alexnet(report: CorruptionReport) -> bool:
-    """Whether AlexNet's published errors are of the same images: the 15 kinds of ImageNet-C at all five severities."""
+    """Return whether AlexNet's published errors are comparable: the 15 kinds of ImageNet-C at all five severities."""
     whole = set(report.wrong) == set(ALEXNET) and len(report.severities) == len(SEVERITIES)
     return whole and report.data.startswith("imagenet_c")
 
 
 def mean_corruption_error(report: CorruptionReport, *, relative: bool = False) -> float:
-    """The mCE of ImageNet-C: the mean over kinds of the error divided by AlexNet's, 1 where it is as bad as AlexNet.
+    """Return the mCE of ImageNet-C: the mean over kinds of the error divided by AlexNet's; 1 means as bad as AlexNet.
 
     Args:
         report: report of the 15 kinds at all five severities.

@@ -1,4 +1,4 @@
-"""What an evaluation found: verdicts per sample, and every figure that is read from them.
+"""The results of an evaluation: verdicts per sample, and the figures computed from them.
 
 An adversarial error is a lower bound: another attack may find more. Its interval covers the sampling of images only.
 """
@@ -25,7 +25,7 @@ from advkit.evaluation.measure.tally import Counts, Samples, Tally, aimed_at
 
 
 def finite(value: float | None) -> float | None:
-    """The number, or None where JSON has none: infinite, not a number, absent."""
+    """Return the number, or None if it is infinite, NaN or absent, which JSON cannot express."""
     return value if value is not None and isfinite(value) else None
 
 
@@ -39,7 +39,7 @@ GOAL = ("goal", "labelled")
 
 
 class Column:
-    """One value a sample, (N,), put together from the batches whenever it is asked for."""
+    """One value a sample, (N,), read from the batches whenever it is used."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
@@ -53,16 +53,16 @@ class Column:
 
 
 def column(samples: Samples, place: int, name: str) -> Tensor:
-    """(N,): one column of all batches; False for what a run of an earlier version does not have."""
+    """Return one column of all batches (N,); False if the run is of an earlier version without it."""
     return torch.cat([parts[place].get(name, torch.zeros_like(parts[0]["clean_wrong"])) for parts in samples])
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AttackReport(Shown):
-    """What one attack did to N images; the tensors are on the CPU, in the order of the data.
+    """The results of one attack on N images; the tensors are on the CPU, in the order of the data.
 
-    The figures are counted once. The tensors hold a value for each image: of a run they are read from its folder
-    whenever they are asked for.
+    The figures are computed once. The tensors hold a value for each image; those of a run are read from its folder
+    whenever they are used.
 
     Attributes:
         attack: the attack as a spec string, such as `"fgsm(eps=0.007)"`.
@@ -136,7 +136,7 @@ class AttackReport(Shown):
 
     @property
     def median_size(self) -> float | None:
-        """The median of `size` over the images that are right without an attack; None of an attack without one."""
+        """The median of `size` over the images that are right without an attack; None without such a measure."""
         if not self._measured:
             return None
 
@@ -150,7 +150,7 @@ class AttackReport(Shown):
     def adversarial_error(self) -> float:
         """The fraction of all images that are wrong, clean or attacked: a lower bound.
 
-        Where several verdicts were taken it is their mean at the adversarial images.
+        With several verdicts it is their mean on the adversarial images.
         """
         return mean_wrong(self.counts) / self.counts.images
 
@@ -171,7 +171,7 @@ class AttackReport(Shown):
 
     @property
     def adversarial_error_spread(self) -> float | None:
-        """The standard deviation of the adversarial error from verdict to verdict; None where one was taken."""
+        """The standard deviation of the adversarial error over the verdicts; None for one verdict."""
         return spread(self.counts)
 
     @property
@@ -189,23 +189,23 @@ class AttackReport(Shown):
 
     @property
     def survival_rate(self) -> float | None:
-        """The fraction of the successes on initially right images that are left in 8-bit files; None if unknown."""
+        """The fraction of the successes on initially right images that remain in 8-bit files; None if unknown."""
         survived = self.counts.survived
         return None if survived is None else _share(survived, self.counts.reached)
 
     @property
     def mean_confidence(self) -> float | None:
-        """The mean confidence in the mistakes, 0 to 1; None if there are none, or no classes."""
+        """The mean confidence in the mistakes, 0 to 1; None without mistakes or classes."""
         return _share(self.counts.confidence, self.counts.wrong) if self.labelled else None
 
     @property
     def queries_per_sample(self) -> float:
-        """Forward passes, the mean over all images."""
+        """The mean number of forward passes over all images."""
         return self.counts.queries / self.counts.images
 
     @property
     def gradients_per_sample(self) -> float:
-        """Backward passes, the mean over all images."""
+        """The mean number of backward passes over all images."""
         return self.counts.gradients / self.counts.images
 
     @property
@@ -215,12 +215,12 @@ class AttackReport(Shown):
 
     @property
     def p_against_clean(self) -> float:
-        """McNemar's p-value that the error is the clean one: what is wrong clean is wrong under attack too."""
+        """McNemar's p-value for equality with the clean error; images wrong when clean are wrong under attack too."""
         return mcnemar(self.counts.wrong + self.counts.right - self.counts.images, 0)
 
     @property
     def p_against_noise(self) -> float:
-        """McNemar's p-value that the error is the control's."""
+        """McNemar's p-value for equality with the control's error."""
         return mcnemar(self.counts.noise_right, self.counts.noise_wrong)
 
     def __eq__(self, other: object) -> bool:
@@ -287,12 +287,12 @@ class AttackReport(Shown):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Report(Shown):
-    """The answer of `evaluate`; fractions of all images, with 95 % Wilson intervals.
+    """The result of `evaluate`: fractions of all images, with 95 % Wilson intervals.
 
-    The tensors hold a value for each image: of a run they are read from its folder whenever they are asked for.
+    The tensors hold a value for each image; those of a run are read from its folder whenever they are used.
 
     Attributes:
-        data: name of the data, such as "mnist5k:test"; empty where the data do not say.
+        data: name of the data, such as "mnist5k:test"; empty if unknown.
         seed: the seed of the attacks' random numbers.
         counts: counts from which the figures are computed.
         samples: the columns of each batch: clean, those of each attack, those of the control.
@@ -304,10 +304,10 @@ class Report(Shown):
         clean_top5_wrong: (N,) bool, at least five classes lie above the label.
         attacks: report of each attack, in the order given.
         control: the report of the control, if one was asked for; not part of the worst case.
-        certification: both sides of the error within one ball, if certificates were asked for.
-        checks: whether the figures can be believed, if that was asked for.
-        corruptions: the errors under corruptions, if they were asked for.
-        setting: the model, the device and the choice of images, as the first lines of the table say them.
+        certification: lower and upper bounds of the error within one ball, if certificates were requested.
+        checks: results of the checks, if they were requested.
+        corruptions: the errors under corruptions, if they were requested.
+        setting: the model, the device and the choice of images, as in the first lines of the table.
         goal: what counts as an error, in words; empty for a class other than the label.
         labelled: whether the outputs are logits of classes; otherwise `y` and `prediction` are -1.
     """
@@ -335,7 +335,7 @@ class Report(Shown):
 
     @property
     def count(self) -> int:
-        """How many images were evaluated."""
+        """The number of images."""
         return self.counts.images
 
     @property
@@ -350,12 +350,12 @@ class Report(Shown):
 
     @property
     def clean_error_spread(self) -> float | None:
-        """The standard deviation of the clean error from verdict to verdict; None where one was taken."""
+        """The standard deviation of the clean error over the verdicts; None for one verdict."""
         return spread(self.counts)
 
     @property
     def verdicts(self) -> int:
-        """How many verdicts the errors are means of."""
+        """The number of verdicts over which the errors are means."""
         return max(1, len(self.counts.verdicts))
 
     @property
@@ -365,9 +365,9 @@ class Report(Shown):
 
     @property
     def nature(self) -> str:
-        """ "random", or "depends on the batch", where the model was seen to be no function of one image; else empty.
+        """ "random" or "depends on the batch", if the model was seen to be no function of one image; else empty.
 
-        One image of each batch was asked again, alone; an attack's verdicts may contradict what it saw before.
+        One image of each batch was classified again, alone; an attack's verdicts may also contradict earlier answers.
         """
         if self.counts.random or (any(row.counts.unsteady for row in self.attacks) and not self.counts.mixed):
             return "random"
@@ -380,7 +380,7 @@ class Report(Shown):
 
     @property
     def certified(self) -> Tensor | None:
-        """(N,) bool: no point of the certified ball is classified otherwise than as y; None if it was not asked for."""
+        """(N,) bool: every point of the certified ball is classified as y; None if it was not requested."""
         return None if self.certification is None else column(self.samples, 0, "certified")
 
     @property
@@ -402,10 +402,10 @@ class Report(Shown):
 
     @property
     def adversarial_error(self) -> float:
-        """The fraction that is wrong under the worst attack for each sample: a lower bound. Without attacks, clean.
+        """The fraction that is wrong under the worst attack for each sample: a lower bound.
 
-        Of several verdicts it is the mean under the attack whose mean is largest: the worst attack for each sample
-        would be chosen by the luck of a verdict.
+        With several verdicts it is the largest mean of any one attack: a worst attack for each sample would be chosen
+        by the chance of single verdicts.
         """
         return self._worst / self.count
 
@@ -434,7 +434,7 @@ class Report(Shown):
         return hash((self.data, self.seed, self.counts))
 
     def records(self) -> list[dict[str, Any]]:
-        """One row an error: clean, the control, each attack, and the worst case over them."""
+        """Return one row an error: clean, the control, each attack, and the worst case over them."""
         clean, interval = self.clean_error, self.clean_error_interval
         rows = [_record("clean", error=clean, interval=interval, top5_error=self.clean_top5_error)]
         rows += [] if self.control is None else [_of_attack("control", self.control)]
@@ -514,12 +514,12 @@ def _of_attack(name: str, row: AttackReport) -> dict[str, Any]:
 
 
 def mirrored(interval: tuple[float, float]) -> tuple[float, float]:
-    """The interval of an accuracy, of that of its error."""
+    """Return the interval of an accuracy from that of its error."""
     return 1 - interval[1], 1 - interval[0]
 
 
 def difference_p(first: Tensor, second: Tensor) -> float:
-    """McNemar's p-value that two verdicts (N,) bool on the same images have one error rate; 1 where they agree.
+    """Return McNemar's p-value for equal error rates of two verdicts (N,) bool on the same images; 1 if they agree.
 
     Args:
         first: (N,) bool, True where the first verdict is wrong.

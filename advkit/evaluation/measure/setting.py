@@ -1,4 +1,4 @@
-"""What was evaluated, in words: the model, its weights, where it ran, which of the images were taken."""
+"""The setting of an evaluation as text: the model, its weights, the device, and the choice of images."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -13,16 +13,16 @@ from advkit.evaluation.measure.stream import total
 
 @dataclass(frozen=True, kw_only=True)
 class Setting:
-    """What the first lines of a report say beside its figures.
+    """The text of the first lines of a report.
 
     Attributes:
         model: one line of the model's card, or the name of its class.
-        weights: where the weights come from; empty where the model has no card.
+        weights: source of the weights; empty if the model has no card.
         device: device of the parameters, such as "cpu".
-        images: number of images in the data; None where it is not known.
-        chosen: how the images were chosen, if not all were looked at.
-        std: what the model divides each channel by, so that an eps can be said in units of its input; empty if nothing.
-        published: errors under attack that the model's card states, to be read beside those found; empty without any.
+        images: number of images in the data; None if unknown.
+        chosen: how the images were chosen, if not all were used.
+        std: divisor of each channel in the model's normalisation, to express eps in units of its input; empty if none.
+        published: errors under attack that the model's card states, for comparison; empty if none.
     """
 
     model: str
@@ -35,7 +35,7 @@ class Setting:
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> "Setting":
-        """The setting of `dataclasses.asdict`, also after JSON.
+        """Read the result of `dataclasses.asdict`, also after JSON.
 
         Args:
             found: the fields by name.
@@ -44,7 +44,7 @@ class Setting:
 
 
 def setting_of(model: Model, data: Any) -> Setting:
-    """What can be said of a model and of data."""
+    """Describe a model and data."""
     card = getattr(model, "card", None)
     std = getattr(getattr(model, "normalize", None), "std", None)
     modules = modules_of(model)
@@ -70,7 +70,7 @@ def _published(card: Any) -> str:
 
 
 def model_name(model: Model) -> str:
-    """The name on the card, else the class or function."""
+    """Return the name on the card, or that of the class or function."""
     card = getattr(model, "card", None)
     if card is not None:
         return str(card.name)

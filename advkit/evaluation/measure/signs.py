@@ -32,13 +32,13 @@ FEW = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """What one check saw.
+    """The result of one check.
 
     Attributes:
         name: name of the check, such as "zero_gradients".
-        verdict: "ok", "suspect", or "skipped" where there was nothing to judge.
+        verdict: "ok", "suspect", or "skipped" if there was nothing to judge.
         evidence: observations with their numbers.
-        advice: what to do about it; empty unless suspect.
+        advice: what to do; empty if not suspect.
         figures: the numbers as values.
     """
 
@@ -60,7 +60,7 @@ class Finding:
 
 
 class Level(NamedTuple):
-    """The verdicts at one radius, over the n images that are right without an attack."""
+    """The verdicts at one radius, for the n images that are right without an attack."""
 
     eps: float
     fgsm: Tensor  # (n,) bool: fooled
@@ -69,7 +69,7 @@ class Level(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """All that the checks look at; images that are wrong without an attack are left out, but for `x` and `logits`."""
+    """The input of the checks; images that are wrong without an attack are left out, except in `x` and `logits`."""
 
     x: Tensor  # (N, ...)
     bounds: tuple[float, float]
@@ -96,7 +96,7 @@ def gather(
     seed: int,
     bounds: tuple[float, float],
 ) -> Evidence:
-    """Run the probes."""
+    """Run the probing attacks."""
     with looking(model, batch.x.device):  # one block: it is the random state that it restores
         logits, again = model(batch.x), model(batch.x)
         alone = torch.cat([_alone(model, row[None], logits) for row in batch.x[:FEW]])
@@ -132,7 +132,7 @@ def gather(
 
 
 def radii(eps: float, width: float) -> list[float]:
-    """From eps to the whole range in equal ratios; the range alone where eps is no smaller."""
+    """Return radii from eps to the whole range in equal ratios; only the range if eps is not smaller."""
     if eps >= width:
         return [width]
     return [eps * (width / eps) ** (i / (LEVELS - 1)) for i in range(LEVELS - 1)] + [width]
@@ -184,7 +184,7 @@ def _finite_near(model: Model, x: Tensor, gradient: Tensor, eps: float, bounds: 
 
 
 def worse_than_chance(seen: Evidence) -> Finding:
-    """More errors than a model makes that says the same class always: labels and classes do not belong together."""
+    """The model makes more errors than one that always predicts the same class: labels and classes do not match."""
     wrong, classes = (seen.logits.argmax(1) != seen.labels).cpu(), seen.logits.shape[1]
     chance = 1 - 1 / classes
     if len(wrong) < FEW:
@@ -199,7 +199,7 @@ def worse_than_chance(seen: Evidence) -> Finding:
 
 
 def batch_dependent(seen: Evidence) -> Finding:
-    """Logits of one image alone that differ from those in the batch: the verdict depends on its neighbours."""
+    """Logits of one image alone differ from those in the batch: the verdict depends on the other images."""
     together = seen.logits[: len(seen.alone)].double()
     if len(seen.logits) < 2:
         return _skipped("batch_dependent", "there is one image only")
@@ -217,7 +217,7 @@ def batch_dependent(seen: Evidence) -> Finding:
 
 
 def not_finite(seen: Evidence) -> Finding:
-    """Answers that are not finite near the images: there an attack finds nothing, whatever the model does."""
+    """Answers near the images are not finite: an attack finds nothing there, whatever the model does."""
     bad = ~seen.finite
     if not len(bad):
         return _skipped("not_finite")
@@ -237,7 +237,7 @@ def _differ(first: Tensor, second: Tensor) -> Tensor:
 
 
 def input_range(seen: Evidence) -> Finding:
-    """Images that fill so little of the range that eps means something else."""
+    """Images fill only a small part of the range, so that eps means something else."""
     low, high = (value.item() for value in torch.aminmax(seen.x))
     share = (high - low) / seen.whole
     evidence = f"the pixels lie in {low:.4g} to {high:.4g} of {seen.bounds[0]:g} to {seen.bounds[1]:g}"
@@ -251,7 +251,7 @@ def input_range(seen: Evidence) -> Finding:
 
 
 def random_logits(seen: Evidence) -> Finding:
-    """Logits that differ from call to call: an attack follows gradients of a network that is gone."""
+    """Logits differ from call to call: an attack follows gradients of a network that has changed since."""
     differ = _differ(seen.logits, seen.again)
     changed = int((seen.logits.argmax(1) != seen.again.argmax(1)).sum())
     text = f"logits differ between two calls on {_of(differ)} images, the class on {changed}"
@@ -265,7 +265,7 @@ def random_logits(seen: Evidence) -> Finding:
 
 
 def probabilities(seen: Evidence) -> Finding:
-    """Outputs that are probabilities: a second softmax flattens the loss."""
+    """Outputs are probabilities: a second softmax flattens the loss."""
     logits = seen.logits.double()
     rows = ((logits >= 0).all(1) & ((logits.sum(1) - 1).abs() < 1e-3)).cpu()
     return _finding(
@@ -278,7 +278,7 @@ def probabilities(seen: Evidence) -> Finding:
 
 
 def zero_gradients(seen: Evidence) -> Finding:
-    """Gradients that are zero everywhere, or not finite."""
+    """Gradients are zero everywhere, or not finite."""
     if not len(seen.gradient):
         return _skipped("zero_gradients")
     rows = seen.gradient.flatten(1)
@@ -296,7 +296,7 @@ def zero_gradients(seen: Evidence) -> Finding:
 
 
 def fgsm_beats_pgd(seen: Evidence) -> Finding:
-    """One step finds what many steps miss."""
+    """One step fools images on which many steps fail."""
     worst = max(seen.levels, key=lambda level: int((level.fgsm & ~level.pgd).sum()))
     return _rival(
         "fgsm_beats_pgd",
@@ -309,7 +309,7 @@ def fgsm_beats_pgd(seen: Evidence) -> Finding:
 
 
 def noise_as_good(seen: Evidence) -> Finding:
-    """Random noise of the same size fools as many, at a radius at which it fools fewer than half."""
+    """Random noise of the same size fools as many images, at a radius at which it fools fewer than half."""
     name, heard = (
         "noise_as_good",
         [level for level in seen.levels if FEW <= int(level.noise.sum()) < len(level.noise) / 2],
@@ -336,7 +336,7 @@ def _lead(level: Level) -> int:
 
 
 def error_not_rising(seen: Evidence) -> Finding:
-    """More room, and PGD finds less."""
+    """PGD fools fewer images at a larger radius."""
     steps = list(zip(seen.levels, seen.levels[1:], strict=False))
     if not steps:
         return _skipped("error_not_rising", "eps is the whole range")
@@ -359,7 +359,7 @@ def error_not_rising(seen: Evidence) -> Finding:
 
 
 def survives_the_whole_range(seen: Evidence) -> Finding:
-    """PGD that may change every pixel to anything fools nearly every honest network."""
+    """PGD fails although it may change every pixel to any value; it fools nearly every network without masking."""
     level = seen.levels[-1]
     if not len(level.pgd):
         return _skipped("survives_the_whole_range")
@@ -374,7 +374,7 @@ def survives_the_whole_range(seen: Evidence) -> Finding:
 
 
 def transfer_beats_white_box(seen: Evidence) -> Finding:
-    """The images made on a surrogate fool where those made on the model itself do not."""
+    """Images made on a surrogate fool the model where images made on the model itself do not."""
     if seen.transferred is None:
         return _skipped("transfer_beats_white_box", "no surrogate was given")
     return _rival(
@@ -388,7 +388,7 @@ def transfer_beats_white_box(seen: Evidence) -> Finding:
 
 
 def eight_bit(seen: Evidence) -> Finding:
-    """Success that is gone when the image is saved with 8 bits a pixel."""
+    """Successes disappear when the images are saved with 8 bits a pixel."""
     fooled, kept = int(seen.fooled.sum()), int(seen.saved.sum())
     if fooled < FEW:
         return _skipped("eight_bit", f"PGD fools {fooled} images, too few to tell")

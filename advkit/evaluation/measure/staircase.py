@@ -1,4 +1,4 @@
-"""Error against eps, as a staircase: the fraction of images that are wrong within each distance."""
+"""Error against eps, as a step function: the fraction of images that are wrong within each distance."""
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
@@ -20,14 +20,14 @@ STEPS = 600
 
 @dataclass(frozen=True, kw_only=True)
 class Curve(Shown):
-    """A staircase: from `eps[i]` on, `error[i]` of all images are wrong; before the first, `clean` of them.
+    """A step function: from `eps[i]` on, the fraction `error[i]` of all images is wrong; below the first, `clean`.
 
     Attributes:
         name: name of the curve.
         count: the number of images.
         clean: the error at eps 0, a fraction.
         eps: the radii at which one image or more become wrong, ascending.
-        error: the error from each of them on: a lower bound.
+        error: the error from each of these radii on: a lower bound.
         most: the largest eps that was tried; inf if every distance was.
         median: the median distance over the images that are right without an attack; None if half withstood.
         attack, norm, data: the attack, the norm of the radii, and the name of the images; empty if unknown.
@@ -74,7 +74,7 @@ class Curve(Shown):
 
 
 def curve_of(name: str, wrong: Tensor, distance: Tensor) -> Curve:
-    """The staircase of a minimal attack, a step for each distance.
+    """Make the curve of a minimal attack, with a step for each distance.
 
     Args:
         name: name of the curve.
@@ -99,14 +99,14 @@ def curve_of(name: str, wrong: Tensor, distance: Tensor) -> Curve:
 
 
 def drawn(name: str, parts: Iterable[tuple[Tensor, Tensor]], radii: Sequence[float], *, every: bool) -> Curve:
-    """The staircase at given radii, for any number of images.
+    """Make the curve at given radii, for any number of images.
 
     Args:
         name: name of the curve.
         parts: two tensors for each batch: (M,) bool, True where the image is wrong without an attack; and (M,) float64,
             the distance from which on it is wrong, inf if never.
         radii: radii at which to count, ascending.
-        every: True if larger radii were tried too.
+        every: whether larger radii were tried too.
     """
     grid = torch.tensor(radii, dtype=torch.float64)
     fallen, clean, count = torch.zeros(len(grid), dtype=torch.int64), 0, 0
@@ -128,7 +128,7 @@ def drawn(name: str, parts: Iterable[tuple[Tensor, Tensor]], radii: Sequence[flo
 
 
 def nice_radii(curves: list[Curve], *, most: int = 8) -> list[float]:
-    """At most this many radii (1, 2 or 5 times a power of ten), from the first image that falls to the last.
+    """Return at most `most` radii (1, 2 or 5 times a power of ten) that cover the steps of the curves.
 
     Args:
         curves: curves whose steps the radii should cover.

@@ -31,10 +31,10 @@ class Batch(NamedTuple):
 
 
 def chosen(length: int, count: int | None) -> Tensor:
-    """The numbers (count,) of the images to look at, ascending: all, or a fixed random choice of them.
+    """Return the numbers (count,) of the images to use, ascending: all, or a fixed random choice.
 
-    Random, because data that are sorted by class would otherwise give one class; fixed, and not a matter of the
-    attack's seed, so that figures stay comparable. A larger count contains the smaller one's choice.
+    The choice is random, since data that are sorted by class would otherwise give one class. It is fixed and does not
+    depend on the attack's seed, so that figures stay comparable. A larger count contains the choice of a smaller one.
     """
     if count is None or count >= length:
         return torch.arange(length)
@@ -51,14 +51,14 @@ def check_count(count: int | None) -> None:
 
 
 def total(data: Any, count: int | None) -> int | None:
-    """How many images `batches` is going to give; None where a loader does not know its length."""
+    """Return the number of images that `batches` yields; None if a loader does not know its length."""
     source = data.dataset if isinstance(data, DataLoader) else data[0] if isinstance(data, tuple | list) else data
     length = len(source) if isinstance(source, Sized) else None
     return length if count is None or length is None else min(length, count)
 
 
 def batches(data: Any, *, batch_size: int, count: int | None) -> Iterator[Batch]:
-    """The data in order, a batch at a time.
+    """Iterate over the data in order, a batch at a time.
 
     Args:
         data: an advkit Dataset, any map-style torch data set of (image, label), a DataLoader of (images, labels),
@@ -67,7 +67,7 @@ def batches(data: Any, *, batch_size: int, count: int | None) -> Iterator[Batch]
         count: number of images to use, see `chosen`; of a DataLoader, the first ones. Default: all.
 
     Raises:
-        InputError: another kind of data, a batch that is no pair, or no images at all.
+        InputError: the data are of another kind, a batch is no pair, or there are no images.
     """
     for _, _, batch in numbered(data, batch_size=batch_size, count=count):
         assert batch is not None
@@ -77,7 +77,7 @@ def batches(data: Any, *, batch_size: int, count: int | None) -> Iterator[Batch]
 def numbered(
     data: Any, *, batch_size: int, count: int | None, wanted: Callable[[int], bool] = lambda number: True
 ) -> Iterator[tuple[int, int, Batch | None]]:
-    """As `batches`, with number and size of each; one that is not wanted is None, and is not read (but by a loader).
+    """Like `batches`, with number and size of each; unwanted batches are None and are not read (except by a loader).
 
     Raises:
         InputError: see `batches`.
@@ -170,7 +170,7 @@ def _collated(items: list[Any]) -> tuple[Tensor, Tensor]:
 
 
 def image_files(data: Any) -> list[str] | None:
-    """The file of every image, by its number, below the folder that they share; None where the data have no files.
+    """Return the file of every image, relative to their common folder; None if the data have no files.
 
     Data sets of advkit and torchvision's ImageFolder have files, and so has a DataLoader of one that does not shuffle.
     """
@@ -186,7 +186,7 @@ def image_files(data: Any) -> list[str] | None:
 
 
 def origin(data: Any) -> str:
-    """`"mnist5k:test"` where the data say what they are, else the empty string."""
+    """Return the name of the data, such as `"mnist5k:test"`, or the empty string."""
     source = data.dataset if isinstance(data, DataLoader) else data
     name, split = getattr(source, "name", None), getattr(source, "split", None)
     return f"{name}:{split}" if isinstance(name, str) and isinstance(split, str) else ""

@@ -1,4 +1,4 @@
-"""What a report counts, in one pass over the batches; its size does not depend on the number of images."""
+"""The counts of a report, made in one pass over the batches; their size does not depend on the number of images."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ It can be gone through as often as is wanted: in memory a list, of a run its fol
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """What is counted of one attack over all images.
+    """The counts of one attack over all images.
 
     Attributes:
         images: number of images.
@@ -33,9 +33,9 @@ class Counts:
         noise_right, noise_wrong: wrong and right where the control is right and wrong; 0 without a control.
         zero_gradient: number of images at which the gradient was zero everywhere.
         non_finite: number of images for which the model answered NaN or infinity during the search.
-        hidden: number of images with such an answer that are not wrong; what lies behind it was not searched.
+        hidden: number of images with such an answer that are not wrong; the attack did not search beyond it.
         unsteady: number of images whose verdict contradicted an earlier answer to the same point.
-        verdicts: how many are wrong in each of several fresh verdicts; empty where one was taken.
+        verdicts: number of wrong images in each of several verdicts; empty for one verdict.
         confidence: sum of the confidence over the wrong images.
         queries, gradients: passes over all images.
         seconds: wall-clock time.
@@ -92,7 +92,7 @@ class Tally:
 
 
 def tally(samples: Samples, attacks: int) -> Tally:
-    """Count; the first `attacks` rows of each batch are attacks, a further row is the control."""
+    """Count all batches; the first `attacks` rows of each are attacks, a further row is the control."""
     images = wrong = top5_wrong = worst = random = mixed = 0
     verdicts: tuple[int, ...] = ()
     totals: list[dict[str, Any]] = []
@@ -160,7 +160,7 @@ def _sum_up(first: tuple[int, ...], second: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def aimed_at(clean: Columns, row: Columns) -> Tensor:
-    """(M,) bool: right without an attack, and with something to reach."""
+    """Return (M,) bool: right without an attack, and with something to reach."""
     return ~clean["clean_wrong"] & row["meant"]
 
 

@@ -1,4 +1,4 @@
-"""How far an evaluation is, for whoever asked to be told."""
+"""The progress of an evaluation."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ from advkit.core.progress_bar import Progress
 
 
 class Ticker:
-    """Adds up what is done and tells the caller."""
+    """Adds up the finished passes and calls the caller's function."""
 
     def __init__(self, progress: Progress | bool | None, whole: int | None) -> None:
         self.progress = progress if callable(progress) else None
@@ -17,11 +17,11 @@ class Ticker:
         self._tell(self.done)
 
     def within(self, more: int) -> Callable[[int, int], None]:
-        """What an attack of `more` passes is to call after each of its steps."""
+        """Return the progress function for an attack of `more` passes."""
         return lambda step, steps: self._tell(self.done + more * step // (steps + 1))
 
     def part(self) -> Progress:
-        """What some part of the work, which counts from 0, is to call."""
+        """Return the progress function for a part of the work that counts from 0."""
         begun = self.done
 
         def tell(done: int, whole: int | None) -> None:

@@ -1,4 +1,4 @@
-"""Transfer: the adversarial images of each model shown to all others (Szegedy et al. 2013, section 4.3, 1312.6199)."""
+"""Transfer: each model's adversarial images are shown to all others (Szegedy et al. 2013, section 4.3, 1312.6199)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from advkit.evaluation.measure.ticker import Ticker
 
 @dataclass(frozen=True, kw_only=True)
 class TransferMatrix(Shown):
-    """Who is fooled by whose images, for M models.
+    """The rates at which each of M models is fooled by images made on each other one.
 
     Attributes:
         data: name of the images, such as "mnist5k:test".
@@ -35,8 +35,8 @@ class TransferMatrix(Shown):
         count: the number of images.
         names: names of the models.
         clean_wrong: number of images that each model gets wrong without an attack, M numbers.
-        both: `both[s][t]`, images that s and t both get right without an attack: the denominators.
-        wrong: `wrong[s][t]`, of these the images that t gets wrong as s's attack left them.
+        both: `both[s][t]`, number of images that s and t both get right without an attack: the denominators.
+        wrong: `wrong[s][t]`, number of these images that t gets wrong after the attack on s.
     """
 
     data: str
@@ -48,7 +48,7 @@ class TransferMatrix(Shown):
     wrong: tuple[tuple[int, ...], ...]
 
     def rate(self, source: int, target: int) -> float | None:
-        """The fraction of the images right in both that the target gets wrong; None if there is no such image.
+        """Return the fraction of the images right in both that the target gets wrong; None if there is no such image.
 
         Args:
             source: position in `names` of the model that was attacked.
@@ -69,7 +69,7 @@ class TransferMatrix(Shown):
 
     @property
     def rates(self) -> list[list[float | None]]:
-        """All of them: one row a source, one column a target."""
+        """All rates: one row a source, one column a target."""
         places = range(len(self.names))
         return [[self.rate(s, t) for t in places] for s in places]
 
@@ -113,8 +113,8 @@ def transfer_matrix(
 ) -> TransferMatrix:
     """Attack every model and show the images to all of them.
 
-    Budget attacks go on to the strongest point (stop "never"), which transfers better than the first adversarial one.
-    An image that the attack did not change, since it failed, counts as one that does not transfer.
+    Budget attacks continue to the strongest point (stop "never"), which transfers better than the first adversarial
+    one. An image on which the attack failed counts as one that does not transfer.
 
     Args:
         models: models by name; all take the same images and know the same classes.
@@ -127,7 +127,7 @@ def transfer_matrix(
         Counts, rates and intervals; the diagonal is each model under its own attack.
 
     Raises:
-        InputError: no model, or data, attacks or outputs that do not fit.
+        InputError: there is no model, or data, attacks or outputs do not fit.
     """
     if not models:
         raise InputError("expected at least one model, got none")

@@ -1,4 +1,4 @@
-"""Digests: what a batch was measured on, and what came out, so that holes, damage and exchanged data are found."""
+"""Digests of the input and the results of a batch, by which gaps, damage and exchanged data are found."""
 
 import hashlib
 import json
@@ -13,7 +13,7 @@ from advkit.evaluation.measure.stream import Batch
 
 
 def digest(*tensors: Tensor) -> str:
-    """A hash of some tensors: types, shapes and bytes."""
+    """Hash tensors: types, shapes and bytes."""
     made = hashlib.sha256()
     for tensor in tensors:
         made.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
@@ -22,19 +22,19 @@ def digest(*tensors: Tensor) -> str:
 
 
 def tensor_bytes(tensor: Tensor) -> bytes:
-    """The values as they lie in memory."""
+    """Return the values as bytes."""
     # One value may have any stride.
     flat = tensor.detach().cpu().reshape(-1).clone(memory_format=torch.contiguous_format)
     return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
 
 
 def of_data(batch: Batch) -> dict[str, str]:
-    """The digests of the images, the labels and the numbers of a batch as the data gave them."""
+    """Return the digests of the images, labels and numbers of a batch."""
     return {"images": digest(batch.x), "labels": digest(batch.y), "ids": digest(batch.sample_ids)}
 
 
 def of_results(tensors: Mapping[str, Tensor]) -> dict[str, str]:
-    """The digests of what was found: the rows, which a repetition finds again, and the rest: images and times."""
+    """Return the digests of the results: the rows, which a repetition reproduces, and the rest (images and times)."""
     rest = {name for name in tensors if name.rpartition(".")[2] in ("x", "x_adv", "seconds")}
     return {"rows": _named(tensors, set(tensors) - rest), "rest": _named(tensors, rest)}
 
@@ -47,12 +47,12 @@ def _named(tensors: Mapping[str, Tensor], names: set[str]) -> str:
 
 
 def of_record(record: Mapping[str, Any]) -> str:
-    """The digest of a run.json, or of what a batch says of itself, without its own entry `digest`."""
+    """Return the digest of a run.json or of a batch's record, without its own entry `digest`."""
     text = json.dumps({key: value for key, value in record.items() if key != "digest"}, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def of_file(path: Path) -> str:
-    """The digest of a file's content."""
+    """Return the digest of a file's content."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""What a run depends on: the configuration, which resuming compares, and the machine and versions that made it."""
+"""The identity of a run: its configuration, which resuming compares, and the machine and versions that made it."""
 
 import hashlib
 import platform
@@ -32,7 +32,7 @@ def configuration(
     png: bool,
     shard: str | None,
 ) -> dict[str, Any]:
-    """All that decides the rows of a run, as JSON; `first` is the first batch of the data."""
+    """Return everything that determines the rows of a run, as JSON; `first` is the first batch of the data."""
     own = data.batch_size if isinstance(data, DataLoader) else batch_size
     return {
         "model": {"name": model_name(model), "digest": model_digest(model)},
@@ -60,7 +60,7 @@ def _asked(plan: Plan) -> dict[str, Any]:
 
 
 def environment(model: Model, first: Batch) -> dict[str, Any]:
-    """Versions, hardware, threads and layout; rows are promised to be the same under equal ones only."""
+    """Return versions, hardware, threads and layout; only if they are equal are the rows promised to be equal."""
     device = first.x.device
     return {
         "advkit": __version__,
@@ -80,7 +80,7 @@ BINDING = ("advkit", "torch", "device", "threads", "dtype", "layout")
 
 
 def processor() -> str:
-    """The name of the CPU, as the system gives it."""
+    """Return the name of the CPU."""
     try:
         with open("/proc/cpuinfo") as file:
             names = (line.partition(":")[2].strip() for line in file if line.startswith("model name"))
@@ -109,7 +109,7 @@ def _told(old: Any, new: Any) -> tuple[Any, Any]:
 
 
 def model_digest(model: Model) -> str | None:
-    """A hash of all parameters and buffers, of the modules' classes and plain settings; None of a plain function."""
+    """Hash all parameters, buffers, modules' classes and plain settings; None for a plain function."""
     modules = modules_of(model)
     if not modules:
         return None
@@ -133,5 +133,5 @@ def _settings(module: nn.Module) -> list[tuple[str, Any]]:
 
 
 def command_line() -> list[str]:
-    """The words that this process was started with."""
+    """Return the command line of this process."""
     return list(sys.argv)

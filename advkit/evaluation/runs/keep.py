@@ -1,4 +1,4 @@
-"""What a run keeps, and which share of it this process does."""
+"""The contents of a run's folder, and the share of the run for this process."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,16 +8,16 @@ from advkit.evaluation.runs.ranks import parse_shard
 
 @dataclass(frozen=True, kw_only=True)
 class Keep:
-    """What the folder of a run keeps beside its rows.
+    """The contents of a run's folder beside its rows.
 
     Attributes:
         images: whether to keep the clean and the adversarial images, as tensors.
         png: whether to keep each adversarial image as a PNG file too, rounded toward the clean one.
-        shard: the share of the batches that this process does, such as "3/16": the third of sixteen jobs, each with a
-            folder of its own; `merge_runs` puts them together. None is the whole.
+        shard: the share of the batches for this process, such as "3/16": the third of sixteen jobs, each with a
+        folder of its own; `merge_runs` joins them. None means all batches.
 
     Raises:
-        InputError: a shard that is none.
+        InputError: `shard` is no such text.
     """
 
     images: bool = True
@@ -29,6 +29,6 @@ class Keep:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The part of the configuration of a run that these decide."""
+        """Return the part of a run's configuration that these options determine."""
         whole = self.shard is None or parse_shard(self.shard).jobs == 1
         return {"images": self.images, "png": self.png, "shard": None if whole else str(parse_shard(self.shard))}

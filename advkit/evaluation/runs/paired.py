@@ -26,7 +26,7 @@ class ComparedError:
         first, second: the error in each run, fractions of these images.
         first_interval, second_interval: the 95 % Wilson intervals of the errors.
         first_only, second_only: images that are wrong in one run and right in the other.
-        p: McNemar's p-value that the two errors are equal.
+        p: McNemar's p-value for equal errors.
     """
 
     name: str
@@ -46,7 +46,7 @@ class ComparedError:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison(Shown):
-    """Two runs on the same images: the errors that both have, to be gone through and counted like a list.
+    """The errors that two runs on the same images both have; a sequence.
 
     Attributes:
         first, second: the folders of the runs.
@@ -68,7 +68,7 @@ class Comparison(Shown):
 
     @property
     def count(self) -> int:
-        """How many images both runs have."""
+        """The number of images that both runs have."""
         return self.rows[0].count
 
     def to_dict(self) -> dict[str, Any]:
@@ -89,13 +89,13 @@ class Comparison(Shown):
 
 
 def compare_runs(first: str | os.PathLike[str], second: str | os.PathLike[str]) -> Comparison:
-    """The clean error, the worst case and every attack that both runs have, compared on the images that both have.
+    """Compare the clean error, the worst case and every common attack of two runs, on the images that both have.
 
     Args:
         first, second: folders of complete runs on the same data.
 
     Raises:
-        InputError: no complete run, other data, labels that differ, or no image in common.
+        InputError: a run is not complete, data or labels differ, or there is no common image.
     """
     runs = load_run(first), load_run(second)
     names = [run.record["config"]["data"]["name"] for run in runs]

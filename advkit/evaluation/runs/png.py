@@ -13,10 +13,10 @@ from advkit.evaluation.runs.run_folder import Run
 
 
 def write_pngs(made: Run, batch: Batch, columns: Sequence[Columns], images: list[Tensor], plan: Plan) -> None:
-    """One file for each image that an attack fooled, `png/ATTACK/ID.png`.
+    """Write one file for each image that an attack fooled, `png/ATTACK/ID.png`.
 
-    An image that was wrong already has none; nor has one that no 8-bit file holds, since x itself is no 8-bit image and
-    eps is below one level.
+    There is no file for an image that was wrong already, or that no 8-bit file can hold, since x itself is no 8-bit
+    image and eps is below one level.
 
     Raises:
         OSError: the disk is full.

@@ -1,4 +1,4 @@
-"""Several processes on one evaluation: who this one is, who takes which batch, and where all wait for each other."""
+"""Several processes on one evaluation: ranks, the distribution of batches, and barriers."""
 
 import os
 import shutil
@@ -12,26 +12,26 @@ from advkit.core.errors import InputError
 
 
 class Place(NamedTuple):
-    """This process among those that share the work."""
+    """The rank of this process among those that share the work."""
 
     rank: int
     world: int
 
     @property
     def first(self) -> bool:
-        """Whether this is the process that writes what belongs to all."""
+        """Whether this process writes the common files."""
         return self.rank == 0
 
 
 def place() -> Place:
-    """Where `torchrun` or the caller has made a process group, this process's rank in it; otherwise 0 of 1."""
+    """Return this process's rank in the process group of `torchrun` or the caller; without a group, 0 of 1."""
     if not (dist.is_available() and dist.is_initialized()):
         return Place(0, 1)
     return Place(dist.get_rank(), dist.get_world_size())
 
 
 def wait_for_all() -> None:
-    """Go on when every process is here."""
+    """Wait for all processes."""
     if place().world > 1:
         dist.barrier()
 
@@ -49,7 +49,7 @@ class Shard:
     jobs: int
 
     def takes(self, number: int) -> bool:
-        """Whether the batch of this number is this job's."""
+        """Return whether the batch of this number belongs to this job."""
         return number % self.jobs == self.index - 1
 
     def __str__(self) -> str:
@@ -57,10 +57,10 @@ class Shard:
 
 
 def parse_shard(text: str | None) -> Shard:
-    """`"3/16"` as the third of sixteen shards; None is the whole.
+    """Parse `"3/16"` as the third of sixteen shards; None means all batches.
 
     Raises:
-        InputError: not two whole numbers, or the first is not from 1 to the second.
+        InputError: the text is not two whole numbers, the first from 1 to the second.
     """
     index, _, jobs = "1/1".partition("/") if text is None else str(text).partition("/")
     if not (index.isdecimal() and jobs.isdecimal() and 1 <= int(index) <= int(jobs)):
@@ -69,7 +69,7 @@ def parse_shard(text: str | None) -> Shard:
 
 
 class Claims:
-    """Batches that the processes of one run take: whoever is free takes the next, by making a file that is not there.
+    """Distribution of batches among the processes of one run: a free process takes the next by creating a file.
 
     Args:
         home: the folder of the run.
@@ -79,11 +79,11 @@ class Claims:
         self._home = home / "claims"
 
     def clear(self) -> None:
-        """Forget all claims; nobody may be at work."""
+        """Remove all claims; no other process may be at work."""
         shutil.rmtree(self._home, ignore_errors=True)
 
     def take(self, number: int) -> bool:
-        """Whether the batch is this process's from now on."""
+        """Try to take a batch; return whether it now belongs to this process."""
         if place().world == 1:
             return True
         self._home.mkdir(exist_ok=True)

@@ -53,7 +53,7 @@ FILE = "file"
 
 
 def header(columns: list[Columns], *, named: bool = False) -> list[str]:
-    """The headings of a run with these columns, and with the files of the images if they are `named`."""
+    """Return the headings for these columns, with the files of the images if they are `named`."""
     return [*HEADER, *([SIZE] if _measured(columns) else []), *_certified(columns), *([FILE] if named else [])]
 
 
@@ -67,12 +67,12 @@ def _certified(columns: list[Columns]) -> dict[str, str]:
 
 
 def rows(columns: list[Columns], attacks: list[str], files: Sequence[str] = ()) -> Iterator[list[Any]]:
-    """The rows of a batch: every attack on the first sample, then on the next; without attacks the clean pass alone.
+    """Yield the rows of a batch: every attack on the first sample, then on the next; without attacks, the clean pass.
 
     Args:
         columns: columns of the clean pass and of each attack.
         attacks: their specs.
-        files: the file of every image of the data, by its number; empty where the data have none.
+        files: the file of every image of the data, by its number; empty if the data have no files.
     """
     clean, *attacked = columns
     heads, ends = _values(clean, CLEAN), _values(clean, _certified(columns)) or [()] * len(clean["y"])

@@ -1,6 +1,6 @@
 """The folder of an evaluation: `run.json`, one file a batch, `samples.csv`; see docs/run-format.md.
 
-A batch is committed by the renaming of one whole file, so a run that was killed at any moment goes on where it was.
+A batch is committed by renaming one complete file, so a run that was killed at any moment can continue.
 """
 
 import csv
@@ -59,12 +59,12 @@ class Run(Shown):
 
     @property
     def complete(self) -> bool:
-        """Whether every batch is there and the figures are written."""
+        """Whether every batch exists and the figures are written."""
         return bool(self.record["status"] == "complete")
 
     @property
     def attacks(self) -> list[str]:
-        """The specs of the attacks, and last the control's if there was one."""
+        """The specs of the attacks, followed by the control's if there was one."""
         config = self.record["config"]
         return [*config["attacks"], *([config["control"]] if config["control"] else [])]
 
@@ -73,7 +73,7 @@ class Run(Shown):
         """The errors under corruptions, if the folder has them.
 
         Raises:
-            InputError: the file is no record of them.
+            InputError: the file holds no such errors.
         """
         found = _json(self.home / CORRUPTIONS)
         try:
@@ -84,7 +84,7 @@ class Run(Shown):
 
     @property
     def report(self) -> Report:
-        """The report that `evaluate` returned; its tensors are read from the folder when they are asked for.
+        """The report that `evaluate` returned; its tensors are read from the folder when they are used.
 
         Raises:
             InputError: a batch is missing or damaged, or run.json is of format 1, which does not name its attacks.
@@ -108,23 +108,23 @@ class Run(Shown):
 
     @property
     def robust_accuracy(self) -> float:
-        """That of its report."""
+        """The robust accuracy of the report."""
         return self.report.robust_accuracy
 
     @property
     def robust_accuracy_interval(self) -> tuple[float, float]:
-        """That of its report."""
+        """The interval of the robust accuracy."""
         return self.report.robust_accuracy_interval
 
     def records(self) -> list[dict[str, Any]]:
-        """The rows of its report."""
+        """Return the rows of the report."""
         return self.report.records()
 
     def save(self, path: Path_) -> None:
         """Copy the folder, images included, to a new place.
 
         Raises:
-            InputError: something is there already, or the folder cannot be written.
+            InputError: the place exists already, or the folder cannot be written.
         """
         if Path(path).exists():
             raise InputError(f"expected a path for a new folder, got {path}, where something is already")
@@ -135,12 +135,12 @@ class Run(Shown):
 
     @classmethod
     def load(cls, path: Path_) -> Self:
-        """As `load_run`."""
+        """Load a run, like `load_run`."""
         run = load_run(path)
         return cls(run.home, run.record)
 
     def files(self, *names: str) -> dict[str, str]:
-        """The digests of files of the folder.
+        """Return the digests of files of the folder.
 
         Args:
             *names: names of files in the folder.
@@ -148,7 +148,7 @@ class Run(Shown):
         return {name: of_file(self.home / name) for name in names}
 
     def stands(self, *names: str) -> bool:
-        """Whether these files are as run.json lists them.
+        """Return whether these files are as run.json lists them.
 
         Args:
             *names: names of files in the folder.
@@ -157,7 +157,7 @@ class Run(Shown):
         return all((self.home / name).is_file() and listed.get(name) == of_file(self.home / name) for name in names)
 
     def has(self, number: int) -> bool:
-        """Whether the batch of this number is committed.
+        """Return whether the batch of this number is committed.
 
         Args:
             number: number of the batch.
@@ -165,15 +165,15 @@ class Run(Shown):
         return self._file(number).exists()
 
     def numbers(self) -> list[int]:
-        """The numbers of the batches that are committed, ascending."""
+        """Return the numbers of the committed batches, ascending."""
         return sorted(int(path.stem) for path in (self.home / "batches").glob("*.safetensors") if path.stem.isdecimal())
 
     def missing(self) -> list[int]:
-        """The numbers of the batches that a complete run lists and the folder lacks."""
+        """Return the numbers of the batches that a complete run lists and the folder lacks."""
         return sorted(set(map(int, self.record.get("batches", {}))) - set(self.numbers()))
 
     def commit(self, number: int, batch: Batch, columns: Sequence[Columns], images: list[Tensor]) -> None:
-        """Keep a batch, with digests of its data and of what was found; all of it or nothing.
+        """Write a batch atomically, with digests of its data and of the results.
 
         Args:
             number: number of the batch.
@@ -199,7 +199,7 @@ class Run(Shown):
         self.write(f"batches/{number:06d}.safetensors", write)
 
     def digests(self, number: int) -> dict[str, str]:
-        """What the file of a batch says of itself; nothing in format 1.
+        """Return the record in the file of a batch; empty in format 1.
 
         Args:
             number: number of the batch.
@@ -210,11 +210,11 @@ class Run(Shown):
         return dict(self._opened(number).metadata() or {})
 
     def damage(self, number: int, *, images: bool = True) -> str | None:
-        """What is wrong with the file of a batch; None where it holds what was written.
+        """Return what is wrong with the file of a batch; None if it is intact.
 
         Args:
             number: number of the batch.
-            images: whether to look at the images and times too, which takes as long as reading them.
+            images: whether to check the images and times too, which takes as long as reading them.
         """
         try:
             file, said = self._opened(number), self.digests(number)
@@ -236,7 +236,7 @@ class Run(Shown):
         return None if listed == said["rows"] else "it is not the batch that run.json lists"
 
     def columns(self, number: int) -> list[Columns]:
-        """The columns of one batch, without its images: clean, each attack, the control; read as they are asked for.
+        """Return the columns of one batch (clean, each attack, the control), which are read when they are used.
 
         Args:
             number: number of the batch.
@@ -261,10 +261,10 @@ class Run(Shown):
         self._whole.add(number)
 
     def __iter__(self) -> Iterator[list[Columns]]:
-        """The columns of one batch after the other, read from the disk; the run may be gone through again and again.
+        """Iterate over the columns of the batches, read from the disk.
 
         Raises:
-            InputError: a batch is missing or damaged, or the batches overlap.
+            InputError: a batch is missing or damaged, or batches overlap.
         """
         if lost := self.missing():
             raise InputError(
@@ -282,7 +282,7 @@ class Run(Shown):
             yield columns
 
     def images(self, number: int, attack: int | None) -> Tensor:
-        """The adversarial images of one batch under the i-th of `attacks`, or the clean ones (None): (N, C, H, W).
+        """Return the images (N, C, H, W) of one batch: the adversarial ones of an attack, or the clean ones.
 
         Args:
             number: number of the batch.
@@ -299,7 +299,7 @@ class Run(Shown):
         return tensor
 
     def write_rows(self) -> None:
-        """samples.csv from the batches, one batch at a time."""
+        """Write samples.csv from the batches, one batch at a time."""
         files = self.record.get("image_files") or ()
 
         def write(file: IO[bytes]) -> None:
@@ -313,7 +313,7 @@ class Run(Shown):
         self.write("samples.csv", write)
 
     def update(self, **changes: Any) -> None:
-        """Write run.json, with these of its entries changed.
+        """Write run.json with these entries changed.
 
         Args:
             **changes: new values of entries of run.json.
@@ -324,14 +324,14 @@ class Run(Shown):
         self.write("run.json", lambda file: file.write(text.encode()))
 
     def write(self, name: str, content: Any) -> None:
-        """A file of the folder, atomically; `content` fills an open binary file.
+        """Write a file of the folder atomically; `content` fills an open binary file.
 
         Args:
             name: name of the file.
             content: function that fills the open binary file that it is given.
 
         Raises:
-            OSError: the disk is full or cannot be written to; what was there stays. Or the folder was taken away.
+            OSError: the disk is full or cannot be written to, or the folder was removed; existing files stay.
         """
         if name != "run.json" and not (self.home / "run.json").exists():
             raise OSError(f"the folder {self.home} of the run was taken away: run.json is gone")
@@ -339,7 +339,7 @@ class Run(Shown):
             atomic_write(self.home / name, content)
 
     def write_loose(self, name: str, content: Any) -> None:
-        """A file of a batch that is not committed yet: neither atomic nor flushed, for it would be written again.
+        """Write a file of a batch that is not committed yet, neither atomically nor flushed: it would be written again.
 
         Args:
             name: name of the file.
@@ -400,17 +400,17 @@ class _Stored(Mapping[str, Tensor]):
 
 
 class Begun(NamedTuple):
-    """What a run is begun or gone on with."""
+    """The options with which a run is begun or continued."""
 
     config: dict[str, Any]
     environment: dict[str, Any]
 
 
 def check_place(home: Path_, *, resume: bool) -> None:
-    """Raise InputError early where a run cannot begin.
+    """Raise InputError early if a run cannot begin.
 
     Raises:
-        InputError: a file is in the way, or a run is there and not to be gone on with.
+        InputError: a file is in the way, or the folder holds a run that is not to be continued.
     """
     home = Path(home)
     if home.exists() and not home.is_dir():
@@ -420,10 +420,10 @@ def check_place(home: Path_, *, resume: bool) -> None:
 
 
 def earlier(home: Path_) -> dict[str, Any] | None:
-    """The content of a folder's run.json; None where there is none.
+    """Read a folder's run.json; None if there is none.
 
     Raises:
-        InputError: it is no run of a known format.
+        InputError: the folder holds no run of a known format.
     """
     record = _json(Path(home) / "run.json")
     return None if record is None else checked_record(record, Path(home) / "run.json", READ)
@@ -440,10 +440,10 @@ def _json(path: Path) -> Any:
 
 
 def begin(home: Path_, begun: Begun, **more: Any) -> Run:
-    """The run in this folder, made or gone on with.
+    """Create or continue the run in this folder.
 
     Raises:
-        InputError: a run with another configuration is there, or one from other versions or another machine.
+        InputError: the folder holds a run with another configuration, or one from other versions or another machine.
     """
     home, record = Path(home), earlier(home)
     if record is None:
@@ -462,13 +462,13 @@ def begin(home: Path_, begun: Begun, **more: Any) -> Run:
 
 
 def sweep(run: Run) -> None:
-    """Remove what a process left that was killed while it wrote; nobody else may be at work in the folder."""
+    """Remove the temporary files of processes that were killed; no other process may be at work in the folder."""
     for left in [*run.home.glob(".*.*"), *(run.home / "batches").glob(".*.*")]:
         left.unlink(missing_ok=True)
 
 
 def load_run(home: Path_) -> Run:
-    """The run in a folder, to read.
+    """Open the run in a folder for reading.
 
     Args:
         home: folder of a complete run.

@@ -1,4 +1,4 @@
-"""run.json as a run wrote it: its form, looked at once, when it is read."""
+"""The form of run.json, checked once, when it is read."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -41,10 +41,10 @@ FORM: dict[str, Test] = {
 
 
 def checked_record(record: Any, path: Path, formats: Sequence[int]) -> dict[str, Any]:
-    """The record, if it is one of a run that this version reads, as the run wrote it.
+    """Return the record if it is unchanged and of a format that this version reads.
 
     Raises:
-        InputError: another kind of file, another format, or a file that was edited.
+        InputError: the file is of another kind or format, or was edited.
     """
     if not isinstance(record, dict) or not {"format", "config"} <= record.keys():
         raise InputError(f"expected {path} as the record of a run, got something else")

@@ -1,4 +1,4 @@
-"""Is a run whole? Every file of the folder is held against its digest, and the figures against the batches."""
+"""Verification of a run: every file of the folder against its digest, and the figures against the batches."""
 
 import math
 import os
@@ -13,7 +13,7 @@ Path_ = str | os.PathLike[str]
 
 
 def verify_run(home: Path_) -> list[str]:
-    """What is wrong with a run folder, one sentence each; nothing where it is whole.
+    """List the faults of a run folder, one sentence each; empty if there are none.
 
     Args:
         home: the folder of a run, complete or not.

@@ -1,1 +1,1 @@
-"""Showing: the page of a run and its gallery."""
+"""The page of a run and its gallery."""

@@ -1,4 +1,4 @@
-"""Examples of a run for its page: images that fell, of each class in turn the nearest."""
+"""Examples of a run for its page: the nearest fooled images, from each class in turn."""
 
 import base64
 import io
@@ -22,7 +22,7 @@ BYTES = 4_000_000
 
 
 class Found(NamedTuple):
-    """An image that fell: ordered by distance, then by its place in the run."""
+    """A fooled image; ordered by distance, then by its position in the run."""
 
     distance: float
     batch: int
@@ -30,14 +30,14 @@ class Found(NamedTuple):
 
 
 class Nearest:
-    """Of each class the nearest images that one attack fooled, as many as may be shown."""
+    """The nearest images of each class that one attack fooled, as many as may be shown."""
 
     def __init__(self, most: int) -> None:
         self._most = most
         self._by_class: dict[int, list[Found]] = defaultdict(list)
 
     def add(self, batch: int, clean: Columns, row: Columns) -> None:
-        """Look at one more batch."""
+        """Add the images of one more batch."""
         fell = (~clean["clean_wrong"] & row["reached"]).nonzero().squeeze(1)
         found = zip(clean["y"][fell].tolist(), row["distance"][fell].tolist(), fell.tolist(), strict=True)
         for label, distance, place in found:
@@ -46,13 +46,13 @@ class Nearest:
             self._by_class[label] = sorted(kept)[: self._most]
 
     def chosen(self) -> list[Found]:
-        """Class by class in turn, nearest first."""
+        """Return images from each class in turn, nearest first."""
         turns = [(turn, found[1:], found) for kept in self._by_class.values() for turn, found in enumerate(kept)]
         return [found for *_, found in sorted(turns)[: self._most]]
 
 
 def image_shape(run: Run) -> tuple[int, ...] | None:
-    """(C, H, W) of the images that the page can show; None where the run has none."""
+    """Return (C, H, W) of the images that the page can show; None if the run has none."""
     if not run.record["config"]["images"] or not run.record["config"]["attacks"]:
         return None
     shape = tuple(run.images(run.numbers()[0], None).shape[1:])
@@ -60,12 +60,12 @@ def image_shape(run: Run) -> tuple[int, ...] | None:
 
 
 def most_examples(shape: tuple[int, ...]) -> int:
-    """How many examples of an attack the page shows."""
+    """Return the number of examples of an attack that the page shows."""
     return max(6, min(MOST_EXAMPLES, BYTES // (3 * math.prod(shape))))
 
 
 def examples(run: Run, nearest: Sequence[Nearest], norms: Sequence[str], names: list[str]) -> list[dict[str, Any]]:
-    """The chosen examples of each attack, nearest first, with what they are.
+    """Return the chosen examples of each attack, nearest first, with their descriptions.
 
     The clean image, the enlarged perturbation and the adversarial image are one strip, a data URI.
     """
@@ -132,5 +132,5 @@ def _uri(pixels: Any) -> str:
 
 
 def name_of(names: list[str], k: int) -> str:
-    """The name of a class, or its number; a dash for no class."""
+    """Return the name of a class, or its number; a dash for no class."""
     return "-" if k < 0 else names[k] if k < len(names) else str(k)

@@ -1,4 +1,4 @@
-"""A report in words, for the head of its page: what was attacked and found, how far to believe it, what is open."""
+"""A report as text, for the head of its page: what was attacked, the results, their reliability, and what is open."""
 
 import re
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class Side(NamedTuple):
 
 
 class Sides(NamedTuple):
-    """The robust error from both sides: at least what attacks found, at most what is not certified."""
+    """Lower and upper bounds of the robust error: what attacks found, and what is not certified."""
 
     found: Side
     open: Side
@@ -29,7 +29,7 @@ class Sides(NamedTuple):
 
 
 def sides_of(report: Report) -> Sides | None:
-    """Both sides within the ball of the certificate, where the report has one."""
+    """Return both bounds within the ball of the certificate, if the report has one."""
     both = report.certification
     if both is None:
         return None
@@ -38,7 +38,7 @@ def sides_of(report: Report) -> Sides | None:
 
 
 def summary(report: Report) -> list[tuple[str, str]]:
-    """Headings and their texts, a sentence or a few each."""
+    """Return headings and their texts of a few sentences each."""
     return [
         ("Attacked", _attacked(report)),
         ("Found", _found(report)),
@@ -131,7 +131,7 @@ def _knowledge(row: AttackReport) -> str:
 
 
 def mce_in_words(damage: CorruptionReport) -> list[str]:
-    """The two figures that AlexNet's published errors give, where they are of the same images."""
+    """Return the two figures relative to AlexNet's published errors, if these are of the same images."""
     if not beside_alexnet(damage):
         return []
     mce, relative = (mean_corruption_error(damage, relative=relative) for relative in (False, True))

@@ -1,4 +1,4 @@
-"""report.html: the run as one page without network, for a screen, a phone or a printer."""
+"""report.html: the run as one page that needs no network, for a screen, a phone or a printer."""
 
 import base64
 import hashlib
@@ -31,7 +31,7 @@ MOST_CLASSES = 12
 
 
 class Seen(NamedTuple):
-    """What one pass over the batches leaves for the page."""
+    """The data of the page from one pass over the batches."""
 
     nearest: list[Nearest]  # of each attack
     pairs: list[Counter[tuple[int, int]]]  # of each attack and the control: (label, prediction)
@@ -40,7 +40,7 @@ class Seen(NamedTuple):
 
 
 def page(run: Run, report: Report) -> str:
-    """The page as HTML; `run.record` has the figures already."""
+    """Write the page as HTML; `run.record` must have the figures."""
     shown = [*report.attacks, *([report.control] if report.control else [])]
     shape = image_shape(run)
     seen = _look(run, report, len(shown), shape)
@@ -84,7 +84,7 @@ def _template() -> "Template":
 
 
 def style() -> Markup:
-    """The look of every page."""
+    """Return the style of every page."""
     return Markup(files("advkit.evaluation.show").joinpath("page.css").read_text("utf-8"))
 
 

@@ -1,4 +1,4 @@
-"""What is to be said of a difference that the interval or the noise swallows, and what to try."""
+"""Remarks on differences that are within the interval or the noise, and what to try."""
 
 import re
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ SIGNIFICANT = 0.05
 
 
 def own_measures(attacks: Sequence[AttackReport]) -> list[str]:
-    """The median change of each attack that measures it in its own way, and what it measures."""
+    """Return the median change of each attack with its own measure, and what it measures."""
     said = []
     for row in attacks:
         if (size := row.median_size) is not None:
@@ -30,7 +30,7 @@ def _measure(row: AttackReport) -> str:
 
 
 def remarks_by_attack(report: Report) -> list[str]:
-    """The remarks on each attack; the control has the first attack's budget and is compared with that one only."""
+    """Return the remarks on each attack; the control has the first attack's budget and is compared with that only."""
     said = []
     for i, row in enumerate(report.attacks):
         found = remarks(replace(report, attacks=(row,), control=report.control if i == 0 else None), None)
@@ -39,7 +39,7 @@ def remarks_by_attack(report: Report) -> list[str]:
 
 
 def remarks(report: Report, half: float | None) -> list[str]:
-    """Differences that the interval or the noise swallows, called that, with what to try (`half`: see `advice`)."""
+    """Return remarks on differences within the interval or the noise, with what to try (`half`: see `advice`)."""
     row, control = report.attacks[0], report.control
     if not row.counts.right:
         return ["Every image is wrong without an attack: do weights, classes and image range belong together?"]
@@ -80,7 +80,7 @@ def _beats(row: AttackReport, control: AttackReport) -> bool:
 
 
 def advice(report: Report, half: float | None) -> str:
-    """What may show more; `half` is the eps at which half of the images fall, if it is known."""
+    """Return advice on what may show more; `half` is the eps at which half of the images are fooled, if known."""
     row, ideas = report.attacks[0], []
     if row.adversarial_error >= 1:
         return "a smaller eps: every image has fallen" if row.eps is not None else "another model"

@@ -1,4 +1,4 @@
-"""What a report says: what was evaluated, every error with its interval, the checks, what all that does not prove."""
+"""The text of a report: what was evaluated, errors with intervals, checks, and what they do not prove."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ from advkit.evaluation.show.remarks import own_measures, remarks, remarks_by_att
 
 
 class Half(NamedTuple):
-    """The eps at which half of the initially right images fall along FGSM's direction, and on how many images."""
+    """The eps at which FGSM's direction fools half of the initially right images, and the number of images."""
 
     eps: float | None
     images: int
@@ -25,7 +25,7 @@ class Half(NamedTuple):
 
 @sheet_of.register
 def report_sheet(report: Report) -> Sheet:
-    """All that `advkit evaluate` prints of a report."""
+    """Return the text that `advkit evaluate` prints for a report."""
     sheet: list[str | Table] = [*_head(report), _errors(report)]
     if report.attacks:
         sheet += [_details(report.attacks), *own_measures(report.attacks)]
@@ -64,7 +64,7 @@ def _(row: AttackReport) -> Sheet:
 
 
 def attack_sheet(report: Report, half: Half | None) -> Sheet:
-    """All that `advkit attack` prints of a report with one attack; without `half` where there is no gradient."""
+    """Return the text that `advkit attack` prints for a report with one attack; without gradient, without `half`."""
     row = report.attacks[0]
     tables = [_errors(replace(report, attacks=(row,))), _under_attack(row, half), *own_measures([row])]
     return [*_head(report), *tables, *_meaning(report), CAVEAT, *remarks(report, half and half.eps)]
@@ -98,14 +98,14 @@ def _head(report: Report) -> list[str]:
 
 
 def radius(row: AttackReport, std: Sequence[float] = ()) -> str:
-    """The radius of an attack in its units: pixels, 255ths, and the network's normalised input."""
+    """Return the radius of an attack in pixels, in 255ths, and in units of the network's normalised input."""
     if row.eps is None and row.kind == "budget":
         return f"no radius in {row.norm}, the range of the pixels is the limit"
     return radius_text(row.eps, row.norm, std)
 
 
 def radius_text(eps: float | None, norm: str, std: Sequence[float] = ()) -> str:
-    """A radius in its units; see `radius`."""
+    """Write a radius in its units; see `radius`."""
     if eps is None:
         return f"the nearest adversarial image, in {norm}"
     text = f"{norm}, eps {eps:.6g} in [0, 1] = {eps * 255:.4g}/255"

@@ -1,4 +1,4 @@
-"""What curves, transfer matrices and comparisons say."""
+"""The text of curves, transfer matrices and comparisons."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ def _(curve: Curve) -> Sheet:
 
 
 def curves_sheet(curves: Sequence[Curve]) -> Sheet:
-    """Curves of one attack on one set of images, side by side."""
+    """Compare curves of one attack on one set of images."""
     first, names = curves[0], [curve.name for curve in curves]
     rows = [
         (number(eps), *(f"{percent(curve.at(eps))} {bracket(curve.interval(eps))}" for curve in curves))
