@@ -29,6 +29,7 @@ PACKAGES = {
     "advkit.figures": "Figures",
     "advkit.reproduction": "Reproduction",
     "advkit.testing": "Testing",
+    "advkit.core.errors": "Errors and warnings",
 }
 """Package -> title of its page."""
 
@@ -52,11 +53,17 @@ def _api() -> dict[str, str]:
     for package, title in PACKAGES.items():
         module = import_module(package)
         text = heading(f"{title}: {package}") + f"{first(module.__doc__)}\n\n"
-        for name in sorted(n for n in module.__all__ if not n.startswith("__")):
+        for name in public_names(module):
             text += _object(package, name, getattr(module, name))
         pages[f"api/{package}.rst"] = text
     pages["api/index.rst"] = heading("Every public name") + tree(sorted(PACKAGES))
     return pages
+
+
+def public_names(module: Any) -> list[str]:
+    """The names of `__all__`; of a module without one its classes."""
+    own = [n for n, value in vars(module).items() if inspect.isclass(value) and value.__module__ == module.__name__]
+    return sorted(name for name in getattr(module, "__all__", own) if not name.startswith("__"))
 
 
 def _object(package: str, name: str, value: Any) -> str:

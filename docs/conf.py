@@ -2,6 +2,9 @@
 
 import sys
 from pathlib import Path
+from typing import Any
+
+from sphinx.util.nodes import make_refnode
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
@@ -14,23 +17,26 @@ project, author, release = "advkit", "the advkit developers", advkit.__version__
 extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 source_suffix = {".md": "myst-nb", ".rst": "restructuredtext"}
 exclude_patterns = ["_build"]
-html_theme, html_title, html_show_copyright = "furo", "advkit", False
+html_theme, html_title, html_show_copyright = "furo", f"advkit {release}", False
 html_static_path, html_css_files = ["_static"], ["site.css"]
 
-myst_heading_anchors = 4
+myst_enable_extensions, myst_heading_anchors = ["colon_fence"], 4
 highlight_language = "none"  # indented blocks are commands and output; Python is marked as such
 nb_execution_mode, nb_execution_raise_on_error, nb_execution_timeout = "force", True, 600
 nb_merge_streams = True
 autodoc_typehints, autodoc_member_order = "none", "bysource"
 napoleon_numpy_docstring, napoleon_use_rtype, napoleon_use_ivar = False, False, True
 suppress_warnings = ["myst.xref_ambiguous"]
-nitpicky = False
+nitpicky = True  # every name that a page or a docstring refers to is looked up
+nitpick_ignore_regex = [("py:.*", r"(torch|collections|pathlib|pandas|matplotlib|jinja2|lightning)\..*")]  # documented elsewhere
 
 write_reference(HERE / "reference")
 
 
 def plain(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Docstrings are plain text with `code`: what reStructuredText would read as markup is kept as it is."""
+    if what in ("property", "attribute", "data"):
+        lines.insert(0, "")  # else napoleon takes what stands before a colon for a type
     for i, line in enumerate(lines):
         parts = line.replace("\\", "\\\\").split("`")
         quoted = [part if k % 2 else part.replace("|", "\\|").replace("*", "\\*") for k, part in enumerate(parts)]
@@ -39,6 +45,18 @@ def plain(app: object, what: str, name: str, obj: object, options: object, lines
         lines[i] = "".join(marked) if even else line.replace("`", "\\`")
 
 
+def resolved(app: object, env: Any, node: Any, shown: Any) -> Any:
+    """A name that a docstring gives without its package, such as InputError, leads to the one entry that has it."""
+    if node["refdomain"] != "py":
+        return None
+    found = [entry for name, entry in env.domaindata["py"]["objects"].items() if name.endswith(f".{node['reftarget']}")]
+    if len({entry.node_id for entry in found}) != 1:
+        return None
+    here = node.get("refdoc", "index")
+    return make_refnode(app.builder, here, found[0].docname, found[0].node_id, shown)  # type: ignore[attr-defined]
+
+
 def setup(app: object) -> None:
-    """Before the sections of a docstring are read."""
+    """Before the sections of a docstring are read, and where a name is not found."""
     app.connect("autodoc-process-docstring", plain, priority=100)  # type: ignore[attr-defined]
+    app.connect("missing-reference", resolved)  # type: ignore[attr-defined]

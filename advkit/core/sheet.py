@@ -148,11 +148,15 @@ def _html(text: str) -> str:
     return html.escape(harmless(text))
 
 
+FIGURE = "text-align:right;white-space:nowrap"
+"""The style of a cell that holds a number: it is never broken; a table that is too wide scrolls."""
+
+
 def _html_table(table: Table) -> str:
-    sides = ["right" if heading in table.right else "left" for heading in table.headings]
+    styles = [FIGURE if heading in table.right else "text-align:left" for heading in table.headings]
 
     def line(tag: str, cells: Sequence[str]) -> str:
-        made = (f'<{tag} style="text-align:{s}">{_html(c)}</{tag}>' for s, c in zip(sides, cells, strict=True))
+        made = (f'<{tag} style="{s}">{_html(c)}</{tag}>' for s, c in zip(styles, cells, strict=True))
         return f"<tr>{''.join(made)}</tr>"
 
     body = "\n".join(line("td", row) for row in table.rows)
