@@ -28,7 +28,9 @@ autodoc_typehints, autodoc_member_order = "none", "bysource"
 napoleon_numpy_docstring, napoleon_use_rtype, napoleon_use_ivar = False, False, True
 suppress_warnings = ["myst.xref_ambiguous"]
 nitpicky = True  # every name that a page or a docstring refers to is looked up
-nitpick_ignore_regex = [("py:.*", r"(torch|collections|pathlib|pandas|matplotlib|jinja2|lightning)\..*")]  # documented elsewhere
+nitpick_ignore_regex = [
+    ("py:.*", r"(torch|collections|pathlib|pandas|matplotlib|jinja2|lightning)\..*")
+]  # documented elsewhere
 
 write_reference(HERE / "reference")
 

@@ -98,7 +98,9 @@ def test_every_block_of_the_page_runs(page: Path, tmp_path: Path, monkeypatch: p
         getattr(reader, kind)(body)
 
 
-@pytest.mark.parametrize("name", ["attacks", "audit", "augmentation", "corruptions", "data"])
+@pytest.mark.parametrize(
+    "name", ["attacks", "audit", "augmentation", "certification", "corruptions", "data", "defenses", "goals", "install"]
+)
 def test_the_python_of_the_other_pages_runs(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     blocks = [

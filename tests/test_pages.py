@@ -1,12 +1,15 @@
 """The pages of docs/: sentences of a readable length, and blocks of code that say their language."""
 
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
-DOCS = Path(__file__).resolve().parents[1] / "docs"
+ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.glob("*.md"), *DOCS.glob("*/*.md")])
 README = DOCS.parent / "README.md"
 LONGEST = 25
@@ -72,6 +75,67 @@ def test_no_sentence_is_longer_than_a_reader_can_hold(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_block_says_its_language(page: Path) -> None:
     assert unmarked(page.read_text()) == []
+
+
+COMMAND = re.compile(
+    r"(?:^|[;&|] )(?:\.venv/bin/)?(advkit [a-z]\w*|python (?:-W ignore )?\w+/\S+\.py)([^\n#]*)", re.MULTILINE
+)
+SHELL = re.compile(r"^```(?:sh|bash|console|text)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def strange(text: str) -> list[str]:
+    """The commands of a page that do not exist, or have no such option."""
+    found = []
+    for block in SHELL.findall(text):
+        for program, words in COMMAND.findall(block.replace("\\\n", " ")):
+            given = set(re.findall(r"(?<!\S)--[a-z][\w-]*", words))
+            known = of_script(program) if program.startswith("python") else of_command(program.split()[1], words)
+            found += [program] if known is None else [f"{program} {option}" for option in sorted(given - known)]
+    return found
+
+
+def of_script(program: str) -> set[str] | None:
+    """The options of a script; those that benchmarks share lie in one file."""
+    script = ROOT / program.split()[-1]
+    if not script.exists():
+        return None
+    return set(re.findall(r'"(--[a-z][\w-]*)"', script.read_text() + (ROOT / "benchmarks" / "victims.py").read_text()))
+
+
+def of_command(name: str, words: str) -> set[str] | None:
+    """The options of a command of advkit, or of the command in a group."""
+    from advkit.cli import main
+
+    command = main.get_command(click.Context(main), name)
+    if isinstance(command, click.Group) and words.split():
+        command = command.get_command(click.Context(command), words.split()[0])
+    if command is None:
+        return None
+    return {o for p in command.get_params(click.Context(command)) for o in (*p.opts, *p.secondary_opts)}
+
+
+@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.stem)
+def test_every_command_and_its_options_exist(page: Path) -> None:
+    assert strange(page.read_text()) == []
+
+
+def test_a_command_that_does_not_exist_is_seen() -> None:
+    text = "```sh\nadvkit attack --model mlp --atack fgsm\nadvkit fly\npython benchmarks/none.py\n```\n"
+    assert strange(text) == ["advkit attack --atack", "advkit fly", "python benchmarks/none.py"]
+
+
+def test_the_first_page_of_the_site_has_the_example_and_the_table_of_the_readme() -> None:
+    site, text = (DOCS / "index.md").read_text(), README.read_text()
+    (example,) = re.findall(r"^```python\n.*?^```$", text, re.MULTILINE | re.DOTALL)
+    (table,) = re.findall(r"^     error  .*?(?=\n\n)", text, re.MULTILINE | re.DOTALL)
+    assert example in site
+    assert re.sub(r"^ {4}", "", table, flags=re.MULTILINE) in site
+
+
+def test_the_page_of_installing_names_every_extra() -> None:
+    named = re.findall(r"^\| `(\w+)` \|", (DOCS / "install.md").read_text(), re.MULTILINE)
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert sorted(named) == sorted(extras)
 
 
 def test_long_sentences_and_bare_blocks_are_seen() -> None:
