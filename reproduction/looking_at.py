@@ -1,6 +1,7 @@
 """What the papers' measurements share: the digits of the test split, and who is wrong on what."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -9,7 +10,7 @@ from advkit.core.attack import Attack
 from advkit.core.classify import classify
 from advkit.core.guard import Model, device_of
 from advkit.data import load_data
-from advkit.reproduction.study import Measured
+from advkit.reproduction.study import Cell, Measured, Networks
 
 BATCH = 500
 
@@ -39,6 +40,19 @@ def wrong(model: Model, x: Tensor, y: Tensor) -> Tensor:
 def error(model: Model, x: Tensor, y: Tensor) -> Measured:
     """The error with its verdicts."""
     return Measured.of(wrong(model, x, y))
+
+
+def errors(networks: Networks, seed: int, *, cells: Mapping[str, Cell], data: str) -> dict[Cell, Measured]:
+    """A measurement: the error of each network on the test split.
+
+    Args:
+        networks: trained networks by name.
+        seed: ignored, since nothing is drawn.
+        cells: cell of each network's error, by the network's name.
+        data: spec of the data set.
+    """
+    x, y = digits_of(data)
+    return {cells[name]: error(network, x, y) for name, network in networks.items()}
 
 
 def attacked(

@@ -17,20 +17,36 @@ class AlexNet(nn.Module):
     N(0, sd .01) is too small for layers with fewer inputs, so smaller networks start by He's rule.
     """
 
-    def __init__(self, input_shape: Shape, num_classes: int, width: float, dropout: float, activation: str) -> None:
+    def __init__(
+        self,
+        input_shape: Shape,
+        num_classes: int,
+        width: float,
+        dropout: float,
+        activation: str,
+        lrn: bool,
+        overlapping: bool,
+    ) -> None:
         super().__init__()
         small = is_small(input_shape)
         c1, c2, c3, c4, c5 = (scaled(n, width, multiple=2) for n in (96, 256, 384, 384, 256))
         edge = 1 if small else 0
+
+        def normalized() -> nn.Module:
+            return LRN() if lrn else nn.Identity()
+
+        def pooled() -> nn.Module:
+            return nn.MaxPool2d(3, 2, padding=edge) if overlapping else nn.MaxPool2d(2, ceil_mode=small)
+
         first = (
             nn.Conv2d(input_shape[0], c1, 5, padding=2) if small else nn.Conv2d(input_shape[0], c1, 11, 4, padding=2)
         )
         self.features = nn.Sequential(  # at 224 pixels:
-            first, nn.ReLU(), LRN(), nn.MaxPool2d(3, 2, padding=edge),  # 96 maps of 55x55 -> 27x27
-            nn.Conv2d(c1, c2, 5, padding=2, groups=2), nn.ReLU(), LRN(), nn.MaxPool2d(3, 2, padding=edge),  # 256: 13x13
+            first, nn.ReLU(), normalized(), pooled(),  # 96 maps of 55x55 -> 27x27
+            nn.Conv2d(c1, c2, 5, padding=2, groups=2), nn.ReLU(), normalized(), pooled(),  # 256: 13x13
             nn.Conv2d(c2, c3, 3, padding=1), nn.ReLU(),  # 384, sees both groups
             nn.Conv2d(c3, c4, 3, padding=1, groups=2), nn.ReLU(),  # 384
-            nn.Conv2d(c4, c5, 3, padding=1, groups=2), nn.ReLU(), nn.MaxPool2d(3, 2, padding=edge),  # 256 -> 6x6
+            nn.Conv2d(c4, c5, 3, padding=1, groups=2), nn.ReLU(), pooled(),  # 256 -> 6x6
         )  # fmt: skip
         size = output_shape(self.features, input_shape)
         self.avgpool = PoolTo((size[1], size[2]))
@@ -70,6 +86,8 @@ def alexnet(
     width: float = 1.0,
     dropout: float = 0.5,
     activation: str = "relu",
+    lrn: bool = True,
+    overlapping: bool = True,
 ) -> AlexNet:
     """AlexNet with its two groups: 60,965,224 parameters (torchvision's `alexnet` is another network).
 
@@ -79,5 +97,8 @@ def alexnet(
         width: factor on the paper's layer widths.
         dropout: probability of dropping a unit of the hidden fully connected layers.
         activation: "relu", "tanh" or "sigmoid".
+        lrn: whether local response normalisation follows the first two convolutions.
+        overlapping: whether windows of 3 pixels are pooled with stride 2, as in the paper; else windows of 2 pixels,
+            which give maps of the same size.
     """
-    return AlexNet(input_shape, num_classes, width, dropout, activation)
+    return AlexNet(input_shape, num_classes, width, dropout, activation, lrn, overlapping)

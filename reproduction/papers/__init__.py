@@ -4,16 +4,26 @@ from advkit.reproduction.papers import (
     goodfellow_logistic,
     goodfellow_maxout,
     goodfellow_rbf,
+    jaderberg_transformers,
+    krizhevsky_rectifiers,
+    lin_nin,
+    srivastava_dropout,
     szegedy_distortion,
     szegedy_hidden,
     szegedy_transfer,
+    wan_dropconnect,
 )
 
 __all__ = [
     "goodfellow_logistic",
     "goodfellow_maxout",
     "goodfellow_rbf",
+    "jaderberg_transformers",
+    "krizhevsky_rectifiers",
+    "lin_nin",
+    "srivastava_dropout",
     "szegedy_distortion",
     "szegedy_hidden",
     "szegedy_transfer",
+    "wan_dropconnect",
 ]

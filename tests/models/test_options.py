@@ -7,6 +7,7 @@ from torch import nn
 from advkit.core.errors import InputError
 from advkit.models import create_model, list_models, load_model
 from advkit.models.googlenet import Inception, NaiveInception
+from advkit.models.layers import LRN
 
 SMALL = {"input_shape": (1, 32, 32), "num_classes": 10, "seed": 0}
 
@@ -37,6 +38,7 @@ def test_an_unknown_choice_is_one_clear_error():
         ("lenet5(activation=relu6)", "activation"),
         ("googlenet(inception=small, width=0.125)", "inception"),
         ("mlp_dropconnect(masks=one)", "masks"),
+        ("nin(head=none)", "head"),
     ):
         with pytest.raises(InputError, match=message):
             create_model(spec, **SMALL)
@@ -107,3 +109,30 @@ def test_options_reach_checkpoints_that_ship():
 def test_the_convolutional_maxout_network_is_registered():
     assert "maxout_cnn" in list_models("maxout*")
     assert create_model("maxout_cnn", input_shape=(1, 28, 28), seed=0).eval()(torch.rand(2, 1, 28, 28)).shape == (2, 10)
+
+
+@pytest.mark.parametrize("side", [28, 32, 224])
+def test_pooling_without_overlap_gives_alexnet_maps_of_the_same_size(side):
+    options = {"input_shape": (1, side, side), "num_classes": 10, "width": 0.0625, "seed": 0}
+    ours, plain = (create_model("alexnet", overlapping=overlapping, **options) for overlapping in (True, False))
+    assert {m.kernel_size for m in plain.modules() if isinstance(m, nn.MaxPool2d)} == {2}
+    assert {m.kernel_size for m in ours.modules() if isinstance(m, nn.MaxPool2d)} == {3}
+    sizes = [net.net.features(torch.rand(1, 1, side, side)).shape for net in (ours, plain)]
+    assert sizes[0] == sizes[1]
+
+
+def test_alexnet_without_response_normalisation_has_none():
+    assert LRN in kinds(create_model("alexnet(width=0.125)", **SMALL))
+    assert LRN not in kinds(create_model("alexnet(width=0.125, lrn=false)", **SMALL))
+
+
+def test_a_connected_head_reads_every_pixel_of_nins_rectified_maps():
+    net = create_model("nin(width=0.125, head=connected, head_dropout=0.5)", **SMALL).eval()
+    x = torch.rand(3, 1, 32, 32, generator=torch.Generator().manual_seed(0))
+    maps = net.net.features(net.normalize(x))
+    assert maps.shape == (3, 10, 8, 8)
+    assert bool((maps >= 0).all())
+    linear = net.net.classifier[1]
+    assert torch.allclose(net(x), maps.flatten(1) @ linear.weight.T + linear.bias, atol=1e-6)
+    average = create_model("nin(width=0.125)", **SMALL)
+    assert net.card.parameters == average.card.parameters + 640 * 10 + 10

@@ -1,0 +1,146 @@
+"""Rectifiers learn faster than tanh; normalised responses and overlapping pooling err less.
+
+Krizhevsky, Sutskever, Hinton 2012: ImageNet classification with deep convolutional neural networks, sections 3.1, 3.3
+and 3.4.
+"""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from advkit.data import load_data
+from advkit.reproduction.looking_at import errors
+from advkit.reproduction.study import (
+    STUDIES,
+    Budget,
+    Cell,
+    Claim,
+    Measured,
+    Measurement,
+    Networks,
+    Study,
+    Table,
+    Training,
+)
+from advkit.training import Recipe, build, train
+
+RATES = (0.01, 0.03, 0.1)
+FASTEST = "epochs to the training error, best rate"
+RELU, TANH = "rectifiers", "tanh"
+ACTIVATIONS = {RELU: "relu", TANH: "tanh"}
+
+SPEED = Table(
+    title="How long a small convolutional network takes to a given training error",
+    where="figure 1",
+    checked="from memory of the paper, which draws curves and says six times; not checked in the paper itself.",
+    columns={FASTEST: "number", **{f"epochs, rate {rate}": "number" for rate in RATES}},
+    printed={RELU: {}, TANH: {}},
+)
+
+WHOLE, BARE, APART = "as in the paper", "without response normalisation", "pooling without overlap"
+ERROR = "test error"
+PARTS = {WHOLE: {}, BARE: {"lrn": False}, APART: {"overlapping": False}}
+
+EFFECTS = Table(
+    title="What response normalisation and overlapping pooling do",
+    where="sections 3.3 and 3.4",
+    checked="a four-layer network on CIFAR-10, from memory of the paper; not checked in the paper itself.",
+    columns={ERROR: "percent"},
+    printed={WHOLE: {ERROR: 0.11}, BARE: {ERROR: 0.13}, APART: {ERROR: None}},
+)
+
+
+def epochs_to(shares: Sequence[float], target: float) -> float:
+    """The time at which an error falls to `target`, straight lines being drawn between epochs; infinite if never.
+
+    Args:
+        shares: error after 0, 1, 2, ... epochs.
+        target: error that has to be reached.
+    """
+    if shares[0] <= target:
+        return 0.0
+    for epoch in range(1, len(shares)):
+        before, after = shares[epoch - 1], shares[epoch]
+        if after <= target:
+            return epoch - (target - after) / (before - after)
+    return math.inf
+
+
+def _curve(recipe: Recipe) -> list[float]:
+    """The training error at the start, by chance, and after every epoch."""
+    data = load_data(recipe.data, split="train")
+    log = train(build(recipe), data, recipe=recipe, test=data, device="cpu").log
+    return [1 - 1 / recipe.num_classes, *(row.clean_error if row.clean_error is not None else 1.0 for row in log)]
+
+
+def _speeds(_: Networks, seed: int, *, base: dict[str, Any], target: float) -> dict[Cell, Measured]:
+    """The fastest of the learning rates counts, for each activation by itself, as in the paper."""
+    cells = {}
+    for row, activation in ACTIVATIONS.items():
+        times = {}
+        for rate in RATES:
+            recipe = Recipe(model="lenet5", lr=rate, seed=seed, options={"activation": activation}, **base)
+            times[rate] = epochs_to(_curve(recipe), target)
+            cells[SPEED.cell(row, f"epochs, rate {rate}")] = Measured(times[rate])
+        cells[SPEED.cell(row, FASTEST)] = Measured(min(times.values()))
+    return cells
+
+
+def _part(budget: Budget, options: dict[str, Any], shape: tuple[int, int, int], data: str) -> Training:
+    sizes: dict[str, Any] = budget.pick(
+        tiny={"width": 1 / 48, "epochs": 1}, small={"width": 1 / 8, "epochs": 8}, paper={"width": 1 / 2, "epochs": 120}
+    )
+    recipe = Recipe(
+        model="alexnet", data=data, input_shape=shape, options=options, batch_size=50, lr=0.02, clip=1.0, **sizes
+    )
+    return Training(recipe=recipe)
+
+
+@STUDIES.register("krizhevsky_rectifiers")
+def krizhevsky_rectifiers(*, budget: Budget) -> Study:
+    """The settings, figures and claims of sections 3.1, 3.3 and 3.4."""
+    data = budget.pick(tiny="mnist5k(half=1)", small="mnist5k", paper="cifar10")
+    shape = budget.pick(tiny=(1, 32, 32), small=(1, 32, 32), paper=(3, 32, 32))
+    target = budget.pick(tiny=0.25, small=0.02, paper=0.25)
+    base = {
+        "data": data, "input_shape": shape, "schedule": "constant", "weight_decay": 0.0, "batch_size": 50,
+        "epochs": budget.pick(tiny=1, small=10, paper=60),
+    }  # fmt: skip
+    measure = partial(errors, cells={name: EFFECTS.cell(name, ERROR) for name in PARTS}, data=data)
+    return Study(
+        title="Rectifiers, response normalisation, overlapping pooling",
+        paper="Krizhevsky, Sutskever, Hinton: ImageNet classification with deep convolutional neural networks, 2012",
+        trainings={name: _part(budget, dict(options), shape, data) for name, options in PARTS.items()},
+        measurements={
+            "speeds": Measurement(networks=(), measure=partial(_speeds, base=base, target=target)),
+            "effects": Measurement(networks=tuple(PARTS), measure=measure),
+        },
+        tables=(SPEED, EFFECTS),
+        claims=(
+            Claim(
+                sentence=f"Rectifiers reach {target:.0%} training error in fewer epochs than tanh.",
+                where="figure 1",
+                smaller=SPEED.cell(RELU, FASTEST),
+                larger=SPEED.cell(TANH, FASTEST),
+            ),
+            Claim(
+                sentence="Response normalisation lowers the test error.",
+                where="section 3.3",
+                smaller=EFFECTS.cell(WHOLE, ERROR),
+                larger=EFFECTS.cell(BARE, ERROR),
+            ),
+            Claim(
+                sentence="Overlapping pooling lowers the test error.",
+                where="section 3.4",
+                smaller=EFFECTS.cell(WHOLE, ERROR),
+                larger=EFFECTS.cell(APART, ERROR),
+            ),
+        ),
+        differences=(
+            f"Images: {data}; the paper takes CIFAR-10 for rectifiers and normalisation, ImageNet for pooling.",
+            f"The training error to be reached is {target:.0%}; the paper's is 25 %.",
+            "LeNet-5 learns for figure 1 and a narrow AlexNet for the rest; the paper has a network of four layers.",
+            f"Learning rates are the best of {', '.join(map(str, RATES))}; the paper does not give its own.",
+        ),
+    )
