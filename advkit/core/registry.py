@@ -28,6 +28,10 @@ class Spec:
     options: dict[str, Any] = field(default_factory=dict)
 
 
+WORDS = {"true": True, "false": False}
+"""What people write for Python's True and False; as names of something both would count as true."""
+
+
 def parse_spec(text: str) -> Spec:
     """`"pgd(eps=8/255, steps=40)"` -> `Spec("pgd", {"eps": 8 / 255, "steps": 40})`.
 
@@ -67,6 +71,8 @@ def _spec(node: ast.expr) -> Spec:
 def _value(node: ast.expr) -> Any:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
         return _value(node.left) / _value(node.right)
+    if isinstance(node, ast.Name) and node.id in WORDS:
+        return WORDS[node.id]
     if isinstance(node, ast.Name | ast.Call):
         return _spec(node)
     return ast.literal_eval(node)

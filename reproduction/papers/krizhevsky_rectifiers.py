@@ -40,7 +40,7 @@ SPEED = Table(
 
 WHOLE, BARE, APART = "as in the paper", "without response normalisation", "pooling without overlap"
 ERROR = "test error"
-PARTS = {WHOLE: {}, BARE: {"lrn": False}, APART: {"overlapping": False}}
+PARTS: dict[str, dict[str, Any]] = {WHOLE: {}, BARE: {"lrn": False}, APART: {"overlapping": False}}
 
 EFFECTS = Table(
     title="What response normalisation and overlapping pooling do",
@@ -89,7 +89,7 @@ def _speeds(_: Networks, seed: int, *, base: dict[str, Any], target: float) -> d
 
 def _part(budget: Budget, options: dict[str, Any], shape: tuple[int, int, int], data: str) -> Training:
     sizes: dict[str, Any] = budget.pick(
-        tiny={"width": 1 / 48, "epochs": 1}, small={"width": 1 / 8, "epochs": 8}, paper={"width": 1 / 2, "epochs": 120}
+        tiny={"width": 1 / 48, "epochs": 1}, small={"width": 1 / 12, "epochs": 5}, paper={"width": 1 / 2, "epochs": 120}
     )
     recipe = Recipe(
         model="alexnet", data=data, input_shape=shape, options=options, batch_size=50, lr=0.02, clip=1.0, **sizes
@@ -105,13 +105,13 @@ def krizhevsky_rectifiers(*, budget: Budget) -> Study:
     target = budget.pick(tiny=0.25, small=0.02, paper=0.25)
     base = {
         "data": data, "input_shape": shape, "schedule": "constant", "weight_decay": 0.0, "batch_size": 50,
-        "epochs": budget.pick(tiny=1, small=10, paper=60),
+        "epochs": budget.pick(tiny=1, small=6, paper=60),
     }  # fmt: skip
     measure = partial(errors, cells={name: EFFECTS.cell(name, ERROR) for name in PARTS}, data=data)
     return Study(
         title="Rectifiers, response normalisation, overlapping pooling",
         paper="Krizhevsky, Sutskever, Hinton: ImageNet classification with deep convolutional neural networks, 2012",
-        trainings={name: _part(budget, dict(options), shape, data) for name, options in PARTS.items()},
+        trainings={name: _part(budget, options, shape, data) for name, options in PARTS.items()},
         measurements={
             "speeds": Measurement(networks=(), measure=partial(_speeds, base=base, target=target)),
             "effects": Measurement(networks=tuple(PARTS), measure=measure),

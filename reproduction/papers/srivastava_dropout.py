@@ -50,7 +50,7 @@ def _training(budget: Budget, row: str) -> Training:
     penalties, dropout = SETTINGS[row]
     sizes: dict[str, Any] = budget.pick(
         tiny={"width": 1 / 32, "epochs": 1, "batch_size": 100},
-        small={"width": 1 / 4, "epochs": 40, "batch_size": 100},
+        small={"width": 1 / 4, "epochs": 20, "batch_size": 50},
         paper={"width": 1.0, "epochs": 400, "batch_size": 100},
     )
     recipe = Recipe(

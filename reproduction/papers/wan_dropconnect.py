@@ -74,7 +74,7 @@ def _votes(networks: Mapping[str, Sequence[Classifier]], *, data: str) -> dict[C
 
 def _training(budget: Budget, activation: str, way: str) -> Training:
     sizes: dict[str, Any] = budget.pick(
-        tiny={"width": 1 / 32, "epochs": 1}, small={"width": 1 / 2, "epochs": 25}, paper={"epochs": 100}
+        tiny={"width": 1 / 32, "epochs": 1}, small={"width": 1 / 2, "epochs": 12}, paper={"epochs": 100}
     )
     options: dict[str, Any] = {"activation": activation}
     if way == DROPCONNECT:
@@ -84,7 +84,7 @@ def _training(budget: Budget, activation: str, way: str) -> Training:
         options |= {"dropout": 0.5 if way == DROPOUT else 0.0}
     recipe = Recipe(
         model="mlp_dropconnect" if way == DROPCONNECT else "mlp", data=budget.digits(), input_shape=(1, 28, 28),
-        options=options, optimizer="adamw", lr=1e-3, weight_decay=0.0, batch_size=100, **sizes,
+        options=options, optimizer="adamw", lr=1e-3, weight_decay=0.0, batch_size=50, **sizes,
     )  # fmt: skip
     return Training(recipe=recipe)
 

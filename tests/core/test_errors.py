@@ -198,6 +198,13 @@ def test_a_spec_is_read_and_never_run() -> None:
     assert spec.options["x"] == (1, -2.5)
 
 
+def test_true_and_false_are_no_names_in_a_spec() -> None:
+    """As a name of something `false` counted as true."""
+    spec = parse_spec("net(a=true, b=false, c=True, d=False, e=none)")
+    assert [spec.options[key] for key in "abcd"] == [True, False, True, False]
+    assert spec.options["e"].name == "none"
+
+
 def test_a_name_is_registered_once() -> None:
     registry: Registry[object] = Registry("thing", "advkit.core")
     registry.register("a")(object)

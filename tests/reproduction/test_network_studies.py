@@ -30,7 +30,7 @@ def test_untrained_networks_fill_every_cell_that_a_claim_names(name: str) -> Non
             found |= measurement.measure(given, 0)
     missing = {cell for claim in study.claims for cell in (claim.smaller, claim.larger)} - found.keys()
     assert all(cell.table == "figure 1" for cell in missing)  # these are trained while they are measured
-    assert all(0 <= figure.value <= 1 and len(figure.samples) == 1000 for figure in found.values())
+    assert all(0 <= figure.value <= 1 and len(figure.samples) in (500, 1000) for figure in found.values())
 
 
 @pytest.mark.parametrize("budget", BUDGETS)
