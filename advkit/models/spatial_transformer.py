@@ -4,6 +4,8 @@ Coordinates lie in [-1, 1] over the image and point at pixel centres: column m o
 torch's `align_corners=False`. What lies outside the image is 0.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -231,3 +233,26 @@ class SpatialTransformer(nn.Module):
     def extra_repr(self) -> str:
         """The sampler."""
         return f"sampler={self.sampler}"
+
+
+class ParallelTransformers(nn.Module):
+    """Several spatial transformers that look at the same maps; their outputs are stacked along the channels.
+
+    Each finds its own transformation, so each may attend to another part (Jaderberg et al., sec. 4.3 and appendix A.1).
+
+    Args:
+        branches: the transformers; their outputs have one size.
+
+    Raises:
+        InputError: no transformer.
+    """
+
+    def __init__(self, branches: Sequence[SpatialTransformer]) -> None:
+        super().__init__()
+        if not branches:
+            raise InputError("expected one spatial transformer or more, got none")
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, U: Tensor) -> Tensor:
+        """Maps U (N, C, H, W) -> V (N, T C, H', W'), the channels of the first of T transformers first."""
+        return torch.cat([branch(U) for branch in self.branches], 1)

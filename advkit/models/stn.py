@@ -1,12 +1,17 @@
-"""The spatial transformer networks for distorted MNIST. Jaderberg et al. 2015, sec. 4.1, arXiv 1506.02025."""
+"""The spatial transformer networks for distorted MNIST and MNIST addition.
+
+Jaderberg et al. 2015, sec. 4.1 and appendix A.1, arXiv 1506.02025.
+"""
 
 import math
+from collections.abc import Callable
 
 from torch import nn
 
+from advkit.core.errors import InputError
 from advkit.models._build import Shape, he_, output_shape, scaled
 from advkit.models._registry import register_model
-from advkit.models.spatial_transformer import SpatialTransformer
+from advkit.models.spatial_transformer import ParallelTransformers, SpatialTransformer
 
 _PAPER = "Jaderberg, Simonyan, Zisserman, Kavukcuoglu: Spatial transformer networks"
 
@@ -60,16 +65,41 @@ def localise_convolutional(input_shape: Shape, width: float) -> tuple[nn.Sequent
     return net, units
 
 
+Localiser = Callable[[Shape, float], tuple[nn.Sequential, int]]
+Network = Callable[[Shape, int, float], nn.Sequential]
+
+
 def _assemble(
-    transformer: tuple[nn.Sequential, int],
-    classifier: nn.Sequential,
-    size: tuple[int, int],
+    classifier: Network,
+    localiser: Localiser,
+    *,
+    input_shape: Shape,
+    num_classes: int,
+    width: float,
     transform: str,
     sampler: str,
+    transformers: int,
+    crop: int | None,
 ) -> nn.Sequential:
+    """Transformers side by side, and the classifier on what they hand on; the classifier alone if transform is "none".
+
+    Raises:
+        InputError: a number of transformers or a crop below 1.
+    """
+    for name, value in (("transformers", transformers), ("crop", 1 if crop is None else crop)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InputError(f"expected {name} as a whole number of 1 or more, got {value!r}")
+    if transform == "none":
+        return classifier(input_shape, num_classes, width)
+    channels, *side = input_shape
+    size = (side[0], side[1]) if crop is None else (crop, crop)
+    branches = [
+        SpatialTransformer(*localiser(input_shape, width), size, transform=transform, sampler=sampler)
+        for _ in range(transformers)
+    ]
     net = nn.Sequential()
-    net.add_module("transformer", SpatialTransformer(*transformer, size, transform=transform, sampler=sampler))
-    net.add_module("classifier", classifier)
+    net.add_module("transformer", branches[0] if transformers == 1 else ParallelTransformers(branches))
+    net.add_module("classifier", classifier((channels * transformers, *size), num_classes, width))
     return net
 
 
@@ -81,6 +111,8 @@ def stn_fcn(
     width: float = 1.0,
     transform: str = "affine",
     sampler: str = "bilinear",
+    transformers: int = 1,
+    crop: int | None = None,
 ) -> nn.Sequential:
     """ST-FCN: a spatial transformer in front of the FCN. The paper leaves the layer sizes open; these are ours.
 
@@ -90,11 +122,13 @@ def stn_fcn(
         width: factor on the layer widths.
         transform: kind of transformation: "affine", "attention", "projective" or "tps"; "none" gives the FCN alone.
         sampler: kind of sampling: "bilinear" or "nearest".
+        transformers: number of transformers side by side; the FCN sees the outputs of all, stacked as channels.
+        crop: side of the transformers' output in pixels; default: the size of the images.
     """
-    classifier = fcn(input_shape, num_classes, width)
-    if transform == "none":
-        return classifier
-    return _assemble(localise_fully_connected(input_shape, width), classifier, input_shape[1:], transform, sampler)
+    return _assemble(
+        fcn, localise_fully_connected, input_shape=input_shape, num_classes=num_classes, width=width,
+        transform=transform, sampler=sampler, transformers=transformers, crop=crop,
+    )  # fmt: skip
 
 
 @register_model("stn_cnn", paper=_PAPER, year=2015, parameters=None)
@@ -105,6 +139,8 @@ def stn_cnn(
     width: float = 1.0,
     transform: str = "affine",
     sampler: str = "bilinear",
+    transformers: int = 1,
+    crop: int | None = None,
 ) -> nn.Sequential:
     """ST-CNN: a spatial transformer in front of the CNN. The paper leaves the layer sizes open; these are ours.
 
@@ -114,8 +150,10 @@ def stn_cnn(
         width: factor on the layer widths.
         transform: kind of transformation: "affine", "attention", "projective" or "tps"; "none" gives the CNN alone.
         sampler: kind of sampling: "bilinear" or "nearest".
+        transformers: number of transformers side by side; the CNN sees the outputs of all, stacked as channels.
+        crop: side of the transformers' output in pixels; default: the size of the images.
     """
-    classifier = cnn(input_shape, num_classes, width)
-    if transform == "none":
-        return classifier
-    return _assemble(localise_convolutional(input_shape, width), classifier, input_shape[1:], transform, sampler)
+    return _assemble(
+        cnn, localise_convolutional, input_shape=input_shape, num_classes=num_classes, width=width,
+        transform=transform, sampler=sampler, transformers=transformers, crop=crop,
+    )  # fmt: skip
