@@ -39,7 +39,8 @@ def examples(
     spans the range; the factor is written above it. Pixels are drawn as they are, without smoothing.
 
     Args:
-        x, x_adv: clean and adversarial images (N, C, H, W) within `bounds`, C 1 (grey) or 3 (RGB), N at least 1.
+        x, x_adv: clean and adversarial images (N, C, H, W) within `bounds`, C 1 (grey), 2 (drawn orange
+            and blue) or 3 (RGB), N at least 1.
         y: labels (N,).
         logits_adv: the model's outputs on the adversarial images (N, K).
         logits: the model's outputs on the clean images; without them only the label is written above these.
@@ -71,9 +72,9 @@ def examples(
 
 
 def _check(x: Tensor, x_adv: Tensor, y: Tensor, logits: Tensor | None, logits_adv: Tensor) -> None:
-    if x.ndim != 4 or x.shape != x_adv.shape or x.shape[1] not in (1, 3) or not len(x):
+    if x.ndim != 4 or x.shape != x_adv.shape or not 1 <= x.shape[1] <= 3 or not len(x):
         shapes = f"{tuple(x.shape)} and {tuple(x_adv.shape)}"
-        raise InputError(f"expected x and x_adv of one shape (N, C, H, W) with N >= 1 and C 1 or 3, got {shapes}")
+        raise InputError(f"expected x and x_adv of one shape (N, C, H, W) with N >= 1 and C 1 to 3, got {shapes}")
     for name, value, ndim in (("y", y, 1), ("logits", logits, 2), ("logits_adv", logits_adv, 2)):
         if value is not None and (value.ndim != ndim or len(value) != len(x)):
             raise InputError(f"expected {name} with one row for each of {len(x)} images, got {tuple(value.shape)}")
@@ -148,9 +149,20 @@ def _canvas(width: float, height: float, title: str) -> "Figure":
     return figure
 
 
+CHANNELS = ((1.0, 0.6, 0.15), (0.0, 0.4, 0.85))
+"""Colours of the channels of an image that has two: orange and blue, which add up to white."""
+
+
+def visible(image: Tensor) -> Tensor:
+    """An image (C, H, W) as one that can be drawn, C 1 or 3: of two channels the first is orange, the second blue."""
+    if image.shape[0] != 2:
+        return image
+    return torch.einsum("chw,cr->rhw", image, torch.tensor(CHANNELS, dtype=image.dtype, device=image.device))
+
+
 def _panel(axes: "Axes", image: Tensor, label: str, colour: str) -> None:
     """One image (C, H, W) in [0, 1], with a line above it."""
-    pixels = image.clamp(0, 1).permute(1, 2, 0).to(torch.float32).numpy()  # (H, W, C)
+    pixels = visible(image).clamp(0, 1).permute(1, 2, 0).to(torch.float32).numpy()  # (H, W, C)
     grey: dict[str, Any] = {"cmap": "gray", "vmin": 0, "vmax": 1} if pixels.shape[2] == 1 else {}
     axes.imshow(pixels[..., 0] if grey else pixels, interpolation="nearest", **grey)
     axes.set_title(label, fontsize=9, color=colour, pad=3)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from advkit.core.errors import InputError
-from advkit.figures._examples import MUTED, _canvas, _short, _written
+from advkit.figures._examples import MUTED, _canvas, _short, _written, visible
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ class Panel:
     """One picture of a sheet.
 
     Attributes:
-        image: (C, H, W), C 1 or 3; with a `cmap` C is 1.
+        image: (C, H, W), C 1, 2 (drawn orange and blue) or 3; with a `cmap` C is 1.
         label: a line above the image.
         colour: colour of that line.
         cmap: a matplotlib colour map; None for pixels in [0, 1], grey or RGB.
@@ -106,7 +106,7 @@ def wrapped(caption: str, width: float) -> str:
 
 def draw(axes: "Axes", panel: Panel) -> None:
     """One panel; pixels as they are, without smoothing."""
-    pixels = panel.image.detach().cpu().to(torch.float32)
+    pixels = visible(panel.image.detach().cpu().to(torch.float32))
     options: dict[str, Any] = {"cmap": panel.cmap or "gray"}
     if panel.cmap is None:
         pixels, limits = pixels.clamp(0, 1), (0.0, 1.0)

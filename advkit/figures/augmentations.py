@@ -53,8 +53,8 @@ def _check(rows: Sequence[tuple[str, Tensor]], labels: Sequence[str] | None) -> 
         raise InputError("expected one row or more, got none")
     count = len(rows[0][1])
     for name, images in rows:
-        if images.ndim != 4 or images.shape[1] not in (1, 3) or len(images) != count or not count:
+        if images.ndim != 4 or not 1 <= images.shape[1] <= 3 or len(images) != count or not count:
             shape = tuple(images.shape)
-            raise InputError(f"expected {max(count, 1)} images (N, C, H, W), C 1 or 3, in row {name!r}, got {shape}")
+            raise InputError(f"expected {max(count, 1)} images (N, C, H, W), C 1 to 3, in row {name!r}, got {shape}")
     if labels is not None and len(labels) != count:
         raise InputError(f"expected one label for each of {count} images, got {len(labels)}")

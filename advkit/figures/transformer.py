@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from advkit.core.errors import InputError
-from advkit.figures._examples import MUTED, _panel, _sheet, _written
+from advkit.figures._examples import MUTED, _canvas, _panel, _written
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,11 +31,13 @@ def transformations(
     """Draw each image above itself with the sampling grid on it, and above what the transformer makes of it.
 
     The lines run through the points that the output's pixels are taken from; the border is where the output ends.
+    Several transformers that look at the same images get a grid and an output each.
 
     Args:
-        x: images (N, C, H, W) in [0, 1], C 1 or 3, N at least 1.
-        points: source points (N, H', W', 2), x and y in [-1, 1] over the image, as `SpatialTransformer.points` gives.
-        output: output of the transformer (N, C, H', W'), in the units of x.
+        x: images (N, C, H, W) in [0, 1], N at least 1; C 1, 2 (drawn orange and blue) or 3.
+        points: source points (N, H', W', 2), x and y in [-1, 1] over the image, as `SpatialTransformer.points` gives;
+            of T transformers (T, N, H', W', 2).
+        output: output of the transformer (N, C, H', W'), in the units of x; of T transformers (T, N, C, H', W').
         labels: a line above each image; default: none.
         title: a line above the picture.
         path: file to write, PNG, PDF or SVG by its ending; by default none.
@@ -46,28 +48,38 @@ def transformations(
     Raises:
         InputError: shapes that do not fit, or a path that cannot be written as an image.
     """
-    _check(x, points, output, labels)
     x, points, output = (part.detach().cpu().double() for part in (x, points, output))
-    figure = _sheet(len(x), title)
-    axes = figure.subplots(3, len(x), squeeze=False)
+    if points.ndim == 4 and output.ndim == 4:
+        points, output = points[None], output[None]
+    _check(x, points, output, labels)
+    figure = _canvas(max(1.7 * len(x) + 0.4, 4.0), 1.95 * (1 + 2 * len(points)) + 0.05 + 0.3 * bool(title), title)
+    axes = figure.subplots(1 + 2 * len(points), len(x), squeeze=False)
     for column in range(len(x)):
         _panel(axes[0, column], x[column], labels[column] if labels else "", MUTED)
-        _panel(axes[1, column], x[column], "", MUTED)
-        _grid(axes[1, column], points[column], (x.shape[2], x.shape[3]))
-        _panel(axes[2, column], output[column], "", MUTED)
-    for row, name in enumerate(("input", "sampling grid", "output")):
+        for row, (grid, made) in enumerate(zip(points, output, strict=True)):
+            _panel(axes[1 + 2 * row, column], x[column], "", MUTED)
+            _grid(axes[1 + 2 * row, column], grid[column], (x.shape[2], x.shape[3]))
+            _panel(axes[2 + 2 * row, column], made[column], "", MUTED)
+    for row, name in enumerate(_names(len(points))):
         axes[row, 0].set_ylabel(name, fontsize=10, color=MUTED)
     return _written(figure, path)
 
 
+def _names(transformers: int) -> list[str]:
+    """The names of the rows."""
+    if transformers == 1:
+        return ["input", "sampling grid", "output"]
+    return ["input", *(name for i in range(transformers) for name in (f"transformer {i + 1}", f"output {i + 1}"))]
+
+
 def _check(x: Tensor, points: Tensor, output: Tensor, labels: tuple[str, ...] | None) -> None:
-    if x.ndim != 4 or x.shape[1] not in (1, 3) or not len(x):
-        raise InputError(f"expected images (N, C, H, W) with N >= 1 and C 1 or 3, got {tuple(x.shape)}")
-    size = tuple(output.shape[2:])
-    if output.shape[:2] != x.shape[:2] or points.shape != (len(x), *size, 2):
+    if x.ndim != 4 or not 1 <= x.shape[1] <= 3 or not len(x):
+        raise InputError(f"expected images (N, C, H, W) with N >= 1 and C 1 to 3, got {tuple(x.shape)}")
+    size = tuple(output.shape[3:])
+    if output.shape[1:3] != x.shape[:2] or points.shape != (len(output), len(x), *size, 2):
         raise InputError(
-            f"expected output (N, C, H', W') and points (N, H', W', 2) for images {tuple(x.shape)}, "
-            f"got {tuple(output.shape)} and {tuple(points.shape)}"
+            f"expected output (N, C, H', W') and points (N, H', W', 2) for images {tuple(x.shape)}, with T in front of "
+            f"both for T transformers, got {tuple(output.shape)} and {tuple(points.shape)}"
         )
     if labels is not None and len(labels) != len(x):
         raise InputError(f"expected one label for each of {len(x)} images, got {len(labels)}")

@@ -11,6 +11,7 @@ from advkit.insight.fields import receptive_fields
 from advkit.insight.filters import Filters, filters
 from advkit.insight.movement import Movement, leaves, movement, shuffled
 from advkit.insight.occlusion import Occlusion, correspondence, occlusion
+from advkit.insight.tracking import tracking
 from advkit.insight.units import Activity, Direction, Top, activity, directions, top_activations
 
 __all__ = [
@@ -40,4 +41,5 @@ __all__ = [
     "receptive_fields",
     "shuffled",
     "top_activations",
+    "tracking",
 ]

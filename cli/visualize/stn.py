@@ -13,12 +13,15 @@ from advkit.cli._picture import check_place
 from advkit.cli.visualize.augment import in_turn
 from advkit.core.classify import looking
 from advkit.core.errors import InputError
-from advkit.data import load_data
+from advkit.data import Dataset, load_data
 from advkit.figures.transformer import transformations
+from advkit.insight import tracking
 from advkit.models import Classifier, load_model, shipped
-from advkit.models.spatial_transformer import SpatialTransformer
+from advkit.models.spatial_transformer import ParallelTransformers, SpatialTransformer
 
 NAME = "advkit-stn.png"
+TRACKED = 500
+"""Number of images over which the motion of parallel transformers is measured."""
 
 
 def run(
@@ -39,7 +42,7 @@ def run(
     place = check_place(output, NAME)
     own = data if data in shipped(model) else None  # else the default's, on data that suit it
     classifier = load_model(model, data=own, weights=weights, device=device)
-    transformer = first_transformer(classifier)
+    transformers = first_transformers(classifier)
     images = load_data(data, split=split, root=data_root, download=download)
     expected = classifier.card.input_shape
     if expected != images.input_shape:
@@ -50,29 +53,43 @@ def run(
     if attack is not None:
         x_adv = create_attack(attack)(classifier, x, y, sample_ids=rows.to(x.device), seed=seed).x_adv
     title = f"{classifier.card.name} on {images.name} {images.split}" + (f", {attack}" if attack else "")
-    draw(place, classifier, transformer, x, y, classes=images.classes, x_adv=x_adv, title=title)
+    draw(place, classifier, transformers, x, y, classes=images.classes, x_adv=x_adv, title=title)
     click.echo(f"{classifier.card.describe()}; weights: {classifier.card.source}; {images}")
+    if len(transformers) > 1:
+        tell_tracking(classifier, transformers, images)
     click.echo(f"Picture: {place} ({len(rows)} images)")
 
 
-def first_transformer(classifier: Classifier) -> SpatialTransformer:
-    """The spatial transformer in front of the network.
+def first_transformers(classifier: Classifier) -> list[SpatialTransformer]:
+    """The spatial transformer in front of the network, or those that stand there side by side.
 
     Raises:
         InputError: the network does not begin with one.
     """
     first = next(iter(classifier.net.children()), None)
-    if not isinstance(first, SpatialTransformer):
-        raise InputError(
-            f"{classifier.card.name} does not begin with a spatial transformer: give --model stn_cnn or stn_fcn"
-        )
-    return first
+    if isinstance(first, ParallelTransformers):
+        return [branch for branch in first.branches if isinstance(branch, SpatialTransformer)]
+    if isinstance(first, SpatialTransformer):
+        return [first]
+    raise InputError(
+        f"{classifier.card.name} does not begin with a spatial transformer: give --model stn_cnn or stn_fcn"
+    )
+
+
+def tell_tracking(classifier: Classifier, transformers: Sequence[SpatialTransformer], data: Dataset) -> None:
+    """Say which channel each transformer follows on the first images."""
+    x = data[:TRACKED][0].to(classifier.normalize.mean.device)
+    for i, transformer in enumerate(transformers):
+        with looking(classifier):
+            points = transformer.points(classifier.normalize(x))
+        found = ", ".join(f"{r:.2f} with channel {c + 1}" for c, r in enumerate(tracking(points, x).tolist()))
+        click.echo(f"Transformer {i + 1}: its crop moves {found} (correlation over {len(x)} images)")
 
 
 def draw(
     place: Path,
     classifier: Classifier,
-    transformer: SpatialTransformer,
+    transformers: Sequence[SpatialTransformer],
     x: Tensor,
     y: Tensor,
     *,
@@ -84,7 +101,8 @@ def draw(
     shown = x if x_adv is None else torch.stack([x, x_adv], 1).flatten(0, 1)
     with looking(classifier):
         inside = classifier.normalize(shown)
-        points, output = transformer.points(inside), transformer(inside)
+        points = torch.stack([transformer.points(inside) for transformer in transformers])  # (T, N, H', W', 2)
+        output = torch.stack([transformer(inside) for transformer in transformers])
         given = classifier(shown).argmax(1)
     output = output * classifier.normalize.std + classifier.normalize.mean
     labels = y if x_adv is None else y.repeat_interleave(2)

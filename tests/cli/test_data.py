@@ -132,7 +132,7 @@ def test_a_split_with_fewer_images_than_published_says_so(digits: str, monkeypat
 
 
 def test_every_set_has_a_place_or_is_made_on_the_fly(tmp_path: Path) -> None:
-    assert set(list_datasets()) - set(PLACES) == {"mnist5k", "distorted_mnist"}
+    assert set(list_datasets()) - set(PLACES) == {"mnist5k", "distorted_mnist", "mnist_addition"}
     assert places("distorted_mnist", tmp_path) == []
     assert size_on_disk([tmp_path]) == 0
     assert splits("mnist") == ["train", "test"]

@@ -7,7 +7,7 @@ from PIL import Image
 
 from advkit.cli import main
 from advkit.cli.visualize.augment import in_turn
-from advkit.cli.visualize.stn import first_transformer
+from advkit.cli.visualize.stn import first_transformers
 from advkit.core.errors import InputError
 from advkit.data import load_data
 from advkit.figures.transformer import to_pixels, transformations
@@ -71,7 +71,7 @@ def test_a_network_without_a_transformer_in_front_gets_one_clear_line(somewhere)
     assert len(result.stderr.splitlines()) == 1
     assert list(somewhere.iterdir()) == []
     with pytest.raises(InputError, match="does not begin"):
-        first_transformer(load_model("stn_cnn(transform='none')", weights="random"))
+        first_transformers(load_model("stn_cnn(transform='none')", weights="random"))
 
 
 def test_images_of_another_size_get_one_clear_line():

@@ -8,7 +8,7 @@ from matplotlib.colors import to_hex
 
 from advkit.core.errors import InputError
 from advkit.figures import examples
-from advkit.figures._examples import RIGHT, WRONG, _factor, _shown
+from advkit.figures._examples import CHANNELS, RIGHT, WRONG, _factor, _shown, visible
 
 
 def batch(n=3, channels=1, eps=0.1, seed=0):
@@ -99,9 +99,22 @@ def test_shapes_and_suffixes_that_do_not_fit_are_named(tmp_path):
     x, x_adv, y, logits = batch(2)
     with pytest.raises(InputError, match="one shape"):
         examples(x, x_adv[:1], y, **logits)
-    with pytest.raises(InputError, match="C 1 or 3"):
-        examples(x.expand(-1, 2, -1, -1), x_adv.expand(-1, 2, -1, -1), y, **logits)
+    with pytest.raises(InputError, match="C 1 to 3"):
+        examples(x.expand(-1, 4, -1, -1), x_adv.expand(-1, 4, -1, -1), y, **logits)
     with pytest.raises(InputError, match="expected y with one row"):
         examples(x, x_adv, y[:1], **logits)
     with pytest.raises(InputError, match="end the name with"):
         examples(x, x_adv, y, path=tmp_path / "picture.xyz", **logits)
+
+
+def test_two_channels_are_orange_and_blue_and_white_where_both_are_light():
+    image = torch.zeros(2, 1, 4)
+    image[0, 0, 1] = image[1, 0, 2] = 1
+    image[:, 0, 3] = 1
+    black, first, second, both = visible(image)[:, 0].T
+    assert black.tolist() == [0, 0, 0]
+    torch.testing.assert_close(first, torch.tensor(CHANNELS[0]))
+    torch.testing.assert_close(second, torch.tensor(CHANNELS[1]))
+    torch.testing.assert_close(both, torch.ones(3))
+    for channels in (1, 3):
+        assert torch.equal(visible(torch.ones(channels, 1, 1)), torch.ones(channels, 1, 1))

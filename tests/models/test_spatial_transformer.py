@@ -13,6 +13,7 @@ from advkit.models.spatial_transformer import (
     SAMPLERS,
     TRANSFORMS,
     Affine,
+    ParallelTransformers,
     Projective,
     SpatialTransformer,
     ThinPlateSpline,
@@ -192,15 +193,57 @@ def test_training_moves_a_transformer_to_where_the_digit_is(transform):
     assert F.mse_loss(module(shifted), image).item() < 0.2 * start
 
 
-def test_transformers_work_inside_in_series_and_in_parallel():
+def test_transformers_work_inside_and_in_series():
     def transformer() -> SpatialTransformer:
         return SpatialTransformer(localiser((2, 6, 6)), 5, (6, 6))
 
     inside = nn.Sequential(nn.Conv2d(1, 2, 3), transformer(), transformer(), nn.Flatten(), nn.Linear(72, 3))
-    parallel, x = nn.ModuleList([transformer(), transformer()]), torch.rand(4, 1, 8, 8)
-    assert inside(x).shape == (4, 3)
-    maps = inside[0](x)
-    assert torch.cat([branch(maps) for branch in parallel], 1).shape == (4, 4, 6, 6)
+    assert inside(torch.rand(4, 1, 8, 8)).shape == (4, 3)
+
+
+def test_parallel_transformers_stack_what_each_makes_of_all_channels():
+    branches = [SpatialTransformer(localiser((2, 6, 6)), 5, (4, 5)) for _ in range(3)]
+    for branch in branches:
+        nn.init.normal_(branch.regression.weight, std=0.3)
+    U = torch.rand(4, 2, 6, 6)
+    V = ParallelTransformers(branches)(U)
+    assert V.shape == (4, 6, 4, 5)
+    for i, branch in enumerate(branches):
+        assert torch.equal(V[:, 2 * i : 2 * i + 2], branch(U))
+    with pytest.raises(InputError, match="one spatial transformer or more"):
+        ParallelTransformers([])
+
+
+def test_training_moves_parallel_transformers_to_different_objects():
+    """A light pixel in each of two channels; the targets ask for the first one's crop and the second one's crop."""
+    torch.manual_seed(0)
+    patch = F.interpolate(torch.rand(2, 1, 3, 3), (6, 6), mode="bilinear")
+    image = torch.zeros(1, 2, 16, 16)
+    image[0, 0, 1:7, 2:8], image[0, 1, 9:15, 8:14] = patch[0, 0], patch[1, 0]
+    module = ParallelTransformers([SpatialTransformer(localiser((2, 16, 16)), 5, (16, 16)) for _ in range(2)])
+    wanted = torch.zeros(1, 4, 16, 16)
+    wanted[0, 0, 5:11, 5:11], wanted[0, 3, 5:11, 5:11] = patch[0, 0], patch[1, 0]
+    optimiser = torch.optim.Adam(module.parameters(), lr=0.02)
+    for _ in range(60):
+        optimiser.zero_grad()
+        (module(image) - wanted)[:, [0, 3]].square().mean().backward()
+        optimiser.step()
+    first, second = (branch.theta(image)[0, [2, 5]] for branch in module.branches)
+    assert (first < -0.1).all()  # the crop of the first lies above and to the left of the middle
+    assert (second > 0.1).all()
+
+
+@pytest.mark.parametrize("name", ["stn_fcn", "stn_cnn"])
+def test_networks_take_parallel_transformers_and_crops(name):
+    with torch.device("meta"):
+        for crop, side in ((None, 20), (12, 12)):
+            net = create_model(name, input_shape=(2, 20, 20), num_classes=19, transformers=2, crop=crop, width=0.25)
+            assert net.net.transformer(torch.rand(1, 2, 20, 20)).shape == (1, 4, side, side)
+            assert net(torch.rand(3, 2, 20, 20)).shape == (3, 19)
+    assert not hasattr(create_model(name, transformers=1).net.transformer, "branches")
+    for wrong in ({"transformers": 0}, {"transformers": True}, {"crop": 0}, {"crop": 2.5}):
+        with pytest.raises(InputError, match=f"expected {next(iter(wrong))} as a whole number of 1 or more"):
+            create_model(name, **wrong)
 
 
 def test_every_channel_moves_alike_and_the_output_may_have_another_size():
