@@ -14,6 +14,7 @@ from advkit.figures.answers import answers_sheet
 from advkit.figures.augmentations import augmentations
 from advkit.figures.kernels import filters_sheet, maps_sheet
 from advkit.figures.layer_chart import movement_chart
+from advkit.figures.part_distances import correspondence_sheet
 from advkit.figures.projections import boxes_sheet, directions_sheet, occlusion_sheet, projection_sheet, top_sheet
 from advkit.figures.stretch_chart import lipschitz_chart
 from advkit.figures.transformer import transformations
@@ -25,6 +26,7 @@ __all__ = [
     "boxes_sheet",
     "certified_curve",
     "compared_bars",
+    "correspondence_sheet",
     "directions_sheet",
     "error_bars",
     "error_curves",

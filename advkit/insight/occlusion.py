@@ -1,4 +1,4 @@
-"""Occlusion: what a grey square hides. Zeiler, Fergus 2013, sec. 4.2 and 4.3, arXiv 1311.2901."""
+"""Occlusion: what a grey square hides. Zeiler, Fergus 2013, sec. 4.2, arXiv 1311.2901."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,6 @@ from advkit.core.classify import looking
 from advkit.core.errors import InputError
 from advkit.insight._named_layers import recording
 
-Box = tuple[int, int, int, int]
 GREY = 0.5
 
 
@@ -143,45 +142,3 @@ def _strength(output: Tensor, layer: str) -> Tensor:
     if output.ndim != 4:
         raise InputError(f"expected a layer with maps (N, maps, h, w), got {layer!r} with {tuple(output.shape)}")
     return output.sum((2, 3))
-
-
-def correspondence(
-    model: nn.Module, x: Tensor, parts: Sequence[Sequence[Box]], *, layer: str, value: float = GREY
-) -> Tensor:
-    """How alike the change of a layer is when the same part of an object is hidden in different images.
-
-    Zeiler's measure: `epsilon_i` is the layer's output for image i less that with the part hidden; for each part the
-    mean over pairs of images of the share of entries whose signs differ (a Hamming distance over its length). A part
-    that the network relates across images has a lower figure than random boxes, which you may pass as a further part.
-
-    Args:
-        model: any network.
-        x: images (N, C, H, W) in [0, 1], N at least 2.
-        parts: boxes of each part: (top, left, bottom, right) in every image, bottom and right excluded.
-        layer: name of the layer.
-        value: colour of the box.
-
-    Returns:
-        The mean distance for each part (P,), in [0, 1].
-
-    Raises:
-        InputError: fewer than two images, or not one box an image.
-    """
-    if len(x) < 2 or any(len(boxes) != len(x) for boxes in parts):
-        raise InputError(f"expected two images or more and one box an image in each part, got {len(x)} images")
-    with looking(model, x.device), recording(model, [layer]) as seen:
-        model(x)
-        clean = seen.pop(layer).flatten(1)
-        changes = []
-        for boxes in parts:
-            model(_masked(x, boxes, value))
-            changes.append((clean - seen.pop(layer).flatten(1)).sign())  # (N, D)
-    first, second = torch.triu_indices(len(x), len(x), offset=1)
-    return torch.stack([(signs[first] != signs[second]).double().mean() for signs in changes])
-
-
-def _masked(x: Tensor, boxes: Sequence[Box], value: float) -> Tensor:
-    masked = x.clone()
-    for image, (top, left, bottom, right) in zip(masked, boxes, strict=True):
-        image[:, top:bottom, left:right] = value
-    return masked

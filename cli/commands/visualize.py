@@ -133,6 +133,25 @@ def occlusion() -> None:
     """The probability of the class, and the strongest map, while a square moves over the image."""
 
 
+@add("correspondence", model_option(), count_option(5), *SCENE,
+     click.option("--part", "given", multiple=True, metavar="NAME=TOP,LEFT,BOTTOM,RIGHT",
+                  help="A part that lies at the same place of every image, in pixels; may be given several times."),
+     click.option("--parts", "file", type=click.Path(path_type=Path), metavar="FILE",
+                  help="CSV file: image,part,top,left,bottom,right; the image is a number or a file name."),
+     click.option("--class", "label", metavar="NAME", help="Class of the images that --part is for. [the first one]"),
+     click.option("--layer", "layers", multiple=True, metavar="NAME",
+                  help="A layer; may be given several times. [the last convolution and the last hidden layer]"),
+     click.option("--random", type=click.IntRange(0, 1000), default=20, show_default=True,
+                  help="Number of sets of random boxes."),
+     click.option("--value", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Colour of the boxes."),
+     shared("seed"))  # fmt: skip
+def correspondence() -> None:
+    """Whether hiding the same part of different objects changes a layer alike, against random boxes.
+
+    Zeiler and Fergus 2013, sec. 4.3: the distance is the share of a layer's entries whose changes have different signs.
+    """
+
+
 @add("examples", model_option(), count_option(6), *SCENE, attack_option, shared("seed"))
 def examples() -> None:
     """Images with the five likeliest classes as bars."""

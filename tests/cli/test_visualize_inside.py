@@ -60,7 +60,7 @@ def test_each_command_draws_its_picture_and_says_what_it_shows(words, somewhere)
 
 
 def test_every_command_is_tried_here():
-    assert {words.split()[0] for words in GOOD} | {"augment"} >= set(command.commands)
+    assert {words.split()[0] for words in GOOD} | {"augment", "correspondence"} >= set(command.commands)
 
 
 @pytest.mark.parametrize(

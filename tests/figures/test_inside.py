@@ -11,6 +11,7 @@ from advkit.data import MemoryDataset
 from advkit.figures import (
     answers_sheet,
     boxes_sheet,
+    correspondence_sheet,
     directions_sheet,
     filters_sheet,
     lipschitz_chart,
@@ -21,7 +22,7 @@ from advkit.figures import (
 )
 from advkit.figures._panels import Panel, Row, sheet, signed
 from advkit.figures.answers import OTHER, OWN
-from advkit.insight import Direction, Filters, Movement, Occlusion, Top
+from advkit.insight import Correspondence, Direction, Filters, Movement, Occlusion, Top
 
 
 def pixels(axes):
@@ -175,3 +176,19 @@ def test_the_chart_of_stretch_has_a_bar_and_a_point_for_every_layer():
     assert [bar.get_height() for bar in below.patches] == [1.5, 2.5, 3.5]
     assert [label.get_text() for label in below.get_xticklabels()] == ["l0", "l1", "l2"]
     assert "to the logits 100. Images 1x4x4." in caption(figure)
+
+
+def test_parts_are_drawn_on_every_image_and_their_distances_beside_those_of_random_boxes():
+    parts = {"eye": [(0, 0, 2, 2), (1, 1, 3, 3)], "nose": [(4, 4, 6, 6), (5, 5, 7, 7)]}
+    found = [
+        Correspondence(layer, ("eye", "nose"), torch.tensor([[0.1], [0.4]]), torch.tensor([[0.3]] * 5), torch.zeros(1))
+        for layer in ("c3", "f6")
+    ]
+    figure = correspondence_sheet(torch.rand(2, 3, 8, 8), parts, found, labels=["dog", "cat"], data="toys")
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["dog", "cat"]
+    assert figure.axes[1].lines[0].get_xydata().min(0).tolist() == [0.5, 0.5]
+    chart = figure.axes[2]
+    assert [label.get_text() for label in chart.get_xticklabels()] == ["c3", "f6"]
+    assert [line.get_ydata()[0] for line in chart.lines] == pytest.approx([0.3, 0.1, 0.4] * 2)
+    assert [text.get_text() for text in chart.get_legend().get_texts()] == ["random boxes", "eye", "nose"]
+    assert "5 sets of boxes of the same sizes at random places. Data: toys." in caption(figure)

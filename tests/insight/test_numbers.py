@@ -10,7 +10,6 @@ from advkit.data import MemoryDataset, load_data
 from advkit.insight import (
     activations,
     activity,
-    correspondence,
     directions,
     filters,
     maps,
@@ -159,18 +158,6 @@ def test_the_last_square_touches_the_border():
     assert not bool(found.heat().isnan().any())
     with pytest.raises(InputError, match="square"):
         occlusion(Corner(), torch.ones(1, 1, 12, 12), size=13)
-
-
-def test_parts_that_change_the_layer_alike_correspond():
-    net = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1))
-    x = images(3)
-    x[:, :, 2:6, 2:6] = x[:1, :, 2:6, 2:6]
-    x[:, :, 1:7, 1:7] = x[:1, :, 1:7, 1:7]
-    same = [(2, 2, 6, 6)] * 3
-    other = [(2, 2, 6, 6), (7, 7, 11, 11), (5, 0, 9, 4)]
-    alike, unlike = correspondence(net, x, [same, other], layer="0").tolist()
-    assert alike == 0
-    assert unlike > 0.1
 
 
 def test_shuffled_noise_keeps_every_norm():

@@ -1,0 +1,153 @@
+"""Correspondence: does a network relate the same part of different objects? Zeiler, Fergus 2013, sec. 4.3.
+
+arXiv 1311.2901. For images i and one part of them, `epsilon_i = x_i^l - x~_i^l` is how layer l changes when the part is
+hidden, and `Delta_l = sum_{i != j} H(sign(epsilon_i), sign(epsilon_j))`, H the Hamming distance. A part whose removal
+changes the layer alike in all images has a smaller Delta than boxes at random places.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from advkit.core.classify import looking
+from advkit.core.errors import InputError
+from advkit.insight._named_layers import run_to
+from advkit.insight.occlusion import GREY
+
+Box = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Correspondence:
+    """How alike a layer changes when the same part is hidden in different images.
+
+    A distance is the share of the layer's entries whose changes have different signs, in [0, 1].
+
+    Attributes:
+        layer: name of the layer.
+        names: names of the parts.
+        distances: distances between the N images, pair by pair, for each part (P, N (N - 1) / 2).
+        random: the same for boxes at random places (R, N (N - 1) / 2).
+        random_boxes: these boxes (R, N, 4): top, left, bottom, right.
+    """
+
+    layer: str
+    names: tuple[str, ...]
+    distances: Tensor
+    random: Tensor
+    random_boxes: Tensor
+
+    @property
+    def mean(self) -> Tensor:
+        """The mean distance over the pairs, for each part (P,)."""
+        return self.distances.mean(1)
+
+    @property
+    def random_mean(self) -> Tensor:
+        """The mean distance over the pairs, for each set of random boxes (R,)."""
+        return self.random.mean(1)
+
+    @property
+    def rank(self) -> Tensor:
+        """Number of sets of random boxes whose mean distance is at most that of a part (P,); 0 of R is strongest."""
+        return (self.random_mean[None] <= self.mean[:, None]).sum(1)
+
+
+def correspondence(
+    model: nn.Module,
+    x: Tensor,
+    parts: Mapping[str, Sequence[Box]],
+    *,
+    layer: str,
+    value: float = GREY,
+    random: int = 20,
+    seed: int = 0,
+) -> Correspondence:
+    """Hide the same part in different images and compare how a layer changes, against boxes at random places.
+
+    Args:
+        model: any network; it is left as it was.
+        x: images (N, C, H, W) in [0, 1], N at least 2.
+        parts: name of a part -> its boxes (top, left, bottom, right) in pixels, one for each image, bottom and right
+            excluded.
+        layer: name of the layer.
+        value: colour of the boxes; .5 is grey. For light objects on black, 0 is the colour that removes.
+        random: number of sets of random boxes. A set has one box in each image, of the size of one of the parts.
+        seed: seed of the random places.
+
+    Raises:
+        InputError: fewer than two images, no part, not one box an image, a box outside the image, or no such layer.
+    """
+    size = (int(x.shape[2]), int(x.shape[3]))
+    check_parts(parts, len(x), size)
+    placed = random_boxes(list(parts.values()), size, count=random, seed=seed)  # (R, N, 4)
+    with looking(model, x.device):
+        clean = run_to(model, x, layer)
+        sets = [*parts.values(), *placed.tolist()]
+        distances = [_distances((clean - run_to(model, hidden(x, boxes, value), layer)).sign()) for boxes in sets]
+    table = torch.stack(distances).cpu()
+    return Correspondence(layer, tuple(parts), table[: len(parts)], table[len(parts) :], placed)
+
+
+def check_parts(parts: Mapping[str, Sequence[Box]], count: int, size: tuple[int, int]) -> None:
+    """Raise InputError unless every part has a box in each of `count` images of this size (H, W), two or more.
+
+    Args:
+        parts: name of a part -> its boxes.
+        count: number of images.
+        size: height and width of the images.
+    """
+    if count < 2 or not parts:
+        raise InputError(f"expected two images or more and one part or more, got {count} and {len(parts)}")
+    height, width = size
+    for name, boxes in parts.items():
+        if len(boxes) != count:
+            raise InputError(f"expected a box of part {name!r} in each of {count} images, got {len(boxes)}")
+        for top, left, bottom, right in boxes:
+            if not (0 <= top < bottom <= height and 0 <= left < right <= width):
+                raise InputError(
+                    f"expected boxes (top, left, bottom, right) within {height}x{width} pixels, got "
+                    f"({top}, {left}, {bottom}, {right}) of part {name!r}"
+                )
+
+
+def random_boxes(parts: Sequence[Sequence[Box]], size: tuple[int, int], *, count: int, seed: int) -> Tensor:
+    """Boxes of the parts' sizes at random places: (count, N, 4), each place as likely.
+
+    Set r has in each image a box of the size of part `r mod P` there.
+
+    Args:
+        parts: boxes of P parts, one for each of N images.
+        size: height and width of the images.
+        count: number of sets.
+        seed: seed of the places.
+    """
+    boxes = torch.tensor(parts)[torch.arange(count) % len(parts)]  # (count, N, 4)
+    extent = boxes[..., 2:] - boxes[..., :2]
+    generator = torch.Generator().manual_seed(seed)
+    free = torch.tensor(size) - extent + 1
+    corner = (torch.rand(extent.shape, generator=generator, dtype=torch.float64) * free).long()
+    return torch.cat([corner, corner + extent], -1)
+
+
+def hidden(x: Tensor, boxes: Sequence[Box], value: float) -> Tensor:
+    """The images (N, C, H, W) with a box of each in one colour.
+
+    Args:
+        x: images (N, C, H, W).
+        boxes: one box for each image.
+        value: colour of the boxes.
+    """
+    masked = x.clone()
+    for image, (top, left, bottom, right) in zip(masked, boxes, strict=True):
+        image[:, top:bottom, left:right] = value
+    return masked
+
+
+def _distances(signs: Tensor) -> Tensor:
+    """The share of entries that differ, for each pair of N images: (N (N - 1) / 2,) float64."""
+    signs = signs.flatten(1)
+    first, second = torch.triu_indices(len(signs), len(signs), offset=1)
+    return (signs[first] != signs[second]).double().mean(1)
