@@ -3,7 +3,7 @@
 import os
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from heapq import nsmallest
 from pathlib import Path
 from typing import Any
@@ -24,15 +24,16 @@ from advkit.models import Classifier
 COLUMNS = 6
 
 
-def check_place(path: Path | None, name: str = NAME) -> Path:
+def check_place(path: Path | None, name: str = NAME, endings: Sequence[str] = ENDINGS) -> Path:
     """The file to write: the given one, `name` in a given folder, or that name in the current one.
 
     Raises:
         InputError: the folder is not there, may not be written to, or the name is no picture's.
     """
     place = Path(name) if path is None else path / name if path.is_dir() else path
-    if place.suffix.lower() not in ENDINGS:
-        raise InputError(f"--output: expected a folder that exists or a name that ends in .png, got {str(path)!r}")
+    if place.suffix.lower() not in endings:
+        ending = Path(name).suffix
+        raise InputError(f"--output: expected a folder that exists or a name that ends in {ending}, got {str(path)!r}")
     if not place.parent.is_dir():
         raise InputError(f"--output: there is no folder {str(place.parent)!r}: make it, or give another path")
     if not os.access(place if place.exists() else place.parent, os.W_OK):

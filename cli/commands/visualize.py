@@ -163,9 +163,15 @@ def robustness() -> None:
 
 
 @add("stn", model_option("stn_cnn"), shared("weights", "data", "split", "data-root", "download"), count_option(6),
-     attack_option, shared("seed", "device"))  # fmt: skip
+     attack_option,
+     click.option("--motion", type=click.IntRange(2, 100), metavar="FRAMES",
+                  help="Let the objects go round in this many positions; writes a GIF, or one image's positions."),
+     shared("seed", "device"))  # fmt: skip
 def stn() -> None:
-    """Images, the sampling grid of a spatial transformer on them, and what it hands to the network behind it."""
+    """Images, the sampling grid of a spatial transformer on them, and what it hands to the network behind it.
+
+    Transformers that stand side by side get a grid and an output each.
+    """
 
 
 @add("colocalise",

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 import torch
@@ -9,17 +10,21 @@ from torch import Tensor
 
 from advkit.attacks import create_attack
 from advkit.cli._options import check_device
-from advkit.cli._picture import check_place
+from advkit.cli._picture import ENDINGS, check_place
 from advkit.cli.visualize.augment import in_turn
 from advkit.core.classify import looking
 from advkit.core.errors import InputError
 from advkit.data import Dataset, load_data
+from advkit.figures.motion import animation, circling
 from advkit.figures.transformer import transformations
 from advkit.insight import tracking
 from advkit.models import Classifier, load_model, shipped
 from advkit.models.spatial_transformer import ParallelTransformers, SpatialTransformer
 
-NAME = "advkit-stn.png"
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NAME, MOVING = "advkit-stn.png", "advkit-stn.gif"
 TRACKED = 500
 """Number of images over which the motion of parallel transformers is measured."""
 
@@ -33,13 +38,16 @@ def run(
     download: bool,
     count: int,
     attack: str | None,
+    motion: int | None,
     seed: int,
     device: str,
     output: Path | None,
 ) -> None:
     """Do what the command says."""
     check_device(device)
-    place = check_place(output, NAME)
+    if motion and attack:
+        raise InputError("--motion shows the images as they move: leave out --attack")
+    place = check_place(output, MOVING, (*ENDINGS, ".gif")) if motion else check_place(output, NAME)
     own = data if data in shipped(model) else None  # else the default's, on data that suit it
     classifier = load_model(model, data=own, weights=weights, device=device)
     transformers = first_transformers(classifier)
@@ -53,7 +61,10 @@ def run(
     if attack is not None:
         x_adv = create_attack(attack)(classifier, x, y, sample_ids=rows.to(x.device), seed=seed).x_adv
     title = f"{classifier.card.name} on {images.name} {images.split}" + (f", {attack}" if attack else "")
-    draw(place, classifier, transformers, x, y, classes=images.classes, x_adv=x_adv, title=title)
+    if motion:
+        draw_motion(place, classifier, transformers, x, y, frames=motion, classes=images.classes, title=title)
+    else:
+        draw(place, classifier, transformers, x, y, classes=images.classes, x_adv=x_adv, title=title)
     click.echo(f"{classifier.card.describe()}; weights: {classifier.card.source}; {images}")
     if len(transformers) > 1:
         tell_tracking(classifier, transformers, images)
@@ -86,18 +97,38 @@ def tell_tracking(classifier: Classifier, transformers: Sequence[SpatialTransfor
         click.echo(f"Transformer {i + 1}: its crop moves {found} (correlation over {len(x)} images)")
 
 
-def draw(
+def draw_motion(
     place: Path,
     classifier: Classifier,
     transformers: Sequence[SpatialTransformer],
     x: Tensor,
     y: Tensor,
     *,
+    frames: int,
     classes: Sequence[str],
-    x_adv: Tensor | None,
     title: str,
 ) -> None:
-    """Write the picture of images (N, C, H, W), each with its adversarial image on its right if there are any."""
+    """Write the picture of images that go round: a GIF, or the positions of the first image side by side."""
+    positions = circling(x, frames)  # (T, N, C, H, W)
+    if place.suffix.lower() != ".gif":
+        draw(place, classifier, transformers, positions[:, 0], y[:1].expand(frames), classes=classes, title=title)
+        return
+    drawn = [draw(None, classifier, transformers, now, y, classes=classes, title=title) for now in positions]
+    animation(drawn, place)
+
+
+def draw(
+    place: Path | None,
+    classifier: Classifier,
+    transformers: Sequence[SpatialTransformer],
+    x: Tensor,
+    y: Tensor,
+    *,
+    classes: Sequence[str],
+    x_adv: Tensor | None = None,
+    title: str,
+) -> "Figure":
+    """Draw and write images (N, C, H, W), each with its adversarial image on its right if there are any."""
     shown = x if x_adv is None else torch.stack([x, x_adv], 1).flatten(0, 1)
     with looking(classifier):
         inside = classifier.normalize(shown)
@@ -108,4 +139,4 @@ def draw(
     labels = y if x_adv is None else y.repeat_interleave(2)
     pairs = zip(labels.tolist(), given.tolist(), strict=True)
     names = tuple(f"{classes[label]}, given {classes[guess]}" for label, guess in pairs)
-    transformations(shown, points, output, labels=names, title=title, path=place)
+    return transformations(shown, points, output, labels=names, title=title, path=place)

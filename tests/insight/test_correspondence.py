@@ -24,7 +24,7 @@ QUARTER = [(0, 0, 4, 4), (0, 4, 4, 8), (4, 0, 8, 4), (4, 4, 8, 8)]
 
 
 def test_the_distances_of_a_network_that_sees_quarters_are_known():
-    """Hiding quarter q lowers unit q alone: the signs of two images differ in two of four entries unless q is shared."""
+    """Hiding quarter q lowers unit q alone: two of four signs differ between images unless they share q."""
     x = torch.rand(3, 1, 8, 8) * 0.5 + 0.5
     parts = {
         "same": [QUARTER[1]] * 3,
