@@ -10,6 +10,7 @@ from advkit.cli.visualize.augment import in_turn
 from advkit.cli.visualize.stn import first_transformers
 from advkit.core.errors import InputError
 from advkit.data import load_data
+from advkit.figures._examples import visible
 from advkit.figures.transformer import to_pixels, transformations
 from advkit.models import load_model
 from advkit.models.spatial_transformer import regular_grid
@@ -87,3 +88,40 @@ def test_shapes_that_do_not_fit_get_a_clear_error():
             transformations(*wrong)
     with pytest.raises(InputError, match="one label for each of 2"):
         transformations(x, points, x, labels=("a",))
+
+
+def test_several_transformers_get_a_grid_and_an_output_each():
+    x = torch.rand(2, 2, 6, 6)
+    points = torch.stack([regular_grid((4, 4)).expand(2, 4, 4, 2) * scale for scale in (0.5, 0.25)])
+    output = torch.rand(2, 2, 2, 4, 4)
+    figure = transformations(x, points, output)
+    assert [axes.get_ylabel() for axes in figure.axes[::2]] == [
+        "input", "transformer 1", "output 1", "transformer 2", "output 2",
+    ]  # fmt: skip
+    widths = [max(line.get_xdata().max() for line in figure.axes[i].lines) for i in (2, 6)]
+    assert widths == pytest.approx([((3 / 4 * scale + 1) * 6 - 1) / 2 for scale in (0.5, 0.25)])
+    drawn = torch.as_tensor(figure.axes[9].images[0].get_array())
+    torch.testing.assert_close(drawn, visible(output[1, 1]).clamp(0, 1).permute(1, 2, 0))
+
+
+def test_parallel_transformers_are_all_found():
+    net = load_model("stn_fcn(transformers=3, width=1/8)", weights="random")
+    assert len(first_transformers(net)) == 3
+
+
+def test_motion_writes_a_gif_or_the_positions_side_by_side(somewhere):
+    words = ("--data", "distorted_mnist", "--count", "1", "--motion", "3", "--device", "cpu")
+    result = advkit(*words)
+    assert result.exit_code == 0, result.output
+    assert "Picture: advkit-stn.gif" in result.stdout
+    assert advkit(*words, "--output", "strip.png").exit_code == 0
+    with Image.open(somewhere / "advkit-stn.gif") as film, Image.open(somewhere / "strip.png") as strip:
+        assert film.n_frames == 3
+        assert strip.width > 700
+    for more, message in (
+        (("--attack", "fgsm(eps=0.1)"), "leave out --attack"),
+        (("--output", "a.xyz"), "ends in .gif"),
+    ):
+        result = advkit(*words, *more)
+        assert result.exit_code == 2
+        assert message in result.stderr
