@@ -170,7 +170,7 @@ def robustness() -> None:
 def stn() -> None:
     """Images, the sampling grid of a spatial transformer on them, and what it hands to the network behind it.
 
-    Transformers that stand side by side get a grid and an output each.
+    Parallel transformers get a grid and an output each.
     """
 
 

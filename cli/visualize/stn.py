@@ -72,7 +72,7 @@ def run(
 
 
 def first_transformers(classifier: Classifier) -> list[SpatialTransformer]:
-    """The spatial transformer in front of the network, or those that stand there side by side.
+    """The spatial transformer in front of the network, or the parallel ones there.
 
     Raises:
         InputError: the network does not begin with one.

@@ -73,7 +73,7 @@ def test_a_part_on_the_command_line_has_one_form():
         (HEADER + "1,eye,1,2,3,four\n", "line 2: expected top, left, bottom, right in whole pixels"),
         (HEADER + "1000,eye,1,2,3,4\n", "line 2: expected the number of an image below 1000"),
         (HEADER + "1,eye,1,2,3,4\n2,nose,1,2,3,4\n", "image 2 has no part 'eye'"),
-        (HEADER + "1,eye,1,2,3,4\n1,eye,1,2,3,5\n", "part 'eye' of image 1 stands there twice"),
+        (HEADER + "1,eye,1,2,3,4\n1,eye,1,2,3,5\n", "part 'eye' of image 1 appears twice"),
         (HEADER + "1,eye,1,2,3,4\n2,eye,1,2,33,4\n", "within 32x32 pixels"),
         (HEADER + "1,eye,1,2,3,4\n", "expected two images or more"),
         ("\x00\xff", "parts.csv"),
