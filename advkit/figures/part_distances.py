@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
@@ -76,7 +76,7 @@ def _distances(axes: "Axes", found: Sequence[Correspondence]) -> None:
         )
         for k, (name, mean) in enumerate(zip(one.names, one.mean.tolist(), strict=True)):
             spot = place + 0.5 * (k + 1) / (len(one.names) + 1) - 0.1
-            style = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
+            style: dict[str, Any] = {"color": COLOURS[k % len(COLOURS)], "marker": MARKERS[k % len(MARKERS)]}
             axes.plot(
                 [spot],
                 [mean],

@@ -120,9 +120,7 @@ def read_parts(file: Path, data: Dataset) -> tuple[list[int], Parts]:
         rows += [row] if row not in rows else []
         top, left, bottom, right = map(int, cells)
         if boxes.setdefault(line["part"], {}).setdefault(row, (top, left, bottom, right)) != (top, left, bottom, right):
-            raise InputError(
-                f"{file}, line {number}: part {line['part']!r} of image {line['image']} appears twice"
-            )
+            raise InputError(f"{file}, line {number}: part {line['part']!r} of image {line['image']} appears twice")
     for part, known in boxes.items():
         missing = [row for row in rows if row not in known]
         if missing:

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from advkit.attacks import create_attack
 from advkit.cli._options import check_device
-from advkit.cli._picture import ENDINGS, check_place
+from advkit.cli._picture import check_place
 from advkit.cli.visualize.augment import in_turn
 from advkit.core.classify import looking
 from advkit.core.errors import InputError
 from advkit.data import Dataset, load_data
+from advkit.figures._examples import ENDINGS
 from advkit.figures.motion import animation, circling
 from advkit.figures.transformer import transformations
 from advkit.insight import tracking
