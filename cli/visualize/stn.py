@@ -16,7 +16,7 @@ from advkit.core.classify import looking
 from advkit.core.errors import InputError
 from advkit.data import Dataset, load_data
 from advkit.figures._examples import ENDINGS
-from advkit.figures.motion import animation, circling
+from advkit.figures.circling import animation, circling
 from advkit.figures.transformer import transformations
 from advkit.insight import tracking
 from advkit.models import Classifier, load_model, shipped

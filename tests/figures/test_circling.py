@@ -7,7 +7,7 @@ import torch
 from PIL import Image
 
 from advkit.core.errors import InputError
-from advkit.figures.motion import RADIUS, animation, circling
+from advkit.figures.circling import RADIUS, animation, circling
 from advkit.figures.transformer import transformations
 from advkit.insight.tracking import brightness_middle
 from advkit.models.spatial_transformer import regular_grid
