@@ -1,4 +1,4 @@
-"""Correspondence: does a network relate the same part of different objects? Zeiler, Fergus 2013, sec. 4.3.
+"""Correspondence: whether a network relates the same part of different objects. Zeiler, Fergus 2013, sec. 4.3.
 
 arXiv 1311.2901. For images i and one part of them, `epsilon_i = x_i^l - x~_i^l` is how layer l changes when the part is
 hidden, and `Delta_l = sum_{i != j} H(sign(epsilon_i), sign(epsilon_j))`, H the Hamming distance. A part whose removal

@@ -1,4 +1,4 @@
-"""What a spatial transformer follows: does its crop move as an object does? Jaderberg et al. 2015, arXiv 1506.02025."""
+"""What a spatial transformer follows: how its crop moves beside an object. Jaderberg et al. 2015, arXiv 1506.02025."""
 
 import torch
 from torch import Tensor

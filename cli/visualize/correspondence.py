@@ -1,4 +1,4 @@
-"""`advkit visualize correspondence`: are the same parts of different objects related?"""
+"""`advkit visualize correspondence`: whether the same parts of different objects are related."""
 
 import csv
 from pathlib import Path
