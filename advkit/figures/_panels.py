@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -46,10 +46,35 @@ class Panel:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A row of a sheet: a name on the left and its panels."""
+    """A row of a sheet: a name on the left and its panels; None leaves a place empty."""
 
     name: str = ""
-    panels: Sequence[Panel] = field(default_factory=tuple)
+    panels: Sequence[Panel | None] = field(default_factory=tuple)
+
+
+def beside(rows: Sequence[Row], blocks: int) -> list[Row]:
+    """Equal blocks of rows, next to each other with an empty place between: for wide formats such as slides.
+
+    Names of later blocks' rows are lost, but for the first row's, which goes in front of its panels' labels.
+
+    Raises:
+        InputError: blocks of different numbers of rows.
+    """
+    if blocks < 1 or len(rows) % blocks:
+        raise InputError(f"expected {blocks} blocks of one height, got {len(rows)} rows")
+    height = len(rows) // blocks
+    merged = []
+    for i, row in enumerate(rows[:height]):
+        panels = list(row.panels)
+        for block in range(1, blocks):
+            other = rows[block * height + i]
+            panels += [None, *(_headed(other.name, panel) if i == 0 else panel for panel in other.panels)]
+        merged.append(Row(name=row.name, panels=panels))
+    return merged
+
+
+def _headed(name: str, panel: Panel | None) -> Panel | None:
+    return panel and replace(panel, label=f"{name}: {panel.label}" if panel.label else name)
 
 
 def sheet(
@@ -76,7 +101,7 @@ def sheet(
     if not rows or not columns:
         raise InputError("expected one row with a panel or more, got none")
     aspects = [_aspect(row) for row in rows]
-    labelled = [any(panel.label for panel in row.panels) for row in rows]
+    labelled = [any(panel and panel.label for panel in row.panels) for row in rows]
     heights = [side * a + 0.22 * label for a, label in zip(aspects, labelled, strict=True)]
     named = max((len(part) for row in rows for part in row.name.split("\n")), default=0)
     width = max(side * columns * 1.06 + 0.075 * named + 0.3, 3.6)
@@ -85,7 +110,8 @@ def sheet(
     axes = figure.subplots(len(rows), columns, squeeze=False, gridspec_kw={"height_ratios": heights})
     for row, line in zip(rows, axes, strict=True):
         for i, spot in enumerate(line):
-            draw(spot, row.panels[i]) if i < len(row.panels) else spot.set_axis_off()
+            panel = row.panels[i] if i < len(row.panels) else None
+            draw(spot, panel) if panel else spot.set_axis_off()
         line[0].set_ylabel(row.name, fontsize=9, color=MUTED, rotation=0, ha="right", va="center")
     if caption:
         figure.supxlabel(wrapped(caption, width), fontsize=7.5, color=MUTED)
@@ -93,7 +119,7 @@ def sheet(
 
 
 def _aspect(row: Row) -> float:
-    shapes = [panel.image.shape for panel in row.panels]
+    shapes = [panel.image.shape for panel in row.panels if panel]
     return max(min(shape[1] / shape[2], 2.0) for shape in shapes)
 
 

@@ -23,6 +23,7 @@ def answers_sheet(
     *,
     y: Sequence[int | None],
     classes: Sequence[str] | None = None,
+    turned: bool = False,
     title: str = "",
     data: str = "",
     path: str | os.PathLike[str] | None = None,
@@ -31,8 +32,9 @@ def answers_sheet(
 
     Args:
         rows: groups such as clean and adversarial, each (name, images (N, C, H, W) in [0, 1], logits (N, K)).
-        y: the true class of each column, or None where it is not known.
+        y: the true class of each of the N images, or None where it is not known.
         classes: names of the classes; default: their numbers.
+        turned: True draws a group as a column and an image as a row; False the other way round.
         title: a line above the picture.
         data: source of the images, for the caption.
         path: file to write, PNG, PDF or SVG by its ending; by default none.
@@ -41,19 +43,22 @@ def answers_sheet(
         InputError: no row, or rows of different lengths.
     """
     if not rows or any(len(x) != len(y) or len(logits) != len(y) for _, x, logits in rows):
-        raise InputError(f"expected one image and one answer for each of {len(y)} columns in every row")
-    columns = len(y)
+        raise InputError(f"expected one image and one answer for each of {len(y)} images in every group")
     caption = f"Bars: the {BARS} largest probabilities, full width is 100 %; blue: the true class. Data: {data}."
+    height, columns = (len(y), len(rows)) if turned else (len(rows), len(y))
     width = max(1.55 * columns + 0.5, 4.0)
-    figure = _canvas(width, 2.75 * len(rows) + 0.35 * bool(title) + 0.5, title)
-    axes = figure.subplots(2 * len(rows), columns, squeeze=False, gridspec_kw={"height_ratios": [1.5, 1] * len(rows)})
-    for r, (name, x, logits) in enumerate(rows):
-        for c in range(columns):
-            true = y[c]
-            label = "" if true is None else _named(classes, true)
-            draw(axes[2 * r, c], Panel(image=x[c], label=label, colour=OWN if true is not None else MUTED))
-            _bars(axes[2 * r + 1, c], logits[c], true, classes)
-        axes[2 * r, 0].set_ylabel(name, fontsize=9, color=MUTED)
+    figure = _canvas(width, 2.75 * height + 0.35 * bool(title) + 0.5, title)
+    axes = figure.subplots(2 * height, columns, squeeze=False, gridspec_kw={"height_ratios": [1.5, 1] * height})
+    names = ["" if true is None else _named(classes, true) for true in y]
+    for g, (name, x, logits) in enumerate(rows):
+        for i, true in enumerate(y):
+            r, c = (i, g) if turned else (g, i)
+            colour = OWN if true is not None and not turned else MUTED
+            label = name if turned and not i else "" if turned else names[i]
+            draw(axes[2 * r, c], Panel(image=x[i], label=label, colour=colour))
+            _bars(axes[2 * r + 1, c], logits[i], true, classes)
+    for r, name in enumerate(names if turned else [name for name, _, _ in rows]):
+        axes[2 * r, 0].set_ylabel(name, fontsize=9, color=OWN if turned else MUTED)
     figure.supxlabel(wrapped(caption, width), fontsize=7.5, color=MUTED)
     return _written(figure, path)
 

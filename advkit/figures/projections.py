@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from advkit.data import Dataset
-from advkit.figures._panels import BOX, HEAT, TRUE, Panel, Row, sheet, signed
+from advkit.figures._panels import BOX, HEAT, TRUE, Panel, Row, beside, sheet, signed
 from advkit.insight import Direction, Occlusion, Top
 from advkit.insight.occlusion import spread
 
@@ -27,6 +27,7 @@ def projection_sheet(
     labels: Sequence[str],
     layer: str,
     unit: str,
+    wide: bool = False,
     title: str = "",
     data: str = "",
     path: str | os.PathLike[str] | None = None,
@@ -37,6 +38,7 @@ def projection_sheet(
         rows: groups such as clean and adversarial, each (name, images (N, C, H, W), projections by method).
         labels: a line above each column.
         layer, unit: names of layer and unit, for the caption.
+        wide: True puts the groups next to each other, for slides; False below each other, for pages.
         title: a line above the picture.
         data: source of the images, for the caption.
         path: file to write, PNG, PDF or SVG by its ending; by default none.
@@ -48,7 +50,7 @@ def projection_sheet(
             panels = [Panel(image=signed(one)[0]) for one in back.detach().cpu()]
             lines.append(Row(name=NAMES.get(method, method), panels=panels))
     caption = f"Layer {layer}, {unit}. Projections: grey is 0, each picture on its own scale. Data: {data}."
-    return sheet(lines, title=title, caption=caption, side=1.1, path=path)
+    return sheet(beside(lines, len(rows)) if wide else lines, title=title, caption=caption, side=1.1, path=path)
 
 
 def top_sheet(
@@ -97,6 +99,7 @@ def occlusion_sheet(
     groups: Sequence[str] = ("image",),
     layer: str | None = None,
     value: float = 0.5,
+    wide: bool = False,
     title: str = "",
     data: str = "",
     path: str | os.PathLike[str] | None = None,
@@ -110,6 +113,7 @@ def occlusion_sheet(
         groups: names of equal parts of x, such as clean and adversarial; each gets rows of its own.
         layer: name of the layer, for the caption.
         value: colour of the square, for the caption.
+        wide: True puts the groups next to each other, for slides; False below each other, for pages.
         title: a line above the picture.
         data: source of the images, for the caption.
         path: file to write, PNG, PDF or SVG by its ending; by default none.
@@ -139,7 +143,7 @@ def occlusion_sheet(
     )
     if layer is not None:
         caption += f" Strongest map of layer {layer}: its sum over space, each picture on its own scale."
-    return sheet(rows, title=title, caption=caption, side=1.3, path=path)
+    return sheet(beside(rows, len(groups)) if wide else rows, title=title, caption=caption, side=1.3, path=path)
 
 
 def directions_sheet(

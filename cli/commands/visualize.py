@@ -93,6 +93,13 @@ attack_option = click.option(
     metavar="SPEC",
     help='Draw the adversarial images of this attack beside the clean ones: "fgsm(eps=0.1)".',
 )
+layout_option = click.option(
+    "--layout",
+    type=click.Choice(("page", "slide")),
+    default="page",
+    show_default=True,
+    help="Place of the adversarial images: below the clean ones, or beside them.",
+)
 SCENE = (*images_options, first_option, shared("device"))
 
 
@@ -115,7 +122,7 @@ def maps() -> None:
                   help="Number of images for each map; 0: draw --count images, one a class, instead."),
      click.option("--method", type=click.Choice(METHODS), default="deconv", show_default=True,
                   help="How the signal goes back below the top images."),
-     attack_option, shared("seed"))  # fmt: skip
+     attack_option, layout_option, shared("seed"))  # fmt: skip
 def deconv() -> None:
     """Project activations back to the pixels, by Zeiler and Fergus's deconvolution network.
 
@@ -128,7 +135,7 @@ def deconv() -> None:
      click.option("--size", type=click.IntRange(1), help="Side of the square in pixels. [a quarter of the image]"),
      click.option("--stride", type=click.IntRange(1), help="Pixels from place to place. [a quarter of the square]"),
      click.option("--value", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Colour of the square."),
-     attack_option, shared("seed"))  # fmt: skip
+     attack_option, layout_option, shared("seed"))  # fmt: skip
 def occlusion() -> None:
     """The probability of the class, and the strongest map, while a square moves over the image."""
 

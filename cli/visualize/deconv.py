@@ -25,6 +25,7 @@ def run(
     method: str,
     images: int,
     attack: str | None,
+    layout: str,
     output: Path | None,
     model: str,
     **options: Any,
@@ -36,7 +37,7 @@ def run(
     if top and not attack:
         drawn = draw_top(seen, seen.part(images), layer, list(units), top, method, place)
     else:
-        drawn = draw_images(seen, layer, units[0] if units else None, attack, place)
+        drawn = draw_images(seen, layer, units[0] if units else None, attack, layout, place)
     click.echo(f"Picture: {place} (layer {layer}, {drawn})")
 
 
@@ -61,7 +62,7 @@ def draw_top(seen: Scene, data: Dataset, layer: str, units: list[int], top: int,
     return f"{len(tops)} units, {len(tops[0].values)} images each"
 
 
-def draw_images(seen: Scene, layer: str, unit: int | None, attack: str | None, place: Path) -> str:
+def draw_images(seen: Scene, layer: str, unit: int | None, attack: str | None, layout: str, place: Path) -> str:
     """Images one a class, each with its strongest activation projected by three methods."""
     rows = []
     for name, x in seen.groups(attack):
@@ -69,5 +70,8 @@ def draw_images(seen: Scene, layer: str, unit: int | None, attack: str | None, p
         rows.append((name, x.cpu(), made))
     which = "strongest activation of all maps" if unit is None else f"strongest activation of map {unit}"
     source = f"{seen.source}; {attack}" if attack else seen.source
-    projection_sheet(rows, labels=seen.labels, layer=layer, unit=which, title=seen.title, data=source, path=place)
+    projection_sheet(
+        rows, labels=seen.labels, layer=layer, unit=which, wide=layout == "slide", title=seen.title, data=source,
+        path=place,
+    )  # fmt: skip
     return f"{len(seen.x)} images"

@@ -19,6 +19,7 @@ def run(
     stride: int | None,
     value: float,
     attack: str | None,
+    layout: str,
     output: Path | None,
     model: str,
     **options: Any,
@@ -35,7 +36,8 @@ def run(
     labels = [f"{word}  {100 * p:.0f} %" for word, p in zip(words, found.clean.tolist(), strict=True)]
     source = f"{seen.source}; {attack}" if attack else seen.source
     occlusion_sheet(
-        x.cpu(), found, labels=labels, groups=[name for name, _ in groups], layer=layer, value=value, title=seen.title,
+        x.cpu(), found, labels=labels, groups=[name for name, _ in groups], layer=layer, value=value,
+        wide=layout == "slide", title=seen.title,
         data=source, path=place,
     )  # fmt: skip
     places = found.probability[0].numel()

@@ -23,7 +23,7 @@ def run(output: Path | None, model: str, **options: Any) -> None:
     rows = [(name, x.cpu(), classify(seen.classifier, x).cpu()) for name, x in distorted(seen)]
     cast = ", red x 1.35 with green x .85 and blue x .75" if seen.x.shape[1] == 3 else ""
     data = f"{seen.source}; tilt by 20 degrees, brightness x .4, Gaussian blur of sd 1/64 of the side{cast}"
-    answers_sheet(rows, y=seen.true, classes=seen.classes, title=seen.title, data=data, path=place)
+    answers_sheet(rows, y=seen.true, classes=seen.classes, turned=True, title=seen.title, data=data, path=place)
     for name, _, logits in rows:
         known = [(t, g) for t, g in zip(seen.true, logits.argmax(1).tolist(), strict=True) if t is not None]
         click.echo(f"{name}: {sum(t == g for t, g in known)} of {len(known)} right")
