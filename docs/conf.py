@@ -1,5 +1,6 @@
 """The site: `sphinx-build -W docs OUT`. Pages of docs/, and reference pages written from the package itself."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,23 +29,41 @@ autodoc_typehints, autodoc_member_order = "none", "bysource"
 napoleon_numpy_docstring, napoleon_use_rtype, napoleon_use_ivar = False, False, True
 suppress_warnings = ["myst.xref_ambiguous"]
 nitpicky = True  # every name that a page or a docstring refers to is looked up
-nitpick_ignore_regex = [
-    ("py:.*", r"(torch|collections|pathlib|pandas|matplotlib|jinja2|lightning)\..*")
-]  # documented elsewhere
+nitpick_ignore_regex = [  # documented elsewhere, and fields whose classes are no public names
+    ("py:.*", r"(torch|collections|pathlib|pandas|matplotlib|jinja2|lightning)\..*"),
+    ("py:class", r"advkit\..*\.(Tally|Counts|Row|Cell)"),
+]
 
 write_reference(HERE / "reference")
 
 
 def plain(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Docstrings are plain text with `code`: what reStructuredText would read as markup is kept as it is."""
-    if what in ("property", "attribute", "data"):
-        lines.insert(0, "")  # else napoleon takes what stands before a colon for a type
     for i, line in enumerate(lines):
         parts = line.replace("\\", "\\\\").split("`")
         quoted = [part if k % 2 else part.replace("|", "\\|").replace("*", "\\*") for k, part in enumerate(parts)]
         even = len(parts) % 2 == 1
         marked = [f"``{part}``" if k % 2 else part for k, part in enumerate(quoted)]
         lines[i] = "".join(marked) if even else line.replace("`", "\\`")
+
+
+def apart(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """A line for several attributes, `a, b: text`, becomes one entry of each; the further ones refer to the first."""
+    found = []
+    for line in lines:
+        head = re.match(r"    (\w+(?:, \w+)+): ", line) if what == "class" else None
+        first, *others = head[1].split(", ") if head else [""]
+        found += [f"    {other}: see ``{first}``." for other in others]
+        found.append(f"    {first}: {line[head.end() :]}" if head else line)
+    lines[:] = found
+
+
+def untyped(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """What stands before a colon in the words of a property is no type, as napoleon has it."""
+    shown = what in ("property", "attribute")
+    for i in reversed([i for i, line in enumerate(lines) if shown and line.startswith(":type: ")]):
+        lines[0] = f"{lines[i].removeprefix(':type: ')}: {lines[0]}"
+        del lines[i]
 
 
 def resolved(app: object, env: Any, node: Any, shown: Any) -> Any:
@@ -61,4 +80,6 @@ def resolved(app: object, env: Any, node: Any, shown: Any) -> Any:
 def setup(app: object) -> None:
     """Before the sections of a docstring are read, and where a name is not found."""
     app.connect("autodoc-process-docstring", plain, priority=100)  # type: ignore[attr-defined]
+    app.connect("autodoc-process-docstring", apart, priority=200)  # type: ignore[attr-defined]
+    app.connect("autodoc-process-docstring", untyped, priority=900)  # type: ignore[attr-defined]
     app.connect("missing-reference", resolved)  # type: ignore[attr-defined]

@@ -37,6 +37,32 @@ def docstrings(tree: ast.AST) -> Iterator[tuple[int, str]]:
             yield node.lineno, inspect.cleandoc(node.value.value)
 
 
+ENTRY = re.compile(r"    \*{0,2}[\w.]+(?:, \*{0,2}[\w.]+)*: \S")
+
+
+def lost_lines(text: str) -> list[str]:
+    """Lines of a list of arguments that begin where a name belongs, and have none."""
+    found, inside = [], False
+    for line in text.split("\n"):
+        if re.fullmatch(r"(Args|Attributes|Raises):", line):
+            inside = True
+        elif line and not line.startswith(" "):
+            inside = False
+        elif inside and re.match(r" {4}\S", line) and not ENTRY.match(line):
+            found.append(line)
+    return found
+
+
+def test_every_line_of_a_list_of_arguments_belongs_to_a_name() -> None:
+    texts = ((path, text) for _, path in SOURCES for _, text in docstrings(parsed(path)))
+    assert [f"{path}: {line}" for path, text in texts for line in lost_lines(text)] == []
+
+
+def test_a_lost_line_is_seen() -> None:
+    text = "Do it.\n\nArgs:\n    a: one\n        more\n    lost\n    *b, c: two\n\nReturns:\n    all"
+    assert lost_lines(text) == ["    lost"]
+
+
 def help_texts(tree: ast.AST) -> Iterator[tuple[int, str]]:
     """(line, text) of every literal that is passed as `help=`, `short_help=` or `epilog=`."""
     for node in ast.walk(tree):

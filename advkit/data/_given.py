@@ -106,8 +106,8 @@ def table(
 
     Args:
         path: path of FILE.csv with a column of file names, relative to its folder, and one of labels. They are the
-        columns called "file" (or "filename", "path", "image") and "label" (or "class", "target"), else the first
-        two. Labels are whole numbers, or names whose sorted rank is the label.
+            columns called "file" (or "filename", "path", "image") and "label" (or "class", "target"), else the first
+            two. Labels are whole numbers, or names whose sorted rank is the label.
         split: value of the column "split" in the rows to read; a table without that column is its own "test" split.
         size, resize, grey: size and channels of the images, see `ImageFiles`.
         root, download: ignored; every data set takes them.

@@ -32,8 +32,8 @@ class ImageFiles(Dataset):
 
     Raises:
         InputError: sizes are impossible, images have several sizes and `size` is not given, or a file's header is
-        broken (without `size` all headers are read; the message counts the broken ones and names the first). Other
-        broken files raise this when they are decoded.
+            broken (without `size` all headers are read; the message counts the broken ones and names the first). Other
+            broken files raise this when they are decoded.
     """
 
     def __init__(

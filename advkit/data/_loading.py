@@ -43,7 +43,7 @@ def load_data(
 
     Raises:
         InputError: the name, the split or an option is unknown, or the set is missing; the message then gives the
-        command that downloads it.
+            command that downloads it.
     """
     asked: dict[str, Any] = {"split": split, "root": root, "download": download, **options}
     spec = _spec(name)

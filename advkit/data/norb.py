@@ -72,7 +72,7 @@ class NORB(Dataset):
 
     Raises:
         InputError: there is no such split or view, or the set is missing (the message gives the command that downloads
-        it) or broken.
+            it) or broken.
     """
 
     def __init__(

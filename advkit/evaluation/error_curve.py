@@ -22,7 +22,7 @@ def error_curve(model: Model, data: Any, attack: Attack | str, *, name: str = ""
         model: an nn.Module or a function that takes images and returns logits, see `evaluate`.
         data: a Dataset, a DataLoader or a pair of tensors (x, y), see `evaluate`.
         attack: a minimal attack, or its spec; `smallest(PGD(...))` turns a budget attack into one, by a search in eps
-        for each image.
+            for each image.
         name: name of the curve; default: the attack's spec.
         **options: options of `evaluate`: batch_size, count, seed, bounds, device, progress.
 

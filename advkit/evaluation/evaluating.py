@@ -85,21 +85,21 @@ def evaluate(
             A sample that is wrong already counts as wrong under each attack, at distance 0.
         eps: radius of the budget attacks that have none of their own, a number or a text such as "8/255".
         control: an attack that is reported separately and is not part of the worst case. By default it is random noise
-        in a run, as on the command line, and none otherwise. Its budget is that of the first attack; if that is a
-        minimal attack, the distance that it needed on each sample.
+            in a run, as on the command line, and none otherwise. Its budget is that of the first attack; if that is a
+            minimal attack, the distance that it needed on each sample.
         target: the class to reach, one for all, or one for each image of the data (by its number there), or a word that
             the attacks know, such as "runner_up".
         goal: what counts as an error and as an attack's success, see `advkit.goals`: a goal, its spec such as
             "top_k(k=5)", or a function `(outputs, y) -> (N,)` that is > 0 where the goal is reached. By default a
             class other than y. With another form of outputs, as of `segmentation`, y are rows of any shape.
         verdicts: number of separate forward passes that judge the clean and the adversarial images. For a random model
-        the errors are means over these verdicts, with their spread; one verdict by default.
+            the errors are means over these verdicts, with their spread; one verdict by default.
         batch_size: number of images in a batch; a DataLoader keeps its own.
         count: number of images to use, a fixed random choice (of a DataLoader, the first ones); default: all.
         seed: seed of the attacks' random numbers.
         bounds: the range of the pixels.
         stop: "fooled": a sample leaves an attack at its first adversarial point; "never": the attack continues to the
-        strongest point.
+            strongest point.
         device: device to which the model is moved; default: where its parameters are.
         progress: called with (done, all), in images times passes (the clean one, each step of the attacks and of
             the control), after every step. An attack may end before its last step. all is None if the data do not know

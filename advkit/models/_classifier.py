@@ -54,8 +54,8 @@ class Classifier(nn.Module):
     """Images (N, C, H, W) in [0, 1] -> logits (N, K): `net(normalize(x))`, with a card.
 
     Args:
-        net: any network from normalised images to logits. It may have a method `training_logits(x)`: a list of
-        (weight, logits) with auxiliary outputs that are used in training only.
+        net: any network from normalised images to logits. It may have a method `training_logits(x)`: a list of (weight,
+            logits) with auxiliary outputs that are used in training only.
         mean, std: options of `Normalize`; the default leaves the images as they are.
         card: what is known about the network.
     """

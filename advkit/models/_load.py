@@ -57,7 +57,7 @@ def load_model(
 
     Raises:
         InputError: the name, an option or the device is unknown, the weights are missing or do not fit, or a download
-        failed.
+            failed.
     """
     place = _device(device)
     if _is_file(name):

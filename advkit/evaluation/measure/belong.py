@@ -27,7 +27,7 @@ def belonging(model: Model, data: Any, classes: str | Path | None = None) -> Any
 
     Raises:
         InputError: the network does not take the channels or the size, has fewer outputs than the data have classes, or
-        names do not fit.
+            names do not fit.
 
     Warns:
         AdvkitWarning: the data have fewer classes than the network, and their names do not identify them.

@@ -13,8 +13,8 @@ class Keep:
     Attributes:
         images: whether to keep the clean and the adversarial images, as tensors.
         png: whether to keep each adversarial image as a PNG file too, rounded toward the clean one.
-        shard: the share of the batches for this process, such as "3/16": the third of sixteen jobs, each with a
-        folder of its own; `merge_runs` joins them. None means all batches.
+        shard: the share of the batches for this process, such as "3/16": the third of sixteen jobs, each with a folder
+            of its own; `merge_runs` joins them. None means all batches.
 
     Raises:
         InputError: `shard` is no such text.
