@@ -1,7 +1,7 @@
 """Tools for tests of attacks and models: assertions, `check_attack`, classifiers with known answers, a pytest plugin.
 
-`advkit.testing.strategies` holds strategies for hypothesis; it and the plugin need `pip install advkit[testing]`,
-nothing else here does. Everything is imported at its first use: pytest loads this package at every start.
+`advkit.testing.strategies` holds strategies for hypothesis; only it and the plugin need `pip install advkit[testing]`.
+Everything is imported at its first use, since pytest loads this package at every start.
 PYTEST_DONT_REWRITE: there are no assertions here.
 """
 

@@ -1,8 +1,8 @@
-"""The l2-nearest point at which one class of an affine classifier leads all the others, box included.
+"""The l2-nearest point, within a box, at which one class of an affine classifier leads all the others.
 
-That is a projection onto a polyhedron. Its dual has one variable a rival class and is climbed one variable at a time
-(Hildreth 1957, "A quadratic programming procedure"); each climb is exact, the piecewise linear equation being solved by
-sorting its kinks. Converges to rounding for the few classes of a toy; a closed form exists for two classes only.
+This is a projection onto a polyhedron. Its dual has one variable a rival class and is maximised one variable at a time
+(Hildreth 1957, "A quadratic programming procedure"); each step is exact: a piecewise linear equation is solved by
+sorting its kinks. For a few classes it converges to rounding; there is a closed form for two classes only.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""`check_attack`: every promise about an attack as a named check, in the manner of scikit-learn's `check_estimator`."""
+"""`check_attack`: every promise of an attack as a named check, like scikit-learn's `check_estimator`."""
 
 import warnings
 from collections.abc import Callable, Iterable
@@ -22,8 +22,8 @@ class Check:
     Attributes:
         name: name of the check, with underscores.
         promise: the promise in one sentence.
-        body: function that raises AssertionError where the promise is broken.
-        applies: whether an attack with these traits makes the promise at all.
+        body: function that raises AssertionError if the promise is broken.
+        applies: function of the traits that says whether an attack makes the promise.
     """
 
     name: str
@@ -48,15 +48,14 @@ def check(applies: Callable[[Subject], bool] = lambda subject: True) -> Callable
 
 @dataclass(frozen=True)
 class CheckOutcome:
-    """What became of one check.
+    """The outcome of one check.
 
     Attributes:
         name: name of the check.
         verdict: "kept", "broken" or "skipped".
         promise: the promise in one sentence.
         evidence: observation, and the input on which it was made.
-        code: lines that run the check again, and where they can be written down the last call before it broke; `attack`
-            is the attack.
+        code: lines that run the check again and, if possible, the last call before it broke; `attack` is the attack.
     """
 
     name: str
@@ -71,7 +70,7 @@ class CheckReport:
     """The outcome of every check, in the order of `list_checks()`.
 
     Args:
-        attack: name of what was checked.
+        attack: name of the object that was checked.
         outcomes: outcome of each check.
     """
 
@@ -85,7 +84,7 @@ class CheckReport:
 
     @property
     def ok(self) -> bool:
-        """Whether every promise that was checked is kept."""
+        """Whether all checked promises are kept."""
         return not self.broken
 
     def __str__(self) -> str:
@@ -126,7 +125,7 @@ def list_checks(attack: Any = None, pattern: str = "*", **traits: Any) -> list[s
 
 
 def names_of(names: str | Iterable[str]) -> list[str]:
-    """Several names, or one by itself."""
+    """Return a list of names, from one name or several."""
     return [names] if isinstance(names, str) else list(names)
 
 
@@ -139,19 +138,19 @@ def check_attack(
     goal: Any = None,
     **traits: Any,
 ) -> CheckReport:
-    """Put an attack through every check that its traits call for.
+    """Run every check that applies to an attack by its traits.
 
     Args:
         attack: an advkit `Attack`; or any callable `attack(model, x, y, ...)` that takes some of `target eps sample_ids
             seed bounds stop` by name and returns images, a tuple that begins with them, or an object with `x_adv` (and
-            `success`, `distance`, `queries`, `gradients`, `logits`, `zero_gradient`: what is there is checked); or a
+            `success`, `distance`, `queries`, `gradients`, `logits`, `zero_gradient`, checked if present); or a
             callable without required parameters that makes such an attack.
         only: name or names of the checks to run; the others are left out.
         skip: name or names of checks that are reported as skipped.
-        raises: True raises where a promise is broken, False only reports.
-        goal: a goal that the attack takes by the name `goal` and is held to, or its spec, such as "top_k(k=1)",
-            "segmentation(share=0.4)", "multi_label", "regression(tolerance=8)", "one_logit". The toys take its form:
-            an output is wrong where the class is. Checks of wrong input and of other numbers of classes are skipped.
+        raises: True raises an error for a broken promise, False only reports it.
+        goal: a goal that the attack takes as `goal`, or its spec, such as "top_k(k=1)", "segmentation(share=0.4)",
+        "multi_label", "regression(tolerance=8)", "one_logit". The toy models answer in its form: an output is
+        wrong if the class is. Checks of wrong input and of other numbers of classes are skipped.
         **traits: traits of a callable that does not declare them as attributes: `kind` ("budget" if it takes eps, else
             "minimal"), `norm` ("linf"), `knowledge` ("gradients", "scores", "labels", "nothing"), `targetable`,
             `targeted`, `per_sample`, `deterministic`, `radius_per_sample` (whether eps may be a tensor (N,)).
@@ -161,8 +160,8 @@ def check_attack(
 
     Raises:
         BrokenPromiseError: an AssertionError that names every broken promise and the input on which it broke.
-        InputError: not an attack, or an unknown trait.
-        UnknownNameError: no such check.
+        InputError: the object is no attack, or a trait is unknown.
+        UnknownNameError: there is no such check.
     """
     only, skip = names_of(only), set(names_of(skip))
     for name in (*only, *skip):

@@ -1,4 +1,4 @@
-"""Checks of what must change nothing: company, order, the seed, a constant on the logits, the names of the classes."""
+"""Checks of invariance: to the rest of the batch, the order, the seed, constants on the logits, and class names."""
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ CLOSE = 1e-7
 
 
 def independent(subject: Subject) -> bool:
-    """Whether a sample's result depends on the sample alone."""
+    """Return whether the attack promises that a sample's result depends on the sample only."""
     return subject.per_sample and ("sample_ids" in subject.accepts or subject.deterministic)
 
 
@@ -29,7 +29,7 @@ def same(found: Outcome, expected: Outcome, context: str) -> None:
 
 
 def rows_of(found: Outcome, index: Tensor) -> Outcome:
-    """The outcome of some of the samples."""
+    """Return the outcome of some of the samples."""
 
     def part(name: str) -> Tensor | None:
         value: Tensor | None = getattr(found, name)
@@ -65,7 +65,7 @@ def gives_the_same_in_any_order(subject: Subject) -> None:
 
 @check()
 def gives_the_same_for_the_same_seed(subject: Subject) -> None:
-    """Two runs agree to the bit, and a deterministic attack does not care for the seed."""
+    """Two runs agree to the bit, and a deterministic attack does not depend on the seed."""
     case = toy_case(7)
     first = subject(case.model, case.x, case.y, seed=3, stop="never")
     torch.manual_seed(12345)

@@ -33,14 +33,14 @@ def check_dataset(
     raises: bool = True,
     **options: Any,
 ) -> CheckReport:
-    """Put a data set through every check that its form calls for; nothing is downloaded.
+    """Run every check that applies to a data set; nothing is downloaded.
 
     Args:
-        data: a `Dataset`; or a registered name or spec, of which every split is looked at.
-        splits: splits to look at if `data` is a name; default: all.
+        data: a `Dataset`; or a registered name or spec, of which every split is checked.
+        splits: splits to check if `data` is a name; default: all.
         only: name or names of the checks to run; the others are left out.
         skip: name or names of checks that are reported as skipped.
-        raises: True raises where a promise is broken, False only reports.
+        raises: True raises an error for a broken promise, False only reports it.
         **options: further options of `load_data`, such as `root=`.
 
     Returns:
@@ -48,8 +48,8 @@ def check_dataset(
 
     Raises:
         BrokenPromiseError: an AssertionError that names every broken promise and what was seen.
-        InputError: the data set is not there.
-        UnknownNameError: no such check.
+        InputError: the data set is missing.
+        UnknownNameError: there is no such check.
     """
     parts = [load_data(data, split=split, **options) for split in splits] if isinstance(data, str) else [data]
     checks = _Checks(parts, data if isinstance(data, str) else None, options)

@@ -1,4 +1,4 @@
-"""Checks of odd but right input, and of wrong input: every context, size and type; every mistake gets its error."""
+"""Checks of unusual but valid input in every context, size and type, and of the errors for wrong input."""
 
 import warnings
 from collections.abc import Callable

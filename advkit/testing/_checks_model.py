@@ -32,10 +32,10 @@ def check_model(
     raises: bool = True,
     **options: Any,
 ) -> CheckReport:
-    """Put a network through every check that its form calls for.
+    """Run every check that applies to a network.
 
-    It may have batch norm, buffers, strides and several outputs in training; no name is asked for. The network is
-    copied: it stays as it is.
+    It may have batch norm, buffers, strides and several outputs in training, and needs no registered name. The checks
+    work on a copy of the network.
 
     Args:
         model: a module from images in [0, 1] to logits (N, K); a registered name or spec ("vgg16(width=1/16)"); or a
@@ -44,7 +44,7 @@ def check_model(
         num_classes: number of the model's classes.
         only: name or names of the checks to run; the others are left out.
         skip: name or names of checks that are reported as skipped.
-        raises: True raises where a promise is broken, False only reports.
+        raises: True raises an error for a broken promise, False only reports it.
         **options: further options of the name or the factory.
 
     Returns:
@@ -52,7 +52,7 @@ def check_model(
 
     Raises:
         BrokenPromiseError: an AssertionError that names every broken promise and what was seen.
-        UnknownNameError: no such check.
+        UnknownNameError: there is no such check.
     """
     made = _builder(model, options)
     checks = _Checks(made, input_shape, num_classes)

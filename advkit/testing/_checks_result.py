@@ -1,4 +1,4 @@
-"""Checks of what comes back: its form, where it lies, and whether what is said of it is true."""
+"""Checks of the result: its form, its region, and whether its figures are true."""
 
 import torch
 from torch import Tensor
@@ -21,7 +21,7 @@ def expect(condition: object, message: str) -> None:
 
 
 def budget(subject: Subject) -> bool:
-    """Whether the attack works within a radius that the call can give."""
+    """Return whether the attack works within a radius that the call can give."""
     return subject.kind == "budget" and "eps" in subject.accepts
 
 
@@ -74,7 +74,7 @@ def stays_in_the_ball(subject: Subject) -> None:
 
 
 def with_context(x: Tensor, x_adv: Tensor, threat: Threat, context: str) -> None:
-    """`assert_in_threat`, with the circumstances in the message."""
+    """Call `assert_in_threat`, with the circumstances in the message."""
     try:
         assert_in_threat(x, x_adv, threat)
     except AssertionError as error:

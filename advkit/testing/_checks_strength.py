@@ -1,4 +1,4 @@
-"""Checks that an attack attacks: on affine classifiers what it must achieve is known."""
+"""Checks of an attack's strength, on affine classifiers, where the required result is known."""
 
 import torch
 from torch import Tensor

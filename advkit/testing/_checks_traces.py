@@ -1,4 +1,4 @@
-"""Checks that an attack leaves no trace on model, random numbers or a pending graph, and keeps its books."""
+"""Checks that an attack leaves no trace on model, random numbers or a pending graph, and counts its passes."""
 
 import torch
 from torch import Tensor, nn
@@ -29,7 +29,7 @@ def _training_case(seed: int = 11) -> Case:
 
 
 def snapshot(model: nn.Module) -> dict[str, object]:
-    """What must not change: modes, requires_grad, gradients, parameters, and buffers, by value and by identity."""
+    """Record what must not change: modes, requires_grad, gradients, parameters and buffers, by value and identity."""
     state: dict[str, object] = {f"mode of {name or 'the model'}": m.training for name, m in model.named_modules()}
     for name, p in model.named_parameters():
         state[f"requires_grad of {name}"] = p.requires_grad

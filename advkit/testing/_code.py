@@ -1,4 +1,4 @@
-"""The call on which a promise broke, as code that runs: `attack` is the attack, the rest is made from seeds."""
+"""The call that broke a promise, as code that runs: `attack` is the attack, the rest is made from seeds."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,7 +13,7 @@ SEEDS, ROWS = range(32), 28
 
 
 def reproduction(check: str, call: tuple[Any, Tensor, Tensor, Mapping[str, Any]] | None) -> str:
-    """Lines that run the check again and, where model and images can be written down, its last call.
+    """Return lines that run the check again and, if model and images can be written as code, its last call.
 
     Args:
         check: name of the check.

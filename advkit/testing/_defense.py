@@ -18,7 +18,7 @@ TOLERANCE = 1e-10
 
 
 class Branched(nn.Module):
-    """A network with batch norm and an auxiliary classifier that counts .3 in training."""
+    """A network with batch norm and an auxiliary classifier that has weight .3 in training."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -49,13 +49,13 @@ def networks() -> dict[str, nn.Module]:
 
 
 def batch(n: int = 5, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
-    """Images (N, 1, 6, 6) and labels."""
+    """Return images (N, 1, 6, 6) and labels."""
     generator = torch.Generator().manual_seed(n)
     return torch.rand(n, 1, 6, 6, generator=generator, dtype=torch.float64).to(dtype), torch.arange(n) % 3
 
 
 def gradients_of(value: Tensor, model: nn.Module) -> dict[str, Tensor]:
-    """The gradients by name that `backward` leaves, removed from the model."""
+    """Return the gradients of `backward` by name, and remove them from the model."""
     torch.autograd.backward(value)
     found = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
     model.zero_grad(set_to_none=True)
@@ -228,13 +228,13 @@ CHECKS: dict[str, Callable[[Any], None]] = {
 
 
 def check_defense(loss: Any, *, formula: Callable[[Any], Formula] | None = None, raises: bool = True) -> CheckReport:
-    """Put a training loss through every check.
+    """Run every check on a training loss.
 
     Args:
         loss: training loss for images in [0, 1], such as TRADES(attack=PGD(eps=0.1)), called as `loss(model, x, y)`.
-        formula: function that makes from the loss a plainly written function (model, x, y) -> value, which draws the
-            same random numbers from torch's global generator; by default the one known for the name of the loss.
-        raises: True raises where a promise is broken, False only reports.
+        formula: function that takes the loss and returns a plainly written function (model, x, y) -> value, which draws
+        the same random numbers from torch's global generator; by default the known one for the name of the loss.
+        raises: True raises an error for a broken promise, False only reports it.
 
     Returns:
         A `CheckReport`; without a formula its check is skipped.

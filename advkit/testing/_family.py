@@ -1,4 +1,4 @@
-"""What the contracts of models and data sets share: named checks, run one by one, and a report of all."""
+"""The common part of the contracts of models and data sets: named checks, run one by one, and a report."""
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
@@ -13,7 +13,7 @@ Promise = Callable[[], None]
 
 
 def expect(condition: object, evidence: str) -> None:
-    """Raise AssertionError with what was seen unless the condition holds."""
+    """Raise AssertionError with the observation unless the condition holds."""
     if not condition:
         raise AssertionError(evidence)
 
@@ -26,11 +26,11 @@ def judged(
     skip: str | Iterable[str],
     raises: bool,
 ) -> CheckReport:
-    """Run the checks, those that are None or in `skip` left out.
+    """Run the checks, except those that are None or in `skip`.
 
     Raises:
         BrokenPromiseError: a promise is broken and `raises` is true.
-        UnknownNameError: no such check.
+        UnknownNameError: there is no such check.
     """
     only, skip = names_of(only), names_of(skip)
     for name in (*only, *skip):
@@ -59,6 +59,6 @@ def _outcome(name: str, promise: Promise | None) -> CheckOutcome:
 
 
 def promises_of(owner: object, applies: Callable[[str], bool] = lambda name: True) -> dict[str, Promise | None]:
-    """The public methods of an object as checks, in the order of their definition; None where one does not apply."""
+    """Return the public methods of an object as checks, in order of definition; None for one that does not apply."""
     names = [name for name, value in vars(type(owner)).items() if callable(value) and not name.startswith("_")]
     return {name: getattr(owner, name) if applies(name) else None for name in names}

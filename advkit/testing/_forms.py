@@ -1,4 +1,4 @@
-"""The toys of the checks in the form of a goal: outputs and y of its kind, wrong exactly where the class is wrong."""
+"""The toy models of the checks in the form of a goal: outputs and y of its kind, wrong exactly if the class is."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ Head = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Form:
-    """A goal, and how logits (N, K) and classes (N,) become the outputs and the y that it judges.
+    """A goal, and the conversion of logits (N, K) and classes (N,) to the outputs and the y that it judges.
 
     Attributes:
         goal: the goal.
@@ -31,11 +31,11 @@ class Form:
     farther: bool = False  # a wrong class need not reach the goal
 
     def dressed(self, model: Any, y: Tensor) -> tuple[Any, Tensor]:
-        """The model with the head behind it, and y in its form; as they are where the goal judges logits."""
+        """Return the model with the head behind it, and y in the goal's form; unchanged if the goal judges logits."""
         return (model, y) if self.head is None else (Wrapped(model, after=self.head), self.label(y, CLASSES))
 
     def reached(self, logits: Tensor, y: Tensor) -> Tensor:
-        """(N,) bool: the goal is reached by these logits of the toy."""
+        """Return (N,) bool: the goal is reached by these logits of the toy model."""
         if self.head is not None:
             logits, y = self.head(logits), self.label(y, CLASSES)
         found: Tensor = self.goal.bind(untargeted(y)).margin(logits) > 0
@@ -47,10 +47,10 @@ CLASSES = 4
 
 
 def form_of(goal: Any) -> Form:
-    """The form of a goal.
+    """Return the form of a goal.
 
     Raises:
-        InputError: a goal of which it is not known how a toy takes its form.
+        InputError: no toy model is known for the goal.
     """
     wish = as_wish(goal)
     if wish.labelled:

@@ -1,7 +1,7 @@
-"""The papers' training losses once more: slow, plain, in float64, for linf; what `check_defense` compares with.
+"""The papers' training losses as slow, plain formulas in float64, for linf; `check_defense` compares with them.
 
-Each entry makes a function (model, x, y) -> value, or -> (value, gradients by name). Random numbers are drawn from
-torch's global generator as the losses document it.
+Each entry returns a function (model, x, y) -> value, or -> (value, gradients by name). Random numbers are drawn from
+torch's global generator as documented by the losses.
 """
 
 import copy
@@ -21,13 +21,13 @@ Formula = Callable[[nn.Module, Tensor, Tensor], Any]
 
 
 def outputs(model: nn.Module, x: Tensor) -> list[tuple[float, Tensor]]:
-    """(weight, logits) of all outputs that count in training."""
+    """Return (weight, logits) of all outputs used in training."""
     own = getattr(model, "training_logits", None)
     return [(1.0, model(x))] if own is None else own(x)
 
 
 def pair(model: nn.Module, x: Tensor, x_adv: Tensor, term: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    """Both batches as one, as the losses document it for batch norm."""
+    """Concatenate both batches, as documented by the losses for batch norm."""
     total = torch.zeros((), dtype=x.dtype)
     for weight, logits in outputs(model, torch.cat([x, x_adv])):
         total = total + weight * term(logits[: len(x)], logits[len(x) :])
@@ -41,12 +41,12 @@ def kl(p_logits: Tensor, q_logits: Tensor) -> Tensor:
 
 
 def seed_of(attack: Any) -> int:
-    """The seed that a loss draws for its attack."""
+    """Draw the seed that a loss draws for its attack."""
     return 0 if attack.deterministic else int(torch.randint(2**62, ()))
 
 
 def attacked(loss: Any, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """The attack inside, on a copy in eval mode."""
+    """Run the loss's attack on a copy of the model in eval mode."""
     judge = copy.deepcopy(model).eval()
     if loss.attack.name == "pgd":
         return climbed(loss, x, lambda point: F.cross_entropy(judge(point), y, reduction="sum"))
@@ -55,7 +55,7 @@ def attacked(loss: Any, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 
 def climbed(loss: Any, x: Tensor, value: Callable[[Tensor], Tensor]) -> Tensor:
-    """Where PGD ends: steps along the sign of the gradient of `value` (a scalar), each clipped to ball and range."""
+    """PGD's last point: steps along the sign of the gradient of `value` (a scalar), clipped to ball and range."""
     attack, seed = loss.attack, seed_of(loss.attack)
     region = Threat("linf", attack.eps, loss.bounds).around(x)
     point = region.start(Draws(seed, torch.arange(len(x))), step=0) if attack.random_start else x
@@ -73,7 +73,7 @@ def added(values: Iterable[Tensor]) -> Tensor:
 
 
 def slope(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """The gradient of the summed cross-entropy by the images, in the model's mode."""
+    """Return the gradient of the summed cross-entropy with respect to the images, in the model's mode."""
     leaf = x.clone().requires_grad_()
     total = added(w * F.cross_entropy(logits, y, reduction="sum") for w, logits in outputs(model, leaf))
     (gradient,) = torch.autograd.grad(total, [leaf])
@@ -221,7 +221,7 @@ def noise(loss: Any) -> Formula:
 
 
 def matrix(layer: nn.Module, shape: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """An affine layer in eval mode as a matrix (out, in) and a constant, with gradients by its parameters."""
+    """Write an affine layer in eval mode as a matrix (out, in) and a constant, differentiable in its parameters."""
     zero = torch.zeros(1, *shape, dtype=next(layer.parameters()).dtype)
     at_zero = layer(zero).flatten()
     one_hot = torch.eye(zero.numel(), dtype=zero.dtype).view(-1, *shape)

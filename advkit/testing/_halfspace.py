@@ -1,7 +1,7 @@
-"""The smallest perturbation that gains a given amount under a linear function, box included, in closed form.
+"""The smallest perturbation within a box that raises a linear function by a given amount, in closed form.
 
-One row a problem: minimise |e| over 0 <= e <= room with <slope, e> >= need. Signs are the caller's business: an entry
-moves in the direction of its coefficient, by e >= 0. For l2 and linf the optimum is a water level, found by sorting
+One row a problem: minimise |e| over 0 <= e <= room with <slope, e> >= need. The caller handles signs: an entry moves
+in the direction of its coefficient, by e >= 0. For l2 and linf the optimum is a water level, found by sorting
 (the exact line search of Hein and Andriushchenko 2017, arXiv 1705.08475, section 4); for l1 and l0 it is greedy.
 """
 
@@ -14,20 +14,20 @@ from advkit.core.errors import unknown
 
 
 def least_moves(norm: str, slope: Tensor, room: Tensor, need: Tensor, channels: int = 1) -> Tensor:
-    """The optimal e.
+    """Return the optimal e.
 
     Args:
         norm: norm to minimise: linf, l2, l1, l0 or l0_pixels.
         slope: (M, D) float64 >= 0, the gain of each entry per unit.
-        room: (M, D) float64 >= 0, how far each entry may go; inf where nothing limits it.
+        room: (M, D) float64 >= 0, largest value of each entry; inf for no limit.
         need: (M,) float64, the gain required; rows <= 0 need no move.
-        channels: number of entries of a pixel, which l0_pixels counts as one; those of one channel lie together.
+        channels: number of entries of a pixel, which l0_pixels counts as one; entries of one channel are adjacent.
 
     Returns:
         (M, D) float64; rows that cannot gain enough are inf in every entry.
 
     Raises:
-        UnknownNameError: another norm.
+        UnknownNameError: the norm is unknown.
     """
     if norm not in (*_SOLVERS, "l0_pixels"):
         raise unknown("norm", norm, [*_SOLVERS, "l0_pixels"])

@@ -1,4 +1,4 @@
-"""What the marker `robustness` does with a test's answer: find the images, then `assert_robust`."""
+"""The marker `robustness`: finds the images for a test's return value, then calls `assert_robust`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
@@ -29,7 +29,7 @@ OPTIONS = (
 
 
 def check_answer(answer: Any, args: Sequence[object], options: Mapping[str, Any]) -> None:
-    """Put the classifier that a test returned to the test that its marker asks for.
+    """Check the classifier that a test returned as its marker requires.
 
     Args:
         answer: a classifier; or (classifier, data), or (classifier, x, y).
@@ -39,8 +39,8 @@ def check_answer(answer: Any, args: Sequence[object], options: Mapping[str, Any]
             of images, whose choice is fixed (default: 100 of a set given by name, otherwise all).
 
     Raises:
-        AssertionError: the classifier is not robust, or the images do not tell.
-        InputError: no classifier, no data, or an option that the marker does not have.
+        AssertionError: the classifier is not robust, or the images do not decide.
+        InputError: there is no classifier or no data, or the marker has no such option.
     """
     __tracebackhide__ = True
     if args or "max_error" not in options:

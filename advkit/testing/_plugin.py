@@ -1,7 +1,7 @@
 """The pytest plugin: fixtures, the marker `robustness`, and a table of errors at the end of the run.
 
-pytest loads it at every start where advkit is installed, so torch and the rest of advkit are imported by the tests that
-ask for them and by nothing else. PYTEST_DONT_REWRITE: there are no assertions here.
+pytest loads it at every start if advkit is installed, so torch and the rest of advkit are imported only by tests that
+use them. PYTEST_DONT_REWRITE: there are no assertions here.
 """
 
 import functools
@@ -30,7 +30,7 @@ MARKER = (
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Announce the marker."""
+    """Register the marker."""
     config.addinivalue_line("markers", MARKER)
 
 
@@ -68,7 +68,7 @@ def digits(_digits: "tuple[Tensor, Tensor]") -> "tuple[Tensor, Tensor]":
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    """What `assert_robust` measures during the test becomes a property of its report."""
+    """Store what `assert_robust` measures during the test as a property of the test's report."""
     __tracebackhide__ = True
     with collecting() as figures:
         try:
@@ -79,7 +79,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Generator[None, object, object]:
-    """A function with the marker is called, and the classifier that it returns is put to the test."""
+    """Call a test with the marker, and check the classifier that it returns."""
     __tracebackhide__ = True
     marker = pyfuncitem.get_closest_marker("robustness")
     if marker is None:
@@ -104,7 +104,7 @@ def _tested(function: Callable[..., Any], marker: pytest.Mark) -> Callable[..., 
 
 
 def pytest_terminal_summary(terminalreporter: "pytest.TerminalReporter") -> None:
-    """One line a measurement: clean error, adversarial error with its interval, the limit, the verdict."""
+    """Print one line a measurement: clean error, adversarial error with its interval, limit and verdict."""
     rows = sorted(_rows(terminalreporter), key=lambda row: row[0])
     if not rows:
         return

@@ -1,4 +1,4 @@
-"""What the assertions measured, on its way to the table at the end of a pytest run."""
+"""The record of what the assertions measured, for the table at the end of a pytest run."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ _sink: ContextVar[list[Figures] | None] = ContextVar("advkit_figures", default=N
 
 @contextmanager
 def collecting() -> Iterator[list[Figures]]:
-    """Inside the block everything that is noted ends up in the list."""
+    """Context manager: everything that is noted inside the block is appended to the list."""
     figures: list[Figures] = []
     token = _sink.set(figures)
     try:
@@ -23,7 +23,7 @@ def collecting() -> Iterator[list[Figures]]:
 
 
 def note(figures: Figures) -> None:
-    """Hand figures to whoever collects them; outside a test run nobody does."""
+    """Record figures, if a test run collects them."""
     sink = _sink.get()
     if sink is not None:
         sink.append(figures)

@@ -1,4 +1,4 @@
-"""An attack under test, ours or anybody's, brought to one form: what it accepts, what it promises, what it returned."""
+"""An attack under test, ours or any other, in one form: what it accepts, what it promises, what it returned."""
 
 import inspect
 import warnings
@@ -27,7 +27,7 @@ last_call: ContextVar[Any] = ContextVar("advkit_last_call", default=None)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an attack returned. Only `x_adv` is needed; what an attack does not report is None and not checked."""
+    """The return value of an attack. Only `x_adv` is required; anything else may be None and is then not checked."""
 
     x_adv: Tensor
     success: Tensor | None = None
@@ -51,7 +51,7 @@ class Subject:
         targeted: whether it aims at a class by default.
         radius_per_sample: whether eps may be a tensor (N,); if not, samples of different radii are attacked one by one.
         ours: whether it is an advkit `Attack`.
-        form: the goal that the attack is to pursue, and how the toys take its form; None for a wrong class.
+        form: the goal of the attack, and the form of the toy models for it; None for a wrong class.
     """
 
     attack: Callable[..., Any]
@@ -69,26 +69,26 @@ class Subject:
 
     @property
     def farther(self) -> bool:
-        """Whether a wrong class is not enough for the goal."""
+        """Whether the goal needs more than a wrong class."""
         return self.form is not None and self.form.farther
 
     @property
     def eps(self) -> float:
-        """A radius that suits the toys."""
+        """A radius that suits the toy models."""
         return RADII[self.norm]
 
     def options(self, options: dict[str, Any]) -> dict[str, Any]:
-        """Those that the attack takes; a budget attack gets a radius, a minimal one none."""
+        """Return the options that the attack takes; a budget attack gets a radius, a minimal one none."""
         options = {"eps": self.eps, **options} if self.kind == "budget" else {**options, "eps": None}
         return {name: value for name, value in options.items() if name in self.accepts and value is not None}
 
     def reached(self, model: Any, x: Tensor, y: Tensor, target: Tensor | None = None) -> Tensor:
-        """(N,) bool: at the images x another class leads y, or the target leads all others; or the goal is reached."""
+        """(N,) bool: at x another class leads y, the target leads all others, or the goal is reached."""
         logits = model(x).detach()
         return reached(logits, y, target) if self.form is None else self.form.reached(logits, y)
 
     def __call__(self, model: Model, x: Tensor, y: Tensor, **options: Any) -> Outcome:
-        """Run the attack, whatever it warns of."""
+        """Run the attack and ignore its warnings."""
         options = self.options(options)
         if self.form is not None:
             model, y = self.form.dressed(model, y)
@@ -115,10 +115,10 @@ def _joined(parts: list[Any]) -> Tensor | None:
 
 
 def outcome(answer: Any) -> Outcome:
-    """A tensor, a tuple that begins with one, or an object with `x_adv`.
+    """Convert a tensor, a tuple that begins with one, or an object with `x_adv`.
 
     Raises:
-        InputError: anything else.
+        InputError: the attack returned something else.
     """
     if isinstance(answer, Tensor):
         return Outcome(answer)
@@ -133,21 +133,21 @@ def outcome(answer: Any) -> Outcome:
 
 
 def outcome_of(field: Callable[[str], Any]) -> Outcome:
-    """The outcome whose fields a function gives by name."""
+    """Make an outcome from a function that returns its fields by name."""
     return Outcome(**{name: field(name) for name in Outcome.__dataclass_fields__})
 
 
 def subject_of(attack: Any, traits: dict[str, Any], goal: Any = None) -> Subject:
-    """The attack with its traits: those given, else those it declares, else the weakest.
+    """Return the attack with its traits: those given, else those that it declares, else the weakest.
 
     Args:
         attack: an attack, or a callable without required parameters that makes one.
         traits: traits by name: `kind`, `norm`, `knowledge`, `targetable`, `per_sample`, `deterministic`, `targeted`,
             `radius_per_sample`.
-        goal: what the attack is to pursue; see `check_attack`.
+        goal: the goal of the attack; see `check_attack`.
 
     Raises:
-        InputError: not callable, an unknown trait, or an unknown kind, norm or knowledge.
+        InputError: the attack is not callable, or a trait, kind, norm or knowledge is unknown.
     """
     from advkit.core.attack import Attack
 
@@ -192,7 +192,7 @@ def _accepted(attack: Callable[..., Any]) -> frozenset[str]:
 
 
 def reached(logits: Tensor, y: Tensor, target: Tensor | None) -> Tensor:
-    """(N,) bool: another class leads y, or the target leads all the others; a tie does not count."""
+    """Return (N,) bool: another class leads y, or the target leads all the others; a tie does not count."""
     label = y if target is None else target
     own = logits.double().gather(1, label[:, None]).squeeze(1)
     other = logits.double().scatter(1, label[:, None], -torch.inf).amax(1)

@@ -1,4 +1,4 @@
-"""The inputs of the checks: toy classifiers with images of every kind, the same in every run."""
+"""The inputs of the checks: toy classifiers and images of every kind, the same in every run."""
 
 from typing import NamedTuple
 
@@ -52,7 +52,7 @@ def awkward_images(samples: int = 9, shape: tuple[int, ...] = SHAPE, *, seed: in
 
 
 def predicted(model: nn.Module, x: Tensor) -> Tensor:
-    """(N,): the classes in eval mode; the model's mode is put back."""
+    """Return the classes (N,) in eval mode; the model's mode is restored."""
     modes = [(m, m.training) for m in model.modules()]
     with torch.no_grad():
         classes: Tensor = model.eval()(x).argmax(1)
@@ -70,7 +70,7 @@ def toy_case(
     batch_norm: bool = False,
     dtype: torch.dtype = torch.float64,
 ) -> Case:
-    """A random net on awkward images; its own predictions are the labels, but for the samples `wrong`.
+    """Make a random net with awkward images; its own predictions are the labels, except for the samples `wrong`.
 
     Args:
         seed: seed of the weights and the images.
@@ -91,7 +91,7 @@ def toy_case(
 
 
 def affine_case(seed: int = 0, *, samples: int = 9) -> tuple[AffineClassifier, Tensor, Tensor]:
-    """Two classes, all samples right: what is possible is known.
+    """Make an affine case with two classes and all samples right, where the nearest point is known.
 
     Args:
         seed: seed of the weights and the images.

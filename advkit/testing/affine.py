@@ -1,6 +1,6 @@
 """A classifier whose nearest adversarial point is known: logits = W x + b.
 
-The oracle behind the tests of every attack, as in adv-lib's suite; here for linf, l2, l1, l0 and l0_pixels, with and
+The tests of every attack compare with it, as in adv-lib's suite; here for linf, l2, l1, l0 and l0_pixels, with and
 without the range of the pixels.
 """
 
@@ -16,7 +16,7 @@ from advkit.testing._halfspace import least_moves
 
 
 class AffineClassifier(nn.Module):
-    """`logits = weight @ x.flatten() + bias`, in the weight's type (float64 by default), whatever that of the images.
+    """`logits = weight @ x.flatten() + bias`, in the weight's type (float64 by default), for images of any type.
 
     Args:
         weight: (K, D), weights of K >= 2 classes on the D entries of an image.
@@ -38,7 +38,7 @@ class AffineClassifier(nn.Module):
     def random(
         cls, input_shape: tuple[int, ...] = (1, 4, 4), classes: int = 2, *, seed: int = 0, centred: bool = True
     ) -> "AffineClassifier":
-        """Normal weights from a generator of their own; torch's random state is not used.
+        """Make one with normal weights from its own generator; torch's random state is not used.
 
         Args:
             input_shape: shape of one image.
@@ -67,9 +67,9 @@ class AffineClassifier(nn.Module):
         bounds: tuple[float, float] | None = (0, 1),
         target: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """The nearest point at which another class draws level with y, or the target with all the others.
+        """Return the nearest point at which another class ties with y, or the target with all the others.
 
-        Any ball that is larger holds an adversarial point, any that is smaller holds none.
+        Every larger ball contains an adversarial point, and no smaller ball does.
 
         Args:
             x: images (N, ...).
@@ -79,11 +79,11 @@ class AffineClassifier(nn.Module):
             target: (N,), the classes to reach. More than two classes have a solution for l2 only.
 
         Returns:
-            The distance (N,) float64, 0 where the goal is reached already and inf where no point reaches it, and the
-            point (N, ...) float64, a copy of x in both of these cases.
+            The distance (N,) float64, 0 if the goal is reached already and inf if no point reaches it, and the point
+            (N, ...) float64, a copy of x in both of these cases.
 
         Raises:
-            InputError: a target for more than two classes in another norm than l2.
+            InputError: there is a target and more than two classes, and the norm is not l2.
         """
         with torch.no_grad():
             flat = x.detach().double().flatten(1)

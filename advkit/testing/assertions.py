@@ -1,4 +1,4 @@
-"""Assertions on what an attack returned, for anybody's tests."""
+"""Assertions on the result of an attack, for your own tests."""
 
 import torch
 from torch import Tensor
@@ -12,9 +12,9 @@ RELATIVE = 1e-6
 
 
 def assert_in_threat(x: Tensor, x_adv: Tensor, threat: Threat) -> None:
-    """Every image lies in the ball around its clean image and within the bounds, as float64 measures it.
+    """Assert that every image lies in the ball around its clean image and within the bounds, measured in float64.
 
-    linf, l0 and l0_pixels to the last bit, l2 and l1 to 1e-6 relative.
+    linf, l0 and l0_pixels are exact to the last bit, l2 and l1 to 1e-6 relative.
 
     Args:
         x: clean images (N, ...).
@@ -22,8 +22,8 @@ def assert_in_threat(x: Tensor, x_adv: Tensor, threat: Threat) -> None:
         threat: the ball and the range of the pixels.
 
     Raises:
-        AssertionError: with the worst sample, its distance and eps, or its worst pixel.
-        InputError: no tensors, or their shapes differ.
+        AssertionError: an image lies outside; the message has the worst sample with its distance or pixel.
+        InputError: the images are no tensors, or their shapes differ.
     """
     if not isinstance(x, Tensor) or not isinstance(x_adv, Tensor):
         raise InputError(f"expected images as two tensors, got {type(x).__name__} and {type(x_adv).__name__}")

@@ -1,4 +1,4 @@
-"""`assert_not_masked`: attacks by gradients see what the model does, as far as cheap signs can tell."""
+"""`assert_not_masked`: no cheap sign shows that the model hides its gradients."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -33,12 +33,11 @@ def assert_not_masked(
     seed: int = 0,
     bounds: tuple[float, float] = (0, 1),
 ) -> Checks:
-    """No sign is seen that a low error under attack is a defect of the attack: see `check_evaluation`.
+    """Assert that no sign shows a low error under attack to be a defect of the attack: see `check_evaluation`.
 
     Signs are gradients that are zero or not finite, one step that beats many, noise that does as well as gradients, PGD
     over the whole range that does not fool every image, logits that differ from call to call, probabilities in place of
-    logits, and others: `advkit.evaluation.CHECKS` names them. Passing shows that no sign was seen
-    and no more.
+    logits, and others: `advkit.evaluation.CHECKS` lists them. Passing shows only that no sign was seen.
 
     Args:
         model: callable from images (N, C, H, W) within `bounds` to logits (N, K); used in eval mode and left as it was.
@@ -57,7 +56,7 @@ def assert_not_masked(
 
     Raises:
         MaskedError: an AssertionError with each suspect finding, its evidence and what to do.
-        InputError: wrong input, no image that is right without an attack, or no such finding to skip.
+        InputError: the input is wrong, no image is right without an attack, or there is no such finding to skip.
     """
     __tracebackhide__ = True
     skipped = set(names_of(skip))

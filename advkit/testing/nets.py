@@ -14,7 +14,7 @@ def _same(t: Tensor) -> Tensor:
 
 
 class Toy(nn.Sequential):
-    """A net that prints as the call that makes it."""
+    """A net whose repr is the call that makes it."""
 
     code = ""
 
@@ -41,7 +41,7 @@ def toy_classifier(
     batch_norm: bool = False,
     dtype: torch.dtype = torch.float64,
 ) -> Toy:
-    """A net with one hidden layer and random weights, smooth, in eval mode; torch's random state is not used.
+    """Make a smooth net with one hidden layer and random weights, in eval mode; torch's random state is not used.
 
     Args:
         input_shape: shape of one image; (C, H, W) gives a convolution, any other shape a fully connected layer.
@@ -68,7 +68,7 @@ def toy_classifier(
 
 
 class Wrapped(nn.Module):
-    """A classifier with a function before and one after it; it prints as a call of `maker`, if that has a name."""
+    """A classifier with a function before and one after it; its repr is a call of `maker`, if that has a name."""
 
     def __init__(
         self, net: Callable[[Tensor], Tensor], *, before: Transform = _same, after: Transform = _same, maker: str = ""
@@ -85,14 +85,14 @@ class Wrapped(nn.Module):
 
 
 class Spy(nn.Module):
-    """Counts what passes through a classifier.
+    """A classifier that counts its passes.
 
     Args:
         net: the classifier to watch.
 
     Attributes:
         forwards: rows that were classified.
-        backwards: rows that a gradient with respect to the images was taken of.
+        backwards: rows for which a gradient with respect to the images was computed.
         asked: whether any forward pass was made with gradients on while a parameter required one.
     """
 
@@ -120,7 +120,7 @@ class Spy(nn.Module):
 
 
 def nan_logits(net: nn.Module) -> Wrapped:
-    """Returns NaN for every class.
+    """Make a classifier that returns NaN for every class.
 
     Args:
         net: the sound classifier.
@@ -129,7 +129,7 @@ def nan_logits(net: nn.Module) -> Wrapped:
 
 
 def constant_logits(net: nn.Module) -> Wrapped:
-    """Ignores its input.
+    """Make a classifier that ignores its input.
 
     Args:
         net: the sound classifier.
@@ -142,7 +142,7 @@ def constant_logits(net: nn.Module) -> Wrapped:
 
 
 def random_logits(net: nn.Module) -> Wrapped:
-    """Answers the same image differently at each call: half of the logits is fresh noise from torch's generator.
+    """Make a classifier that answers differently at each call: half of each logit is noise from torch's generator.
 
     Args:
         net: the sound classifier.
@@ -151,7 +151,7 @@ def random_logits(net: nn.Module) -> Wrapped:
 
 
 def probabilities(net: nn.Module) -> Wrapped:
-    """Ends in a softmax that it should not have.
+    """Make a classifier with a superfluous softmax at the end.
 
     Args:
         net: the sound classifier.
@@ -160,7 +160,7 @@ def probabilities(net: nn.Module) -> Wrapped:
 
 
 def zero_gradient(net: nn.Module) -> Wrapped:
-    """Rounds its input to a grid of 1/8, so that the gradient is zero everywhere.
+    """Make a classifier that rounds its input to a grid of 1/8, so that the gradient is zero everywhere.
 
     Args:
         net: the sound classifier.
@@ -173,7 +173,7 @@ MARK = 0.4142135623730951
 
 
 def nan_gradient(net: nn.Module) -> Wrapped:
-    """Has a NaN gradient at every image whose first entry is exactly `MARK`, and the net's logits everywhere.
+    """Make a classifier with NaN gradients at images whose first entry is exactly `MARK`; the logits are the net's.
 
     Args:
         net: the sound classifier.

@@ -1,4 +1,4 @@
-"""Images of every awkward kind, each from a few words, so that a counterexample is short and can be run again."""
+"""Images of every awkward kind, each described in a few words, so that counterexamples are short and repeatable."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ def make_images(
     bounds: tuple[float, float] = (0, 1),
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
-    """One image of each kind: what the strategy `images` draws.
+    """Make one image of each kind; the strategy `images` draws them.
 
     Args:
         kinds: kind of each image: "black" or "white" (exactly at the bounds), "flat", "one pixel" (white on black),
@@ -32,7 +32,7 @@ def make_images(
         (N, *shape) within bounds; entries at a bound are exactly there.
 
     Raises:
-        UnknownNameError: no such kind.
+        UnknownNameError: there is no such kind.
     """
     source = torch.Generator().manual_seed(seed)
     rows = [_image(kind, torch.rand(shape, generator=source, dtype=torch.float64)) for kind in kinds]

@@ -1,7 +1,7 @@
-"""A classifier with a curved boundary whose nearest adversarial point is known: inside an ellipsoid or outside.
+"""A classifier whose boundary is an ellipsoid and whose nearest adversarial point is known.
 
 With equal curvatures these are the concentric spheres of Gilmer et al. 2018, "Adversarial spheres" (arXiv 1801.02774).
-The solutions are classical: each is one equation in one unknown that grows with it, solved by bisection to rounding.
+Each solution is one monotone equation in one unknown, solved by bisection to rounding.
 """
 
 import math
@@ -25,7 +25,7 @@ class QuadraticClassifier(nn.Module):
         level: level of the boundary, > 0.
 
     Raises:
-        InputError: shapes or signs that do not fit.
+        InputError: shapes or signs do not fit.
     """
 
     def __init__(self, centre: Tensor, curvature: Tensor, level: float) -> None:
@@ -38,7 +38,7 @@ class QuadraticClassifier(nn.Module):
 
     @classmethod
     def random(cls, input_shape: tuple[int, ...] = (1, 4, 4), *, seed: int = 0) -> "QuadraticClassifier":
-        """Curvatures from .5 to 2 about a centre near grey; uniform noise falls on either side.
+        """Make one with curvatures from .5 to 2 around a centre near grey; uniform noise lies on both sides.
 
         Args:
             input_shape: shape of one image.
@@ -65,9 +65,9 @@ class QuadraticClassifier(nn.Module):
     def nearest(
         self, x: Tensor, y: Tensor, norm: str, *, bounds: tuple[float, float] | None = (0, 1)
     ) -> tuple[Tensor, Tensor]:
-        """The nearest point at which the classes tie, for images of class y.
+        """Return the nearest point at which the classes tie, for images of class y.
 
-        Any ball that is larger holds an adversarial point, any that is smaller holds none.
+        Every larger ball contains an adversarial point, and no smaller ball does.
 
         Args:
             x: images (N, ...).
@@ -76,8 +76,8 @@ class QuadraticClassifier(nn.Module):
             bounds: the range of the pixels; None for no limit.
 
         Returns:
-            The distance (N,) float64, 0 where the image is on the other side already and inf where no point reaches
-            it, and the point (N, ...) float64, a copy of x in both of these cases.
+            The distance (N,) float64, 0 if the image is on the other side already and inf if no point reaches it, and
+            the point (N, ...) float64, a copy of x in both of these cases.
 
         Raises:
             InputError: the bounds cut off the solution for l2 or l1 (out of the ellipsoid that is no convex problem;

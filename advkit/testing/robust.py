@@ -1,4 +1,4 @@
-"""`assert_robust`: a model's error under an attack lies below a limit, as far as the given images can tell."""
+"""`assert_robust`: a test that a model's error under an attack lies below a limit."""
 
 import math
 from collections.abc import Callable
@@ -33,12 +33,12 @@ LEEWAY = 1e-5
 
 @dataclass(frozen=True)
 class Robustness:
-    """A model's error on some images, clean and under one attack, held against a limit.
+    """A model's error on some images, clean and under one attack, compared with a limit.
 
     Attributes:
         attack: its spec or name.
         norm: norm of the ball.
-        eps: radius of the ball; None if the attack has a radius of its own that it does not tell.
+        eps: radius of the ball; None if the attack does not state its radius.
         count: number of images.
         clean_errors: number of images that are wrong as they are.
         adversarial_errors: number of images that are wrong as they are or under the attack; other attacks may find
@@ -46,8 +46,8 @@ class Robustness:
         max_error: the limit, a fraction.
         confidence: confidence of the interval.
         goal: the goal in words; empty for a class other than y.
-        verdicts: number of fresh verdicts that the errors are means of.
-        nature: "random" or "depends on the batch" where the model is no function of one image; otherwise empty.
+        verdicts: number of verdicts over which the errors are means.
+        nature: "random" or "depends on the batch" if the model is no function of one image; otherwise empty.
         hidden: number of images that count as right and near which the model answered NaN or infinity.
     """
 
@@ -66,25 +66,25 @@ class Robustness:
 
     @property
     def clean_error(self) -> float:
-        """A fraction."""
+        """The clean error, a fraction."""
         return self.clean_errors / self.count
 
     @property
     def adversarial_error(self) -> float:
-        """A fraction, and a lower bound of the error under all attacks."""
+        """The adversarial error, a fraction and a lower bound of the error under all attacks."""
         return self.adversarial_errors / self.count
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's, around the adversarial error."""
+        """Wilson's interval around the adversarial error."""
         return wilson_interval(self.adversarial_errors, self.count, confidence=self.confidence)
 
     @property
     def verdict(self) -> str:
-        """ "passes" or "fails" where the interval lies on one side of the limit, "inconclusive" where it does not.
+        """ "passes" or "fails" if the interval lies on one side of the limit, otherwise "inconclusive".
 
-        It does not pass where images count as right that were not searched (`hidden`), unless it would with these as
-        errors; nor by one verdict on a random model, or by the batches of a model that depends on them.
+        It does not pass if `hidden` images would be needed to pass, if there is only one verdict on a random model, or
+        if the model's answers depend on the batch.
         """
         low, high = self.interval
         if low > self.max_error:
@@ -108,7 +108,7 @@ class Robustness:
 
     @property
     def decisive_count(self) -> float:
-        """How many images would decide if the error stayed what it is; inf where no number does."""
+        """The number of images that would decide if the error did not change; inf if no number does."""
         return decisive_count(self.adversarial_error, self.max_error, confidence=self.confidence)
 
     def __str__(self) -> str:
@@ -125,7 +125,7 @@ class Robustness:
 
 
 class NotRobustError(AssertionError):
-    """The error lies above the limit, or may; `robustness` has the figures."""
+    """The error is or may be above the limit; `robustness` has the figures."""
 
     def __init__(self, message: str, robustness: Robustness) -> None:
         super().__init__(message)
@@ -137,17 +137,17 @@ class InconclusiveError(NotRobustError):
 
 
 def decisive_count(error: float, limit: float, *, confidence: float = 0.95) -> float:
-    """The number of images from which Wilson's interval around an error excludes a limit.
+    """Return the number of images from which Wilson's interval around an error excludes a limit.
 
     The interval is that of the score test, so it excludes p when |error - p| > z sqrt(p (1 - p) / N).
 
     Args:
-        error: the rate seen, a fraction.
+        error: the observed error rate, a fraction.
         limit: limit of the error, a fraction.
         confidence: confidence of the interval.
 
     Returns:
-        N, a whole number >= 1; inf where no number of images decides.
+        N, a whole number >= 1; inf if no number of images decides.
     """
     if error == limit:
         return 1 if limit == 1 else math.inf
@@ -171,10 +171,10 @@ def assert_robust(
     bounds: tuple[float, float] = (0, 1),
     batch_size: int = 250,
 ) -> Robustness:
-    """The model's error under an attack is at most `max_error`, as far as these images can tell.
+    """Assert that the model's error under an attack is at most `max_error`, as far as these images can show.
 
-    Passes where the interval around the error lies below the limit, fails where it lies above, and is inconclusive
-    otherwise. Passing says that this attack does not succeed more often; another may.
+    It passes if the interval around the error lies below the limit, fails if it lies above, and is inconclusive
+    otherwise. Passing means that this attack does not succeed more often; another may.
 
     Args:
         model: images (N, C, H, W) within `bounds` to logits (N, K); an nn.Module is taken in eval mode and left as it
@@ -183,23 +183,23 @@ def assert_robust(
         y: true classes (N,).
         attack: a name or spec ("pgd(steps=100)"), an `Attack`, or any callable that `check_attack` takes.
         max_error: the limit, a fraction in [0, 1].
-        eps: the radius in units of the pixels; may be left out where the attack has one. A minimal attack needs it: an
-            image counts as wrong where the attack succeeds within it.
+        eps: the radius in units of the pixels; not needed if the attack has one. A minimal attack needs it: an image
+        counts as wrong if the attack succeeds within it.
         goal: what counts as an error and as an attack's success, see `advkit.goals`; default: a class other than y.
-        verdicts: number of fresh forward passes that judge the images; a random model needs several.
+        verdicts: number of separate forward passes that judge the images; a random model needs several.
         confidence: confidence of the interval, in (0, 1).
-        inconclusive: outcome of a test that decides nothing: "fail", "skip" (pytest's) or "pass".
+        inconclusive: outcome of an undecided test: "fail", "skip" (pytest's) or "pass".
         seed: seed of the attack's random numbers.
         bounds: the range of the pixels.
         batch_size: number of images in a batch.
 
     Returns:
-        The `Robustness`, also where `inconclusive="pass"` let it through.
+        The `Robustness`, also if `inconclusive="pass"` lets it pass.
 
     Raises:
         NotRobustError: an AssertionError: the error is above the limit.
         InconclusiveError: an AssertionError that says how many images would decide.
-        InputError: wrong input, or an attack that left ball or range.
+        InputError: the input is wrong, or the attack left ball or range.
     """
     __tracebackhide__ = True
     if inconclusive not in OUTCOMES:
@@ -242,7 +242,7 @@ def measure(
     goal: Any = None,
     verdicts: int = 1,
 ) -> Robustness:
-    """The figures behind `assert_robust`, see there."""
+    """Measure the figures of `assert_robust`."""
     if isinstance(max_error, bool) or not isinstance(max_error, int | float) or not 0 <= max_error <= 1:
         raise InputError(f"expected max_error, a fraction between 0 and 1, got {max_error!r}")
     check_count("batch_size", batch_size)
@@ -285,7 +285,7 @@ NATURES = {FUNCTION: "", RANDOM: "random", MIXED: "depends on the batch"}
 
 
 class Seen(NamedTuple):
-    """What one batch says."""
+    """The verdicts on one batch."""
 
     clean: float  # how many are wrong, the mean over the verdicts
     adversarial: float  # how many are wrong as they are or under the attack

@@ -1,7 +1,7 @@
 """Strategies for hypothesis: images, labels, goals, threats, classifiers, attacks; simple things first, to shrink well.
 
-Arrays are drawn as a kind and a seed, not entry by entry: that is fast, and a counterexample is a line of code that
-`from advkit.testing import *`, `from advkit.attacks import *` and `import torch; from torch import tensor` let run.
+Arrays are drawn as a kind and a seed, not entry by entry. This is fast, and a counterexample is one line of code that
+runs after `from advkit.testing import *`, `from advkit.attacks import *` and `import torch; from torch import tensor`.
 """
 
 from typing import Any
@@ -91,7 +91,7 @@ def threats(draw: st.DrawFn, *, norms: tuple[str, ...] = tuple(NORMS)) -> Threat
 def affine_classifiers(
     draw: st.DrawFn, shape: tuple[int, ...] = (1, 4, 4), *, classes: int | None = None
 ) -> AffineClassifier:
-    """An `AffineClassifier` of 2 to 5 classes unless told how many."""
+    """An `AffineClassifier` of 2 to 5 classes by default."""
     return AffineClassifier.random(shape, classes or draw(st.integers(2, 5)), seed=draw(SEEDS))
 
 

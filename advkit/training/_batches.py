@@ -1,4 +1,4 @@
-"""The batches of an epoch: which images, in which order, which of them are this process's, read and changed."""
+"""The batches of an epoch: choice and order of the images, their distribution over processes, reading, augmentation."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from advkit.data import Dataset, MemoryDataset
 
 
 class HeldRows(Dataset):
-    """Some of a data set's images, under its name: `rows` (N,) are their numbers there."""
+    """Some of a data set's images, under the same name; `rows` (N,) are their numbers in the set."""
 
     def __init__(self, whole: Dataset, rows: Tensor) -> None:
         self.whole, self.rows = whole, rows
@@ -24,10 +24,10 @@ class HeldRows(Dataset):
 
 
 def hold_out(data: Dataset, count: int, seed: int) -> tuple[Dataset, Dataset | None]:
-    """The images to train on and `count` others to validate with (None: none asked for), drawn by `seed`.
+    """Split the images into those to train on and `count` others to validate with, drawn by `seed`; None for no split.
 
     Raises:
-        InputError: nothing would be left to train on.
+        InputError: no images would remain for training.
     """
     if not count:
         return data, None
@@ -38,12 +38,12 @@ def hold_out(data: Dataset, count: int, seed: int) -> tuple[Dataset, Dataset | N
 
 
 def in_memory(data: Dataset) -> bool:
-    """Whether reading images costs no more than indexing."""
+    """Return whether reading images costs no more than indexing."""
     return isinstance(data, MemoryDataset) or (isinstance(data, HeldRows) and in_memory(data.whole))
 
 
 class Plan(NamedTuple):
-    """How an epoch is cut: steps, and the parts of a step that go through the network one after another."""
+    """The division of an epoch into steps, and of a step into parts that pass through the network one after another."""
 
     images: int
     steps: int
@@ -51,10 +51,10 @@ class Plan(NamedTuple):
 
     @classmethod
     def of(cls, images: int, batch_size: int, accumulate: int, processes: int) -> "Plan":
-        """Steps of equal size (to one image), none above `batch_size`.
+        """Make steps of equal size (up to one image), none above `batch_size`.
 
         Raises:
-            InputError: a step has not an image for every part and process.
+            InputError: a step has too few images for its parts and processes.
         """
         steps = -(-images // batch_size)
         if images // steps < accumulate * processes:
@@ -65,13 +65,13 @@ class Plan(NamedTuple):
         return cls(images, steps, accumulate)
 
     def rows(self, draws: torch.Generator) -> list[tuple[Tensor, ...]]:
-        """For each step the row numbers of its parts, in an order of the generator's."""
+        """Yield the row numbers of the parts of each step, in random order."""
         order = torch.randperm(self.images, generator=draws)
         return [step.tensor_split(self.parts) for step in order.tensor_split(self.steps)]
 
 
 def read(data: Dataset, rows: Sequence[Tensor], device: torch.device, workers: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The images and labels of each group of row numbers, on the device; `workers` processes read ahead from a disk."""
+    """Yield the images and labels of each group of row numbers, on the device; `workers` processes read ahead."""
     if in_memory(data):
         yield from (data[part] for part in rows)
         return

@@ -1,4 +1,4 @@
-"""Each epoch's figures for TensorBoard, for those who have it."""
+"""Each epoch's figures for TensorBoard, if it is installed."""
 
 from dataclasses import asdict
 from pathlib import Path
@@ -11,14 +11,14 @@ FOLDER = "tensorboard"
 
 
 class Board:
-    """Writes rows of the log as scalars into RUN/tensorboard; without a writer it does nothing."""
+    """Writes the rows of the log as scalars to RUN/tensorboard; without a writer it does nothing."""
 
     def __init__(self, writer: Any = None) -> None:
         self._writer = writer
 
     @classmethod
     def of(cls, home: Path | None, epochs: int) -> "Board":
-        """The board of a run that has `epochs` behind it; what an interrupted run wrote beyond them is withdrawn.
+        """Open the board of a run after `epochs` epochs; later figures of an interrupted run are removed.
 
         Raises:
             InputError: the package tensorboard is not installed.
@@ -32,7 +32,7 @@ class Board:
         return cls(SummaryWriter(log_dir=str(home / FOLDER), purge_step=epochs + 1))
 
     def add(self, row: Row) -> None:
-        """One epoch."""
+        """Write one epoch."""
         if self._writer is not None:
             for name, value in asdict(row).items():
                 if name != "epoch" and value is not None:
@@ -40,6 +40,6 @@ class Board:
             self._writer.flush()
 
     def close(self) -> None:
-        """Flush and let go."""
+        """Flush and close the writer."""
         if self._writer is not None:
             self._writer.close()

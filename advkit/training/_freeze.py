@@ -1,4 +1,4 @@
-"""Fine-tuning: parts that stay as they are, and learning rates that fall with the distance from the output."""
+"""Fine-tuning: frozen parts, and learning rates that decrease with the distance from the output."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,14 +11,14 @@ from advkit.core.errors import InputError
 
 @contextmanager
 def frozen(net: nn.Module, patterns: str) -> Iterator[list[nn.Module]]:
-    """Inside, the parameters whose names match one of the patterns get no gradient; yields the modules that stay.
+    """Context manager: parameters whose names match a pattern get no gradient; yields the frozen modules.
 
     Args:
         net: the network.
-        patterns: shell patterns of names such as "conv1, layer1"; a name means all that lies below it. Empty: nothing.
+        patterns: shell patterns of names such as "conv1, layer1"; a name includes all parts below it. Empty: nothing.
 
     Raises:
-        InputError: a pattern that matches nothing.
+        InputError: a pattern matches nothing.
     """
     wanted = [p.strip() for p in patterns.split(",") if p.strip()]
     chosen = []
@@ -44,7 +44,7 @@ def _stays(module: nn.Module) -> bool:
 
 
 def rates(net: nn.Module, decay: float) -> dict[nn.Parameter, float]:
-    """The share of the learning rate of each parameter: 1 for the last part of the network, `decay` before it, ..."""
+    """Each parameter's factor on the learning rate: 1 for the last part of the network, `decay` before it, ..."""
     parts = [list(child.parameters()) for child in net.children() if any(True for _ in child.parameters())]
     while len(parts) == 1:  # a wrapper of one part
         (only,) = [c for c in net.children() if any(True for _ in c.parameters())]

@@ -10,8 +10,8 @@ from torch import Tensor
 class LectureSGD(torch.optim.Optimizer):
     """`dw <- momentum dw - weight_decay eta w - eta grad; w <- w + dw`, eta the learning rate, dw 0 at the start.
 
-    torch's SGD keeps `dw / eta` instead, so it is another rule once eta changes. In the lecture and the paper momentum
-    is 0.9 and weight_decay 0.0005. The rule is one for all parameters, biases included.
+    torch's SGD keeps `dw / eta` instead, which is another rule if eta changes. In the lecture and the paper momentum is
+    0.9 and weight_decay 0.0005. The rule applies to all parameters, biases included.
 
     Args:
         params: parameters or groups of them, as every optimizer of torch takes them.
@@ -31,7 +31,7 @@ class LectureSGD(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> Any:
-        """One step; `closure`, if given, computes loss and gradients first, and its loss is returned."""
+        """Make one step. A `closure` computes loss and gradients first, and its loss is returned."""
         loss = None
         if closure is not None:
             with torch.enable_grad():

@@ -1,4 +1,4 @@
-"""The one training loop: epochs of steps, an error after each epoch, checkpoints on the way, a card at the end."""
+"""The training loop: epochs of steps, errors after each epoch, checkpoints, and a card at the end."""
 
 import logging
 from collections.abc import Callable
@@ -32,10 +32,10 @@ class Run:
     """A finished run.
 
     Attributes:
-        classifier: the trained network in eval mode, with the weights as the checkpoint has them (16-bit matrices).
+        classifier: the trained network in eval mode, with the weights of the checkpoint (16-bit matrices).
         card: its card, the clean error included.
         log: one row an epoch, as in log.csv.
-        epoch: the epoch after which the network had these weights: the last, or with `patience` the best.
+        epoch: the epoch whose weights the network has: the last, or with `patience` the best.
         output: the run's folder, if it has one.
     """
 
@@ -47,14 +47,14 @@ class Run:
 
 
 def build(recipe: Recipe, *, seed: int | None = None) -> Classifier:
-    """The network that a recipe starts from; `seed` overrides the recipe's.
+    """Build the initial network of a recipe; `seed` overrides the recipe's.
 
     Args:
         recipe: recipe of the training.
         seed: seed of the initial weights; default: the recipe's.
 
     Raises:
-        InputError: the model does not know an option.
+        InputError: the model does not have an option.
     """
     width = {} if ":" in recipe.model and recipe.width == 1 else {"width": recipe.width}
     classifier = create_model(
@@ -95,38 +95,37 @@ def train(
     threads and processes, whether or not the run was interrupted; on a GPU up to the operations that are not
     deterministic there. torch's global random state is left as it was.
 
-    Under `torchrun`, or where the caller has made a process group, all processes train one network, each on its share
-    of every batch; the result is that of one process up to float noise (docs/training.md says what differs). Every
-    process makes the same call; the first writes the files.
+    Under `torchrun`, or in a process group of the caller, all processes train one network, each on its share of every
+    batch; the result is that of one process up to float noise (docs/training.md says what differs). Every process makes
+    the same call; the first writes the files.
 
     Args:
         classifier: the network to start from, such as `build(recipe)`.
-        data: the training split: a Dataset, a name such as "mnist5k", or a pair (x, y) of tensors or arrays. What is in
-            memory is moved to the device; another set is read batch by batch.
+        data: the training split: a Dataset, a name such as "mnist5k", or a pair (x, y) of tensors or arrays. Data in
+        memory are moved to the device; other sets are read batch by batch.
         recipe: recipe of the training; its model and data are only names here.
         loss: training loss `loss(model, x, y)`, such as an AdversarialLoss; default: `classifier.training_loss` (the
             cross-entropy, and that of auxiliary classifiers) with the recipe's label smoothing.
-        watch: the attack whose error on the images held out is the validation error, such as FGSM(eps=0.25); needed
-            if the recipe's `watch` is not "clean".
+        watch: the attack whose error on held-out images is the validation error, such as FGSM(eps=0.25); required if
+        the recipe's `watch` is not "clean".
         probe: the attacks whose errors on a few images are logged after every epoch, such as `probe_for(loss)` of
             advkit.defenses; catastrophic overfitting and training stuck at chance are named in the progress.
         test: the test split for the clean error, in the same forms; default: that of the same data set, if it has one.
         output: folder of the run: run.json, log.csv, state.pt (removed at the end) and model.safetensors (see
-            `save_checkpoint`). None: nothing is kept on the disk.
+            `save_checkpoint`). None: nothing is written to the disk.
         seed: seed that overrides the recipe's.
         device: device to train on; "auto" is CUDA if there is one, else the CPU.
         workers: number of processes that read images of a set that is not in memory.
         progress: function that is called after every step, in every process.
-        resume: True continues the run in `output` from its last saved state; without a run there, it begins.
+        resume: True continues the run in `output` from its last saved state; if there is no run, it starts one.
         save_seconds: the state is saved after every epoch, and within an epoch when this many seconds have passed
             since it was last saved.
         tensorboard: whether to write each epoch's figures for TensorBoard into the folder; needs the package
             tensorboard.
 
     Raises:
-        InputError: the data do not fit the network, the loss is not finite, the recipe has a defence or watches an
-            attack and the object was not given, or `output` holds a run that is another or that `resume` was not
-            asked for.
+        InputError: the data do not fit the network, the loss is not finite, the recipe needs a defence or an attack to
+        watch that was not given, or `output` holds another run, or this run and `resume` is False.
     """
     recipe = recipe if seed is None else replace(recipe, seed=seed)
     data = as_dataset(data, "train")

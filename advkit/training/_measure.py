@@ -1,4 +1,4 @@
-"""Errors on held-out images, clean and under attack, each process measuring its share."""
+"""Errors on held-out images, clean and under attack; each process measures its share."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,7 +17,7 @@ BATCH = 500
 
 
 def measure(model: nn.Module, data: Dataset | Any, *, batch_size: int = BATCH) -> float:
-    """The clean error: the fraction of the images of `data` that `model`, put into eval mode for it, gets wrong.
+    """Return the clean error: the fraction of the images of `data` that `model` gets wrong in eval mode.
 
     Args:
         model: callable from images to logits.
@@ -31,7 +31,7 @@ def measure(model: nn.Module, data: Dataset | Any, *, batch_size: int = BATCH) -
 
 
 def clean_error(model: nn.Module, data: Dataset, world: World, batch_size: int = BATCH) -> float:
-    """As `measure`, shared among processes."""
+    """Like `measure`, shared among processes."""
 
     def wrong(x: Tensor, y: Tensor, _: Tensor) -> Tensor:
         with torch.no_grad():
@@ -42,7 +42,7 @@ def clean_error(model: nn.Module, data: Dataset, world: World, batch_size: int =
 
 
 def adversarial_error(model: nn.Module, data: Dataset, world: World, attack: Callable[..., Any]) -> float:
-    """The fraction that is wrong clean or under `attack`, which is told the images' numbers: the same at each call."""
+    """Return the fraction that is wrong clean or under `attack`, whose random numbers are the same at each call."""
 
     def fooled(x: Tensor, y: Tensor, rows: Tensor) -> Tensor:
         success: Tensor = attack(model, x, y, sample_ids=rows.to(x.device)).success

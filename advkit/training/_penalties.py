@@ -1,4 +1,4 @@
-"""Penalties of the lecture that are added to a loss: L1, L2, and the KL divergence that makes hidden units sparse."""
+"""Penalties of the lecture: L1, L2, and the KL divergence that makes hidden units sparse."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,20 +19,20 @@ _TO_UNIT: dict[type[nn.Module], Callable[[Tensor], Tensor]] = {
 
 
 class Penalties:
-    """`l1 sum |w| + l2/2 sum w^2 + sparsity sum_j KL(rho || rho_j)`, as a recipe weighs them.
+    """`l1 sum |w| + l2/2 sum w^2 + sparsity sum_j KL(rho || rho_j)`, with the weights of a recipe.
 
     w are the kernels and matrices. rho is `sparsity_target`; rho_j is the mean activation of hidden unit j over the
-    batch (of a map: and over its positions), with `KL(p || q) = p ln(p / q) + (1 - p) ln((1 - p) / (1 - q))`. That
-    wants activations in [0, 1]: a sigmoid's are, a tanh's are moved there by (a + 1) / 2, and a rectifier's by
-    1 - exp(-a), which leaves small ones nearly alone. Counted are the rectifiers, sigmoids and tanhs that are modules,
-    in the last pass in train mode before the penalty is asked for.
+    batch (for a map, also over its positions), with `KL(p || q) = p ln(p / q) + (1 - p) ln((1 - p) / (1 - q))`. This
+    requires activations in [0, 1]: a sigmoid's are, a tanh's are mapped by (a + 1) / 2, and a rectifier's by
+    1 - exp(-a), which barely changes small ones. The penalty uses the rectifiers, sigmoids and tanhs that are modules,
+    in the last pass in train mode.
 
     Args:
         model: the network; its parameters and layers are looked up once.
         recipe: recipe that gives the weights of the penalties.
 
     Raises:
-        InputError: sparsity is asked for and the network has no such layer, or l1 or l2 and it trains no matrix.
+        InputError: `sparsity` needs such a layer, or `l1` or `l2` a trained matrix, and the network has none.
     """
 
     def __init__(self, model: nn.Module, recipe: Recipe) -> None:
@@ -47,7 +47,7 @@ class Penalties:
         self._late = (recipe.l1, recipe.l1_from)
 
     def at(self, done: float) -> None:
-        """Set what counts when this share of the steps is done: L1 may wait for the end of the training.
+        """Set the weights for this point of the training: L1 may begin later.
 
         Args:
             done: share of the steps that are done, in [0, 1].
@@ -60,7 +60,7 @@ class Penalties:
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Inside, the passes leave their mean activations here; around the whole training, for torch.compile's sake."""
+        """Context manager: passes inside store their mean activations; it surrounds the whole training."""
         hooks = [layer.register_forward_hook(self._keep) for layer in self.layers]
         try:
             yield
@@ -76,7 +76,7 @@ class Penalties:
         self._means[layer] = a.mean([d for d in range(a.ndim) if d != 1])  # (units,)
 
     def __call__(self, mean: Callable[[Tensor], Tensor] = lambda value: value) -> Tensor:
-        """The penalty, a scalar; `mean` takes the units' activations over all processes."""
+        """Return the penalty, a scalar; `mean` averages the units' activations over all processes."""
         parts = []
         if self.l1:
             parts.append(self.l1 * torch.stack([w.abs().sum() for w in self.weights]).sum())
@@ -92,6 +92,6 @@ class Penalties:
 
 
 def divergence(q: Tensor, p: float) -> Tensor:
-    """KL(Bernoulli(p) || Bernoulli(q)) of each entry; q is kept off 0 and 1, where it is infinite."""
+    """KL(Bernoulli(p) || Bernoulli(q)) of each entry; q is clamped away from 0 and 1, where it is infinite."""
     q = q.clamp(1e-6, 1 - 1e-6)
     return p * torch.log(p / q) + (1 - p) * torch.log((1 - p) / (1 - q))

@@ -1,8 +1,8 @@
-"""Several processes that train as one, by torch.distributed: who they are, and layers that see the whole batch.
+"""Several processes that train as one, by torch.distributed: ranks, and layers that see the whole batch.
 
 `torchrun --nproc-per-node 4 -m advkit train ...` starts them; every process holds the network and takes its share of
-each batch. Batch norm takes its statistics over all shares, and dropout draws the masks of the whole batch, so the run
-is that of one process up to float noise.
+each batch. Batch norm computes its statistics over all shares, and dropout draws the masks of the whole batch, so the
+result is that of one process up to float noise.
 """
 
 import atexit
@@ -26,12 +26,12 @@ _LAUNCHED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what torchru
 
 
 def is_writer() -> bool:
-    """Whether this process writes files and talks: the only one, or the first of those that torchrun started."""
+    """Return whether this process writes files and prints: the only one, or the first of those of torchrun."""
     return dist.get_rank() == 0 if _joined() else int(os.environ.get("RANK", "0")) == 0
 
 
 def place(device: str | torch.device) -> torch.device:
-    """The device that "auto" means, and of several GPUs the one of this process."""
+    """Return the device for "auto"; of several GPUs, the one of this process."""
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(device)
@@ -42,24 +42,24 @@ def place(device: str | torch.device) -> torch.device:
 
 @dataclass(frozen=True)
 class World:
-    """The processes of a run: this one's number and how many there are."""
+    """The processes of a run: the number of this one, and the count."""
 
     rank: int = 0
     size: int = 1
 
     def share(self, rows: Tensor) -> Tensor:
-        """This process's part of a batch's row numbers (N,); the parts differ by one row at most."""
+        """Return this process's part of a batch's row numbers (N,); sizes differ by one row at most."""
         return rows.tensor_split(self.size)[self.rank]
 
     def total(self, values: Tensor) -> Tensor:
-        """The sum over the processes, the same in each."""
+        """Return the sum over the processes, the same in each."""
         if self.size > 1:
             values = values.clone()
             dist.all_reduce(values)
         return values
 
     def agree(self, call: Callable[[], Any]) -> Any:
-        """What `call` returns in the first process, in every one; an InputError there is raised in all."""
+        """Return the result of `call` in the first process to all; an InputError there is raised in all."""
         if self.size == 1:
             return call()
         outcome: list[Any] = [None, None]
@@ -75,9 +75,9 @@ class World:
 
 
 def join(device: torch.device) -> World:
-    """The processes that torchrun started, or those of a process group that is there already; else this one alone.
+    """Join the processes of torchrun or of an existing process group; otherwise, this process alone.
 
-    A group that is made here lasts as long as the process: a second one cannot be made from torchrun's store.
+    A group created here lasts as long as the process, since torchrun's store allows only one.
     """
     if not _joined():
         if not _is_launched():
@@ -98,31 +98,31 @@ def _is_launched() -> bool:
 
 
 class Share:
-    """The rows start .. stop of a batch of `whole` images that this process has at the moment."""
+    """The rows start .. stop of a batch of `whole` images that this process currently has."""
 
     def __init__(self) -> None:
         self.start, self.stop, self.whole = 0, 0, 0
 
     def take(self, world: World, whole: int) -> None:
-        """Note this process's share of the next batch."""
+        """Record this process's share of the next batch."""
         own = world.share(torch.arange(whole))
         self.start, self.stop, self.whole = int(own[0]), int(own[-1]) + 1, whole
 
     def of(self, values: Tensor) -> Tensor:
-        """This process's rows of a tensor over the whole batch, (k * whole, ...) -> (k * own, ...)."""
+        """Return this process's rows of a tensor over the whole batch, (k * whole, ...) -> (k * own, ...)."""
         groups = values.view(-1, self.whole, *values.shape[1:])
         return groups[:, self.start : self.stop].flatten(0, 1)
 
     def whole_of(self, own: int) -> int:
-        """k * whole for k * own rows."""
+        """Return k * whole for k * own rows."""
         return own // (self.stop - self.start) * self.whole
 
 
 @contextmanager
 def as_one(model: nn.Module, world: World, share: Share) -> Iterator[None]:
-    """Inside, batch norm and dropout of a model in train mode act on the whole batch as in one process.
+    """Context manager: batch norm and dropout of a model in train mode act on the whole batch as in one process.
 
-    The layers keep their classes and states; what is not a module of torch's own (`F.dropout`) is not reached.
+    The layers keep their classes and states; functions such as `F.dropout` are not reached.
     """
     if world.size == 1:
         yield
@@ -216,7 +216,7 @@ class _Sum(torch.autograd.Function):
 
 
 def mean_over_processes(values: Tensor, world: World, weight: float) -> Tensor:
-    """The mean of a tensor over the processes with gradients, this one's counting `weight` (1 on average)."""
+    """Return the mean of a tensor over the processes with gradients; this process has `weight` (1 on average)."""
     if world.size == 1:
         return values
     mean: Tensor = _Sum.apply(values * weight) / world.size

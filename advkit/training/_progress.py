@@ -1,4 +1,4 @@
-"""How far a run is, how fast it goes, and how long it will take."""
+"""The progress of a run: its position, speed and remaining time."""
 
 import time
 from collections.abc import Mapping
@@ -7,16 +7,16 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where a run is; given to the callback after every step and, with the figures, after every epoch.
+    """The progress of a run, passed to the callback after every step and, with the figures, after every epoch.
 
     Attributes:
         step, steps: steps done and steps in all.
         epoch, epochs: epochs begun and epochs in all.
-        loss: mean of the last whole epoch; None in the first.
+        loss: mean loss of the last complete epoch; None in the first.
         clean_error: error on the test split after that epoch; None if there is no test split or no epoch yet.
         validation_error: error on the images held out, after that epoch; None if none are held out.
         probe: errors of the probe after that epoch by name; empty if there is none.
-        remark: what has gone wrong by that epoch, with what to do; empty if nothing has.
+        remark: description of a failure of the training, with advice; empty if there is none.
         images_per_second: speed of training over the epoch so far, on all processes together.
         seconds_left: time left at the pace of this run so far, measuring and saving included.
     """
@@ -35,38 +35,38 @@ class Progress:
 
 
 class Clock:
-    """Times a run from where it was begun or resumed."""
+    """Measures the time of a run since it was begun or resumed."""
 
     def __init__(self, step: int) -> None:
         self.begun, self.first = time.perf_counter(), step
         self.start_epoch()
 
     def start_epoch(self, seconds: float = 0.0, images: int = 0) -> None:
-        """An epoch begins, or goes on after `seconds` and `images`; the run has just been saved."""
+        """Start an epoch, or continue it after `seconds` and `images`; the run has just been saved."""
         self.saved = time.perf_counter()
         self.epoch_begun, self.images = self.saved - seconds, images
 
     def count(self, images: int) -> None:
-        """A step is done."""
+        """Count a finished step."""
         self.images += images
 
     @property
     def epoch_seconds(self) -> float:
-        """Since the epoch began."""
+        """Return the seconds since the epoch began."""
         return time.perf_counter() - self.epoch_begun
 
     @property
     def images_per_second(self) -> float:
-        """Over the epoch so far."""
+        """Return the speed over the epoch so far."""
         return self.images / max(self.epoch_seconds, 1e-9)
 
     def seconds_left(self, step: int, steps: int) -> float | None:
-        """For the rest of the steps; None before the first."""
+        """Return the time for the remaining steps; None before the first."""
         done = step - self.first
         return (time.perf_counter() - self.begun) / done * (steps - step) if done > 0 else None
 
     def is_time_to_save(self, every: float) -> bool:
-        """Whether `every` seconds have passed since the epoch began or this last said so."""
+        """Return whether `every` seconds have passed since the epoch began or this last returned True."""
         now = time.perf_counter()
         if now - self.saved < every:
             return False

@@ -1,4 +1,4 @@
-"""Random numbers of a run: seeds for every epoch, and the global generators' states that it borrows."""
+"""Random numbers of a run: seeds for every epoch, and states of the global generators."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +9,7 @@ from torch import Tensor
 
 @contextmanager
 def own_random_state(device: torch.device) -> Iterator[None]:
-    """What happens inside leaves torch's global generators as they were; cuDNN takes its deterministic ways."""
+    """Context manager: torch's global generators are restored afterwards; cuDNN is deterministic inside."""
     cudnn, before = torch.backends.cudnn, torch.backends.cudnn.deterministic
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         cudnn.deterministic = True
@@ -20,9 +20,9 @@ def own_random_state(device: torch.device) -> Iterator[None]:
 
 
 def epoch_draws(seed: int, epoch: int, device: torch.device) -> torch.Generator:
-    """The generator of an epoch's order and augmentation; the global ones, on the CPU and this device, are seeded too.
+    """Return the generator of an epoch's order and augmentation; the global ones, on CPU and device, are seeded too.
 
-    Dropout and the attacks of a defence draw from those. Nothing random is carried from one epoch to the next.
+    Dropout and the attacks of a defence draw from the global ones. Each epoch's numbers are independent of the last's.
     """
     torch.default_generator.manual_seed(_number(seed, epoch, 1))
     if device.type == "cuda":
@@ -36,13 +36,13 @@ def _number(seed: int, epoch: int, stream: int) -> int:
 
 
 def states(draws: torch.Generator, device: torch.device) -> dict[str, Tensor | None]:
-    """Where the generators are: the epoch's own, and the global ones."""
+    """Return the states of the generators: the epoch's own, and the global ones."""
     cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     return {"draws": draws.get_state(), "random": torch.get_rng_state(), "cuda": cuda}
 
 
 def restore(saved: dict[str, Tensor], draws: torch.Generator, device: torch.device) -> None:
-    """Put the generators where `states` found them."""
+    """Restore the states of `states`."""
     draws.set_state(saved["draws"])
     torch.set_rng_state(saved["random"])
     if device.type == "cuda" and saved["cuda"] is not None:

@@ -1,4 +1,4 @@
-"""A recipe: everything that a training run depends on, as one frozen, comparable value."""
+"""Recipes: everything that a training run depends on, as one frozen, comparable value."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ START = 0.04  # and from which part of its peak
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """How a network is trained.
+    """The settings of a training.
 
     Args:
         model: registered name of the network.
@@ -77,7 +77,7 @@ class Recipe:
         expected: result and time of the recipe; empty if not measured yet.
 
     Raises:
-        InputError: a value out of its range or an unknown choice.
+        InputError: a value is out of its range, or a choice is unknown.
     """
 
     model: str
@@ -152,11 +152,11 @@ class Recipe:
 
     @property
     def name(self) -> str:
-        """MODEL-DATA."""
+        """The name, MODEL-DATA."""
         return f"{self.model}-{self.data}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; without `expected`, which describes and does not determine."""
+        """Return plain values for JSON, without `expected`, which does not affect the training."""
         values = asdict(self)
         del values["expected"]
         if self.augment is not None and not isinstance(self.augment, Augment):
@@ -164,7 +164,7 @@ class Recipe:
         return values
 
     def __str__(self) -> str:
-        """Only what differs from the defaults: "lenet5-mnist5k(epochs=40, lr=0.1)"."""
+        """Return the name with the options that differ from the defaults: "lenet5-mnist5k(epochs=40, lr=0.1)"."""
         shown = [f"{f.name}={getattr(self, f.name)!r}" for f in fields(self) if f.compare and self._is_changed(f.name)]
         return f"{self.name}({', '.join(shown)})"
 
@@ -176,7 +176,7 @@ class Recipe:
         return bool(getattr(self, name) != value)
 
     def learning_rate(self, step: int, steps: int) -> float:
-        """The learning rate of step 0 .. steps - 1.
+        """Return the learning rate of step 0 .. steps - 1.
 
         Args:
             step: number of the step, from 0.
@@ -194,13 +194,13 @@ class Recipe:
         return self.lr * (1 + math.cos(math.pi * t)) / 2
 
     def make_optimizer(self, model: nn.Module) -> torch.optim.Optimizer:
-        """The optimizer of the model's trainable parameters.
+        """Make the optimizer of the model's trainable parameters.
 
         Args:
             model: the network to train.
 
         Raises:
-            InputError: there are none.
+            InputError: there are no trainable parameters.
         """
         trained = [p for p in model.parameters() if p.requires_grad]
         if not trained:

@@ -1,4 +1,4 @@
-"""Small random rotations, shifts, scalings and mirrorings of a batch, as one resampling of the whole batch."""
+"""Small random rotations, shifts, scalings and mirrorings, as one resampling of the whole batch."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from advkit.training.augment._resample import affine_maps, warp
 class Augment(Augmentation):
     """Every image is turned, shifted and scaled about its centre by its own uniform random amounts.
 
-    Pixels are interpolated bilinearly; what comes from outside the image is 0.
+    Pixels are interpolated bilinearly; points outside the image are 0.
 
     Args:
         rotation: largest angle, in degrees, either way.
@@ -24,7 +24,7 @@ class Augment(Augmentation):
         mirror: whether to exchange left and right in half of the images.
 
     Raises:
-        InputError: a negative amount, or a scale of 1 or more.
+        InputError: an amount is negative, or the scale is 1 or more.
     """
 
     rotation: float = 0.0
@@ -37,7 +37,7 @@ class Augment(Augmentation):
             raise InputError(f"expected rotation >= 0, shift >= 0 and 0 <= scale < 1, got {self}")
 
     def __call__(self, x: Tensor, draws: Draws | torch.Generator, *, step: int = 0) -> Tensor:
-        """Changed copies of x (N, C, H, W) in [0, 1]; the numbers come from `draws`, no others.
+        """Return changed copies of x (N, C, H, W) in [0, 1]; the random numbers come from `draws` only.
 
         A generator (on the CPU) gives five numbers an image; Draws give each sample its own (see Numbers).
         """
@@ -46,11 +46,11 @@ class Augment(Augmentation):
         return super().__call__(x, draws, step=step)
 
     def apply(self, x: Tensor, numbers: Numbers) -> Tensor:
-        """One resampling."""
+        """Resample the images once."""
         return warp(x, self._maps(x.shape, numbers.uniform(-1, 1, (5,)).T))
 
     def maps(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
-        """The affine maps (N, 2, 3) from each output image to its input, in the coordinates of `affine_grid`.
+        """Return the affine maps (N, 2, 3) from each output image to its input, in the coordinates of `affine_grid`.
 
         Args:
             shape: shape (N, C, H, W) of the images.

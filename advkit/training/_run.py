@@ -1,4 +1,4 @@
-"""The folder of a run: what is in it, how it is begun, saved after an epoch and resumed."""
+"""The folder of a run: its contents, and how a run is begun, saved and resumed."""
 
 import csv
 import io
@@ -32,11 +32,11 @@ class Row:
     Attributes:
         epoch: number of the epoch, from 1.
         lr: the last learning rate.
-        loss: mean over the epoch, penalties included.
+        loss: mean loss over the epoch, penalties included.
         clean_error: error on the test split; None if there is none.
         validation_error: error on the images held out, clean or under the watched attack; None if there are none.
-        seconds: duration of the epoch, measuring included, over all sittings.
-        images_per_second: speed of training alone, all processes together.
+        seconds: duration of the epoch, measuring included, in all processes that resumed it.
+        images_per_second: speed of training without measuring, on all processes together.
         probe_clean, probe_one_step, probe_many_steps: errors of the probe; None if there is none.
     """
 
@@ -54,7 +54,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Finished:
-    """A run that has its weights."""
+    """A finished run with its weights."""
 
     weights: Path
     log: tuple[Row, ...]
@@ -62,10 +62,10 @@ class Finished:
 
 @contextmanager
 def occupied(home: Path) -> Iterator[None]:
-    """Inside, this process alone writes in the folder; what a killed one left half written is removed.
+    """Context manager: only this process may write in the folder; incomplete files of killed processes are removed.
 
     Raises:
-        InputError: another process is at work there, or it is no folder.
+        InputError: another process is at work in the folder, or it is no folder.
     """
     make_folder(home)
     with alone(home):
@@ -78,10 +78,10 @@ def occupied(home: Path) -> Iterator[None]:
 def begin(
     home: Path | None, recipe: Recipe, data: Dataset, resume: bool, conditions: dict[str, Any]
 ) -> Finished | None:
-    """Make the folder, or look at the run in it; `conditions` (device, threads, ...) go into run.json.
+    """Create the folder, or check the run in it; `conditions` (device, threads, ...) are written to run.json.
 
     Returns:
-        the finished run that is there, else None.
+        The finished run in the folder, or None.
 
     Raises:
         InputError: there is a run, and `resume` was not asked for, its recipe or data are others, or its log is broken.
@@ -134,10 +134,10 @@ def _defaults() -> dict[str, Any]:
 
 
 def save_state(home: Path, state: dict[str, Any], log: tuple[Row, ...]) -> None:
-    """Write state.pt and log.csv, each as a whole.
+    """Write state.pt and log.csv, each atomically.
 
     Raises:
-        OSError: the folder was taken away, or the disk is full.
+        OSError: the folder was removed, or the disk is full.
     """
     if not (home / CONFIG).exists():
         raise OSError(f"the folder of the run was taken away: {home / CONFIG} is gone")
@@ -147,7 +147,7 @@ def save_state(home: Path, state: dict[str, Any], log: tuple[Row, ...]) -> None:
 
 
 def read_state(home: Path) -> tuple[dict[str, Any], tuple[Row, ...]] | None:
-    """What save_state wrote, on the CPU; None if there is nothing.
+    """Read the result of `save_state`, on the CPU; None if there is none.
 
     Raises:
         InputError: the file is broken.
@@ -162,7 +162,7 @@ def read_state(home: Path) -> tuple[dict[str, Any], tuple[Row, ...]] | None:
 
 @contextmanager
 def refusing(path: Path) -> Iterator[None]:
-    """Whatever goes wrong inside, which may be anything for a file that is not its own, is the file's fault."""
+    """Context manager: any error inside becomes an InputError about the file, which may be of any kind."""
     try:
         yield
     except Exception as error:
@@ -210,7 +210,7 @@ def _number(text: str | None) -> float | None:
 
 
 def read_finished(weights: Path) -> tuple[dict[str, Tensor], Card]:
-    """The weights and the card in the checkpoint of a run.
+    """Read the weights and the card in the checkpoint of a run.
 
     Raises:
         InputError: the file is broken or has no card.
@@ -224,7 +224,7 @@ def read_finished(weights: Path) -> tuple[dict[str, Tensor], Card]:
 
 
 def label(recipe: Recipe, loss: Callable[..., Any] | None) -> str:
-    """What the card says: the name of a known recipe, else its options, and the loss if it is the caller's own."""
+    """Return the recipe's text for the card: its name if it is known, else its options, and the caller's loss."""
     known = RECIPES.get(recipe.name)
     text = recipe.name if known == replace(recipe, seed=known.seed if known else 0) else str(recipe)
     return text if loss is None or recipe.defense else f"{text} with {getattr(loss, '__qualname__', repr(loss))}"

@@ -1,4 +1,4 @@
-"""One step: the parts of a batch forward and backward, in the wanted precision and layout, then the optimizer."""
+"""One step of training: forward and backward passes of the parts of a batch, then the optimizer."""
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +25,7 @@ _HALF = {"float32": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Stepper:
-    """The network with what trains it.
+    """The network with its optimizer, loss and penalties.
 
     Args:
         classifier: the network; it is trained in place.
@@ -63,12 +63,12 @@ class Stepper:
         self.model: nn.Module = self._objective
 
     def set_loss(self, loss: Loss) -> None:
-        """From the next step on."""
+        """Set the loss for the following steps."""
         self._objective.loss = (loss,)
 
     @contextmanager
     def ready(self) -> Iterator[None]:
-        """Inside, `step` can be called; on leaving, the network has no hook and no patch left."""
+        """Context manager inside which `step` can be called; on leaving, all hooks and patches are removed."""
         with ExitStack() as stack:
             stack.enter_context(as_one(self.classifier, self.world, self.share))
             stack.enter_context(self.penalties.watching())
@@ -82,7 +82,7 @@ class Stepper:
             self.model = self._objective
 
     def step(self, parts: Iterable[Part], count: int, rate: float) -> Tensor:
-        """One step on `count` images of all processes; returns the sum of the loss over this process's, a scalar."""
+        """One step on `count` images of all processes; returns the summed loss of this process's images, a scalar."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("scale", 1.0)
         self.optimizer.zero_grad(set_to_none=True)

@@ -1,4 +1,4 @@
-"""The state of a run and what is done with it: an epoch, saving, going on, finishing."""
+"""The state of a run, with its operations: train an epoch, save, restore, finish."""
 
 import math
 import tempfile
@@ -34,7 +34,7 @@ ASK_EVERY = 20  # steps, since asking makes the processes wait for each other
 
 
 class Trainer:
-    """Network, optimizer, log, and the place within an epoch; the arguments are `train`'s."""
+    """Network, optimizer, log, and the position within an epoch; the arguments are those of `train`."""
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class Trainer:
         self.best: dict[str, Any] | None = None  # the weights of the epoch that patience keeps
 
     def run(self, tensorboard: bool) -> None:
-        """All epochs that are left."""
+        """Train all remaining epochs."""
         self.clock = Clock(len(self.log) * self.plan.steps + (self.middle["step"] if self.middle else 0))
         with ExitStack() as stack:
             stack.enter_context(_random.own_random_state(self.device))
@@ -254,7 +254,7 @@ class Trainer:
             _run.save_state(self.home, state, self.log)
 
     def restore(self, home: Path) -> None:
-        """The state that was saved last, if there is one.
+        """Restore the last saved state, if there is one.
 
         Raises:
             InputError: the state is broken or belongs to another network.
@@ -276,7 +276,7 @@ class Trainer:
                 self.loss.load_state_dict(state["loss"])
 
     def finish(self, label: str) -> None:
-        """Round the weights as the checkpoint stores them, measure them, and write card and checkpoint."""
+        """Round the weights to the checkpoint's precision, measure the errors, and write card and checkpoint."""
         if self.best is not None:
             self.classifier.load_state_dict(self.best)
         elif self.average is not None:
@@ -303,7 +303,7 @@ class Trainer:
             (self.home / _run.STATE).unlink(missing_ok=True)
 
     def reopen(self, finished: _run.Finished) -> None:
-        """A run that is finished already.
+        """Return a run that is finished already.
 
         Raises:
             InputError: its checkpoint is broken or belongs to another network.
@@ -320,7 +320,7 @@ class Trainer:
 
 
 def best_epoch(log: tuple[_run.Row, ...], recipe: Recipe) -> int:
-    """The epoch whose weights are kept: the first with the lowest validation error; without patience the last."""
+    """Return the epoch whose weights are kept: the first with the lowest validation error; else the last."""
     if recipe.patience is None:
         return log[-1].epoch
     return min(log, key=lambda row: row.validation_error if row.validation_error is not None else 1.0).epoch
@@ -334,7 +334,7 @@ def _probe_of(row: _run.Row | None) -> dict[str, float]:
 
 
 def seen_shape(data: Dataset, recipe: Recipe) -> tuple[int, int, int]:
-    """(C, H, W) of the images that the network trains on, which an augmentation may cut out."""
+    """Return (C, H, W) of the images that the network sees, after cuts of the augmentation."""
     channels, height, width = data.input_shape
     return data.input_shape if recipe.augment is None else (channels, *recipe.augment.output_size(height, width))
 

@@ -1,4 +1,4 @@
-"""What a run sees of itself: errors of a probe by epoch, and the failures that they name."""
+"""The monitoring of a run: errors of a probe by epoch, and failures that they show."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ PROBE = 200
 
 @dataclass(frozen=True, kw_only=True)
 class Probe:
-    """What is measured on a few images after every epoch.
+    """The attacks whose errors on a few images are measured after every epoch.
 
     Args:
         one_step: attack of one step, such as FGSM(eps=0.1).
@@ -31,7 +31,7 @@ class Probe:
     count: int = PROBE
 
     def images(self, *sets: Dataset | None) -> Dataset:
-        """The probe's images: evenly spread over the first of these sets that is there.
+        """Choose the probe's images, evenly spread over the first of these sets that exists.
 
         Args:
             *sets: sets of images in the order of preference; None for one that is missing.
@@ -41,7 +41,7 @@ class Probe:
         return HeldRows(data, torch.linspace(0, len(data) - 1, count).long())
 
     def errors(self, model: Any, images: Dataset, world: World) -> dict[str, float]:
-        """Fractions of the images: wrong clean, under one step, under many.
+        """Return the fractions of the images that are wrong clean, under one step, and under many.
 
         Args:
             model: the network.
@@ -68,11 +68,11 @@ PATIENCE = 2
 
 
 def remark(log: tuple[Any, ...], classes: int) -> str:
-    """What has gone wrong by the last row of the log, with what to do; empty if nothing has.
+    """Describe a failure shown by the last row of the log, with advice; empty if there is none.
 
-    Stuck at chance: from the third epoch on, less than a third of the way from chance to no error, clean. Catastrophic
-    overfitting: many steps fool 90 % and one step at most half, where many steps fooled 20 % fewer in an earlier epoch
-    or one step fools at most a quarter.
+    Stuck at chance: from the third epoch on, the clean error is less than a third of the way from chance to 0.
+    Catastrophic overfitting: many steps fool 90 % and one step at most half, and either many steps fooled 20 % fewer in
+    an earlier epoch or one step fools at most a quarter.
     """
     row = log[-1]
     clean, one, many = row.probe_clean, row.probe_one_step, row.probe_many_steps

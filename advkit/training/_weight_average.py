@@ -10,8 +10,7 @@ from torch import Tensor, nn
 class Average:
     """`average <- decay * average + (1 - decay) * weights` after every step; buffers are averaged alike.
 
-    Early on the decay is (1 + n) / (10 + n) where that is less, n being the steps so far, so that the random start is
-    forgotten.
+    After n steps the decay is at most (1 + n) / (10 + n), so that the random start has little weight.
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
@@ -20,7 +19,7 @@ class Average:
 
     @torch.no_grad()
     def add(self, model: nn.Module) -> None:
-        """After a step."""
+        """Add the weights after a step."""
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
         self.steps += 1
         for name, value in model.state_dict().items():
@@ -31,7 +30,7 @@ class Average:
 
     @contextmanager
     def inside(self, model: nn.Module) -> Iterator[None]:
-        """Inside, the model has the average as its weights."""
+        """Context manager: inside, the model's weights are the average."""
         own = _copy(model)
         model.load_state_dict(self.state)
         try:

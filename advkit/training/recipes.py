@@ -107,7 +107,7 @@ RECIPES: Mapping[str, Recipe] = {recipe.name: recipe for recipe in _RECIPES}
 
 
 def list_recipes(pattern: str = "*") -> list[str]:
-    """The names of the recipes that match a shell pattern.
+    """Return the names of the recipes that match a shell pattern.
 
     Args:
         pattern: shell pattern such as "vgg*"; default: all names.
@@ -116,13 +116,13 @@ def list_recipes(pattern: str = "*") -> list[str]:
 
 
 def find_recipe(name: str) -> Recipe:
-    """The recipe of this name.
+    """Return the recipe of this name.
 
     Args:
         name: name of a recipe, such as "lenet5-mnist5k".
 
     Raises:
-        UnknownNameError: no such recipe; the message suggests the nearest.
+        UnknownNameError: there is no such recipe; the message suggests the nearest.
     """
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)
@@ -130,7 +130,7 @@ def find_recipe(name: str) -> Recipe:
 
 
 def recipe_for(model: str, data: Dataset) -> Recipe:
-    """The recipe MODEL-DATA; without one, that of the model on other data or the defaults, in the shapes of `data`.
+    """Return the recipe MODEL-DATA, or that of the model on other data, or the defaults, in the shapes of `data`.
 
     Args:
         model: name of the network.

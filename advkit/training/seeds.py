@@ -1,7 +1,7 @@
-"""`python -m advkit.training.seeds NAMES --seeds 5 --output DIR`: train recipes over seeds, say how good each is.
+"""`python -m advkit.training.seeds NAMES --seeds 5 --output DIR`: train recipes over seeds, and print their errors.
 
-One line a run with its clean error, one line a recipe with mean and spread; the runs lie in DIR/NAME/SEED and are
-resumed by the same command. `--jobs` runs several at once, which small networks on a large GPU need.
+It prints a line for each run with its clean error, and a line for each recipe with mean and spread. The runs lie in
+DIR/NAME/SEED and are resumed by the same command. `--jobs` runs several at once, for small networks on a large GPU.
 """
 
 import argparse
@@ -37,7 +37,7 @@ def run_one(job: Job, output: Path, device: str, threads: int, epochs: int | Non
 
 
 def run_all(jobs: Sequence[Job], workers: int, *options: object) -> Iterator[tuple[Job, float, float]]:
-    """The results of `run_one` as they come, `workers` processes at once (1: in this one)."""
+    """Yield the results of `run_one` as they arrive, `workers` processes at once (1: in this one)."""
     if workers == 1:
         yield from (run_one(job, *options) for job in jobs)  # type: ignore[arg-type]
         return
@@ -54,7 +54,7 @@ def summary(name: str, errors: Sequence[float]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m advkit.training.seeds", description="Train recipes over several seeds."
     )

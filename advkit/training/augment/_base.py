@@ -1,4 +1,4 @@
-"""What every augmentation is: changed copies of a batch, drawn for each sample from its own numbers."""
+"""The base of augmentations: changed copies of a batch, with random numbers for each sample."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ AUGMENTATIONS: Registry["Augmentation"] = Registry("augmentation", "advkit.train
 
 
 class Numbers:
-    """The random numbers of one call, float64; every request is another draw.
+    """The random numbers of one call, float64; every request gives a new draw.
 
     Args:
         draws: random numbers by seed and sample, or a generator on the CPU. With a generator the samples are numbered
@@ -76,15 +76,15 @@ class Numbers:
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation(ABC):
-    """Images in, changed copies out; a frozen dataclass of its strengths, all of which at zero change nothing.
+    """A function from images to changed copies: a frozen dataclass of strengths, which change nothing if all are zero.
 
-    `augment(x, draws, step=3)` takes images (N, C, H, W), float in [0, 1], and gives as many, in the same order and the
-    same range, of the size that `output_size` says. The result for a sample depends on (seed, sample id, step) alone,
-    not on the batch around it. Labels stay what they are, and x is left as it is.
+    `augment(x, draws, step=3)` takes images (N, C, H, W), float in [0, 1], and returns as many, in the same order and
+    range, of the size given by `output_size`. The result for a sample depends only on (seed, sample id, step), not
+    on the rest of the batch. Labels do not change, and x is left as it is.
     """
 
     def __call__(self, x: Tensor, draws: Draws | torch.Generator, *, step: int = 0) -> Tensor:
-        """Changed copies of x; the numbers come from `draws`, no others (see Numbers)."""
+        """Return changed copies of x; the random numbers come from `draws` only (see Numbers)."""
         if x.ndim != 4 or not x.is_floating_point():
             raise InputError(f"expected images (N, C, H, W) of floats in [0, 1], got {x.dtype} {tuple(x.shape)}")
         numbers = Numbers(draws, step, len(x), x.device)
@@ -92,7 +92,7 @@ class Augmentation(ABC):
 
     @abstractmethod
     def apply(self, x: Tensor, numbers: Numbers) -> Tensor:
-        """The changed images; `numbers` are asked in the same order whatever x holds.
+        """Return the changed images; the requests to `numbers` must not depend on x.
 
         Args:
             x: images (N, C, H, W) in [0, 1].
@@ -100,7 +100,7 @@ class Augmentation(ABC):
         """
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width of what comes out for images of this size.
+        """Return height and width of the results for images of this size.
 
         Args:
             height: height of the images.
@@ -111,7 +111,7 @@ class Augmentation(ABC):
 
 @dataclass(frozen=True, kw_only=True)
 class Compose(Augmentation):
-    """One augmentation after the other.
+    """Several augmentations, one after the other.
 
     Args:
         parts: the augmentations, the first one first.
@@ -120,20 +120,20 @@ class Compose(Augmentation):
     parts: tuple[Augmentation, ...]
 
     def apply(self, x: Tensor, numbers: Numbers) -> Tensor:
-        """All of them."""
+        """Apply all parts."""
         for part in self.parts:
             x = part.apply(x, numbers)
         return x
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """After all of them."""
+        """Return the size after all parts."""
         for part in self.parts:
             height, width = part.output_size(height, width)
         return height, width
 
 
 def per_image(values: Tensor, like: Tensor) -> Tensor:
-    """(N,) -> (N, 1, 1, 1), of the type of `like`."""
+    """Reshape (N,) to (N, 1, 1, 1), in the type of `like`."""
     return values.to(like)[:, None, None, None]
 
 

@@ -13,10 +13,10 @@ def deep_image(*, strength: float = 1.0) -> Compose:
     """Deep Image's set, one after the other: casts, vignette, stretch, rotation with a crop, mirror.
 
     Args:
-        strength: factor of all amounts, in [0, 1]; at 0 only the mirror images are left.
+        strength: factor of all amounts, in [0, 1]; at 0 only the mirror remains.
 
     Raises:
-        InputError: strength outside [0, 1].
+        InputError: the strength is outside [0, 1].
     """
     check("strength", strength, 0 <= strength <= 1, "in [0, 1]")
     parts = (
@@ -30,7 +30,7 @@ def deep_image(*, strength: float = 1.0) -> Compose:
 
 
 def list_augmentations(pattern: str = "*") -> list[str]:
-    """The names that `create_augmentation` knows and that match a shell pattern.
+    """Return the names of augmentations that match a shell pattern.
 
     Args:
         pattern: shell pattern; default: all names.
@@ -39,15 +39,15 @@ def list_augmentations(pattern: str = "*") -> list[str]:
 
 
 def create_augmentation(spec: str, *, data: Dataset | None = None) -> Augmentation:
-    """`"patch(size=28) + mirror"` as an augmentation.
+    """Create an augmentation from text such as `"patch(size=28) + mirror"`.
 
     Args:
-        spec: one name, with options or without, or several with + between them, done in this order.
+        spec: one name, with or without options, or several with + between them, applied in this order.
         data: the training split, where `pca_colour` finds its colours if the spec names none. Without data they are
             ImageNet's.
 
     Raises:
-        InputError: an unknown name or option, a value out of its range, or data without colours for `pca_colour`.
+        InputError: a name or option is unknown, a value is out of its range, or `pca_colour` has data without colours.
     """
     parts = [_one(part, data) for part in _split(spec)]
     return parts[0] if len(parts) == 1 else Compose(parts=tuple(parts))

@@ -1,4 +1,4 @@
-"""Moving the pixels of a batch: affine maps, and windows that are resized, each image its own."""
+"""Resampling of a batch: affine maps and resized windows, different for each image."""
 
 import torch
 import torch.nn.functional as F
@@ -6,14 +6,14 @@ from torch import Tensor
 
 
 def affine_maps(shape: torch.Size, angle: Tensor, zoom: Tensor, right: Tensor, down: Tensor, sign: Tensor) -> Tensor:
-    """The maps (N, 2, 3) from output to input, in the coordinates of `affine_grid`, of images of this shape.
+    """Return the maps (N, 2, 3) from output to input, in the coordinates of `affine_grid`, for images of this shape.
 
     Args:
         shape: shape (N, C, H, W) of the images.
         angle: (N,), angles in radians.
-        zoom: (N,), how much larger than the output the window in the input is.
+        zoom: (N,), size of the window in the input, relative to the output.
         right, down: (N,), distances of the window from the centre, in pixels.
-        sign: (N,), -1 turns left and right around.
+        sign: (N,), -1 exchanges left and right.
     """
     height, width = shape[2:]
     cos, sin = angle.cos() * zoom, angle.sin() * zoom
@@ -23,13 +23,13 @@ def affine_maps(shape: torch.Size, angle: Tensor, zoom: Tensor, right: Tensor, d
 
 
 def warp(x: Tensor, maps: Tensor, *, outside: str = "zeros") -> Tensor:
-    """x (N, C, H, W) at the points that affine maps (N, 2, 3) give, bilinear."""
+    """Sample x (N, C, H, W) at the points of affine maps (N, 2, 3), bilinearly."""
     grid = F.affine_grid(maps.to(x), list(x.shape), align_corners=False)
     return sample(x, grid, outside=outside)
 
 
 def sample(x: Tensor, grid: Tensor, *, outside: str = "zeros") -> Tensor:
-    """x (N, C, H, W) at points (N, H', W', 2) in the coordinates of `grid_sample`, bilinear, in [0, 1]."""
+    """Sample x (N, C, H, W) at points (N, H', W', 2) in the coordinates of `grid_sample`, bilinearly, in [0, 1]."""
     moved = F.grid_sample(x, grid, padding_mode=outside, align_corners=False)
     return moved.clamp_(0, 1)  # the four weights of a pixel may add up to one rounding more than 1
 
@@ -37,7 +37,7 @@ def sample(x: Tensor, grid: Tensor, *, outside: str = "zeros") -> Tensor:
 def resize_windows(
     x: Tensor, start: tuple[Tensor, Tensor], length: tuple[Tensor, Tensor], size: tuple[int, int]
 ) -> Tensor:
-    """A window of each image, resized with antialiasing: what cutting it out of the whole image, resized, gives.
+    """Resize a window of each image with antialiasing; equal to resizing the whole image and cutting the window out.
 
     The weights are those of torchvision's and PIL's bilinear resize: a triangle, as wide as an output pixel is in the
     input, cut off at the image's edge.

@@ -1,4 +1,4 @@
-"""Testing on several crops of an image and averaging the probabilities; the average is a network like any other.
+"""Tests on several crops of an image, whose probabilities are averaged; the average is a network, too.
 
 Ten crops: Krizhevsky, Sutskever, Hinton 2012, sec. 4.1. Several scales: Simonyan, Zisserman 2014, arXiv 1409.1556,
 sec. 3.2 and 4.2.
@@ -17,10 +17,10 @@ CROPS = (1, 5, 10)
 
 
 class CropAverage(nn.Module):
-    """The logarithm of the mean probability that a network gives over crops of an image, at one or more scales.
+    """The logarithm of the mean of a network's probabilities over crops of an image, at one or more scales.
 
-    Takes images (N, C, H, W) and returns (N, K), whose softmax is the mean of the softmaxes; so it can be evaluated and
-    attacked as the network can. It costs one pass a crop and scale.
+    It takes images (N, C, H, W) and returns (N, K), whose softmax is the mean of the softmaxes; so it can be evaluated
+    and attacked like the network. It costs one pass for each crop and scale.
 
     Args:
         model: callable that takes images and returns logits.
@@ -29,8 +29,8 @@ class CropAverage(nn.Module):
         scales: lengths Q to which the shorter side is resized first (bilinear, antialiased); None: no resizing.
 
     Raises:
-        InputError: another number of crops, no size to be found, scales smaller than it; when called, images that are
-            smaller.
+        InputError: the number of crops is another, there is no size, or scales are smaller than it; when called: images
+        are smaller.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class CropAverage(nn.Module):
         return torch.stack(logs).logsumexp(0) - math.log(len(logs))
 
     def views(self, x: Tensor) -> list[Tensor]:
-        """All crops of x, each (N, C, size, size).
+        """Return all crops of x, each (N, C, size, size).
 
         Args:
             x: images (N, C, H, W).
@@ -65,7 +65,7 @@ class CropAverage(nn.Module):
 
 
 def ten_crop(model: nn.Module, *, size: int | None = None) -> CropAverage:
-    """Krizhevsky's test: corners and centre with their mirror images, such as 224 of images of 256.
+    """Krizhevsky's test: corners and centre with their mirror images, such as 224 pixels of images of 256.
 
     Args:
         model: callable that takes images and returns logits.
@@ -75,7 +75,7 @@ def ten_crop(model: nn.Module, *, size: int | None = None) -> CropAverage:
 
 
 def multi_scale(model: nn.Module, *, scales: Sequence[int], size: int | None = None, crops: int = 10) -> CropAverage:
-    """VGG's test at several scales Q; `vgg_scales` gives the paper's.
+    """VGG's test at several scales Q; `vgg_scales` returns the paper's.
 
     Args:
         model: callable that takes images and returns logits.
@@ -87,9 +87,9 @@ def multi_scale(model: nn.Module, *, scales: Sequence[int], size: int | None = N
 
 
 def vgg_scales(low: int, high: int | None = None) -> tuple[int, int, int]:
-    """The test scales Q of a network trained at the fixed scale S = low, or at S from low .. high.
+    """Return the test scales Q of a network trained at the fixed scale S = low, or at S from low .. high.
 
-    S - 32, S, S + 32 for a fixed S; low, (low + high) / 2, high for one that was drawn.
+    S - 32, S, S + 32 for a fixed S; low, (low + high) / 2, high for a random one.
 
     Args:
         low: the scale S of the training, or the smallest one.

@@ -23,7 +23,7 @@ IMAGENET_VALUES = (0.2175, 0.0188, 0.0045)
 @AUGMENTATIONS.register("pca_colour")
 @dataclass(frozen=True, kw_only=True)
 class PCAColour(Augmentation):
-    """To each pixel of an image is added [p1, p2, p3] [a1 l1, a2 l2, a3 l3]^T, a ~ N(0, sd) drawn once an image.
+    """Adds [p1, p2, p3] [a1 l1, a2 l2, a3 l3]^T to each pixel of an image, with a ~ N(0, sd) drawn once an image.
 
     p and l are the eigenvectors and eigenvalues of the covariance of red, green and blue over all pixels of the
     training images, as `PCAColour.fit` finds them. The formula depends on the unit of the pixels, for an eigenvalue is
@@ -37,7 +37,7 @@ class PCAColour(Augmentation):
         root: True uses sqrt(l) instead of l, see above.
 
     Raises:
-        InputError: negative values or sd; when called, images without three channels.
+        InputError: values or sd are negative; when called: images do not have three channels.
     """
 
     vectors: tuple[Triple, Triple, Triple] = IMAGENET_VECTORS
@@ -51,7 +51,7 @@ class PCAColour(Augmentation):
 
     @classmethod
     def fit(cls, data: Dataset | Tensor, *, sd: float = 0.1, root: bool = False) -> "PCAColour":
-        """From the pixels of all images of a data set, or of a tensor (N, 3, H, W) in [0, 1].
+        """Fit to the pixels of all images of a data set, or of a tensor (N, 3, H, W) in [0, 1].
 
         Args:
             data: data set, or images (N, 3, H, W) in [0, 1].
@@ -59,7 +59,7 @@ class PCAColour(Augmentation):
             root: True uses sqrt(l) instead of l, see the class.
 
         Raises:
-            InputError: images without three channels, or none.
+            InputError: images do not have three channels, or there are none.
         """
         count, total, square = 0, torch.zeros(3, dtype=torch.float64), torch.zeros(3, 3, dtype=torch.float64)
         batches = torch.split(data, 500) if isinstance(data, Tensor) else (x for x, _ in data.batches(500))
@@ -89,7 +89,7 @@ class PCAColour(Augmentation):
 @AUGMENTATIONS.register("cast")
 @dataclass(frozen=True, kw_only=True)
 class ColourCast(Augmentation):
-    """Red, green and blue casts: each channel is altered with probability p, by adding a number to all its pixels.
+    """Red, green and blue casts: a number is added to all pixels of each channel, with probability p.
 
     Args:
         amount: largest absolute value of the number, which is uniform in [-amount, amount]; the paper draws whole
@@ -98,7 +98,7 @@ class ColourCast(Augmentation):
         channels: channels that may be altered: 0 red, 1 green, 2 blue.
 
     Raises:
-        InputError: a value out of its range; when called, images without three channels.
+        InputError: a value is out of its range; when called: images do not have three channels.
     """
 
     amount: float = 20 / 255
@@ -123,7 +123,7 @@ class ColourCast(Augmentation):
 @AUGMENTATIONS.register("vignette")
 @dataclass(frozen=True, kw_only=True)
 class Vignette(Augmentation):
-    """The edges of the image get dark: where the distance d from the centre (corner: 1) exceeds r, x (1 - s t^2).
+    """Darkens the edges of the image to x (1 - s t^2) where the distance d from the centre (corner: 1) exceeds r.
 
     t = (d - r) / (1 - r) is 0 at r and 1 in the corners; r, where the shade begins, and s, how dark the corners get,
     are drawn for each image, uniform in [0, radius] and [0, strength].
@@ -133,7 +133,7 @@ class Vignette(Augmentation):
         radius: largest distance from the centre at which the shade begins.
 
     Raises:
-        InputError: strength outside [0, 1] or radius outside [0, 1).
+        InputError: the strength is outside [0, 1], or the radius outside [0, 1).
     """
 
     strength: float = 0.8
@@ -144,7 +144,7 @@ class Vignette(Augmentation):
         check("radius", self.radius, 0 <= self.radius < 1, "in [0, 1)")
 
     def apply(self, x: Tensor, numbers: Numbers) -> Tensor:
-        """The darkened images."""
+        """Return the darkened images."""
         r, s = numbers.uniform(0, self.radius), numbers.uniform(0, self.strength)
         down, right = (torch.linspace(1 / n - 1, 1 - 1 / n, n, dtype=x.dtype, device=x.device) for n in x.shape[2:])
         d = (down.square()[:, None] + right.square()).div(2).sqrt()  # (H, W); 1 in the very corners

@@ -18,7 +18,7 @@ from advkit.training.augment._resample import resize_windows
 @AUGMENTATIONS.register("patch")
 @dataclass(frozen=True, kw_only=True)
 class RandomPatch(Augmentation):
-    """A square patch of each image, from a random place; its pixels stay as they are.
+    """A square patch of each image from a random place; its pixels do not change.
 
     Krizhevsky takes 224 of 256 pixels; for CIFAR-10 patches of 32 with a black border of 4 are usual.
 
@@ -27,7 +27,7 @@ class RandomPatch(Augmentation):
         padding: width of a black border that is put around the image first.
 
     Raises:
-        InputError: size below 1 or padding below 0; when called, images that are smaller.
+        InputError: size is below 1 or padding below 0; when called: images are smaller.
     """
 
     size: int = 224
@@ -38,7 +38,7 @@ class RandomPatch(Augmentation):
         check("padding", self.padding, self.padding >= 0, "of 0 or more")
 
     def apply(self, x: Tensor, numbers: Numbers) -> Tensor:
-        """Every place is as likely."""
+        """Cut the patches; every place is equally likely."""
         self.output_size(*x.shape[2:])
         padded = F.pad(x, (self.padding,) * 4)
         top, left = (numbers.integer(0, side - self.size) for side in padded.shape[2:])
@@ -58,13 +58,13 @@ class RandomPatch(Augmentation):
 @AUGMENTATIONS.register("mirror")
 @dataclass(frozen=True, kw_only=True)
 class Mirror(Augmentation):
-    """Left and right change places in a part of the images.
+    """Mirrors a random part of the images.
 
     Args:
         p: probability that an image is mirrored; at 0 nothing changes.
 
     Raises:
-        InputError: p outside [0, 1].
+        InputError: p is outside [0, 1].
     """
 
     p: float = 0.5
@@ -73,7 +73,7 @@ class Mirror(Augmentation):
         check("p", self.p, 0 <= self.p <= 1, "in [0, 1]")
 
     def apply(self, x: Tensor, numbers: Numbers) -> Tensor:
-        """Each image or its mirror image."""
+        """Return each image or its mirror image."""
         from torchvision.transforms.v2 import functional
 
         return torch.where(numbers.chance(self.p)[:, None, None, None], functional.horizontal_flip(x), x)
@@ -85,14 +85,14 @@ class ScaleJitter(Augmentation):
     """The image resized so that its shorter side is S, drawn for each image, then a square patch from a random place.
 
     The same as torchvision's resize (bilinear, antialiased) and a crop, but all images at once. VGG's S is 256, 384, or
-    drawn from 256 .. 512; the test scale Q is the business of `multi_scale`.
+    drawn from 256 .. 512; for the test scale Q see `multi_scale`.
 
     Args:
         low, high: bounds of S, a whole number drawn from low .. high.
-        size: side of the patch; where low = high = size is the shorter side of a square image, nothing changes.
+        size: side of the patch; if low = high = size is the side of a square image, nothing changes.
 
     Raises:
-        InputError: not 1 <= size <= low <= high.
+        InputError: 1 <= size <= low <= high does not hold.
     """
 
     low: int = 256
@@ -104,7 +104,7 @@ class ScaleJitter(Augmentation):
             raise InputError(f"expected 1 <= size <= low <= high, got {self}")
 
     def apply(self, x: Tensor, numbers: Numbers) -> Tensor:
-        """Scale and place are drawn independently."""
+        """Resize and cut; scale and place are independent."""
         s = numbers.integer(self.low, self.high)  # (N,)
         shorter = min(x.shape[2:])
         sides = [s * side // shorter for side in x.shape[2:]]  # as torchvision rounds

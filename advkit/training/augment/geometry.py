@@ -19,7 +19,7 @@ from advkit.training.augment._resample import affine_maps, resize_windows, sampl
 class Affine(Augmentation):
     """Every image is sheared, turned and scaled about its centre and shifted, by its own uniform random amounts.
 
-    Pixels are interpolated bilinearly; what comes from outside the image is 0. At zeros nothing changes.
+    Pixels are interpolated bilinearly; points outside the image are 0. At zeros nothing changes.
 
     Args:
         rotation: largest angle, in degrees, either way.
@@ -28,7 +28,7 @@ class Affine(Augmentation):
         shear: largest angle by which verticals lean, in degrees, either way.
 
     Raises:
-        InputError: a negative amount, a scale of 1 or more, a shear of 90 or more.
+        InputError: an amount is negative, the scale is 1 or more, or the shear is 90 or more.
     """
 
     rotation: float = 15.0
@@ -47,7 +47,7 @@ class Affine(Augmentation):
         return warp(x, self.maps(x.shape, numbers))
 
     def maps(self, shape: torch.Size, numbers: Numbers) -> Tensor:
-        """The maps (N, 2, 3) from each output image to its input, in the coordinates of `affine_grid`.
+        """Return the maps (N, 2, 3) from each output image to its input, in the coordinates of `affine_grid`.
 
         Args:
             shape: shape (N, C, H, W) of the images.
@@ -67,15 +67,15 @@ class Affine(Augmentation):
 class Elastic(Augmentation):
     """Each pixel is taken from a place nearby: uniform random fields in [-1, 1], smoothed by a Gaussian, times alpha.
 
-    Pixels are interpolated bilinearly; what comes from outside the image is 0. Simard's best on MNIST are the defaults;
-    the pixels then move by 1.4 pixels (sd) along each axis, and a little more at the edges.
+    Pixels are interpolated bilinearly; points outside the image are 0. The defaults are Simard's best values for MNIST;
+    pixels then move by 1.4 pixels (sd) along each axis, and a little more at the edges.
 
     Args:
         alpha: factor of the random fields, in pixels; at 0 nothing changes.
         sigma: sd of the Gaussian, in pixels; the larger, the smoother and (at the same alpha) the weaker.
 
     Raises:
-        InputError: alpha below 0, or sigma not above 0.
+        InputError: alpha is below 0, or sigma is not above 0.
     """
 
     alpha: float = 34.0
@@ -94,7 +94,7 @@ class Elastic(Augmentation):
         return sample(x, grid + moves * 2 / size)
 
     def fields(self, x: Tensor, numbers: Numbers) -> Tensor:
-        """How far right and down of itself each pixel is taken from, in pixels: (N, 2, H, W).
+        """Return the offsets (N, 2, H, W) to the right and down, in pixels, from which each pixel is taken.
 
         Args:
             x: images (N, C, H, W).
@@ -115,7 +115,7 @@ class Elastic(Augmentation):
 class Stretch(Augmentation):
     """The image gets wider by a factor in [1, 1 + horizontal] and higher by one in [1, 1 + vertical].
 
-    The middle of it, as large as it was, is kept, so nothing comes from outside. At zeros nothing changes.
+    The middle, of the original size, is kept, so no pixel comes from outside. At zeros nothing changes.
 
     Args:
         horizontal, vertical: largest growth of a side, relative to itself.
@@ -142,13 +142,13 @@ class Stretch(Augmentation):
 @AUGMENTATIONS.register("rotate_crop")
 @dataclass(frozen=True, kw_only=True)
 class RotateCrop(Augmentation):
-    """The image is turned, and the largest upright window of its own proportions that holds no outside is enlarged.
+    """Turns the image and enlarges the largest upright window of its proportions that lies inside it.
 
     Args:
         degrees: largest angle, either way; at 0 nothing changes.
 
     Raises:
-        InputError: degrees outside [0, 90].
+        InputError: degrees is outside [0, 90].
     """
 
     degrees: float = 20.0
