@@ -1,4 +1,4 @@
-"""From the options that a user gave to the attack: values in the types of its signature."""
+"""Conversion of the user's options to the attack: values in the types of its signature."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,10 +10,10 @@ from advkit.core.registry import parse_spec
 
 
 def build_attack(text: str, given: Mapping[str, Any]) -> Attack:
-    """The attack of a name or spec, with the options that the user gave as flags (None: not given) on top.
+    """Create the attack of a name or spec; the user's flags (None: not given) override the spec.
 
     Raises:
-        InputError: an unknown attack, an option that it does not take, or a value that it refuses.
+        InputError: the attack or an option is unknown, or the attack refuses a value.
     """
     spec = parse_spec(text)
     known = parameters(ATTACKS.factory(spec.name))

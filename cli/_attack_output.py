@@ -1,4 +1,4 @@
-"""What `advkit attack --json` prints: one JSON object."""
+"""The output of `advkit attack --json`: one JSON object."""
 
 import json
 from typing import Any
@@ -12,7 +12,7 @@ from advkit.models import Classifier
 
 
 def print_json(report: Report, model: str, classifier: Classifier, *, device: str) -> None:
-    """The figures of the first attack as one JSON object on stdout; what is infinite or undefined is null."""
+    """Print the figures of the first attack as one JSON object; infinite and undefined values are null."""
     row, control = report.attacks[0], report.control
     figures = {
         "model": model,

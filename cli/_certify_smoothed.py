@@ -1,4 +1,4 @@
-"""`advkit certify --method smoothing`: both sides of the error of the smoothed classifier, and Cohen's curve."""
+"""`advkit certify --method smoothing`: bounds of the smoothed classifier's error, and Cohen's curve."""
 
 import math
 from typing import Any
@@ -14,10 +14,10 @@ from advkit.defenses import Smoothed, certified_accuracy
 def smoothed_figures(
     model: nn.Module, x: Tensor, y: Tensor, *, eps: float, sigma: float | None, draws: int, alpha: float, seed: int
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
-    """What is certified (N,), what is fooled (N,), and the figures that only smoothing has.
+    """Return the certified images (N,), the fooled images (N,), and the figures that only smoothing has.
 
     Raises:
-        InputError: no sigma.
+        InputError: sigma is missing.
     """
     if sigma is None:
         raise InputError("smoothing needs --sigma, the standard deviation of its noise, such as --sigma 0.25")

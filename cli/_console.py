@@ -1,4 +1,4 @@
-"""Where results and progress go: results to stdout, progress to a terminal on stderr."""
+"""Output of commands: results to stdout, progress to a terminal on stderr."""
 
 from collections.abc import Sequence
 
@@ -15,14 +15,14 @@ from advkit.core.words import percent as percent
 
 
 def table(*headings: str, right: Sequence[str] = (), text: Sequence[str] = ()) -> RichTable:
-    """An empty table; columns named in `right` are aligned there, those in `text` may be broken into lines."""
+    """Make an empty table; columns in `right` are aligned right, those in `text` may be broken into lines."""
     return rich_table(Table(headings, (), right, text))
 
 
 def show(made: RichTable) -> None:
-    """Print a table to standard output; into a file without the blanks that fill its lines.
+    """Print a table to standard output; in a file, without trailing blanks.
 
-    A table that is wider than the output is printed as one block a row, so that no number is ever cut.
+    A table that is wider than the output is printed as one block a row, so that no number is cut.
     """
     out = console()
     if out.is_terminal and fit(made, out):

@@ -1,4 +1,4 @@
-"""Options derived from the signature of a dataclass or function: their names, kinds, and the values typed for them."""
+"""Options derived from the signature of a dataclass or function: names, types, and parsing of values."""
 
 import inspect
 import types
@@ -23,7 +23,7 @@ class Parameter(NamedTuple):
 
 
 def parameters(factory: Callable[..., Any]) -> dict[str, Parameter]:
-    """What a dataclass or function takes, in the order of its definition."""
+    """Return the parameters of a dataclass or function, in the order of definition."""
     hints = typing.get_type_hints(factory.func if isinstance(factory, partial) else factory)
     signature = inspect.signature(factory)
     return {p.name: Parameter(p.name, hints.get(p.name, Any), p.default) for p in signature.parameters.values()}
@@ -35,7 +35,7 @@ def flag(name: str) -> str:
 
 
 def derived_options() -> list[click.Option]:
-    """One option for each hyperparameter of any attack; its help says which attacks take it, with their defaults."""
+    """Make one option for each hyperparameter of any attack; its help lists the attacks with their defaults."""
     takers: dict[str, dict[str, Field]] = {}
     for attack in names("attack"):
         for name, field in fields("attack", attack).items():
@@ -44,7 +44,7 @@ def derived_options() -> list[click.Option]:
 
 
 def option(name: str, takers: Mapping[str, Field]) -> click.Option:
-    """An option without default, for one parameter of several owners (name -> its own form of the parameter)."""
+    """Make an option without default for a parameter of several owners (name -> parameter)."""
     kinds = [field.kinds for field in takers.values()]
     if all(kind == {"bool"} for kind in kinds):
         return click.Option([f"{flag(name)}/--no-{flag(name)[2:]}", name], default=None, help=_help(takers))
@@ -66,7 +66,7 @@ def _help(takers: Mapping[str, Field]) -> str:
 
 
 def said(parameter: Parameter) -> str:
-    """The default for people."""
+    """Write the default for the help."""
     if parameter.default is inspect.Parameter.empty:
         return "needed"
     if isinstance(parameter.default, bool):
@@ -85,7 +85,7 @@ def _word(kinds: frozenset[str]) -> str:
 
 
 def parse_value(owner: str, parameter: Parameter, text: Any) -> Any:
-    """A value as typed, in the type that the signature asks for; what is no text stays.
+    """Convert a typed value to the type of the signature; values that are no text stay.
 
     Args:
         owner: the owner of the parameter, for the message: "attack 'pgd'".

@@ -1,4 +1,4 @@
-"""What `advkit evaluate --json` prints: one JSON object."""
+"""The output of `advkit evaluate --json`: one JSON object."""
 
 import json
 from pathlib import Path
@@ -11,7 +11,7 @@ from advkit.models import Classifier
 
 
 def print_json(report: Report, model: str, classifier: Classifier, output: Path | None) -> None:
-    """Every figure as one JSON object on stdout; what is infinite or undefined is null."""
+    """Print every figure as one JSON object; infinite and undefined values are null."""
     about = {
         "model": model,
         "weights": classifier.card.source,

@@ -1,6 +1,6 @@
-"""The group of commands: each is imported when it is called, and errors become one line and an exit code.
+"""The group of commands: a command is imported when it is called, and errors become one line and an exit code.
 
-0 done; 2 whatever the user can mend by changing the input; 1 a crash or an I/O failure; 130 Ctrl-C.
+Exit codes: 0 done; 2 an error that the user can fix in the input; 1 a crash or an I/O failure; 130 Ctrl-C.
 """
 
 import errno
@@ -57,11 +57,11 @@ class Group(click.Group):
     """Commands by name; see the module."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names, in alphabetical order."""
+        """Return the names, in alphabetical order."""
         return sorted(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import and return a command; None of an unknown name."""
+        """Import and return a command; None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         command = import_module(f"advkit.cli.commands.{cmd_name}").command
@@ -71,13 +71,13 @@ class Group(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that the first argument names."""
+        """Return the command that the first argument names."""
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             raise unknown("command", args[0], COMMANDS, "(advkit --help lists them)")
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The list of commands, without importing one."""
+        """Write the list of commands, without importing one."""
         with formatter.section("Commands"):
             formatter.write_dl(sorted(COMMANDS.items()))
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, and values as a user types them."""
+"""Options of several commands, and types of their values."""
 
 import math
 from collections.abc import Callable
@@ -15,7 +15,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def check_device(name: str) -> None:
-    """Raise InputError unless it is "auto" or a device that torch can use here."""
+    """Raise InputError unless the device is "auto" or one that torch can use."""
     import torch
 
     try:
@@ -30,7 +30,7 @@ class Eps(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 
     name = "eps"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """The text as a float; a usage error if it is not one."""
+        """Convert the text to a float, or raise a usage error."""
         try:
             eps = fraction(str(value))
         except InputError:
@@ -41,7 +41,7 @@ class Eps(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 
 
 
 class Name(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on
-    """A name of one of these kinds, or anything else that the command takes: the shell completes the names.
+    """A name of one of these kinds, which the shell completes, or any other text.
 
     Args:
         kinds: kinds of names: "attack", "data set", "defense", "model" or "transform".
@@ -53,11 +53,11 @@ class Name(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5
         self.kinds = kinds
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """The text as it is."""
+        """Return the text unchanged."""
         return str(value)
 
     def shell_complete(self, ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-        """The registered names that begin so."""
+        """Return the registered names that begin with the text."""
         known = sorted({name for kind in self.kinds for name in names(kind)})
         return [CompletionItem(name) for name in known if name.startswith(incomplete)]
 

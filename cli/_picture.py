@@ -1,4 +1,4 @@
-"""The picture of `advkit attack`: a few images that fell, attacked once more with the numbers they had."""
+"""The picture of `advkit attack`: a few fooled images, attacked again with the same random numbers."""
 
 import os
 import warnings
@@ -25,10 +25,10 @@ COLUMNS = 6
 
 
 def check_place(path: Path | None, name: str = NAME, endings: Sequence[str] = ENDINGS) -> Path:
-    """The file to write: the given one, `name` in a given folder, or that name in the current one.
+    """Return the file to write: the given one, or `name` in a given or the current folder.
 
     Raises:
-        InputError: the folder is not there, may not be written to, or the name is no picture's.
+        InputError: the folder does not exist or cannot be written to, or the file has no picture's ending.
     """
     place = Path(name) if path is None else path / name if path.is_dir() else path
     if place.suffix.lower() not in endings:
@@ -42,7 +42,7 @@ def check_place(path: Path | None, name: str = NAME, endings: Sequence[str] = EN
 
 
 def chosen(report: Report) -> Tensor:
-    """The numbers of the images to show, at most 6: fooled ones of many classes, then those that withstood, others."""
+    """Return the numbers of at most 6 images to show: fooled ones of many classes, then unfooled, then others."""
     return torch.tensor(sorted(i for _, _, i in nsmallest(COLUMNS, _ranked(report))))
 
 
@@ -70,7 +70,7 @@ def draw(
 ) -> int:
     """Write the picture; returns how many images it shows.
 
-    The attack on them is the one that was counted: its random numbers belong to the seed and the image's number.
+    The attack finds the same images as before, since its random numbers depend on the seed and the image's number.
     """
     ids = chosen(report)
     stop = report.attacks[0].stop

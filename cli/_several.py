@@ -1,4 +1,4 @@
-"""Several networks on one data set, for the commands that set them side by side."""
+"""Several networks on one data set, for the commands that compare them."""
 
 from pathlib import Path
 from typing import Any
@@ -15,10 +15,10 @@ from advkit.models import Classifier, load_model
 
 
 def load_several(options: dict[str, Any], *, least: int = 1) -> tuple[dict[str, Classifier], Dataset]:
-    """The networks by name, and the images in the size of the first.
+    """Load the networks by name, and the images in the size of the first network.
 
     Raises:
-        InputError: too few models, one given twice, or weights for several.
+        InputError: there are too few models, one is given twice, or weights are given for several.
     """
     names = options["models"]
     if len(names) < least:
@@ -44,10 +44,10 @@ def load_several(options: dict[str, Any], *, least: int = 1) -> tuple[dict[str, 
 
 
 def picture(output: Path | None, name: str, options: dict[str, Any]) -> Path | None:
-    """The file to draw to: the given one, `name` in a given folder, else `name` here; None where none is wanted.
+    """Return the file to draw to: the given one, or `name` in a given or the current folder; None for no picture.
 
     Raises:
-        InputError: no such folder, or a name that is no picture's.
+        InputError: there is no such folder, or the file has no picture's ending.
     """
     if options["no_picture"] or (options["as_json"] and output is None):
         return None

@@ -1,4 +1,4 @@
-"""The options of the commands that set networks side by side."""
+"""The options of the commands that compare networks."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

@@ -1,4 +1,4 @@
-"""What the sources say without being run: registered names and the fields of dataclasses, so that help needs no torch.
+"""Registered names and fields of dataclasses, read from the source code, so that help needs no torch.
 
 A name is a literal in a decorator (`@register_attack("pgd")`), a field is an annotation in a class or in one of its
 bases, and a field's sentence is its line under `Args:`. Tests compare all of it with what the imported classes say.
@@ -24,7 +24,7 @@ FAMILIES = {
 
 
 class Field(NamedTuple):
-    """A field of a dataclass, as it is written."""
+    """A field of a dataclass, as in the source."""
 
     name: str
     kinds: frozenset[str]  # the types of its annotation, None left out
@@ -33,18 +33,18 @@ class Field(NamedTuple):
 
 
 def names(kind: str) -> list[str]:
-    """The registered names of a kind of entry, in the order of the alphabet."""
+    """Return the registered names of a kind of entry, in alphabetical order."""
     return sorted(_registered(kind))
 
 
 def fields(kind: str, name: str) -> dict[str, Field]:
-    """What the class registered under a name takes, in the order of its definition."""
+    """Return the fields of the class registered under a name, in the order of definition."""
     return fields_of(*_registered(kind)[name])
 
 
 @cache
 def fields_of(module: str, name: str) -> dict[str, Field]:
-    """What a dataclass takes, with the fields of its bases first."""
+    """Return the fields of a dataclass, those of its bases first."""
     lineage = [cls.source for cls in reversed(_stand_in(module, name).__mro__) if hasattr(cls, "source")]
     found: dict[str, ast.AnnAssign] = {}
     homes: dict[str, str] = {}
@@ -61,7 +61,7 @@ def fields_of(module: str, name: str) -> dict[str, Field]:
 
 
 def constant(module: str, name: str) -> Any:
-    """The value of a constant that a module writes as a literal."""
+    """Return the value of a constant that a module defines as a literal."""
     return ast.literal_eval(_assigned(module, name))
 
 

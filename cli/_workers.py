@@ -1,4 +1,4 @@
-"""Processes that torchrun started: one process group, one device each, one voice."""
+"""The processes of torchrun: one process group, one device each, and one process that prints."""
 
 import datetime
 import os
@@ -13,14 +13,14 @@ PATIENCE = datetime.timedelta(days=30)
 
 
 def world() -> int:
-    """How many processes torchrun started; 1 without it."""
+    """Return the number of torchrun's processes; 1 without it."""
     size = os.environ.get("WORLD_SIZE", "1")
     return int(size) if size.isdecimal() and "RANK" in os.environ else 1
 
 
 @contextmanager
 def together() -> Iterator[bool]:
-    """Inside the block the processes are a group; whether this one is to speak."""
+    """Context manager: the processes form a group inside; yields whether this one prints."""
     if world() == 1 or dist.is_initialized():
         yield not dist.is_initialized() or dist.get_rank() == 0
         return
@@ -32,14 +32,14 @@ def together() -> Iterator[bool]:
 
 
 def own_device(device: str) -> str:
-    """ "auto" with several processes and GPUs: the GPU of this one."""
+    """Return the GPU of this process for "auto" with several processes and GPUs."""
     if device == "auto" and world() > 1 and torch.cuda.is_available():
         return f"cuda:{int(os.environ.get('LOCAL_RANK', '0')) % torch.cuda.device_count()}"
     return device
 
 
 def cores() -> int:
-    """CPU cores that this process may use: the threads of a run, alike with and without torchrun, which says 1."""
+    """Return the number of CPU cores for this process: the threads of a run, which torchrun would set to 1."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system

@@ -1,4 +1,4 @@
-"""`advkit attack`: one attack on one model, with the figures that say how far to believe it."""
+"""`advkit attack`: one attack on one model, with intervals and a control."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -117,7 +117,7 @@ def run(
 
 
 def with_radius(text: str, given: dict[str, Any]) -> Attack:
-    """The attack that the user asked for; a budget attack without eps gets the default of its norm."""
+    """Return the user's attack; a budget attack without eps gets the default of its norm."""
     attacker = build_attack(text, given)
     if attacker.kind == "budget" and getattr(attacker, "eps", None) is None:
         return build_attack(text, {**given, "eps": EPS.get(attacker.norm, 0.1)})
@@ -125,10 +125,10 @@ def with_radius(text: str, given: dict[str, Any]) -> Attack:
 
 
 def checkpoint(data: str) -> str | None:
-    """The shipped weights that suit these data: their own; for MNIST and a folder of images the default's (None).
+    """Return the shipped weights for these data; for MNIST and a folder of images the default's (None).
 
     Raises:
-        UnknownNameError: no such data; said before weights are missed.
+        UnknownNameError: there is no such data set.
     """
     DATASETS.factory(registered(data))
     name = registered(data)
@@ -139,7 +139,7 @@ def checkpoint(data: str) -> str | None:
 def untrained(
     model: str, data: str, device: str, image_size: int | None, resize: int | None, **where: Any
 ) -> tuple[Classifier, Dataset]:
-    """A registered network with random weights for the data's shape and number of classes; and the data.
+    """Return a registered network with random weights for the data's shape and number of classes, and the data.
 
     Options in the spec of the model take precedence.
     """
@@ -162,10 +162,10 @@ def load_images(
     classes: str | None = None,
     **where: Any,
 ) -> Dataset:
-    """The data set; images of a folder in the size and the colours that the network takes, labels as it numbers them.
+    """Load the data set in the network's size, colours and class numbers.
 
     Raises:
-        InputError: no such data, a size for data that have one, or data that do not belong to the network.
+        InputError: there are no such data, they have a fixed size, or they do not fit the network.
     """
     images: Dataset = belonging(classifier, _read(data, classifier, image_size, resize, **where), classes)
     return images
@@ -184,10 +184,10 @@ def _read(data: str, classifier: Classifier, image_size: int | None, resize: int
 
 
 def parse_target(text: str | None, data: Dataset) -> str | int | None:
-    """A class by its name or number, or one of the attacks' words.
+    """Parse a class's name or number, or one of the attacks' words.
 
     Raises:
-        InputError: none of them.
+        InputError: the text is none of these.
     """
     if text is None:
         return None
@@ -202,7 +202,7 @@ def parse_target(text: str | None, data: Dataset) -> str | int | None:
 def half_search(
     classifier: Any, data: Dataset, count: int, seed: int, batch_size: int, goal: str | None
 ) -> Half | None:
-    """The least eps along the direction of FGSM, on some of the images; None of a model without a gradient."""
+    """Return the least eps along FGSM's direction, on some of the images; None for a model without a gradient."""
     if knowledge_of(classifier) != "gradients":
         return None
     most = min(count, HALF_COUNT)

@@ -1,4 +1,4 @@
-"""`advkit attacks`: the attacks, their norms, what they must know, papers and options."""
+"""`advkit attacks`: the attacks with norms, required knowledge, papers and options."""
 
 from advkit.attacks import ATTACKS
 from advkit.cli._console import say, show, table

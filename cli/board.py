@@ -24,7 +24,7 @@ def run(runs: tuple[str, ...], output: Path | None) -> None:
 
 
 def card_of(name: str) -> dict[str, Any]:
-    """The card in a file, which has to be true by itself, or that of a run folder."""
+    """Read the card in a file, which must be consistent, or make that of a run folder."""
     if Path(name).is_dir():
         return make_card(name)
     card = read_card(name)

@@ -1,4 +1,4 @@
-"""`advkit card`: what a run found, in a form that others can check."""
+"""`advkit card`: the results of a run in a form that others can check."""
 
 import json
 

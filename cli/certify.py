@@ -1,4 +1,4 @@
-"""`advkit certify`: the error under any attack within eps, from both sides."""
+"""`advkit certify`: lower and upper bounds of the error under any attack within eps."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""`advkit compare`: two runs on the same images, image by image (McNemar's exact test, 1947)."""
+"""`advkit compare`: compare two runs on the same images, by McNemar's exact test (1947)."""
 
 import json
 

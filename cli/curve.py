@@ -45,7 +45,7 @@ def run(attack: str, output: Path | None, as_json: bool, **options: Any) -> None
 
 
 def minimal(text: str) -> Attack:
-    """The attack of a name or spec; of a budget attack the search for its smallest eps."""
+    """Create the attack of a name or spec; for a budget attack, the search for its smallest eps."""
     attack = build_attack(text, {})
     return attack if attack.kind == "minimal" else smallest(attack)
 

@@ -1,4 +1,4 @@
-"""`advkit data`: the data sets, which of them are here, where and how big; one of them closely, with a download."""
+"""`advkit data`: the data sets with place and size; one of them in detail, with a download."""
 
 import json
 from pathlib import Path
@@ -50,12 +50,12 @@ def run(pattern: str, data_root: str | None, download: bool, check: bool, as_jso
 
 
 def wanted(name: str) -> list[str]:
-    """The splits that a download gets: not the ones that few want."""
+    """Return the splits to download: all but rarely used ones."""
     return [split for split in splits(name) if split != "extra"]
 
 
 def look(name: str, root: str | None) -> dict[str, Any]:
-    """What is here of one data set, as plain values; `problem` says what is wrong, if nothing of it can be read."""
+    """Return the state of one data set as plain values; `problem` says why it cannot be read."""
     facts: list[SplitFacts] = []
     missing, broken = "", ""
     for split in splits(name):
@@ -86,12 +86,12 @@ def plain(fact: SplitFacts) -> dict[str, Any]:
 
 
 def about(name: str) -> str:
-    """The first sentence of the data set's documentation."""
+    """Return the first sentence of the data set's documentation."""
     return (DATASETS.factory(registered(name)).__doc__ or "").strip().splitlines()[0].rstrip(".")
 
 
 def tell_all(found: dict[str, dict[str, Any]], root: str | None) -> None:
-    """The table of the data sets."""
+    """Print the table of the data sets."""
     right = ("test images", "train images", "classes", "on disk")
     listed = table("data set", "here", *right[:2], "image", *right[2:], "what it is", right=right, text=("what it is",))
     for name, facts in found.items():
@@ -112,7 +112,7 @@ def tell_all(found: dict[str, dict[str, Any]], root: str | None) -> None:
 
 
 def tell(name: str, facts: dict[str, Any]) -> None:
-    """One data set: where it is, its splits and its classes."""
+    """Print one data set: its place, splits and classes."""
     say(f"{name}: {facts['about']}")
     if facts["where"]:
         say(f"Where: {', '.join(facts['where'])} ({megabytes(facts['bytes'])})")
@@ -140,7 +140,7 @@ def check_images(name: str, root: str | None, *, quiet: bool) -> None:
     """Read every image of every split.
 
     Raises:
-        InputError: files that cannot be read; all of them are named on standard error.
+        InputError: files cannot be read; all of them are listed on standard error.
     """
     read, broken = 0, list[tuple[Path, str]]()
     for split in splits(name):
@@ -159,7 +159,7 @@ def check_images(name: str, root: str | None, *, quiet: bool) -> None:
 
 
 def read_all(data: Dataset) -> list[tuple[Path, str]]:
-    """Read a set that is one file or is made on the fly; nothing to name, a broken file would not have opened."""
+    """Read a set that is one file or is made on the fly; a broken file would not have opened."""
     for _ in data.batches(500):
         pass
     return []

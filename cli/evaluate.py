@@ -1,4 +1,4 @@
-"""`advkit evaluate`: several attacks on one model, into a folder that can be resumed, shared and looked at."""
+"""`advkit evaluate`: several attacks on one model, with a run folder that can be resumed and distributed."""
 
 from pathlib import Path
 from typing import Any
@@ -62,10 +62,10 @@ def run(model: str | None, as_json: bool, output: Path | None, **options: Any) -
 
 
 def chosen(texts: tuple[str, ...], eps: float | None) -> list[Attack]:
-    """The attacks that the user named; a budget attack without eps gets `eps`, or the default of its norm.
+    """Return the user's attacks; a budget attack without eps gets `eps`, or the default of its norm.
 
     Raises:
-        InputError: an unknown attack, or a value that it refuses.
+        InputError: an attack is unknown, or refuses a value.
     """
     if texts == ("none",):
         return []
@@ -79,7 +79,7 @@ def chosen(texts: tuple[str, ...], eps: float | None) -> list[Attack]:
 
 
 def loaded(model: str, device: str, options: dict[str, Any]) -> tuple[Classifier, Dataset]:
-    """The network and the images."""
+    """Load the network and the images."""
     data, size, resize = options["data"], options["image_size"], options["resize"]
     where = {"split": options["split"], "root": options["data_root"], "download": options["download"]}
     where["classes"] = options.get("classes")
@@ -90,7 +90,7 @@ def loaded(model: str, device: str, options: dict[str, Any]) -> tuple[Classifier
 
 
 def averaged(classifier: Classifier, crops: str | None, scales: str | None) -> Classifier:
-    """The network that averages over views of the image, as --crops and --scales say, with the same card."""
+    """Return the network that averages over views of the image, by --crops and --scales, with the same card."""
     if crops is None and scales is None:
         return classifier
     from advkit.training.augment import CropAverage

@@ -1,4 +1,4 @@
-"""`advkit models`: the networks beside their papers, or the layers of one as the lecture writes them."""
+"""`advkit models`: the networks with their papers, or the layers of one as in the lecture."""
 
 from typing import Any
 
@@ -41,7 +41,7 @@ def _size(input_shape: str | None, classes: int | None, width: str | None) -> di
 
 
 def print_table(rows: list[Overview]) -> None:
-    """One line a network, at its paper's size, and the checkpoint that ships."""
+    """Print a line for each network at its paper's size, with the shipped checkpoint."""
     lines = [_line(row) for row in rows]
     hidden = () if console().width >= WIDE else ("multiply-adds", "licence", "paper")
     headings = [heading for heading in lines[0] if heading not in hidden]
@@ -91,7 +91,7 @@ def _checkpoint(cards: dict[str, Card]) -> tuple[str, str]:
 
 
 def print_layers(name: str, size: dict[str, Any]) -> None:
-    """Every layer with what it puts out, as the lecture writes them."""
+    """Print every layer with its output, as in the lecture."""
     import torch
 
     with torch.device("meta"):  # counted, never allocated

@@ -1,4 +1,4 @@
-"""`advkit report`: what a run shows, in the terms of a document for auditors."""
+"""`advkit report`: the results of a run in the terms of a document for auditors."""
 
 import json
 

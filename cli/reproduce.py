@@ -42,7 +42,7 @@ def run(
 
 
 def print_list(budget: str) -> None:
-    """One line a reproduction."""
+    """Print a line for each reproduction."""
     listed = table("name", "what", "networks", "claims", "paper", right=("networks", "claims"), text=("what", "paper"))
     for name in list_reproductions():
         study = declared(name, budget)

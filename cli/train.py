@@ -107,10 +107,10 @@ def run(
 
 
 def changed(known: Recipe | None, model: str, data: Dataset, changes: dict[str, Any]) -> Recipe:
-    """The recipe with what the user wants otherwise (None: as the recipe has it).
+    """Return the recipe with the user's changes (None: no change).
 
     Raises:
-        InputError: a value of the wrong type or out of its range.
+        InputError: a value has the wrong type or is out of its range.
     """
     spec = Spec(model) if ":" in model.partition("(")[0] else parse_spec(model)
     model, wanted = spec.name, dict(spec.options)

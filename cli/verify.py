@@ -1,4 +1,4 @@
-"""`advkit verify`: whether the folder of an evaluation is whole, and whether a card is true."""
+"""`advkit verify`: check the folder of an evaluation, or a card."""
 
 import json
 from pathlib import Path

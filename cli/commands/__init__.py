@@ -1,1 +1,1 @@
-"""What is typed: each command with its options, without importing torch; what it does is `run` in advkit.cli.NAME."""
+"""The commands and their options, without importing torch; advkit.cli.NAME has the code that runs."""

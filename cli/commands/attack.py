@@ -79,8 +79,9 @@ class AttackCommand(click.Command):
 )
 @click.option("--no-picture", is_flag=True, help="Draw no picture.")
 def command(**options: Any) -> None:
-    """Attack a model and say how often it is wrong, clean and attacked.
+    """Attack a model, and print its error on clean and on attacked images.
 
-    The errors come with 95 % intervals and beside random noise of the same size; an adversarial error is a lower bound.
+    The errors have 95 % intervals, and random noise of the same size is the control. An adversarial error is a lower
+    bound.
     """
     perform("attack", options)

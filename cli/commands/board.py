@@ -14,7 +14,7 @@ from advkit.cli._perform import perform
     "--output", type=click.Path(path_type=Path), metavar="FILE", help="An .html page to sort, or a .tex table."
 )
 def command(**options: Any) -> None:
-    """Put several runs of advkit evaluate, or cards, into one table, the least error found first.
+    """Print several runs of advkit evaluate, or cards, as one table, the smallest error first.
 
     \b
     advkit board runs/* --output board.html

@@ -58,8 +58,8 @@ COUNT = 50
 @shared("device", "threads")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def command(**options: Any) -> None:
-    """Bound the error under any attack within eps from both sides.
+    """Bound the error under any attack within eps from below and above.
 
-    At least what PGD finds, at most what is not certified.
+    The lower bound is what PGD finds; the upper bound is what is not certified.
     """
     perform("certify", options)

@@ -14,7 +14,7 @@ from advkit.cli._perform import perform
 def command(**options: Any) -> None:
     """Compare two runs of advkit evaluate on the images that both have.
 
-    Clean error, worst case, and each attack that both runs have: how many images are wrong in one run only, and how
-    likely so unequal a split is if the errors are equal (McNemar's exact test).
+    For the clean error, the worst case and each common attack, it prints how many images are wrong in one run only, and
+    the p-value of McNemar's exact test for equal errors.
     """
     perform("compare", options)

@@ -29,7 +29,7 @@ NAME = "advkit-curve.png"
 def command(**options: Any) -> None:
     """Draw the error against eps, for one or several models.
 
-    A minimal attack gives the whole curve in one run; a budget attack is searched for the smallest eps of each image.
+    A minimal attack gives the whole curve in one run; for a budget attack, the smallest eps of each image is searched.
     An image counts from its smallest eps on (best over eps' <= eps), so no curve falls.
     """
     perform("curve", options)

@@ -15,7 +15,7 @@ from advkit.cli._perform import perform
 @click.option("--check", is_flag=True, help="Read every image of the data set PATTERN and name the broken files.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def command(**options: Any) -> None:
-    """List the data sets whose names match PATTERN, and which of them are here; or show one closely.
+    """List the data sets whose names match PATTERN, and which of them are installed; or show one in detail.
 
     PATTERN is a name (advkit data mnist), with options or without, a shell pattern ("cifar*") or folder:PATH.
     """

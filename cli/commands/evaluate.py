@@ -74,8 +74,8 @@ from advkit.cli._perform import perform
 def command(**options: Any) -> None:
     """Evaluate a model under several attacks: each error with its interval, and the worst case over all.
 
-    With --output each batch is kept as it is done: after a crash or Ctrl-C the same command with --resume goes on.
-    torchrun -m advkit evaluate ... --output DIR shares the batches among processes; the rows are the same.
+    With --output each finished batch is kept: after a crash or Ctrl-C the same command with --resume continues.
+    torchrun -m advkit evaluate ... --output DIR distributes the batches over processes; the rows are the same.
 
     \b
     advkit evaluate --model lenet5 --attacks "fgsm(eps=.1)" "pgd(eps=.1, steps=40)" --output runs/lenet5

@@ -14,7 +14,7 @@ from advkit.cli._perform import perform
 @click.option("--tensorboard", metavar="DIR", help="Write the errors of the run as scalars into this folder of logs.")
 @click.option("--step", type=int, default=0, show_default=True, help="Step of the scalars, such as the epoch.")
 def command(**options: Any) -> None:
-    """Write the adversarial images of a run beside their clean partners, or its errors for TensorBoard.
+    """Write the adversarial images of a run with their clean images, or its errors for TensorBoard.
 
     PATH is FILE.npz, FILE.safetensors, or a folder for PNG files.
 

@@ -14,7 +14,7 @@ from advkit.cli._perform import perform
     "--output", type=click.Path(path_type=Path), metavar="DIR", required=True, help="Folder of the joined run."
 )
 def command(**options: Any) -> None:
-    """Join the runs of advkit evaluate --shard I/N, in any order, as the run that one process would have made.
+    """Join the runs of advkit evaluate --shard I/N, in any order, to the run that one process would have made.
 
     \b
     advkit merge runs/shard-* --output runs/all

@@ -14,5 +14,5 @@ from advkit.cli._perform import perform
 @click.option("--classes", type=click.IntRange(min=2), help="Number of classes of the networks.")
 @click.option("--width", metavar="NUMBER", help="Factor of the layers' widths: 0.25 or 1/4.")
 def command(**options: Any) -> None:
-    """List the networks whose names match PATTERN, such as "vgg*"; of one full name, the layers."""
+    """List the networks whose names match PATTERN, such as "vgg*"; for one full name, list its layers."""
     perform("models", options)

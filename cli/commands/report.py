@@ -24,7 +24,7 @@ from advkit.cli._perform import perform
     help="md: for people; json: every statement with the place and the value of its figures.",
 )
 def command(**options: Any) -> None:
-    """Tell what a run of advkit evaluate tried in the terms of a document for auditors, and what it did not.
+    """Print what a run of advkit evaluate tried, in the terms of a document for auditors, and what it did not try.
 
     It is no certificate of conformity.
 

@@ -20,9 +20,9 @@ from advkit.cli._perform import perform
 @shared("device")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def command(**options: Any) -> None:
-    """Run the tables of the paper NAME again, beside the printed figures; without NAME, list what there is.
+    """Reproduce the tables of the paper NAME beside its printed figures; without NAME, list the papers.
 
     Each of the paper's claims is tested: confirmed, contradicted or left open. "small" takes minutes on two cores with
-    the embedded digits; "paper" is the paper's own size. A stopped run goes on when it is called again.
+    the embedded digits; "paper" is the paper's own size. The same command continues a stopped run.
     """
     perform("reproduce", options)

@@ -24,9 +24,9 @@ NAME = "advkit-transfer.png"
     "--output", type=click.Path(path_type=Path), help=f"File or folder of the picture. [{NAME}; --json: none]"
 )
 def command(**options: Any) -> None:
-    """Try the adversarial images of each model on all others (Szegedy et al. 2013).
+    """Test the adversarial images of each model on all others (Szegedy et al. 2013).
 
-    Each number takes the images that both models get right without an attack, and counts those that the second gets
-    wrong after the attack on the first; the diagonal shows each model under its own attack.
+    Each rate is over the images that both models get right without an attack, and counts those that the second gets
+    wrong after the attack on the first. The diagonal shows each model under its own attack.
     """
     perform("transfer", options)

@@ -16,9 +16,9 @@ from advkit.cli._perform import perform
 @click.option("--data-root", metavar="DIR", help="Where data sets lie. [default: $ADVKIT_DATA or the cache]")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def command(**options: Any) -> None:
-    """Check a run of advkit evaluate, every file against its digest, or a card that advkit card printed.
+    """Check every file of a run of advkit evaluate against its digest, or check a card of advkit card.
 
     A card is checked by itself: digest, sums, intervals. --beside checks it against its run, --again against the model.
-    The exit code is 2 where something is wrong; advkit evaluate ... --resume does missing and damaged batches again.
+    The exit code is 2 if something is wrong; advkit evaluate ... --resume repeats missing and damaged batches.
     """
     perform("verify", options)

@@ -14,7 +14,7 @@ METHODS = ("deconv", "guided", "gradient")
 
 @click.group()
 def command() -> None:
-    """Draw what a network does inside.
+    """Draw the inner workings of a network.
 
     \b
     advkit visualize filters --model lenet5
@@ -23,7 +23,7 @@ def command() -> None:
 
 
 def add(name: str, *options: Callable[[Any], Any]) -> Callable[[Any], click.Command]:
-    """Decorator: the function's docstring is the help of `advkit visualize NAME`, which these options belong to."""
+    """Decorator that adds the command `advkit visualize NAME` with these options; the docstring is its help."""
 
     def register(function: Any) -> click.Command:
         def call(**given: Any) -> None:
@@ -106,15 +106,15 @@ SCENE = (*images_options, first_option, shared("device"))
 @add("filters", model_option(), *SCENE, scan_option, layer_option,
      click.option("--each", is_flag=True, help="Scale every filter by itself. [one scale for all]"))  # fmt: skip
 def filters() -> None:
-    """Kernels of a convolution, by default the first one.
+    """Draw the kernels of a convolution, by default the first one.
 
-    Dead, dominating and silent filters are marked and named.
+    Dead, dominating and silent filters are marked and listed.
     """
 
 
 @add("maps", model_option(), count_option(4), *SCENE, layer_option, units_option, attack_option, shared("seed"))
 def maps() -> None:
-    """What a layer puts out for images, by default the first convolution."""
+    """Draw the output of a layer for images, by default of the first convolution."""
 
 
 @add("deconv", model_option(), count_option(6), *SCENE, scan_option, layer_option, units_option,
@@ -126,8 +126,8 @@ def maps() -> None:
 def deconv() -> None:
     """Project activations back to the pixels, by Zeiler and Fergus's deconvolution network.
 
-    By default: the images that excite maps most, the patches that the maps see, and their projections. With --attack or
-    --top 0: images one a class, with deconvolution, guided and plain gradients below each other.
+    The default shows the images that excite maps most, the patches that the maps see, and their projections. --attack or
+    --top 0 shows one image of each class, with deconvolution, guided and plain gradients below each other.
     """
 
 
@@ -137,7 +137,7 @@ def deconv() -> None:
      click.option("--value", type=click.FloatRange(0, 1), default=0.5, show_default=True, help="Colour of the square."),
      attack_option, layout_option, shared("seed"))  # fmt: skip
 def occlusion() -> None:
-    """The probability of the class, and the strongest map, while a square moves over the image."""
+    """Draw the probability of the class, and the strongest map, while a square moves over the image."""
 
 
 @add("correspondence", model_option(), count_option(5), *SCENE,
@@ -161,12 +161,12 @@ def correspondence() -> None:
 
 @add("examples", model_option(), count_option(6), *SCENE, attack_option, shared("seed"))
 def examples() -> None:
-    """Images with the five likeliest classes as bars."""
+    """Draw images with their five likeliest classes as bars."""
 
 
 @add("robustness", model_option(), count_option(4), *SCENE)
 def robustness() -> None:
-    """Images tilted, darkened, blurred and with a colour cast, each with its five likeliest classes."""
+    """Draw images tilted, darkened, blurred and with a colour cast, each with its five likeliest classes."""
 
 
 @add("stn", model_option("stn_cnn"), shared("weights", "data", "split", "data-root", "download"), count_option(6),
@@ -175,7 +175,7 @@ def robustness() -> None:
                   help="Let the objects go round in this many positions; writes a GIF, or one image's positions."),
      shared("seed", "device"))  # fmt: skip
 def stn() -> None:
-    """Images, the sampling grid of a spatial transformer on them, and what it hands to the network behind it.
+    """Draw images, the sampling grid of a spatial transformer on them, and its output.
 
     Parallel transformers get a grid and an output each.
     """
@@ -186,9 +186,9 @@ def stn() -> None:
      click.option("--count", type=click.IntRange(1, 20), default=8, show_default=True, help="Images to draw."),
      shared("seed"))  # fmt: skip
 def colocalise() -> None:
-    """The boxes that a transformer finds around cluttered digits, and their overlap with the true ones.
+    """Draw the boxes that a transformer finds around cluttered digits, and their overlap with the true boxes.
 
-    It learned from which images show the same digit, and from no box (Jaderberg et al. 2015, appendix A.2).
+    It was trained to find which images show the same digit, without boxes (Jaderberg et al. 2015, appendix A.2).
     """
 
 
@@ -199,7 +199,7 @@ def colocalise() -> None:
      click.option("--count", type=click.IntRange(1, 20), default=6, show_default=True, help="Images, one a column."),
      shared("seed"))  # fmt: skip
 def augment() -> None:
-    """Images as they are, and what each augmentation makes of them."""
+    """Draw images, and the result of each augmentation."""
 
 
 @add("directions", model_option(), count_option(8), *SCENE, scan_option, layer_option, units_option,
@@ -207,9 +207,9 @@ def augment() -> None:
                   help="Number of random directions."),
      shared("seed"))  # fmt: skip
 def directions() -> None:
-    """The images that most excite single units, and random combinations of all units (Szegedy et al. 2013, sec. 3).
+    """Draw the images that most excite single units, and random combinations of units (Szegedy et al. 2013, sec. 3).
 
-    By default the units with the largest activations of the last hidden layer.
+    The default units are those with the largest activations in the last hidden layer.
     """
 
 
@@ -219,9 +219,9 @@ def directions() -> None:
      click.option("--layer", "names", multiple=True, help="A layer; may be given several times. [all]"),
      shared("seed"))  # fmt: skip
 def layers() -> None:
-    """How far an attack moves the activations of every layer, against noise of the same size."""
+    """Draw how far an attack moves the activations of every layer, compared with noise of the same size."""
 
 
 @add("lipschitz", model_option(), *SCENE)
 def lipschitz() -> None:
-    """How far every layer can stretch, in l2, beside what Szegedy et al. (2013, sec. 4.3) found for AlexNet."""
+    """Draw the l2 operator norm of every layer, beside the values of Szegedy et al. (2013, sec. 4.3) for AlexNet."""

@@ -1,1 +1,1 @@
-"""`advkit visualize`: what its commands do, one a file; their options are in advkit.cli.commands.visualize."""
+"""`advkit visualize`: the code of its commands, one a file; advkit.cli.commands.visualize has their options."""

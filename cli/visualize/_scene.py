@@ -1,4 +1,4 @@
-"""What the commands share: a network, images that suit it, names of classes, and adversarial images beside them."""
+"""The common part of the commands: a network, suitable images, names of classes, and adversarial images."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ IMAGENET = 1000
 
 
 class Part(Dataset):
-    """Some images of a data set, read when they are asked for."""
+    """Some images of a data set, read when they are used."""
 
     def __init__(self, whole: Dataset, rows: Tensor) -> None:
         self.name, self.split, self.classes, self.input_shape = (
@@ -76,13 +76,13 @@ class Scene:
 
     @property
     def numbered(self) -> bool:
-        """Whether the data set's classes are bare numbers of ImageNet's classes."""
+        """Whether the data set's classes are only numbers of ImageNet's classes."""
         outputs = self.classifier.card.num_classes
         return outputs == IMAGENET and all(name.isdecimal() and int(name) < IMAGENET for name in self.data.classes)
 
     @property
     def true(self) -> list[int | None]:
-        """The network's class of each image; None where the data set's classes are others."""
+        """The network's class of each image; None if the data set has other classes."""
         outputs = self.classifier.card.num_classes
         same = self.numbered or outputs is None or outputs == len(self.data.classes)
         return [int(label) if same else None for label in self.y]
@@ -94,11 +94,11 @@ class Scene:
         return [self.data.classes[label] if true is None else self.named(true) for true, label in pairs]
 
     def named(self, label: int) -> str:
-        """The name of one of the network's classes, or its number."""
+        """Return the name of one of the network's classes, or its number."""
         return self.classes[label] if label < len(self.classes) else str(label)
 
     def adversarial(self, spec: str) -> Tensor:
-        """Images of the attack, made against the true class, or against the one given where it is not known."""
+        """Images of the attack on the true class, or on the predicted class if the true one is unknown."""
         given = classify(self.classifier, self.x).argmax(1).tolist()
         known = [guess if true is None else true for true, guess in zip(self.true, given, strict=True)]
         y = torch.tensor(known, device=self.x.device)
@@ -107,19 +107,19 @@ class Scene:
         return result.x_adv
 
     def groups(self, spec: str | None) -> list[tuple[str, Tensor]]:
-        """The images, and with an attack the adversarial ones."""
+        """Return the images, and with an attack the adversarial ones."""
         return [("clean", self.x), *([("adversarial", self.adversarial(spec))] if spec else [])]
 
     def part(self, images: int) -> Dataset:
-        """The data set, or its first images of all classes in turn where it has more than this many."""
+        """Return the data set, or if it is larger, this many first images from all classes in turn."""
         return self.data if len(self.data) <= images else Part(self.data, in_turn(self.data)[:images])
 
 
 def scene(model: str, *, device: str, count: int = 1, first: int = 0, seed: int = 0, **options: Any) -> Scene:
-    """Load network and images, one image a class in turn.
+    """Load network and images, from each class in turn.
 
     Raises:
-        InputError: whatever the user can mend, images of another size than the network's included.
+        InputError: an error that the user can fix, such as images of another size than the network's.
     """
     check_device(device)
     classifier, data = loaded(model, device, options)
@@ -138,10 +138,10 @@ def scene(model: str, *, device: str, count: int = 1, first: int = 0, seed: int 
 
 
 def last_maps(model: nn.Module) -> str:
-    """The name of the last convolution.
+    """Return the name of the last convolution.
 
     Raises:
-        InputError: the network has none.
+        InputError: the network has no convolution.
     """
     names = convolutions(model)
     if not names:
@@ -150,6 +150,6 @@ def last_maps(model: nn.Module) -> str:
 
 
 def last_hidden(model: nn.Module) -> str:
-    """The name of the last layer but the one that gives the logits."""
+    """Return the name of the last layer before the logits."""
     names = leaves(model)
     return names[-2] if len(names) > 1 else names[0]

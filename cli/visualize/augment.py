@@ -48,13 +48,13 @@ def run(
 
 
 def spread(data: Dataset, count: int) -> Tensor:
-    """Numbers of images, of as many classes as there are, evenly spread over the classes."""
+    """Return numbers of images that are evenly spread over the classes."""
     rows, present = in_turn(data), len(set(data.labels.tolist()))
     return rows[:count] if present <= count else rows[torch.linspace(0, present - 1, count).long()]
 
 
 def in_turn(data: Dataset) -> Tensor:
-    """The numbers of all images: the first of every class, then the second of every class, and so on."""
+    """Yield the numbers of all images: the first of every class, then the second of every class, and so on."""
     order = data.labels.cpu().argsort(stable=True)
     labels = data.labels.cpu()[order]
     turn = torch.arange(len(labels)) - torch.searchsorted(labels, labels)  # less where the class of each begins
@@ -64,10 +64,10 @@ def in_turn(data: Dataset) -> Tensor:
 def sheet(
     x: Tensor, ids: Tensor, data: Dataset, specs: tuple[str, ...], seed: int
 ) -> tuple[list[tuple[str, Tensor]], list[str]]:
-    """The rows of the picture, and the names of augmentations that want colours where there are none.
+    """Return the rows of the picture, and the names of augmentations that need colours and were left out.
 
     Raises:
-        InputError: an augmentation that was asked for does not suit the images.
+        InputError: a requested augmentation does not suit the images.
     """
     rows, left_out = [("clean", x)], []
     for spec in specs or (visible(name, x) for name in list_augmentations()):
@@ -81,7 +81,7 @@ def sheet(
 
 
 def visible(name: str, x: Tensor) -> str:
-    """The spec of an augmentation in a size that suits the images, and strong enough to be seen."""
+    """Return the spec of an augmentation in a suitable size, and strong enough to be visible."""
     shorter = min(x.shape[2:])
     size = max(shorter * 7 // 8, 1)  # 224 of 256
     special = {

@@ -42,7 +42,7 @@ def run(
 
 
 def draw_top(seen: Scene, data: Dataset, layer: str, units: list[int], top: int, method: str, place: Path) -> str:
-    """The top images of the given maps, by default of those that are strongest."""
+    """Draw the top images of the given maps, by default of the strongest maps."""
     if not units:
         largest = activity(seen.classifier, data, layer=layer).largest
         units = largest.argsort(descending=True)[:STRONGEST].sort().values.tolist()
@@ -63,7 +63,7 @@ def draw_top(seen: Scene, data: Dataset, layer: str, units: list[int], top: int,
 
 
 def draw_images(seen: Scene, layer: str, unit: int | None, attack: str | None, layout: str, place: Path) -> str:
-    """Images one a class, each with its strongest activation projected by three methods."""
+    """Draw one image of each class, with its strongest activation projected by three methods."""
     rows = []
     for name, x in seen.groups(attack):
         made = {m: deconv(seen.classifier, x, layer=layer, unit=unit, method=m).cpu() for m in METHODS}

@@ -1,4 +1,4 @@
-"""`advkit visualize filters`: kernels of a layer; dead, dominating and silent ones named."""
+"""`advkit visualize filters`: kernels of a layer; dead, dominating and silent ones are listed."""
 
 from pathlib import Path
 from typing import Any
@@ -27,5 +27,5 @@ def run(layer: str | None, each: bool, images: int, output: Path | None, model: 
 
 
 def numbers(mask: Tensor) -> str:
-    """The places where a mask is true."""
+    """Return the positions at which a mask is true."""
     return ", ".join(map(str, mask.nonzero()[:, 0].tolist())) or "none"

@@ -1,4 +1,4 @@
-"""`advkit visualize layers`: how far adversarial images move the activations, layer by layer, beside noise."""
+"""`advkit visualize layers`: how far adversarial images and noise move the activations of each layer."""
 
 from pathlib import Path
 from typing import Any

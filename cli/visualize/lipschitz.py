@@ -1,4 +1,4 @@
-"""`advkit visualize lipschitz`: how far every layer can stretch, beside what Szegedy et al. found for AlexNet."""
+"""`advkit visualize lipschitz`: operator norms of every layer, beside those of Szegedy et al. for AlexNet."""
 
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ def run(output: Path | None, model: str, **options: Any) -> None:
 
 
 def beside(layers: tuple[LayerStretch, ...]) -> list[str]:
-    """For each layer the paper's number of the layer of that kind with the same rank, or nothing."""
+    """Return for each layer the paper's value for the layer of the same kind and rank, or None."""
     left = {kind: iter(values) for kind, values in PAPER.items()}
     kinds = ["Conv2d" if "Conv" in layer.kind else layer.kind for layer in layers]
     return [f"{value:g}" if kind in left and (value := next(left[kind], None)) else "" for kind in kinds]

@@ -1,4 +1,4 @@
-"""`advkit visualize maps`: what a layer puts out for images."""
+"""`advkit visualize maps`: the output of a layer for images."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""`advkit visualize occlusion`: what in the image the answer depends on."""
+"""`advkit visualize occlusion`: the parts of the image on which the answer depends."""
 
 from pathlib import Path
 from typing import Any

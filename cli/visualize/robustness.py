@@ -1,4 +1,4 @@
-"""`advkit visualize robustness`: the same photographs tilted, dark, blurred and with a cast, and the answers."""
+"""`advkit visualize robustness`: answers to the same photographs tilted, dark, blurred and with a cast."""
 
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ def run(output: Path | None, model: str, **options: Any) -> None:
 
 
 def distorted(seen: Scene) -> list[tuple[str, Tensor]]:
-    """The images and their distortions by name; the cast needs colours."""
+    """Return the images and their distortions by name; the cast needs colours."""
     x = seen.x
     rows = [
         ("original", x),
@@ -45,7 +45,7 @@ def distorted(seen: Scene) -> list[tuple[str, Tensor]]:
 
 
 def tilted(x: Tensor, degrees: float) -> Tensor:
-    """Images (N, C, H, W) turned about their centre, bilinear; the border is mirrored in."""
+    """Turn images (N, C, H, W) about their centre, bilinearly; the border is mirrored."""
     from torchvision.transforms import InterpolationMode
     from torchvision.transforms.v2.functional import rotate
 
@@ -56,7 +56,7 @@ def tilted(x: Tensor, degrees: float) -> Tensor:
 
 
 def blurred(x: Tensor, sd: float) -> Tensor:
-    """Images (N, C, H, W) blurred by a Gaussian of this standard deviation in pixels."""
+    """Blur images (N, C, H, W) with a Gaussian of this standard deviation in pixels."""
     from torchvision.transforms.v2.functional import gaussian_blur
 
     side = 2 * max(round(3 * sd), 1) + 1

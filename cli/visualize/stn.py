@@ -1,4 +1,4 @@
-"""`advkit visualize stn`: what a spatial transformer in front of a network does to images."""
+"""`advkit visualize stn`: the effect of a spatial transformer in front of a network."""
 
 from collections.abc import Sequence
 from pathlib import Path
