@@ -26,7 +26,7 @@ NAME = "advkit-transfer.png"
 def command(**options: Any) -> None:
     """Test the adversarial images of each model on all others (Szegedy et al. 2013).
 
-    Each rate is over the images that both models get right without an attack, and counts those that the second gets
-    wrong after the attack on the first. The diagonal shows each model under its own attack.
+    Of the images that both models get right without an attack, each rate counts those that the second gets wrong
+    after the attack on the first. The diagonal shows each model under its own attack.
     """
     perform("transfer", options)
