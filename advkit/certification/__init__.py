@@ -1,4 +1,4 @@
-"""Certificates: bounds that no attack can beat, sound in floating point."""
+"""Certificates: bounds that hold for every attack, sound in floating point."""
 
 from advkit.certification import rules as rules
 from advkit.certification.certify import METHODS, Certificate, certify

@@ -1,4 +1,4 @@
-"""The inputs that a certificate speaks of: a ball cut by the range of the pixels, rounded outward."""
+"""The inputs covered by a certificate: a ball within the range of the pixels, rounded outward."""
 
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from advkit.core.norms import Norm, get_norm, per_row
 
 
 class Ball(NamedTuple):
-    """All points within eps of x that lie in the range; one row a sample, float64.
+    """All points within eps of x and within the range; one row a sample, float64.
 
     core's `Region` is rounded toward x, so that an attack never leaves the ball. This one is rounded away from x, so
     that the ball never leaves it.
@@ -20,7 +20,7 @@ class Ball(NamedTuple):
         x: the centres (N, ...).
         eps: the radii (N,).
         low: the least value of every entry (N, ...).
-        high: the largest.
+        high: the largest value of every entry (N, ...).
     """
 
     norm: Norm
@@ -39,12 +39,12 @@ class Ball(NamedTuple):
         return (a * x).sum(2) - drop.view(a.shape[:2])
 
     def take(self, rows: Tensor) -> "Ball":
-        """The balls of some samples, by index or mask."""
+        """Return the balls of some samples, by index or mask."""
         return Ball(self.norm, self.x[rows], self.eps[rows], self.low[rows], self.high[rows])
 
 
 def ball_around(x: Tensor, eps: float | Tensor, norm: str, bounds: tuple[float, float]) -> Ball:
-    """The ball around x (N, ...), its box one float64 wider than real arithmetic on either side.
+    """Return the ball around x (N, ...), with a box one float64 wider than in real arithmetic on either side.
 
     Args:
         x: images of any floating-point type; float64 holds them exactly.

@@ -1,4 +1,4 @@
-"""Bounds of every node: intervals forward (IBP, arXiv 1810.12715), linear bounds backward (CROWN, arXiv 1811.00866)."""
+"""Bounds of every node: forward intervals (IBP, arXiv 1810.12715), backward linear bounds (CROWN, arXiv 1811.00866)."""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -22,7 +22,7 @@ ENTRIES = 2**21
 
 @dataclass
 class Bounds:
-    """What is known of every node over the ball of each sample.
+    """The bounds of every node over the ball of each sample.
 
     Args:
         graph: the network.
@@ -43,7 +43,7 @@ class Bounds:
     """What a multiplier of a constraint adds to the coefficients (N, *in) in front of a bend, by its place."""
 
     def take(self, rows: Tensor) -> "Bounds":
-        """The bounds of some samples, by index, which may repeat."""
+        """Return the bounds of some samples, by index, which may repeat."""
         kept = ([t[rows] for t in part] for part in (self.low, self.high, self.slack))
         low, high, slack = kept
         lines = {i: lines.take(rows) for i, lines in self.lines.items()}
@@ -51,10 +51,10 @@ class Bounds:
         return replace(self, ball=ball, low=low, high=high, slack=slack, lines=lines, pulls={})
 
     def forward(self, *, refined: bool) -> None:
-        """Bound all nodes in order.
+        """Bound all nodes, in order.
 
         Args:
-            refined: intersect the interval in front of every bend with its linear bounds.
+            refined: whether to intersect the interval before every nonlinear node with its linear bounds.
         """
         fronts = {i for b in self.graph.bends for i in self.graph.nodes[b].inputs}
         for place in range(len(self.graph.nodes)):
@@ -176,12 +176,12 @@ class Bounds:
         return constant + self.ball.least(row)
 
     def line(self, place: int, rows: Rows, seen: dict[int, Tensor] | None = None) -> tuple[Rows, Tensor]:
-        """A line below <A, node> over the ball: coefficients of the image, and a constant (N, R).
+        """A linear lower bound of <A, node> over the ball: coefficients of the image, and a constant (N, R).
 
         Args:
             place: the node.
             rows: the coefficients A.
-            seen: filled with the coefficients of every bend's output, by its place.
+            seen: dictionary that is filled with the coefficients of every nonlinear node's output, by its place.
         """
         held: dict[int, Rows] = {place: rows}
         total = rows.a.new_zeros(rows.a.shape[:2])

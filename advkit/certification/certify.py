@@ -1,4 +1,4 @@
-"""`certify`: for which images no point of the ball can change the class."""
+"""`certify`: find the images whose class no point of the ball changes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -35,18 +35,18 @@ FUNCTIONS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate(Shown):
-    """What no attack within the ball can do.
+    """The bounds for every attack within the ball.
 
     Attributes:
-        certified: (N,) bool: True where every point of the ball is classified as y. False says nothing.
+        certified: (N,) bool: True where every point of the ball is classified as y. False means unknown or broken.
         margin: (N, K) float64: lower bounds of logit y minus the other logit over the ball; 0 at y itself.
         method: name of the method.
         norm: norm of the ball.
-        radius: (N,) float64: a radius at which the image is certified, 0 where none was found; None if not asked for.
+        radius: (N,) float64: a radius at which the image is certified, 0 if none was found; None if not requested.
         eps: (N,) float64: the radius of the ball around each image.
-        broken: (N,) bool: True where a point of the ball is classified otherwise than as y; None unless the method is
-            exact. What is neither certified nor broken is undecided.
-        x_adv: (N, C, H, W): such a point of every broken image, a copy of x elsewhere; None unless the method is exact.
+        broken: (N,) bool: True where a point of the ball is not classified as y; only for the method "exact", otherwise
+        None. An image that is neither certified nor broken is undecided.
+        x_adv: (N, C, H, W): such a point for every broken image, a copy of x for others; None if not "exact".
     """
 
     certified: Tensor
@@ -70,7 +70,7 @@ class Certificate(Shown):
 
     @property
     def undecided(self) -> Tensor:
-        """(N,) bool: True where nothing is known: neither certified nor broken."""
+        """(N,) bool: True for images that are neither certified nor broken."""
         return ~self.certified if self.broken is None else ~(self.certified | self.broken)
 
     @property
@@ -101,12 +101,12 @@ class Certificate(Shown):
 
     @property
     def least_margin(self) -> Tensor:
-        """(N,) float64: the lower bound of y's lead over the class that comes nearest; > 0 where certified."""
+        """(N,) float64: the lower bound of y's lead over its closest rival; > 0 for certified images."""
         own = self.margin == 0  # y itself, and nothing that is certified
         return self.margin.where(~own, torch.inf).amin(1)
 
     def records(self) -> list[dict[str, Any]]:
-        """One row an image; the margins are given by the least."""
+        """Return one row an image, with the least margin."""
         columns = {"certified": self.certified, "least_margin": self.least_margin}
         columns |= {name: value for name in ("broken", "radius", "eps") if (value := getattr(self, name)) is not None}
         rows = zip(*(column.tolist() for column in columns.values()), strict=True)
@@ -128,10 +128,10 @@ def certify(
     nodes: int | None = None,
     tolerance: float | None = None,
 ) -> Certificate:
-    """Bound the margins of a network over a ball around each image, cut by the range of the pixels.
+    """Bound the margins of a network over the part of a ball around each image that is within the range of the pixels.
 
-    The bounds are sound in floating point: they are computed in float64, they are widened by a bound of the rounding of
-    the network's own arithmetic (sums in any order), and the ball is rounded outward. Each margin is the larger of the
+    The bounds are sound in floating point: they are computed in float64, widened by a bound of the rounding in the
+    network's own arithmetic (sums in any order), and the ball is rounded outward. Each margin is the larger of the
     interval bound and the method's.
 
     Args:
@@ -146,17 +146,17 @@ def certify(
             point. "lipschitz" takes the product of the layers' operator norms instead.
         bounds: range of the pixels.
         radius: find by bisection a radius at which each image is certified, at most `eps`.
-        attack: callable `(model, x, y)` that returns points of the balls (N, C, H, W) for "exact" to try first.
+        attack: callable `(model, x, y)` that returns points of the balls (N, C, H, W), which "exact" tries first.
         time_limit: seconds that "exact" spends on each image, 60 by default; passes are shared by their rows.
         nodes: number of parts of the ball that "exact" bounds for each image, 20,000 by default.
-        tolerance: how closely "exact" bounds the least margin of every image and class; by default it stops as soon as
-            the signs are known.
+        tolerance: accuracy to which "exact" bounds the least margin of every image and class; by default it stops as
+        soon as the signs are known.
 
     Returns:
         A `Certificate`.
 
     Raises:
-        InputError: wrong input, or a layer of which no bound is known; the message names it.
+        InputError: the input is wrong, or no bound is known for a layer, which the message names.
     """
     if method not in METHODS:
         raise unknown("method", str(method), METHODS)

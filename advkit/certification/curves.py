@@ -1,4 +1,4 @@
-"""The smooth node: tanh, of which the logistic function is a scaled copy, between two lines."""
+"""The smooth node: tanh (the logistic function is a scaled copy) between two lines."""
 
 from dataclasses import dataclass
 
@@ -18,11 +18,11 @@ class Tanh:
     windows: Windows
 
     def interval(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """It is increasing."""
+        """Bound the output; tanh is increasing."""
         return low.tanh(), high.tanh()
 
     def lines(self, low: Tensor, high: Tensor) -> Lines:
-        """Chord or tangent over the box [low, high] (N, *in); tanh is odd, so the line below mirrors the one above."""
+        """Chord or tangent over the box [low, high] (N, *in); tanh is odd, so the lower line mirrors the upper."""
         low, high = low.flatten(1), high.flatten(1)
         high_slope, high_offset = _above(low, high)
         low_slope, below = _above(-high, -low)

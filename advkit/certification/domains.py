@@ -1,4 +1,4 @@
-"""The branches of a search: for each a function of the logits, and what is assumed of the entries of every maximum."""
+"""The branches of a search: a function of the logits for each, and assumptions on the entries of every maximum."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,15 +15,15 @@ ROWS = 256
 
 
 class Domains(NamedTuple):
-    """Parts of the ball, one a row. The numbers that a later step begins with are kept in float32.
+    """Parts of the ball, one a row. The initial values of later steps are kept in float32.
 
     Attributes:
-        image: which image (M,).
-        rival: which other class (M,).
+        image: number of the image (M,).
+        rival: the other class (M,).
         bound: lower bound of the margin in this part (M,) float64.
         splits: assumption on each entry of a maximum (M, taps, outputs), by the maximum's place; see `Maximum.lines`.
-        alpha: slopes to begin with (M, outputs).
-        beta: multipliers to begin with (M, taps, outputs).
+        alpha: initial slopes (M, outputs).
+        beta: initial multipliers (M, taps, outputs).
     """
 
     image: Tensor
@@ -34,13 +34,13 @@ class Domains(NamedTuple):
     beta: dict[int, Tensor]
 
     def take(self, rows: Tensor) -> "Domains":
-        """Some of them, by index or mask."""
+        """Return some of the parts, by index or mask."""
         splits, alpha, beta = ({i: t[rows] for i, t in part.items()} for part in self[3:])
         return Domains(self.image[rows], self.rival[rows], self.bound[rows], splits, alpha, beta)
 
 
 def joined(parts: Sequence[Domains]) -> Domains:
-    """All of them in one; each has the same bends."""
+    """Concatenate domains with the same nonlinear nodes."""
 
     def each(tensors: list[dict[int, Tensor]]) -> dict[int, Tensor]:
         return {i: torch.cat([t[i] for t in tensors]) for i in tensors[0]}
@@ -51,7 +51,7 @@ def joined(parts: Sequence[Domains]) -> Domains:
 
 
 def whole_balls(made: Bounds, image: Tensor, rival: Tensor, bound: Tensor) -> Domains:
-    """The ball of each image, nothing assumed."""
+    """Return the whole ball of each image, without assumptions."""
     splits, alpha, beta = {}, {}, {}
     for i in made.graph.bends:
         op, j = made.graph.nodes[i].operation, made.graph.nodes[i].inputs[0]
@@ -64,10 +64,10 @@ def whole_balls(made: Bounds, image: Tensor, rival: Tensor, bound: Tensor) -> Do
 
 
 def split(found: Domains, made: Bounds, C: Tensor, tries: int) -> tuple[Domains, Tensor]:
-    """The two halves of every domain that has a choice left, and where there is none (M,) bool.
+    """Split every domain that has a choice left into two; return the halves, and (M,) bool: no choice was left.
 
     The maxima with the largest |coefficient| times height of the relaxation are tried (Bunel et al. 2020, arXiv
-    1909.06588, section 4), and the one is taken whose worse half has the largest bound (De Palma et al. 2021, arXiv
+    1909.06588, section 4); the one whose worse half has the largest bound is split (De Palma et al. 2021, arXiv
     2104.06718).
 
     Args:
@@ -105,7 +105,7 @@ def _quick(found: Domains, made: Bounds, C: Tensor, each: Tensor) -> Tensor:
 
 
 def scores(found: Domains, made: Bounds, C: Tensor) -> tuple[Tensor, Tensor]:
-    """How much each maximum matters (M, outputs of all of them), and the entry to split."""
+    """Return the importance of each maximum (M, outputs of all maxima), and the entry to split."""
     relaxed = Relaxation(made, found.splits, found.alpha, found.beta)
     relaxed.line(C)
     score, taps = [], []
@@ -119,7 +119,7 @@ def scores(found: Domains, made: Bounds, C: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def halved(found: Domains, chosen: Tensor, tap: Tensor, half: int) -> Domains:
-    """One half of every domain.
+    """Return one half of every domain.
 
     Args:
         found: the domains, changed in place.

@@ -1,6 +1,6 @@
-"""Nodes of which only an interval is known: products, powers and quotients of what depends on the image.
+"""Nodes with interval bounds only: products, powers and quotients of values that depend on the image.
 
-Local response normalisation is made of them. Linear bounds do not pass through.
+Local response normalisation uses them. Linear bounds do not pass through them.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ class Product:
     name: str = "a product of two layers"
 
     def interval(self, low: Tensor, high: Tensor, low2: Tensor, high2: Tensor) -> tuple[Tensor, Tensor]:
-        """The least and the largest of the four products of ends."""
+        """Bound by the least and the largest of the four products of ends."""
         corners = torch.stack([low * low2, low * high2, high * low2, high * high2])
         return corners.amin(0), corners.amax(0)
 
@@ -28,14 +28,14 @@ class Power:
     """z^p, entry by entry.
 
     Args:
-        p: the exponent; unless it is a whole number >= 0, z has to be > 0.
+        p: the exponent; z has to be > 0 if p is not a whole number >= 0.
     """
 
     p: float
     name: str = "a power of a layer"
 
     def interval(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """Monotone on either side of 0.
+        """Bound the power, which is monotone on either side of 0.
 
         Raises:
             InputError: the power is not defined on the whole interval.

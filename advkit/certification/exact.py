@@ -1,8 +1,8 @@
-"""Branch and bound: splits of the network's maxima until every part of the ball is certified, or a point breaks one.
+"""Branch and bound: maxima are split until every part of the ball is certified or a counterexample is found.
 
 Bunel, Lu, Turkaslan, Torr, Kohli, Kumar 2020, "Branch and bound for piecewise linear neural network verification",
-arXiv 1909.06588; the bounds are those of beta-CROWN (Wang et al. 2021, arXiv 2103.06624). Parts of many images are rows
-of one pass.
+arXiv 1909.06588; the bounds are those of beta-CROWN (Wang et al. 2021, arXiv 2103.06624). One pass bounds parts of many
+images.
 """
 
 import time
@@ -40,12 +40,12 @@ Attacked = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Search:
-    """When a search ends.
+    """The limits of a search.
 
     Args:
-        time_limit: seconds for each image; a pass is shared among the images by their rows.
-        nodes: parts of the ball that are bounded for each image, at most.
-        tolerance: how closely the least margin is bounded; None: only its sign is asked.
+        time_limit: seconds for each image; the time of a pass is divided among the images by their rows.
+        nodes: maximum number of parts of the ball that are bounded for each image.
+        tolerance: accuracy to which the least margin is bounded; None stops when its sign is known.
     """
 
     time_limit: float = 60.0
@@ -54,12 +54,12 @@ class Search:
 
 
 class Decided(NamedTuple):
-    """What a search found of N images.
+    """The results of a search for N images.
 
     Attributes:
         margin: lower bounds (N, K) float64.
         x_adv: the counterexample of each broken image, else x (N, ...).
-        broken: True where a point of the ball is classified otherwise than as y (N,).
+        broken: (N,) bool, True where a point of the ball is not classified as y.
     """
 
     margin: Tensor
@@ -71,7 +71,7 @@ def check_exact(graph: Graph) -> None:
     """Refuse networks that are not piecewise linear.
 
     Raises:
-        InputError: names the layer.
+        InputError: a layer is not piecewise linear; the message names it.
     """
     for i in graph.bends:
         if not isinstance(graph.nodes[i].operation, Maximum):
@@ -90,11 +90,11 @@ class BranchAndBound:
     Args:
         model: callable from images to logits, in eval mode.
         made: bounds of every node, one row an image.
-        region: the points that a counterexample may be, in the type of the model.
+        region: the possible counterexamples, in the type of the model.
         y: true classes (N,).
         margin: lower bounds of the margins (N, K) that are known.
         search: limits of the search.
-        upper: the least margins (N, K) seen so far; None: none.
+        upper: the least margins (N, K) seen so far; None if there are none.
     """
 
     def __init__(

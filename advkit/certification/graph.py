@@ -1,4 +1,4 @@
-"""A network as a list of nodes, traced by torch.fx at the level of tensor operations, so that own modules work."""
+"""A network as a list of nodes, traced by torch.fx at the level of tensor operations, so that any module works."""
 
 import operator
 from collections.abc import Callable
@@ -38,8 +38,8 @@ class Node:
     """One operation on earlier nodes.
 
     Args:
-        operation: what it does.
-        inputs: places of the nodes it takes, in the list.
+        operation: the operation.
+        inputs: places of its input nodes in the list.
         shape: (*out) of one sample.
         layer: path and class of the module that holds it; empty outside of any.
     """
@@ -52,7 +52,7 @@ class Node:
 
 @dataclass
 class Graph:
-    """The nodes in an order in which each comes after its inputs; the first is the image, the last the logits.
+    """The nodes in topological order; the first is the image, the last the logits.
 
     Args:
         nodes: the list.
@@ -69,12 +69,12 @@ class Graph:
 
     @property
     def bends(self) -> list[int]:
-        """Places of the nodes whose lines depend on bounds."""
+        """Places of the nonlinear nodes, whose lines depend on bounds."""
         return [i for i, node in enumerate(self.nodes) if isinstance(node.operation, Maximum | Tanh)]
 
     @property
     def closed(self) -> list[str]:
-        """What no linear bound passes through."""
+        """The nodes through which no linear bound passes."""
         return [n.operation.name for n in self.nodes if isinstance(n.operation, Product | Power)]
 
 
@@ -87,7 +87,7 @@ class Ref(NamedTuple):
 
 @dataclass(frozen=True)
 class Tracing:
-    """What torch.fx recorded of a network; the parameters are looked up at each `graph()`.
+    """A network recorded by torch.fx; the parameters are read at each `graph()`.
 
     Args:
         module: the recorded operations.
@@ -100,11 +100,11 @@ class Tracing:
     dtype: torch.dtype
 
     def graph(self, *, double: bool = True) -> Graph:
-        """The network with its parameters as they are now.
+        """Return the network with its current parameters.
 
         Args:
-            double: carry all constants in float64. What the network computes from its parameters alone is computed in
-                its own type first, as the network does.
+            double: whether to carry all constants in float64. Values that the network computes from parameters only are
+            computed in its own type first, as the network does.
 
         Raises:
             InputError: a layer of which no bound is known; the message names it.
@@ -148,7 +148,7 @@ def _evaluate(graph: Graph, node: fx.Node, known: dict[fx.Node, Any], rules: dic
 
 @dataclass
 class Call:
-    """One recorded operation: what a rule makes nodes of."""
+    """One recorded operation, which a rule converts to nodes."""
 
     graph: Graph
     target: Any
@@ -171,12 +171,12 @@ class Call:
         return self.batch_shape[1:]
 
     def refusal(self, why: str) -> InputError:
-        """The error of a layer of which no bound is known."""
+        """Return the error for a layer without a known bound."""
         name = str(self.target).removeprefix("aten.").partition(".")[0]
         return InputError(f"no bound is known of {name}, {self.layer}: it {why}")
 
     def constant(self, value: Any) -> Tensor:
-        """A constant without its batch axis, in the type of the bounds."""
+        """Return a constant without its batch axis, in the type of the bounds."""
         t = torch.as_tensor(value)
         t = t.double() if self.double else t
         if self.batch_shape is not None and t.ndim == len(self.batch_shape):
@@ -235,16 +235,16 @@ def _recorded(model: Callable[[Tensor], Tensor], probe: Tensor) -> fx.GraphModul
 
 
 def trace(model: Callable[[Tensor], Tensor], x: Tensor) -> Tracing:
-    """Record what the model does to a batch of images of x's shape.
+    """Record the model's operations on a batch of images of x's shape.
 
     The model is taken in eval mode and left as it was.
 
     Args:
         model: an `nn.Module` or a function from images to logits (N, K).
-        x: images (N, ...); only shape, type and device count.
+        x: images (N, ...); only shape, type and device are used.
 
     Raises:
-        InputError: the model branches on the values of the image, or answers something else than one tensor.
+        InputError: the model branches on the values of the image, or does not return one tensor.
     """
     probe = torch.zeros(BATCH, *x.shape[1:], dtype=x.dtype, device=x.device)
     with looking(model, x.device):

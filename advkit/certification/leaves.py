@@ -1,6 +1,6 @@
-"""A branch without choices: the margin is affine there, and a linear program finds its least value.
+"""Branches without choices: the margin is affine, and a linear program finds its least value.
 
-The solver only proposes multipliers. The bound is computed from them as any other, so it is sound whatever they are.
+The solver only proposes multipliers. The bound is computed from them like any other, so any multipliers are sound.
 """
 
 import importlib.util
@@ -23,7 +23,7 @@ STEPS = 60
 
 
 def solved(found: Domains, made: Bounds, C: Tensor) -> tuple[Raised, Tensor | None]:
-    """Bounds of domains without choices, and the points (M, ...) where the margin is least, if they are known.
+    """Bound domains without choices; also return the points (M, ...) of the least margin, if they are known.
 
     Args:
         found: the domains.

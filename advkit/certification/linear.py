@@ -1,7 +1,7 @@
-"""The affine nodes: what they do to points, to magnitudes, and to the coefficients of a bound that passes backwards.
+"""The affine nodes: their maps of points, of magnitudes, and of the coefficients of backward bounds.
 
-A node computes `linear(z) + bias`. `size` is the same map with absolute weights: it carries radii and magnitudes.
-`transpose` takes coefficients (B, *out) of the output to those of each input.
+A node computes `linear(z) + bias`. `size` is the same map with absolute weights, for radii and magnitudes.
+`transpose` maps coefficients (B, *out) of the output to those of each input.
 """
 
 import math
@@ -17,11 +17,11 @@ Shape = tuple[int, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Affine:
-    """What all affine nodes have.
+    """The base class of affine nodes.
 
     Args:
         bias: constant part, of a shape that broadcasts against (*out); None is 0.
-        bias_size: sum of the absolute values that make up the bias; None: |bias|.
+        bias_size: sum of the absolute values of the bias's terms; None for |bias|.
         terms: number of terms in the longest sum of the network's own arithmetic.
         width: number of terms in the longest sum of `transpose`.
     """
@@ -175,7 +175,7 @@ class Move(Affine):
         return self.run(*inputs)
 
     def transpose(self, A: Tensor, shapes: Sequence[Shape]) -> list[Tensor]:
-        """By autograd: the operation is linear, so any point serves."""
+        """Transpose by autograd: the operation is linear, so the gradient at any point is its transpose."""
         with torch.enable_grad():
             points = [A.new_zeros(len(A), *shape, requires_grad=True) for shape in shapes]
             out = self.run(*points)
@@ -184,5 +184,5 @@ class Move(Affine):
 
 
 def numel(shape: Any) -> int:
-    """The number of entries of a shape."""
+    """Return the number of entries of a shape."""
     return math.prod(shape)

@@ -1,7 +1,7 @@
-"""How far a network can stretch: Szegedy et al. 2013, "Intriguing properties of neural networks", section 4.3.
+"""Lipschitz constants of networks: Szegedy et al. 2013, "Intriguing properties of neural networks", section 4.3.
 
-arXiv 1312.6199. If every layer moves its output by at most L_k times the movement of its input, the network moves its
-logits by at most the product, and an image whose logit leads by m stays right within m / (sqrt(2) product) in l2.
+arXiv 1312.6199. If L_k is the Lipschitz constant of each layer, that of the network is at most their product, and an
+image whose logit leads by m stays right within m / (sqrt(2) product) in l2.
 """
 
 import math
@@ -32,7 +32,7 @@ class LayerStretch:
     Attributes:
         name: path of the module in the network; empty outside of any module.
         kind: class of the module.
-        norm: upper bound of the l2 operator norm, or of the Lipschitz constant of a layer that bends.
+        norm: upper bound of the l2 operator norm, or of the Lipschitz constant of a nonlinear layer.
         constant: upper bound of the Lipschitz constant from the image to the output of this layer.
     """
 
@@ -48,7 +48,7 @@ class Lipschitz:
 
     Attributes:
         layers: one entry a layer, in the order of the network. In a chain `constant` is the product of the norms so
-            far; where paths meet, constants add up (sums), or their squares do (concatenation).
+        far; if paths meet, constants are added (sums), or their squares (concatenation).
         constant: from the image to the logits.
         pairs: (K, K) float64: of every difference of two logits; at most sqrt(2) times `constant`.
     """
@@ -58,7 +58,7 @@ class Lipschitz:
     pairs: Tensor
 
     def radius(self, logits: Tensor, y: Tensor) -> Tensor:
-        """(N,) float64: l2 radius within which y stays ahead; 0 where it is not ahead. Rounding is not counted.
+        """(N,) float64: l2 radius within which y stays ahead; 0 if it is not ahead. Rounding is not accounted for.
 
         Args:
             logits: the network's answers (N, K).
@@ -72,14 +72,14 @@ class Lipschitz:
 
 
 def lipschitz(model: Callable[[Tensor], Tensor], x: Tensor) -> Lipschitz:
-    """Upper bounds of every layer's operator norm at its input size, and of the network's Lipschitz constant in l2.
+    """Bound every layer's operator norm at its input size, and the network's Lipschitz constant in l2, from above.
 
     Args:
         model: an `nn.Module` or a function from images to logits (N, K); it is taken in eval mode and left as it was.
-        x: images (N, C, H, W); only shape, type and device count.
+        x: images (N, C, H, W); only shape, type and device are used.
 
     Raises:
-        InputError: a layer of which no constant is known; the message names it.
+        InputError: no constant is known for a layer, which the message names.
     """
     door.check_model(model)
     tracing = trace(model, x)
@@ -89,7 +89,7 @@ def lipschitz(model: Callable[[Tensor], Tensor], x: Tensor) -> Lipschitz:
 
 @dataclass(frozen=True)
 class Stretch:
-    """What a graph stretches.
+    """The Lipschitz constants of a graph.
 
     Args:
         graph: the network as a graph.
@@ -132,10 +132,10 @@ def _reach(ball: Ball) -> Tensor:
 
 
 def stretch(graph: Graph, device: torch.device) -> Stretch:
-    """The constants of all nodes.
+    """Return the constants of all nodes.
 
     Raises:
-        InputError: a node of which none is known.
+        InputError: no constant is known for a node.
     """
     norms = [_norm(graph, node, device) for node in graph.nodes]
     reached: list[float] = []

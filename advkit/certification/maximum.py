@@ -1,8 +1,8 @@
-"""The piecewise linear node: the maximum of a window, and of 0 where a rectifier comes before or after it.
+"""The piecewise linear node: the maximum of a window, and of 0 if a rectifier precedes or follows it.
 
-With i the entry of the largest upper bound and u2 the second largest upper bound (0 counts too where it is in the
-set): above, the chord of max(x_i, u2) over [l_i, u_i]; below, alpha x_j. A window of one entry with 0 is a rectifier,
-and these are CROWN's two lines (Zhang, Weng, Chen, Hsieh, Daniel 2018, arXiv 1811.00866).
+Let i be the entry of the largest upper bound and u2 the second largest upper bound (0 included if it is in the set).
+The upper line is the chord of max(x_i, u2) over [l_i, u_i], the lower one alpha x_j. A window of one entry with 0 is a
+rectifier, and these are CROWN's two lines (Zhang, Weng, Chen, Hsieh, Daniel 2018, arXiv 1811.00866).
 """
 
 from dataclasses import dataclass
@@ -20,12 +20,12 @@ ABSENT = -2
 class Lines(NamedTuple):
     """One line below and one above every output, each through one entry of the input.
 
-    `low_slope z[low_tap] <= f(z) <= high_slope z[high_tap] + high_offset` over the bounds they were made for.
+    `low_slope z[low_tap] <= f(z) <= high_slope z[high_tap] + high_offset` within the bounds of the input.
 
     Attributes:
         low_slope, low_offset, high_slope, high_offset: (N, outputs).
-        low_tap, high_tap: which entry of the window (N, outputs), integers.
-        free: where every low_slope in [0, 1] is right (N, outputs).
+        low_tap, high_tap: entry of the window (N, outputs), integers.
+        free: (N, outputs) bool, True where every low_slope in [0, 1] is valid.
     """
 
     low_slope: Tensor
@@ -37,13 +37,13 @@ class Lines(NamedTuple):
     free: Tensor
 
     def take(self, rows: Tensor) -> "Lines":
-        """The lines of some samples."""
+        """Return the lines of some samples."""
         return Lines(*(t[rows] for t in self))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Maximum:
-    """max over a window, `rectified`: and over 0.
+    """The maximum over a window, and over 0 if `rectified`.
 
     Args:
         windows: the entries under each maximum.
@@ -54,19 +54,19 @@ class Maximum:
     rectified: bool
 
     def interval(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-        """Bounds of the output (N, *out) from those of the input (N, *in)."""
+        """Bound the output (N, *out) by the bounds of the input (N, *in)."""
         edges = (self.windows.taps(t).amax(1).view(-1, *self.windows.shape) for t in (low, high))
         least, most = edges
         return (least.clamp(min=0), most.clamp(min=0)) if self.rectified else (least, most)
 
     def lines(self, low: Tensor, high: Tensor, splits: Tensor | None = None) -> Lines:
-        """The two lines over the box [low, high] (N, *in).
+        """Return the two lines over the box [low, high] (N, *in).
 
         Args:
             low: least values of the input.
-            high: the largest.
-            splits: what is assumed of each entry of each window (N, taps, outputs): 1 where it is the maximum, -1
-                where the maximum is the same without it, 0 where nothing is, ABSENT where there is no such entry.
+            high: largest values of the input.
+            splits: assumption on each entry of each window (N, taps, outputs): 1 if it is the maximum, -1 if the
+            maximum is the same without it, 0 for no assumption, ABSENT if there is no such entry.
         """
         l, u = self.windows.taps(low), self.windows.taps(high)  # noqa: E741
         if splits is not None:
@@ -83,12 +83,12 @@ class Maximum:
         return Lines(alpha, torch.zeros_like(alpha), j, slope, offset, i, chord if self.rectified else chord & False)
 
     def unsplit(self, low: Tensor) -> Tensor:
-        """Splits (N, taps, outputs) that assume nothing, for an input of this form (N, *in)."""
+        """Return splits (N, taps, outputs) without assumptions, for an input of this form (N, *in)."""
         taps = self.windows.taps(low)
         return torch.where(taps == -torch.inf, ABSENT, 0).to(torch.int8)
 
     def height(self, low: Tensor, high: Tensor, splits: Tensor) -> tuple[Tensor, Tensor]:
-        """How far the line above exceeds the maximum (N, outputs), 0 where there is no choice; and the entry to split.
+        """How far the upper line exceeds the maximum (N, outputs), 0 without choice; and the entry to split.
 
         The line is the chord of max(x_i, u2) over [l_i, u_i], so it exceeds the maximum by most at u2.
         """
@@ -101,20 +101,20 @@ class Maximum:
         return torch.where(chord, (u_i - u2) * (u2 - l_i) / torch.where(chord, u_i - l_i, 1.0), 0.0), lines.high_tap
 
     def counting(self, splits: Tensor) -> Tensor:
-        """Which entries have a constraint (N, taps, outputs) bool, see `constrained`."""
+        """Return (N, taps, outputs) bool: the entry has a constraint, see `constrained`."""
         chosen = splits > 0
         known = chosen.any(1, keepdim=True)
         counts = known | (splits < 0).all(1, keepdim=True) if self.rectified else known & ~chosen
         return counts & (splits > ABSENT)
 
     def constrained(self, splits: Tensor, beta: Tensor) -> Tensor:
-        """What multipliers of the assumptions add to the coefficients of the entries, (N, taps, outputs).
+        """Return the terms (N, taps, outputs) that multipliers of the assumptions add to the coefficients of the entries.
 
         An entry that is the maximum is at least each other and, rectified, at least 0. If 0 is the maximum, no entry
         exceeds it. A sum of such terms, each times its beta >= 0, is at most 0 wherever the assumptions hold.
 
         Args:
-            splits: what is assumed, see `lines`.
+            splits: assumptions on the entries, see `lines`.
             beta: one multiplier for each entry (N, taps, outputs), >= 0.
         """
         chosen = splits > 0

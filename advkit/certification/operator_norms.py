@@ -1,15 +1,15 @@
-"""Upper bounds of the l2 operator norms of single operations: largest singular values, never taken too small.
+"""Upper bounds of the l2 operator norms of single operations, that is, of their largest singular values.
 
-A power iteration converges from below, so it bounds nothing. Here are three bounds from above, each with its own
-rounding added.
+A power iteration converges from below, so it is no upper bound. This module has three upper bounds, each with its
+own rounding added.
 
 Matrices: Gram iteration (Delattre, Barthelemy, Araujo, Allauzen 2023, arXiv 2305.16173). With `G_0 = W` and
 `G_(t+1) = G_t* G_t`, `|W|_2 = |G_t|_2^(1/2^t) <= |G_t|_F^(1/2^t)`, which exceeds |W|_2 by the factor rank^(1/2^(t+1)).
 
-Convolutions: of few entries, the matrix itself. Of more, the convolution around a torus: an image with its zero padding
+Convolutions: with few entries, the matrix itself. With more, the convolution on a torus: an image with its zero padding
 is an image on the torus, and the outputs are some of those on the torus, so the norm there is not smaller. On the
 torus the norm is the largest over the frequencies of the norm of a small matrix (Sedghi, Gupta, Long 2019, arXiv
-1805.10408); a stride adds the frequencies that it makes alike.
+1805.10408); a stride adds up the frequencies that it aliases.
 
 Operations whose weights are all >= 0: `|A|_2^2 <= max_j (A^T A v)_j / v_j` for any v > 0 (Collatz, Wielandt).
 """
@@ -132,7 +132,7 @@ def positive_norm(op: Affine, inputs: Shape, device: torch.device, turns: int = 
 
 
 def maximum_norm(op: Maximum, inputs: Shape) -> float:
-    """Root of the number of windows that share an entry: each output moves as far as one entry of its window."""
+    """Root of the largest number of windows that share an entry: an output moves as far as one entry of its window."""
     if op.windows.index is None:
         return 1.0
     inside = op.windows.index[op.windows.index < math.prod(inputs)]

@@ -1,4 +1,4 @@
-"""How far floating-point arithmetic may lie from real arithmetic, bounded before anything is computed.
+"""A priori bounds of the difference between floating-point and real arithmetic.
 
 `gamma(n, u) = n u / (1 - n u)` bounds the relative error of a sum of n products in any order: Higham, Accuracy and
 Stability of Numerical Algorithms, 2002, section 3.1.
@@ -34,14 +34,14 @@ class Rounding:
 
     Args:
         unit: unit roundoff of its type.
-        tiny: smallest normal number of its type; what is smaller may become 0.
+        tiny: smallest normal number of its type; smaller numbers may become 0.
     """
 
     unit: float
     tiny: float
 
     def slack(self, size: Tensor, terms: int, width: int) -> Tensor:
-        """How far a computed sum, and one step of a bound through it, may lie from the exact one.
+        """Bound the error of a computed sum and of one step of a bound through it.
 
         Args:
             size: sums of absolute values, of the shape of the output (N, ...).
@@ -53,7 +53,7 @@ class Rounding:
 
 
 def rounding_of(dtype: torch.dtype, device: torch.device) -> Rounding:
-    """The arithmetic of a network of this type on this device; warns where a GPU may shorten the factors."""
+    """Return the arithmetic of a network of this type on this device; warns if a GPU may shorten the factors."""
     info = torch.finfo(dtype)
     unit = info.eps / 2
     shortened = torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32

@@ -1,4 +1,4 @@
-"""Which node each tensor operation becomes: one rule for each operation of torch's ATen."""
+"""The rules that convert tensor operations of torch's ATen to nodes."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from advkit.certification.windows import Pooling, own_entry, pooled, reduced
 
 
 def rule(*names: str) -> Callable[[Callable[[Call], Any]], Callable[[Call], Any]]:
-    """Decorator: the rule of these operations."""
+    """Decorator that registers the rule of these operations."""
 
     def keep(make: Callable[[Call], Any]) -> Callable[[Call], Any]:
         RULES.update(dict.fromkeys(names, make))

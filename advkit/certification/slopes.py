@@ -1,7 +1,7 @@
-"""alpha-CROWN: the slopes below open rectifiers, chosen for each bound by gradient ascent.
+"""alpha-CROWN: the lower slopes of undecided rectifiers, optimised for each bound by gradient ascent.
 
 Xu, Zhang, Wang, Wang, Jana, Lin, Hsieh 2021, "Fast and complete", arXiv 2011.13824, section 3.1. Every slope in [0, 1]
-gives a sound bound, so the best bound of all steps counts. What is assumed of a unit in a branch of a search enters by
+gives a sound bound, so the best bound of all steps counts. The assumption on a unit in a branch of a search enters by
 a multiplier beta >= 0 of its constraint: Wang, Zhang, Xu, Lin, Jana, Hsieh, Kolter 2021, "Beta-CROWN", arXiv
 2103.06624, section 3.2. Every beta >= 0 is sound, too.
 """
@@ -28,12 +28,12 @@ DECAY = 0.9
 
 
 class Raised(NamedTuple):
-    """The best bound of each function, and what gave it.
+    """The best bound of each function, and its slopes and multipliers.
 
     Attributes:
         bound: (M,).
-        slope: coefficients of the image in the line below (M, ...).
-        alpha: slopes below the bends (M, outputs).
+        slope: coefficients of the image in the lower line (M, ...).
+        alpha: lower slopes of the nonlinear nodes (M, outputs).
         beta: multipliers of the constraints (M, taps, outputs).
     """
 
@@ -43,12 +43,12 @@ class Raised(NamedTuple):
     beta: dict[int, Tensor]
 
     def take(self, rows: Tensor) -> "Raised":
-        """Those of some functions."""
+        """Return the bounds of some functions."""
         alpha, beta = ({i: t[rows] for i, t in part.items()} for part in (self.alpha, self.beta))
         return Raised(self.bound[rows], self.slope[rows], alpha, beta)
 
     def or_better(self, other: "Raised") -> "Raised":
-        """Row by row the one with the larger bound."""
+        """Choose row by row the larger bound."""
         wins = other.bound > self.bound
 
         def chosen(a: Tensor, b: Tensor) -> Tensor:
@@ -71,15 +71,15 @@ def raised(
     steps: int = STEPS,
     step_size: float = STEP_SIZE,
 ) -> Raised:
-    """Lower bounds of <C, logits> over the ball, by ascent in alpha and beta.
+    """Return lower bounds of <C, logits> over the ball, by ascent in alpha and beta.
 
     Args:
         made: bounds of every node, one row a function.
         C: coefficients of the logits (M, K).
-        splits: what is assumed of the entries of every maximum, see `Maximum.lines`; None: nothing.
-        alpha: slopes to begin with; None: those of CROWN.
-        beta: multipliers to begin with; None: 0.
-        steps: number of steps of Adam; 0 gives the bound of the beginning.
+        splits: assumptions on the entries of every maximum, see `Maximum.lines`; None for no assumptions.
+        alpha: initial slopes; None for those of CROWN.
+        beta: initial multipliers; None for 0.
+        steps: number of steps of Adam; 0 returns the initial bound.
         step_size: length of the first step.
     """
     relaxed = Relaxation(made, splits or {}, alpha or {}, beta or {})
@@ -99,7 +99,7 @@ def raised(
 
 
 class Relaxation:
-    """The lines of every bend as functions of alpha and beta."""
+    """The lines of every nonlinear node as functions of alpha and beta."""
 
     def __init__(self, made: Bounds, splits: ByBend, alpha: ByBend, beta: ByBend) -> None:
         self.made, self.splits = made, {i: s for i, s in splits.items() if bool((s != 0).any())}
@@ -119,7 +119,7 @@ class Relaxation:
         return [*self.alpha.values(), *self.beta.values()]
 
     def line(self, C: Tensor) -> tuple[Tensor, Tensor]:
-        """The bound (M,) and the coefficients of the image (M, ...) under alpha and beta as they are."""
+        """Return the bound (M,) and the coefficients of the image (M, ...) at the current alpha and beta."""
         for leaf in self.leaves:
             leaf.requires_grad_(torch.is_grad_enabled())
         lines = dict(self.lines)
@@ -138,7 +138,7 @@ class Relaxation:
         return node.operation.windows.sums(terms, self.made.graph.nodes[node.inputs[0]].shape)
 
     def climb(self, value: Tensor, adam: torch.optim.Adam) -> None:
-        """A step uphill, and back to where every alpha and every beta is sound."""
+        """Make a step of ascent, and clamp alpha and beta to sound values."""
         adam.zero_grad()
         torch.autograd.backward(value, -torch.ones_like(value), inputs=self.leaves)
         adam.step()

@@ -1,4 +1,4 @@
-"""Bounds of the margins that gradients pass through, to train on: no allowance for rounding, in the network's type."""
+"""Differentiable bounds of the margins, for training: in the network's type, without allowance for rounding."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -29,7 +29,7 @@ _TRACINGS: "WeakKeyDictionary[nn.Module, _Known]" = WeakKeyDictionary()
 
 
 def tracing_of(model: Callable[[Tensor], Tensor], x: Tensor) -> Tracing:
-    """What the model does in eval mode, recorded once for each model, form of image and set of tensors.
+    """Record the model's operations in eval mode, once for each model, form of image and set of tensors.
 
     Parameters that are changed in place, as every optimizer does, are seen by the next `graph()`.
 
@@ -47,7 +47,7 @@ def tracing_of(model: Callable[[Tensor], Tensor], x: Tensor) -> Tracing:
 
 
 class TrainedBounds:
-    """Interval bounds of every node over a linf ball cut by the range, and what follows for the margins.
+    """Interval bounds of every node over a linf ball within the range, and bounds of the margins.
 
     Args:
         model: callable that takes images and returns logits; used in eval mode and left as it was.
@@ -56,7 +56,7 @@ class TrainedBounds:
         bounds: range of the pixels.
 
     Raises:
-        InputError: a layer of which no bound is known; the message names it.
+        InputError: no bound is known for a layer, which the message names.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class TrainedBounds:
 
     @property
     def classes(self) -> int:
-        """K."""
+        """The number of classes K."""
         return self.graph.nodes[-1].shape[0]
 
     def interval_margins(self, y: Tensor) -> Tensor:
@@ -98,10 +98,10 @@ class TrainedBounds:
         return margin if node.operation.bias is None else margin + rows @ node.operation.bias
 
     def linear_margins(self, y: Tensor) -> Tensor:
-        """The same by linear bounds of the margins, the intervals inside (CROWN-IBP).
+        """Return the same by linear bounds of the margins, with intervals inside (CROWN-IBP).
 
         Raises:
-            InputError: a layer that no linear bound passes through.
+            InputError: no linear bound passes through a layer.
         """
         if self.graph.closed:
             raise InputError(f"no linear bound passes through {self.graph.closed[0]}: train with ibp")

@@ -1,8 +1,8 @@
 """Rows of a backward pass: coefficients over a whole node, or over one small window of its maps.
 
-A unit behind a convolution sees a window of the maps in front of it, and so does its row of coefficients: Xu, Shi,
-Zhang et al. 2020, "Automatic perturbation analysis", arXiv 2002.12920, section 3. Entries of a window that hang over
-the edge of the map hold 0.
+A unit behind a convolution depends on a window of the maps in front of it, and so does its row of coefficients: Xu,
+Shi, Zhang et al. 2020, "Automatic perturbation analysis", arXiv 2002.12920, section 3. Entries of a window outside the
+map are 0.
 """
 
 from dataclasses import dataclass
@@ -19,9 +19,9 @@ class Rows:
 
     Args:
         a: coefficients (N, R, *shape); with corners (N, R, h, w, C).
-        top: first line of each window on the map (N, R), maybe outside it; None: the row covers the node.
-        left: the first column.
-        at: what `position` answers, where it is known.
+        top: first line of each window on the map (N, R), possibly outside it; None if the row covers the node.
+        left: first column of each window (N, R).
+        at: the result of `position`, if it is known.
     """
 
     a: Tensor
@@ -30,7 +30,7 @@ class Rows:
     at: Tensor | None = None
 
     def like(self, a: Tensor) -> "Rows":
-        """Other coefficients in the same places."""
+        """Return other coefficients in the same places."""
         return Rows(a=a, top=self.top, left=self.left, at=self.at)
 
     def position(self, shape: tuple[int, ...]) -> Tensor:
@@ -47,7 +47,7 @@ class Rows:
         return torch.where(inside, lines[..., None] * W + columns[..., None, :], H * W)
 
     def cut(self, t: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """What a tensor (N, *shape) holds under each window, of a's shape, or of one that broadcasts against it."""
+        """The values of a tensor (N, *shape) under each window, in a shape that broadcasts against a."""
         if self.top is None:
             return t.view(len(t), 1, *shape)
         maps = t.reshape(len(t), shape[0], -1).transpose(1, 2)  # (N, HW, C)
@@ -57,7 +57,7 @@ class Rows:
         return chosen.view(self.a.shape)
 
     def whole(self, shape: tuple[int, ...]) -> "Rows":
-        """The same rows over the whole node."""
+        """Return the same rows over the whole node."""
         if self.top is None:
             return self
         N, R, *_, C = self.a.shape
@@ -74,7 +74,7 @@ class Rows:
         return (self.a * self.cut(t, shape)).flatten(2).sum(2)
 
     def size(self, slack: Tensor) -> Tensor:
-        """At least <|a|, slack> for slack (N, *shape) >= 0: (N, R). A window takes its sample's largest."""
+        """An upper bound of <|a|, slack> for slack (N, *shape) >= 0: (N, R). A window uses its sample's largest slack."""
         if self.top is None:
             return torch.einsum("nrd,nd->nr", self.a.abs().flatten(2), slack.flatten(1))
         return self.a.abs().flatten(2).sum(2) * slack.flatten(1).amax(1)[:, None]
@@ -88,7 +88,7 @@ class Rows:
         return (self.a * bias).flatten(2).sum(2)
 
     def fits(self, conv: Conv, shape: tuple[int, ...]) -> bool:
-        """Whether the windows in front of the convolution are smaller than its input (C, H, W)."""
+        """Return whether the windows in front of the convolution are smaller than its input (C, H, W)."""
         plain = not conv.transposed and conv.groups == 1 and len(shape) == 3 and set(conv.dilation) == {1}
         if self.top is None or not plain:
             return False
@@ -96,12 +96,12 @@ class Rows:
         return sides[0] * sides[1] < shape[1] * shape[2]
 
     def sides(self, conv: Conv) -> tuple[int, int]:
-        """Height and width of the windows in front of a convolution."""
+        """Return height and width of the windows in front of a convolution."""
         h, w = self.a.shape[2:4]
         return (h - 1) * conv.stride[0] + conv.weight.shape[2], (w - 1) * conv.stride[1] + conv.weight.shape[3]
 
     def before(self, conv: Conv, shape: tuple[int, ...]) -> "Rows":
-        """The windows in front of a convolution with input (C, H, W)."""
+        """Return the windows in front of a convolution with input (C, H, W)."""
         assert self.top is not None
         assert self.left is not None
         _, inputs, k, m = conv.weight.shape
@@ -123,7 +123,7 @@ class Rows:
         return Rows(a=back * (at < shape[1] * shape[2])[..., None], top=top, left=left, at=at)
 
     def plus(self, other: "Rows", shape: tuple[int, ...]) -> "Rows":
-        """The sum of two."""
+        """Add two sets of rows."""
         if self.top is not None and other.top is not None and self.a.shape == other.a.shape:
             assert self.left is not None
             assert other.left is not None
@@ -133,14 +133,14 @@ class Rows:
 
 
 def units(index: Tensor, shape: tuple[int, ...], sign: float, like: Tensor, *, windows: bool) -> Rows:
-    """Rows that pick single units, times a sign.
+    """Make rows that select single units, times a sign.
 
     Args:
         index: flat positions (N, R) in a node of this shape.
         shape: (*shape) of the node.
         sign: 1 or -1.
         like: a tensor of the type and device of the rows.
-        windows: keep them as windows, where the node is made of maps.
+        windows: whether to keep them as windows, if the node consists of maps.
     """
     if windows and len(shape) == 3:
         C, H, W = shape

@@ -1,4 +1,4 @@
-"""Which entries a maximum looks at: one (rectifier), the window of a pooling, the pieces of a maxout unit."""
+"""The entries under a maximum: one (rectifier), the window of a pooling, the pieces of a maxout unit."""
 
 import itertools
 import math
@@ -25,9 +25,9 @@ class Windows:
 
     Args:
         shape: (*out), one maximum an entry.
-        index: flat positions in one sample's input (taps, outputs); the number of its entries stands for none. None:
-            every maximum looks at the entry of its own position.
-        pooling: the geometry, where the windows are those of a two-dimensional pooling.
+        index: flat positions in one sample's input (taps, outputs); the number of its entries stands for none. None
+        means that every maximum has the entry of its own position.
+        pooling: the geometry, if the windows are those of a two-dimensional pooling.
     """
 
     shape: tuple[int, ...]
@@ -35,7 +35,7 @@ class Windows:
     pooling: Pooling | None = None
 
     def taps(self, z: Tensor) -> Tensor:
-        """(N, *in) -> (N, taps, outputs); -inf where a tap looks at nothing."""
+        """(N, *in) -> (N, taps, outputs); -inf for taps without an entry."""
         flat = z.flatten(1)
         if self.index is None:
             return flat[:, None]
@@ -43,7 +43,7 @@ class Windows:
         return padded[:, self.index]
 
     def sums(self, t: Tensor, shape: Sequence[int]) -> Tensor:
-        """(N, taps, outputs) -> (N, *shape), the transpose of `taps`: each entry of the input sums what looks at it."""
+        """(N, taps, outputs) -> (N, *shape), the transpose of `taps`: each entry of the input sums its taps."""
         if self.index is None:
             return t.reshape(len(t), *shape)
         flat = t.new_zeros(len(t), math.prod(shape) + 1)
@@ -56,19 +56,19 @@ class Windows:
         return 1 if self.index is None else len(self.index)
 
     def position(self, tap: Tensor) -> Tensor | None:
-        """Flat input positions of the chosen taps (N, outputs); None: each its own."""
+        """Return flat input positions of the chosen taps (N, outputs); None means each output's own."""
         if self.index is None:
             return None
         return self.index.to(tap.device).T.expand(len(tap), -1, -1).gather(2, tap[..., None]).squeeze(2)
 
 
 def own_entry(shape: Sequence[int]) -> Windows:
-    """Every output looks at one entry, its own."""
+    """Make windows of one entry, the output's own."""
     return Windows(shape=tuple(shape))
 
 
 def pooled(inputs: Sequence[int], outputs: Sequence[int], pooling: Pooling, device: torch.device) -> Windows:
-    """The windows of max pooling over (C, H, W) -> (C, H', W').
+    """Make the windows of max pooling over (C, H, W) -> (C, H', W').
 
     Args:
         inputs: (C, H, W).
@@ -90,7 +90,7 @@ def pooled(inputs: Sequence[int], outputs: Sequence[int], pooling: Pooling, devi
 
 
 def reduced(inputs: Sequence[int], axes: Sequence[int], outputs: Sequence[int], device: torch.device) -> Windows:
-    """The maximum over some axes of one sample, such as maxout's pieces; axes count from 0 at the first of (*in)."""
+    """Make windows of a maximum over axes of one sample, such as maxout's pieces; axis 0 is the first of (*in)."""
     flat = torch.arange(math.prod(inputs), device=device).view(*inputs)
     kept = [a for a in range(len(inputs)) if a not in axes]
     index = flat.permute(*axes, *kept).reshape(math.prod(inputs[a] for a in axes), -1)

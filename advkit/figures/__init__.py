@@ -1,4 +1,4 @@
-"""Pictures, drawn by matplotlib without touching its global state."""
+"""Pictures, drawn by matplotlib without changing its global state."""
 
 from advkit.figures._charts import (
     attack_picture,

@@ -40,7 +40,7 @@ def error_bars(report: Report | AttackReport | Run, *, title: str = "", path: Pa
 
     Args:
         report: a report, the run that holds one, or the report of one attack.
-        title: a line above the picture; by default the name of what was evaluated.
+        title: a line above the picture; by default the model and the data.
         path: file to write, PNG, PDF or SVG by its ending; by default none.
 
     Raises:
@@ -141,7 +141,7 @@ def error_curves(
         path: file to write, PNG, PDF or SVG by its ending; by default none.
 
     Raises:
-        InputError: something else than curves, none at all, or a path that cannot be written as a picture.
+        InputError: there are no curves, other objects are given, or the path cannot be written as a picture.
     """
     stairs = [stair for given in _listed(curves) for stair in _stairs(given)]
     if not stairs:
@@ -192,7 +192,7 @@ def _curve(row: AttackReport) -> Curve:
 
 @PICTURES.register("TransferMatrix")
 def transfer_table(matrix: TransferMatrix, *, title: str = "", path: Path_ | None = None) -> "Figure":
-    """Draw who is fooled by whose images: a row for each model that was attacked, a column for each that was shown.
+    """Draw transfer rates: a row for each model that was attacked, a column for each that was shown the images.
 
     Args:
         matrix: result of `transfer_matrix`.
@@ -257,7 +257,7 @@ def result_picture(
     title: str = "",
     path: Path_ | None = None,
 ) -> "Figure":
-    """Draw the first images that an attack fooled: clean, what was added, adversarial.
+    """Draw the first images that an attack fooled: clean image, perturbation, adversarial image.
 
     Args:
         result: result of the attack.
@@ -285,7 +285,7 @@ def result_picture(
 
 @PICTURES.register("Certificate")
 def certified_curve(found: Certificate, *, title: str = "", path: Path_ | None = None) -> "Figure":
-    """Draw what share of the images is certified: up to which radius if that was asked for, else by which margin.
+    """Draw the fraction of certified images against the radius if it was computed, otherwise against the margin.
 
     Args:
         found: result of `certify`.

@@ -1,4 +1,4 @@
-"""The picture of an attack: clean images, what was added, adversarial images (as figure 1 of arXiv 1412.6572)."""
+"""The picture of an attack: clean images, perturbations, adversarial images (as in figure 1 of arXiv 1412.6572)."""
 
 import io
 import os
@@ -33,7 +33,7 @@ def examples(
     title: str = "",
     path: str | os.PathLike[str] | None = None,
 ) -> "Figure":
-    """Draw each image above its perturbation and its adversarial image, with the class given and its confidence.
+    """Draw each image above its perturbation and its adversarial image, with predicted class and confidence.
 
     The perturbation is shown around grey (brighter: added, darker: taken away), enlarged until its largest entry
     spans the range; the factor is written above it. Pixels are drawn as they are, without smoothing.
@@ -50,7 +50,7 @@ def examples(
         path: file to write, PNG, PDF or SVG by its ending; by default none.
 
     Returns:
-        The matplotlib figure; it belongs to no window and needs no closing.
+        The matplotlib figure; it has no window and need not be closed.
 
     Raises:
         InputError: shapes that do not fit, or a path that cannot be written as an image.
@@ -188,7 +188,7 @@ ENDINGS = (".png", ".pdf", ".svg", ".jpg", ".jpeg")
 
 
 def check_ending(path: str | os.PathLike[str]) -> None:
-    """Raise InputError unless the name ends as a picture's does."""
+    """Raise InputError unless the file has a picture's ending."""
     name = Path(path).name
     if Path(path).suffix.lower() not in ENDINGS:
         raise InputError(f"cannot write a picture to {name!r}: end the name with .png, .pdf or .svg")

@@ -1,4 +1,4 @@
-"""Sheets of pictures: rows of panels with a title above and a caption below; what most figures here are made of."""
+"""Sheets of pictures: rows of panels with a title above and a caption below; the base of most figures."""
 
 import os
 from collections.abc import Sequence
@@ -124,14 +124,14 @@ def _aspect(row: Row) -> float:
 
 
 def wrapped(caption: str, width: float) -> str:
-    """The caption in lines that fit a figure of this many inches."""
+    """Break the caption into lines that fit a figure of this many inches."""
     from textwrap import fill
 
     return "\n".join(fill(line, max(int(width * 17), 30)) for line in caption.split("\n"))
 
 
 def draw(axes: "Axes", panel: Panel) -> None:
-    """One panel; pixels as they are, without smoothing."""
+    """Draw one panel; pixels as they are, without smoothing."""
     pixels = visible(panel.image.detach().cpu().to(torch.float32))
     options: dict[str, Any] = {"cmap": panel.cmap or "gray"}
     if panel.cmap is None:
@@ -159,6 +159,6 @@ def draw(axes: "Axes", panel: Panel) -> None:
 
 
 def signed(image: Tensor) -> tuple[Tensor, float]:
-    """A projection (C, H, W) around grey .5, and the largest absolute value, which reaches 0 or 1; 0 stays grey."""
+    """Scale a projection (C, H, W) to [0, 1] with 0 at grey .5; also return the largest absolute value."""
     peak = float(image.abs().amax())
     return image / (2 * peak if peak > 0 else 1.0) + 0.5, peak

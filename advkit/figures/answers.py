@@ -40,7 +40,7 @@ def answers_sheet(
         path: file to write, PNG, PDF or SVG by its ending; by default none.
 
     Raises:
-        InputError: no row, or rows of different lengths.
+        InputError: there is no row, or rows have different lengths.
     """
     if not rows or any(len(x) != len(y) or len(logits) != len(y) for _, x, logits in rows):
         raise InputError(f"expected one image and one answer for each of {len(y)} images in every group")

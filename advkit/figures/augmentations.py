@@ -29,10 +29,10 @@ def augmentations(
         path: file to write, PNG, PDF or SVG by its ending; by default none.
 
     Returns:
-        The matplotlib figure; it belongs to no window and needs no closing.
+        The matplotlib figure; it has no window and need not be closed.
 
     Raises:
-        InputError: no row, shapes that do not fit, or a path that cannot be written as an image.
+        InputError: there is no row, shapes do not fit, or the path cannot be written as an image.
     """
     _check(rows, labels)
     columns = len(rows[0][1])

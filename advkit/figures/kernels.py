@@ -29,7 +29,7 @@ def filters_sheet(
     data: str = "",
     path: str | os.PathLike[str] | None = None,
 ) -> "Figure":
-    """Draw the filters of a layer; kernels that see 3 maps are drawn in colour, others map by map.
+    """Draw the filters of a layer; kernels with 3 input maps are drawn in colour, others map by map.
 
     Args:
         found: result of `filters`.
@@ -84,7 +84,7 @@ def maps_sheet(
     data: str = "",
     path: str | os.PathLike[str] | None = None,
 ) -> "Figure":
-    """Draw each image and what the maps of a layer make of it, one image a row; all maps on one scale.
+    """Draw each image and its maps in a layer, one image a row; all maps on one scale.
 
     Args:
         images: images (N, C, H, W) in [0, 1].

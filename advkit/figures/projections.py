@@ -1,4 +1,4 @@
-"""Projections to the pixels, occlusion, directions and found boxes.
+"""Projections to the pixels, occlusion, directions and boxes.
 
 Zeiler, Fergus 2013, figures 2 and 7 (arXiv 1311.2901); Szegedy et al. 2013, figures 1 to 4 (arXiv 1312.6199);
 Jaderberg et al. 2015, appendix A.2 (arXiv 1506.02025).
@@ -32,7 +32,7 @@ def projection_sheet(
     data: str = "",
     path: str | os.PathLike[str] | None = None,
 ) -> "Figure":
-    """Draw images and below them what `deconv` makes of each, method by method.
+    """Draw images and, below them, their projections by each method of `deconv`.
 
     Args:
         rows: groups such as clean and adversarial, each (name, images (N, C, H, W), projections by method).
@@ -62,7 +62,7 @@ def top_sheet(
     title: str = "",
     path: str | os.PathLike[str] | None = None,
 ) -> "Figure":
-    """Draw the strongest activations of several units: the patches that the unit saw, above their projections.
+    """Draw the strongest activations of several units: the patches in the unit's field, above their projections.
 
     Args:
         tops: results of `top_activations`.
@@ -104,7 +104,7 @@ def occlusion_sheet(
     data: str = "",
     path: str | os.PathLike[str] | None = None,
 ) -> "Figure":
-    """Draw images, the class's probability under the square, the class given there, and the strongest map's sum.
+    """Draw images, the class's probability for each position of the square, the predicted class, and a map's sum.
 
     Args:
         x: images (N, C, H, W) in [0, 1].
@@ -188,11 +188,11 @@ def boxes_sheet(
     data: str = "",
     path: str | os.PathLike[str] | None = None,
 ) -> "Figure":
-    """Draw images with the box that the transformer found and the true one, above what it hands on.
+    """Draw images with the transformer's box and the true box, above the transformer's output.
 
     Args:
         x: images (N, C, H, W) in [0, 1].
-        crops: images (N, C, h, w) that the transformer hands on.
+        crops: outputs of the transformer (N, C, h, w).
         found, true: boxes (N, 4) that were found and true ones: top, left, bottom, right.
         overlaps: intersection over union of each pair (N,).
         title: a line above the picture.

@@ -1,4 +1,4 @@
-"""How far a network can stretch: the layers' operator norms, and their product. Szegedy et al. 2013, sec. 4.3."""
+"""Lipschitz bounds of a network: the layers' operator norms, and their product. Szegedy et al. 2013, sec. 4.3."""
 
 import os
 from typing import TYPE_CHECKING
@@ -18,9 +18,9 @@ def lipschitz_chart(
     """Draw the bound of every layer as a bar, and above it the bound from the image to its output as a line.
 
     Args:
-        found: what `lipschitz` returned.
+        found: result of `lipschitz`.
         title: a line above the picture.
-        data: what the input sizes are from, for the caption.
+        data: source of the input sizes, for the caption.
         path: file to write, PNG, PDF or SVG by its ending; by default none.
     """
     names = [layer.name or layer.kind for layer in found.layers]

@@ -1,4 +1,4 @@
-"""What a spatial transformer does to images: input, sampling grid, output (Jaderberg et al. 2015, arXiv 1506.02025)."""
+"""The effect of a spatial transformer: input, sampling grid, output (Jaderberg et al. 2015, arXiv 1506.02025)."""
 
 import os
 from typing import TYPE_CHECKING
@@ -28,9 +28,9 @@ def transformations(
     title: str = "",
     path: str | os.PathLike[str] | None = None,
 ) -> "Figure":
-    """Draw each image above itself with the sampling grid on it, and above what the transformer makes of it.
+    """Draw each image, the image with the sampling grid on it, and the transformer's output.
 
-    The lines run through the points that the output's pixels are taken from; the border is where the output ends.
+    The lines run through the source points of the output's pixels; the border is the edge of the output.
     Several transformers that look at the same images get a grid and an output each.
 
     Args:
@@ -43,7 +43,7 @@ def transformations(
         path: file to write, PNG, PDF or SVG by its ending; by default none.
 
     Returns:
-        The matplotlib figure; it belongs to no window and needs no closing.
+        The matplotlib figure; it has no window and need not be closed.
 
     Raises:
         InputError: shapes that do not fit, or a path that cannot be written as an image.
