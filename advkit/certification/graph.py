@@ -107,7 +107,7 @@ class Tracing:
             computed in its own type first, as the network does.
 
         Raises:
-            InputError: a layer of which no bound is known; the message names it.
+            InputError: no bound is known for a layer, which the message names.
         """
         graph = Graph(dtype=self.dtype)
         known: dict[fx.Node, Any] = {}

@@ -108,7 +108,7 @@ class Maximum:
         return counts & (splits > ABSENT)
 
     def constrained(self, splits: Tensor, beta: Tensor) -> Tensor:
-        """Return the terms (N, taps, outputs) that multipliers of the assumptions add to the coefficients of the entries.
+        """The terms (N, taps, outputs) that multipliers of the assumptions add to the coefficients of the entries.
 
         An entry that is the maximum is at least each other and, rectified, at least 0. If 0 is the maximum, no entry
         exceeds it. A sum of such terms, each times its beta >= 0, is at most 0 wherever the assumptions hold.

@@ -74,7 +74,7 @@ class Rows:
         return (self.a * self.cut(t, shape)).flatten(2).sum(2)
 
     def size(self, slack: Tensor) -> Tensor:
-        """An upper bound of <|a|, slack> for slack (N, *shape) >= 0: (N, R). A window uses its sample's largest slack."""
+        """An upper bound of <|a|, slack> for slack (N, *shape) >= 0: (N, R). A window uses the largest slack."""
         if self.top is None:
             return torch.einsum("nrd,nd->nr", self.a.abs().flatten(2), slack.flatten(1))
         return self.a.abs().flatten(2).sum(2) * slack.flatten(1).amax(1)[:, None]
