@@ -126,7 +126,7 @@ def maps() -> None:
 def deconv() -> None:
     """Project activations back to the pixels, by Zeiler and Fergus's deconvolution network.
 
-    The default shows the images that excite maps most, the patches that the maps see, and their projections. --attack or
+    It shows the images that excite maps most, the patches that the maps see, and their projections. --attack or
     --top 0 shows one image of each class, with deconvolution, guided and plain gradients below each other.
     """
 
