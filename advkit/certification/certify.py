@@ -45,7 +45,7 @@ class Certificate(Shown):
         radius: (N,) float64: a radius at which the image is certified, 0 if none was found; None if not requested.
         eps: (N,) float64: the radius of the ball around each image.
         broken: (N,) bool: True where a point of the ball is not classified as y; only for the method "exact", otherwise
-        None. An image that is neither certified nor broken is undecided.
+            None. An image that is neither certified nor broken is undecided.
         x_adv: (N, C, H, W): such a point for every broken image, a copy of x for others; None if not "exact".
     """
 
@@ -150,7 +150,7 @@ def certify(
         time_limit: seconds that "exact" spends on each image, 60 by default; passes are shared by their rows.
         nodes: number of parts of the ball that "exact" bounds for each image, 20,000 by default.
         tolerance: accuracy to which "exact" bounds the least margin of every image and class; by default it stops as
-        soon as the signs are known.
+            soon as the signs are known.
 
     Returns:
         A `Certificate`.

@@ -104,7 +104,7 @@ class Tracing:
 
         Args:
             double: whether to carry all constants in float64. Values that the network computes from parameters only are
-            computed in its own type first, as the network does.
+                computed in its own type first, as the network does.
 
         Raises:
             InputError: no bound is known for a layer, which the message names.

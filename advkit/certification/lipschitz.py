@@ -48,7 +48,7 @@ class Lipschitz:
 
     Attributes:
         layers: one entry a layer, in the order of the network. In a chain `constant` is the product of the norms so
-        far; if paths meet, constants are added (sums), or their squares (concatenation).
+            far; if paths meet, constants are added (sums), or their squares (concatenation).
         constant: from the image to the logits.
         pairs: (K, K) float64: of every difference of two logits; at most sqrt(2) times `constant`.
     """

@@ -66,7 +66,7 @@ class Maximum:
             low: least values of the input.
             high: largest values of the input.
             splits: assumption on each entry of each window (N, taps, outputs): 1 if it is the maximum, -1 if the
-            maximum is the same without it, 0 for no assumption, ABSENT if there is no such entry.
+                maximum is the same without it, 0 for no assumption, ABSENT if there is no such entry.
         """
         l, u = self.windows.taps(low), self.windows.taps(high)  # noqa: E741
         if splits is not None:

@@ -26,7 +26,7 @@ class Windows:
     Args:
         shape: (*out), one maximum an entry.
         index: flat positions in one sample's input (taps, outputs); the number of its entries stands for none. None
-        means that every maximum has the entry of its own position.
+            means that every maximum has the entry of its own position.
         pooling: the geometry, if the windows are those of a two-dimensional pooling.
     """
 

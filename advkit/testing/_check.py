@@ -149,8 +149,8 @@ def check_attack(
         skip: name or names of checks that are reported as skipped.
         raises: True raises an error for a broken promise, False only reports it.
         goal: a goal that the attack takes as `goal`, or its spec, such as "top_k(k=1)", "segmentation(share=0.4)",
-        "multi_label", "regression(tolerance=8)", "one_logit". The toy models answer in its form: an output is
-        wrong if the class is. Checks of wrong input and of other numbers of classes are skipped.
+            "multi_label", "regression(tolerance=8)", "one_logit". The toy models answer in its form: an output is
+            wrong if the class is. Checks of wrong input and of other numbers of classes are skipped.
         **traits: traits of a callable that does not declare them as attributes: `kind` ("budget" if it takes eps, else
             "minimal"), `norm` ("linf"), `knowledge` ("gradients", "scores", "labels", "nothing"), `targetable`,
             `targeted`, `per_sample`, `deterministic`, `radius_per_sample` (whether eps may be a tensor (N,)).

@@ -233,7 +233,7 @@ def check_defense(loss: Any, *, formula: Callable[[Any], Formula] | None = None,
     Args:
         loss: training loss for images in [0, 1], such as TRADES(attack=PGD(eps=0.1)), called as `loss(model, x, y)`.
         formula: function that takes the loss and returns a plainly written function (model, x, y) -> value, which draws
-        the same random numbers from torch's global generator; by default the known one for the name of the loss.
+            the same random numbers from torch's global generator; by default the known one for the name of the loss.
         raises: True raises an error for a broken promise, False only reports it.
 
     Returns:

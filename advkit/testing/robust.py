@@ -184,7 +184,7 @@ def assert_robust(
         attack: a name or spec ("pgd(steps=100)"), an `Attack`, or any callable that `check_attack` takes.
         max_error: the limit, a fraction in [0, 1].
         eps: the radius in units of the pixels; not needed if the attack has one. A minimal attack needs it: an image
-        counts as wrong if the attack succeeds within it.
+            counts as wrong if the attack succeeds within it.
         goal: what counts as an error and as an attack's success, see `advkit.goals`; default: a class other than y.
         verdicts: number of separate forward passes that judge the images; a random model needs several.
         confidence: confidence of the interval, in (0, 1).

@@ -102,12 +102,12 @@ def train(
     Args:
         classifier: the network to start from, such as `build(recipe)`.
         data: the training split: a Dataset, a name such as "mnist5k", or a pair (x, y) of tensors or arrays. Data in
-        memory are moved to the device; other sets are read batch by batch.
+            memory are moved to the device; other sets are read batch by batch.
         recipe: recipe of the training; its model and data are only names here.
         loss: training loss `loss(model, x, y)`, such as an AdversarialLoss; default: `classifier.training_loss` (the
             cross-entropy, and that of auxiliary classifiers) with the recipe's label smoothing.
         watch: the attack whose error on held-out images is the validation error, such as FGSM(eps=0.25); required if
-        the recipe's `watch` is not "clean".
+            the recipe's `watch` is not "clean".
         probe: the attacks whose errors on a few images are logged after every epoch, such as `probe_for(loss)` of
             advkit.defenses; catastrophic overfitting and training stuck at chance are named in the progress.
         test: the test split for the clean error, in the same forms; default: that of the same data set, if it has one.
@@ -125,7 +125,7 @@ def train(
 
     Raises:
         InputError: the data do not fit the network, the loss is not finite, the recipe needs a defence or an attack to
-        watch that was not given, or `output` holds another run, or this run and `resume` is False.
+            watch that was not given, or `output` holds another run, or this run and `resume` is False.
     """
     recipe = recipe if seed is None else replace(recipe, seed=seed)
     data = as_dataset(data, "train")

@@ -30,7 +30,7 @@ class CropAverage(nn.Module):
 
     Raises:
         InputError: the number of crops is another, there is no size, or scales are smaller than it; when called: images
-        are smaller.
+            are smaller.
     """
 
     def __init__(
