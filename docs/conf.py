@@ -49,12 +49,16 @@ def plain(app: object, what: str, name: str, obj: object, options: object, lines
 
 def apart(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """A line for several attributes, `a, b: text`, becomes one entry of each; the further ones refer to the first."""
-    found = []
+    found: list[str] = []
+    more: list[str] = []  # what follows the words of the first name
     for line in lines:
-        head = re.match(r"    (\w+(?:, \w+)+): ", line) if what == "class" else None
+        head = re.match(r"    (\w+(?:, \w+)*): ", line) if what == "class" else None
+        if head or not line.strip():
+            found, more = found + more, []
         first, *others = head[1].split(", ") if head else [""]
-        found += [f"    {other}: see ``{first}``." for other in others]
+        more += [f"    {other}: see ``{first}``." for other in others]
         found.append(f"    {first}: {line[head.end() :]}" if head else line)
+    found += more
     lines[:] = found
 
 

@@ -179,7 +179,7 @@ def test_the_page_begins_in_words_and_ends_with_the_gallery(home, text):
     assert f"at least {percent(report.adversarial_error)}" in said["Found"]
     assert "120 of 1,000 images of mnist5k test" in said["Attacked"]
     assert said["Not tried"].startswith(
-        "The norms l2 and l1 and l0 and l0_pixels; an eps above 0.1 in linf; attacks that see scores only"
+        "The norms l2, l1, l0 and l0_pixels; an eps above 0.1 in linf; attacks that see scores only"
     )
     assert "corruptions" not in said["Not tried"]
 

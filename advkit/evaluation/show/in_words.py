@@ -102,7 +102,7 @@ def _belief(report: Report) -> str:
 def _open(report: Report) -> str:
     attacks = report.attacks
     norms = [name for name in NORMS if name not in {row.norm for row in attacks}]
-    said = [f"the norms {' and '.join(norms)}"] if norms else []
+    said = [f"the norm{'s' if len(norms) > 1 else ''} {listed(norms)}"] if norms else []
     if budgets := _largest(attacks):
         said.append(f"an eps above {' or '.join(budgets)}")
     knowledge = {_knowledge(row) for row in attacks}
@@ -113,6 +113,11 @@ def _open(report: Report) -> str:
     if sides_of(report) is None:
         text += " No certificate was computed: the error under the best attack may be anything up to 100 %."
     return text[0].upper() + text[1:]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as a sentence has them: `a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(names[:-1]), *names[-1:]] if len(names) > 1 else names)
 
 
 def _largest(attacks: Sequence[AttackReport]) -> list[str]:
