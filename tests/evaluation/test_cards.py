@@ -224,6 +224,8 @@ def test_a_board_puts_the_least_error_first(card):
     assert "<b>" not in page
     assert "&lt;b&gt;" in page
     assert "script-src 'sha256-" in page
+    for i, heading in enumerate(table.headings, 1):  # on a phone each cell says what it is
+        assert f'td:nth-child({i})::before {{ content: "{heading}: "; }}' in page
     assert r"\toprule" in as_latex([table])
 
 

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from advkit.core.sheet import Table, as_html
@@ -64,15 +64,39 @@ td:nth-child(n + 4) { white-space: nowrap; }
 """
 
 
+NARROW = """
+@media (max-width: 54rem) {
+  table, thead, tbody, tr, td { display: block; }
+  thead tr { display: flex; flex-wrap: wrap; gap: .3rem; }
+  thead th { border: 1px solid #8886; border-radius: 6px; padding: 0 .5rem; }
+  tbody tr { border-bottom: 1px solid #8886; padding: .5rem 0; }
+  tbody td { border: 0; padding: 0; overflow-wrap: anywhere; }
+  tbody td { text-align: left !important; white-space: normal !important; }
+  tbody td::before { opacity: .7; } tbody td:first-child { font-weight: 600; }
+  LABELS
+}
+@media print { body { margin: 0; max-width: none; font-size: 10pt; } th, td { padding: .2rem .4rem; } }
+"""
+"""On a phone a row is a block, and each cell says what it is; the headings stay, since they sort."""
+
+
+def _labels(headings: Sequence[str]) -> str:
+    """What stands before each cell on a phone."""
+    return "\n  ".join(
+        f'tbody td:nth-child({i})::before {{ content: "{heading}: "; }}' for i, heading in enumerate(headings, 1)
+    )
+
+
 def board_page(table: Table) -> str:
     """Write the board as one page that needs no network; a click on a heading sorts it."""
     digest = base64.b64encode(hashlib.sha256(SORT.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    narrow = NARROW.replace("LABELS", _labels(table.headings))
     said = f"{CAVEAT} A click on a heading sorts by it."
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>advkit: board</title>\n'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<style>{STYLE}</style></head>\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n<style>{STYLE}{narrow}</style></head>\n'
         f"<body><h1>Robustness of {len(table.rows)} model{'s' * (len(table.rows) != 1)}</h1>\n"
         f"{as_html([table, said])}\n"
         f"<script>{SORT}</script></body></html>\n"
