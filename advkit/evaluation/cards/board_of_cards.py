@@ -81,7 +81,7 @@ NARROW = """
 
 
 def _labels(headings: Sequence[str]) -> str:
-    """What stands before each cell on a phone."""
+    """The heading before each cell, on a phone."""
     return "\n  ".join(
         f'tbody td:nth-child({i})::before {{ content: "{heading}: "; }}' for i, heading in enumerate(headings, 1)
     )
