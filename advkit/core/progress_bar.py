@@ -1,6 +1,7 @@
 """Progress of long calls: a bar on a terminal or in a notebook, occasional lines elsewhere."""
 
 import datetime
+import html
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -50,7 +51,14 @@ def progress_bar(label: str, unit: str = "passes") -> Iterator[Progress]:
     )
 
     console = Console(stderr=True)
-    if not console.is_terminal or (console.is_jupyter and find_spec("ipywidgets") is None):
+    if console.is_jupyter and find_spec("IPython") is not None:
+        bar_of_notebook = NotebookBar(label)
+        try:
+            yield bar_of_notebook
+        finally:
+            bar_of_notebook.close()
+        return
+    if not console.is_terminal:
         yield Lines(label, unit)
         return
     name = TextColumn("{task.description}", markup=False)
@@ -58,6 +66,37 @@ def progress_bar(label: str, unit: str = "passes") -> Iterator[Progress]:
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(label, total=None)
         yield lambda done, whole: bar.update(task, completed=done, total=whole)
+
+
+class NotebookBar:
+    """A bar in the output of a notebook's cell, drawn again at most ten times a second; it is removed at the end.
+
+    Args:
+        label: name of the work that is done.
+    """
+
+    def __init__(self, label: str) -> None:
+        from IPython.display import HTML, display  # a notebook has it
+
+        self.label, self.html, self.begun, self.drawn = label, HTML, time.monotonic(), -1.0
+        self.shown = display(HTML(self._text(0, None)), display_id=True)  # type: ignore[no-untyped-call]
+
+    def __call__(self, done: int, whole: int | None) -> None:
+        """Draw the progress if the last picture is old enough."""
+        now = time.monotonic()
+        if now - self.drawn >= 0.1:
+            self.drawn = now
+            self.shown.update(self.html(self._text(done, whole)))
+
+    def close(self) -> None:
+        """Leave nothing in the output."""
+        self.shown.update(self.html(""))
+
+    def _text(self, done: int, whole: int | None) -> str:
+        passed = time.monotonic() - self.begun
+        left = f", about {_clock(passed * (whole - done) / done)} left" if whole and done else ""
+        share = f'value="{done}" max="{whole}"' if whole else ""
+        return f"<div>{html.escape(self.label)} <progress {share}></progress> {_clock(passed)}{left}</div>"
 
 
 class Lines:

@@ -381,3 +381,29 @@ def test_progress_true_shows_a_bar_and_changes_nothing(monkeypatch, capsys):
     printed = capsys.readouterr()
     assert printed.out + printed.err == ""
     assert told.adversarial_error == quiet.adversarial_error
+
+
+def test_progress_true_shows_a_bar_in_a_notebook_that_leaves_nothing(monkeypatch):
+    display = pytest.importorskip("IPython.display")
+    from rich.console import Console
+
+    from advkit.core.progress_bar import progress_bar
+
+    seen = []
+    shown = type("Shown", (), {"update": lambda self, page: seen.append(page.data)})()
+    monkeypatch.setattr(Console, "is_jupyter", property(lambda self: True), raising=False)
+    monkeypatch.setattr(Console, "__init__", lambda self, **options: None)
+    monkeypatch.setattr(display, "display", lambda page, display_id: seen.append(page.data) or shown)
+
+    def stopped():
+        with progress_bar("a <b>") as tell:
+            tell(3, 10)
+            tell(4, 10)  # at once after the last: not drawn
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        stopped()
+    first, second, last = seen
+    assert first.startswith("<div>a &lt;b&gt; <progress ></progress>")
+    assert 'value="3" max="10"' in second
+    assert last == ""
