@@ -1,0 +1,209 @@
+"""Plants small faults in the sources, one at a time, and tells which of them no test notices. Run by hand:
+
+    python tests/mutation.py core evaluation/measure --count 15 --seed 0
+    python tests/mutation.py core/norms.py --count 40 --tests tests/core/test_norms.py tests/attacks
+
+A fault is one changed operator, number, condition or call, or a statement left out. Each is tried in a process of its
+own on the test files that name the module or what it defines, until the first of them fails. Work in further processes
+(torchrun, the command as a subprocess) sees no fault. What lives is either equal to the original, or a hole.
+"""
+
+import argparse
+import ast
+import copy
+import importlib.machinery
+import os
+import random
+import re
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+ROOMS = {"attacks", "defenses", "cli", "reproduction"}
+"""Packages of advkit that lie in the root."""
+
+COMPARED = {
+    ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
+}  # fmt: skip
+JOINED = {
+    ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult,
+    ast.Mod: ast.FloorDiv, ast.Pow: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd,
+}  # fmt: skip
+NAMES = {"min": "max", "max": "min", "any": "all", "all": "any", "amin": "amax", "amax": "amin", "argmax": "argmin",
+         "minimum": "maximum", "maximum": "minimum", "floor": "ceil", "ceil": "floor", "sum": "mean"}  # fmt: skip
+
+
+def changed(node: ast.AST) -> Iterator[ast.AST]:
+    """Every fault that this node can have, as a node in its place."""
+    new = copy.deepcopy(node)
+    match new:
+        case ast.Compare(ops=[op]) if type(op) in COMPARED:
+            new.ops = [COMPARED[type(op)]()]
+            yield new
+        case ast.BinOp(op=op) if type(op) in JOINED:
+            new.op = JOINED[type(op)]()
+            yield new
+        case ast.BoolOp(op=op):
+            new.op = ast.Or() if isinstance(op, ast.And) else ast.And()
+            yield new
+        case ast.UnaryOp(op=ast.Not() | ast.USub(), operand=operand):
+            yield operand
+        case ast.Constant(value=bool() as value):
+            yield ast.Constant(not value)
+        case ast.Constant(value=int() | float() as value):
+            yield ast.Constant(value + 1 if isinstance(value, int) else value * 1.5 + (value == 0))
+        case ast.If(test=test) | ast.IfExp(test=test):
+            new.test = ast.UnaryOp(ast.Not(), test)
+            yield new
+        case ast.Call(func=ast.Name(id=name)) if name in NAMES:
+            new.func = ast.Name(NAMES[name], ast.Load())
+            yield new
+        case ast.Call(func=ast.Attribute(attr=name)) if name in NAMES:
+            new.func.attr = NAMES[name]
+            yield new
+        case ast.Call(func=ast.Attribute(attr="where"), args=[first, second, third]):
+            new.args = [first, third, second]
+            yield new
+        case ast.Expr(value=ast.Call()) | ast.AugAssign():
+            yield ast.Pass()
+
+
+def places(tree: ast.Module) -> list[tuple[ast.AST, str, int | None, ast.AST]]:
+    """(parent, field, index, new node) of every fault in the functions; not in annotations, errors and texts."""
+    found: list[tuple[ast.AST, str, int | None, ast.AST]] = []
+
+    def visit(parent: ast.AST, inside: bool) -> None:
+        for field, value in ast.iter_fields(parent):
+            if field in ("annotation", "returns", "decorator_list", "type_params"):
+                continue
+            for index, child in enumerate(value) if isinstance(value, list) else [(None, value)]:
+                if not isinstance(child, ast.AST) or isinstance(child, ast.Raise | ast.Assert | ast.JoinedStr):
+                    continue
+                if inside:
+                    found.extend((parent, field, index, new) for new in changed(child))
+                visit(child, inside or isinstance(child, ast.FunctionDef))
+
+    visit(tree, False)
+    return found
+
+
+def planted(tree: ast.Module, place: tuple[ast.AST, str, int | None, ast.AST]) -> tuple[str, str]:
+    """The source with a fault, and the fault in words; the tree is as before afterwards."""
+    parent, field, index, new = place
+    value = getattr(parent, field)
+    old = value if index is None else value[index]
+    ast.copy_location(new, old)
+
+    def put(node: ast.AST) -> None:
+        if index is None:
+            setattr(parent, field, node)
+        else:
+            value[index] = node
+
+    put(new)
+    source = ast.unparse(ast.fix_missing_locations(copy.deepcopy(tree)))
+    put(old)
+    before, after = (ast.unparse(ast.fix_missing_locations(copy.deepcopy(node))).split("\n")[0] for node in (old, new))
+    return source, f"{old.lineno}: {before}  ->  {after}"  # type: ignore[attr-defined]
+
+
+def module_of(path: Path) -> str:
+    """`advkit.core.norms` of `advkit/core/norms.py`, `advkit.attacks.pgd` of `attacks/pgd.py`."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    parts = parts[:-1] if parts[-1] == "__init__" else parts
+    return ".".join(parts if parts[0] == "advkit" else ("advkit", *parts))
+
+
+def tests_of(path: Path) -> list[str]:
+    """Test files of the same room that name the module or what it defines, and those of its own name elsewhere."""
+    module, stem = module_of(path), path.stem.strip("_")
+    public = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    words = re.compile("|".join([re.escape(module) + r"\b", *(rf"\b{name}\b" for name in public if name[0] != "_")]))
+    room = path.relative_to(ROOT).parts[path.relative_to(ROOT).parts[0] == "advkit"].removesuffix(".py")
+    own = sorted((ROOT / "tests" / room).glob("test_*.py"))
+    named = [file for file in own if words.search(file.read_text())]
+    first = [file for file in own if stem in file.stem]
+    return [str(file) for file in dict.fromkeys([*first, *named])] or list(map(str, own))
+
+
+class Planted(importlib.machinery.SourceFileLoader):
+    """Loads a module from a changed text."""
+
+    text = ""
+
+    def get_code(self, fullname: str) -> object:  # type: ignore[override]
+        return compile(self.text, self.path, "exec")
+
+
+class Finder:
+    """Finds one module by `Planted`."""
+
+    def __init__(self, module: str, text: str) -> None:
+        self.module, self.text = module, text
+
+    def find_spec(self, name: str, path: object, target: object = None) -> object:
+        if name != self.module:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)  # type: ignore[arg-type]
+        assert spec is not None
+        assert spec.origin is not None
+        spec.loader = Planted(name, spec.origin)
+        spec.loader.text = self.text  # type: ignore[attr-defined]
+        return spec
+
+
+def tried(module: str, text: str, tests: list[str], seconds: int) -> str:
+    """"lives", or what ended it: "killed", "time"."""
+    child = os.fork()
+    if child == 0:
+        os.chdir(ROOT)
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+        sys.meta_path.insert(0, Finder(module, text))  # type: ignore[arg-type]
+        import pytest
+
+        os._exit(int(pytest.main([*tests, "-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--assert=plain"])))
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        return "time"
+    return "lives" if os.WEXITSTATUS(status) == 0 else "killed"
+
+
+def main() -> None:
+    """Plant and tell."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rooms", nargs="+", help="folders or files of advkit, such as core or evaluation/measure/fit.py")
+    parser.add_argument("--count", type=int, default=15, help="faults in each")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seconds", type=int, default=120, help="processor seconds for the tests of a fault")
+    parser.add_argument("--tests", nargs="*", help="test files, in place of those that are found")
+    asked = parser.parse_args()
+    import numpy  # noqa: F401  (before the fork: it is paid for once)
+    import pytest  # noqa: F401
+    import torch
+
+    torch.set_num_threads(1)
+    for room in asked.rooms:
+        home = ROOT / room if room.split("/")[0] in ROOMS else ROOT / "advkit" / room
+        paths = sorted(home.rglob("*.py")) if home.is_dir() else [home]
+        trees = {path: ast.parse(path.read_text()) for path in paths}
+        faults = [(path, place) for path, tree in trees.items() for place in places(tree)]
+        dice, lived = random.Random(asked.seed), 0
+        chosen = dice.sample(faults, min(asked.count, len(faults)))
+        for path, place in chosen:
+            text, said = planted(trees[path], place)
+            begun = time.monotonic()
+            outcome = tried(module_of(path), text, asked.tests or tests_of(path), asked.seconds)
+            lived += outcome == "lives"
+            print(f"{outcome:6} {time.monotonic() - begun:4.0f} s  {path.relative_to(ROOT)}:{said}", flush=True)
+        print(f"{room}: {len(chosen) - lived} of {len(chosen)} noticed, out of {len(faults):,} faults", flush=True)
+
+
+if __name__ == "__main__":
+    main()
