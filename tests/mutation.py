@@ -25,6 +25,9 @@ ROOT = Path(__file__).parents[1]
 ROOMS = {"attacks", "defenses", "cli", "reproduction"}
 """Packages of advkit that lie in the root."""
 
+FILES = 5
+"""Test files that are tried."""
+
 COMPARED = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
     ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.In: ast.NotIn, ast.NotIn: ast.In,
@@ -119,15 +122,16 @@ def module_of(path: Path) -> str:
 
 
 def tests_of(path: Path) -> list[str]:
-    """Test files of the same room that name the module or what it defines, and those of its own name elsewhere."""
+    """The test files of the same room that name the module or what it defines most often, `FILES` at most."""
     module, stem = module_of(path), path.stem.strip("_")
-    public = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    body = ast.parse(path.read_text()).body
+    public = [node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
     words = re.compile("|".join([re.escape(module) + r"\b", *(rf"\b{name}\b" for name in public if name[0] != "_")]))
     room = path.relative_to(ROOT).parts[path.relative_to(ROOT).parts[0] == "advkit"].removesuffix(".py")
     own = sorted((ROOT / "tests" / room).glob("test_*.py"))
-    named = [file for file in own if words.search(file.read_text())]
-    first = [file for file in own if stem in file.stem]
-    return [str(file) for file in dict.fromkeys([*first, *named])] or list(map(str, own))
+    weights = {file: len(words.findall(file.read_text())) + 100 * (stem in file.stem) for file in own}
+    named = sorted((file for file in own if weights[file]), key=lambda file: -weights[file])
+    return [str(file) for file in (named or own)[:FILES]]
 
 
 class Planted(importlib.machinery.SourceFileLoader):
@@ -157,7 +161,7 @@ class Finder:
 
 
 def tried(module: str, text: str, tests: list[str], seconds: int) -> str:
-    """"lives", or what ended it: "killed", "time"."""
+    """Whether it "lives", was "killed" or could not be judged: "time"."""
     child = os.fork()
     if child == 0:
         os.chdir(ROOT)
@@ -178,7 +182,7 @@ def tried(module: str, text: str, tests: list[str], seconds: int) -> str:
 def main() -> None:
     """Plant and tell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rooms", nargs="+", help="folders or files of advkit, such as core or evaluation/measure/fit.py")
+    parser.add_argument("rooms", nargs="+", help="folders or files of advkit, as core or core/norms.py")
     parser.add_argument("--count", type=int, default=15, help="faults in each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=int, default=120, help="processor seconds for the tests of a fault")
@@ -194,15 +198,17 @@ def main() -> None:
         paths = sorted(home.rglob("*.py")) if home.is_dir() else [home]
         trees = {path: ast.parse(path.read_text()) for path in paths}
         faults = [(path, place) for path, tree in trees.items() for place in places(tree)]
-        dice, lived = random.Random(asked.seed), 0
+        dice, found = random.Random(asked.seed), list[str]()
         chosen = dice.sample(faults, min(asked.count, len(faults)))
         for path, place in chosen:
             text, said = planted(trees[path], place)
             begun = time.monotonic()
             outcome = tried(module_of(path), text, asked.tests or tests_of(path), asked.seconds)
-            lived += outcome == "lives"
+            found.append(outcome)
             print(f"{outcome:6} {time.monotonic() - begun:4.0f} s  {path.relative_to(ROOT)}:{said}", flush=True)
-        print(f"{room}: {len(chosen) - lived} of {len(chosen)} noticed, out of {len(faults):,} faults", flush=True)
+        killed, lives = found.count("killed"), found.count("lives")
+        told = f"{killed} noticed, {lives} not, {len(found) - killed - lives} without an answer in time"
+        print(f"{room}: of {len(found)} out of {len(faults):,} faults {told}", flush=True)
 
 
 if __name__ == "__main__":

@@ -170,7 +170,7 @@ def test_ctrl_c_keeps_the_run_and_says_how_to_go_on(somewhere):
         "--threads",
         "1",
         "--attacks",
-        "pgd(eps=.05, steps=8)",
+        "pgd(eps=.05, steps=24)",
         "--count",
         "200",
         "--batch-size",

@@ -9,24 +9,24 @@ import pytest
 
 from advkit.cli._group import COMMANDS
 
-LIMIT = 0.5
-"""Seconds of processor time for help; measured: .1."""
+LIMIT = 250
+"""Modules that help may import; measured: 139; torch alone brings 900."""
 
 REPORT = """
-import json, os, sys, time
+import json, sys
 try:
     from advkit.cli import main
     main(prog_name="advkit")
 finally:
     sys.stdout.flush()
-    facts = {"seconds": time.process_time(), "modules": [name for name in NAMES if name in sys.modules]}
+    facts = {"imported": len(sys.modules), "modules": [name for name in NAMES if name in sys.modules]}
     print(json.dumps(facts), file=sys.stderr)
 """
 HEAVY = ("torch", "torchvision", "numpy", "matplotlib", "PIL", "rich")
 
 
 def start(*words: str, names: tuple[str, ...] = HEAVY, **environment: str) -> tuple[str, dict]:
-    """What the command prints, the seconds of processor time, and which of these modules are imported at its end."""
+    """What the command prints, how many modules are imported at its end, and which of these are among them."""
     code = f"NAMES = {names!r}\nimport sys; sys.argv[1:] = {list(words)!r}\n{REPORT}"
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -43,11 +43,11 @@ def start(*words: str, names: tuple[str, ...] = HEAVY, **environment: str) -> tu
     [["--help"], ["--version"], *([name, "--help"] for name in sorted(COMMANDS))],
     ids=" ".join,
 )
-def test_help_imports_no_torch_and_takes_no_time(words):
+def test_help_imports_no_torch_and_little_else(words):
     text, facts = start(*words)
     assert text
     assert facts["modules"] == []
-    assert facts["seconds"] < LIMIT
+    assert facts["imported"] < LIMIT
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_the_shell_completes_words_and_values_without_torch(line, expected):
     text, facts = start(**words)
     assert {row.partition(",")[2] for row in text.split()} == expected
     assert facts["modules"] == []
-    assert facts["seconds"] < LIMIT
+    assert facts["imported"] < LIMIT
 
 
 def test_importing_advkit_imports_nothing_heavy():

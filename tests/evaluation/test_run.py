@@ -5,18 +5,16 @@ import errno
 import gc
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
-from helpers.children import exit_of, forked
+from helpers.children import ended, exit_of, forked
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -33,10 +31,10 @@ N, K = 60, 6
 ATTACKS = (FGSM(eps=0.05), PGD(eps=0.05, steps=5))
 
 
-def digits(home):
+def digits(home, **more):
     """120 digits under four attacks, 10 a batch."""
     attacks = [FGSM(eps=0.1), PGD(eps=0.1, steps=8), FGSM(norm="l2", eps=1.5), PGD(eps=0.05, steps=8)]
-    options = {"control": Noise(), "count": 120, "batch_size": 10, "checks": False, "resume": True}
+    options = {"control": Noise(), "count": 120, "batch_size": 10, "checks": False, "resume": True, **more}
     evaluate(load_model("mlp"), load_data("mnist5k"), attacks, output=home, **options)
 
 
@@ -161,14 +159,13 @@ def test_png_files_are_within_eps_and_survive_as_the_rows_say(tmp_path, eps):
 def test_a_killed_run_ends_with_the_rows_of_an_unbroken_one(tmp_path):
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     digits(whole)
-    dice = random.Random(time.time_ns())
-    for wanted in (0, 2, 4):  # so many batches are done, or more, when it is killed
-        process = forked(lambda: digits(broken))
-        while len(list((broken / "batches").glob("0*"))) <= wanted:
-            time.sleep(0.001)
-        time.sleep(dice.random() * 0.03)
-        os.kill(process, signal.SIGKILL)
-        assert exit_of(process) == -signal.SIGKILL
+    for share in (0.1, 0.37, 0.61):
+
+        def kill(done, whole, share=share):
+            if done > share * whole:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        assert ended(lambda kill=kill: digits(broken, progress=kill)) == -signal.SIGKILL
     assert not (broken / "samples.csv").exists()
     with pytest.raises(InputError, match="not complete"):
         load_run(broken)

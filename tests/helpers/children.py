@@ -1,10 +1,9 @@
-"""A process that does some work and is killed at any moment."""
+"""A process that does some work and is killed at any moment; moments are processor time, which no other load moves."""
 
 import os
 import random
 import resource
 import signal
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -12,11 +11,17 @@ import torch
 
 from advkit.core.errors import InputError
 
+KILLED = -signal.SIGPROF
+"""How a child ends whose time is up: no handler runs, as with SIGKILL."""
 
-def forked(work: Callable[[], Any]) -> int:
-    """Fork a process that does the work; its number."""
+
+def forked(work: Callable[[], Any], seconds: float | None = None) -> int:
+    """Fork a process that does the work, and is killed after some seconds of its processor time; its number."""
     number = os.fork()
     if not number:
+        if seconds is not None:
+            signal.signal(signal.SIGPROF, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_PROF, max(seconds, 1e-6))
         torch.set_num_threads(1)  # OpenMP's other threads stay in the parent: the child would wait for them for ever
         try:
             work()
@@ -32,19 +37,15 @@ def exit_of(number: int) -> int:
 
 
 def ended(work: Callable[[], Any], seconds: float | None = None) -> int:
-    """Do the work in a forked process, with SIGKILL after some seconds; how it ended."""
-    number = forked(work)
-    if seconds is not None:
-        time.sleep(seconds)
-        os.kill(number, signal.SIGKILL)
-    return exit_of(number)
+    """Do the work in a forked process, killed after some seconds of its processor time; how it ended."""
+    return exit_of(forked(work, seconds))
 
 
 def moments(work: Callable[[], Any], count: int, seed: int = 0) -> list[float]:
-    """Moments within the time that the work takes in a process of its own, evenly drawn."""
-    start = time.monotonic()
-    assert ended(work) == 0
-    whole, dice = time.monotonic() - start, random.Random(seed)
+    """Moments within the processor time that the work takes in a process of its own, evenly drawn."""
+    _, status, used = os.wait4(forked(work), 0)
+    assert os.waitstatus_to_exitcode(status) == 0
+    whole, dice = used.ru_utime + used.ru_stime, random.Random(seed)
     return [dice.random() * whole for _ in range(count)]
 
 
