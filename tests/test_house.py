@@ -279,6 +279,7 @@ def test_every_folder_is_in_a_layer() -> None:
 
 
 HOUSE_WIDE = {
+    "mutation",
     "conftest",
     "test_house",
     "test_howto",

@@ -269,6 +269,17 @@ def test_maximise_is_no_worse_than_any_point_of_the_region(seed: int, name: str,
         assert bool((gain(g, x, other) <= best + 1e-9).all())
 
 
+@given(st.integers(0, 9999), st.sampled_from(BALLS), RADII)
+def test_the_ceiling_is_what_maximise_attains(seed: int, name: str, eps: float) -> None:
+    g, x = noise(2, 9, seed=seed).round(decimals=1), noise(2, 9, seed=seed + 1).sigmoid().round(decimals=1)
+    norm, radius = get_norm(name), torch.full((2,), eps, dtype=torch.float64)
+    reach = norm.reach(radius)[:, None]
+    low, high = (x - reach).clamp(min=0), (x + reach).clamp(max=1)
+    best = gain(g, x, norm.maximise(g, x, radius[:, None], low, high))
+    room = torch.where(g > 0, high - x, x - low)
+    assert torch.allclose(norm.ceiling(g.abs(), room, radius), best, rtol=1e-9, atol=1e-12)
+
+
 @pytest.mark.parametrize("name", sorted(NORMS))
 def test_samples_lie_in_the_ball_and_fill_it(name: str) -> None:
     count, size = 4000, 3

@@ -45,6 +45,28 @@ def test_the_box_holds_x_and_stays_in_the_bounds(dtype: torch.dtype) -> None:
         assert bool(((region.low >= bounds[0]) & (region.high <= bounds[1])).all())
 
 
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_a_point_is_held_up_to_a_millionth_of_eps_and_no_further(norm: str) -> None:
+    x = torch.full((1, 1, 4, 4), 0.5, dtype=torch.float64)
+    region, d = Threat(norm, 0.25).around(x), torch.zeros_like(x)
+    for excess, held in ((-1e-3, True), (0.0, True), (1e-5, False), (1e-2, False)):
+        d[0, 0, 0, 0] = 0.25 * (1 + excess)
+        assert region.holds(x + d).tolist() == [held]
+    assert Threat(norm, 0.6).around(x).holds(torch.full_like(x, 0.5).index_fill(3, torch.tensor(0), 1.01)).tolist() == [
+        False
+    ]
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_a_far_point_lies_on_the_surface_where_the_range_allows_it(norm: str) -> None:
+    x = torch.zeros(50, 1, 4, 4, dtype=torch.float64)
+    region = Threat(norm, 0.3, (-9.0, 9.0)).around(x)
+    far, other = (region.far(Draws(0, torch.arange(50)), step) for step in (0, 1))
+    assert torch.allclose(region.distance(far), torch.full((50,), 0.3, dtype=torch.float64))
+    assert not torch.equal(far, other)
+    assert len(far.flatten(1).unique(dim=0)) > 40  # in l1 one entry may take all
+
+
 @given(st.data(), threats(), ALL)
 def test_samples_maxima_and_settled_points_are_feasible(
     data: st.DataObject, threat: Threat, dtype: torch.dtype

@@ -15,6 +15,7 @@ from advkit.core.errors import AdvkitWarning, InputError
 from advkit.data import MemoryDataset
 from advkit.evaluation import difference_p, evaluate, transfer_matrix
 from advkit.evaluation.measure.stream import chosen
+from advkit.evaluation.measure.tally import tally
 from advkit.models import Card, Classifier
 
 N, K = 60, 4
@@ -101,6 +102,20 @@ def test_the_worst_case_is_taken_sample_by_sample_and_without_the_control():
     assert report.control is not None
     assert report.control.name == "noise"
     assert report.control.adversarial_error <= report.attacks[2].adversarial_error + 0.1
+
+
+def test_what_the_control_alone_fools_does_not_count():
+    net, x, y = toy()
+    attacks = [FGSM(eps=0.03, target=0), FGSM(eps=0.02)]
+    report = evaluate(net, (x, y), attacks, control=Noise(norm="linf"), batch_size=7)
+    union = torch.stack([row.wrong for row in report.attacks]).any(0)
+    assert not union.all()
+    assert report.adversarial_error == union.double().mean().item()
+    harder = [[dict(columns) for columns in batch] for batch in report.samples]
+    for batch in harder:
+        batch[-1]["wrong"] = torch.ones_like(batch[-1]["wrong"])
+    assert tally(harder, len(attacks)).worst == int(union.sum())
+    assert tally(harder, len(attacks) + 1).worst == len(y)
 
 
 def test_the_control_gets_the_budget_of_the_attack():

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from advkit.core.errors import InputError
 from advkit.data import MemoryDataset, load_data
 from advkit.models import Classifier
-from advkit.training import Progress, build, find_recipe, measure, train
+from advkit.training import Augment, Progress, build, find_recipe, measure, train
+from advkit.training.augment import create_augmentation
 
 
 def test_training_learns() -> None:
@@ -33,6 +35,32 @@ def test_every_optimizer_and_schedule_learns(optimizer: str, schedule: str) -> N
     )
     assert run.card.clean_error is not None
     assert run.card.clean_error < 0.2
+
+
+@pytest.mark.parametrize("augment", ["affine(rotation=40)", Augment(rotation=40)], ids=["by sample", "by batch"])
+def test_augmentation_follows_the_seed_and_is_another_one_in_each_epoch(augment: Any) -> None:
+    augment = create_augmentation(augment) if isinstance(augment, str) else augment
+    image = toy_data(1).stored
+    data = MemoryDataset("toy", "train", "abc", image.repeat(12, 1, 1, 1), torch.arange(12) % 3)
+    recipe = replace(RECIPE, augment=augment, batch_size=12, epochs=2)
+
+    def seen(seed: int) -> list[Tensor]:
+        """The images of each epoch, in an order that does not tell how they were shuffled."""
+        kept: list[Tensor] = []
+
+        def loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+            rows = x.flatten(1).double()
+            kept.append(rows[rows.sum(1).argsort()])
+            return nn.functional.cross_entropy(model(x), y)
+
+        train(toy_net(), data, recipe=recipe, loss=loss, seed=seed, device="cpu")
+        return kept
+
+    first, again, other = seen(3), seen(3), seen(4)
+    assert all(map(torch.equal, first, again))
+    assert not torch.allclose(first[0], first[1], atol=1e-3)
+    assert not any(map(torch.allclose, first, other))
+    assert len(first[0].round(decimals=4).unique(dim=0)) == 12
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others() -> None:
