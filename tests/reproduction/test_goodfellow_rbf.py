@@ -46,12 +46,12 @@ def test_fgsm_climbs_the_loss_that_was_trained() -> None:
 
 
 def test_agreement_counts_mistakes_only() -> None:
-    y = torch.tensor([0, 0, 0, 0, 0])
-    first, second = torch.tensor([0, 1, 1, 2, 3]), torch.tensor([0, 1, 0, 1, 3])
+    y = torch.tensor([0, 0, 0, 0, 0, 0])
+    first, second = torch.tensor([0, 1, 1, 2, 3, 0]), torch.tensor([0, 1, 0, 1, 3, 4])
     where_first, where_both = agreement(first, second, y)
     assert where_first.value == 2 / 4
     assert where_both.value == 2 / 3
-    assert [math.isnan(v) for v in where_both.samples] == [True, False, True, False, False]
+    assert [math.isnan(v) for v in where_both.samples] == [True, False, True, False, False, True]
 
 
 def test_rubbish_counts_from_more_than_a_half() -> None:
