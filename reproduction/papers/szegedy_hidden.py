@@ -122,7 +122,7 @@ def _measure(networks: Networks, seed: int, *, data: str, count: int) -> dict[Ce
 
 def _trainings(budget: Budget) -> dict[str, Training]:
     plain = fully_connected(budget, *NETWORKS[DEEP])
-    recipe = replace(plain.recipe, epochs=budget.pick(tiny=1, small=30, paper=60))
+    recipe = replace(plain.recipe, epochs=budget.pick(tiny=1, small=20, paper=60))
     plain, dropped = replace(plain, recipe=recipe), replace(recipe, options={**recipe.options, "dropout": 0.2})
     adversarial = {IMAGE: (0,), TOP: (2,), ALL: (0, 1, 2)}
     return {
