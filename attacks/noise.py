@@ -1,4 +1,4 @@
-"""Random noise of the same size: the control of Goodfellow, Shlens, Szegedy 2014, section 7 (arXiv 1412.6572).
+"""Random noise of the same size: the control of Goodfellow, Shlens, Szegedy 2014, section 6 (arXiv 1412.6572).
 
 An attack that does not beat it has found nothing.
 """

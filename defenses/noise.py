@@ -1,4 +1,4 @@
-"""Training on noise: Goodfellow et al. 2014, section 7 (arXiv 1412.6572); Cohen et al. 2019 (arXiv 1902.02918)."""
+"""Training on noise: Goodfellow et al. 2014, section 6 (arXiv 1412.6572); Cohen et al. 2019 (arXiv 1902.02918)."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Fooling images: Nguyen, Yosinski, Clune 2014, section 2 (arXiv 1412.1897); Goodfellow et al. 2014, section 8.
+"""Fooling images: Nguyen, Yosinski, Clune 2014, section 2 (arXiv 1412.1897); Goodfellow et al. 2014, appendix A.
 
 Noise in which a network sees a class with high confidence ("rubbish class examples", arXiv 1412.6572).
 """
