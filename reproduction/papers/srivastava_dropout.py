@@ -50,13 +50,13 @@ def _training(budget: Budget, row: str) -> Training:
     penalties, dropout = SETTINGS[row]
     sizes: dict[str, Any] = budget.pick(
         tiny={"width": 1 / 32, "epochs": 1, "batch_size": 100},
-        small={"width": 1 / 4, "epochs": 20, "batch_size": 50},
+        small={"width": 1 / 4, "epochs": 25, "batch_size": 50},
         paper={"width": 1.0, "epochs": 400, "batch_size": 100},
     )
     recipe = Recipe(
         model="mlp", data=budget.digits(), input_shape=(1, 28, 28),
         options={"hidden": (1024, 1024, 2048), **dropout},
-        optimizer="adamw", lr=1e-3, weight_decay=0.0, **sizes, **penalties,
+        optimizer="adamw", lr=2e-3, weight_decay=0.0, **sizes, **penalties,
     )  # fmt: skip
     return Training(recipe=recipe)
 
