@@ -36,6 +36,8 @@ GOOD = {
     "deconv --layer classifier.relu6": (("--images", "50", "--top", "2", "--unit", "7"), "1 units, 2 images each"),
     "deconv --top 0": (("--count", "2"), "2 images"),
     "occlusion": ((*FGSM, "--count", "2", "--size", "12", "--stride", "10"), "4 images, 9 places"),
+    "occlusion --layout slide": ((*FGSM, "--count", "1", "--size", "16", "--stride", "16"), "2 images, 4 places"),
+    "deconv --layout slide": ((*FGSM, "--count", "1"), "1 images"),
     "examples": ((*FGSM, "--count", "2"), "2 images"),
     "robustness": (("--count", "3"), "original: 3 of 3 right"),
     "colocalise": (("--count", "2"), "at an overlap of half or more"),

@@ -20,7 +20,7 @@ from advkit.figures import (
     occlusion_sheet,
     top_sheet,
 )
-from advkit.figures._panels import Panel, Row, sheet, signed
+from advkit.figures._panels import Panel, Row, beside, sheet, signed
 from advkit.figures.answers import OTHER, OWN
 from advkit.insight import Correspondence, Direction, Filters, Movement, Occlusion, Top
 
@@ -87,7 +87,7 @@ def test_bars_are_the_probabilities_and_the_true_class_is_blue():
 
     assert [to_hex(bar.get_facecolor()) for bar in bars] == [OTHER, OWN, OTHER, OTHER, OTHER]
     assert [text.get_text() for text in figure.axes[1].texts][:2] == ["b  56 %", "c  21 %"]
-    with pytest.raises(InputError, match="each of 2 columns"):
+    with pytest.raises(InputError, match="each of 2 images"):
         answers_sheet([("", torch.rand(1, 3, 8, 8), logits)], y=[0, 1])
 
 
@@ -192,3 +192,43 @@ def test_parts_are_drawn_on_every_image_and_their_distances_beside_those_of_rand
     assert [line.get_ydata()[0] for line in chart.lines] == pytest.approx([0.3, 0.1, 0.4] * 2)
     assert [text.get_text() for text in chart.get_legend().get_texts()] == ["random boxes", "eye", "nose"]
     assert "5 sets of boxes of the same sizes at random places. Data: toys." in caption(figure)
+
+
+def test_blocks_stand_beside_each_other_for_slides():
+    def block(name, shade):
+        panels = [Panel(image=torch.full((1, 2, 2), shade), label=f"{i}") for i in range(2)]
+        return [Row(name=name, panels=panels), Row(name="maps", panels=panels[:1])]
+
+    first, second = beside([*block("clean", 0.2), *block("adversarial", 0.8)], 2)
+    assert (first.name, second.name) == ("clean", "maps")
+    assert [panel and panel.label for panel in first.panels] == ["0", "1", None, "adversarial: 0", "adversarial: 1"]
+    assert [panel and panel.label for panel in second.panels] == ["0", None, "0"]
+    assert first.panels[3].image[0, 0, 0] == pytest.approx(0.8)
+    figure = sheet([first, second])
+    assert [bool(axes.images) for axes in figure.axes] == [
+        True,
+        True,
+        False,
+        True,
+        True,
+        True,
+        False,
+        True,
+        False,
+        False,
+    ]
+    with pytest.raises(InputError, match="2 blocks of one height, got 3 rows"):
+        beside([first, second, first], 2)
+
+
+def test_a_turned_sheet_has_an_image_in_each_row_and_a_group_in_each_column():
+    groups = [
+        (name, torch.full((2, 1, 4, 4), shade), torch.eye(2) * k) for name, shade, k in (("a", 0.1, 1), ("b", 0.9, 3))
+    ]
+    figure = answers_sheet(groups, y=[1, None], classes=["cat", "dog"], turned=True)
+    images = [axes for axes in figure.axes if axes.images]
+    assert [axes.get_title() for axes in images] == ["a", "b", "", ""]
+    assert [axes.get_ylabel() for axes in images] == ["dog", "", "", ""]
+    assert [pixels(axes)[0, 0].item() for axes in images] == pytest.approx([0.1, 0.9, 0.1, 0.9])
+    widths = [max(bar.get_width() for bar in axes.patches) for axes in figure.axes if not axes.images]
+    assert widths == pytest.approx([torch.tensor([k, 0.0]).softmax(0)[0].item() for k in (1, 3, 1, 3)])
