@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from advkit.core.classify import looking
 from advkit.core.errors import InputError
+from advkit.core.outputs import answer_of
 from advkit.insight._named_layers import recording
 
 GREY = 0.5
@@ -98,7 +99,7 @@ def occlusion(
     rows, columns = _starts(height, size, stride), _starts(width, size, stride)
     places = [(r, c) for r in rows.tolist() for c in columns.tolist()]
     with looking(model, x.device), recording(model, [layer] if layer else []) as seen:
-        logits, unit = model(x), None
+        logits, unit = answer_of(model(x)), None
         label = logits.argmax(1) if y is None else y
         if layer:
             unit = _strength(seen.pop(layer, logits), layer).argmax(1)  # (N,)
@@ -107,7 +108,7 @@ def occlusion(
             one = None if unit is None else int(unit[i])
             for start in range(0, len(places), batch_size):
                 hidden = _hidden(x[i], places[start : start + batch_size], size, value)
-                answer = model(hidden)
+                answer = answer_of(model(hidden))
                 probability, given = answer.softmax(1)[:, label[i]], answer.argmax(1)
                 strength = _strength(seen.pop(layer), layer)[:, one] if layer else probability
                 parts.append(torch.stack([probability.double(), given.double(), strength.double()]))

@@ -14,6 +14,7 @@ from advkit.cli._picture import check_place
 from advkit.cli.visualize.augment import in_turn
 from advkit.core.classify import looking
 from advkit.core.errors import InputError
+from advkit.core.outputs import answer_of
 from advkit.data import Dataset, load_data
 from advkit.figures._examples import ENDINGS
 from advkit.figures.circling import animation, circling
@@ -135,7 +136,7 @@ def draw(
         inside = classifier.normalize(shown)
         points = torch.stack([transformer.points(inside) for transformer in transformers])  # (T, N, H', W', 2)
         output = torch.stack([transformer(inside) for transformer in transformers])
-        given = classifier(shown).argmax(1)
+        given = answer_of(classifier(shown)).argmax(1)
     output = output * classifier.normalize.std + classifier.normalize.mean
     labels = y if x_adv is None else y.repeat_interleave(2)
     pairs = zip(labels.tolist(), given.tolist(), strict=True)

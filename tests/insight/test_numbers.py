@@ -204,3 +204,18 @@ def test_noise_stays_in_the_range_and_keeps_its_size():
     torch.testing.assert_close((noisy - x).flatten(1).norm(dim=1), (x_adv - x).flatten(1).norm(dim=1))
     found = movement(nn.Sequential(nn.Flatten()), x, x_adv)
     torch.testing.assert_close(found.noise[0], found.adversarial[0], rtol=1e-5, atol=0)
+
+
+def test_a_network_that_answers_a_dictionary_is_occluded_like_its_logits():
+    class Named(nn.Module):
+        def __init__(self, inner):
+            super().__init__()
+            self.inner = inner
+
+        def forward(self, x):
+            return {"logits": self.inner(x)}
+
+    net, x = Corner(), images(2, side=12)
+    plain, named = (occlusion(model, x, size=4, stride=4) for model in (net, Named(net)))
+    assert torch.equal(plain.probability, named.probability)
+    assert torch.equal(plain.predicted, named.predicted)
