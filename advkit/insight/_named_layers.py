@@ -90,7 +90,19 @@ def run_to(model: nn.Module, x: Tensor, layer: str) -> Tensor:
         raise InputError(f"expected layer {layer!r} to put out a tensor (N, ...), got another object") from None
     finally:
         hook.remove()
-    raise InputError(f"layer {layer!r} takes no part in the pass: give another one of {', '.join(layer_names(model))}")
+    raise InputError(f"layer {layer!r} takes no part in the pass; did you mean {_near(layer, used_layers(model, x))}?")
+
+
+def used_layers(model: nn.Module, x: Tensor) -> list[str]:
+    """The names of the layers that a pass uses and that put out a tensor, in the order of their first outputs.
+
+    Args:
+        model: any network, in the mode of the pass.
+        x: images (N, C, H, W).
+    """
+    with recording(model, layer_names(model)) as outputs:
+        model(x[:1])
+    return list(outputs)
 
 
 @contextmanager

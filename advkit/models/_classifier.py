@@ -81,7 +81,7 @@ class Classifier(nn.Module):
         """
         try:
             logits: Tensor | tuple[Tensor, ...] = self.net(self.normalize(x))
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError, ValueError) as error:  # torch's own, and checks of vision transformers
             expected = self.card.input_shape
             if expected is None or x.shape[1:] == expected or isinstance(error, torch.OutOfMemoryError):
                 raise

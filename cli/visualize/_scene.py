@@ -14,7 +14,7 @@ from advkit.core.classify import classify
 from advkit.core.errors import InputError
 from advkit.data import Dataset
 from advkit.data._class_names import imagenet_names
-from advkit.insight import convolutions, leaves
+from advkit.insight import activations, convolutions, leaves
 from advkit.models import Classifier
 
 IMAGENET = 1000
@@ -137,16 +137,17 @@ def scene(model: str, *, device: str, count: int = 1, first: int = 0, seed: int 
     )  # fmt: skip
 
 
-def last_maps(model: nn.Module) -> str:
-    """Return the name of the last convolution.
+def last_maps(seen: Scene) -> str:
+    """Return the name of the last convolution that a pass uses.
 
     Raises:
         InputError: the network has no convolution.
     """
-    names = convolutions(model)
-    if not names:
+    names = activations(seen.classifier, seen.x[:1], convolutions(seen.classifier))  # in the order of the pass
+    found = [name for name, output in names.items() if output.ndim == 4]
+    if not found:
         raise InputError("expected a network with convolutions, got one without: give --layer")
-    return names[-1]
+    return found[-1]
 
 
 def last_hidden(model: nn.Module) -> str:

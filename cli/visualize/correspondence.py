@@ -72,7 +72,7 @@ def shown(seen: Scene, rows: list[int]) -> Scene:
 
 def default_layers(seen: Scene) -> tuple[str, ...]:
     """The last convolution, if there is one, and the last layer before the logits."""
-    last = (last_maps(seen.classifier),) if convolutions(seen.classifier) else ()
+    last = (last_maps(seen),) if convolutions(seen.classifier) else ()
     return tuple(dict.fromkeys((*last, last_hidden(seen.classifier))))
 
 

@@ -33,7 +33,7 @@ def run(
     """Do what the command says."""
     place = check_place(output, "advkit-deconv.png")
     seen = scene(model, **options)
-    layer = layer or last_maps(seen.classifier)
+    layer = layer or last_maps(seen)
     if top and not attack:
         drawn = draw_top(seen, seen.part(images), layer, list(units), top, method, place)
     else:

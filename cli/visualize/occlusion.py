@@ -28,7 +28,7 @@ def run(
     place = check_place(output, "advkit-occlusion.png")
     seen = scene(model, **options)
     if layer is None and convolutions(seen.classifier):
-        layer = last_maps(seen.classifier)
+        layer = last_maps(seen)
     groups = seen.groups(attack)
     x = torch.cat([group for _, group in groups])
     found = occlusion(seen.classifier, x, size=size, stride=stride, value=value, layer=layer)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from torch import nn
 
 from advkit.cli import main
 from advkit.cli.commands.visualize import METHODS, command
@@ -131,6 +132,37 @@ def test_folders_with_imagenets_numbers_get_its_names(somewhere):
         assert result.exit_code == 0, result.output
     assert imagenet_names()[281][0] == "tabby"
     assert "cast: " in advkit("robustness", *words).stdout
+
+
+class Branched(nn.Module):
+    """A network of torchvision's kind, whose auxiliary branch is registered last and is used in training alone."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.late = nn.Conv2d(1, 2, 3), nn.Conv2d(2, 3, 3)
+        self.head, self.aux = nn.Linear(3, 10), nn.Conv2d(2, 10, 3)
+
+    def forward(self, x):
+        x = self.stem(x).relu()
+        y = self.head(self.late(x).relu().mean((2, 3)))
+        return (y, self.aux(x).mean((2, 3))) if self.training else y
+
+
+def branched():
+    return Branched()
+
+
+def test_the_last_maps_are_those_of_the_pass_and_an_unused_layer_is_one_short_line(somewhere):
+    model = f"{__name__}:branched"
+    for name in ("deconv", "occlusion", "correspondence"):
+        more = ("--part", "a=1,1,9,9", "--random", "1") if name == "correspondence" else ()
+        result = advkit(name, "--model", model, "--count", "2", "--device", "cpu", *more)
+        assert result.exit_code == 0, result.output
+    assert "late, a: distance" in result.stdout
+    result = advkit("maps", "--model", model, "--layer", "aux", "--device", "cpu")
+    assert result.exit_code == 2
+    assert "layer 'aux' takes no part in the pass; did you mean" in result.stderr
+    assert len(result.stderr) < 200
 
 
 def test_a_part_of_a_data_set_holds_the_rows_that_it_was_given():

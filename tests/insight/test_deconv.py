@@ -145,6 +145,7 @@ FOREIGN = {
     "resnet18": "layer3.0",
     "mobilenet_v2": "features.5",
     "densenet121": "features.denseblock1",
+    "googlenet": "inception3a",
 }
 
 

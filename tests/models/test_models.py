@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from advkit.core.errors import InputError
 from advkit.models import (
+    Card,
     Classifier,
     Normalize,
     create_model,
@@ -264,6 +265,20 @@ def test_any_module_becomes_a_classifier():
     torch.testing.assert_close(classifier(x), net(2 * x - 1))
     assert classifier.card.parameters == 51
     assert set(classifier.state_dict()) == {"net.1.weight", "net.1.bias"}
+
+
+@pytest.mark.parametrize("kind", [RuntimeError, AssertionError, ValueError])
+def test_a_network_that_checks_the_size_itself_gets_the_same_line(kind):
+    class Strict(nn.Module):
+        def forward(self, x):
+            if x.shape[-1] != 8:
+                raise kind("wrong height")
+            return x.flatten(1)[:, :3]
+
+    net = Classifier(Strict(), card=Card(name="strict", input_shape=(1, 8, 8), num_classes=3))
+    assert net(torch.rand(2, 1, 8, 8)).shape == (2, 3)
+    with pytest.raises(InputError, match=r"strict was built for images \(N, 1, 8, 8\), got \(2, 1, 6, 6\)"):
+        net(torch.rand(2, 1, 6, 6))
 
 
 def test_an_image_of_another_size_gets_one_clear_error():
