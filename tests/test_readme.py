@@ -61,3 +61,10 @@ def test_the_promises_of_pgd_in_its_table_are_those_of_the_page() -> None:
     (stated,) = re.findall(r"^\| promises .*?of (\d+) .*?\|(.*)\|$", TEXT, re.MULTILINE)
     assert [int(cell) for cell in stated[1].split("|")[:4]] == [ours, foolbox, torchattacks, adv_lib]
     assert int(stated[0]) == len(list_checks())
+
+
+def test_the_checks_in_its_table_are_as_many_as_there_are() -> None:
+    from advkit.evaluation.measure.checks import CHECKS
+
+    (stated,) = re.findall(r"^\| checks for hidden gradients \| (\d+) \|", TEXT, re.MULTILINE)
+    assert int(stated) == len(CHECKS)
