@@ -33,7 +33,7 @@ FUNCTIONS = 64
 """Margins whose slopes are chosen at once."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Certificate(Shown):
     """The bounds for every attack within the ball.
 
@@ -58,9 +58,9 @@ class Certificate(Shown):
     broken: Tensor | None = None
     x_adv: Tensor | None = None
 
-    def __repr__(self) -> str:
+    def _brief(self) -> str:
         images, certified = len(self.certified), int(self.certified.sum())
-        return f"<Certificate of {images:,} images in {self.norm} by {self.method}, {certified:,} certified>"
+        return f"{images:,} images in {self.norm} by {self.method}, {certified:,} certified"
 
     def __eq__(self, other: object) -> bool:
         return alike(vars(self), vars(other)) if isinstance(other, Certificate) else NotImplemented

@@ -14,7 +14,7 @@ from advkit.core.shown import Shown, sheet_of
 from advkit.core.words import CAVEAT, percent, short, span
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Result(Shown):
     """The outcome of an attack, one row a sample.
 
@@ -57,8 +57,8 @@ class Result(Shown):
     def __len__(self) -> int:
         return len(self.x_adv)
 
-    def __repr__(self) -> str:
-        return f"<Result of {len(self):,} samples, {int(self.success.sum()):,} fooled>"
+    def _brief(self) -> str:
+        return f"{len(self):,} samples, {int(self.success.sum()):,} fooled"
 
     def __eq__(self, other: object) -> bool:
         return alike(vars(self), vars(other)) if isinstance(other, Result) else NotImplemented

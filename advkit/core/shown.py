@@ -34,6 +34,14 @@ class Shown:
     pictured: ClassVar[bool] = True
     """Whether `plot` needs nothing but the object."""
 
+    def __repr__(self) -> str:
+        """Return one line; `print` shows the table."""
+        return f"<{type(self).__name__} of {self._brief()}>"
+
+    def _brief(self) -> str:
+        """Return what `repr` says of the object."""
+        raise NotImplementedError
+
     def __str__(self) -> str:
         return as_text(sheet_of(self))
 

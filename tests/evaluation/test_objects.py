@@ -262,6 +262,15 @@ def test_what_an_attack_measures_of_its_own_is_shown_and_kept(tmp_path):
 
 
 @kinds
+def test_a_prompt_shows_one_line(made, kind):
+    line = repr(made[kind])
+    assert line.startswith(f"<{kind} of ")
+    assert "\n" not in line
+    assert "tensor(" not in line
+    assert len(line) < 200
+
+
+@kinds
 def test_frames_have_the_records_and_without_pandas_one_line_says_so(made, kind, monkeypatch):
     pandas = pytest.importorskip("pandas")
     shown = made[kind]

@@ -14,6 +14,7 @@ from torch import Tensor
 from advkit.core.intervals import mcnemar, wilson_interval
 from advkit.core.saved import Content
 from advkit.core.shown import Shown
+from advkit.core.words import percent
 from advkit.evaluation.measure.believed import mean_wrong, said_of, spread
 from advkit.evaluation.measure.certificates import Certification
 from advkit.evaluation.measure.checks import Checks
@@ -57,7 +58,7 @@ def column(samples: Samples, place: int, name: str) -> Tensor:
     return torch.cat([parts[place].get(name, torch.zeros_like(parts[0]["clean_wrong"])) for parts in samples])
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class AttackReport(Shown):
     """The results of one attack on N images; the tensors are on the CPU, in the order of the data.
 
@@ -116,6 +117,9 @@ class AttackReport(Shown):
     unsteady = Column()
     queries = Column()
     gradients = Column()
+
+    def _brief(self) -> str:
+        return f"{self.attack}, {self.counts.images:,} images, adversarial error {percent(self.adversarial_error)}"
 
     @property
     def right(self) -> Tensor:
@@ -285,7 +289,7 @@ class AttackReport(Shown):
         }
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Report(Shown):
     """The result of `evaluate`: fractions of all images, with 95 % Wilson intervals.
 
@@ -332,6 +336,11 @@ class Report(Shown):
     clean_wrong = Column()
     clean_confidence = Column()
     clean_top5_wrong = Column()
+
+    def _brief(self) -> str:
+        attacks = f"{len(self.attacks)} attack{'s' * (len(self.attacks) != 1)}"
+        errors = f"clean error {percent(self.clean_error)}, adversarial error {percent(self.adversarial_error)}"
+        return f"{self.data or 'the given data'}, {self.count:,} images, {attacks}: {errors}"
 
     @property
     def count(self) -> int:

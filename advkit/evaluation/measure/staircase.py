@@ -12,13 +12,14 @@ from torch import Tensor
 
 from advkit.core.intervals import wilson_interval
 from advkit.core.shown import Shown
+from advkit.core.words import percent, short
 from advkit.evaluation.measure.report import finite
 
 STEPS = 600
 """Steps of a staircase that is drawn: more than a picture tells apart."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Curve(Shown):
     """A step function: from `eps[i]` on, the fraction `error[i]` of all images is wrong; below the first, `clean`.
 
@@ -43,6 +44,9 @@ class Curve(Shown):
     attack: str = ""
     norm: str = ""
     data: str = ""
+
+    def _brief(self) -> str:
+        return f"{self.name}, {self.count:,} images, clean error {percent(self.clean)}, median {short(self.median)}"
 
     def at(self, eps: float) -> float:
         """The error within eps.

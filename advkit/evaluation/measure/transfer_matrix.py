@@ -25,7 +25,7 @@ from advkit.evaluation.measure.stream import Batch, batches, origin, total
 from advkit.evaluation.measure.ticker import Ticker
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class TransferMatrix(Shown):
     """The rates at which each of M models is fooled by images made on each other one.
 
@@ -46,6 +46,9 @@ class TransferMatrix(Shown):
     clean_wrong: tuple[int, ...]
     both: tuple[tuple[int, ...], ...]
     wrong: tuple[tuple[int, ...], ...]
+
+    def _brief(self) -> str:
+        return f"{self.attack} on {len(self.names)} models, {self.count:,} images"
 
     def rate(self, source: int, target: int) -> float | None:
         """Return the fraction of the images right in both that the target gets wrong; None if there is no such image.

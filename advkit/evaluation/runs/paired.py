@@ -44,7 +44,7 @@ class ComparedError:
         return asdict(self)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, repr=False)
 class Comparison(Shown):
     """The errors that two runs on the same images both have; a sequence.
 
@@ -56,6 +56,9 @@ class Comparison(Shown):
     first: str
     second: str
     rows: tuple[ComparedError, ...]
+
+    def _brief(self) -> str:
+        return f"{self.first} against {self.second}, {self.count:,} images"
 
     def __getitem__(self, place: int) -> ComparedError:
         return self.rows[place]

@@ -57,6 +57,9 @@ class Run(Shown):
         self.home, self.record = home, record
         self._whole: set[int] = set()  # batches whose columns were found as they were written
 
+    def _brief(self) -> str:
+        return f"{len(self.attacks)} attacks in {self.home}, {self.record['status']}"
+
     @property
     def complete(self) -> bool:
         """Whether every batch exists and the figures are written."""
