@@ -148,12 +148,13 @@ def _html(text: str) -> str:
     return html.escape(harmless(text))
 
 
-FIGURE = "text-align:right;white-space:nowrap"
-"""The style of a cell that holds a number: it is never broken; a table that is too wide scrolls."""
+WORDS = "text-align:left;padding:.2em .7em"
+FIGURE = "text-align:right;padding:.2em .7em;white-space:nowrap"
+"""The styles of cells. A number is never broken; a table that is too wide scrolls."""
 
 
 def _html_table(table: Table) -> str:
-    styles = [FIGURE if heading in table.right else "text-align:left" for heading in table.headings]
+    styles = [FIGURE if heading in table.right else WORDS for heading in table.headings]
 
     def line(tag: str, cells: Sequence[str]) -> str:
         made = (f'<{tag} style="{s}">{_html(c)}</{tag}>' for s, c in zip(styles, cells, strict=True))
