@@ -70,7 +70,7 @@ NARROW = """
   thead tr { display: flex; flex-wrap: wrap; gap: .3rem; }
   thead th { border: 1px solid #8886; border-radius: 6px; padding: 0 .5rem; }
   tbody tr { border-bottom: 1px solid #8886; padding: .5rem 0; }
-  tbody td { border: 0; padding: 0; overflow-wrap: anywhere; }
+  tbody td { border: 0; padding: 0 !important; overflow-wrap: anywhere; }
   tbody td { text-align: left !important; white-space: normal !important; }
   tbody td::before { opacity: .7; } tbody td:first-child { font-weight: 600; }
   LABELS
