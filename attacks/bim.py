@@ -30,5 +30,5 @@ class BIM(StepAttack):
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """x <- Clip(x + alpha * sign(grad J))."""
-        _, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
+        gradient = oracle.gradient(state.x_adv, self.loss)
         return state._replace(x_adv=oracle.region.step(state.x_adv, gradient, state.length))

@@ -62,7 +62,7 @@ class DDN(MinimalStepAttack):
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """x + delta, delta <- eps (delta + alpha g / |g|) / |delta + alpha g / |g||."""
         region = oracle.region
-        _, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
+        gradient = oracle.gradient(state.x_adv, self.loss)
         alpha = self.step_size * (0.01 + 0.99 * (1 + math.cos(math.pi * i / self.steps)) / 2)
         delta = torch.add(state.x_adv - region.x, region.norm.steepest(gradient), alpha=alpha)
         eps = torch.where(oracle.fooled, state.eps * (1 - self.gamma), state.eps * (1 + self.gamma))

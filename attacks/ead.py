@@ -10,7 +10,8 @@ from advkit.attacks.parts.searches import Search, SearchAttack, linear_weight
 from advkit.core.attack import register_attack
 from advkit.core.door import check_positive
 from advkit.core.norms import per_row
-from advkit.core.oracle import Oracle, choose
+from advkit.core.oracle import Oracle
+from advkit.core.record import choose
 
 
 class State(NamedTuple):

@@ -13,8 +13,9 @@ from advkit.core.driver import Problem
 from advkit.core.errors import InputError, unknown
 from advkit.core.goals import Goal, flat, wide
 from advkit.core.guard import Model, modules_of
-from advkit.core.oracle import Oracle, take
+from advkit.core.oracle import Oracle
 from advkit.core.outputs import answer_of
+from advkit.core.record import take
 
 POOL = 64
 """Maximum number of images of the batch among which guides are looked for."""
@@ -105,7 +106,7 @@ class Features(BudgetAttack):
             oracle.logits(state.x_adv)
             oracle.measured(self._share(state))
             return state._replace(done=torch.ones_like(state.done))
-        _, gradient = oracle.loss_and_gradient(state.x_adv, near)
+        gradient = oracle.gradient(state.x_adv, near)
         distance = _distance(state)
         state = state._replace(far=torch.where(state.far > 0, state.far, distance))
         oracle.measured(self._share(state))

@@ -33,7 +33,7 @@ class FGSM(BudgetAttack):
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """The optimum of the linearised loss."""
-        _, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
+        gradient = oracle.gradient(state.x_adv, self.loss)
         return State(oracle.region.maximise(gradient))
 
     def from_gradient(

@@ -23,7 +23,8 @@ class State(NamedTuple):
     x_adv: Tensor  # (M, ...)
     eps: Tensor  # (M,) float64
     most: Tensor  # (M,) float64: the distance of the farthest point in range
-    before: Tensor  # (M,) float64: the least distance at the last look
+    nearest: Tensor  # (M,) float64: the least distance of a hit, inf without one
+    before: Tensor  # (M,) float64: the same at the last look
     done: Tensor  # (M,) bool
 
 
@@ -67,7 +68,8 @@ class FMN(MinimalStepAttack):
         """The clean image."""
         x, low, high = oracle.x.double(), oracle.region.low.double(), oracle.region.high.double()
         most = oracle.region.norm.size(torch.maximum(x - low, high - x))
-        return State(oracle.x, torch.zeros_like(most), most, most + torch.inf, torch.zeros_like(oracle.fooled))
+        never = most + torch.inf
+        return State(oracle.x, torch.zeros_like(most), most, never, never, torch.zeros_like(oracle.fooled))
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """x + delta, delta <- Proj_eps(delta + alpha g / |g|_2)."""
@@ -76,23 +78,25 @@ class FMN(MinimalStepAttack):
         cosine = (1 + math.cos(math.pi * i / self.steps)) / 2
         alpha = self.step_size * (0.01 + 0.99 * cosine)
         gamma = self.gamma_final + (self.gamma - self.gamma_final) * cosine
-        guess = (1 + gamma) * (region.gauge(state.x_adv) + _to_boundary(norm, margin, gradient))
-        grown, hit = state.eps * (1 + gamma), (state.eps * (1 - gamma)).minimum(-oracle.best.value)
-        missed = torch.where(oracle.best.fooled, grown, guess.maximum(grown))
+        distance, fooled = region.gauge(state.x_adv), oracle.fooled
+        nearest = torch.where(fooled, state.nearest.minimum(distance), state.nearest)
+        guess = (1 + gamma) * (distance + _to_boundary(norm, margin, gradient))
+        grown, hit = state.eps * (1 + gamma), (state.eps * (1 - gamma)).minimum(nearest)
+        missed = torch.where(nearest.isinf(), guess.maximum(grown), grown)
         if norm.grain:  # a count says no length: it grows, by one at the least
             missed, hit = grown.maximum(state.eps + norm.grain), hit.minimum(state.eps - norm.grain)
-        eps = torch.where(oracle.fooled, hit, missed).clamp(min=0).minimum(state.most)
+        eps = torch.where(fooled, hit, missed).clamp(min=0).minimum(state.most)
         ahead = torch.add(state.x_adv, get_norm("l2").steepest(gradient), alpha=alpha)
         delta = norm.project(ahead - region.x, per_row(eps, region.x))
         x_adv = region.clamp((region.x + delta).to(region.x.dtype))
-        return self._look(oracle, state._replace(x_adv=x_adv, eps=eps), i)
+        return self._look(state._replace(x_adv=x_adv, eps=eps, nearest=nearest), i)
 
-    def _look(self, oracle: Oracle, state: State, i: int) -> State:
+    def _look(self, state: State, i: int) -> State:
         if i % max(self.steps // LOOKS, 1):
             return state
-        nearest = -oracle.best.value  # inf where nothing has hit
-        done = oracle.best.fooled & (nearest >= (1 - GAIN) * state.before) & (i >= LATE * self.steps)
-        return state._replace(before=nearest, done=done)
+        hit = state.nearest.isfinite()
+        done = hit & (state.nearest >= (1 - GAIN) * state.before) & (i >= LATE * self.steps)
+        return state._replace(before=state.nearest, done=done)
 
 
 def _to_boundary(norm: Norm, margin: Tensor, gradient: Tensor) -> Tensor:

@@ -75,5 +75,5 @@ class LaVAN(StepAttack):
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """x <- clamp(x + step_size * sign(grad J)) in the square."""
-        _, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
+        gradient = oracle.gradient(state.x_adv, self.loss)
         return state._replace(x_adv=oracle.region.step(state.x_adv, gradient, state.length))

@@ -9,6 +9,7 @@ from torch import Tensor
 from advkit.attacks.parts.steps import StepAttack
 from advkit.core.attack import register_attack
 from advkit.core.errors import InputError
+from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
 
 
@@ -51,7 +52,7 @@ class MIFGSM(StepAttack):
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """g <- mu * g + grad J / |grad J|_1; x <- Proj(x + alpha * steepest(g))."""
-        _, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
+        gradient = oracle.gradient(state.x_adv, self.loss)
         g = torch.add(unit_l1(gradient), state.velocity, alpha=self.decay)
         return State(oracle.region.step(state.x_adv, g, state.length), g, state.length)
 
@@ -59,5 +60,5 @@ class MIFGSM(StepAttack):
 def unit_l1(g: Tensor) -> Tensor:
     """Rows scaled to l1 size 1, zero rows kept; summed in float64, where nothing under- or overflows."""
     info = torch.finfo(torch.promote_types(g.dtype, torch.float32))
-    size = g.abs().sum(tuple(range(1, g.ndim)), keepdim=True, dtype=torch.float64).clamp_(info.tiny, info.max)
-    return (g / size.to(torch.promote_types(g.dtype, torch.float32))).to(g.dtype)
+    size = torch.linalg.vector_norm(g.flatten(1), 1, dim=1, dtype=torch.float64).clamp_(info.tiny, info.max)
+    return (g / per_row(size, g).to(torch.promote_types(g.dtype, torch.float32))).to(g.dtype)

@@ -42,5 +42,5 @@ class PGD(RandomStart, StepAttack):
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """x <- Proj(x + step_size * steepest(grad J))."""
-        _, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
+        gradient = oracle.gradient(state.x_adv, self.loss)
         return state._replace(x_adv=oracle.region.step(state.x_adv, gradient, state.length))

@@ -69,7 +69,7 @@ class SigmaZero(MinimalStepAttack):
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """delta <- Pi_tau(Adam(delta, g / |g|_inf)), g of the smooth count over D plus the missing margin."""
         region = oracle.region
-        _, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
+        gradient = oracle.gradient(state.x_adv, self.loss)
         eta = 0.55 + 0.45 * math.cos(math.pi * i / self.steps)  # from 1 to a tenth
         x, span = wide(region.x), wide(region.high - region.low).clamp(min=1e-12)
         delta = (wide(state.x_adv) - x) / span

@@ -13,7 +13,8 @@ from advkit.core.door import check_count, check_positive
 from advkit.core.errors import InputError, unknown
 from advkit.core.losses import loss_values
 from advkit.core.norms import per_row
-from advkit.core.oracle import Oracle, choose
+from advkit.core.oracle import Oracle
+from advkit.core.record import choose
 
 BASES = ("pixel", "dct")
 

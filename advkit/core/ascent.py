@@ -9,7 +9,7 @@ from torch import Tensor
 from advkit.core import door
 from advkit.core.draws import Draws
 from advkit.core.guard import Model
-from advkit.core.losses import Loss, asks_for_clean, climb
+from advkit.core.losses import Loss, Values, asks_for_clean, climb
 from advkit.core.threat import Region
 
 
@@ -35,6 +35,15 @@ class Slopes:
         with torch.no_grad():
             return self._model(self.x)
 
+    def gradient(self, x: Tensor, loss: str | Loss = "cross_entropy") -> Tensor:
+        """The gradient (N, ...) of the loss at the points x, see `climb`.
+
+        Args:
+            x: points (N, ...).
+            loss: the loss that is differentiated, a name or a function.
+        """
+        return self._climb(x, loss)[1]
+
     def loss_and_gradient(self, x: Tensor, loss: str | Loss = "cross_entropy") -> tuple[Tensor, Tensor]:
         """The loss (N,) and its gradient (N, ...) at the points x, see `climb`.
 
@@ -42,6 +51,10 @@ class Slopes:
             x: points (N, ...).
             loss: the loss that is differentiated, a name or a function.
         """
+        values, gradient = self._climb(x, loss)
+        return values(), gradient
+
+    def _climb(self, x: Tensor, loss: str | Loss) -> tuple[Values, Tensor]:
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
             logits = self._model(leaf)

@@ -35,20 +35,22 @@ def surprise(logits: Tensor, label: Tensor) -> Tensor:
     logits = wide(logits)
     own = logits.gather(1, label[:, None])
     others = logits.scatter(1, label[:, None], -torch.inf)
-    lead = (others - own).logsumexp(1)
-    last = LAST.get(logits.dtype, -600.0)
+    return _of_lead((others - own).logsumexp(1))
+
+
+def _of_lead(lead: Tensor) -> Tensor:
+    """J (N,) of log sum exp(others) - own (N,)."""
+    last = LAST.get(lead.dtype, -600.0)
     return F.softplus(lead.clamp(min=last), threshold=50) + math.exp(last) * (lead - last).clamp(max=0)
 
 
-def _surprise_and_slope(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
-    """`surprise` (N,) and its derivative with respect to the logits (N, K), in closed form."""
+def _lead_and_slope(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:
+    """log sum exp(others) - own (N,), and the derivative of `surprise` with respect to the logits (N, K)."""
     logits, label = wide(logits), label[:, None]
     leads = logits.scatter(1, label, -torch.inf).sub_(logits.gather(1, label))
     lead = leads.logsumexp(1, keepdim=True)
-    last = LAST.get(logits.dtype, -600.0)
-    values = F.softplus(lead.clamp(min=last), threshold=50).add_((lead - last).clamp_(max=0), alpha=math.exp(last))
-    rate = lead.sigmoid().clamp_(min=math.exp(last))
-    return values.squeeze(1), leads.softmax(1).mul_(rate).scatter_(1, label, -rate)
+    rate = lead.sigmoid().clamp_(min=math.exp(LAST.get(logits.dtype, -600.0)))
+    return lead.squeeze(1), leads.softmax(1).scatter_(1, label, -1.0).mul_(rate)
 
 
 def cross_entropy(goal: Goal, logits: Tensor) -> Tensor:
@@ -99,32 +101,39 @@ for _loss in (cross_entropy, margin, dlr, rival, kl_to_clean):
     register_loss(_loss.__name__)(_loss)
 
 
-def _cross_entropy_slope(goal: Goal, logits: Tensor) -> tuple[Tensor, Tensor]:
-    values, slope = _surprise_and_slope(logits, goal.label)
-    return goal.sign * values, goal.sign * slope
+Values = Callable[[], Tensor]
+"""() -> (N,): the loss, computed when it is asked for; most attacks ask for its gradient alone."""
 
 
-def _rival_slope(goal: Goal, logits: Tensor) -> tuple[Tensor, Tensor]:
-    values, slope = _surprise_and_slope(logits, goal.rival(logits))
-    return values.neg_(), slope.neg_()
+def _cross_entropy_slope(goal: Goal, logits: Tensor) -> tuple[Values, Tensor]:
+    lead, slope = _lead_and_slope(logits, goal.label)
+    return lambda: goal.sign * _of_lead(lead), slope if goal.sign > 0 else -slope
 
 
-def _margin_slope(goal: Goal, logits: Tensor) -> tuple[Tensor, Tensor]:
+def _rival_slope(goal: Goal, logits: Tensor) -> tuple[Values, Tensor]:
+    lead, slope = _lead_and_slope(logits, goal.rival(logits))
+    return lambda: -_of_lead(lead), slope.neg_()
+
+
+def _margin_slope(goal: Goal, logits: Tensor) -> tuple[Values, Tensor]:
     """Rivals that share the first place share the derivative, as they do in autograd's `amax`."""
     logits, label = wide(logits), goal.label[:, None]
     others = logits.scatter(1, label, -torch.inf)
     best = others.amax(1, keepdim=True)
     first = (others == best).to(logits.dtype)
     slope = (first / first.sum(1, keepdim=True)).scatter_(1, label, -1.0)
-    return goal.sign * (best - logits.gather(1, label)).squeeze(1), goal.sign * slope
+    return (
+        lambda: goal.sign * (best - logits.gather(1, label)).squeeze(1),
+        slope if goal.sign > 0 else -slope,
+    )
 
 
 _SLOPES = {cross_entropy: _cross_entropy_slope, rival: _rival_slope, margin: _margin_slope}
 """Losses whose derivative with respect to the logits is known: a graph through them need not be built."""
 
 
-def loss_and_slope(loss: str | Loss, goal: Any, logits: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Return the loss (N,) at these logits (N, K) and its derivative (N, K), detached; None if no closed form is known.
+def loss_and_slope(loss: str | Loss, goal: Any, logits: Tensor) -> tuple[Values, Tensor] | None:
+    """Return the loss (N,), when asked for, and its derivative (N, K) at these logits; None if no closed form is known.
 
     A graph of a dozen small operations costs as much as the passes of a small network on one image.
     """
@@ -133,6 +142,9 @@ def loss_and_slope(loss: str | Loss, goal: Any, logits: Tensor) -> tuple[Tensor,
     slope = _SLOPES.get(get_loss(loss, goal, logits.shape[-1]) if isinstance(loss, str) else loss)
     return None if slope is None else slope(goal, logits.detach())
 
+
+ROWWISE = ("cross_entropy", "margin", "dlr", "rival", "kl_to_clean")
+"""Losses that are ours, so that each number is known to depend on its own row alone."""
 
 OF_THE_ANSWER = ("kl_to_clean",)
 """Losses that do not ask what the goal is."""
@@ -179,10 +191,11 @@ def loss_values(loss: str | Loss, goal: Any, logits: Tensor, clean: Tensor) -> T
     return values
 
 
-def climb(loss: str | Loss, goal: Any, graph: Tensor, leaf: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the loss (N,) and its gradient at the leaf (N, ...), detached. Integer votes have a gradient of 0.
+def climb(loss: str | Loss, goal: Any, graph: Tensor, leaf: Tensor, clean: Tensor) -> tuple[Values, Tensor]:
+    """Return the loss (N,), when asked for, and its gradient at the leaf (N, ...), detached.
 
-    Entries of the gradient that are NaN count as 0, infinite ones as the largest number.
+    Integer votes have a gradient of 0. Entries that are NaN count as 0,
+    infinite ones as the largest number.
 
     Args:
         loss: the loss, a name or a function.
@@ -194,7 +207,7 @@ def climb(loss: str | Loss, goal: Any, graph: Tensor, leaf: Tensor, clean: Tenso
     closed = loss_and_slope(loss, goal, graph)
     if closed is None:
         top = loss_values(loss, goal, graph, clean)
-        values, weights = top.detach(), torch.ones_like(top)
+        values, weights = top.detach, torch.ones_like(top)
     else:
         values, weights, top = closed[0], closed[1].to(graph.dtype), graph
     gradient = torch.autograd.grad(top, leaf, weights, allow_unused=True)[0] if top.requires_grad else None

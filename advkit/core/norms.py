@@ -22,11 +22,12 @@ def per_row(values: Tensor, like: Tensor) -> Tensor:
 
 
 def _unit(g: Tensor) -> Tensor:
-    """Rows scaled to l2 length 1, zero rows kept: by the largest entry first, so that nothing under- or overflows."""
+    """Rows scaled to l2 length 1, zero rows kept; nothing under- or overflows on the way."""
     g = g.to(torch.promote_types(g.dtype, torch.float32))
-    tiny = torch.finfo(g.dtype).tiny
-    g = g / per_row(g.flatten(1).abs().amax(1).clamp_(min=tiny), g)  # a row of subnormal numbers is at least 1e-7 long
-    return g / per_row(torch.linalg.vector_norm(g.flatten(1), dim=1).clamp_(min=tiny), g)
+    if g.dtype == torch.float64:  # squares of small numbers are 0: the largest entry becomes 1 first
+        g = g / per_row(g.flatten(1).abs().amax(1).clamp_(min=torch.finfo(g.dtype).tiny), g)
+    size = torch.linalg.vector_norm(g.flatten(1), dim=1, dtype=torch.float64)
+    return (g / per_row(size.clamp_(min=torch.finfo(torch.float64).tiny), g)).to(g.dtype)
 
 
 def step_toward(values: Tensor, goal: Tensor) -> Tensor:

@@ -2,90 +2,22 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from advkit.core.draws import Draws
-from advkit.core.goals import Goal, flat, wide
+from advkit.core.goals import Goal, wide
 from advkit.core.guard import Model
-from advkit.core.losses import Loss, climb, loss_values
-from advkit.core.norms import per_row
+from advkit.core.losses import ROWWISE, Loss, climb
+from advkit.core.pile import Pile, Seen
+from advkit.core.record import Best, Ranking, Rows, not_finite, take
 from advkit.core.threat import Region
 
 View = Callable[[Tensor], Tensor]
 """Images (M, ...) -> images of the same shape, differentiable."""
-
-
-class Best(NamedTuple):
-    """The best point seen of each row: fooled points before others, then by value, then the later one."""
-
-    x_adv: Tensor  # (M, ...)
-    logits: Tensor  # (M, K)
-    fooled: Tensor  # (M,) bool
-    value: Tensor  # (M,): the loss of a budget attack; minus the distance of a minimal one, float64
-
-
-class Record(NamedTuple):
-    """What is known about each row."""
-
-    best: Best
-    queries: Tensor  # (M,) int64
-    gradients: Tensor  # (M,) int64
-    zero: Tensor  # (M,) bool
-    broken: Tensor  # (M,) float32: next to 0, or not finite once an answer was not
-    unsteady: Tensor  # (M,) bool: one point got two answers
-    size: Tensor | None = None  # (M,) float64: the attack's own measure of the best point, if it has one
-
-
-class Rows(NamedTuple):
-    """The samples that are still in the batch; M rows."""
-
-    row: Tensor  # (M,) int64: its number in the caller's batch
-    live: Tensor  # (M,) bool: False once a row needs no further step
-    region: Region
-    goal: Goal
-    draws: Draws
-    record: Record
-    clean: Tensor  # (M, K): the logits of the clean images
-
-
-def take(tree: Any, index: Tensor) -> Any:
-    """Select rows of every tensor in a tree of NamedTuples; anything else stays."""
-    if isinstance(tree, Tensor):
-        return tree.index_select(0, index)
-    if isinstance(tree, tuple):
-        return type(tree)(*(take(field, index) for field in tree))
-    return tree
-
-
-def noise_floor(logits: Tensor) -> Tensor:
-    """(N,): the largest margin that rounding can produce, 16 units in the last place of the largest logit."""
-    return flat(wide(logits)).abs().amax(1) * (16 * torch.finfo(logits.dtype).eps)
-
-
-def not_finite(broken: Tensor, logits: Tensor) -> Tensor:
-    """(N,): `broken`, made non-finite in rows whose logits (N, ...) hold NaN or infinity."""
-    return torch.add(broken, flat(logits).sum(1, dtype=torch.float32), alpha=2e-38)
-
-
-def put(tree: Any, index: Tensor, part: Any) -> Any:
-    """Return a copy of the tree with the rows `index` replaced by those of `part`; the inverse of `take`."""
-    if tree is None:
-        return None
-    if isinstance(tree, Tensor):
-        return tree.index_copy(0, index, part)
-    return type(tree)(*(put(a, index, b) for a, b in zip(tree, part, strict=True)))
-
-
-def choose(mask: Tensor, first: Any, second: Any) -> Any:
-    """Choose row by row between two trees of one form: `first` if mask (M,) is True, else `second`."""
-    if isinstance(first, Tensor):
-        return torch.where(per_row(mask, first), first, second)
-    return type(first)(*(choose(mask, a, b) for a, b in zip(first, second, strict=True)))
 
 
 def _gradients(values: Tensor, leaf: Tensor) -> Tensor:
@@ -101,33 +33,6 @@ def _gradients(values: Tensor, leaf: Tensor) -> Tensor:
     return torch.stack([torch.zeros_like(leaf) if g is None else g for g in found], 1).detach().nan_to_num(0.0)
 
 
-@dataclass(frozen=True)
-class Ranking:
-    """The comparison of two points of one sample: by loss (budget attack) or by distance (minimal attack)."""
-
-    loss: str | Loss
-    minimal: bool
-
-    def rank(self, rows: Rows, x: Tensor, logits: Tensor, values: Tensor | None = None) -> Best:
-        """Rank the points; those of a minimal attack must exceed the noise. `values` is the loss, if known."""
-        goal = rows.goal
-        if self.minimal:
-            return Best(x, logits, goal.clears(logits, noise_floor(logits)), -rows.region.gauge(x))
-        if values is None:
-            values = loss_values(self.loss, goal, logits, rows.clean)
-        return Best(x, logits, goal.clears(logits), values)
-
-    def improves(self, new: Best, old: Best, slack: Tensor | None = None) -> Tensor:
-        """(M,) bool: the new point is better, or equally good to within `slack` (M,) of the loss.
-
-        If two points have the same distance up to rounding, the later one is taken.
-        """
-        if self.minimal:  # a point that does not fool is of no use, and as long as none did the value is -inf
-            return new.fooled & (new.value >= (1 + 1e-12) * old.value)
-        least = old.value if slack is None else old.value - slack
-        return torch.where(new.fooled == old.fooled, new.value >= least, new.fooled)
-
-
 class Oracle:
     """The attack's view of the model, for the rows of the batch that are still attacked.
 
@@ -139,7 +44,6 @@ class Oracle:
         inside: True if the attack promises that every point it asks about is feasible.
 
     Attributes:
-        fooled: (M,) bool, True where the points of the latest call reach the goal.
         answer: (M, K), the logits of the points of the latest call.
     """
 
@@ -152,11 +56,13 @@ class Oracle:
         self._inside = inside
         self._clean: tuple[Tensor, Tensor] | None = None
         self._adopted: Tensor | None = None  # (M,) bool: the latest query became the best point
-        self.fooled, self.answer = ~rows.live, rows.record.best.logits
+        self._pile = Pile(ranking, rows.goal)
+        self._latest, self._kept = Seen(fooled=~rows.live), rows.record.best.logits
+        self.answer = self._kept
 
     @property
     def rows(self) -> Rows:
-        """The state of the batch, with every pass counted."""
+        """The state of the batch, every pass counted and every point compared."""
         self._settle()
         return self._rows
 
@@ -213,7 +119,15 @@ class Oracle:
     @property
     def best(self) -> Best:
         """The best point seen of each row."""
+        self._compare()
         return self._rows.record.best
+
+    @property
+    def fooled(self) -> Tensor:
+        """(M,) bool: the points of the latest call reach the goal."""
+        if self._latest.fooled is None:
+            self._latest.fooled = self.ranking.fools(self._rows.goal, self._kept)
+        return self._latest.fooled
 
     def start_from(self, leaf: Tensor, logits: Tensor) -> None:
         """Keep the graph of the forward pass on the clean images for the first gradient."""
@@ -232,6 +146,16 @@ class Oracle:
         self._observe(x, logits, None)
         return logits
 
+    def gradient(self, x: Tensor, loss: str | Loss = "cross_entropy", through: View | None = None) -> Tensor:
+        """The gradient (M, ...) of the loss at the points x, see `loss_and_gradient`, without the loss itself.
+
+        Args:
+            x: points (M, ...).
+            loss: the loss that is differentiated, a name or a function.
+            through: a differentiable function of images, as there.
+        """
+        return self._climb(x, loss, through, valued=not (isinstance(loss, str) and loss in ROWWISE))[1]
+
     def loss_and_gradient(
         self, x: Tensor, loss: str | Loss = "cross_entropy", through: View | None = None
     ) -> tuple[Tensor, Tensor]:
@@ -246,22 +170,23 @@ class Oracle:
             through: a differentiable function of images: the model sees `through(x)` in place of x, the gradient is
                 that with respect to x, and x is no candidate, for its own answer is not known.
         """
-        if through is not None:
-            return self._gradient_through(x, loss, through)
-        with torch.enable_grad():
-            leaf, graph, new = self._forward(x)
-            values, gradient = climb(loss, self.goal, graph, leaf, self.clean)
-        logits = graph.detach()
-        known = values if loss == self.ranking.loss and "goal" not in self._seen else None
-        self._note(x, logits, known, gradient, queries=int(new))
+        values, gradient = self._climb(x, loss, through, valued=True)
+        assert values is not None
         return values, gradient
 
-    def _gradient_through(self, x: Tensor, loss: str | Loss, through: View) -> tuple[Tensor, Tensor]:
+    def _climb(
+        self, x: Tensor, loss: str | Loss, through: View | None, *, valued: bool
+    ) -> tuple[Tensor | None, Tensor]:
+        """The loss, if it is asked for, and its gradient; the pass is counted and the point remembered."""
         with torch.enable_grad():
-            leaf = x.detach().requires_grad_()
-            graph = self._model(through(leaf))
-            values, gradient = climb(loss, self.goal, graph, leaf, self.clean)
-        self.passed(graph.detach(), gradient)
+            leaf, graph, new = self._forward(x, through)
+            find, gradient = climb(loss, self.goal, graph, leaf, self.clean)
+        logits, values = graph.detach(), find() if valued else None
+        if through is not None:
+            self.passed(logits, gradient)
+        else:
+            known = values if loss == self.ranking.loss and "goal" not in self._seen else None
+            self._note(x, logits, known, gradient, queries=int(new))
         return values, gradient
 
     def jacobian(self, x: Tensor, rows: int | Tensor) -> tuple[Tensor, Tensor]:
@@ -321,13 +246,13 @@ class Oracle:
         zero = record.zero | aimed & ~gradient.flatten(1).any(1)
         self._rows = rows._replace(record=record._replace(zero=zero, broken=not_finite(record.broken, logits)))
 
-    def _forward(self, x: Tensor) -> tuple[Tensor, Tensor, bool]:
-        if self._clean is not None:
+    def _forward(self, x: Tensor, through: View | None = None) -> tuple[Tensor, Tensor, bool]:
+        if through is None and self._clean is not None:
             (leaf, graph), self._clean = self._clean, None
             if x is self.x:
                 return leaf, graph, False
         leaf = x.detach().requires_grad_()
-        return leaf, self._model(leaf), True
+        return leaf, self._model(leaf if through is None else through(leaf)), True
 
     def _count(self, queries: int = 0, gradients: int = 0) -> None:
         """One more pass in which every live row takes part.
@@ -342,7 +267,8 @@ class Oracle:
         self._passes.append((queries, gradients))
 
     def _settle(self) -> None:
-        """The passes since the last time are added to the rows' queries and gradients."""
+        """The passes since the last time are added to the rows' queries and gradients, their points compared."""
+        self._compare()
         if not self._passes:
             return
         passes, lived, record = self._passes, self._lived, self._rows.record
@@ -362,35 +288,35 @@ class Oracle:
     ) -> None:
         """Count a pass, remember its point if it is a new query, note where the gradient is 0 and the goal missed."""
         self._count(queries, gradients)
-        live = self._rows.live
-        if queries:
-            self._observe(x, logits, values)
-        fooled = self.fooled if queries else self._rows.goal.clears(logits)
-        left = self.stop and queries and self._inside and "region" not in self._seen  # who is fooled has left
         slope = gradient.flatten(1).any(1)
-        aimed = self._rows.live if left or self._all_live else live > fooled  # it still has to be fooled
-        fine = fooled | slope if self._all_live else aimed <= slope
-        record = self._rows.record
-        self._rows = self._rows._replace(record=record._replace(zero=record.zero >= fine))  # zero, or not fine
-
-    def _observe(self, x: Tensor, logits: Tensor, values: Tensor | None) -> None:
-        """Remember the point where it is the best so far; a point outside the region is none."""
+        if queries:
+            self._observe(x, logits, values, slope)
+            return
         rows, record = self._rows, self._rows.record
-        new = self.ranking.rank(rows, x, logits, values)
-        self.fooled, self.answer = new.fooled, logits
-        if "region" in self._seen or not self._inside:
-            inside = rows.region.holds(x)
-            new = new._replace(fooled=new.fooled & inside, value=torch.where(inside, new.value, -torch.inf))
-        new = new._replace(value=new.value.to(record.best.value.dtype))
-        better = self.ranking.improves(new, record.best)
-        self._adopted = better if self._all_live else rows.live & better
-        best = choose(self._adopted, new, record.best)
-        live = rows.live > new.fooled if self.stop else rows.live
-        broken = not_finite(record.broken, logits)
-        self._rows = rows._replace(record=record._replace(best=best, broken=broken), live=live)
+        fine = (rows.goal.clears(logits) | slope) >= rows.live
+        self._rows = rows._replace(record=record._replace(zero=record.zero >= fine))  # zero, or not fine
+
+    def _observe(self, x: Tensor, logits: Tensor, values: Tensor | None, slope: Tensor | None = None) -> None:
+        """Remember the point: where it is the best so far, and who is fooled by it; outside the region it is none."""
+        strays = "region" in self._seen or not self._inside
+        inside = self._rows.region.holds(x) if strays else None
+        self._latest = Seen(values, None if self._all_live else self._rows.live, inside, None, slope)
+        self.answer, self._kept = logits, self._pile.add(x.detach(), logits, self._latest)
+        if self._pile.full:
+            self._compare()
+        if self.stop:
+            done = self.fooled if inside is None else self.fooled & inside
+            self._rows = self._rows._replace(live=self._rows.live > done)
+
+    def _compare(self) -> None:
+        """The best points are up to date."""
+        if len(self._pile):
+            record, self._adopted = self._pile.compare(self._rows)
+            self._rows = self._rows._replace(record=record)
 
     def measured(self, size: Tensor) -> None:
-        """Record the attack's own measure (M,) of the points of the latest query, for those that became the best."""
+        """The attack's own measure (M,) of the points of the latest query; kept where they became the best."""
+        self._compare()
         rows, known = self._rows, self._rows.record.size
         if known is not None and self._adopted is not None:
             known = torch.where(self._adopted, size.to(known.dtype), known)
@@ -402,9 +328,10 @@ class Oracle:
         self._rows = self._rows._replace(live=self._rows.live & ~done)
 
     def keep(self, index: Tensor) -> None:
-        """Keep only these rows."""
-        self._adopted = None
-        self.rows, self.fooled, self.answer = take(self.rows, index), self.fooled[index], self.answer[index]
+        """Only these rows stay."""
+        fooled = self.fooled[index]
+        self.rows, self.answer = take(self.rows, index), self.answer[index]
+        self._adopted, self._latest = None, Seen(fooled=fooled)
 
     def all_live(self) -> None:
         """Say that every row is live: while no row can leave, passes are not counted on the device."""

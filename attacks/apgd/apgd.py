@@ -9,7 +9,8 @@ from advkit.attacks.parts.random_start import RandomStart
 from advkit.core.attack import register_attack
 from advkit.core.door import check_count
 from advkit.core.errors import InputError
-from advkit.core.oracle import Oracle, choose
+from advkit.core.oracle import Oracle
+from advkit.core.record import choose
 
 
 @register_attack("apgd")

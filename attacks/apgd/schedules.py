@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from advkit.core.norms import per_row
-from advkit.core.oracle import Oracle, choose
+from advkit.core.oracle import Oracle
+from advkit.core.record import choose
 from advkit.core.threat import Region
 
 

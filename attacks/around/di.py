@@ -10,6 +10,7 @@ from torch import Tensor
 from advkit.attacks.around.gradient import Bent, GradientTransform, then
 from advkit.core.attack import ATTACKS, Attack
 from advkit.core.door import check_between
+from advkit.core.losses import Loss
 from advkit.core.oracle import Oracle, View
 
 LEAST = 0.9
@@ -54,7 +55,7 @@ class DI(GradientTransform):
     def _bend(self, oracle: Oracle, i: int) -> Oracle:
         calls = count()
 
-        def look(x: Tensor, loss: str, through: View | None) -> tuple[Tensor, Tensor]:
+        def look(x: Tensor, loss: str | Loss, through: View | None) -> tuple[Tensor, Tensor]:
             numbers = oracle.draws.uniform(i, (4,), stream=STREAM + next(calls))
             return oracle.loss_and_gradient(
                 x, loss, then(through, lambda seen: _paste(seen, numbers, self.probability))

@@ -5,40 +5,38 @@ What fools several networks at once is likelier to fool one that is not known.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from advkit.attacks.around.average import Averaged
 from advkit.attacks.around.average import average as mean_of
+from advkit.attacks.around.stand_in import StandIn
 from advkit.attacks.around.transfer import Transfer
 from advkit.attacks.around.wrapper import Wrapper
 from advkit.core import door
 from advkit.core.attack import Attack
 from advkit.core.errors import InputError, unknown
 from advkit.core.guard import Model
-from advkit.core.losses import loss_values
+from advkit.core.losses import Loss, loss_values
 from advkit.core.norms import get_norm, per_row
 from advkit.core.oracle import Oracle, View
 
 AVERAGES = ("logits", "losses", "gradients")
 
 
-class _Committee:
+class _Committee(StandIn):
     """The oracle of the averaged network, with the mean of its members' losses in place of the loss of their mean.
 
     With `alike` every member's gradient is scaled to l1 length 1 first, so that none outweighs the others.
     """
 
     def __init__(self, oracle: Oracle, members: Averaged, alike: bool) -> None:
-        self._oracle, self._members, self._alike = oracle, members, alike
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._oracle, name)
+        super().__init__(oracle)
+        self._members, self._alike = members, alike
 
     def loss_and_gradient(
-        self, x: Tensor, loss: str = "cross_entropy", through: View | None = None
+        self, x: Tensor, loss: str | Loss = "cross_entropy", through: View | None = None
     ) -> tuple[Tensor, Tensor]:
         oracle, goal = self._oracle, self._oracle.goal
         with torch.enable_grad():

@@ -6,15 +6,17 @@ from typing import Any, ClassVar
 
 from torch import Tensor
 
+from advkit.attacks.around.stand_in import StandIn
 from advkit.attacks.around.wrapper import Wrapper
 from advkit.core.errors import InputError
+from advkit.core.losses import Loss
 from advkit.core.oracle import Oracle, View
 
-Look = Callable[[Tensor, str, View | None], tuple[Tensor, Tensor]]
+Look = Callable[[Tensor, str | Loss, View | None], tuple[Tensor, Tensor]]
 """(points, loss, through) -> the loss and its gradient, see `Oracle.loss_and_gradient`."""
 
 
-class Bent:
+class Bent(StandIn):
     """The oracle, but for the gradient that it gives.
 
     Args:
@@ -23,13 +25,11 @@ class Bent:
     """
 
     def __init__(self, oracle: Oracle, look: Look) -> None:
-        self._oracle, self._look = oracle, look
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._oracle, name)
+        super().__init__(oracle)
+        self._look = look
 
     def loss_and_gradient(
-        self, x: Tensor, loss: str = "cross_entropy", through: View | None = None
+        self, x: Tensor, loss: str | Loss = "cross_entropy", through: View | None = None
     ) -> tuple[Tensor, Tensor]:
         """The other gradient."""
         return self._look(x, loss, through)

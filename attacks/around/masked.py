@@ -1,16 +1,17 @@
 """Perturbations confined to a part of the image: where the mask is 0, no pixel changes."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from advkit.attacks.around.stand_in import StandIn
 from advkit.attacks.around.wrapper import Wrapper
 from advkit.core.attack import Attack
 from advkit.core.driver import Problem
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
+from advkit.core.losses import Loss
 from advkit.core.oracle import Oracle, View
 from advkit.core.threat import Region, Threat
 
@@ -35,18 +36,15 @@ class MaskedThreat(Threat):
         return whole._replace(low=torch.where(self.mask, whole.low, x), high=torch.where(self.mask, whole.high, x))
 
 
-class _Free:
+class _Free(StandIn):
     """The oracle without the gradient of what cannot move: a step along it would be spent for nothing."""
 
     def __init__(self, oracle: Oracle) -> None:
-        self._oracle = oracle
+        super().__init__(oracle)
         self._free = oracle.region.low < oracle.region.high
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._oracle, name)
-
     def loss_and_gradient(
-        self, x: Tensor, loss: str = "cross_entropy", through: View | None = None
+        self, x: Tensor, loss: str | Loss = "cross_entropy", through: View | None = None
     ) -> tuple[Tensor, Tensor]:
         values, gradient = self._oracle.loss_and_gradient(x, loss, through)
         return values, gradient * self._free

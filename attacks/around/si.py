@@ -8,6 +8,7 @@ from torch import Tensor
 from advkit.attacks.around.gradient import Bent, GradientTransform, then
 from advkit.core.attack import ATTACKS, Attack
 from advkit.core.door import check_count
+from advkit.core.losses import Loss
 from advkit.core.oracle import Oracle, View
 
 
@@ -40,7 +41,7 @@ class SI(GradientTransform):
         return self._with("si", self.copies)
 
     def _bend(self, oracle: Oracle, i: int) -> Oracle:
-        def look(x: Tensor, loss: str, through: View | None) -> tuple[Tensor, Tensor]:
+        def look(x: Tensor, loss: str | Loss, through: View | None) -> tuple[Tensor, Tensor]:
             return mean(oracle.loss_and_gradient(x, loss, seen) for seen in scales(through, self.copies))
 
         return Bent(oracle, look)  # type: ignore[return-value]

@@ -82,7 +82,7 @@ class Smallest(Wrapper):
     def init(self, oracle: Oracle) -> State:
         """The first eps; nothing is known yet."""
         widest = oracle.region.widest()
-        gradient = oracle.loss_and_gradient(oracle.x, self.loss)[1] if self.starts_at_x else torch.zeros_like(oracle.x)
+        gradient = oracle.gradient(oracle.x, self.loss) if self.starts_at_x else torch.zeros_like(oracle.x)
         zero, no = torch.zeros_like(widest), torch.zeros_like(widest, dtype=torch.bool)
         start = State(oracle.x, widest * self.first, zero, zero + torch.inf, no, gradient, None, no)
         return start._replace(inner=self.attack.init(Trial(oracle, start.eps, start.fooled)))  # type: ignore[arg-type]

@@ -10,6 +10,7 @@ from advkit.attacks.around.gradient import Bent, GradientTransform
 from advkit.core.attack import ATTACKS, Attack
 from advkit.core.door import check_count
 from advkit.core.errors import InputError
+from advkit.core.losses import Loss
 from advkit.core.oracle import Oracle, View
 
 
@@ -46,7 +47,7 @@ class TI(GradientTransform):
 
     def _bend(self, oracle: Oracle, i: int) -> Oracle:
 
-        def look(x: Tensor, loss: str, through: View | None) -> tuple[Tensor, Tensor]:
+        def look(x: Tensor, loss: str | Loss, through: View | None) -> tuple[Tensor, Tensor]:
             values, gradient = oracle.loss_and_gradient(x, loss, through)
             return values, smoothed(gradient, self.size)
 

@@ -1,14 +1,14 @@
 """An oracle as an attack sees it that is tried at another eps."""
 
-from typing import Any
-
 from torch import Tensor
 
+from advkit.attacks.around.stand_in import StandIn
+from advkit.core.losses import Loss
 from advkit.core.oracle import Oracle, View
 from advkit.core.threat import Region
 
 
-class Trial:
+class Trial(StandIn):
     """The oracle with a smaller region; it records which samples were fooled and may know the clean gradient.
 
     Args:
@@ -19,12 +19,10 @@ class Trial:
     """
 
     def __init__(self, oracle: Oracle, eps: Tensor, fooled: Tensor, gradient: Tensor | None = None) -> None:
-        self._oracle, self._gradient = oracle, gradient
+        super().__init__(oracle)
+        self._gradient = gradient
         self.region: Region = oracle.region.narrowed(eps)
         self.fooled = fooled
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._oracle, name)
 
     def logits(self, x: Tensor) -> Tensor:
         """As the oracle's."""
@@ -33,12 +31,11 @@ class Trial:
         return logits
 
     def loss_and_gradient(
-        self, x: Tensor, loss: str = "cross_entropy", through: View | None = None
+        self, x: Tensor, loss: str | Loss = "cross_entropy", through: View | None = None
     ) -> tuple[Tensor, Tensor]:
         """As the oracle's; with a known gradient values of 0."""
         if through is not None:
-            found: tuple[Tensor, Tensor] = self._oracle.loss_and_gradient(x, loss, through)
-            return found
+            return self._oracle.loss_and_gradient(x, loss, through)
         if self._gradient is not None:
             return x.new_zeros(len(x)), self._gradient
         values, gradient = self._oracle.loss_and_gradient(x, loss)

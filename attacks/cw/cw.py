@@ -13,7 +13,8 @@ from advkit.core.door import check_positive
 from advkit.core.goals import wide
 from advkit.core.named_goals import confident
 from advkit.core.norms import per_row
-from advkit.core.oracle import Oracle, choose
+from advkit.core.oracle import Oracle
+from advkit.core.record import choose
 from advkit.core.wishes import Wish
 
 

@@ -75,7 +75,7 @@ class Fooling(BudgetAttack):
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """A step of each pixel, unless the confidence was reached."""
-        _, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
+        gradient = oracle.gradient(state.x_adv, self.loss)
         sure = oracle.fooled & (rival(oracle.goal, oracle.answer).exp() >= self.confidence)
         length = self.step_size * (oracle.region.high - oracle.region.low)
         moved = oracle.region.clamp(state.x_adv + length * gradient.sign())

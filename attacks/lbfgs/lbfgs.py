@@ -11,7 +11,8 @@ from advkit.core.attack import MinimalAttack, register_attack
 from advkit.core.door import check_count, check_positive
 from advkit.core.losses import Loss
 from advkit.core.norms import per_row
-from advkit.core.oracle import Oracle, choose
+from advkit.core.oracle import Oracle
+from advkit.core.record import choose
 
 
 class State(NamedTuple):

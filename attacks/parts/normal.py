@@ -7,7 +7,8 @@ from torch import Tensor
 
 from advkit.attacks.parts.decision import directions
 from advkit.core.norms import per_row
-from advkit.core.oracle import Oracle, choose
+from advkit.core.oracle import Oracle
+from advkit.core.record import choose
 
 
 class Estimate(NamedTuple):

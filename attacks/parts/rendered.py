@@ -81,7 +81,7 @@ class RenderedAttack(BudgetAttack):
             oracle.logits(state.x_adv)
             oracle.measured(self.size(oracle.x, state.theta))
             return state._replace(done=torch.ones_like(state.done))
-        _, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
+        gradient = oracle.gradient(state.x_adv, self.loss)
         oracle.measured(self.size(oracle.x, state.theta))
         slope = self.slope(oracle.x, state.theta, gradient)
         theta, memory = self.move(oracle, state, slope.nan_to_num(0.0))

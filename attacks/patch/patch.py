@@ -109,7 +109,7 @@ class Patch(StepAttack):
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """Up the mean of the gradients at random poses."""
         pose = self.placing.pose(oracle.draws, i, state.patch)
-        _, gradient = oracle.loss_and_gradient(state.patch, self.loss, lambda patch: self.worn(oracle, patch, pose))
+        gradient = oracle.gradient(state.patch, self.loss, lambda patch: self.worn(oracle, patch, pose))
         if self.shared:
             gradient = gradient.mean(0, keepdim=True).expand_as(gradient)
         if self.smooth:

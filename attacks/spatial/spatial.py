@@ -93,7 +93,7 @@ class Spatial(BudgetAttack):
         if self.search != "gradient":
             oracle.logits(state.x_adv)
             return self._moved(oracle, self._candidate(oracle, i + 1))
-        _, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
+        gradient = oracle.gradient(state.x_adv, self.loss)
         with torch.enable_grad():
             theta = state.theta.detach().requires_grad_()
             gained = (self._moved(oracle, theta).x_adv * gradient).sum()

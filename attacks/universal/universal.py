@@ -54,7 +54,7 @@ class Universal(StepAttack):
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """v moves; no image stops on the way, for the next v need not fool it any more."""
         rows = oracle.rows
-        _, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
+        gradient = oracle.gradient(state.x_adv, self.loss)
         fooled = oracle.goal.margin(oracle.answer) > 0
         record = oracle.rows.record._replace(best=rows.record.best)
         oracle.rows = oracle.rows._replace(record=record, live=rows.live)

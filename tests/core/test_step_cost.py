@@ -15,20 +15,23 @@ from advkit.core.losses import get_loss
 from advkit.core.threat import Threat
 
 CEILINGS = {
-    ("pgd", "linf"): 36,
-    ("bim", "linf"): 36,
-    ("pgd", "l2"): 49,
-    ("bim", "l2"): 49,
-    ("mifgsm", "linf"): 42,
-    ("ddn", "l2"): 58,
-    ("apgd", "linf"): 47,
-    ("apgd", "l2"): 67,
-    ("fmn", "l2"): 70,
-    ("fmn", "linf"): 73,
-    ("alma", "l2"): 109,
-    ("alma", "l1"): 105,
+    ("pgd", "linf"): 18,
+    ("bim", "linf"): 20,
+    ("pgd", "l2"): 28,
+    ("bim", "l2"): 28,
+    ("mifgsm", "linf"): 23,
+    ("ddn", "l2"): 37,
+    ("apgd", "linf"): 36,
+    ("apgd", "l2"): 53,
+    ("fmn", "l2"): 59,
+    ("fmn", "linf"): 60,
+    ("alma", "l2"): 98,
+    ("alma", "l1"): 92,
 }
-"""The most operations of a step, on the mean of all steps, beside the model's: docs/benchmarks.md."""
+"""The most operations of a step, on the mean of all steps, beside the model's: docs/benchmarks.md.
+
+Points wait and are compared together: a whole number of such rounds is counted, the last of them included.
+"""
 
 
 @pytest.fixture
@@ -56,9 +59,9 @@ def test_a_step_makes_no_more_operations_than_its_ceiling(name, norm, batch):
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
-def test_samples_that_may_leave_cost_three_operations_more(norm, batch):
+def test_samples_that_may_leave_cost_seven_operations_more(norm, batch):
     never, fooled = counted("pgd", norm, batch), counted("pgd", norm, batch, stop="fooled")
-    assert max(fooled) <= min(never) + 3
+    assert sum(fooled) <= sum(never) + 7 * len(never)
 
 
 def test_the_passes_themselves_are_counted(batch):

@@ -1,0 +1,119 @@
+"""What is known of each row, and which of two points of one is the better."""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from advkit.core.draws import Draws
+from advkit.core.goals import Goal, flat, wide
+from advkit.core.losses import Loss, loss_values
+from advkit.core.norms import per_row
+from advkit.core.threat import Region
+
+
+class Best(NamedTuple):
+    """The best point seen of each row: fooled points before others, then by value, then the later one."""
+
+    x_adv: Tensor  # (M, ...)
+    logits: Tensor  # (M, K)
+    fooled: Tensor  # (M,) bool
+    value: Tensor  # (M,): the loss of a budget attack; minus the distance of a minimal one, float64
+
+
+class Record(NamedTuple):
+    """What is known about each row."""
+
+    best: Best
+    queries: Tensor  # (M,) int64
+    gradients: Tensor  # (M,) int64
+    zero: Tensor  # (M,) bool
+    broken: Tensor  # (M,) float32: next to 0, or not finite once an answer was not
+    unsteady: Tensor  # (M,) bool: one point got two answers
+    size: Tensor | None = None  # (M,) float64: the attack's own measure of the best point, if it has one
+
+
+class Rows(NamedTuple):
+    """The samples that are still in the batch; M rows."""
+
+    row: Tensor  # (M,) int64: its number in the caller's batch
+    live: Tensor  # (M,) bool: False once a row needs no further step
+    region: Region
+    goal: Goal
+    draws: Draws
+    record: Record
+    clean: Tensor  # (M, K): the logits of the clean images
+
+
+def take(tree: Any, index: Tensor) -> Any:
+    """Select rows of every tensor in a tree of NamedTuples; anything else stays."""
+    if isinstance(tree, Tensor):
+        return tree.index_select(0, index)
+    if isinstance(tree, tuple):
+        return type(tree)(*(take(field, index) for field in tree))
+    return tree
+
+
+def noise_floor(logits: Tensor) -> Tensor:
+    """(N,): the largest margin that rounding can produce, 16 units in the last place of the largest logit."""
+    return flat(wide(logits)).abs().amax(1) * (16 * torch.finfo(logits.dtype).eps)
+
+
+def not_finite(broken: Tensor, logits: Tensor) -> Tensor:
+    """(N,): `broken`, made non-finite in rows whose logits (N, ...) hold NaN or infinity."""
+    return torch.add(broken, flat(logits).sum(1, dtype=torch.float32), alpha=2e-38)
+
+
+def put(tree: Any, index: Tensor, part: Any) -> Any:
+    """Return a copy of the tree with the rows `index` replaced by those of `part`; the inverse of `take`."""
+    if tree is None:
+        return None
+    if isinstance(tree, Tensor):
+        return tree.index_copy(0, index, part)
+    return type(tree)(*(put(a, index, b) for a, b in zip(tree, part, strict=True)))
+
+
+def choose(mask: Tensor, first: Any, second: Any) -> Any:
+    """Choose row by row between two trees of one form: `first` if mask (M,) is True, else `second`."""
+    if isinstance(first, Tensor):
+        return torch.where(per_row(mask, first), first, second)
+    return type(first)(*(choose(mask, a, b) for a, b in zip(first, second, strict=True)))
+
+
+TIE = 1 + 1e-12
+"""Two distances are equal when their ratio is at most this."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """The comparison of two points of one sample: by loss (budget attack) or by distance (minimal attack)."""
+
+    loss: str | Loss
+    minimal: bool
+
+    def fools(self, goal: Goal, logits: Tensor) -> Tensor:
+        """(M,) bool: these answers reach the goal; those of a minimal attack must clear the noise."""
+        return goal.clears(logits, noise_floor(logits)) if self.minimal else goal.clears(logits)
+
+    def rank(
+        self, rows: Rows, x: Tensor, logits: Tensor, values: Tensor | None = None, fooled: Tensor | None = None
+    ) -> Best:
+        """Rank the points. `values` is the loss and `fooled` says who reaches the goal, if they are known."""
+        goal = rows.goal
+        fooled = self.fools(goal, logits) if fooled is None else fooled
+        if self.minimal:
+            values = -rows.region.gauge(x)
+        elif values is None:
+            values = loss_values(self.loss, goal, logits, rows.clean)
+        return Best(x, logits, fooled, values)
+
+    def improves(self, new: Best, old: Best, slack: Tensor | None = None) -> Tensor:
+        """(M,) bool: the new point is better, or equally good to within `slack` (M,) of the loss.
+
+        If two points have the same distance up to rounding, the later one is taken.
+        """
+        if self.minimal:  # a point that does not fool is of no use, and as long as none did the value is -inf
+            return new.fooled & (new.value >= TIE * old.value)
+        least = old.value if slack is None else old.value - slack
+        return torch.where(new.fooled == old.fooled, new.value >= least, new.fooled)

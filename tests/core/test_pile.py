@@ -1,0 +1,205 @@
+"""Points that wait to be compared: the record is what it would be if each were compared at once."""
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from advkit.attacks import DDN, FMN, PGD, create_attack, list_attacks
+from advkit.core import pile
+from advkit.core.attack import Attack
+from advkit.core.draws import Draws
+from advkit.core.goals import untargeted
+from advkit.core.losses import cross_entropy
+from advkit.core.oracle import Oracle
+from advkit.core.pile import Pile, Seen
+from advkit.core.record import Best, Ranking, Record, Rows
+from advkit.core.threat import Threat
+
+CLASSES, SIZE = 4, 3
+
+
+def beginning(rows: int, *, minimal: bool) -> Rows:
+    """Rows of which nothing is known but their clean images."""
+    x, y = torch.full((rows, SIZE), 0.5), torch.arange(rows) % CLASSES
+    none = torch.zeros(rows, dtype=torch.bool)
+    value = torch.full((rows,), -torch.inf, dtype=torch.float64 if minimal else torch.float32)
+    zero = torch.zeros(rows, dtype=torch.int64)
+    record = Record(Best(x, torch.zeros(rows, CLASSES), none, value), zero, zero, none, torch.zeros(rows), none)
+    draws = Draws(0, torch.arange(rows))
+    return Rows(zero, ~none, Threat("l2").around(x), untargeted(y), draws, record, torch.zeros(rows, CLASSES))
+
+
+def points(generator: torch.Generator, rows: int, count: int) -> list[tuple[Tensor, Tensor, Seen]]:
+    """Queries with ties, answers that are not finite, rows that are done and points that are not feasible."""
+    found = []
+    for _ in range(count):
+        x = torch.randint(0, 4, (rows, SIZE), generator=generator) / 3.0
+        logits = torch.randint(-2, 3, (rows, CLASSES), generator=generator).float()
+        logits[torch.rand(rows, generator=generator) < 0.1, 1] = torch.nan
+        logits[torch.rand(rows, generator=generator) < 0.1, 2] = torch.inf
+        masks = [
+            torch.rand(rows, generator=generator) < 0.7 if torch.rand((), generator=generator) < 0.6 else None
+            for _ in range(3)
+        ]
+        found.append((x, logits, Seen(None, *masks[:2], None, masks[2])))
+    return found
+
+
+def compared(rows: Rows, ranking: Ranking, queries: list[tuple[Tensor, Tensor, Seen]], most: int) -> Rows:
+    """The rows after the queries; so many wait at most."""
+    waiting = Pile(ranking, rows.goal)
+    waiting._most = most
+    for x, logits, seen in queries:
+        waiting.add(x, logits, Seen(seen.values, seen.live, seen.inside, None, seen.slope))
+        if waiting.full:
+            rows = rows._replace(record=waiting.compare(rows)[0])
+    return rows._replace(record=waiting.compare(rows)[0]) if len(waiting) else rows
+
+
+@pytest.mark.parametrize(
+    "ranking", [Ranking("margin", False), Ranking("cross_entropy", False), Ranking("margin", True)]
+)
+@given(seed=st.integers(0, 10**6), count=st.integers(1, 9), most=st.integers(2, 9))
+def test_waiting_changes_nothing(ranking: Ranking, seed: int, count: int, most: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    rows = beginning(6, minimal=ranking.minimal)
+    queries = points(generator, 6, count)
+    one, many = (compared(rows, ranking, queries, limit).record for limit in (1, most))
+    assert many.best.fooled.equal(one.best.fooled)
+    torch.testing.assert_close(many.best.value, one.best.value, equal_nan=True, rtol=1e-6, atol=0)
+    assert many.zero.equal(one.zero)
+    assert many.broken.isfinite().equal(one.broken.isfinite())
+    if ranking.loss == "cross_entropy":  # equal answers round apart, by their place in the batch
+        return
+    torch.testing.assert_close(many.best.x_adv, one.best.x_adv, rtol=0, atol=0)
+    torch.testing.assert_close(many.best.logits, one.best.logits, equal_nan=True, rtol=0, atol=0)
+
+
+def test_the_latest_of_equal_points_is_kept_and_known_to_be_the_latest() -> None:
+    rows, ranking = beginning(2, minimal=False), Ranking("margin", False)
+    logits = torch.tensor([[0.0, 1, 0, 0], [1.0, 0, 0, 0]])
+    waiting = Pile(ranking, rows.goal)
+    for k in range(3):
+        waiting.add(torch.full((2, SIZE), k / 4), logits, Seen())
+    record, latest = waiting.compare(rows)
+    assert record.best.x_adv.unique().item() == 0.5
+    assert latest.all()
+
+
+class Net(nn.Module):
+    """Answers that differ from image to image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.net = nn.Sequential(nn.Flatten(), nn.Linear(48, 24), nn.Tanh(), nn.Linear(24, 5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        answer: Tensor = self.net(x)
+        return answer
+
+
+X = torch.rand(5, 3, 4, 4, generator=torch.Generator().manual_seed(3))
+SHORT: dict[str, dict[str, Any]] = {
+    "patch": {"steps": 4},
+    "boundary": {"queries": 60, "tries": 10},
+    "hopskipjump": {"queries": 60, "tries": 10},
+    "geoda": {"queries": 60, "tries": 10},
+    "rays": {"queries": 60},
+    "lbfgs": {"searches": 3, "leaps": 0, "first_steps": 10, "later_steps": 5},
+    "cw": {"searches": 2, "steps": 20},
+    "ead": {"searches": 2, "steps": 20},
+    "square": {"queries": 60},
+    "simba": {"queries": 40},
+    "nes": {"steps": 3, "samples": 4},
+    "spsa": {"steps": 3, "samples": 4},
+    "one_pixel": {"population": 6, "generations": 4},
+    "sparse_rs": {"queries": 40},
+    "autoattack": {"steps": 8, "queries": 20},
+    "cascade": {"steps": 8, "queries": 20},
+    "brendel_bethge": {"steps": 6, "tries": 3, "search": 4},
+    "spatial": {"rotations": 3, "shifts": 3},
+    "superdeepfool": {"steps": 10, "turns": 1},
+    "alma": {"steps": 40},
+    "ddn": {"steps": 40},
+    "fmn": {"steps": 40},
+    "sigma_zero": {"steps": 40},
+    "colour": {"steps": 6, "table": 4},
+    "flow": {"steps": 6},
+}
+
+
+@pytest.mark.parametrize("stop", ["fooled", "never"])
+@pytest.mark.parametrize("name", list_attacks())
+def test_an_attack_finds_what_it_finds_when_every_point_is_compared_at_once(
+    name: str, stop: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attack = create_attack(name, **SHORT.get(name, {}))
+    if attack.kind == "minimal" and stop == "fooled":
+        pytest.skip("a minimal attack has no budget to stop in")
+    model = Net().eval()
+    y = model(X).argmax(1)
+    budget: dict[str, Any] = {"eps": 0.05, "stop": stop} if attack.kind == "budget" else {}
+    found = attack(model, X, y, **budget)
+    monkeypatch.setattr(pile, "MOST", 1)
+    at_once = attack(model, X, y, **budget)
+    for field in ("x_adv", "success", "distance", "queries", "gradients", "zero_gradient", "non_finite", "unsteady"):
+        assert getattr(found, field).equal(getattr(at_once, field)), field
+    torch.testing.assert_close(found.logits, at_once.logits, rtol=0, atol=0)
+
+
+class Reused(nn.Module):
+    """Writes every answer into one tensor, as a recorded CUDA graph does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net, self.kept = Net(), torch.zeros(5, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.kept = self.kept.detach()
+        return self.kept[: len(x)].copy_(self.net(x))
+
+
+@pytest.mark.parametrize("attack", [PGD(eps=0.05, steps=20), DDN(steps=20), FMN(steps=20)], ids=lambda a: a.name)
+def test_a_model_that_writes_every_answer_into_one_tensor(attack: Attack) -> None:
+    model, plain = Reused().eval(), Net().eval()
+    with torch.no_grad():
+        y = plain(X).argmax(1)
+    budget: dict[str, Any] = {"stop": "never"} if attack.kind == "budget" else {}
+    found, other = attack(model, X, y, **budget), attack(plain, X, y, **budget)
+    assert found.x_adv.equal(other.x_adv)
+    torch.testing.assert_close(found.logits, other.logits, rtol=0, atol=0)
+
+
+class Careless(PGD):
+    """Moves its iterate in place."""
+
+    stays_inside = True
+
+    def step(self, oracle: Oracle, state: Any, i: int) -> Any:
+        moved = super().step(oracle, state, i)
+        state.x_adv.copy_(moved.x_adv)
+        return state
+
+
+def test_an_attack_may_write_on_its_iterate() -> None:
+    model = Net().eval()
+    y = model(X).argmax(1)
+    plain = PGD(eps=0.1, steps=9, random_start=True)(model, X, y, stop="never")
+    found = Careless(eps=0.1, steps=9, random_start=True)(model, X, y, stop="never")
+    assert found.x_adv.equal(plain.x_adv)
+    assert found.success.equal(plain.success)
+
+
+def test_a_loss_that_knows_the_samples_by_their_place_is_asked_about_one_batch() -> None:
+    model, weights = Net().eval(), torch.linspace(0.5, 2, len(X))
+    y = model(X).argmax(1)
+    found = PGD(eps=0.05, steps=12, loss=lambda goal, logits: weights * cross_entropy(goal, logits))(
+        model, X, y, stop="never"
+    )
+    plain = PGD(eps=0.05, steps=12)(model, X, y, stop="never")
+    torch.testing.assert_close(found.x_adv, plain.x_adv, rtol=0, atol=1e-6)
