@@ -99,15 +99,20 @@ def test_the_record_is_that_of_one_point_after_the_other(ranking: Ranking, seed:
     assert found.broken.isfinite().equal(~unsound)
 
 
-def test_the_latest_of_equal_points_is_kept_and_known_to_be_the_latest() -> None:
+def test_the_latest_of_equal_points_is_kept_and_it_is_known_whether_it_is_the_latest() -> None:
     rows, ranking = beginning(2, minimal=False), Ranking("margin", False)
     logits = torch.tensor([[0.0, 1, 0, 0], [1.0, 0, 0, 0]])
     waiting = Pile(ranking, rows.goal)
     for k in range(3):
         waiting.add(torch.full((2, SIZE), k / 4), logits, Seen())
     record, latest = waiting.compare(rows)
-    assert record.best.x_adv.unique().item() == 0.5
+    assert record.best.x_adv.eq(0.5).all()
     assert latest.all()
+    for k in range(3):  # one row gains at the first of three, and at the last no row gains
+        waiting.add(torch.full((2, SIZE), k / 4), logits - torch.eye(4)[:2] * (1 if k == 0 else -1), Seen())
+    record, latest = waiting.compare(rows._replace(record=record))
+    assert record.best.x_adv.eq(0).all()
+    assert not latest.any()
 
 
 class Net(nn.Module):
