@@ -11,7 +11,7 @@ from advkit.core.attack import register_attack
 from advkit.core.door import check_positive
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
-from advkit.core.record import choose
+from advkit.core.rows import choose
 
 
 class State(NamedTuple):

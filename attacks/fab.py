@@ -11,7 +11,7 @@ from advkit.core.attack import MinimalAttack, register_attack
 from advkit.core.door import check_count, check_positive
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
-from advkit.core.record import noise_floor
+from advkit.core.rows import noise_floor
 
 BACK = 0.9
 """The bisection goes back to no less than this share of the way."""

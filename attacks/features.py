@@ -15,7 +15,7 @@ from advkit.core.goals import Goal, flat, wide
 from advkit.core.guard import Model, modules_of
 from advkit.core.oracle import Oracle
 from advkit.core.outputs import answer_of
-from advkit.core.record import take
+from advkit.core.rows import take
 
 POOL = 64
 """Maximum number of images of the batch among which guides are looked for."""

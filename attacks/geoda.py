@@ -16,7 +16,7 @@ from advkit.core.errors import InputError
 from advkit.core.frame import frame
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
-from advkit.core.record import choose
+from advkit.core.rows import choose
 
 ESTIMATE, RAY = 2, 3
 """Phases of a row, after those of `parts.decision`: asking around the boundary; from the image along the normal."""

@@ -14,7 +14,7 @@ from advkit.core.errors import InputError, unknown
 from advkit.core.losses import loss_values
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
-from advkit.core.record import choose
+from advkit.core.rows import choose
 
 BASES = ("pixel", "dct")
 

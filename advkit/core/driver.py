@@ -23,8 +23,8 @@ from advkit.core.memory import keep_freed
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
 from advkit.core.outputs import answer_of
-from advkit.core.record import Best, Ranking, Record, Rows, choose, noise_floor, not_finite, put, take
 from advkit.core.result import Result
+from advkit.core.rows import Best, Ranking, Record, Rows, choose, noise_floor, not_finite, put, take
 from advkit.core.steady import AnySize, apart
 from advkit.core.threat import Threat
 from advkit.core.wishes import Wish

@@ -13,7 +13,7 @@ from advkit.core.goals import Goal, wide
 from advkit.core.guard import Model
 from advkit.core.losses import ROWWISE, Loss, climb
 from advkit.core.pile import Pile, Seen
-from advkit.core.record import Best, Ranking, Rows, not_finite, take
+from advkit.core.rows import Best, Ranking, Rows, not_finite, take
 from advkit.core.threat import Region
 
 View = Callable[[Tensor], Tensor]

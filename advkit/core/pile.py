@@ -8,7 +8,7 @@ from torch import Tensor
 
 from advkit.core.goals import Goal
 from advkit.core.losses import ROWWISE
-from advkit.core.record import TIE, Best, Ranking, Record, Rows, choose, not_finite, take
+from advkit.core.rows import TIE, Best, Ranking, Record, Rows, choose, not_finite, take
 
 MOST = 32
 """The number of points of a row that wait at most."""

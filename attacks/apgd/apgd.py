@@ -10,7 +10,7 @@ from advkit.core.attack import register_attack
 from advkit.core.door import check_count
 from advkit.core.errors import InputError
 from advkit.core.oracle import Oracle
-from advkit.core.record import choose
+from advkit.core.rows import choose
 
 
 @register_attack("apgd")

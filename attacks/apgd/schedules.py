@@ -9,7 +9,7 @@ from torch import Tensor
 
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
-from advkit.core.record import choose
+from advkit.core.rows import choose
 from advkit.core.threat import Region
 
 

@@ -15,7 +15,7 @@ from advkit.core.errors import InputError
 from advkit.core.goals import wide
 from advkit.core.norms import get_norm, per_row
 from advkit.core.oracle import Oracle
-from advkit.core.record import noise_floor
+from advkit.core.rows import noise_floor
 
 OVERSHOOT = 0.1
 """A step ends behind the linearised boundary by this share of the distance in logits from which it begins."""

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from advkit.core.norms import Shrinking, per_row
-from advkit.core.record import choose
+from advkit.core.rows import choose
 from advkit.core.threat import Region
 
 LEVELS, ROUNDS = 7, 12

@@ -14,7 +14,7 @@ from advkit.core.goals import wide
 from advkit.core.named_goals import confident
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
-from advkit.core.record import choose
+from advkit.core.rows import choose
 from advkit.core.wishes import Wish
 
 

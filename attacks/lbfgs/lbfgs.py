@@ -12,7 +12,7 @@ from advkit.core.door import check_count, check_positive
 from advkit.core.losses import Loss
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
-from advkit.core.record import choose
+from advkit.core.rows import choose
 
 
 class State(NamedTuple):

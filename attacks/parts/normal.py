@@ -8,7 +8,7 @@ from torch import Tensor
 from advkit.attacks.parts.decision import directions
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
-from advkit.core.record import choose
+from advkit.core.rows import choose
 
 
 class Estimate(NamedTuple):

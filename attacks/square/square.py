@@ -12,7 +12,7 @@ from advkit.core.door import check_count
 from advkit.core.errors import InputError
 from advkit.core.losses import loss_values
 from advkit.core.oracle import Oracle
-from advkit.core.record import choose
+from advkit.core.rows import choose
 
 HALVED = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """The queries after which the squares' area is halved."""

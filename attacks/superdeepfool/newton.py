@@ -7,7 +7,7 @@ from torch import Tensor
 
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
-from advkit.core.record import noise_floor
+from advkit.core.rows import noise_floor
 
 
 class LineSearch(NamedTuple):

@@ -21,7 +21,7 @@ from advkit.attacks.superdeepfool import newton
 from advkit.core.door import check_between, check_positive
 from advkit.core.errors import InputError
 from advkit.core.norms import get_norm
-from advkit.core.record import noise_floor
+from advkit.core.rows import noise_floor
 from advkit.core.threat import Threat
 
 

@@ -16,7 +16,7 @@ from advkit.core.goals import untargeted
 from advkit.core.losses import cross_entropy, loss_values
 from advkit.core.oracle import Oracle
 from advkit.core.pile import Pile, Seen
-from advkit.core.record import Best, Ranking, Record, Rows
+from advkit.core.rows import Best, Ranking, Record, Rows
 from advkit.core.threat import Threat
 
 CLASSES, SIZE = 4, 3

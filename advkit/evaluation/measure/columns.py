@@ -12,8 +12,8 @@ from advkit.core.guard import Model
 from advkit.core.layout import Passes
 from advkit.core.norms import get_norm
 from advkit.core.outputs import answer_of
-from advkit.core.record import take
 from advkit.core.result import Result
+from advkit.core.rows import take
 from advkit.core.steady import AnySize, nature
 from advkit.evaluation.measure.eight_bit import decoded, toward
 from advkit.evaluation.measure.judge import PLAIN, Judge
