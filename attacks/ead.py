@@ -8,10 +8,10 @@ from torch import Tensor
 
 from advkit.attacks.parts.searches import Search, SearchAttack, linear_weight
 from advkit.core.attack import register_attack
+from advkit.core.best_points import choose
 from advkit.core.door import check_positive
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
-from advkit.core.rows import choose
 
 
 class State(NamedTuple):

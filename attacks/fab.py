@@ -8,10 +8,10 @@ from torch import Tensor
 
 from advkit.attacks.parts.nearest import nearest
 from advkit.core.attack import MinimalAttack, register_attack
+from advkit.core.best_points import noise_floor
 from advkit.core.door import check_count, check_positive
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
-from advkit.core.rows import noise_floor
 
 BACK = 0.9
 """The bisection goes back to no less than this share of the way."""

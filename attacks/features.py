@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from advkit.core.attack import BudgetAttack, register_attack
+from advkit.core.best_points import take
 from advkit.core.door import check_count, check_positive
 from advkit.core.driver import Problem
 from advkit.core.errors import InputError, unknown
@@ -15,7 +16,6 @@ from advkit.core.goals import Goal, flat, wide
 from advkit.core.guard import Model, modules_of
 from advkit.core.oracle import Oracle
 from advkit.core.outputs import answer_of
-from advkit.core.rows import take
 
 POOL = 64
 """Maximum number of images of the batch among which guides are looked for."""

@@ -11,12 +11,12 @@ from advkit.attacks.parts import decision, normal
 from advkit.attacks.parts.decision import APPROACH, START, DecisionAttack, Segment, after_look, narrow
 from advkit.attacks.parts.waves import smooth
 from advkit.core.attack import register_attack
+from advkit.core.best_points import choose
 from advkit.core.door import check_count, check_positive
 from advkit.core.errors import InputError
 from advkit.core.frame import frame
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
-from advkit.core.rows import choose
 
 ESTIMATE, RAY = 2, 3
 """Phases of a row, after those of `parts.decision`: asking around the boundary; from the image along the normal."""

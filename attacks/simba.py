@@ -9,12 +9,12 @@ from torch import Tensor
 
 from advkit.attacks.parts.waves import low_waves, waves
 from advkit.core.attack import BudgetAttack, register_attack
+from advkit.core.best_points import choose
 from advkit.core.door import check_count, check_positive
 from advkit.core.errors import InputError, unknown
 from advkit.core.losses import loss_values
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
-from advkit.core.rows import choose
 
 BASES = ("pixel", "dct")
 

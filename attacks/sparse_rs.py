@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from advkit.core.attack import BudgetAttack, register_attack
+from advkit.core.best_points import choose
 from advkit.core.door import check_count
 from advkit.core.errors import InputError
 from advkit.core.losses import loss_values
 from advkit.core.oracle import Oracle
-from advkit.core.rows import choose
 from advkit.core.threat import Region
 from advkit.core.thresholds import top
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from advkit.core import door
 from advkit.core.ascent import Slopes
+from advkit.core.best_points import Best, Ranking, Record, Rows, choose, noise_floor, not_finite, put, take
 from advkit.core.draws import Draws
 from advkit.core.goals import Goal, flat, resolve, untargeted, wide
 from advkit.core.guard import Model, guard
@@ -24,7 +25,6 @@ from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
 from advkit.core.outputs import answer_of
 from advkit.core.result import Result
-from advkit.core.rows import Best, Ranking, Record, Rows, choose, noise_floor, not_finite, put, take
 from advkit.core.steady import AnySize, apart
 from advkit.core.threat import Threat
 from advkit.core.wishes import Wish

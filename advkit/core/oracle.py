@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from advkit.core.best_points import Best, Ranking, Rows, not_finite, take
 from advkit.core.draws import Draws
 from advkit.core.goals import Goal, wide
 from advkit.core.guard import Model
 from advkit.core.losses import ROWWISE, Loss, climb
 from advkit.core.pile import Pile, Seen
-from advkit.core.rows import Best, Ranking, Rows, not_finite, take
 from advkit.core.threat import Region
 
 View = Callable[[Tensor], Tensor]

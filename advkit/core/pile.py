@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from advkit.core.best_points import TIE, Best, Ranking, Record, Rows, choose, not_finite, take
 from advkit.core.goals import Goal
 from advkit.core.losses import ROWWISE
-from advkit.core.rows import TIE, Best, Ranking, Record, Rows, choose, not_finite, take
 
 MOST = 32
 """The number of points of a row that wait at most."""

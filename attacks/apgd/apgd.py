@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from advkit.attacks.apgd.schedules import SCHEDULES, State, first_state
 from advkit.attacks.parts.random_start import RandomStart
 from advkit.core.attack import register_attack
+from advkit.core.best_points import choose
 from advkit.core.door import check_count
 from advkit.core.errors import InputError
 from advkit.core.oracle import Oracle
-from advkit.core.rows import choose
 
 
 @register_attack("apgd")

@@ -7,9 +7,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from advkit.core.best_points import choose
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
-from advkit.core.rows import choose
 from advkit.core.threat import Region
 
 

@@ -8,12 +8,12 @@ from torch import Tensor
 
 from advkit.attacks.around.aimed import Aimed
 from advkit.core.attack import Attack
+from advkit.core.best_points import choose, put
 from advkit.core.classify import classify
 from advkit.core.driver import Problem
 from advkit.core.goals import leads
 from advkit.core.guard import Model
 from advkit.core.result import Result, better_of
-from advkit.core.rows import choose, put
 from advkit.core.threat import Threat
 
 

@@ -10,12 +10,12 @@ from advkit.attacks.brendel_bethge.trust_region import Plane, nearest_within
 from advkit.attacks.parts import decision
 from advkit.attacks.parts.decision import check_starts
 from advkit.core.attack import MinimalAttack, register_attack
+from advkit.core.best_points import noise_floor
 from advkit.core.door import check_count, check_positive
 from advkit.core.errors import InputError
 from advkit.core.goals import wide
 from advkit.core.norms import get_norm, per_row
 from advkit.core.oracle import Oracle
-from advkit.core.rows import noise_floor
 
 OVERSHOOT = 0.1
 """A step ends behind the linearised boundary by this share of the distance in logits from which it begins."""

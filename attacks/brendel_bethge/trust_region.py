@@ -12,8 +12,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from advkit.core.best_points import choose
 from advkit.core.norms import Shrinking, per_row
-from advkit.core.rows import choose
 from advkit.core.threat import Region
 
 LEVELS, ROUNDS = 7, 12

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from advkit.attacks.lbfgs import minimisation, search_for_c
 from advkit.core.attack import MinimalAttack, register_attack
+from advkit.core.best_points import choose
 from advkit.core.door import check_count, check_positive
 from advkit.core.losses import Loss
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
-from advkit.core.rows import choose
 
 
 class State(NamedTuple):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from advkit.attacks.lbfgs import curvature
-from advkit.core.rows import choose
+from advkit.core.best_points import choose
 from advkit.core.threat import Region
 
 ARMIJO = 1e-4

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from advkit.core.best_points import noise_floor
 from advkit.core.norms import Norm, per_row
 from advkit.core.oracle import Oracle
-from advkit.core.rows import noise_floor
 
 
 class Boundary(NamedTuple):

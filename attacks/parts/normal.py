@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from advkit.attacks.parts.decision import directions
+from advkit.core.best_points import choose
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
-from advkit.core.rows import choose
 
 
 class Estimate(NamedTuple):

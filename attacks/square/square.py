@@ -8,11 +8,11 @@ from torch import Tensor
 
 from advkit.attacks.square.proposals import PROPOSALS, sides
 from advkit.core.attack import BudgetAttack, register_attack
+from advkit.core.best_points import choose
 from advkit.core.door import check_count
 from advkit.core.errors import InputError
 from advkit.core.losses import loss_values
 from advkit.core.oracle import Oracle
-from advkit.core.rows import choose
 
 HALVED = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """The queries after which the squares' area is halved."""

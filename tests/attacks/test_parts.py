@@ -18,10 +18,10 @@ from advkit.attacks.parts.nearest import nearest, onto_boundary
 from advkit.attacks.parts.searches import between, first_search
 from advkit.attacks.spatial.motion import grid_point
 from advkit.attacks.superdeepfool import newton
+from advkit.core.best_points import noise_floor
 from advkit.core.door import check_between, check_positive
 from advkit.core.errors import InputError
 from advkit.core.norms import get_norm
-from advkit.core.rows import noise_floor
 from advkit.core.threat import Threat
 
 

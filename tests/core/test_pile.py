@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from advkit.attacks import DDN, FMN, PGD, create_attack, list_attacks
 from advkit.core import pile
 from advkit.core.attack import Attack
+from advkit.core.best_points import Best, Ranking, Record, Rows
 from advkit.core.draws import Draws
 from advkit.core.goals import untargeted
 from advkit.core.losses import cross_entropy, loss_values
 from advkit.core.oracle import Oracle
 from advkit.core.pile import Pile, Seen
-from advkit.core.rows import Best, Ranking, Record, Rows
 from advkit.core.threat import Threat
 
 CLASSES, SIZE = 4, 3

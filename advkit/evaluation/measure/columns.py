@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from advkit.core.best_points import take
 from advkit.core.blocks import blockwise
 from advkit.core.classify import looking
 from advkit.core.guard import Model
@@ -13,7 +14,6 @@ from advkit.core.layout import Passes
 from advkit.core.norms import get_norm
 from advkit.core.outputs import answer_of
 from advkit.core.result import Result
-from advkit.core.rows import take
 from advkit.core.steady import AnySize, nature
 from advkit.evaluation.measure.eight_bit import decoded, toward
 from advkit.evaluation.measure.judge import PLAIN, Judge
