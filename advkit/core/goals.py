@@ -56,6 +56,14 @@ class Goal(NamedTuple):
         own = logits.gather(1, self.label[:, None]).squeeze(1)
         return self.sign * (_without(logits, self.label).amax(1) - own)
 
+    def signed(self, values: Tensor) -> Tensor:
+        """Values of the label to leave as they are, those of a label to reach with the other sign.
+
+        Args:
+            values: a tensor of any shape.
+        """
+        return values if self.sign > 0 else -values
+
     def clears(self, logits: Tensor, by: Tensor | float = 0.0) -> Tensor:
         """(N, K) -> (N,) bool: the margin is larger than `by` >= 0, a number or (N,); cheaper than the margin.
 

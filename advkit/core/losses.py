@@ -107,7 +107,7 @@ Values = Callable[[], Tensor]
 
 def _cross_entropy_slope(goal: Goal, logits: Tensor) -> tuple[Values, Tensor]:
     lead, slope = _lead_and_slope(logits, goal.label)
-    return lambda: goal.sign * _of_lead(lead), slope if goal.sign > 0 else -slope
+    return lambda: goal.signed(_of_lead(lead)), goal.signed(slope)
 
 
 def _rival_slope(goal: Goal, logits: Tensor) -> tuple[Values, Tensor]:
@@ -122,10 +122,7 @@ def _margin_slope(goal: Goal, logits: Tensor) -> tuple[Values, Tensor]:
     best = others.amax(1, keepdim=True)
     first = (others == best).to(logits.dtype)
     slope = (first / first.sum(1, keepdim=True)).scatter_(1, label, -1.0)
-    return (
-        lambda: goal.sign * (best - logits.gather(1, label)).squeeze(1),
-        slope if goal.sign > 0 else -slope,
-    )
+    return lambda: goal.signed((best - logits.gather(1, label)).squeeze(1)), goal.signed(slope)
 
 
 _SLOPES = {cross_entropy: _cross_entropy_slope, rival: _rival_slope, margin: _margin_slope}
