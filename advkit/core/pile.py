@@ -133,7 +133,7 @@ def _stacked(parts: Sequence[Tensor | None]) -> Tensor | None:
 
 
 def _repeated(rows: Rows, times: int, *, whole: bool) -> Rows:
-    """The goal and the clean answers of the rows, so many times over; `whole`: their images instead of the answers."""
+    """Repeat the goal and the clean answers of the rows; with `whole` their images in place of the answers."""
     if times == 1:
         return rows
     index = torch.arange(len(rows.live), device=rows.live.device).repeat(times)

@@ -1,4 +1,4 @@
-"""What stands before an oracle: it answers one question otherwise and passes the rest on."""
+"""An object in the place of an oracle: it answers one question itself and passes the others on."""
 
 from typing import Any
 
