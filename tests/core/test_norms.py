@@ -298,6 +298,12 @@ def test_samples_lie_in_the_ball_and_fill_it(name: str) -> None:
     assert not torch.equal(d, other)
 
 
+@pytest.mark.parametrize("name", ["linf", "l2"])
+def test_far_points_lie_on_the_surface(name: str) -> None:
+    draws, like = Draws(0, torch.arange(50)), torch.zeros(50, 1, 3)
+    assert torch.allclose(get_norm(name).size(get_norm(name).far(like, 2.0, draws, 0)), torch.tensor(2.0).double())
+
+
 @pytest.mark.parametrize("name", sorted(NORMS))
 def test_starts_are_spread_over_all_radii(name: str) -> None:
     draws, like = Draws(0, torch.arange(4000)), torch.zeros(4000, 1, 40)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from advkit.attacks import FGSM, PGD
 from advkit.core.draws import Draws
 from advkit.core.errors import AdvkitWarning, InputError
-from advkit.core.norms import step_toward
+from advkit.core.norms import get_norm, step_toward
 from advkit.core.threat import Threat
 from advkit.testing import AffineClassifier, assert_in_threat
 from advkit.testing.strategies import images, threats
@@ -48,13 +48,12 @@ def test_the_box_holds_x_and_stays_in_the_bounds(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_a_point_is_held_up_to_a_millionth_of_eps_and_no_further(norm: str) -> None:
     x = torch.full((1, 1, 4, 4), 0.5, dtype=torch.float64)
-    region, d = Threat(norm, 0.25).around(x), torch.zeros_like(x)
-    for excess, held in ((-1e-3, True), (0.0, True), (1e-5, False), (1e-2, False)):
-        d[0, 0, 0, 0] = 0.25 * (1 + excess)
-        assert region.holds(x + d).tolist() == [held]
-    assert Threat(norm, 0.6).around(x).holds(torch.full_like(x, 0.5).index_fill(3, torch.tensor(0), 1.01)).tolist() == [
-        False
-    ]
+    region, even = Threat(norm, 0.25).around(x), 0.25 / get_norm(norm).size(torch.ones_like(x))
+    for excess, held in ((-1e-3, True), (-1e-9, True), (1e-5, False), (1e-2, False)):  # spread, or the box tells
+        assert region.holds(x + even * (1 + excess)).tolist() == [held]
+    wide = Threat(norm, 20.0).around(x)
+    assert wide.holds(x + 0.5).tolist() == [True]
+    assert wide.holds(x + 0.51).tolist() == [False]  # out of the range
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
