@@ -14,7 +14,7 @@ from torchvision.transforms import ToTensor
 
 from advkit.attacks import FGSM
 from advkit.core.errors import AdvkitWarning, InputError
-from advkit.data import imagenet_names, load_data, read_names, renumbered
+from advkit.data import MemoryDataset, imagenet_names, load_data, read_names, renumbered
 from advkit.evaluation import Keep, evaluate, merge_runs
 from advkit.evaluation.measure.belong import belonging
 from advkit.evaluation.measure.stream import image_files
@@ -69,6 +69,16 @@ def test_folders_by_wordnet_id_get_the_networks_numbers(tmp_path: Path) -> None:
     assert found.files == data.files
     assert torch.equal(found[:][0], data[:][0])
     assert belonging(network(), found) is found
+
+
+def test_the_last_output_is_a_class_and_the_next_is_none() -> None:
+    for most in (6, 7):
+        data = MemoryDataset("own", "test", "abcdefgh", torch.zeros(2, 3, 5, 6), torch.tensor([0, most]))
+        if most == 6:
+            assert belonging(network(7), data).labels.tolist() == [0, 6]
+        else:
+            with pytest.raises(InputError, match=r"labels up to 7, colour has 7 outputs \(0 to 6\)"):
+                belonging(network(7), data)
 
 
 def test_evaluate_counts_by_the_networks_numbers(tmp_path: Path) -> None:

@@ -224,6 +224,14 @@ def test_a_staircase_for_a_picture_is_the_curve_at_its_radii_however_the_images_
         assert curve.at(0.5) <= exact.at(0.5)
 
 
+@pytest.mark.parametrize(("count", "half"), [(1, 1), (4, 2), (5, 3), (10, 5), (11, 6)])
+def test_the_median_of_a_drawn_curve_is_where_half_of_the_right_ones_have_fallen(count, half):
+    distance = torch.arange(1, count + 1, dtype=torch.float64)
+    wrong = torch.arange(count + 3) >= count  # three are wrong without an attack, and do not count
+    parts = [(wrong, torch.cat([distance, torch.zeros(3, dtype=torch.float64)]))]
+    assert drawn("a", parts, [float(eps) for eps in range(1, 12)], every=True).median == half
+
+
 def test_a_budget_attack_at_several_radii_is_the_best_over_the_smaller_ones():
     clean = torch.tensor([True, False, False])
     least = torch.tensor([0.1, 0.1, 0.2], dtype=torch.float64)
