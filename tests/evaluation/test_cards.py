@@ -262,6 +262,11 @@ def test_the_commands(home, tmp_path):
     assert call("verify", home, "--again", 1).exit_code == 2
     assert call("board", home, place).exit_code == 2
     assert call("board", home, "--output", tmp_path / "b.html").exit_code == 0
+    assert call("board", home, home, "--output", tmp_path / "b.tex").exit_code == 0
+    latex = (tmp_path / "b.tex").read_text()
+    assert latex.startswith(r"\begin{tabular}")
+    assert latex.rstrip().endswith(r"\end{tabular}")
+    assert all(line.count("&") == 8 for line in latex.splitlines() if line.endswith(r"\\"))
     assert call("board", home, "--output", tmp_path / "b.pdf").exit_code == 2
     assert call("card", home, "--format", "md").output.startswith("# mlp")
     assert call("card", tmp_path / "none").exit_code == 2

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from torch import Tensor
 
 from advkit.core.intervals import wilson_interval
-from advkit.core.words import number, percent, short, span
+from advkit.core.words import harmless, number, percent, short, span
 from advkit.evaluation.measure.corruptions import CorruptionReport
 from advkit.evaluation.measure.report import AttackReport, Report, finite
 from advkit.evaluation.measure.staircase import STEPS, Curve, drawn
@@ -44,7 +44,7 @@ def page(run: Run, report: Report) -> str:
     shown = [*report.attacks, *([report.control] if report.control else [])]
     shape = image_shape(run)
     seen = _look(run, report, len(shown), shape)
-    names = run.record.get("classes") or [str(k) for k in range(seen.classes)]
+    names = [harmless(name) for name in run.record.get("classes") or map(str, range(seen.classes))]
     norms, damage = [row.norm for row in report.attacks], report.corruptions
     top = _top(damage) if damage else 1.0
     return _template().render(
