@@ -1,5 +1,7 @@
 """The feasible set is exact: linf to the last bit in every type, the others to the rounding of float64."""
 
+import warnings
+
 import pytest
 import torch
 from hypothesis import given
@@ -112,6 +114,16 @@ def test_one_radius_a_sample() -> None:
     x = torch.full((3, 1, 2, 2), 0.5)
     region = Threat("linf", torch.tensor([0.0, 0.25, 9.0])).around(x)
     assert region.high[:, 0, 0, 0].tolist() == [0.5, 0.75, 1.0]
+
+
+def test_a_sample_of_eps_0_is_no_sample_whose_eps_is_lost() -> None:
+    net, x = AffineClassifier.random(), torch.full((2, 1, 4, 4), 0.7)
+    y = net(x).argmax(1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", AdvkitWarning)
+        FGSM()(net, x, y, eps=torch.tensor([0.0, 0.1]))
+    with pytest.warns(AdvkitWarning, match="for 1 of 2 samples"):
+        FGSM()(net, x, y, eps=torch.tensor([1e-10, 0.1]))
 
 
 @pytest.mark.parametrize("attack", [FGSM(eps=1e-10), PGD(eps=1e-10, steps=2)])

@@ -78,6 +78,7 @@ def test_outputs_that_are_no_classes_are_evaluated_and_kept(form: str, tmp_path:
     assert again.goal == form
     assert again.to_dict() == report.to_dict()
     assert report.clean_top5_error is None
+    assert [row.top5_error for row in report.attacks] == [None] * len(report.attacks)
     assert report.attacks[0].mean_confidence is None
     page = (tmp_path / "run" / "report.html").read_text()
     assert form in page

@@ -1,4 +1,4 @@
-"""Classes and files called by bytes that are no UTF-8, in other scripts or with control characters: all goes through."""
+"""Classes and files with names in bytes, in other scripts or with control characters: all goes through."""
 
 import os
 import sys

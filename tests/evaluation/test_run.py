@@ -118,6 +118,12 @@ def test_without_attacks_there_is_a_row_for_each_clean_image(tmp_path):
     assert all(row["prediction"] == row["clean_prediction"] and float(row["l2"]) == 0 for row in rows)
 
 
+def test_the_error_among_five_classes_is_the_share_of_its_column():
+    model, data = load_model("mlp"), load_data("mnist5k")
+    (row,) = evaluate(model, data, [FGSM(eps=0.3)], count=40).attacks
+    assert 0 < row.top5_error == row.top5_wrong.double().mean().item() < row.adversarial_error
+
+
 def test_the_images_kept_are_those_that_the_rows_speak_of(tmp_path):
     net, x, _ = toy()
     go(tmp_path)
