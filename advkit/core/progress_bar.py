@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
+from importlib import import_module
 from importlib.util import find_spec
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -76,10 +77,9 @@ class NotebookBar:
     """
 
     def __init__(self, label: str) -> None:
-        from IPython.display import HTML, display  # a notebook has it
-
-        self.label, self.html, self.begun, self.drawn = label, HTML, time.monotonic(), -1.0
-        self.shown = display(HTML(self._text(0, None)), display_id=True)  # type: ignore[no-untyped-call]
+        notebook: Any = import_module("IPython.display")  # a notebook has it
+        self.label, self.html, self.begun, self.drawn = label, notebook.HTML, time.monotonic(), -1.0
+        self.shown = notebook.display(self.html(self._text(0, None)), display_id=True)
 
     def __call__(self, done: int, whole: int | None) -> None:
         """Draw the progress if the last picture is old enough."""

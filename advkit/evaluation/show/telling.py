@@ -66,7 +66,7 @@ def _(row: AttackReport) -> Sheet:
 def attack_sheet(report: Report, half: Half | None) -> Sheet:
     """Return the text that `advkit attack` prints for a report with one attack; without gradient, without `half`."""
     row = report.attacks[0]
-    tables = [_errors(replace(report, attacks=(row,))), _under_attack(row, half), *own_measures([row])]
+    tables: Sheet = [_errors(replace(report, attacks=(row,))), _under_attack(row, half), *own_measures([row])]
     return [*_head(report), *tables, *_meaning(report), CAVEAT, *remarks(report, half and half.eps)]
 
 
