@@ -342,7 +342,7 @@ def _dropped(call: Call) -> tuple[Ref, None]:
 @rule("permute", "transpose", "t", "slice", "select", "constant_pad_nd", "index_select", "expand", "flip", "roll",
       "pixel_shuffle", "channel_shuffle", "permute_copy", "transpose_copy", "slice_copy", "select_copy", "expand_copy",
       "narrow", "unfold", "upsample_nearest2d", "replication_pad2d", "reflection_pad2d", "as_strided",
-      "index")  # fmt: skip
+      "index", "_unsafe_index")  # fmt: skip
 def _moved(call: Call) -> Ref:
     """Entries chosen, copied or filled with 0."""
     if "as_strided" in str(call.target):

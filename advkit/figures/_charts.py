@@ -90,7 +90,8 @@ def _error(row: AttackReport) -> tuple[float, tuple[float, float]]:
 def _draw_bars(axes: "Axes", bars: Sequence[Bar]) -> None:
     names, errors, _, colours = zip(*bars, strict=True)
     places = range(len(bars))
-    axes.barh(places, [100 * error for error in errors], color=colours, alpha=0.85, height=0.6)
+    share = [100 * error for error in errors]
+    axes.barh(places, share, color=list(colours), alpha=0.85, height=0.6)  # two in a tuple are a colour and its alpha
     for place, (_, error, (low, high), _) in zip(places, bars, strict=True):
         axes.plot([100 * low, 100 * high], [place, place], color="#1f2328", linewidth=1.4, marker="|", markersize=7)
         text = f"{100 * error:.1f} %"

@@ -17,9 +17,9 @@ CHEAPER |= {"spatial": {"rotations": 3, "shifts": 3}, "universal": {"steps": 6}}
 CHEAPER |= {"fooling": {"steps": 20, "step_size": 0.1}, "boundary": {"queries": 60, "tries": 20}}
 CHEAPER |= {"hopskipjump": {"queries": 60, "first": 5, "tries": 20}}
 CHEAPER |= {
-    "square": {"queries": 80},
-    "autoattack": {"steps": 12, "queries": 12},
-    "cascade": {"steps": 12, "queries": 12},
+    "square": {"queries": 40},
+    "autoattack": {"steps": 8, "queries": 8},
+    "cascade": {"steps": 8, "queries": 8},
 }
 CHEAPER |= {
     "ddn": {"steps": 50, "init_norm": 0.2},
@@ -34,16 +34,17 @@ CHEAPER |= {"lbfgs": {"searches": 5, "leaps": 1, "leap_searches": 2, "first_step
 CHEAPER |= {"superdeepfool": {"steps": 20, "turns": 1}}
 CHEAPER |= {"apgd l1": {"steps": 50}, "apgd_targeted l1": {"steps": 50, "classes": 2}}  # sparse steps take longer
 CHEAPER |= {"simba": {"queries": 40}, "nes": {"steps": 3, "samples": 8}, "spsa": {"steps": 3, "samples": 8}}
-CHEAPER |= {"brendel_bethge": {"steps": 8, "tries": 3, "search": 4}}
+CHEAPER |= {"brendel_bethge": {"steps": 4, "tries": 2, "search": 3}, "sigma_zero": {"steps": 25}}
 CHEAPER |= {"one_pixel": {"population": 6, "generations": 5}, "sparse_rs": {"queries": 40}}
 """Hyperparameters that keep an attack short here, by name or by name and norm; others run at their defaults."""
 
 STRONGER: dict[str, dict[str, object]] = {"simba": {"queries": 250}}
-STRONGER |= {"brendel_bethge": {"steps": 50}}
+STRONGER |= {"brendel_bethge": {"steps": 20, "search": 6}, "sigma_zero": {"steps": 100}}
 STRONGER |= {"one_pixel": {"population": 20, "generations": 14}, "sparse_rs": {"queries": 250}}
 STRONGER |= {name: {"steps": 8, "samples": 30} for name in ("nes", "spsa")}
-STRONGER |= {"features": {"steps": 40}}
-STRONGER |= {"geoda": {"queries": 150, "first": 12, "tries": 20}, "rays": {"queries": 150}}
+STRONGER |= {"features": {"steps": 40}, "square": {"queries": 80}}
+STRONGER |= {name: {"steps": 12, "queries": 12} for name in ("autoattack", "cascade")}
+STRONGER |= {"geoda": {"queries": 120, "first": 10, "tries": 20}, "rays": {"queries": 150}}
 STRONGER |= {"hopskipjump": {"queries": 150, "first": 8, "tries": 20}, "boundary": {"queries": 120, "tries": 20}}
 """Those with which attacks that need many queries go through the checks of their strength, `HARD`."""
 
@@ -85,9 +86,28 @@ def specs(options_of: dict[str, dict[str, object]] = CHEAPER) -> list[str]:
     return [*found, "pgd(steps=8, random_start=False)", "pgd(steps=1)", "pgd(steps=4, loss=dlr)", "fgsm(loss=margin)"]
 
 
+ALIKE = ("asks_no_gradient_of_parameters", "attacks_in_eval_mode", "keeps_the_memory_format", "leaves_a_pending_graph")
+ALIKE += ("leaves_its_input_alone", "leaves_no_trace_after_an_exception", "leaves_no_trace_on_the_model")
+ALIKE += ("leaves_the_random_state", "lets_no_nan_gradient_spread", "refuses_wrong_input", "reports_a_zero_gradient")
+ALIKE += ("returns_images_of_the_same_form", "warns_of_a_suspicious_model", "works_on_a_function", "works_on_no_images")
+ALIKE += ("works_under_autocast", "works_without_gradients_around")
+"""Checks of what the driver and the oracle do in every norm alike: each attack is tried in its first and last form."""
+
+
+def first_and_last(names: list[str]) -> set[str]:
+    """The first and the last spec of every attack."""
+    forms: dict[str, list[str]] = {}
+    for spec in names:
+        forms.setdefault(spec.partition("(")[0], []).append(spec)
+    return {spec for group in forms.values() for spec in (group[0], group[-1])}
+
+
 HARDER = dict(zip(specs(), specs(CHEAPER | STRONGER), strict=True))
 PAIRS = [
-    (HARDER[spec] if check in HARD else spec, check) for spec in specs() for check in list_checks(create_attack(spec))
+    (HARDER[spec] if check in HARD else spec, check)
+    for spec in specs()
+    for check in list_checks(create_attack(spec))
+    if check not in ALIKE or spec in first_and_last(specs())
 ]
 
 NO_BALL = "rotations and shifts reach few points of a ball, whatever its radius"

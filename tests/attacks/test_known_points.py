@@ -57,6 +57,10 @@ PAIRS = [
 
 IN_TURN = {"boundary l2": "one_logit", "hopskipjump l2": "confident", "hopskipjump linf": "one_logit"}
 IN_TURN |= {"simba l2": "regression", "simba linf": "multi_label", "square linf": "top_k"}
+IN_TURN |= {"brendel_bethge linf": "regression", "brendel_bethge l2": "confident", "brendel_bethge l1": "multi_label"}
+IN_TURN |= {"brendel_bethge l0": "one_logit", "brendel_bethge l0_pixels": "top_k"}
+IN_TURN |= {"geoda l2": "confident", "geoda linf": "one_logit", "cw l2": "multi_label", "cw linf": "top_k"}
+IN_TURN |= {"nes l2": "regression", "nes linf": "one_logit", "spsa l2": "top_k", "spsa linf": "multi_label"}
 """Long attacks, which treat every goal alike: each norm is tried under one; `--slow` takes the others too."""
 
 

@@ -13,6 +13,9 @@ from advkit.core.errors import AdvkitWarning
 
 SHORT = {"queries": 60, "steps": 30, "samples": 10, "searches": 5, "rotations": 3, "shifts": 3, "tries": 20, "turns": 1}
 SHORT |= {"population": 10, "generations": 6}
+SHORTER = {"brendel_bethge": {"steps": 10, "tries": 5}, "lbfgs": {"searches": 3}}
+"""Hyperparameters of attacks whose steps take long."""
+
 EPS = {"linf": 0.05, "l2": 0.3, "l1": 1.0, "l0": 3.0, "l0_pixels": 2.0}
 SCALES = (1e-6, 1e-3, 1e4)
 FEIGN = {
@@ -45,7 +48,8 @@ Y = Scaled(1.0, torch.float64)(X).argmax(1)
 def invariant(name: str, norm: str) -> Attack:
     """The attack, short; the margin in place of a cross-entropy, whose direction depends on the scale."""
     taken = {field.name for field in fields(ATTACKS.factory(name)) if field.init}
-    options: dict[str, object] = {key: value for key, value in SHORT.items() if key in taken}
+    short = SHORT | SHORTER.get(name, {})
+    options: dict[str, object] = {key: value for key, value in short.items() if key in taken}
     attack = create_attack(name, norm=norm, **options)
     climbs = attack.climbs and attack.loss in ("cross_entropy", "rival")
     return create_attack(name, norm=norm, loss="margin", **options) if climbs else attack

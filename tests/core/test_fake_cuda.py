@@ -18,9 +18,9 @@ from advkit.core.threat import Threat
 STEPS = 60
 """Maximum number of steps that are made of an attack."""
 
-SHORT = {"steps": 12, "classes": 2, "samples": 6, "turns": 1, "rotations": 3, "shifts": 3}
-SHORT |= {"queries": 40, "tries": 6, "first": 8, "population": 6, "generations": 5}
-SHORT |= {"searches": 2, "first_steps": 4, "later_steps": 3, "leaps": 1, "leap_searches": 1}
+SHORT = {"steps": 8, "classes": 2, "samples": 4, "turns": 1, "rotations": 3, "shifts": 3}
+SHORT |= {"queries": 24, "tries": 4, "first": 4, "population": 4, "generations": 3}
+SHORT |= {"searches": 2, "first_steps": 3, "later_steps": 2, "leaps": 1, "leap_searches": 1}
 """Options that lead an attack through all its phases within these steps; `--slow` takes the defaults too."""
 
 SHORTER = {"brendel_bethge": {"steps": 2, "search": 2}}

@@ -382,10 +382,10 @@ def test_a_number_of_few_digits_stays_as_it_was_given(value):
 
 def test_progress_true_shows_a_bar_and_changes_nothing(monkeypatch, capsys):
     model, data = load_model("mlp"), load_data("mnist5k")
-    monkeypatch.setenv("TTY_COMPATIBLE", "1")
+    monkeypatch.setenv("FORCE_COLOR", "1")
     told = evaluate(model, data, [FGSM(eps=0.1)], count=20, progress=True)
     assert "evaluate" in capsys.readouterr().err
-    monkeypatch.setenv("TTY_COMPATIBLE", "0")
+    monkeypatch.delenv("FORCE_COLOR")
     quiet = evaluate(model, data, [FGSM(eps=0.1)], count=20, progress=True)
     printed = capsys.readouterr()
     assert printed.out + printed.err == ""

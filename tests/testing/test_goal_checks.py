@@ -16,8 +16,18 @@ GOALS = [
     "confident(lead=0.5)",
     "confident(probability=0.6)",
 ]
-SHORT = {"queries": 60, "steps": 20, "searches": 2, "tries": 20, "first": 8, "turns": 1, "leaps": 0, "samples": 6}
-SHORT |= {"population": 12, "generations": 8}
+SHORT = {
+    "queries": 40,
+    "steps": 8,
+    "searches": 2,
+    "search": 4,
+    "tries": 8,
+    "first": 8,
+    "turns": 1,
+    "leaps": 0,
+    "samples": 6,
+}
+SHORT |= {"population": 8, "generations": 5}
 SHORT |= {"rotations": 3, "shifts": 3}
 FORM = [
     "returns_images_of_the_same_form",
@@ -29,7 +39,7 @@ FORM = [
 
 
 @pytest.mark.parametrize("goal", GOALS)
-@pytest.mark.parametrize("attack", [PGD(steps=5), FMN(steps=30)], ids=lambda attack: attack.name)
+@pytest.mark.parametrize("attack", [PGD(steps=5), FMN(steps=12)], ids=lambda attack: attack.name)
 def test_an_attack_keeps_its_promises_under_any_goal(attack: Attack, goal: str) -> None:
     check_attack(attack, goal=goal)
 
