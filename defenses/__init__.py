@@ -1,4 +1,4 @@
-"""The defences: training losses to put into anyone's loop; `create_defense("trades(eps=0.3, beta=6)")`."""
+"""The defences: training losses for any training loop; `create_defense("trades(eps=0.3, beta=6)")`."""
 
 from advkit.defenses._loss import AttackedLoss, TrainingLoss
 from advkit.defenses._registry import DEFENSES, Defense, create_defense, list_defenses, register_defense

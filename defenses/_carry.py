@@ -1,4 +1,4 @@
-"""Parameter gradients that are known before `backward` is called, handed on by it."""
+"""Parameter gradients that are computed before `backward` is called, and passed on by it."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,10 +12,10 @@ LARGEST_SCALE = 2.0**16  # where GradScaler starts
 
 
 def gradients(value: Tensor, inputs: Sequence[Tensor]) -> tuple[Tensor | None, ...]:
-    """The gradients of a scalar by each input (None where it does not depend on one); the graph is used up.
+    """Return the gradients of a scalar with respect to each input, None without dependence; the graph is freed.
 
     In float16 small gradients would vanish before GradScaler can scale the loss, so they are computed scaled, by the
-    largest power of 16 up to 2**16 at which all are finite, and divided again.
+    largest power of 16 up to 2**16 at which all are finite, and divided afterwards.
     """
     with torch.autocast(value.device.type, enabled=False):  # the backward pass repeats the forward pass's own types
         if not _is_half(value, inputs):
@@ -44,7 +44,7 @@ def _all_finite(tensors: Sequence[Tensor | None]) -> bool:
 def carry(value: Tensor, known: Sequence[Tensor | None], parameters: Sequence[Tensor]) -> Tensor:
     """`value` (a scalar), whose gradients by `parameters` are the `known` ones.
 
-    They reach the parameters as any gradient does, so that the hooks of DistributedDataParallel see one sum.
+    They reach the parameters like any gradient, so that the hooks of DistributedDataParallel see one sum.
     """
     if not parameters:
         return value

@@ -1,4 +1,4 @@
-"""What every training loss is: a frozen dataclass of the paper's hyperparameters, called as `loss(model, x, y)`."""
+"""The base of training losses: frozen dataclasses of a paper's hyperparameters, called as `loss(model, x, y)`."""
 
 import dataclasses
 from abc import ABC, abstractmethod
@@ -16,7 +16,7 @@ from advkit.defenses._network import Network, enter
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingLoss(ABC):
-    """A loss for anyone's training loop; a subclass says how examples are made and what their loss is.
+    """A loss for any training loop; a subclass defines how examples are made and what their loss is.
 
     Traits, declared by the class: `paper`; `inside` (the attack that takes options which the loss has not, "" if no
     attack fits); `makes_first` (the examples do not come out of the pass that is trained on); `steps_a_batch` (steps in
@@ -39,7 +39,7 @@ class TrainingLoss(ABC):
         door.check_bounds(self.bounds)
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        """The loss of a batch, a scalar whose `backward` reaches the model's parameters.
+        """Return the loss of a batch, a scalar whose `backward` reaches the model's parameters.
 
         Args:
             model: callable that takes images and returns logits (N, K).
@@ -47,12 +47,12 @@ class TrainingLoss(ABC):
             y: classes (N,), integers.
 
         Raises:
-            InputError: wrong input; the message says what was expected.
+            InputError: the input is wrong; the message says what was expected.
         """
         return self.batch_loss(*enter(model, x, y, self.bounds))
 
     def batch_loss(self, network: Network, x: Tensor, y: Tensor) -> Tensor:
-        """The loss of a batch that has passed the door.
+        """Return the loss of a batch whose input has been checked.
 
         Args:
             network: the network in training.
@@ -62,7 +62,7 @@ class TrainingLoss(ABC):
         return self.value(network, x, self.examples(network, x, y), y)
 
     def at(self, share: float) -> Self:
-        """The same loss at a share of its radius, and of a given length of step: what a ramp passes through.
+        """Return the same loss at a fraction of its radius and of a given step size, as needed for a ramp.
 
         Args:
             share: share of the radius, in [0, 1].
@@ -82,7 +82,7 @@ class TrainingLoss(ABC):
 
     @abstractmethod
     def examples(self, network: Network, x: Tensor, y: Tensor) -> Tensor:
-        """The images to train on (N, ...), detached.
+        """Return the images to train on (N, ...), detached.
 
         Args:
             network: the network in training.
@@ -92,7 +92,7 @@ class TrainingLoss(ABC):
 
     @abstractmethod
     def value(self, network: Network, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
-        """The loss for given examples, a scalar: one pass in the caller's mode.
+        """Return the loss for given examples, a scalar, by one pass in the caller's mode.
 
         Args:
             network: the network in training.
@@ -118,7 +118,7 @@ class TrainingLoss(ABC):
 
     @property
     def passes(self) -> int | None:
-        """Not known in general."""
+        """None: not known in general."""
         return None
 
     @property
@@ -150,7 +150,7 @@ class AttackedLoss(TrainingLoss):
             raise InputError(f"{name} needs eps to train with: give it, as in '{name}(eps=0.1)'")
 
     def examples(self, network: Network, x: Tensor, y: Tensor) -> Tensor:
-        """The attack's, by the gradient of the label's cross-entropy or of the attack's own loss."""
+        """Return the attack's examples, by the gradient of the label's cross-entropy or of the attack's own loss."""
         return network.attacked(self.attack, x, y, self.bounds)
 
 

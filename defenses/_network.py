@@ -1,4 +1,4 @@
-"""The network as a training loss sees it: every output that counts in training, and examples that leave no trace."""
+"""A training loss's view of the network: the outputs used in training, and attacks that leave no trace."""
 
 import warnings
 from collections.abc import Callable
@@ -23,8 +23,8 @@ Term = Callable[..., Tensor]
 class Network:
     """A model and the batch's memory layout.
 
-    A model says what its training loss is by `training_logits(x)`: a list of (weight, logits). Without that method its
-    only output is `model(x)`. Every loss is the sum over the outputs of weight times the loss of that output.
+    A model defines its training loss by `training_logits(x)`: a list of (weight, logits). Without that method its only
+    output is `model(x)`. Every loss is the sum over the outputs of weight times the loss of that output.
 
     Args:
         model: callable that returns logits (N, K); a wrapper such as DistributedDataParallel is fine.
@@ -37,7 +37,7 @@ class Network:
         self._format = torch.channels_last if Passes(model, x).probe(x) else torch.preserve_format
 
     def outputs(self, x: Tensor) -> list[tuple[float, Tensor]]:
-        """One pass in the caller's mode: (weight, logits) of every output that counts in training.
+        """Make one pass in the caller's mode; return (weight, logits) of every output used in training.
 
         The images are copied: some models write on their input.
         """
@@ -46,27 +46,27 @@ class Network:
         return [(1.0, self.model(x))] if own is None else list(own(x))
 
     def mean(self, term: Term, *batches: Tensor) -> Tensor:
-        """One pass over all batches together; the sum over the outputs of weight * term(logits of each batch)."""
+        """One pass over all batches together: the sum over the outputs of weight * term(logits of each batch)."""
         outputs = self.outputs(torch.cat(batches) if len(batches) > 1 else batches[0])
         terms = [weight * term(*logits.chunk(len(batches))) for weight, logits in outputs]
         return torch.stack(terms).sum()
 
     @property
     def trained(self) -> list[nn.Parameter]:
-        """The parameters that are not frozen; of a function none are known."""
+        """The parameters that are not frozen; none for a function."""
         return [p for p in self.model.parameters() if p.requires_grad] if isinstance(self.model, nn.Module) else []
 
     @property
     def is_hooked(self) -> bool:
-        """Whether hooks on parameters would see stored gradients twice."""
+        """Whether parameters have hooks, which would see stored gradients twice."""
         if not isinstance(self.model, nn.Module):
             return True
         return any(p._backward_hooks for p in self.model.parameters())
 
     def attacked(self, attack: Attack, x: Tensor, y: Tensor, bounds: tuple[float, float], goal: Any = None) -> Tensor:
-        """The attack's examples, made on the model in eval mode; it is left as it was.
+        """Return the attack's examples, made on the model in eval mode; the model is left as it was.
 
-        An attack that draws random numbers takes a new seed from torch's global generator.
+        An attack with random numbers takes a new seed from torch's global generator.
         """
         seed = 0 if attack.deterministic else int(torch.randint(2**62, ()))
         with warnings.catch_warnings():  # in training, images that are learnt so well are no sign of a mistake
@@ -74,7 +74,7 @@ class Network:
             return attack.examples(self.bare, x, y, goal=goal, seed=seed, bounds=bounds)
 
     def ascent(self, x: Tensor, y: Tensor) -> Tensor:
-        """The gradient of the cross-entropy by the images, one pass in eval mode that leaves no trace."""
+        """The gradient of the cross-entropy with respect to the images, by one pass in eval mode without trace."""
         with looking(self.bare, x.device, gradients=True):
             leaf = x.clone().requires_grad_()
             logits = self.bare(leaf.clone(memory_format=self._format))
@@ -83,7 +83,7 @@ class Network:
 
 
 def enter(model: Any, x: Any, y: Any, bounds: tuple[float, float]) -> tuple[Network, Tensor, Tensor]:
-    """What a caller of a loss can get wrong, checked once.
+    """Check the input of a loss, once.
 
     Raises:
         InputError: wrong input; the message says what was expected.

@@ -1,4 +1,4 @@
-"""Names become defences here; the name of an attack means adversarial training with that attack."""
+"""The registry of defences; the name of an attack means adversarial training with that attack."""
 
 from collections.abc import Callable
 from dataclasses import fields
@@ -12,14 +12,14 @@ from advkit.core.registry import Registry, Spec, parse_spec
 
 
 class Defense(Protocol):
-    """A training loss: called in a loop in place of the cross-entropy."""
+    """A training loss: it is called in a training loop in place of the cross-entropy."""
 
     @property
     def spec(self) -> str:
-        """The string from which `create_defense` makes this defence again."""
+        """The spec string from which `create_defense` creates this defence again."""
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        """The loss of a batch, a scalar."""
+        """Return the loss of a batch, a scalar."""
 
 
 DEFENSES: Registry[Defense] = Registry("defense", "advkit.defenses")
@@ -28,7 +28,7 @@ D = TypeVar("D", bound="type[Any]")
 
 
 def register_defense(name: str) -> Callable[[D], D]:
-    """Class decorator: the training loss is found under this name.
+    """Class decorator that registers the training loss under this name.
 
     Args:
         name: name under which `create_defense` finds the loss.
@@ -42,7 +42,7 @@ def register_defense(name: str) -> Callable[[D], D]:
 
 
 def list_defenses(pattern: str = "*") -> list[str]:
-    """The names of the defences that match a shell pattern; besides, every attack's name is one.
+    """Return the names of the defences that match a shell pattern; the names of attacks work too.
 
     Args:
         pattern: shell pattern such as "*fgsm"; default: all names.
@@ -51,18 +51,18 @@ def list_defenses(pattern: str = "*") -> list[str]:
 
 
 def create_defense(spec: str | Spec, **options: Any) -> Defense:
-    """A defence from its name or spec; `options` override those of the spec.
+    """Create a defence from its name or spec; `options` override those of the spec.
 
-    Either names a defence: "trades(attack=pgd(eps=0.3, steps=40), beta=6)". Options that the defence has not belong to
-    the attack inside: "trades(eps=0.3, steps=40, beta=6)" is the same. Or it names an attack,
-    "fgsm(eps=0.25, alpha=0.5)", which is adversarial training with it.
+    The spec may name a defence: "trades(attack=pgd(eps=0.3, steps=40), beta=6)". Options that the defence does not have
+    belong to the attack inside: "trades(eps=0.3, steps=40, beta=6)" is the same. Or it names an attack,
+    "fgsm(eps=0.25, alpha=0.5)", for adversarial training with it.
 
     Args:
         spec: name or spec of a defence, or of an attack for adversarial training.
         **options: options of the defence or of the attack inside; they override those of the spec.
 
     Raises:
-        InputError: unknown name or option, or a value that defence or attack refuses.
+        InputError: the name or an option is unknown, or defence or attack refuse a value.
     """
     spec = parse_spec(spec) if isinstance(spec, str) else spec
     given = {**spec.options, **options}

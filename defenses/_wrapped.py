@@ -1,4 +1,4 @@
-"""What the networks have in common that put something around another network at inference."""
+"""The base class of networks that wrap another network at inference."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from advkit.core.errors import InputError
 
 
 class Wrapped(nn.Module):
-    """A network around `model`; the card and the normalisation are those of the model inside.
+    """A network that wraps `model`; the card and the normalisation are those of the model inside.
 
     Args:
         model: callable that takes images and returns logits.
@@ -21,7 +21,7 @@ class Wrapped(nn.Module):
         self.model = model
 
     def __getattr__(self, name: str) -> Any:
-        """The card and the normalisation are those of the network."""
+        """Return the card or the normalisation of the network inside."""
         if name in ("card", "normalize"):
             return getattr(self.model, name)
         return super().__getattr__(name)

@@ -20,16 +20,16 @@ class AdversarialLoss(AttackedLoss):
     """`alpha J(theta, x, y) + (1 - alpha) J(theta, x_adv, y)`, J the network's own training loss.
 
     J is the mean cross-entropy of `model(x)`; a model with `training_logits` adds its auxiliary outputs, weighted.
-    The example is remade at each call from the current parameters, and no gradient flows through the making of it.
+    The example is computed at each call from the current parameters, and no gradient flows through its computation.
 
         loss = AdversarialLoss(attack=FGSM(eps=0.25), alpha=0.5)
         loss(model, x, y).backward()  # in any loop: autocast, GradScaler, DistributedDataParallel (pass the wrapper)
 
     With FGSM two passes replace three: the clean pass gives the input gradient and the parameter gradients at once;
-    these are stored and handed on by `backward`. Both passes are made in the mode the model is in. So in train mode
+    these are stored and passed on by `backward`. Both passes are made in the model's current mode. So in train mode
     batch norm normalises each batch by itself and updates its averages twice a call, clean batch first; dropout draws
-    one mask for the clean pass (example and clean loss share it) and one for the adversarial pass. The example climbs
-    J as it is trained on, label smoothing included.
+    one mask for the clean pass (shared by example and clean loss) and one for the adversarial pass. The example
+    maximises J as it is trained on, label smoothing included.
 
     Any other attack makes the example first, on the model in eval mode, and leaves no trace on it (`stop="never"`: the
     strongest point, for wrong samples too); then one pass in the caller's mode goes over clean and adversarial images
@@ -49,7 +49,7 @@ class AdversarialLoss(AttackedLoss):
         bounds: range of the pixels.
 
     Raises:
-        InputError: no attack, a budget attack without eps, or a number out of its range.
+        InputError: there is no attack, a budget attack has no eps, or a number is out of its range.
     """
 
     paper = "Goodfellow et al. 2014, arXiv 1412.6572; Madry et al. 2017, arXiv 1706.06083"
@@ -66,7 +66,7 @@ class AdversarialLoss(AttackedLoss):
 
     @property
     def spec(self) -> str:
-        """The string from which `create_defense` makes this defence again: the attack's, with the loss's options."""
+        """The spec string of this defence: the attack's, with the loss's options."""
         name, _, options = self.attack.spec.partition("(")
         own = [f"alpha={self.alpha!r}"]
         own += [f"label_smoothing={self.label_smoothing!r}"] if self.label_smoothing else []
@@ -92,13 +92,13 @@ class AdversarialLoss(AttackedLoss):
         return hasattr(attack, "from_gradient") and (attack.target, attack.loss) == ("untargeted", "cross_entropy")
 
     def batch_loss(self, network: Network, x: Tensor, y: Tensor) -> Tensor:
-        """In two passes where the clean one gives the example, else by the attack."""
+        """Return the loss, by two passes if the clean one gives the example, else by the attack."""
         if self._is_one_step and not network.is_hooked:
             return self.two_passes(network, x, y)
         return super().batch_loss(network, x, y)
 
     def two_passes(self, network: Network, x: Tensor, y: Tensor) -> Tensor:
-        """The clean pass with both its gradients, then the adversarial pass.
+        """Return the loss by the clean pass with both its gradients and the adversarial pass.
 
         Args:
             network: the network in training.
@@ -116,7 +116,7 @@ class AdversarialLoss(AttackedLoss):
         return self.alpha * carry(clean.detach(), by_parameter, trained) + (1 - self.alpha) * adversarial
 
     def value(self, network: Network, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
-        """One pass over both batches; over the examples alone if alpha is 0."""
+        """Make one pass over both batches, or over the examples only if alpha is 0."""
         if self.alpha == 0:
             return network.mean(lambda logits: self._cross_entropy(logits, y), x_adv)
         return network.mean(lambda clean, adversarial: self._mixed(clean, adversarial, y), x, x_adv)

@@ -19,13 +19,13 @@ from advkit.defenses._registry import register_defense
 @register_defense("awp")
 @dataclass(frozen=True, kw_only=True)
 class AWP(TrainingLoss):
-    """The loss inside, at weights moved by `gamma |w| g / |g|` a layer, g its gradient there; then they move back.
+    """The loss inside, at weights moved by `gamma |w| g / |g|` in each layer, where g is its gradient.
 
     `AWP(loss=TRADES(attack=PGD(eps=0.3)))`, or "awp(eps=0.3, steps=10)" for PGD training inside (alpha 0). Kernels and
-    matrices move; biases and norms stay. The example is made once, at the weights as they are.
+    matrices move; biases and norms do not. The example is made once, at the original weights.
 
-    Two passes in the caller's mode: the first gives g and leaves no trace on buffers; the second gives the loss and its
-    parameter gradients, which are stored and handed on by `backward`, so the weights are back when the call returns.
+    It makes two passes in the caller's mode: the first gives g and leaves no trace on buffers; the second gives the
+    loss and its parameter gradients, which are stored and passed on by `backward`. The weights are restored on return.
     Batch norm updates as often as the loss inside does. The loss cannot be differentiated twice.
 
     Args:
@@ -34,7 +34,7 @@ class AWP(TrainingLoss):
         bounds: range of the pixels; the loss inside has its own.
 
     Raises:
-        InputError: no training loss, or one that makes its examples on the way; or gamma out of its range.
+        InputError: the loss is none, or one that makes its examples on the way; or gamma is out of its range.
     """
 
     makes_first = False
@@ -50,11 +50,11 @@ class AWP(TrainingLoss):
             raise InputError(f"expected a training loss that makes its examples first, got {self.loss!r}")
 
     def examples(self, network: Network, x: Tensor, y: Tensor) -> Tensor:
-        """Those of the loss inside."""
+        """Return the examples of the loss inside."""
         return self.loss.examples(network, x, y)
 
     def value(self, network: Network, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
-        """The loss inside at the moved weights, with its gradients."""
+        """Return the loss inside at the moved weights, with its gradients."""
         trained = network.trained
         with torch.inference_mode(False), torch.enable_grad():
             with buffers_kept(network.model):
@@ -67,7 +67,7 @@ class AWP(TrainingLoss):
 
 @contextmanager
 def moved(weights: list[nn.Parameter], gradient: tuple[Tensor | None, ...], gamma: float) -> Iterator[None]:
-    """Inside, kernels and matrices lie `gamma` of their norm along the gradient; on leaving they are back."""
+    """Context manager: kernels and matrices are moved by `gamma` of their norm along the gradient, and restored."""
     pairs = [(w, g) for w, g in zip(weights, gradient, strict=True) if w.ndim > 1 and g is not None]
     before = [w.detach().clone() for w, _ in pairs]
     try:
@@ -83,7 +83,7 @@ def moved(weights: list[nn.Parameter], gradient: tuple[Tensor | None, ...], gamm
 
 @contextmanager
 def buffers_kept(model: nn.Module) -> Iterator[None]:
-    """On leaving, every buffer of the model is as it was."""
+    """Context manager: every buffer of the model is restored on leaving."""
     saved = [(b, b.clone()) for m in modules_of(model) for b in m._buffers.values() if b is not None]
     try:
         yield

@@ -17,9 +17,9 @@ class CROWNIBP(IBP):
     """IBP's loss with the margins `(1 - beta) m_IBP + beta m_CROWN-IBP`.
 
     The second bound is linear in the image: it passes backwards from the margins, with intervals for the units inside.
-    It is tighter where the intervals are still wide, which steadies the beginning of the training; one call costs about
-    as much as K passes more. Train with a ramp: beta falls from 1 to its own value as eps grows. At the paper's final
-    value, 0, and without a ramp this is IBP.
+    It is tighter while the intervals are wide, which stabilises the beginning of the training; one call costs about K
+    passes more. Train with a ramp: beta falls from 1 to its own value as eps grows. At the paper's final value, 0, and
+    without a ramp this is IBP.
 
     Args:
         eps: radius of the ball at the end of the ramp.
@@ -28,7 +28,7 @@ class CROWNIBP(IBP):
         bounds: range of the pixels.
 
     Raises:
-        InputError: a number out of its range, or a layer of which no bound is known.
+        InputError: a number is out of its range, or no bound is known for a layer.
     """
 
     paper = "Zhang et al. 2020, arXiv 1906.06316"
@@ -41,11 +41,11 @@ class CROWNIBP(IBP):
             raise InputError(f"expected beta in [0, 1], got {self.beta!r}")
 
     def at(self, share: float) -> Self:
-        """As IBP, and beta that share of the way from 1 to its own."""
+        """Like IBP; beta is that fraction of the way from 1 to its own value."""
         return replace(super().at(share), beta=1 - (1 - self.beta) * share)
 
     def margins(self, found: TrainedBounds, y: Tensor) -> Tensor:
-        """Both bounds, mixed."""
+        """Return the mixture of both bounds."""
         if self.beta == 0:
             return found.interval_margins(y)
         return (1 - self.beta) * found.interval_margins(y) + self.beta * found.linear_margins(y)

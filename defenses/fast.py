@@ -16,10 +16,10 @@ from advkit.defenses._registry import register_defense
 @register_defense("fast")
 @dataclass(frozen=True, kw_only=True)
 class Fast(TrainingLoss):
-    """J(theta, x_adv, y), x_adv one step of FGSM from a uniform point of the linf ball, back in ball and range.
+    """J(theta, x_adv, y), where x_adv is one step of FGSM from a uniform point of the linf ball, projected into it.
 
-    Too long a step ends in catastrophic overfitting: the network resists this step and nothing else, so watch the error
-    under PGD (`advkit train --probe`).
+    Too long a step ends in catastrophic overfitting: the network resists only this step, so watch the error under PGD
+    (`advkit train --probe`).
 
     The first pass is made in eval mode and leaves no trace; the second in the caller's mode: batch norm updates once.
     The start is one `torch.empty_like(x).uniform_(-eps, eps)` of torch's global generator.

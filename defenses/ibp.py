@@ -18,10 +18,10 @@ from advkit.defenses._registry import register_defense
 @register_defense("ibp")
 @dataclass(frozen=True, kw_only=True)
 class IBP(TrainingLoss):
-    """`kappa J(theta, x, y) + (1 - kappa) CE(worst logits, y)`: training on what interval bounds certify.
+    """`kappa J(theta, x, y) + (1 - kappa) CE(worst logits, y)`: training on interval bounds.
 
     The worst logits are 0 for y and, for every other class, the upper bound of its lead over y on the linf ball of
-    radius eps, cut by the range of the pixels. The last layer and the difference of logits are bounded as one map.
+    radius eps, within the range of the pixels. The last layer and the difference of logits are bounded as one map.
     No attack is made: the network learns to have a small certified error, which `certify(method="ibp")` measures.
 
     Train with a ramp (`ramp=0.5` in a recipe): eps grows from 0 and kappa falls from 1 to its own value. A network that
@@ -37,7 +37,7 @@ class IBP(TrainingLoss):
         bounds: range of the pixels.
 
     Raises:
-        InputError: a number out of its range, or a layer of which no bound is known.
+        InputError: a number is out of its range, or no bound is known for a layer.
     """
 
     paper = "Gowal et al. 2018, arXiv 1810.12715"
@@ -54,19 +54,19 @@ class IBP(TrainingLoss):
 
     @property
     def passes(self) -> int:
-        """The clean one; the bounds take about as long as two more."""
+        """One clean pass; the bounds take about as long as two more."""
         return 1
 
     def at(self, share: float) -> Self:
-        """A share of eps, and kappa that share of the way from 1 to its own."""
+        """Return the loss at a fraction of eps, with kappa that fraction of the way from 1 to its own value."""
         return replace(self, eps=self.eps * share, kappa=1 - (1 - self.kappa) * share)
 
     def examples(self, network: Network, x: Tensor, y: Tensor) -> Tensor:
-        """None are made: the images."""
+        """Return the images; no examples are made."""
         return x
 
     def value(self, network: Network, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
-        """The clean loss and that of the worst logits."""
+        """Return the clean loss and that of the worst logits."""
         clean = network.mean(lambda logits: surprise(logits, y).mean(), x)
         with torch.autocast(x.device.type, enabled=False):
             found = TrainedBounds(network.bare, x, self.eps, self.bounds)

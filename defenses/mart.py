@@ -31,7 +31,7 @@ class MART(AttackedLoss):
         bounds: range of the pixels.
 
     Raises:
-        InputError: no attack, a budget attack without eps, or a weight out of its range.
+        InputError: there is no attack, a budget attack has no eps, or a weight is out of its range.
     """
 
     paper = "Wang et al. 2020, ICLR"
@@ -43,7 +43,7 @@ class MART(AttackedLoss):
         check_positive("weight", self.weight)
 
     def value(self, network: Network, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
-        """Boosted cross-entropy of the examples and weighted divergence."""
+        """Return the boosted cross-entropy of the examples plus the weighted divergence."""
 
         def term(clean: Tensor, adversarial: Tensor) -> Tensor:
             p_y = wide(clean).softmax(1).gather(1, y[:, None]).squeeze(1)

@@ -32,7 +32,7 @@ KINDS: dict[str, Any] = {"sign": _signs, "uniform": _uniform, "normal": _normal}
 @register_defense("noise")
 @dataclass(frozen=True, kw_only=True)
 class NoiseLoss(TrainingLoss):
-    """`alpha J(theta, x, y) + (1 - alpha) J(theta, x + noise, y)`: what random changes of that size teach.
+    """`alpha J(theta, x, y) + (1 - alpha) J(theta, x + noise, y)`: training on random noise of a given size.
 
     "noise(eps=0.25)" is Goodfellow's control, +-eps at every pixel; "noise(eps=0.25, kind=normal)" is the training of a
     base classifier for randomised smoothing, eps being the standard deviation, and there pixels may leave their range.

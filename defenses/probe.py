@@ -1,4 +1,4 @@
-"""The attacks by which a training with a defence watches itself: FGSM and PGD at the radius of the defence."""
+"""The probe of a training with a defence: FGSM and PGD at the radius of the defence."""
 
 from typing import Any
 
@@ -9,7 +9,7 @@ STEPS = 10
 
 
 def probe_for(loss: Any, *, count: int = 200) -> Probe | None:
-    """The probe of a defence, for `train(..., probe=)`; None where no radius can be found.
+    """Return the probe of a defence, for `train(..., probe=)`; None if it has no radius.
 
     Args:
         loss: a defence with `eps`, or with `attack` or `loss` that has one.

@@ -23,11 +23,11 @@ CHOICE, ESTIMATE, PREDICTION, LOGITS = range(4)
 
 
 class SmoothedRadii(NamedTuple):
-    """What is certified of each image.
+    """The certificates of images.
 
     Attributes:
-        classes: (N,) int64: the class of the smoothed classifier, -1 where it abstains.
-        radius: (N,) float64: no point nearer than this in l2 has another class; 0 where it abstains.
+        classes: (N,) int64: the class of the smoothed classifier, -1 if it abstains.
+        radius: (N,) float64: no point nearer than this in l2 has another class; 0 if it abstains.
     """
 
     classes: Tensor
@@ -80,9 +80,9 @@ class Smoothed(Wrapped):
         seed: int = 0,
         bounds: tuple[float, float] = (0, 1),
     ) -> Tensor:
-        """The class of the smoothed classifier at each image, or -1.
+        """Return the class of the smoothed classifier at each image, or -1.
 
-        It abstains where the two most frequent classes may be equally likely: a two-sided binomial test at `alpha`.
+        It abstains if the two most frequent classes may be equally likely, by a two-sided binomial test at `alpha`.
 
         Args:
             x: images (N, C, H, W) within `bounds`.
@@ -112,7 +112,7 @@ class Smoothed(Wrapped):
         seed: int = 0,
         bounds: tuple[float, float] = (0, 1),
     ) -> SmoothedRadii:
-        """The class of the smoothed classifier at each image, and an l2 radius within which it stays.
+        """Return the class of the smoothed classifier at each image, and an l2 radius within which it does not change.
 
         `n0` draws choose the class, `n` others bound its probability from below; the radius is
         `sigma Phi^-1(bound)`. It abstains where the bound is at most 1/2. No radius exceeds
@@ -150,7 +150,7 @@ class Smoothed(Wrapped):
         seed: int = 0,
         bounds: tuple[float, float] = (0, 1),
     ) -> Tensor:
-        """How often the model gives each class under noise.
+        """Count how often the model predicts each class under noise.
 
         The counts of draws 0 to 99 and of draws 100 to 199 add up to those of 0 to 199.
 
@@ -186,10 +186,10 @@ class Smoothed(Wrapped):
 
 
 def certified_accuracy(found: SmoothedRadii, y: Tensor, radii: Tensor) -> Tensor:
-    """The curve of Cohen et al. 2019: for each r the share of images whose true class is certified beyond r.
+    """Return the curve of Cohen et al. 2019: for each r the fraction of images whose true class is certified beyond r.
 
     Args:
-        found: what `Smoothed.certify` returned.
+        found: result of `Smoothed.certify`.
         y: true classes (N,).
         radii: l2 radii (R,).
 

@@ -94,7 +94,7 @@ class JPEG(Transform):
             raise InputError(f"expected quality as an integer from 1 to 100, got {self.quality!r}")
 
     def change(self, x: Tensor) -> Tensor:
-        """Each image through the codec; only images of one or three channels have a JPEG."""
+        """Encode and decode each image; it must have one or three channels."""
         if x.shape[1] not in (1, 3):
             raise InputError(f"expected images of 1 or 3 channels for jpeg, got {x.shape[1]}")
         pixels = (x.detach().clamp(0, 1) * 255).round().to(torch.uint8).cpu().permute(0, 2, 3, 1).numpy()
@@ -151,7 +151,7 @@ class Gaussian(Transform):
         check_positive("sigma", self.sigma)
 
     def change(self, x: Tensor) -> Tensor:
-        """Cut at three standard deviations, the borders repeated."""
+        """Blur with a kernel of three standard deviations; the borders are repeated."""
         side = max(1, round(3 * self.sigma))
         at = torch.arange(-side, side + 1, device=x.device, dtype=x.dtype)
         kernel = (-(at**2) / (2 * self.sigma**2)).softmax(0)
@@ -183,7 +183,7 @@ class TotalVariation(Transform):
         check_positive("steps", self.steps)
 
     def change(self, x: Tensor) -> Tensor:
-        """The last z."""
+        """Return the last z."""
         z = x
         for _ in range(self.steps):
             across = F.pad(z[..., 1:] - z[..., :-1], [0, 1])
@@ -226,7 +226,7 @@ class ResizePad(Transform):
 
 
 def list_transforms(pattern: str = "*") -> list[str]:
-    """The names of the transforms that match a shell pattern.
+    """Return the names of the transforms that match a shell pattern.
 
     Args:
         pattern: shell pattern; default: all names.
@@ -235,13 +235,13 @@ def list_transforms(pattern: str = "*") -> list[str]:
 
 
 def create_transform(spec: str) -> Transform:
-    """A transform from its spec: "jpeg", "jpeg(75)" or "jpeg(quality=75)".
+    """Create a transform from its spec: "jpeg", "jpeg(75)" or "jpeg(quality=75)".
 
     Args:
         spec: name of a transform, or a spec such as "jpeg(75)".
 
     Raises:
-        InputError: unknown name or option, or a value that the transform refuses.
+        InputError: the name or an option is unknown, or the transform refuses a value.
     """
     alone = re.fullmatch(r"\s*(\w+)\(\s*([0-9.]+)\s*\)\s*", spec)
     if alone:
