@@ -157,7 +157,7 @@ __all__ = [
 
 
 def list_attacks(pattern: str = "*") -> list[str]:
-    """The names of the attacks that match a shell pattern.
+    """Return the names of the attacks that match a shell pattern.
 
     Args:
         pattern: shell pattern such as "*gd"; default: all names.
@@ -166,13 +166,13 @@ def list_attacks(pattern: str = "*") -> list[str]:
 
 
 def create_attack(spec: str | Spec, **options: Any) -> Attack:
-    """An attack from its name or a spec such as "pgd(eps=8/255, steps=40)"; `options` override those of the spec.
+    """Create an attack from a name or a spec such as "pgd(eps=8/255)"; `options` override those of the spec.
 
     Args:
         spec: name of an attack, or a spec such as "pgd(eps=8/255, steps=40)".
         **options: hyperparameters of the attack; they override those of the spec.
 
     Raises:
-        InputError: unknown name or option, or a value that the attack refuses.
+        InputError: the name or an option is unknown, or the attack refuses a value.
     """
     return ATTACKS.create(spec, **options)

@@ -57,7 +57,7 @@ class AutoAttack(Stepless, BudgetAttack):
 
     @property
     def total_steps(self) -> int:
-        """Of the attacks inside together."""
+        """The sum over the attacks inside."""
         return sum(attack.total_steps for attack in self._attacks())
 
     def init(self, oracle: Oracle) -> None:

@@ -25,7 +25,7 @@ class BIM(StepAttack):
     total_length = 1.25
 
     def init(self, oracle: Oracle) -> State:
-        """The clean image."""
+        """Begin at the clean image."""
         return State(oracle.x, self.length(oracle))
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:

@@ -21,7 +21,7 @@ TEST_EVERY = 5
 
 
 class State(NamedTuple):
-    """Every row is in a phase of its own; each step is one query of each."""
+    """Each row is in its own phase; each step makes one query for each row."""
 
     x_adv: Tensor  # (M, ...): the query
     size: Tensor  # (M,) float64: its distance
@@ -65,14 +65,14 @@ class Boundary(DecisionAttack):
         check_positive("nearer", self.nearer)
 
     def init(self, oracle: Oracle) -> State:
-        """The first point to be tried."""
+        """Begin with the first point to be tried."""
         zero = torch.zeros(len(oracle.x), dtype=torch.int64, device=oracle.x.device)
         along, nearer = (torch.full_like(zero, length, dtype=torch.float64) for length in (self.along, self.nearer))
         first, segment = decision.candidate(oracle, 0, self.starts), decision.no_segment(oracle)
         return State(first, zero.double(), zero + START, segment, zero, along, nearer, zero < 0)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
-        """One query of every row, what its answer means in the row's phase, and the next query."""
+        """Make one query for every row, interpret the answer by the row's phase, and choose the next query."""
         oracle.logits(state.x_adv)
         fooled, phase, walked = oracle.fooled, state.phase, state.walked
         landed, walking = (phase == START) & fooled, phase == WALK

@@ -58,7 +58,7 @@ class DeepFool(MinimalStepAttack):
         check_positive("overshoot", self.overshoot)
 
     def init(self, oracle: Oracle) -> State:
-        """The clean image."""
+        """Begin at the clean image."""
         return State(oracle.x, torch.zeros_like(oracle.fooled))
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:

@@ -65,7 +65,7 @@ class EAD(SearchAttack):
         check_positive("beta", self.beta)
 
     def init(self, oracle: Oracle) -> State:
-        """The clean image."""
+        """Begin at the clean image."""
         search = self._first_search(oracle)
         return State(oracle.x, oracle.x, search, search.hit)
 

@@ -82,7 +82,7 @@ class FAB(MinimalAttack):
         return self.steps + self.search
 
     def init(self, oracle: Oracle) -> State:
-        """The clean image."""
+        """Begin at the clean image."""
         one = torch.ones(len(oracle.x), dtype=torch.float64, device=oracle.x.device)
         return State(oracle.x, oracle.x, BACK * one, one, (FIRST_PATIENCE * self.steps * one).long())
 

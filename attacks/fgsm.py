@@ -28,7 +28,7 @@ class FGSM(BudgetAttack):
     total_steps = 1
 
     def init(self, oracle: Oracle) -> State:
-        """The clean image."""
+        """Begin at the clean image."""
         return State(oracle.x)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:

@@ -65,7 +65,7 @@ class FMN(MinimalStepAttack):
             check_positive(name, getattr(self, name))
 
     def init(self, oracle: Oracle) -> State:
-        """The clean image."""
+        """Begin at the clean image."""
         x, low, high = oracle.x.double(), oracle.region.low.double(), oracle.region.high.double()
         most = oracle.region.norm.size(torch.maximum(x - low, high - x))
         never = most + torch.inf

@@ -29,7 +29,7 @@ LEAST = 8
 
 
 class State(NamedTuple):
-    """Every row is in a phase of its own; each step is one query of each."""
+    """Each row is in its own phase; each step makes one query for each row."""
 
     x_adv: Tensor  # (M, ...): the query
     size: Tensor  # (M,) float64: its distance, in the phase APPROACH
@@ -89,14 +89,14 @@ class GeoDA(DecisionAttack):
             raise InputError(f"expected decay < 1 and frequencies <= 1, got {self.decay!r} and {self.frequencies!r}")
 
     def init(self, oracle: Oracle) -> State:
-        """The first point to be tried."""
+        """Begin with the first point to be tried."""
         estimate, zero = normal.no_estimate(oracle), torch.zeros_like(oracle.rows.row)
         first, none = decision.candidate(oracle, 0, self.starts), decision.no_segment(oracle)
         v, low = estimate.total, none.low
         return State(first, low, v, zero + START, none, zero, estimate, v, none, low, zero < 0)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
-        """One query of every row, what its answer means in the row's phase, and the next query."""
+        """Make one query for every row, interpret the answer by the row's phase, and choose the next query."""
         oracle.logits(state.x_adv)
         phase, fooled = state.phase, oracle.fooled
         landed, asking, along = (phase == START) & fooled, phase == ESTIMATE, phase == RAY

@@ -19,7 +19,7 @@ ESTIMATE, JUMP = 2, 3
 
 
 class State(NamedTuple):
-    """Every row is in a phase of its own; each step is one query of each."""
+    """Each row is in its own phase; each step makes one query for each row."""
 
     x_adv: Tensor  # (M, ...): the query
     size: Tensor  # (M,) float64: its distance, in the phase APPROACH
@@ -72,13 +72,13 @@ class HopSkipJump(DecisionAttack):
         check_positive("tolerance", self.tolerance)
 
     def init(self, oracle: Oracle) -> State:
-        """The first point to be tried."""
+        """Begin with the first point to be tried."""
         estimate, zero = normal.no_estimate(oracle), torch.zeros_like(oracle.rows.row)
         first, segment, none = decision.candidate(oracle, 0, self.starts), decision.no_segment(oracle), estimate.total
         return State(first, segment.low, none, zero + START, segment, zero + 1, estimate, none, segment.low, zero < 0)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
-        """One query of every row, what its answer means in the row's phase, and the next query."""
+        """Make one query for every row, interpret the answer by the row's phase, and choose the next query."""
         oracle.logits(state.x_adv)
         fooled, phase = oracle.fooled, state.phase
         jumping, asking, tolerance = phase == JUMP, phase == ESTIMATE, self._share(oracle, self.tolerance)

@@ -70,7 +70,7 @@ class LaVAN(StepAttack):
         return model, problem._replace(threat=threat)
 
     def init(self, oracle: Oracle) -> State:
-        """The clean image."""
+        """Begin at the clean image."""
         return State(oracle.x, self.length(oracle))
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:

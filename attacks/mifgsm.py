@@ -47,7 +47,7 @@ class MIFGSM(StepAttack):
             raise InputError(f"expected decay as a number >= 0, got {self.decay!r}")
 
     def init(self, oracle: Oracle) -> State:
-        """The clean image at rest."""
+        """Begin at the clean image, at rest."""
         return State(oracle.x, torch.zeros_like(oracle.x), self.length(oracle))
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:

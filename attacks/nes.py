@@ -40,10 +40,10 @@ class NES(EstimateAttack):
         return oracle.draws.normal(number, tuple(oracle.x.shape[1:]))
 
     def first_memory(self, oracle: Oracle) -> tuple[()]:
-        """Nothing is kept."""
+        """Keep nothing."""
         return ()
 
     def move(self, oracle: Oracle, state: State, g: Tensor) -> tuple[Tensor, tuple[()]]:
-        """Along the norm's steepest direction."""
+        """Move along the norm's steepest direction."""
         length = 2.5 * oracle.region.eps / self.steps if self.step_size is None else self.step_size
         return oracle.region.step(state.centre, g, length).to(oracle.x.dtype), ()

@@ -62,7 +62,7 @@ class SigmaZero(MinimalStepAttack):
             check_positive(name, getattr(self, name))
 
     def init(self, oracle: Oracle) -> State:
-        """The clean image."""
+        """Begin at the clean image."""
         tau = oracle.x.new_full((len(oracle.x),), self.tau, dtype=torch.float64)
         return State(oracle.x, tau, at_rest(wide(oracle.x)))
 

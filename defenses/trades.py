@@ -18,8 +18,8 @@ class TRADES(AttackedLoss):
     """`J(theta, x, y) + beta KL(p(x) || p(x_adv))`, where the attack finds x_adv by maximising that divergence.
 
     `TRADES(attack=PGD(eps=0.3, steps=40, step_size=0.01), beta=6)`; in a spec "trades(eps=0.3, steps=40, beta=6)".
-    The attack maximises the divergence from the clean answer, like `PGD(loss="kl_to_clean")`, whether an image is fooled
-    or not. It needs a random start, since the gradient at x is 0: PGD's covers the ball, the paper's is
+    The attack maximises the divergence from the clean answer, like `PGD(loss="kl_to_clean")`, whether or not an
+    image is fooled. It needs a random start, since the gradient at x is 0: PGD's covers the ball, the paper's is
     x + 0.001 N(0, 1). Attacks that compare classes or climb no loss are refused.
 
     The example is made on the model in eval mode and leaves no trace on it. Then one pass in the caller's mode goes

@@ -78,7 +78,7 @@ class ALMA(MinimalStepAttack):
         check_positive("first_distance", self.first_distance, optional=True)
 
     def init(self, oracle: Oracle) -> State:
-        """The clean image."""
+        """Begin at the clean image."""
         spread, still = _spread(oracle), torch.zeros_like(wide(oracle.x))
         one = torch.ones_like(spread)
         return State(oracle.x, still + 1, still, one, Lagrangian(one, one, one), spread, one * self.steps)

@@ -26,9 +26,9 @@ FAMILY = 10
 class Admix(GradientTransform):
     """The mean of the gradients at mixtures with images of other classes, `(x + share * other) / 2^i`.
 
-    Three others, drawn anew at every step from the clean images of the batch, and five scales, as in the paper. A
-    sample of which no other class is in the batch is attacked without a mixture. So a sample's result depends on its
-    batch.
+    It uses three other images, drawn at every step from the clean images of the batch, and five scales, as in the
+    paper. A sample without another class in its batch is attacked without a mixture. So a sample's result depends on
+    its batch.
 
     Cost: 15 times the passes of the attack inside. No sample leaves early.
 
@@ -47,12 +47,12 @@ class Admix(GradientTransform):
 
     @property
     def deterministic(self) -> bool:
-        """The seed chooses the others."""
+        """False: the seed chooses the other images."""
         return False
 
     @property
     def spec(self) -> str:
-        """That of the attack inside, with admix=."""
+        """The spec of the attack inside, with admix=."""
         return self._with("admix", self.share)
 
     def _bend(self, oracle: Oracle, i: int) -> Oracle:
@@ -85,7 +85,7 @@ def admix(attack: Attack, share: float) -> Attack:
         share: weight of the other image, in [0, 1]; the paper uses .2.
 
     Raises:
-        InputError: an attack whose steps do not follow the gradient alone, or a share outside [0, 1].
+        InputError: the attack's steps do not follow the gradient only, or the share is outside [0, 1].
     """
     check_between("admix", share, 0, 1)
     return Admix(attack=attack, share=share) if share else attack

@@ -1,4 +1,4 @@
-"""Several answers to one image, averaged: of several networks, or of one network that is not the same twice."""
+"""Averages of several answers to one image: of several networks, or of one random network."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ class Averaged(nn.Module):
     """Images -> the mean of the logits of its members.
 
     Args:
-        members: models from images (N, ...) to logits (N, K); one that is listed several times is asked several times.
+        members: models from images (N, ...) to logits (N, K); a model listed twice is called twice.
 
     Raises:
         InputError: (when called) the members do not agree in the number of classes.

@@ -44,12 +44,12 @@ class DI(GradientTransform):
 
     @property
     def deterministic(self) -> bool:
-        """The seed chooses sizes and places."""
+        """False: the seed chooses sizes and places."""
         return False
 
     @property
     def spec(self) -> str:
-        """That of the attack inside, with di=."""
+        """The spec of the attack inside, with di=."""
         return self._with("di", self.probability)
 
     def _bend(self, oracle: Oracle, i: int) -> Oracle:
@@ -87,7 +87,7 @@ def di(attack: Attack, probability: float) -> Attack:
         probability: probability that an image is transformed, in [0, 1].
 
     Raises:
-        InputError: an attack whose steps do not follow the gradient alone, or no probability.
+        InputError: the attack's steps do not follow the gradient only, or the number is no probability.
     """
     check_between("di", probability, 0, 1)
     return DI(attack=attack, probability=probability) if probability else attack

@@ -1,6 +1,6 @@
 """Ensembles of surrogates: Dong et al. 2017, section 3.3 (arXiv 1710.06081), after Liu et al. 2016 (arXiv 1611.02770).
 
-What fools several networks at once is likelier to fool one that is not known.
+Images that fool several networks at once are likelier to fool an unknown one.
 """
 
 from collections.abc import Sequence
@@ -90,7 +90,7 @@ def ensemble(attack: Attack, surrogates: Sequence[Model], *, average: str = "log
             climbed is the mean of their losses; "gradients": the mean of their gradients, each of l1 length 1.
 
     Raises:
-        InputError: not an attack, no surrogates, or another average.
+        InputError: the object is no attack, there are no surrogates, or the average is unknown.
     """
     if not isinstance(surrogates, Sequence) or not surrogates:
         raise InputError(f"expected surrogates as a list of at least one model, got {surrogates!r}")

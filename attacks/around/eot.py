@@ -1,6 +1,6 @@
 """EOT, expectation over transformation: Athalye, Engstrom, Ilyas, Kwok 2017, section 2.1 (arXiv 1707.07397).
 
-For networks that are not the same twice (random layers, random preprocessing), as in Athalye, Carlini, Wagner 2018,
+For random networks (random layers, random preprocessing), as in Athalye, Carlini, Wagner 2018,
 section 4.2 (arXiv 1802.00420).
 """
 
@@ -36,11 +36,11 @@ class _Repeated(Averaged):
 class EOT(Wrapper):
     """The attack inside, on the mean of the logits of `samples` passes: `E[grad f(x)]` in place of one draw's.
 
-    Every answer of the model is such a mean, also those that decide what is the best point and who is fooled, and the
-    verdict: one lucky draw proves nothing. On a model that is the same twice it is the attack inside.
+    Every answer of the model is such a mean, including those that choose the best point and those of the verdict: one
+    lucky draw proves nothing. On a deterministic model it is the attack inside.
 
     The model's own random numbers come from torch's generator, which is seeded with the attack's seed for the length of
-    the run (and put back). Cost: `samples` times that of the attack inside.
+    the run (and then restored). Cost: `samples` times that of the attack inside.
 
     Args:
         samples: number of passes that are averaged into one answer.
@@ -54,7 +54,7 @@ class EOT(Wrapper):
 
     @property
     def spec(self) -> str:
-        """That of the attack inside, with eot=."""
+        """The spec of the attack inside, with eot=."""
         return self._with("eot", self.samples)
 
     @property
@@ -75,6 +75,6 @@ def eot(attack: Attack, samples: int) -> Attack:
         samples: number of passes that are averaged into one answer, at least 1.
 
     Raises:
-        InputError: not an attack, or a number below 1.
+        InputError: the object is no attack, or the number is below 1.
     """
     return EOT(attack=attack, samples=samples)

@@ -126,7 +126,7 @@ class Foreign(Stepless, Attack):
         return model, problem
 
     def init(self, oracle: Oracle) -> State:
-        """What the other library finds."""
+        """Run the attack of the other library."""
         counted, goal = Counted(oracle.model).eval(), oracle.goal
         call = Call(counted, oracle.x, goal.y, goal.target, self._one_radius(oracle), oracle.clean.shape[1])
         with torch.enable_grad(), _drawing_from(oracle.draws.seed):

@@ -1,4 +1,4 @@
-"""Foolbox, torchattacks and ART: what each of these libraries has to be given."""
+"""Adapters for Foolbox, torchattacks and ART."""
 
 from importlib import import_module
 from inspect import signature

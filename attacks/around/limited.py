@@ -1,4 +1,4 @@
-"""A limit on the queries of each sample, for models that cost something to ask."""
+"""A limit on the queries of each sample, for models whose queries are expensive."""
 
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -39,15 +39,15 @@ class Limited(Wrapper):
 
     @property
     def spec(self) -> str:
-        """That of the attack inside, with limit=."""
+        """The spec of the attack inside, with limit=."""
         return self._with("limit", self.queries)
 
     def init(self, oracle: Oracle) -> State:
-        """The attack's."""
+        """Delegate to the attack inside."""
         return self._counted(oracle, self.attack.init(oracle))
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
-        """The attack's."""
+        """Delegate to the attack inside."""
         return self._counted(oracle, self.attack.step(oracle, state.inner, i))
 
     def _counted(self, oracle: Oracle, inner: Any) -> State:
@@ -65,6 +65,6 @@ def limited(attack: Attack, queries: int) -> Attack:
         queries: maximum number of queries of a sample, at least 3.
 
     Raises:
-        InputError: not an attack, or a number below 3.
+        InputError: the object is no attack, or the number is below 3.
     """
     return Limited(attack=attack, queries=queries)

@@ -72,7 +72,7 @@ class Masked(Wrapper):
 
     @property
     def spec(self) -> str:
-        """As it is written in Python."""
+        """The Python expression, since tensors have no place in a spec."""
         return f"masked({self.attack.spec}, mask)"
 
     def _arrange(self, model: Model, problem: Problem) -> tuple[Model, Problem]:
@@ -98,6 +98,6 @@ def masked(attack: Attack, mask: Tensor) -> Attack:
         mask: tensor that is True or 1 where a pixel may change, and broadcasts to the images (N, C, H, W).
 
     Raises:
-        InputError: not an attack, or not a mask; in the call, a mask that does not fit the images.
+        InputError: the object is no attack or no mask; in the call: the mask does not fit the images.
     """
     return Masked(attack=attack, mask=mask)

@@ -50,7 +50,7 @@ class NI(GradientTransform):
 
     @property
     def spec(self) -> str:
-        """That of the attack inside, with ni=."""
+        """The spec of the attack inside, with ni=."""
         return self._with("ni", self.decay)
 
     def init(self, oracle: Oracle) -> State:
@@ -90,7 +90,7 @@ def ni(attack: Attack, decay: float) -> Attack:
         decay: share of the velocity that is kept from step to step, in [0, 1]; the paper uses 1.
 
     Raises:
-        InputError: an attack whose steps do not follow the gradient alone, or a decay outside [0, 1].
+        InputError: the attack's steps do not follow the gradient only, or the decay is outside [0, 1].
     """
     check_between("ni", decay, 0, 1)
     return NI(attack=attack, decay=decay) if decay else attack

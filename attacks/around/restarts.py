@@ -31,7 +31,7 @@ class Restarts(Runs):
 
     @property
     def spec(self) -> str:
-        """That of the attack inside, with restarts=."""
+        """The spec of the attack inside, with restarts=."""
         return self._with("restarts", self.number)
 
     @property
@@ -51,6 +51,6 @@ def restarts(attack: Attack, number: int) -> Attack:
         number: number of runs, at least 1.
 
     Raises:
-        InputError: not an attack, one that makes no random choice, or a number below 1.
+        InputError: the object is no attack, it makes no random choice, or the number is below 1.
     """
     return Restarts(attack=attack, number=number)

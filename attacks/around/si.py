@@ -37,7 +37,7 @@ class SI(GradientTransform):
 
     @property
     def spec(self) -> str:
-        """That of the attack inside, with si=."""
+        """The spec of the attack inside, with si=."""
         return self._with("si", self.copies)
 
     def _bend(self, oracle: Oracle, i: int) -> Oracle:
@@ -69,7 +69,7 @@ def si(attack: Attack, copies: int) -> Attack:
         copies: number of scales, including the image's own; at least 1.
 
     Raises:
-        InputError: an attack whose steps do not follow the gradient alone, or a number below 1.
+        InputError: the attack's steps do not follow the gradient only, or the number is below 1.
     """
     check_count("si", copies)
     return SI(attack=attack, copies=copies) if copies > 1 else attack

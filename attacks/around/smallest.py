@@ -32,7 +32,7 @@ class Smallest(Wrapper):
     """A budget attack turned minimal: the nearest point that it finds over a scan of eps and a bisection.
 
     From `first` times the size of the whole range, eps doubles until the attack fools; then the interval is halved.
-    More eps may fool less, so the smallest eps found need not be the smallest there is; the point returned is verified.
+    A larger eps may fool fewer, so the result need not be the smallest eps of all; the returned point is verified.
     The gradient at the clean image is taken once for all eps: FGSM's whole curve costs one, and a query a trial.
 
     Args:
@@ -65,7 +65,7 @@ class Smallest(Wrapper):
 
     @property
     def spec(self) -> str:
-        """As it is written in Python."""
+        """The Python expression, since tensors have no place in a spec."""
         return f"smallest({self.attack.spec})"
 
     @property

@@ -1,4 +1,4 @@
-"""Attacks that follow each other on what is left of a batch: each gets some of its samples, the best point is kept."""
+"""Several attacks in turn on the rest of a batch: each gets some of the samples, the best point is kept."""
 
 from dataclasses import replace
 from typing import Any

@@ -43,7 +43,7 @@ class Targets(Runs):
 
     @property
     def spec(self) -> str:
-        """That of the attack inside, with targets=."""
+        """The spec of the attack inside, with targets=."""
         return self._with("targets", self.number)
 
     @property

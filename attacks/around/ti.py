@@ -37,12 +37,12 @@ class TI(GradientTransform):
 
     @property
     def starts_at_x(self) -> bool:
-        """As the attack inside does."""
+        """Whether the attack inside does so."""
         return self.attack.starts_at_x
 
     @property
     def spec(self) -> str:
-        """That of the attack inside, with ti=."""
+        """The spec of the attack inside, with ti=."""
         return self._with("ti", self.size)
 
     def _bend(self, oracle: Oracle, i: int) -> Oracle:

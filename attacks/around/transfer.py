@@ -53,14 +53,14 @@ class Transfer(Stepless, Wrapper):
 
     @property
     def spec(self) -> str:
-        """As it is written in Python."""
+        """The Python expression, since tensors have no place in a spec."""
         return f"transfer({self.attack.spec}, surrogate)"
 
     def _arrange(self, model: Model, problem: Problem) -> tuple[Model, Problem]:
         return model, problem  # what the attack inside puts around a model belongs around the surrogate
 
     def init(self, oracle: Oracle) -> State:
-        """The surrogate's adversarial images."""
+        """Return the surrogate's adversarial images."""
         region = oracle.region
         threat = Known(region.norm.name, region.eps.flatten(), (0.0, 0.0), region=region)
         problem = Problem(oracle.x, oracle.goal.y, oracle.goal, threat, oracle.draws, "never")

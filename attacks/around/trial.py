@@ -25,7 +25,7 @@ class Trial(StandIn):
         self.fooled = fooled
 
     def logits(self, x: Tensor) -> Tensor:
-        """As the oracle's."""
+        """Like the oracle's."""
         logits = self._oracle.logits(x)
         self.fooled = self.fooled | self._oracle.fooled
         return logits
@@ -33,7 +33,7 @@ class Trial(StandIn):
     def loss_and_gradient(
         self, x: Tensor, loss: str | Loss = "cross_entropy", through: View | None = None
     ) -> tuple[Tensor, Tensor]:
-        """As the oracle's; with a known gradient values of 0."""
+        """Like the oracle's; with a known gradient the values are 0."""
         if through is not None:
             return self._oracle.loss_and_gradient(x, loss, through)
         if self._gradient is not None:

@@ -48,17 +48,17 @@ class VMI(GradientTransform):
 
     @property
     def deterministic(self) -> bool:
-        """The seed chooses the neighbours."""
+        """False: the seed chooses the neighbours."""
         return False
 
     @property
     def starts_at_x(self) -> bool:
-        """As the attack inside does."""
+        """Whether the attack inside does so."""
         return self.attack.starts_at_x
 
     @property
     def spec(self) -> str:
-        """That of the attack inside, with vmi=."""
+        """The spec of the attack inside, with vmi=."""
         return self._with("vmi", self.neighbours)
 
     def init(self, oracle: Oracle) -> State:

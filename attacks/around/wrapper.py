@@ -1,4 +1,4 @@
-"""What every wrapper is: an attack made of another, whose traits it takes over."""
+"""The base class of wrappers: an attack made of another one, with the same traits."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -53,25 +53,25 @@ class Wrapper(Attack):
 
     @property
     def deterministic(self) -> bool:
-        """As the attack inside is."""
+        """Whether the attack inside is so."""
         return self.attack.deterministic
 
     @property
     def starts_at_x(self) -> bool:
-        """As the attack inside does."""
+        """Whether the attack inside does so."""
         return self.attack.starts_at_x
 
     @property
     def total_steps(self) -> int:
-        """As many as the attack inside."""
+        """The number of the attack inside."""
         return self.attack.total_steps
 
     def init(self, oracle: Oracle) -> Any:
-        """The attack's."""
+        """Delegate to the attack inside."""
         return self.attack.init(self._view(oracle))
 
     def step(self, oracle: Oracle, state: Any, i: int) -> Any:
-        """The attack's."""
+        """Delegate to the attack inside."""
         return self.attack.step(self._view(oracle), state, i)
 
     def _view(self, oracle: Oracle) -> Oracle:
@@ -85,7 +85,7 @@ class Wrapper(Attack):
 
     @property
     def passes(self) -> int:
-        """As many as the attack inside."""
+        """The number of the attack inside."""
         return self.attack.passes
 
     def _radius(self, eps: Any, x: Tensor) -> float | Tensor:

@@ -92,7 +92,7 @@ class BrendelBethge(MinimalAttack):
         return self.tries + self.search + self.steps
 
     def init(self, oracle: Oracle) -> State:
-        """The first point to be tried."""
+        """Begin with the first point to be tried."""
         zero, none = oracle.x.new_zeros(len(oracle.x), dtype=torch.float64), torch.zeros_like(oracle.fooled)
         first = decision.candidate(oracle, 0, self.starts)
         return State(first, oracle.x, none, zero, zero + 1, torch.zeros_like(wide(oracle.x)), zero)

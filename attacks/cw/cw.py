@@ -103,7 +103,7 @@ class CW(SearchAttack):
         return super()._wish(confident(lead=self.confidence) if goal is None and self.confidence else goal)
 
     def init(self, oracle: Oracle) -> State:
-        """The clean image."""
+        """Begin at the clean image."""
         means, search = adam.at_rest(wide(oracle.x)), self._first_search(oracle)
         return State(oracle.x, means, search.c, torch.ones_like(search.c), search, search.hit)
 

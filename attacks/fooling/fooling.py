@@ -25,7 +25,7 @@ class State(NamedTuple):
 @register_attack("fooling")
 @dataclass(frozen=True, kw_only=True)
 class Fooling(BudgetAttack):
-    """From Gaussian noise, steps along the sign of the gradient until the network is sure of the class to reach.
+    """Steps from Gaussian noise along the sign of the gradient until the network is confident of the class to reach.
 
     The given images only set the range, for eps is infinite by default; with an eps the noise lies in the ball around
     them. The class is the target, or else the likeliest one other than y. With `stop="never"` a row goes on until it

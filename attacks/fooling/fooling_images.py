@@ -1,4 +1,4 @@
-"""Images from nothing but a class, as in Nguyen, Yosinski, Clune 2014, section 2 (arXiv 1412.1897): see `Fooling`."""
+"""Images made from a class only, as in Nguyen, Yosinski, Clune 2014, section 2 (arXiv 1412.1897): see `Fooling`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from advkit.core.guard import Model
 
 @dataclass(frozen=True)
 class FoolingImages:
-    """Images of nothing, in which a network sees a class.
+    """Meaningless images that a network assigns to a class.
 
     Attributes:
         images: (N, ...) within the bounds.
@@ -40,7 +40,7 @@ def fooling_images(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> FoolingImages:
-    """Noise that a network takes for the given classes.
+    """Make noise that a network assigns to the given classes.
 
     Args:
         model: callable that takes images (N, *shape) and returns logits (N, K).

@@ -1,1 +1,1 @@
-"""What two papers or more share: each file is imported by at least two attacks or wrappers."""
+"""Parts that two or more papers share: at least two attacks or wrappers import each file."""

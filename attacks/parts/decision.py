@@ -1,4 +1,4 @@
-"""What attacks on labels have in common: a first adversarial point, and the way from there to the boundary."""
+"""The common part of attacks on labels: a first adversarial point, and a search for the boundary."""
 
 import math
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""What attacks have in common that estimate the gradient from scores at pairs of opposite points."""
+"""The common part of attacks that estimate the gradient from scores at pairs of opposite points."""
 
 from abc import abstractmethod
 from dataclasses import dataclass

@@ -44,7 +44,7 @@ class AdversarialPatch(Stepless, Patch):
 
     @property
     def spec(self) -> str:
-        """As it is written in Python."""
+        """The Python expression, since tensors have no place in a spec."""
         return f"adversarial_patch(size={self.size}, place={self.place})"
 
     def init(self, oracle: Oracle) -> State:

@@ -70,7 +70,7 @@ class SuperDeepFool(MinimalStepAttack):
         check_positive("overshoot", self.overshoot)
 
     def init(self, oracle: Oracle) -> State:
-        """The clean image."""
+        """Begin at the clean image."""
         none = torch.zeros(len(oracle.x), dtype=torch.int64, device=oracle.x.device)
         return State(oracle.x, none, none, oracle.x, newton.no_line_search(oracle), none.bool())
 

@@ -43,7 +43,7 @@ class UniversalPerturbation(Stepless, BudgetAttack):
 
     @property
     def spec(self) -> str:
-        """As it is written in Python."""
+        """The Python expression, since tensors have no place in a spec."""
         return f"universal_perturbation(eps={self.eps}, norm={self.norm})"
 
     def init(self, oracle: Oracle) -> State:
