@@ -95,9 +95,10 @@ def affine_classifiers(
     return AffineClassifier.random(shape, classes or draw(st.integers(2, 5)), seed=draw(SEEDS))
 
 
-def quadratic_classifiers(shape: tuple[int, ...] = (1, 4, 4)) -> st.SearchStrategy[QuadraticClassifier]:
+@st.composite
+def quadratic_classifiers(draw: st.DrawFn, shape: tuple[int, ...] = (1, 4, 4)) -> QuadraticClassifier:
     """A `QuadraticClassifier`: two classes, a curved boundary."""
-    return SEEDS.map(lambda seed: QuadraticClassifier.random(shape, seed=seed))
+    return QuadraticClassifier.random(shape, seed=draw(SEEDS))
 
 
 @st.composite
