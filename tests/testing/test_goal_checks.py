@@ -20,7 +20,6 @@ SHORT = {
     "queries": 40,
     "steps": 8,
     "searches": 2,
-    "search": 4,
     "tries": 8,
     "first": 8,
     "turns": 1,
