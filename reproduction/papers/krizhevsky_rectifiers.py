@@ -89,7 +89,7 @@ def _speeds(_: Networks, seed: int, *, base: dict[str, Any], target: float) -> d
 
 def _part(budget: Budget, options: dict[str, Any], shape: tuple[int, int, int], data: str) -> Training:
     sizes: dict[str, Any] = budget.pick(
-        tiny={"width": 1 / 48, "epochs": 1}, small={"width": 1 / 12, "epochs": 5}, paper={"width": 1 / 2, "epochs": 120}
+        tiny={"width": 1 / 48, "epochs": 1}, small={"width": 1 / 12, "epochs": 4}, paper={"width": 1 / 2, "epochs": 120}
     )
     recipe = Recipe(
         model="alexnet", data=data, input_shape=shape, options=options, batch_size=50, lr=0.02, clip=1.0, **sizes
