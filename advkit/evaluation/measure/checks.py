@@ -18,8 +18,9 @@ from advkit.core.guard import Model
 from advkit.evaluation.measure import signs
 from advkit.evaluation.measure.any_data import as_data
 from advkit.evaluation.measure.fit import fitted
+from advkit.evaluation.measure.gathering import gather
 from advkit.evaluation.measure.probes import Probes, probes
-from advkit.evaluation.measure.signs import Finding, gather
+from advkit.evaluation.measure.signs import Finding
 from advkit.evaluation.measure.stream import Batch, batches
 
 MOST = 128
