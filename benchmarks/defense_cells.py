@@ -47,8 +47,8 @@ LOSSES: dict[str, str | None] = {
 CERTIFIED = ("ibp", "crown_ibp")
 SETTINGS: dict[str, dict[str, Any]] = {
     "plain": {"ramp": 0.0},
-    "ibp": {"lr": 2e-3, "ramp": 0.7},
-    "crown_ibp": {"lr": 2e-3, "ramp": 0.7},
+    "ibp": {"lr": 2e-3, "ramp": 0.7, "init": "interval"},
+    "crown_ibp": {"lr": 2e-3, "ramp": 0.7, "init": "interval"},
 }
 """What a loss has otherwise than the rest."""
 
@@ -143,6 +143,7 @@ def made(cell: Cell, device: str, epochs: int, standard: int, selection: bool) -
         **cell._asdict(),
         "spec": recipe_of(cell, epochs).defense,
         "epochs": recipe_of(cell, epochs).epochs,
+        "init": recipe_of(cell, epochs).init,
         "train_seconds": round(seconds, 2),
         "judge_seconds": round(time.perf_counter() - begun, 2),
         "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",

@@ -39,15 +39,16 @@ def _recipe(model: str, defense: str, **options: Any) -> Recipe:
 
 PGD = "pgd(eps=0.2, steps=5, step_size=0.08, alpha=0)"
 TRADES = "trades(eps=0.2, steps=5, step_size=0.08, beta=4)"
+INTERVAL: dict[str, Any] = {"init": "interval", "weight_decay": 0.0, "batch_size": 100}
 RECIPES: dict[str, tuple[Recipe, float]] = {
     "lenet5-pgd": (_recipe("lenet5", PGD, epochs=30, lr=0.002), 0.2),
     "lenet5-trades": (_recipe("lenet5", TRADES, epochs=30, lr=0.002), 0.2),
     "lenet5-fast": (_recipe("lenet5", "fast(eps=0.2)", epochs=60, lr=0.002), 0.2),
-    "lenet5-ibp": (_recipe("lenet5", "ibp(eps=0.1)", epochs=60, lr=0.002, ramp=0.6), 0.1),
+    "lenet5-ibp": (_recipe("lenet5", "ibp(eps=0.12)", epochs=60, lr=0.004, ramp=0.5, **INTERVAL), 0.1),
     "vgg11-pgd": (_recipe("vgg11", PGD, epochs=20, lr=0.001), 0.2),
     "vgg11-trades": (_recipe("vgg11", TRADES, epochs=20, lr=0.001), 0.2),
     "vgg11-fast": (_recipe("vgg11", "fast(eps=0.2)", epochs=30, lr=0.001), 0.2),
-    "vgg11-ibp": (_recipe("vgg11", "ibp(eps=0.1)", epochs=60, lr=0.001, ramp=0.6), 0.1),
+    "vgg11-ibp": (_recipe("vgg11", "ibp(eps=0.1)", epochs=60, lr=0.001, ramp=0.6, **INTERVAL), 0.1),
 }
 """NETWORK-DEFENCE -> how it is trained, and the radius at which it is judged."""
 
@@ -58,7 +59,7 @@ def run(name: str, runs: Path, device: str, threads: int) -> Path:
     recipe, _ = RECIPES[name]
     loss = create_defense(str(recipe.defense))
     train(
-        build(recipe), load_data(recipe.data, split="train"), recipe=recipe, loss=loss, probe=probe_for(loss),
+        build(recipe), load_data(recipe.data, split="train"), recipe=recipe, loss=loss, probe=probe_for(loss, count=50),
         output=runs / name, device=device, resume=True, progress=said(name),
     )  # fmt: skip
     return runs / name

@@ -23,6 +23,7 @@ SPECS = (
     "gaussian(1)",
     "total_variation",
     "resize_pad(4)",
+    "resize_pad(pixels=4, seed=0)",
 )
 
 
@@ -37,12 +38,13 @@ def main() -> None:
     parser.add_argument("--model", default="lenet5")
     parser.add_argument("--attack", default="pgd(eps=0.1, steps=40)")
     parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--transforms", nargs="+", default=SPECS, metavar="SPEC")
     given = parser.parse_args()
     model, attack = load_model(given.model, device="cpu"), create_attack(given.attack)
     x, y = load_data("mnist5k", split="test")[: given.count]
     print(f"no transform: {error(attack(model, x, y).success)}")
     print("| transform | clean | attack that ignores it | attack that goes through it |\n|---|---|---|---|")
-    for spec in SPECS:
+    for spec in given.transforms:
         torch.manual_seed(0)
         defended = Transformed(model, spec).eval()
         with torch.no_grad():

@@ -8,7 +8,6 @@ from advkit.defenses.crown_ibp import CROWNIBP
 from advkit.defenses.fast import Fast
 from advkit.defenses.free import Free
 from advkit.defenses.ibp import IBP
-from advkit.defenses.interval_init import interval_init
 from advkit.defenses.mart import MART
 from advkit.defenses.nfgsm import NFGSM
 from advkit.defenses.noise import NoiseLoss
@@ -17,6 +16,7 @@ from advkit.defenses.smoothed import Smoothed, SmoothedRadii, certified_accuracy
 from advkit.defenses.trades import TRADES
 from advkit.defenses.transformed import Transformed
 from advkit.defenses.transforms import TRANSFORMS, Transform, create_transform, list_transforms
+from advkit.training.interval_init import interval_init
 
 __all__ = [
     "AWP",

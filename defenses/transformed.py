@@ -32,7 +32,7 @@ class Transformed(Wrapped):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, K)."""
-        if not (self.transform.random and x.requires_grad and torch.is_grad_enabled()):
+        if not (self.transform.draws and x.requires_grad and torch.is_grad_enabled()):
             logits: Tensor = self.model(self.transform(x))
             return logits
         draws = [self.model(self.transform(x)) for _ in range(self.samples)]

@@ -16,6 +16,7 @@ from torch import Tensor
 from advkit.core.door import check_positive
 from advkit.core.errors import InputError
 from advkit.core.registry import Registry
+from advkit.defenses.soft_jpeg import soft_jpeg
 
 TRANSFORMS: "Registry[Transform]" = Registry("transform", "advkit.defenses")
 
@@ -24,14 +25,19 @@ TRANSFORMS: "Registry[Transform]" = Registry("transform", "advkit.defenses")
 class Transform(ABC):
     """A change of images (N, C, H, W) in [0, 1].
 
-    Traits: `paper`; `straight_through` (the derivative is 0 or does not exist: an adaptive attack takes the identity's,
-    BPDA, Athalye et al. 2018, arXiv 1802.00420); `random` (it is not the same twice: an adaptive attack takes the mean
-    over draws, EOT).
+    Traits: `paper`; `straight_through` (the derivative is 0 or does not exist: an adaptive attack takes that of
+    `stand_in`, BPDA, Athalye et al. 2018, arXiv 1802.00420); `random` (it is not the same twice: an adaptive attack
+    takes the mean over draws, EOT).
     """
 
     paper: ClassVar[str] = ""
     straight_through: ClassVar[bool] = False
     random: ClassVar[bool] = False
+
+    @property
+    def draws(self) -> bool:
+        """Whether it is drawn anew in every call; an option may fix a transform that is `random` by nature."""
+        return self.random
 
     @abstractmethod
     def change(self, x: Tensor) -> Tensor:
@@ -47,7 +53,18 @@ class Transform(ABC):
             return self.change(x)
         with torch.no_grad():
             changed = self.change(x.detach())
-        return x + (changed - x).detach()
+        if not (x.requires_grad and torch.is_grad_enabled()):
+            return changed
+        like = self.stand_in(x)
+        return like + (changed - like).detach()
+
+    def stand_in(self, x: Tensor) -> Tensor:
+        """A function whose derivative an adaptive attack takes for that of `change`; the identity by default.
+
+        Args:
+            x: images (N, C, H, W) in [0, 1].
+        """
+        return x
 
 
 @TRANSFORMS.register("bit_depth")
@@ -80,6 +97,8 @@ class BitDepth(Transform):
 class JPEG(Transform):
     """Saved as JPEG and read again (Dziugaite, Ghahramani, Roy 2016).
 
+    An adaptive attack goes through the same cosine transform and tables with a smooth rounding, see `soft_jpeg`.
+
     Args:
         quality: quality of the JPEG, 1 to 100.
     """
@@ -100,6 +119,10 @@ class JPEG(Transform):
         pixels = (x.detach().clamp(0, 1) * 255).round().to(torch.uint8).cpu().permute(0, 2, 3, 1).numpy()
         read = torch.stack([self._coded(image) for image in pixels])  # (N, H, W, C)
         return read.permute(0, 3, 1, 2).to(x.device, x.dtype) / 255
+
+    def stand_in(self, x: Tensor) -> Tensor:
+        """The codec in tensor operations, its rounding replaced by one with a derivative."""
+        return soft_jpeg(x, self.quality)
 
     def _coded(self, image: "np.ndarray[Any, Any]") -> Tensor:
         """(H, W, C) uint8 there and back."""
@@ -202,21 +225,33 @@ class ResizePad(Transform):
 
     Args:
         pixels: largest number of pixels that are taken from each side's length.
+        seed: seed of one size and one place for all images and all calls; None: each image is drawn anew in every call.
     """
 
     paper = "Xie et al. 2018, arXiv 1711.01991"
     random = True
 
     pixels: int = 4
+    seed: int | None = None
 
     def __post_init__(self) -> None:
         check_positive("pixels", self.pixels)
 
+    @property
+    def draws(self) -> bool:
+        """Whether it is drawn anew in every call."""
+        return self.seed is None
+
     def change(self, x: Tensor) -> Tensor:
-        """One bilinear resampling, sizes and places drawn from torch's global generator."""
+        """One bilinear resampling; without a seed, sizes and places come from torch's global generator."""
         n, _, h, w = x.shape
-        lost = torch.randint(self.pixels + 1, (n,), device=x.device)
-        place = torch.rand(n, 2, device=x.device, dtype=x.dtype) * 2 - 1
+        if self.seed is None:
+            lost = torch.randint(self.pixels + 1, (n,), device=x.device)
+            place = torch.rand(n, 2, device=x.device, dtype=x.dtype) * 2 - 1
+        else:
+            generator = torch.Generator().manual_seed(self.seed)
+            lost = torch.randint(1, self.pixels + 1, (1,), generator=generator).to(x.device).expand(n)
+            place = (torch.rand(1, 2, generator=generator) * 2 - 1).to(x).expand(n, 2)
         scale = torch.stack([w / (w - lost), h / (h - lost)], 1).to(x.dtype)  # (N, 2)
         theta = torch.zeros(n, 2, 3, device=x.device, dtype=x.dtype)
         theta[:, 0, 0], theta[:, 1, 1] = scale[:, 0], scale[:, 1]

@@ -38,6 +38,10 @@ class Ball(NamedTuple):
         drop = self.norm.ceiling(a.abs().flatten(0, 1), room.flatten(0, 1), self.eps.repeat_interleave(a.shape[1]))
         return (a * x).sum(2) - drop.view(a.shape[:2])
 
+    def cast(self, dtype: torch.dtype) -> "Ball":
+        """The same in another type, rounded to nearest."""
+        return Ball(self.norm, *(t.to(dtype) for t in (self.x, self.eps, self.low, self.high)))
+
     def take(self, rows: Tensor) -> "Ball":
         """Return the balls of some samples, by index or mask."""
         return Ball(self.norm, self.x[rows], self.eps[rows], self.low[rows], self.high[rows])

@@ -38,6 +38,7 @@ class Bounds:
     low: list[Tensor] = field(default_factory=list)
     high: list[Tensor] = field(default_factory=list)
     slack: list[Tensor] = field(default_factory=list)
+    """What rounding may change of every node; empty: rounding is not counted."""
     lines: dict[int, Lines] = field(default_factory=dict)
     pulls: dict[int, Tensor] = field(default_factory=dict)
     """What a multiplier of a constraint adds to the coefficients (N, *in) in front of a bend, by its place."""
@@ -50,13 +51,29 @@ class Bounds:
         ball = self.ball.take(rows)
         return replace(self, ball=ball, low=low, high=high, slack=slack, lines=lines, pulls={})
 
+    def light(self) -> "Bounds":
+        """The same in the network's own type and without an allowance for rounding, to choose slopes by.
+
+        Any slope is sound, so the search for good ones needs no proof. Balls in l2 and l1 stay in float64, which their
+        least values need.
+        """
+        dtype = torch.promote_types(self.graph.dtype, torch.float32)
+        if not self.ball.norm.boxed or dtype == torch.float64:
+            return self
+        fronts = self.graph.fronts  # lines need no other bounds
+        low, high = (
+            [t.to(dtype) if i in fronts else t.new_zeros(len(t), 0) for i, t in enumerate(part)]
+            for part in (self.low, self.high)
+        )
+        return Bounds(self.graph.cast(dtype), self.ball.cast(dtype), self.rounding, self.windows, low, high)
+
     def forward(self, *, refined: bool) -> None:
         """Bound all nodes, in order.
 
         Args:
             refined: whether to intersect the interval before every nonlinear node with its linear bounds.
         """
-        fronts = {i for b in self.graph.bends for i in self.graph.nodes[b].inputs}
+        fronts = self.graph.fronts
         for place in range(len(self.graph.nodes)):
             self._interval(place)
             if place in fronts and (refined or self._is_first(place)):
@@ -110,7 +127,7 @@ class Bounds:
     def _refine(self, place: int) -> None:
         """Linear bounds of the units in front of a bend whose sign is open; each sample has its own."""
         low, high = self.low[place].flatten(1), self.high[place].flatten(1)
-        always = not self.ball.norm.boxed or self._closes(place)
+        always = not self.ball.norm.boxed or not self.opens(place)
         open_ = torch.ones_like(low, dtype=torch.bool) if always else (low < 0) & (high > 0)
         count = int(open_.sum(1).amax()) if len(low) else 0  # note: a wait for the device
         if not count or self._is_boxed(place):
@@ -161,10 +178,14 @@ class Bounds:
             and (sum(isinstance(o, Conv | Dense) for o in ops) <= 1)
         )
 
-    def _closes(self, place: int) -> bool:
-        """Whether more than the sign of this node counts: pooling compares units, tanh bends everywhere."""
+    def opens(self, place: int) -> bool:
+        """Whether only units of open sign matter at this node: pooling compares units, tanh bends everywhere.
+
+        Args:
+            place: the node.
+        """
         ops = [n.operation for n in self.graph.nodes if place in n.inputs]
-        return any(not (isinstance(o, Maximum) and o.rectified and o.windows.index is None) for o in ops)
+        return all(isinstance(o, Maximum) and o.rectified and o.windows.index is None for o in ops)
 
     def lower(self, place: int, A: Tensor) -> Tensor:
         """A lower bound of <A, node> over the ball, for coefficients A (N, R, *shape): (N, R)."""
@@ -189,7 +210,8 @@ class Bounds:
             if i not in held:
                 continue
             row, node = held.pop(i), self.graph.nodes[i]
-            total = total - row.size(self.slack[i])
+            if self.slack:
+                total = total - row.size(self.slack[i])
             if isinstance(node.operation, Input):
                 held[i] = row
             elif isinstance(node.operation, Affine):

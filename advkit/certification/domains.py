@@ -72,10 +72,11 @@ def split(found: Domains, made: Bounds, C: Tensor, tries: int) -> tuple[Domains,
 
     Args:
         found: the domains.
-        made: bounds of every node, one row a domain.
+        made: bounds of every node, one row a domain; no bound is claimed from them.
         C: coefficients of the logits (M, K).
         tries: number of maxima that are tried.
     """
+    C = C.to(made.ball.x.dtype)
     score, tap = scores(found, made, C)
     best, where = score.topk(min(tries, score.shape[1]), dim=1)  # (M, T)
     whole = best[:, 0] == 0

@@ -16,23 +16,27 @@ from torch import Tensor
 from advkit.certification.bounds import Bounds
 from advkit.certification.domains import Domains, joined, split, whole_balls
 from advkit.certification.graph import Graph
+from advkit.certification.inner import open_units, tightened
 from advkit.certification.leaves import solved
 from advkit.certification.maximum import Maximum
 from advkit.certification.slopes import raised
 from advkit.core.errors import InputError
 from advkit.core.threat import Region
 
-WIDTH = 32
+WIDTH = 64
 """Domains that are split at once."""
 
-ROOT_STEPS, STEPS = 20, 8
+ROOT_STEPS, STEPS = 20, 4
 """Steps of ascent at the whole ball, and at a part of it."""
 
 CLIMBERS, DESCENT = 8, 8
 """Points of each pass that gradient steps follow, and the number of steps."""
 
-TRIES = 16
+TRIES = 8
 """Maxima whose two halves are bounded before one is split."""
+
+SHARE = 4
+"""Open units inside for each part that an image may use up before their own bounds are made tighter."""
 
 Attacked = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
 """(model, x, y) -> points (N, ...) to try."""
@@ -109,6 +113,9 @@ class BranchAndBound:
     ) -> None:
         self.model, self.region, self.y, self.search = model, region, y, search
         self.made = replace(made, lines={})
+        self.light = self.made.light()
+        self.patience = open_units(made) // SHARE + 1  # parts after which the bounds inside are made tighter
+        self.tight = torch.zeros_like(y, dtype=torch.bool)
         self.closed = torch.full_like(margin, torch.inf)  # the least bound of the parts that are done with
         self.known = margin.clone()
         self.upper = torch.full_like(margin, torch.inf) if upper is None else upper  # the least margin seen
@@ -127,14 +134,32 @@ class BranchAndBound:
             chosen = pool.bound.topk(min(WIDTH, len(pool.bound)), largest=False, sorted=False).indices
             rest = torch.ones_like(pool.image, dtype=torch.bool).index_fill(0, chosen, False)
             pool = self._alive(joined([pool.take(rest), self._halves(pool.take(chosen))]))
+            pool = self._tightened(pool)
         margin = torch.minimum(self.closed, self.known.where(~asks, torch.inf)).where(~own, 0.0)
         return Decided(torch.maximum(margin, self.known).where(~own, 0.0), self.x_adv, self.broken)
+
+    def _tightened(self, pool: Domains) -> Domains:
+        """Choose slopes for every unit inside, too, of images that take long; all their domains are bounded again."""
+        late = (self.count >= self.patience) & ~self.tight
+        late &= torch.zeros_like(late).index_fill(0, pool.image, True)
+        if not bool(late.any()):  # note: a wait for the device
+            return pool
+        start, image = time.perf_counter(), late.nonzero().squeeze(1)
+        better = tightened(self.made.take(image))
+        self.made.low, self.made.high = (
+            [old.index_copy(0, image, new) for old, new in zip(olds, news, strict=True)]
+            for olds, news in ((self.made.low, better.low), (self.made.high, better.high))
+        )
+        self.light, self.tight = self.made.light(), self.tight | late
+        again = late[pool.image]
+        bounded = self._bounded(pool.take(again), STEPS)
+        self._charge(image, time.perf_counter() - start)
+        return joined([pool.take(~again), bounded])
 
     def _halves(self, parents: Domains) -> Domains:
         """Those halves of the domains that are still open; domains without a choice are solved."""
         start = time.perf_counter()
-        made, C = self.made.take(parents.image), self._functions(parents)
-        halves, whole = split(parents, made, C, TRIES)
+        halves, whole = split(parents, self.light.take(parents.image), self._functions(parents), TRIES)
         if bool(whole.any()):
             self._solve(parents.take(whole))
         open_ = self._bounded(halves, STEPS) if len(halves.image) else halves
@@ -149,7 +174,8 @@ class BranchAndBound:
     def _some(self, found: Domains, steps: int) -> Domains:
         made, C = self.made.take(found.image), self._functions(found)
         options: Any = {"splits": found.splits, "alpha": found.alpha, "beta": found.beta}
-        best = raised(made, C, steps=steps, **options)
+        light = made if self.light is self.made else self.light.take(found.image)
+        best = raised(made, C, light=light, steps=steps, **options)
         points = self.region.take(found.image).maximise(-best.slope.to(self.region.x.dtype))
         self._try(points, found.image)
         worst = best.bound.topk(min(CLIMBERS, len(points)), largest=False).indices

@@ -3,7 +3,7 @@
 import operator
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
 import torch
@@ -67,10 +67,29 @@ class Graph:
         self.nodes.append(Node(operation, inputs, shape))
         return Ref(len(self.nodes) - 1, shape)
 
+    def cast(self, dtype: torch.dtype) -> "Graph":
+        """The same network with its constants in another type.
+
+        Args:
+            dtype: a floating-point type.
+        """
+
+        def constants(operation: Operation) -> Operation:
+            values = {f.name: getattr(operation, f.name) for f in fields(operation)}
+            kept = {k: v.to(dtype) for k, v in values.items() if isinstance(v, Tensor) and v.is_floating_point()}
+            return replace(operation, **kept)
+
+        return Graph([replace(node, operation=constants(node.operation)) for node in self.nodes], self.dtype)
+
     @property
     def bends(self) -> list[int]:
         """Places of the nonlinear nodes, whose lines depend on bounds."""
         return [i for i, node in enumerate(self.nodes) if isinstance(node.operation, Maximum | Tanh)]
+
+    @property
+    def fronts(self) -> list[int]:
+        """Places of the nodes that bends look at."""
+        return sorted({i for bend in self.bends for i in self.nodes[bend].inputs})
 
     @property
     def closed(self) -> list[str]:

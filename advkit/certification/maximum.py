@@ -53,6 +53,11 @@ class Maximum:
     windows: Windows
     rectified: bool
 
+    @property
+    def is_rectifier(self) -> bool:
+        """Whether every maximum is that of one entry and 0."""
+        return self.rectified and self.windows.index is None
+
     def interval(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """Bound the output (N, *out) by the bounds of the input (N, *in)."""
         edges = (self.windows.taps(t).amax(1).view(-1, *self.windows.shape) for t in (low, high))
@@ -68,6 +73,8 @@ class Maximum:
             splits: assumption on each entry of each window (N, taps, outputs): 1 if it is the maximum, -1 if the
                 maximum is the same without it, 0 for no assumption, ABSENT if there is no such entry.
         """
+        if self.is_rectifier:
+            return _rectifier_lines(low.flatten(1), high.flatten(1), None if splits is None else splits[:, 0])
         l, u = self.windows.taps(low), self.windows.taps(high)  # noqa: E741
         if splits is not None:
             l, u = (torch.where(splits < 0, -torch.inf, t) for t in (l, u))  # noqa: E741
@@ -117,6 +124,8 @@ class Maximum:
             splits: assumptions on the entries, see `lines`.
             beta: one multiplier for each entry (N, taps, outputs), >= 0.
         """
+        if self.is_rectifier:  # the same with less work, for a search asks it in every step
+            return beta * -splits
         chosen = splits > 0
         terms = torch.where(self.counting(splits), beta, 0.0)
         return torch.where(chosen, -terms.sum(1, keepdim=True), terms)
@@ -134,3 +143,31 @@ class Maximum:
         if not self.rectified:
             return j, torch.ones_like(best)
         return j, (decided | (best > 0)).to(u.dtype)
+
+
+def _rectifier_lines(low: Tensor, high: Tensor, splits: Tensor | None) -> Lines:
+    """The lines of `Maximum.lines` where every window has one entry: less work, for a search asks them in every part.
+
+    Args:
+        low, high: bounds of the input (N, D).
+        splits: what is assumed of every entry (N, D); None: nothing.
+    """
+    negative, positive = low.clamp(max=0), high.clamp(min=0)
+    if splits is not None:
+        negative, positive = torch.where(splits > 0, 0.0, negative), torch.where(splits < 0, 0.0, positive)
+    width = positive - negative
+    slope = positive / torch.where(width > 0, width, 1.0)
+    known = (width == 0) if splits is None else (width == 0) & (splits >= 0)
+    slope = torch.where(known, 1.0, slope)
+    free = (negative < 0) & (positive > 0)
+    alpha = torch.where(free, low + high > 0, slope > 0).to(low.dtype)
+    tap = torch.zeros((), dtype=torch.int64, device=low.device).expand(low.shape)
+    return Lines(
+        alpha,
+        torch.zeros((), dtype=low.dtype, device=low.device).expand(low.shape),
+        tap,
+        slope,
+        -slope * negative,
+        tap,
+        free,
+    )

@@ -65,6 +65,8 @@ def raised(
     made: Bounds,
     C: Tensor,
     *,
+    light: Bounds | None = None,
+    place: int | None = None,
     splits: ByBend | None = None,
     alpha: ByBend | None = None,
     beta: ByBend | None = None,
@@ -75,14 +77,26 @@ def raised(
 
     Args:
         made: bounds of every node, one row a function.
-        C: coefficients of the logits (M, K).
+        C: coefficients of the logits (M, K), or of the node at `place` (M, ...).
+        light: result of `made.light()`; None to compute it.
+        place: the node that is bounded; None for the logits.
         splits: assumptions on the entries of every maximum, see `Maximum.lines`; None for no assumptions.
         alpha: initial slopes; None for those of CROWN.
         beta: initial multipliers; None for 0.
         steps: number of steps of Adam; 0 returns the initial bound.
         step_size: length of the first step.
     """
-    relaxed = Relaxation(made, splits or {}, alpha or {}, beta or {})
+    light = made.light() if light is None else light
+    if steps and light is not made:
+        begin = Relaxation(light, splits or {}, alpha or {}, beta or {}, place)
+        found = _climbed(begin, C.to(light.ball.x.dtype), steps, step_size)
+        alpha, beta = ({**(old or {}), **new} for old, new in ((alpha, found.alpha), (beta, found.beta)))
+        steps = 0
+    return _climbed(Relaxation(made, splits or {}, alpha or {}, beta or {}, place), C, steps, step_size)
+
+
+def _climbed(relaxed: "Relaxation", C: Tensor, steps: int, step_size: float) -> Raised:
+    """The best of all steps, in the type of these bounds."""
     steps = steps if relaxed.leaves else 0
     adam = torch.optim.Adam(relaxed.leaves or [torch.zeros(())], lr=step_size)
     schedule = torch.optim.lr_scheduler.ExponentialLR(adam, DECAY)
@@ -101,18 +115,19 @@ def raised(
 class Relaxation:
     """The lines of every nonlinear node as functions of alpha and beta."""
 
-    def __init__(self, made: Bounds, splits: ByBend, alpha: ByBend, beta: ByBend) -> None:
+    def __init__(self, made: Bounds, splits: ByBend, alpha: ByBend, beta: ByBend, place: int | None = None) -> None:
         self.made, self.splits = made, {i: s for i, s in splits.items() if bool((s != 0).any())}
+        self.place = len(made.graph.nodes) - 1 if place is None else place
         self.lines: dict[int, Lines] = {}
-        for i in made.graph.bends:
+        for i in (bend for bend in made.graph.bends if bend < self.place):
             op, j = made.graph.nodes[i].operation, made.graph.nodes[i].inputs[0]
             assert isinstance(op, Maximum | Tanh)
             box = made.low[j], made.high[j]
             self.lines[i] = op.lines(*box, splits.get(i)) if isinstance(op, Maximum) else op.lines(*box)
         free = [i for i, lines in self.lines.items() if bool(lines.free.any())]  # note: a wait for the device
-        self.alpha = {i: alpha.get(i, self.lines[i].low_slope).double().clone() for i in free}
+        self.alpha = {i: alpha.get(i, self.lines[i].low_slope).to(made.ball.x.dtype).clone() for i in free}
         self.seen: dict[int, Tensor] = {}  # the coefficients of every bend's output
-        self.beta = {i: beta.get(i, torch.zeros_like(s)).double().clone() for i, s in self.splits.items()}
+        self.beta = {i: beta.get(i, torch.zeros_like(s)).to(made.ball.x.dtype).clone() for i, s in self.splits.items()}
 
     @property
     def leaves(self) -> list[Tensor]:
@@ -127,7 +142,7 @@ class Relaxation:
             lines[i] = lines[i]._replace(low_slope=torch.where(lines[i].free, alpha, lines[i].low_slope))
         pulls = {i: self._pull(i, beta) for i, beta in self.beta.items()}
         made = replace(self.made, lines=lines, pulls=pulls)
-        row, constant = made.line(len(made.graph.nodes) - 1, Rows(a=C[:, None]), self.seen)
+        row, constant = made.line(self.place, Rows(a=C[:, None]), self.seen)
         return (constant + made.ball.least(row)).squeeze(1), row.a.squeeze(1)
 
     def _pull(self, i: int, beta: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from advkit.training._recipe import CLEAN, Recipe
 from advkit.training._step import Loss
 from advkit.training._trainer import Trainer, best_epoch, seen_shape
 from advkit.training._watch import Probe
+from advkit.training.interval_init import interval_init
 
 SAVE_SECONDS = 300.0
 
@@ -65,6 +66,8 @@ def build(recipe: Recipe, *, seed: int | None = None) -> Classifier:
         **width,
         **recipe.options,
     )
+    if recipe.init == "interval":
+        interval_init(classifier.net, seed=recipe.seed if seed is None else seed)
     if recipe.weights is not None:
         left = start_from(classifier, recipe.weights)
         log.info("starts at random, for it does not fit the weights file: %s", ", ".join(left) or "nothing")

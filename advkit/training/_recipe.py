@@ -18,6 +18,7 @@ OPTIMIZERS = ("sgd", "adamw", "lecture")
 SCHEDULES = ("one_cycle", "cosine", "steps", "constant")
 CLEAN = "clean"  # the value of `watch` that means no attack
 PRECISIONS = ("float32", "bfloat16", "float16")
+INITS = ("default", "interval")
 WARMUP = 0.25  # part of a one-cycle run in which the learning rate rises
 START = 0.04  # and from which part of its peak
 
@@ -65,6 +66,8 @@ class Recipe:
         ramp: share of the steps in which the radius of the defence grows from 0 to its own; 0: none.
         weights: file of weights, or folder of a run, that the training starts from; tensors of another shape, such as
             the last layer for other classes, start at random. None: all start at random.
+        init: how the weights are drawn: "default" as the network does it, or "interval" so that interval bounds neither
+            grow nor shrink on their way (see `interval_init`), from which `ibp` and `crown_ibp` learn better.
         freeze: names of parts that stay as they are, or shell patterns, as in "conv1, layer1". Their batch norm stays
             in eval mode.
         layer_decay: factor in (0, 1] on the learning rate from each part of the network to the one before it.
@@ -111,6 +114,7 @@ class Recipe:
     ema: float | None = None
     ramp: float = 0.0
     weights: str | None = None
+    init: str = "default"
     freeze: str = ""
     layer_decay: float = 1.0
     precision: str = "float32"
@@ -120,7 +124,7 @@ class Recipe:
     expected: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
-        choices = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "precision": PRECISIONS}
+        choices = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "precision": PRECISIONS, "init": INITS}
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise unknown(name, str(getattr(self, name)), known)
@@ -148,6 +152,7 @@ class Recipe:
         yield "ramp", 0 <= self.ramp <= 1, "in [0, 1]"
         yield "layer_decay", 0 < self.layer_decay <= 1, "in (0, 1]"
         yield "patience", self.patience is None or self.patience >= 1, "of 1 or more"
+        yield "init", self.init == "default" or self.weights is None, "default where weights= gives them"
         yield "patience", self.patience is None or self.validation > 0, "none unless validation= holds images out"
 
     @property

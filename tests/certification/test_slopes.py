@@ -8,8 +8,11 @@ from advkit.certification import certify
 from advkit.certification.ball import ball_around
 from advkit.certification.bounds import Bounds
 from advkit.certification.graph import trace
+from advkit.certification.inner import open_units, tightened
+from advkit.certification.maximum import Maximum
 from advkit.certification.rounding import EXACT
 from advkit.certification.slopes import raised
+from advkit.certification.windows import Windows, own_entry
 
 K = 3
 
@@ -92,3 +95,61 @@ def test_a_network_without_bends_is_left_alone() -> None:
     x, y = torch.rand(2, 1, 2, 2), torch.tensor([0, 1])
     one, other = (certify(net, x, y, eps=0.5, method=m).margin for m in ("crown", "alpha_crown"))
     assert torch.equal(one, other)
+
+
+def test_the_lines_of_a_rectifier_are_those_of_a_window_of_one() -> None:
+    """The short way and the general one, with and without assumptions; bounds of one sign and of 0 included."""
+    draws = torch.Generator().manual_seed(0)
+    low, high = torch.randn(2, 3, 40, dtype=torch.float64, generator=draws).sort(0).values
+    low[:, :4], high[:, 2:6] = 0, 0
+    low, high = torch.minimum(low, high), torch.maximum(low, high)
+    windows = Windows(shape=(40,), index=torch.arange(40)[None])
+    short, general = (Maximum(windows=w, rectified=True) for w in (own_entry((40,)), windows))
+    splits = torch.randint(-1, 2, (3, 1, 40), generator=draws, dtype=torch.int8)
+    for assumed in (None, splits):
+        one, other = short.lines(low, high, assumed), general.lines(low, high, assumed)
+        for name in ("low_slope", "low_offset", "high_slope", "high_offset", "free"):
+            torch.testing.assert_close(getattr(one, name), getattr(other, name), atol=1e-15, rtol=1e-15, msg=name)
+    beta = torch.rand(3, 1, 40, dtype=torch.float64, generator=draws)
+    assert torch.equal(short.constrained(splits, beta), general.constrained(splits, beta))
+
+
+def test_slopes_are_chosen_in_float32_and_proven_in_float64() -> None:
+    net, x, _ = network()
+    net, x = net.float(), x.float()
+    made, C = bounded(net, x, 0.1)
+    assert (made.ball.x.dtype, made.light().ball.x.dtype) == (torch.float64, torch.float32)
+    found = raised(made, C)
+    again = raised(made, C, alpha=found.alpha, steps=0)
+    assert torch.equal(again.bound, found.bound)
+    assert found.bound.dtype == torch.float64
+    double = raised(made, C, light=made)
+    torch.testing.assert_close(found.bound, double.bound, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("pooled", [False, True])
+def test_bounds_of_the_units_inside_are_sound_and_no_looser(pooled: bool) -> None:
+    net, x, _ = network(pooled)
+    x, eps = x[:1], 0.1
+    graph = trace(net, x).graph()
+    made = Bounds(graph, ball_around(x, eps, "linf", (0, 1)), EXACT)
+    made.forward(refined=True)
+    better = tightened(made)
+    place = graph.fronts[-1]
+    assert int(open_units(made)) > 0
+    assert (better.low[place] >= made.low[place]).all()
+    assert (better.high[place] <= made.high[place]).all()
+    wider = (made.high[place] - made.low[place]) - (better.high[place] - better.low[place])
+    assert float(wider.detach().max()) > 1e-3
+    inside: list[Tensor] = []
+    hook = next(m for m in reversed(list(net)) if isinstance(m, nn.Conv2d)).register_forward_hook(
+        lambda *seen: inside.append(seen[2])
+    )
+    draws = torch.Generator().manual_seed(0)
+    for k in range(60):
+        noise = 2 * torch.rand(x.shape, generator=draws, dtype=x.dtype) - 1
+        net((x + eps * (noise.sign() if k % 2 else noise)).clamp(0, 1))
+    hook.remove()
+    values = torch.cat(inside)
+    assert (values >= better.low[place]).all()
+    assert (values <= better.high[place]).all()

@@ -9,6 +9,7 @@ from helpers.training import RECIPE, toy_data, toy_net
 
 from advkit.core.errors import InputError, UnknownNameError
 from advkit.data import MemoryDataset, load_data
+from advkit.defenses import interval_init
 from advkit.models import list_models, shipped
 from advkit.training import RECIPES, Recipe, build, find_recipe, list_recipes, recipe_for, seeds
 
@@ -72,6 +73,16 @@ def test_values_out_of_range_are_refused(field: str, value: float) -> None:
         replace(RECIPE, **{field: value})  # type: ignore[arg-type]
 
 
+def test_init_says_how_the_weights_are_drawn() -> None:
+    recipe = Recipe(model="lenet5", data="mnist5k", seed=3)
+    plain, drawn = build(recipe), build(replace(recipe, init="interval"))
+    interval_init(plain.net, seed=3)
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, drawn.state_dict()[name])
+    other = build(replace(recipe, init="interval"), seed=4)
+    assert not torch.equal(other.net.state_dict()["features.c1.weight"], drawn.net.state_dict()["features.c1.weight"])
+
+
 def test_unknown_choices_are_refused_with_a_suggestion() -> None:
     with pytest.raises(UnknownNameError, match="did you mean 'adamw'"):
         replace(RECIPE, optimizer="adam")
@@ -79,6 +90,10 @@ def test_unknown_choices_are_refused_with_a_suggestion() -> None:
         replace(RECIPE, schedule="onecycle")
     with pytest.raises(UnknownNameError, match="bfloat16"):
         replace(RECIPE, precision="bf16")
+    with pytest.raises(UnknownNameError, match="interval"):
+        replace(RECIPE, init="intervals")
+    with pytest.raises(InputError, match="init default where weights="):
+        replace(RECIPE, init="interval", weights="runs/lenet5")
     with pytest.raises(UnknownNameError, match="did you mean 'lenet5-mnist5k'"):
         find_recipe("lenet-mnist5k")
 
