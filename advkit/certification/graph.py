@@ -76,7 +76,7 @@ class Graph:
 
         def constants(operation: Operation) -> Operation:
             values = {f.name: getattr(operation, f.name) for f in fields(operation)}
-            kept = {k: v.to(dtype) for k, v in values.items() if isinstance(v, Tensor) and v.is_floating_point()}
+            kept: Any = {k: v.to(dtype) for k, v in values.items() if isinstance(v, Tensor) and v.is_floating_point()}
             return replace(operation, **kept)
 
         return Graph([replace(node, operation=constants(node.operation)) for node in self.nodes], self.dtype)

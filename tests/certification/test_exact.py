@@ -182,3 +182,49 @@ def test_a_network_that_cannot_be_split_and_wrong_options_are_refused() -> None:
         certify(net, x, y, eps=0.1, nodes=3)
     with pytest.raises(InputError, match="time_limit"):
         certify(net, x, y, eps=0.1, method="exact", time_limit=-1)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_the_least_margins_of_an_affine_network_have_a_closed_form(norm: str) -> None:
+    """In the middle of the range the ball is whole: each margin falls by eps times the dual norm of its slope."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(1, 2, 3), nn.Flatten(), nn.Linear(32, 4), nn.BatchNorm1d(4)).double().eval()
+    x = 0.4 + 0.2 * torch.rand(3, 1, 6, 6, dtype=torch.float64)
+    y, eps = net(x).argmax(1), 0.05
+    dual = {"linf": 1, "l2": 2, "l1": float("inf")}[norm]
+    rows = torch.autograd.functional.jacobian(lambda z: net(z).sum(0), x).flatten(2)  # (K, N, D)
+    found = certify(net, x, y, eps=eps, norm=norm, method="exact", tolerance=1e-9)
+    for n in range(3):
+        for k in (k for k in range(4) if k != int(y[n])):
+            slope = rows[y[n], n] - rows[k, n]
+            lead = (net(x)[n, y[n]] - net(x)[n, k]).item()
+            assert found.margin[n, k].item() == pytest.approx(lead - eps * slope.norm(p=dual).item(), abs=1e-8)
+    assert found.exact
+    assert found.broken is not None
+    assert torch.equal(found.certified, ~found.broken)
+
+
+def test_a_network_of_more_than_ten_layers_is_bounded_soundly() -> None:
+    """Twelve layers: no certified image falls, tighter methods have larger margins, and what is broken is."""
+    torch.manual_seed(4)
+    layers: list[nn.Module] = [nn.Conv2d(1, 4, 3, 2, 1), nn.ReLU(), nn.Flatten()]
+    for n, m in itertools.pairwise((36, *[16] * 10, 3)):
+        layers += [nn.Linear(n, m), nn.ReLU()]
+    net = nn.Sequential(*layers[:-1])
+    for module in net:
+        if isinstance(module, nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+            nn.init.normal_(module.bias, std=0.1)
+    x = torch.rand(8, 1, 6, 6)
+    y, eps = net(x).argmax(1), 0.03
+    crown, alpha = (certify(net, x, y, eps=eps, method=m) for m in ("crown", "alpha_crown"))
+    exact = certify(net, x, y, eps=eps, method="exact", nodes=20)
+    fooled = PGD(eps=eps, steps=20)(net, x, y).success
+    assert (alpha.margin >= crown.margin).all()
+    assert (exact.certified >= alpha.certified).all()
+    assert 0 < int(exact.certified.sum()) < 8
+    assert fooled.any()
+    assert not (fooled & exact.certified).any()
+    assert exact.broken is not None
+    assert exact.x_adv is not None
+    assert torch.equal((net(exact.x_adv).argmax(1) != y), exact.broken)
