@@ -132,8 +132,9 @@ def test_several_classes_a_sample_are_told_of_their_goal() -> None:
 def test_fractions_are_no_classes() -> None:
     with pytest.raises(InputError, match=r"use \.long\(\)"):
         FGSM(eps=0.1)(MODEL, X, Y.float())
-    with pytest.raises(InputError, match="no classes"):
-        FGSM(eps=0.1)(MODEL, X, Y + 0.7)
+    for fractions in (Y + 0.7, Y + 0.7 * (torch.arange(len(Y)) == 3)):
+        with pytest.raises(InputError, match="no classes"):
+            FGSM(eps=0.1)(MODEL, X, fractions)
 
 
 def test_an_eps_beyond_the_range_is_remarked_on_by_all_who_show_it() -> None:
