@@ -95,7 +95,7 @@ def fully_connected(budget: Budget, hidden: tuple[int, ...], l2: float, *, part:
     options = {"hidden": hidden, "activation": "sigmoid", "dropout": 0.0, "mean": 0.0, "std": 1.0}
     recipe = Recipe(
         model="mlp", data=budget.digits(*([part] if part else [])), input_shape=(1, 28, 28), options=options, l2=l2,
-        optimizer="adamw", epochs=budget.pick(tiny=2, small=60, paper=60), batch_size=100, lr=3e-3, weight_decay=0.0,
+        optimizer="adamw", epochs=budget.pick(tiny=2, small=30, paper=60), batch_size=100, lr=3e-3, weight_decay=0.0,
     )  # fmt: skip
     return Training(recipe=recipe, test=budget.digits())
 
