@@ -59,6 +59,7 @@ from advkit.attacks.nes import NES
 from advkit.attacks.noise import Noise
 from advkit.attacks.one_pixel import OnePixel
 from advkit.attacks.patch import AdversarialPatch, Patch, find_patch
+from advkit.attacks.pdpgd import PDPGD
 from advkit.attacks.pgd import PGD
 from advkit.attacks.rays import RayS
 from advkit.attacks.sigma_zero import SigmaZero
@@ -91,6 +92,7 @@ __all__ = [
     "MIFGSM",
     "NES",
     "NI",
+    "PDPGD",
     "PGD",
     "SI",
     "SPSA",

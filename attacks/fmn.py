@@ -33,6 +33,9 @@ class State(NamedTuple):
 class FMN(MinimalStepAttack):
     """Steps along the gradient within a ball whose radius shrinks after a hit and grows after a miss.
 
+    A point within the ball is stretched to its surface, as the authors' code does in l2: late steps are too short to
+    get there, and a miss would be followed by a miss. A count has no surface.
+
     Until the first hit the radius is the distance at which the linearised margin is 0, and a share more: without it a
     linear model is never crossed. The step and the share by which the radius changes fall on half a cosine. Towards the
     end, a row that gains nothing any more leaves, see `LATE`.
@@ -72,7 +75,7 @@ class FMN(MinimalStepAttack):
         return State(oracle.x, torch.zeros_like(most), most, never, never, torch.zeros_like(oracle.fooled))
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
-        """x + delta, delta <- Proj_eps(delta + alpha g / |g|_2)."""
+        """x + delta, delta <- the point of size eps in the direction of Proj_eps(delta + alpha g / |g|_2)."""
         region, norm = oracle.region, oracle.region.norm
         margin, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
         cosine = (1 + math.cos(math.pi * i / self.steps)) / 2
@@ -87,7 +90,7 @@ class FMN(MinimalStepAttack):
             missed, hit = grown.maximum(state.eps + norm.grain), hit.minimum(state.eps - norm.grain)
         eps = torch.where(fooled, hit, missed).clamp(min=0).minimum(state.most)
         ahead = torch.add(state.x_adv, get_norm("l2").steepest(gradient), alpha=alpha)
-        delta = norm.project(ahead - region.x, per_row(eps, region.x))
+        delta = _onto_sphere(norm, norm.project(ahead - region.x, per_row(eps, region.x)), eps)
         x_adv = region.clamp((region.x + delta).to(region.x.dtype))
         return self._look(state._replace(x_adv=x_adv, eps=eps, nearest=nearest), i)
 
@@ -97,6 +100,14 @@ class FMN(MinimalStepAttack):
         hit = state.nearest.isfinite()
         done = hit & (state.nearest >= (1 - GAIN) * state.before) & (i >= LATE * self.steps)
         return state._replace(before=state.nearest, done=done)
+
+
+def _onto_sphere(norm: Norm, delta: Tensor, eps: Tensor) -> Tensor:
+    """delta, whose rows are at most eps (M,) long, stretched to that length."""
+    if norm.grain:
+        return delta
+    factor = (eps / norm.size(delta).clamp_(min=1e-30)).clamp_(1, 1e4)  # of delta = 0 nothing comes
+    return delta * per_row(factor, delta).to(delta.dtype)
 
 
 def _to_boundary(norm: Norm, margin: Tensor, gradient: Tensor) -> Tensor:

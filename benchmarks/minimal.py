@@ -84,6 +84,11 @@ ROWS = [
         (f"brendel_bethge(norm={norm})", [(foolbox, f"{theirs}BrendelBethgeAttack", {"steps": 100})])
         for norm, theirs in (("l2", "L2"), ("linf", "Linfinity"), ("l1", "L1"), ("l0", "L0"))
     ),
+    *(
+        (f"pdpgd(norm={norm}, steps={steps})", [(adv_lib, "pdpgd", {"norm": ORDER[norm], "num_steps": steps})])
+        for steps in (100, 500)
+        for norm in ("l2", "linf", "l1", "l0")
+    ),
     ("sigma_zero", [(adv_lib, "sigma_zero", {"num_steps": 100})]),
     ("sigma_zero(steps=1000)", [(adv_lib, "sigma_zero", {"num_steps": 1000})]),
     ("jsma", [(torchattacks, "JSMA", {})]),

@@ -129,3 +129,18 @@ def halved(size: Tensor, most: Tensor, radius: Tensor) -> Tensor:
     rest = left(low)
     count = ((rest > 0) & (rest < most)).sum(1, keepdim=True).clamp(min=1)
     return torch.minimum(low + (rest.sum(1, keepdim=True) - radius).clamp(min=0) / count, high)
+
+
+def two_thirds_threshold(size: Tensor, t: Tensor) -> Tensor:
+    """The u >= 0 with the least t u^(2/3) + (u - size)^2 / 2, for size and t >= 0 that broadcast; 0 where that is 0.
+
+    Cao, Sun, Xu 2013 (doi 10.1016/j.jvcir.2012.10.006). At v = u^(1/3) the derivative is 0 where v^4 - size v + c = 0,
+    c = 2 t / 3; with the real root z of z^3 - 4 c z = size^2 that is a square of a quadratic in v.
+    """
+    a, c = size.double(), 2 / 3 * t.double()
+    half, depth = a**2 / 2, (a**4 / 4 - (4 / 3 * c) ** 3).clamp(min=0).sqrt()
+    z = ((half + depth) ** (1 / 3) + (half - depth).clamp(min=0) ** (1 / 3)).clamp(min=1e-200)
+    v = (z.sqrt() + (2 * a / z.sqrt() - z).clamp(min=0).sqrt()) / 2
+    u = v**3
+    better = 1.5 * c * v**2 + (u - a) ** 2 / 2 < half
+    return torch.where(better, u, 0.0).to(size.dtype)

@@ -204,11 +204,11 @@ def transfer_table(matrix: TransferMatrix, *, title: str = "", path: Path_ | Non
         InputError: a path that cannot be written as a picture.
     """
     _expect(matrix, TransferMatrix)
-    names, rates = list(map(_said, matrix.names)), matrix.rates
+    names, made_on, rates = [*map(_said, matrix.names)], [*map(_said, matrix.sources)], matrix.rates
     size, longest = len(names), max(map(len, names))
     data = matrix.data or "the given data"
     title = title or f"{matrix.attack}, {data}, {matrix.count:,} images: wrong, in % of those right in both"
-    figure = _canvas(2.2 + 0.9 * size + 0.05 * longest, 1.6 + 0.62 * size + 0.05 * longest, title)
+    figure = _canvas(2.2 + 0.9 * size + 0.05 * longest, 1.6 + 0.62 * len(made_on) + 0.05 * longest, title)
     axes = figure.subplots()
     values = [[float("nan") if rate is None else rate for rate in row] for row in rates]
     axes.imshow(values, cmap="Reds", vmin=0, vmax=1, aspect="auto")
@@ -218,7 +218,7 @@ def transfer_table(matrix: TransferMatrix, *, title: str = "", path: Path_ | Non
             colour = "white" if rate is not None and rate > 0.55 else "#1f2328"
             axes.text(t, s, text, ha="center", va="center", color=colour, weight="bold" if s == t else "normal")
     axes.set_xticks(range(size), names, rotation=30, ha="right")
-    axes.set_yticks(range(size), names)
+    axes.set_yticks(range(len(made_on)), made_on)
     axes.set(xlabel="shown to", ylabel="made on")
     axes.tick_params(length=0)
     return _written(figure, path)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from advkit.attacks.alma.lagrangian import Lagrangian
+from advkit.attacks.parts.spread import spread_of
 from advkit.attacks.parts.steps import MinimalStepAttack
 from advkit.core.attack import register_attack
 from advkit.core.door import check_count, check_positive
@@ -79,7 +80,7 @@ class ALMA(MinimalStepAttack):
 
     def init(self, oracle: Oracle) -> State:
         """Begin at the clean image."""
-        spread, still = _spread(oracle), torch.zeros_like(wide(oracle.x))
+        spread, still = spread_of(oracle), torch.zeros_like(wide(oracle.x))
         one = torch.ones_like(spread)
         return State(oracle.x, still + 1, still, one, Lagrangian(one, one, one), spread, one * self.steps)
 
@@ -110,14 +111,3 @@ class ALMA(MinimalStepAttack):
         linear = 1.5 * margin.double().abs() / steep  # half as far again as the linear model's boundary
         far = (region.widest() * FIRST[self.norm]).minimum(linear)
         return torch.where(moves > 0, (far if self.first_distance is None else self.first_distance) / moves, 0.0)
-
-
-def _spread(oracle: Oracle) -> Tensor:
-    """(M,) float64: the unit of the margin; of a goal without classes the distance of the clean margin from 0."""
-    logits = wide(oracle.clean).double()
-    if oracle.goal.of_classes:
-        ranked = logits.topk(min(3, logits.shape[1]), dim=1).values
-        spread = ranked[:, 0] - ranked[:, -1]
-    else:
-        spread = oracle.goal.margin(logits).abs()
-    return spread.clamp(min=1e-30)

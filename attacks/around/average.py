@@ -1,5 +1,6 @@
 """Averages of several answers to one image: of several networks, or of one random network."""
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -11,23 +12,25 @@ from advkit.core.guard import Model
 
 
 class Averaged(nn.Module):
-    """Images -> the mean of the logits of its members.
+    """Images -> the mean of the logits of its members, or the logs of their mean probabilities.
 
     Args:
         members: models from images (N, ...) to logits (N, K); a model listed twice is called twice.
+        probabilities: whether the members' probabilities are averaged, not their logits.
 
     Raises:
         InputError: (when called) the members do not agree in the number of classes.
     """
 
-    def __init__(self, members: Sequence[Model]) -> None:
+    def __init__(self, members: Sequence[Model], *, probabilities: bool = False) -> None:
         super().__init__()
-        self.members = list(members)
+        self.members, self.probabilities = list(members), probabilities
         self.known = nn.ModuleList({id(m): m for m in members if isinstance(m, nn.Module)}.values())
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, ...) -> (N, K), in the members' type."""
-        return average(self.answers(x))
+        answers = self.answers(x)
+        return mixture(answers) if self.probabilities else average(answers)
 
     def answers(self, x: Tensor) -> list[Tensor]:
         """The logits (N, K) of each member; each gets images of its own, for some models write on them."""
@@ -42,3 +45,9 @@ def average(answers: Sequence[Tensor]) -> Tensor:
     """The mean of several logits (N, K), summed in float32 or better."""
     total = torch.stack([wide(logits) for logits in answers]).mean(0)
     return total.to(answers[0].dtype)
+
+
+def mixture(answers: Sequence[Tensor]) -> Tensor:
+    """The logs of the mean of the probabilities of several logits (N, K), in float32 or better."""
+    each = torch.stack([wide(logits).log_softmax(1) for logits in answers])
+    return (each.logsumexp(0) - math.log(len(answers))).to(answers[0].dtype)

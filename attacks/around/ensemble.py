@@ -22,7 +22,7 @@ from advkit.core.losses import Loss, loss_values
 from advkit.core.norms import get_norm, per_row
 from advkit.core.oracle import Oracle, View
 
-AVERAGES = ("logits", "losses", "gradients")
+AVERAGES = ("logits", "probabilities", "losses", "gradients")
 
 
 class _Committee(StandIn):
@@ -86,8 +86,9 @@ def ensemble(attack: Attack, surrogates: Sequence[Model], *, average: str = "log
     Args:
         attack: any attack; `average="losses"` and "gradients" need one that climbs a loss.
         surrogates: one or more networks with the same classes as the model.
-        average: "logits": the networks are one, with the mean of their logits (the paper's choice); "losses": what is
-            climbed is the mean of their losses; "gradients": the mean of their gradients, each of l1 length 1.
+        average: "logits": the networks are one, with the mean of their logits (the paper's choice); "probabilities":
+            with the mean of their probabilities (Liu et al.); "losses": what is climbed is the mean of their losses;
+            "gradients": the mean of their gradients, each of l1 length 1.
 
     Raises:
         InputError: the object is no attack, there are no surrogates, or the average is unknown.
@@ -98,6 +99,7 @@ def ensemble(attack: Attack, surrogates: Sequence[Model], *, average: str = "log
         raise unknown("average", str(average), AVERAGES)
     for surrogate in surrogates:
         door.check_model(surrogate)
-    members = Averaged(surrogates)
-    inside = attack if average == "logits" else MeanLoss(attack=attack, members=members, alike=average == "gradients")
+    members, inside = Averaged(surrogates, probabilities=average == "probabilities"), attack
+    if average in ("losses", "gradients"):
+        inside = MeanLoss(attack=attack, members=members, alike=average == "gradients")
     return Transfer(attack=inside, surrogate=members)

@@ -28,10 +28,13 @@ class Adam(NamedTuple):
 
     def move(self, k: Tensor, lr: Tensor) -> Tensor:
         """(M, ...): the k-th step, k (M,) int64 from 1, of length lr (M,) float64; it is to be subtracted."""
-        t, dtype = k.double(), self.first.dtype
-        rate, width = lr / (1 - 0.9**t), (1 - 0.999**t) ** -0.5
-        root = self.second.sqrt() * per_row(width, self.second).to(dtype)
-        return per_row(rate, self.first).to(dtype) * self.first / (root + 1e-8)
+        rate = lr / (1 - 0.9 ** k.double())
+        return per_row(rate, self.first).to(self.first.dtype) * self.first / self.width(k)
+
+    def width(self, k: Tensor) -> Tensor:
+        """(M, ...) > 0: what the k-th step, k (M,) int64 from 1, divides the gradient by, entry by entry."""
+        width = per_row((1 - 0.999 ** k.double()) ** -0.5, self.second)
+        return self.second.sqrt() * width.to(self.second.dtype) + 1e-8
 
 
 def at_rest(like: Tensor) -> Adam:

@@ -19,6 +19,11 @@ NAME = "advkit-transfer.png"
     "--attack", type=Name("attack"), default="pgd", show_default=True, help='A name or a spec: "fgsm(eps=.1)".'
 )
 @click.option("--eps", type=Eps(), help="Radius, if the spec names none. [linf: .1, l2: 1, l1: 10]")
+@click.option(
+    "--ensemble",
+    type=click.Choice(["logits", "probabilities", "losses", "gradients"]),
+    help="Add a row: the attack on all other models together, these averaged.",
+)
 @side_by_side
 @click.option(
     "--output", type=click.Path(path_type=Path), help=f"File or folder of the picture. [{NAME}; --json: none]"
@@ -27,6 +32,7 @@ def command(**options: Any) -> None:
     """Test the adversarial images of each model on all others (Szegedy et al. 2013).
 
     Of the images that both models get right without an attack, each rate counts those that the second gets wrong
-    after the attack on the first. The diagonal shows each model under its own attack.
+    after the attack on the first. The diagonal shows each model under its own attack. With
+    --ensemble the last row shows each model the images made on all the others together.
     """
     perform("transfer", options)

@@ -73,7 +73,7 @@ def test_si_is_the_mean_over_darker_copies(case):
 def test_ti_is_the_gradient_convolved_with_a_gaussian(case):
     model, x, y = case
     side = torch.arange(-2, 3, dtype=torch.float64)
-    bell = torch.exp(-(side[:, None] ** 2 + side**2) / (2 * (2 / 3**0.5) ** 2))
+    bell = torch.exp(-(side[:, None] ** 2 + side**2) / (2 * (2 / 3) ** 2))
     bell = bell / bell.sum()
 
     def blur(g: Tensor) -> Tensor:

@@ -265,7 +265,7 @@ def test_surrogates_come_out_as_they_went_in() -> None:
         assert all(torch.equal(v, state[k]) for k, v in surrogate.state_dict().items())
 
 
-@pytest.mark.parametrize("average", ["logits", "losses"])
+@pytest.mark.parametrize("average", ["logits", "probabilities", "losses"])
 def test_an_ensemble_of_one_is_a_transfer(average: str) -> None:
     case, surrogate = toy_case(), other_net()
     one = transfer(PLAIN, surrogate)(case.model, case.x, case.y, eps=0.2)
@@ -273,16 +273,20 @@ def test_an_ensemble_of_one_is_a_transfer(average: str) -> None:
     torch.testing.assert_close(found.x_adv, one.x_adv)
 
 
-def test_the_two_averages_climb_what_they_say() -> None:
-    """FGSM on the mean of logits, and on the mean of losses: the signs of gradients taken by hand."""
+def test_the_averages_climb_what_they_say() -> None:
+    """FGSM on the mean of logits, of losses and of probabilities: the signs of gradients taken by hand."""
     case, nets = toy_case(wrong=()), [other_net(41), other_net(42)]
     leaf = case.x.clone().requires_grad_()
     mean = (nets[0](leaf) + nets[1](leaf)) / 2
     ce = nn.CrossEntropyLoss(reduction="sum")
+    shares = (nets[0](leaf).softmax(1) + nets[1](leaf).softmax(1)) / 2
     losses = {"logits": ce(mean, case.y), "losses": ce(nets[0](leaf), case.y) + ce(nets[1](leaf), case.y)}
-    attack, both = FGSM(eps=0.1), Averaged(nets)
-    attacks = {"logits": attack, "losses": MeanLoss(attack=attack, members=both)}
+    losses["probabilities"] = nn.NLLLoss(reduction="sum")(shares.log(), case.y)
+    attack, both, mixed = FGSM(eps=0.1), Averaged(nets), Averaged(nets, probabilities=True)
+    attacks = {"logits": attack, "probabilities": attack, "losses": MeanLoss(attack=attack, members=both)}
+    torch.testing.assert_close(mixed(case.x), shares.detach().log())
     for average, loss in losses.items():
+        both = mixed if average == "probabilities" else both
         (gradient,) = torch.autograd.grad(loss, leaf, retain_graph=True)
         expected = (case.x + 0.1 * gradient.sign()).clamp(0, 1)
         found = attacks[average](both, case.x, case.y, stop="never").x_adv

@@ -1,6 +1,7 @@
 """`advkit transfer`: the matrix by hand, with the right denominators."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from advkit import load_data, load_model
-from advkit.attacks import FGSM, LBFGS, PGD
+from advkit.attacks import FGSM, LBFGS, PGD, ensemble
 from advkit.cli import main
 from advkit.core.errors import InputError
 from advkit.evaluation import error_curve, evaluate, transfer_matrix, wilson_interval
@@ -110,3 +111,32 @@ def test_a_spec_is_taken_as_an_attack(models):
     assert (curve.attack, curve.norm, curve.data) == ("deepfool", "l2", "mnist5k:test")
     with pytest.raises(InputError, match="expected a minimal attack"):
         error_curve(next(iter(models.values())), data, "fgsm", count=10)
+
+
+def test_the_row_of_all_others_is_the_ensemble_counted_by_hand():
+    nets = {name: load_model(name) for name in ("mlp", "maxout", "lenet5")}
+    x, y = load_data("mnist5k")[:60]
+    attack, together = FGSM(eps=0.1), partial(ensemble, average="probabilities")
+    found = transfer_matrix(nets, (x, y), attack, together=together, batch_size=40)
+    plain = transfer_matrix(nets, (x, y), attack, batch_size=40)
+    assert found.sources == ("mlp", "maxout", "lenet5", "all others")
+    assert plain.sources == plain.names
+    assert (found.both[:3], found.wrong[:3]) == (plain.both, plain.wrong)
+    right = torch.stack([net(x).argmax(1) == y for net in nets.values()]).all(0)
+    for t, (name, net) in enumerate(nets.items()):
+        others = [other for other_name, other in nets.items() if other_name != name]
+        after = together(attack, others)(net, x, y, stop="never").x_adv
+        assert found.both[3][t] == int(right.sum())
+        assert found.wrong[3][t] == int((right & (net(after).argmax(1) != y)).sum()) > 0
+    assert [row["made_on"] for row in found.records()][-3:] == ["all others"] * 3
+    with pytest.raises(InputError, match="three models or more, got 2"):
+        transfer_matrix({name: nets[name] for name in ("mlp", "maxout")}, (x, y), attack, together=ensemble)
+
+
+def test_the_command_has_a_row_of_all_others():
+    words = ("transfer", "--models", "mlp", "maxout", "lenet5", "--attack", "fgsm(eps=.1)", "--ensemble", "logits")
+    result = call(*words, "--count", "30", "--threads", "1", "--no-picture")
+    assert result.exit_code == 0, result.stderr
+    assert "all others" in result.stdout
+    found = json.loads(call(*words, "--count", "30", "--threads", "1", "--json").stdout)
+    assert (len(found["rates"]), len(found["rates"][0])) == (4, 3)

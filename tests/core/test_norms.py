@@ -76,6 +76,30 @@ def test_projection_is_the_nearest_point_of_the_ball(d: Tensor, name: str, eps: 
     assert bool((worst <= 1e-9 * (1 + d.abs().max() ** 2)).all())
 
 
+@given(perturbations(), st.sampled_from(BALLS), RADII, st.integers(0, 9999))
+def test_the_proximal_step_is_the_best_of_its_objective(d: Tensor, name: str, t: float, seed: int) -> None:
+    norm, weight = get_norm(name), torch.full((len(d), 1, 1, 1), t, dtype=torch.float64)
+    found = norm.prox(d, weight)
+
+    def objective(u: Tensor) -> Tensor:
+        return t * norm.size(u) + get_norm("l2").size(u - d) ** 2 / 2
+
+    for spread in (1e-3, 1.0):
+        other = found + spread * noise(*d.shape, seed=seed)
+        assert bool((objective(found) <= objective(other) * (1 + 1e-9) + 1e-12).all())
+    for other in (d, 0 * d, 0.99 * found):
+        assert bool((objective(found) <= objective(other) * (1 + 1e-9) + 1e-12).all())
+
+
+def test_over_pixels_the_proximal_step_keeps_the_direction_of_a_pixel() -> None:
+    d, t = noise(3, 2, 4, 4), torch.full((3, 1, 1, 1), 0.6, dtype=torch.float64)
+    found, length = get_norm("l0_pixels").prox(d, t), torch.linalg.vector_norm(d, dim=1, keepdim=True)
+    assert 0 < float((found != 0).any(1).double().mean()) < 1
+    assert torch.allclose(found, d * (torch.linalg.vector_norm(found, dim=1, keepdim=True) / length))
+    entries = get_norm("l0").prox(d, t)
+    assert torch.allclose(entries.flatten(), get_norm("l0").prox(d.view(-1, 1), t.new_full((96, 1), 0.6)).flatten())
+
+
 def test_projection_onto_l1_agrees_with_a_slow_solver() -> None:
     for seed in range(4):
         d = noise(1, 5, seed=seed)

@@ -23,8 +23,8 @@ CEILINGS = {
     ("ddn", "l2"): 37,
     ("apgd", "linf"): 36,
     ("apgd", "l2"): 53,
-    ("fmn", "l2"): 59,
-    ("fmn", "linf"): 60,
+    ("fmn", "l2"): 64,
+    ("fmn", "linf"): 67,
     ("alma", "l2"): 98,
     ("alma", "l1"): 92,
 }

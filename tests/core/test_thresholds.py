@@ -6,7 +6,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from advkit.core.thresholds import flags, halved, kth_largest, largest, newton, soft_threshold, soft_threshold_within
+from advkit.core.thresholds import (
+    flags,
+    halved,
+    kth_largest,
+    largest,
+    newton,
+    soft_threshold,
+    soft_threshold_within,
+    two_thirds_threshold,
+)
 
 Problem = tuple[Tensor, Tensor, Tensor]
 
@@ -104,3 +113,14 @@ def test_flags_are_one_where_the_comparison_holds(dtype: torch.dtype) -> None:
     found = flags(torch.ge, a, a.new_tensor([[2.0], [3.0]]))
     assert found.dtype == dtype
     assert found.tolist() == [[0.0, 1.0], [1.0, 1.0]]
+
+
+@given(st.floats(0, 50), st.floats(0, 50))
+def test_the_two_thirds_threshold_is_the_best_of_a_fine_grid(size: float, t: float) -> None:
+    def objective(u: Tensor) -> Tensor:
+        return t * u ** (2 / 3) + (u - size) ** 2 / 2
+
+    found = two_thirds_threshold(torch.tensor([size], dtype=torch.float64), torch.tensor([t], dtype=torch.float64))
+    grid = objective(torch.linspace(0, size, 2001, dtype=torch.float64))
+    assert bool((found >= 0).all())
+    assert float(objective(found)) <= float(grid.min()) * (1 + 1e-9) + 1e-12

@@ -1,6 +1,6 @@
 """Transfer: each model's adversarial images are shown to all others (Szegedy et al. 2013, section 4.3, 1312.6199)."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,12 @@ from advkit.evaluation.measure.plan import most_passes
 from advkit.evaluation.measure.stream import Batch, batches, origin, total
 from advkit.evaluation.measure.ticker import Ticker
 
+Together = Callable[[Attack, Sequence[Model]], Attack]
+"""An attack, and the models that it is made on together: see `advkit.attacks.ensemble`."""
+
+OTHERS = "all others"
+"""The row of an attack made on all models but the one that is shown the images."""
+
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class TransferMatrix(Shown):
@@ -37,6 +43,9 @@ class TransferMatrix(Shown):
         clean_wrong: number of images that each model gets wrong without an attack, M numbers.
         both: `both[s][t]`, number of images that s and t both get right without an attack: the denominators.
         wrong: `wrong[s][t]`, number of these images that t gets wrong after the attack on s.
+
+    Where all models but t were attacked together, `both` and `wrong` have one row more, the last; its denominators are
+    the images that all models get right.
     """
 
     data: str
@@ -50,11 +59,16 @@ class TransferMatrix(Shown):
     def _brief(self) -> str:
         return f"{self.attack} on {len(self.names)} models, {self.count:,} images"
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """What the images of each row were made on: the models, then "all others" if there is such a row."""
+        return (*self.names, OTHERS)[: len(self.both)]
+
     def rate(self, source: int, target: int) -> float | None:
         """Return the fraction of the images right in both that the target gets wrong; None if there is no such image.
 
         Args:
-            source: position in `names` of the model that was attacked.
+            source: position in `sources` of what was attacked.
             target: position in `names` of the model that was shown the images.
         """
         both = self.both[source][target]
@@ -64,7 +78,7 @@ class TransferMatrix(Shown):
         """Its 95 % Wilson interval.
 
         Args:
-            source: position in `names` of the model that was attacked.
+            source: position in `sources` of what was attacked.
             target: position in `names` of the model that was shown the images.
         """
         both = self.both[source][target]
@@ -74,31 +88,39 @@ class TransferMatrix(Shown):
     def rates(self) -> list[list[float | None]]:
         """All rates: one row a source, one column a target."""
         places = range(len(self.names))
-        return [[self.rate(s, t) for t in places] for s in places]
+        return [[self.rate(s, t) for t in places] for s in range(len(self.sources))]
 
     def records(self) -> list[dict[str, Any]]:
         """One row a pair of models."""
         places = range(len(self.names))
-        return [self._record(s, t) for s in places for t in places]
+        return [self._record(s, t) for s in range(len(self.sources)) for t in places]
 
     def _record(self, s: int, t: int) -> dict[str, Any]:
         low, high = self.interval(s, t) or (None, None)
-        pair = {"made_on": self.names[s], "shown_to": self.names[t], "rate": self.rate(s, t), "low": low, "high": high}
-        return {**pair, "wrong": self.wrong[s][t], "both_right": self.both[s][t]}
+        pair = {"made_on": self.sources[s], "shown_to": self.names[t]}
+        return {
+            **pair,
+            "rate": self.rate(s, t),
+            "low": low,
+            "high": high,
+            "wrong": self.wrong[s][t],
+            "both_right": self.both[s][t],
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON takes it."""
-        places = range(len(self.names))
+        rows, places = range(len(self.sources)), range(len(self.names))
         return {
             "data": self.data,
             "attack": self.attack,
             "count": self.count,
             "models": list(self.names),
+            "made_on": list(self.sources),
             "clean_error": [wrong / self.count for wrong in self.clean_wrong],
             "both": [list(row) for row in self.both],
             "wrong": [list(row) for row in self.wrong],
             "rates": self.rates,
-            "intervals": [[self.interval(s, t) for t in places] for s in places],
+            "intervals": [[self.interval(s, t) for t in places] for s in rows],
         }
 
 
@@ -108,6 +130,7 @@ def transfer_matrix(
     data: Any,
     attack: Attack | str,
     *,
+    together: Together | None = None,
     batch_size: int = 250,
     count: int | None = None,
     seed: int = 0,
@@ -123,6 +146,9 @@ def transfer_matrix(
         models: models by name; all take the same images and know the same classes.
         data: a Dataset, a DataLoader or a pair of tensors (x, y), see `evaluate`.
         attack: an attack of either kind, or its spec.
+        together: function that makes the attack on several models at once, such as `advkit.attacks.ensemble`; the
+            matrix then has one more row, made on all models but the one that is shown the images. It needs three
+            models or more. Default: no such row.
         batch_size, count, seed, bounds: options of the evaluation, see `evaluate`.
         progress: called with (done, all) in images times passes of the attack, on all models; True shows a bar.
 
@@ -134,28 +160,31 @@ def transfer_matrix(
     """
     if not models:
         raise InputError("expected at least one model, got none")
+    if together is not None and len(models) < 3:
+        raise InputError(f"all others together: expected three models or more, got {len(models)}")
     if not isinstance(attack, Attack | str):
         raise InputError(f"expected an attack such as FGSM(eps=0.1), or its spec, got {attack!r}")
     (attack,) = asked_attacks(attack)
     bounds = door.check_bounds(bounds)
     data = as_data(data, batch_size=batch_size, count=count)
     length = total(data, count)
-    tick = Ticker(progress, None if length is None else length * len(models) * most_passes(attack))
-    size = len(models)
+    nets, size, rows = list(models.values()), len(models), len(models) + (together is not None)
+    tick = Ticker(progress, None if length is None else length * (2 * size if together else size) * most_passes(attack))
+    call = {"seed": seed, "bounds": bounds, "stop": "never"}
     seen, clean = 0, torch.zeros(size, dtype=torch.int64)
-    both, wrong = torch.zeros(size, size, dtype=torch.int64), torch.zeros(size, size, dtype=torch.int64)
+    both, wrong = torch.zeros(rows, size, dtype=torch.int64), torch.zeros(rows, size, dtype=torch.int64)
     for batch in batches(data, batch_size=batch_size, count=count):
-        right = torch.stack([_right(model, batch.x, batch, bounds) for model in models.values()])  # (M, N)
-        for s, model in enumerate(models.values()):
-            own = fitted(batch, model, bounds)
-            with reporting(tick.within(len(batch.y) * most_passes(attack))):
-                call: Any = {"sample_ids": own.sample_ids, "seed": seed, "bounds": bounds, "stop": "never"}
-                found = attack(model, own.x, own.y, **call)
-            after = torch.stack([_right(other, found.x_adv, batch, bounds) for other in models.values()])
+        right = torch.stack([_right(net, batch.x, batch, bounds) for net in nets])  # (M, N)
+        for s, net in enumerate(nets):
+            after = _after(attack, net, nets, batch, call, tick)
             shared = right[s] & right
             both[s] += shared.sum(1)
             wrong[s] += (shared & ~after).sum(1)
-            tick(len(batch.y) * most_passes(attack))
+        for t, net in enumerate(nets if together is not None else []):
+            others = together(attack, nets[:t] + nets[t + 1 :])  # type: ignore[misc]
+            after = _after(others, net, [net], batch, call, tick)[0]
+            both[size, t] += right.all(0).sum()
+            wrong[size, t] += (right.all(0) & ~after).sum()
         clean += (~right).sum(1)
         seen += len(batch.y)
     return TransferMatrix(
@@ -167,6 +196,17 @@ def transfer_matrix(
         both=tuple(map(tuple, both.tolist())),
         wrong=tuple(map(tuple, wrong.tolist())),
     )
+
+
+def _after(
+    attack: Attack, net: Model, shown_to: Sequence[Model], batch: Batch, call: dict[str, Any], tick: Ticker
+) -> Tensor:
+    """(M, N) bool: whether each of M models is right about the images that the attack on `net` leaves."""
+    own = fitted(batch, net, call["bounds"])
+    with reporting(tick.within(len(batch.y) * most_passes(attack))):
+        found = attack(net, own.x, own.y, sample_ids=own.sample_ids, **call)
+    tick(len(batch.y) * most_passes(attack))
+    return torch.stack([_right(other, found.x_adv, batch, call["bounds"]) for other in shown_to])
 
 
 def _right(model: Model, x: Tensor, batch: Batch, bounds: tuple[float, float]) -> Tensor:

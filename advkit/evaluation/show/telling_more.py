@@ -6,7 +6,7 @@ from advkit.core.sheet import Sheet, Table
 from advkit.core.shown import sheet_of
 from advkit.core.words import CAVEAT, bracket, number, percent, short
 from advkit.evaluation.measure.staircase import Curve, nice_radii
-from advkit.evaluation.measure.transfer_matrix import TransferMatrix
+from advkit.evaluation.measure.transfer_matrix import OTHERS, TransferMatrix
 from advkit.evaluation.runs.paired import ComparedError, Comparison
 from advkit.evaluation.show.remarks import SIGNIFICANT
 
@@ -34,14 +34,16 @@ def curves_sheet(curves: Sequence[Curve]) -> Sheet:
 @sheet_of.register
 def _(matrix: TransferMatrix) -> Sheet:
     places = range(len(matrix.names))
+    clean = [percent(wrong / matrix.count) for wrong in matrix.clean_wrong]
     rows = [
-        (name, percent(matrix.clean_wrong[s] / matrix.count), *(_shown_to(matrix, s, t) for t in places))
-        for s, name in enumerate(matrix.names)
+        (name, clean[s] if s < len(clean) else "", *(_shown_to(matrix, s, t) for t in places))
+        for s, name in enumerate(matrix.sources)
     ]
     made = Table(("made on", "clean error", *matrix.names), rows, right=("clean error", *matrix.names))
     head = f"{matrix.attack} on {matrix.data or 'the given data'}, {matrix.count:,} images, each at its strongest point"
     said = "Columns: shown to. Wrong of the images that both get right without an attack; in brackets 95 % intervals."
-    return [head, made, said, CAVEAT]
+    all_right = f"{OTHERS}: made on all but the one in the column together; of the images that all get right."
+    return [head, made, said, *([all_right] if OTHERS in matrix.sources else []), CAVEAT]
 
 
 def _shown_to(matrix: TransferMatrix, s: int, t: int) -> str:
