@@ -56,7 +56,7 @@ def test_help_imports_no_torch_and_little_else(words):
         ("advkit at", {"attack", "attacks"}),
         ("advkit attack --attack pg", {"pgd"}),
         ("advkit attack --model le", {"lenet5"}),
-        ("advkit attack --data mni", {"mnist", "mnist5k", "mnist_c"}),
+        ("advkit attack --data mnist5", {"mnist5k"}),
         ("advkit attack --stop n", {"never"}),
         ("advkit attack --random-st", {"--random-start"}),
         ("advkit train --defense tra", {"trades"}),
