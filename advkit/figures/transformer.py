@@ -8,6 +8,7 @@ from torch import Tensor
 
 from advkit.core.errors import InputError
 from advkit.figures._examples import MUTED, _canvas, _panel, _written
+from advkit.figures._panels import wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,6 +27,7 @@ def transformations(
     *,
     labels: tuple[str, ...] | None = None,
     title: str = "",
+    data: str = "",
     path: str | os.PathLike[str] | None = None,
 ) -> "Figure":
     """Draw each image, the image with the sampling grid on it, and the transformer's output.
@@ -40,6 +42,7 @@ def transformations(
         output: output of the transformer (N, C, H', W'), in the units of x; of T transformers (T, N, C, H', W').
         labels: a line above each image; default: none.
         title: a line above the picture.
+        data: source of the images; with it a caption says what is drawn.
         path: file to write, PNG, PDF or SVG by its ending; by default none.
 
     Returns:
@@ -52,7 +55,11 @@ def transformations(
     if points.ndim == 4 and output.ndim == 4:
         points, output = points[None], output[None]
     _check(x, points, output, labels)
-    figure = _canvas(max(1.7 * len(x) + 0.4, 4.0), 1.95 * (1 + 2 * len(points)) + 0.05 + 0.3 * bool(title), title)
+    width = max(1.7 * len(x) + 0.4, 4.0)
+    caption = wrapped(_caption(x, points, data), width) if data else ""
+    lines = caption.count("\n") + 1 if caption else 0
+    height = 1.95 * (1 + 2 * len(points)) + 0.05 + 0.3 * bool(title) + 0.17 * lines
+    figure = _canvas(width, height, title)
     axes = figure.subplots(1 + 2 * len(points), len(x), squeeze=False)
     for column in range(len(x)):
         _panel(axes[0, column], x[column], labels[column] if labels else "", MUTED)
@@ -62,7 +69,19 @@ def transformations(
             _panel(axes[2 + 2 * row, column], made[column], "", MUTED)
     for row, name in enumerate(_names(len(points))):
         axes[row, 0].set_ylabel(name, fontsize=10, color=MUTED)
+    if caption:
+        figure.supxlabel(caption, fontsize=7.5, color=MUTED)
     return _written(figure, path)
+
+
+def _caption(x: Tensor, points: Tensor, data: str) -> str:
+    """What the rows show, in words."""
+    sizes = "x".join(map(str, points.shape[2:4])), "x".join(map(str, x.shape[2:]))
+    channels = "; first channel orange, second blue" if x.shape[1] == 2 else ""
+    return (
+        f"Orange lines: where the {sizes[0]} pixels of the output are taken from in the image of {sizes[1]}, "
+        f"{LINES} lines each way; beyond the image lies 0. Pixels from 0 (black) to 1{channels}. Data: {data}."
+    )
 
 
 def _names(transformers: int) -> list[str]:

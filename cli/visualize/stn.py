@@ -62,11 +62,15 @@ def run(
     x_adv = None
     if attack is not None:
         x_adv = create_attack(attack)(classifier, x, y, sample_ids=rows.to(x.device), seed=seed).x_adv
-    title = f"{classifier.card.name} on {images.name} {images.split}" + (f", {attack}" if attack else "")
+    title = f"{classifier.card.describe()}; weights: {classifier.card.source}"
+    source = f"{images.name} {images.split}, images {', '.join(map(str, rows.tolist()))}"
+    source += f"; {attack}" if attack else ""
     if motion:
-        draw_motion(place, classifier, transformers, x, y, frames=motion, classes=images.classes, title=title)
+        draw_motion(
+            place, classifier, transformers, x, y, frames=motion, classes=images.classes, title=title, data=source
+        )
     else:
-        draw(place, classifier, transformers, x, y, classes=images.classes, x_adv=x_adv, title=title)
+        draw(place, classifier, transformers, x, y, classes=images.classes, x_adv=x_adv, title=title, data=source)
     click.echo(f"{classifier.card.describe()}; weights: {classifier.card.source}; {images}")
     if len(transformers) > 1:
         tell_tracking(classifier, transformers, images)
@@ -109,13 +113,23 @@ def draw_motion(
     frames: int,
     classes: Sequence[str],
     title: str,
+    data: str,
 ) -> None:
     """Write the picture of images that go round: a GIF, or the positions of the first image side by side."""
     positions = circling(x, frames)  # (T, N, C, H, W)
     if place.suffix.lower() != ".gif":
-        draw(place, classifier, transformers, positions[:, 0], y[:1].expand(frames), classes=classes, title=title)
+        draw(
+            place,
+            classifier,
+            transformers,
+            positions[:, 0],
+            y[:1].expand(frames),
+            classes=classes,
+            title=title,
+            data=data,
+        )
         return
-    drawn = [draw(None, classifier, transformers, now, y, classes=classes, title=title) for now in positions]
+    drawn = [draw(None, classifier, transformers, now, y, classes=classes, title=title, data=data) for now in positions]
     animation(drawn, place)
 
 
@@ -129,6 +143,7 @@ def draw(
     classes: Sequence[str],
     x_adv: Tensor | None = None,
     title: str,
+    data: str,
 ) -> "Figure":
     """Draw and write images (N, C, H, W), each with its adversarial image on its right if there are any."""
     shown = x if x_adv is None else torch.stack([x, x_adv], 1).flatten(0, 1)
@@ -141,4 +156,4 @@ def draw(
     labels = y if x_adv is None else y.repeat_interleave(2)
     pairs = zip(labels.tolist(), given.tolist(), strict=True)
     names = tuple(f"{classes[label]}, given {classes[guess]}" for label, guess in pairs)
-    return transformations(shown, points, output, labels=names, title=title, path=place)
+    return transformations(shown, points, output, labels=names, title=title, data=data, path=place)
