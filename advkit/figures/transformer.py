@@ -79,8 +79,9 @@ def _caption(x: Tensor, points: Tensor, data: str) -> str:
     sizes = "x".join(map(str, points.shape[2:4])), "x".join(map(str, x.shape[2:]))
     channels = "; first channel orange, second blue" if x.shape[1] == 2 else ""
     return (
-        f"Orange lines: where the {sizes[0]} pixels of the output are taken from in the image of {sizes[1]}, "
-        f"{LINES} lines each way; beyond the image lies 0. Pixels from 0 (black) to 1{channels}. Data: {data}."
+        f"Orange lines: where the {sizes[0]} pixels of the output are taken from in the image of {sizes[1]}, {LINES} "
+        f"lines each way; beyond the image lies the normalised image's 0. Pixels from 0 (black) to 1{channels}. "
+        f"Data: {data}."
     )
 
 

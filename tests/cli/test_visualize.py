@@ -94,7 +94,10 @@ def test_several_transformers_get_a_grid_and_an_output_each():
     x = torch.rand(2, 2, 6, 6)
     points = torch.stack([regular_grid((4, 4)).expand(2, 4, 4, 2) * scale for scale in (0.5, 0.25)])
     output = torch.rand(2, 2, 2, 4, 4)
-    figure = transformations(x, points, output)
+    figure = transformations(x, points, output, data="toys")
+    said = " ".join(figure._supxlabel.get_text().split())
+    assert "4x4 pixels of the output are taken from in the image of 6x6" in said
+    assert "first channel orange, second blue. Data: toys." in said
     assert [axes.get_ylabel() for axes in figure.axes[::2]] == [
         "input", "transformer 1", "output 1", "transformer 2", "output 2",
     ]  # fmt: skip
