@@ -16,6 +16,7 @@ from transformer import in_memory, percent
 
 from advkit.core.intervals import mcnemar
 from advkit.data import load_data
+from advkit.figures import transformations
 from advkit.insight import tracking
 from advkit.models import load_model
 from advkit.training import Recipe, build, train
@@ -49,13 +50,30 @@ def start(net):
     return net
 
 
+def draw(net, path):
+    """What each transformer looks at in six test pairs."""
+    x, y = load_data("mnist_addition")[:6]
+    with torch.no_grad():
+        inside = net.normalize(x)
+        points = torch.stack([branch.points(inside) for branch in net.net.transformer.branches])
+        output = torch.stack([branch(inside) for branch in net.net.transformer.branches])
+    output = output * net.normalize.std + net.normalize.mean
+    labels = tuple(f"sum {label}" for label in y.tolist())
+    title = "Two transformers on MNIST addition"
+    transformations(x, points, output, labels=labels, title=title, data="mnist_addition test, images 0 to 5", path=path)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--epochs", type=int, default=TWO.epochs)
     parser.add_argument("--copies", type=int, default=5, help="training pairs for each of the 4,000 digits (default 5)")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--output", type=Path, default=Path("runs/addition"), help="folder of the runs")
+    parser.add_argument("--picture", type=Path, help="draw what the transformers look at, and train nothing")
     given = parser.parse_args()
+    if given.picture:
+        draw(start(build(TWO)).eval(), given.picture)
+        return
     torch.set_num_threads(1)
     data = in_memory(load_data("mnist_addition", split="train", copies=given.copies))
     test = in_memory(load_data("mnist_addition"))
