@@ -40,6 +40,8 @@ CHEAP = {
     "colocalise": ["--count", "1", "--output", "out"],
     "augment": ["--data", "{home}/images.npz", "--count", "1", "--augment", "mirror", "--output", "out"],
     "stn": ["--data", "{home}/images.npz", "--count", "1", "--output", "out"],
+    "correspondence": ["--model", "lenet5", "--data", "{home}/images.npz", "--part", "a=1,1,9,9", "--count", "2",
+                       "--random", "2", "--output", "out"],
     "filters": ["--model", "lenet5", "--data", "{home}/images.npz", "--images", "4", "--output", "out"],
     "lipschitz": ["--model", "mlp", "--data", "{home}/images.npz", "--output", "out"],
 }  # fmt: skip
