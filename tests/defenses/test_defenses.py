@@ -1,6 +1,7 @@
 """Adversarial training: the cheap way has the gradients of the plain way, and works in anybody's loop."""
 
 import copy
+import inspect
 import os
 import subprocess
 import sys
@@ -434,3 +435,13 @@ def test_wrong_input_is_refused(attack: Attack) -> None:
     ):
         with pytest.raises(InputError, match=message):
             loss(model, bad_x, bad_y)
+
+
+WITH_EPS = [name for name in list_defenses() if "eps" in inspect.signature(DEFENSES.factory(name)).parameters]
+
+
+@pytest.mark.parametrize("name", WITH_EPS)
+def test_every_defence_refuses_an_eps_that_is_no_radius(name: str) -> None:
+    for eps in ("-0.1", "nan"):
+        with pytest.raises(InputError, match="eps"):
+            create_defense(f"{name}(eps={eps})")
