@@ -178,3 +178,15 @@ def test_deterministic_transforms_fall_to_the_cascade_as_the_network_does(spec: 
     assert naive <= adaptive
     if spec in ("gaussian(1)", "total_variation"):
         assert naive < undefended - 0.2
+
+
+@pytest.mark.parametrize(("sigma", "side"), [(0.1, 1), (0.4, 1), (1.0, 3), (1.5, 4)])
+def test_a_blur_reaches_three_standard_deviations_and_keeps_the_light(sigma: float, side: int) -> None:
+    x = torch.zeros(1, 1, 15, 15, dtype=torch.float64)
+    x[0, 0, 7, 7] = 1
+    blurred = create_transform(f"gaussian(sigma={sigma})")(x)
+    outside = torch.ones_like(x, dtype=torch.bool)
+    outside[0, 0, 7 - side : 8 + side, 7 - side : 8 + side] = False
+    assert float(blurred.sum()) == pytest.approx(1)
+    assert bool((blurred[outside] == 0).all())
+    assert torch.allclose(blurred, blurred.mT)
