@@ -56,6 +56,8 @@ PAIRS = [
 ]
 
 IN_TURN = {"boundary l2": "one_logit", "hopskipjump l2": "confident", "hopskipjump linf": "one_logit"}
+IN_TURN |= {"pdpgd l2": "confident", "pdpgd linf": "one_logit", "pdpgd l1": "regression"}
+IN_TURN |= {"pdpgd l0": "top_k", "pdpgd l0_pixels": "multi_label"}
 IN_TURN |= {"simba l2": "regression", "simba linf": "multi_label", "square linf": "top_k"}
 IN_TURN |= {"brendel_bethge linf": "regression", "brendel_bethge l2": "confident", "brendel_bethge l1": "multi_label"}
 IN_TURN |= {"brendel_bethge l0": "one_logit", "brendel_bethge l0_pixels": "top_k"}
