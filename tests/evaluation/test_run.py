@@ -116,6 +116,7 @@ def test_without_attacks_there_is_a_row_for_each_clean_image(tmp_path):
     rows = read(tmp_path)
     assert [row["attack"] for row in rows] == ["clean"] * N
     assert all(row["prediction"] == row["clean_prediction"] and float(row["l2"]) == 0 for row in rows)
+    assert all((row["queries"], row["gradients"]) == ("1", "0") for row in rows)
 
 
 def test_the_error_among_five_classes_is_the_share_of_its_column():
