@@ -36,24 +36,25 @@ class Home:
         name: name of the study.
         budget: name of its budget.
         device: device of the run.
+        settings: digest of the study's settings.
 
     Raises:
-        InputError: the folder holds another study, budget or version.
+        InputError: the folder holds another study, budget, version or settings.
         OSError: the folder cannot be made.
     """
 
-    def __init__(self, path: Path, name: str, budget: str, device: str) -> None:
+    def __init__(self, path: Path, name: str, budget: str, device: str, settings: str) -> None:
         self.path = path
         self.identity = {
             "study": name, "budget": budget, "device": device, "advkit": __version__, "torch": torch.__version__,
-            "python": platform.python_version(),
+            "python": platform.python_version(), "settings": settings,
         }  # fmt: skip
         for folder in ("networks", "figures", "locks"):
             (path / folder).mkdir(parents=True, exist_ok=True)
         self._check_identity()
 
     def _check_identity(self) -> None:
-        """The same figures come of the same study, budget and versions only."""
+        """The same figures come of the same study, settings and versions only."""
         file = self.path / IDENTITY
         there = read_json(file)
         if there is None:

@@ -68,7 +68,7 @@ def reproduce(
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     path = Path(output).expanduser() if output is not None else Path("runs/reproduce") / f"{name}-{budget}"
-    home = Home(path, name, budget, device)
+    home = Home(path, name, budget, device, study.settings)
     bench = Bench(study, home, seeds, device)
     tell = progress if callable(progress) else None
     if workers > 1 and not all(job.is_done() for job in bench.jobs()):

@@ -3,7 +3,9 @@
 A paper's file declares a `Study`; the engine knows nothing of papers, and a paper's file nothing of folders.
 """
 
+import hashlib
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
@@ -211,6 +213,13 @@ class Study:
     tables: tuple[Table, ...]
     claims: tuple[Claim, ...]
     differences: tuple[str, ...] = field(default=())
+
+    @property
+    def settings(self) -> str:
+        """Digest of all that its figures depend on: recipes, data, and what is measured with which arguments."""
+        parts: list[list[object]] = [[name, t.recipe, t.test, t.loss] for name, t in self.trainings.items()]
+        parts += [[name, m.networks, m.measure] for name, m in self.measurements.items()]
+        return hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", repr(parts)).encode()).hexdigest()[:16]
 
 
 STUDIES: Registry[Study] = Registry("reproduction", "advkit.reproduction.papers")

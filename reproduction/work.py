@@ -200,4 +200,5 @@ def work(name: str, budget: str, seeds: int, path: Path, device: str) -> None:
         path: folder of the reproduction.
         device: device to train and measure on.
     """
-    do_all(Bench(declared(name, budget), Home(path, name, budget, device), seeds, device))
+    study = declared(name, budget)
+    do_all(Bench(study, Home(path, name, budget, device, study.settings), seeds, device))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,18 @@ def test_a_folder_of_another_reproduction_is_refused(copy: Path) -> None:
         reproduce(NAME, budget="small", output=copy, device="cpu")
     (copy / IDENTITY).write_text("{")
     with pytest.raises(InputError, match="broken"):
+        reproduce(NAME, budget="tiny", output=copy, device="cpu")
+
+
+def test_figures_of_other_settings_are_refused(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study that was edited within one version must not go on with figures of before."""
+    study = declared(NAME, "tiny")
+    name, training = next(iter(study.trainings.items()))
+    longer = replace(training, recipe=replace(training.recipe, epochs=training.recipe.epochs + 1))
+    edited = replace(study, trainings={**study.trainings, name: longer})
+    assert edited.settings != study.settings == declared(NAME, "tiny").settings
+    monkeypatch.setattr("advkit.reproduction.reproducing.declared", lambda name, budget: edited)
+    with pytest.raises(InputError, match="settings"):
         reproduce(NAME, budget="tiny", output=copy, device="cpu")
 
 
