@@ -77,7 +77,7 @@ def test_the_command_lists(found: Reproduction) -> None:
 
 @pytest.mark.parametrize(
     ("words", "part"),
-    [(["goodfellow"], "goodfellow_logistic"), ([NAME, "--budget", "huge"], "small"), (["--json"], "name")],
+    [(["goodfellow_logistik"], "goodfellow_logistic"), ([NAME, "--budget", "huge"], "small"), (["--json"], "name")],
 )
 def test_wrong_words_are_one_line(words: list[str], part: str, tmp_path: Path) -> None:
     outcome = CliRunner().invoke(
