@@ -24,8 +24,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup() -> None:
-    """Every test and the fixtures made for it begin with the same global random state, whatever ran before."""
+    """Every test and the fixtures made for it begin with one random state and one thread, whatever ran before."""
     torch.manual_seed(0)
+    torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -139,7 +139,8 @@ def two_thirds_threshold(size: Tensor, t: Tensor) -> Tensor:
     """
     a, c = size.double(), 2 / 3 * t.double()
     half, depth = a**2 / 2, (a**4 / 4 - (4 / 3 * c) ** 3).clamp(min=0).sqrt()
-    z = ((half + depth) ** (1 / 3) + (half - depth).clamp(min=0) ** (1 / 3)).clamp(min=1e-200)
+    one = (half + depth).clamp(min=1e-200) ** (1 / 3)
+    z = one + 4 / 3 * c / one  # the other root is that of half - depth, which would cancel
     v = (z.sqrt() + (2 * a / z.sqrt() - z).clamp(min=0).sqrt()) / 2
     u = v**3
     better = 1.5 * c * v**2 + (u - a) ** 2 / 2 < half

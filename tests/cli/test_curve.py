@@ -84,7 +84,7 @@ def test_json_is_one_object_with_the_whole_staircase(somewhere):
 def test_wrong_input_is_one_line(somewhere):
     for words, said in (
         (("curve",), "give --models NAME"),
-        ((*BASE, "--attack", "pdg"), "did you mean 'pgd'"),
+        ((*BASE, "--attack", "pgdd"), "did you mean 'pgd'"),
         (("curve", "--models", "mlp", "mlp"), "every model once"),
         ((*BASE, "--output", "nowhere/c.png"), "there is no folder 'nowhere'"),
         ((*BASE, "--output", "c.txt"), "ends in .png"),

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -116,6 +116,8 @@ def test_flags_are_one_where_the_comparison_holds(dtype: torch.dtype) -> None:
 
 
 @given(st.floats(0, 50), st.floats(0, 50))
+@example(size=17.79970665476572, t=0.0)
+@example(size=0.0, t=1.0)
 def test_the_two_thirds_threshold_is_the_best_of_a_fine_grid(size: float, t: float) -> None:
     def objective(u: Tensor) -> Tensor:
         return t * u ** (2 / 3) + (u - size) ** 2 / 2
