@@ -192,6 +192,18 @@ class Claim:
     over: str = "seeds"
 
 
+def claims(sentences: Mapping[str, tuple[Cell, Cell, str]]) -> tuple[Claim, ...]:
+    """The claims of some sentences; the place of each is that of the smaller figure's table.
+
+    Args:
+        sentences: sentence -> the smaller figure, the larger one, and what the claim is over, see `Claim`.
+    """
+    return tuple(
+        Claim(sentence=said, where=smaller.table, smaller=smaller, larger=larger, over=over)
+        for said, (smaller, larger, over) in sentences.items()
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class Study:
     """A reproduction as it is declared.
@@ -216,7 +228,7 @@ class Study:
 
     @property
     def settings(self) -> str:
-        """Digest of all that its figures depend on: recipes, data, and what is measured with which arguments."""
+        """Digest of the recipes, the data, and what is measured with which arguments; the code itself is not in it."""
         parts: list[list[object]] = [[name, t.recipe, t.test, t.loss] for name, t in self.trainings.items()]
         parts += [[name, m.networks, m.measure] for name, m in self.measurements.items()]
         return hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", repr(parts)).encode()).hexdigest()[:16]

@@ -24,6 +24,7 @@ from advkit.reproduction.study import (
     Study,
     Table,
     Training,
+    claims,
 )
 from advkit.training import Recipe
 
@@ -193,10 +194,7 @@ def _claims() -> tuple[Claim, ...]:
             together(ONE, ENSEMBLE), together(WHOLE, ENSEMBLE), "images",
         ),
     }  # fmt: skip
-    return tuple(
-        Claim(sentence=said, where=smaller.table, smaller=smaller, larger=larger, over=over)
-        for said, (smaller, larger, over) in sentences.items()
-    )
+    return claims(sentences)
 
 
 @STUDIES.register("goodfellow_maxout")

@@ -27,6 +27,7 @@ from advkit.reproduction.study import (
     Study,
     Table,
     Training,
+    claims,
 )
 from advkit.training import Recipe
 
@@ -211,10 +212,7 @@ def _claims() -> tuple[Claim, ...]:
             noise(SOFTMAX, RUBBISH), noise(MAXOUT, RUBBISH), "images",
         ),
     }  # fmt: skip
-    return tuple(
-        Claim(sentence=said, where=smaller.table, smaller=smaller, larger=larger, over=over)
-        for said, (smaller, larger, over) in sentences.items()
-    )
+    return claims(sentences)
 
 
 @STUDIES.register("goodfellow_rbf")

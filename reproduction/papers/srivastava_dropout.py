@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from advkit.reproduction.looking_at import errors
-from advkit.reproduction.study import STUDIES, Budget, Claim, Measurement, Study, Table, Training
+from advkit.reproduction.study import STUDIES, Budget, Claim, Measurement, Study, Table, Training, claims
 from advkit.training import Recipe
 
 L2, L1, SPARSE, NORM = "L2", "L2 + L1 towards the end", "L2 + KL-sparsity", "max-norm"
@@ -64,15 +64,14 @@ def _training(budget: Budget, row: str) -> Training:
 def _claims() -> tuple[Claim, ...]:
     pairs = [(DROP_NORM, other) for other in (L2, L1, SPARSE, NORM, DROP_L2)]
     pairs += [(DROP_L2, L2), (NORM, L2)]
-    return tuple(
-        Claim(
-            sentence=f"{better[0].upper()}{better[1:]} makes fewer errors than {worse}.",
-            where="table 9",
-            smaller=TABLE.cell(better, ERROR),
-            larger=TABLE.cell(worse, ERROR),
-        )
-        for better, worse in pairs
-    )
+    return claims(
+        {
+            f"{better[0].upper()}{better[1:]} makes fewer errors than {worse}.": (
+                TABLE.cell(better, ERROR), TABLE.cell(worse, ERROR), "seeds",
+            )
+            for better, worse in pairs
+        }
+    )  # fmt: skip
 
 
 @STUDIES.register("srivastava_dropout")

@@ -28,6 +28,7 @@ from advkit.reproduction.study import (
     Study,
     Table,
     Training,
+    claims,
 )
 
 DECAY, DROPOUT = "weight decay", "weight decay and dropout"
@@ -152,10 +153,7 @@ def _claims() -> tuple[Claim, ...]:
             stretches(DECAY, STRETCHED), stretches(DECAY, BOUND), "images",
         ),
     }  # fmt: skip
-    return tuple(
-        Claim(sentence=said, where=smaller.table, smaller=smaller, larger=larger, over=over)
-        for said, (smaller, larger, over) in sentences.items()
-    )
+    return claims(sentences)
 
 
 @STUDIES.register("szegedy_hidden")

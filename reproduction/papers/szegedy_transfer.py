@@ -35,6 +35,7 @@ from advkit.reproduction.study import (
     Networks,
     Study,
     Table,
+    claims,
 )
 
 FIRST, OTHER_SIZE, OTHER_HALF = "FC100-100-10, half 1", "FC123-456-10, half 1", "FC100-100-10, half 2"
@@ -234,10 +235,7 @@ def _claims() -> tuple[Claim, ...]:
             four(noise_row(SIZE), OTHER_HALF), four(amplified_row(FIRST), OTHER_HALF),
         ),
     }  # fmt: skip
-    return tuple(
-        Claim(sentence=sentence, where=smaller.table, smaller=smaller, larger=larger, over="images")
-        for sentence, (smaller, larger) in sentences.items()
-    )
+    return claims({said: (smaller, larger, "images") for said, (smaller, larger) in sentences.items()})
 
 
 @STUDIES.register("szegedy_transfer")

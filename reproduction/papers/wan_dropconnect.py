@@ -24,6 +24,7 @@ from advkit.reproduction.study import (
     Study,
     Table,
     Training,
+    claims,
 )
 from advkit.training import Recipe
 
@@ -92,26 +93,19 @@ def _training(budget: Budget, activation: str, way: str) -> Training:
 def _claims() -> tuple[Claim, ...]:
     pairs = [(activation, way, NONE) for activation in ACTIVATIONS for way in (DROPOUT, DROPCONNECT)]
     pairs += [("relu", DROPCONNECT, DROPOUT), ("sigmoid", DROPOUT, DROPCONNECT), ("tanh", DROPCONNECT, DROPOUT)]
-    single = [
-        Claim(
-            sentence=f"With {activation}, {better} makes fewer errors than {worse}.",
-            where="table 2",
-            smaller=TABLE.cell(row(activation, better), ONE),
-            larger=TABLE.cell(row(activation, worse), ONE),
-        )
-        for activation, better, worse in pairs
-    ]
-    votes = [
-        Claim(
-            sentence=f"With {activation}, a vote of {better} networks makes fewer errors than one of {worse} networks.",
-            where="table 2",
-            smaller=TABLE.cell(row(activation, better), VOTE),
-            larger=TABLE.cell(row(activation, worse), VOTE),
-            over="images",
-        )
-        for activation, better, worse in pairs
-    ]
-    return (*single, *votes)
+    sentences = {
+        "With {}, {} makes fewer errors than {}.": (ONE, "seeds"),
+        "With {}, a vote of {} networks makes fewer errors than one of {} networks.": (VOTE, "images"),
+    }
+    return claims(
+        {
+            sentence.format(activation, better, worse): (
+                TABLE.cell(row(activation, better), column), TABLE.cell(row(activation, worse), column), over,
+            )
+            for sentence, (column, over) in sentences.items()
+            for activation, better, worse in pairs
+        }
+    )  # fmt: skip
 
 
 @STUDIES.register("wan_dropconnect")
