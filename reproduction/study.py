@@ -196,7 +196,7 @@ def claims(sentences: Mapping[str, tuple[Cell, Cell, str]]) -> tuple[Claim, ...]
     """The claims of some sentences; the place of each is that of the smaller figure's table.
 
     Args:
-        sentences: sentence -> the smaller figure, the larger one, and what the claim is over, see `Claim`.
+        sentences: sentence -> the smaller figure, the larger one, and "seeds" or "images", see `Claim`.
     """
     return tuple(
         Claim(sentence=said, where=smaller.table, smaller=smaller, larger=larger, over=over)

@@ -185,7 +185,7 @@ class Bounds:
             place: the node.
         """
         ops = [n.operation for n in self.graph.nodes if place in n.inputs]
-        return all(isinstance(o, Maximum) and o.rectified and o.windows.index is None for o in ops)
+        return all(isinstance(o, Maximum) and o.is_rectifier for o in ops)
 
     def lower(self, place: int, A: Tensor) -> Tensor:
         """A lower bound of <A, node> over the ball, for coefficients A (N, R, *shape): (N, R)."""

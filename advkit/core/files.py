@@ -64,6 +64,19 @@ def make_folder(home: Path) -> None:
 
 
 @contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Inside, a refusal of the system to write is one line that names the path.
+
+    Raises:
+        InputError: the system refused.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"cannot write {os.fspath(path)}: {error.strerror or error}") from error
+
+
+@contextmanager
 def alone(home: Path) -> Iterator[None]:
     """Context manager: inside the block no other command can work in the folder. The lock ends with the process.
 

@@ -100,6 +100,17 @@ def register_loss(name: str) -> Callable[[Loss], Loss]:
 for _loss in (cross_entropy, margin, dlr, rival, kl_to_clean):
     register_loss(_loss.__name__)(_loss)
 
+_OURS = frozenset(LOSSES.values())
+
+
+def by_row(loss: str | Loss) -> bool:
+    """Whether each number of the loss is known to depend on its own row alone: it is one of ours.
+
+    Args:
+        loss: the loss, a name or a function.
+    """
+    return isinstance(loss, str) and LOSSES.get(loss) in _OURS
+
 
 Values = Callable[[], Tensor]
 """() -> (N,): the loss, computed when it is asked for; most attacks ask for its gradient alone."""
@@ -139,9 +150,6 @@ def loss_and_slope(loss: str | Loss, goal: Any, logits: Tensor) -> tuple[Values,
     slope = _SLOPES.get(get_loss(loss, goal, logits.shape[-1]) if isinstance(loss, str) else loss)
     return None if slope is None else slope(goal, logits.detach())
 
-
-ROWWISE = ("cross_entropy", "margin", "dlr", "rival", "kl_to_clean")
-"""Losses that are ours, so that each number is known to depend on its own row alone."""
 
 OF_THE_ANSWER = ("kl_to_clean",)
 """Losses that do not ask what the goal is."""

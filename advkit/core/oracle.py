@@ -12,7 +12,7 @@ from advkit.core.best_points import Best, Ranking, Rows, not_finite, take
 from advkit.core.draws import Draws
 from advkit.core.goals import Goal, wide
 from advkit.core.guard import Model
-from advkit.core.losses import ROWWISE, Loss, climb
+from advkit.core.losses import Loss, by_row, climb
 from advkit.core.pile import Pile, Seen
 from advkit.core.threat import Region
 
@@ -154,7 +154,7 @@ class Oracle:
             loss: the loss that is differentiated, a name or a function.
             through: a differentiable function of images, as there.
         """
-        return self._climb(x, loss, through, valued=not (isinstance(loss, str) and loss in ROWWISE))[1]
+        return self._climb(x, loss, through, valued=not by_row(loss))[1]
 
     def loss_and_gradient(
         self, x: Tensor, loss: str | Loss = "cross_entropy", through: View | None = None

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from advkit.core.best_points import TIE, Best, Ranking, Record, Rows, choose, not_finite, take
 from advkit.core.goals import Goal
-from advkit.core.losses import ROWWISE
+from advkit.core.losses import by_row
 
 MOST = 32
 """The number of points of a row that wait at most."""
@@ -39,7 +39,7 @@ class Pile:
     """
 
     def __init__(self, ranking: Ranking, goal: Goal) -> None:
-        known = ranking.minimal or (isinstance(ranking.loss, str) and ranking.loss in ROWWISE)
+        known = ranking.minimal or by_row(ranking.loss)
         self._ranking, self._most = ranking, MOST if known and isinstance(goal, Goal) else 1
         self._seen: list[Seen] = []
         self._room = 1

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from torch import Tensor
 
 from advkit.core.errors import InputError
+from advkit.core.files import writing
 from advkit.core.registry import Registry
 from advkit.core.saved import Content, read, tuples, write
 from advkit.core.sheet import Sheet, as_html, as_latex, as_text
@@ -97,10 +98,8 @@ class Shown:
         Raises:
             InputError: the path is a folder, or the file cannot be written.
         """
-        try:
+        with writing(path):
             write(path, type(self).__name__, *self._packed())
-        except OSError as error:
-            raise InputError(f"cannot write {os.fspath(path)}: {error.strerror or error}") from error
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

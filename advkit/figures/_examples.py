@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from advkit.core.errors import InputError
+from advkit.core.files import writing
 from advkit.core.words import harmless
 
 if TYPE_CHECKING:
@@ -175,11 +176,9 @@ def _written(figure: "Figure", path: str | os.PathLike[str] | None) -> "Figure":
     """The figure, written to `path` if there is one."""
     if path is not None:
         check_ending(path)
-        try:
+        with writing(path):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(path)
-        except OSError as error:
-            raise InputError(f"cannot write the picture {path}: {error.strerror or error}") from error
     return figure
 
 

@@ -1,6 +1,7 @@
 """`advkit visualize correspondence`: whether the same parts of different objects are related."""
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -65,9 +66,7 @@ def shown(seen: Scene, rows: list[int]) -> Scene:
     """The scene with these images."""
     index = torch.tensor(rows)
     x, y = seen.data[index]
-    return Scene(
-        classifier=seen.classifier, data=seen.data, rows=index, x=x.to(seen.x.device), y=y, seed=seen.seed
-    )  # fmt: skip
+    return replace(seen, rows=index, x=x.to(seen.x.device), y=y)
 
 
 def default_layers(seen: Scene) -> tuple[str, ...]:

@@ -50,7 +50,7 @@ def points(generator: torch.Generator, rows: int, count: int) -> list[tuple[Tens
 
 
 def compared(rows: Rows, ranking: Ranking, queries: list[tuple[Tensor, Tensor, Seen]], most: int) -> Rows:
-    """The rows after the queries; so many wait at most."""
+    """The rows after the queries, of which at most `most` wait."""
     waiting = Pile(ranking, rows.goal)
     waiting._most = most
     for x, logits, seen in queries:

@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from advkit.core.errors import InputError
-from advkit.core.files import make_folder
+from advkit.core.files import make_folder, writing
 from advkit.core.shown import Shown
 from advkit.data import atomic_write
 from advkit.evaluation.measure.assembly import Line, assembled
@@ -131,10 +131,8 @@ class Run(Shown):
         """
         if Path(path).exists():
             raise InputError(f"expected a path for a new folder, got {path}, where something is already")
-        try:
+        with writing(path):
             shutil.copytree(self.home, path)
-        except OSError as error:
-            raise InputError(f"cannot write {path}: {error.strerror or error}") from error
 
     @classmethod
     def load(cls, path: Path_) -> Self:

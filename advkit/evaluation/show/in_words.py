@@ -1,16 +1,14 @@
 """A report as text, for the head of its page: what was attacked, the results, their reliability, and what is open."""
 
-import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from advkit.core.attack import ATTACKS
 from advkit.core.norms import NORMS
 from advkit.core.words import number, percent, span
 from advkit.evaluation.measure.corruptions import CorruptionReport
 from advkit.evaluation.measure.published_corruptions import beside_alexnet, mean_corruption_error
 from advkit.evaluation.measure.report import AttackReport, Report
-from advkit.evaluation.show.remarks import SIGNIFICANT
+from advkit.evaluation.show.remarks import SIGNIFICANT, made_by
 
 
 class Side(NamedTuple):
@@ -131,8 +129,7 @@ def _largest(attacks: Sequence[AttackReport]) -> list[str]:
 
 def _knowledge(row: AttackReport) -> str:
     """What the attack saw of the model; "gradients" where its name is not known here."""
-    names = [word for word in re.findall(r"\w+", row.attack) if word in ATTACKS.names()]
-    return str(getattr(ATTACKS.factory(names[0]), "knowledge", "gradients")) if names else "gradients"
+    return str(getattr(next(iter(made_by(row)), None), "knowledge", "gradients"))
 
 
 def mce_in_words(damage: CorruptionReport) -> list[str]:

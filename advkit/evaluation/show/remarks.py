@@ -24,9 +24,13 @@ def own_measures(attacks: Sequence[AttackReport]) -> list[str]:
 
 def _measure(row: AttackReport) -> str:
     """What the attack measures, in words, where it is registered here."""
-    names = [name for name in re.findall(r"\w+", row.attack) if name in ATTACKS.names()]
-    found = [words for name in names if (words := getattr(ATTACKS.factory(name), "measures", ""))]
+    found = [words for made in made_by(row) if (words := getattr(made, "measures", ""))]
     return found[0] if found else "the attack says of what"
+
+
+def made_by(row: AttackReport) -> list[object]:
+    """Return what makes the registered attacks that the row's spec names, wrappers first."""
+    return [ATTACKS.factory(name) for name in re.findall(r"\w+", row.attack) if name in ATTACKS.names()]
 
 
 def remarks_by_attack(report: Report) -> list[str]:
