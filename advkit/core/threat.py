@@ -135,6 +135,15 @@ class Threat:
     eps: float | Tensor = torch.inf
     bounds: tuple[float, float] = (0.0, 1.0)
 
+    def part(self, rows: Tensor, eps: float | Tensor) -> "Threat":
+        """Return the threat model of some samples at another radius.
+
+        Args:
+            rows: numbers of the samples (M,).
+            eps: the radius, a number or a tensor (M,).
+        """
+        return Threat(self.norm, eps, self.bounds)
+
     def around(self, x: Tensor) -> Region:
         """Return the region around x (N, ...); the box is computed in float64 and rounded toward x.
 

@@ -8,13 +8,12 @@ from torch import Tensor
 
 from advkit.attacks.around.aimed import Aimed
 from advkit.core.attack import Attack
-from advkit.core.best_points import choose, put
+from advkit.core.best_points import choose, put, take
 from advkit.core.classify import classify
 from advkit.core.driver import Problem
 from advkit.core.goals import leads
 from advkit.core.guard import Model
 from advkit.core.result import Result, better_of
-from advkit.core.threat import Threat
 
 
 class Stages:
@@ -122,13 +121,14 @@ class Stages:
 
     def _part(self, attack: Attack, index: Tensor) -> Problem:
         """The problem of these samples; a minimal attack gets no ball."""
-        problem, threat = self._problem, self._problem.threat
+        problem = self._problem
         eps = torch.inf if attack.kind == "minimal" else self._eps[index]
         draws = problem.draws.branch(self._number, family=2)
         return problem._replace(
             x=problem.x[index],
             y=problem.y[index],
-            threat=Threat(threat.norm, eps, threat.bounds),
+            target=take(problem.target, index),
+            threat=problem.threat.part(index, eps),
             draws=draws._replace(sample_ids=draws.sample_ids[index]),
         )
 

@@ -1,6 +1,6 @@
 """Transfer: examples made for one network, shown to another. Szegedy et al. 2013, section 4.2 (arXiv 1312.6199)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from torch import Tensor
 
@@ -21,6 +21,12 @@ class Known(Threat):
     """A threat model whose region has been computed, and checked, already."""
 
     region: Region | None = None
+
+    def part(self, rows: Tensor, eps: float | Tensor) -> "Known":
+        """The regions of some samples; what lies beyond them is not known, so they are not widened."""
+        assert self.region is not None
+        region = self.region.take(rows)
+        return replace(self, eps=region.eps.flatten(), region=region)
 
     def around(self, x: Tensor) -> Region:
         """The region."""

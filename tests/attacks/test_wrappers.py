@@ -21,6 +21,8 @@ from advkit.attacks.around.average import Averaged
 from advkit.attacks.around.ensemble import MeanLoss
 from advkit.core.attack import Attack
 from advkit.core.errors import InputError
+from advkit.data import load_data
+from advkit.models import load_model
 from advkit.testing import AffineClassifier, check_attack, list_checks
 from advkit.testing._subject import RADII
 from advkit.testing._toys import SHAPE, toy_case
@@ -223,6 +225,18 @@ def test_a_transfer_to_the_surrogate_itself_is_the_attack() -> None:
         found = transfer(attack, case.model)(case.model, case.x, case.y, stop="never", **options(attack))
         assert torch.equal(found.success, direct.success)
         torch.testing.assert_close(found.x_adv, direct.x_adv)
+
+
+@pytest.mark.parametrize(
+    "spec", ["cascade(eps=0.06, steps=20, queries=100)", "autoattack(norm=l2, eps=1, steps=10, queries=50)"]
+)
+def test_a_transfer_of_several_attacks_gives_each_its_samples_goals_and_radii(spec: str) -> None:
+    """Later stages see a part of the samples; once they lost the range, or kept the radii of all."""
+    model, (x, y) = load_model("lenet5", device="cpu").eval(), load_data("mnist5k")[:60]
+    attack = create_attack(spec)
+    direct = attack(model, x, y, stop="never", seed=3)
+    found = transfer(attack, model)(model, x, y, seed=3)
+    assert found.success.equal(direct.success)
 
 
 def test_a_transfer_asks_the_model_for_two_answers_and_no_gradient() -> None:
