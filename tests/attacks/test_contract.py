@@ -108,11 +108,12 @@ def first_and_last(names: list[str]) -> set[str]:
 
 
 HARDER = dict(zip(specs(), specs(CHEAPER | STRONGER), strict=True))
+ENDS = first_and_last(specs())
 PAIRS = [
     (HARDER[spec] if check in HARD else spec, check)
     for spec in specs()
     for check in list_checks(create_attack(spec))
-    if check not in ALIKE or spec in first_and_last(specs())
+    if check not in ALIKE or spec in ENDS
 ]
 
 NO_BALL = "rotations and shifts reach few points of a ball, whatever its radius"

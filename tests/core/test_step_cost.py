@@ -30,7 +30,7 @@ CEILINGS = {
 }
 """The most operations of a step, on the mean of all steps, beside the model's: docs/benchmarks.md.
 
-Points wait and are compared together: a whole number of such rounds is counted, the last of them included.
+Points wait and are compared together; the last comparison, after the steps, is not counted.
 """
 
 
