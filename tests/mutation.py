@@ -1,7 +1,7 @@
 """Plants small faults in the sources, one at a time, and tells which of them no test notices. Run by hand:
 
     python tests/mutation.py core evaluation/measure --count 15 --seed 0
-    python tests/mutation.py core/norms.py --count 40 --tests tests/core/test_norms.py tests/attacks
+    python tests/mutation.py core/norms --count 40 --tests tests/core/test_norms.py tests/attacks
 
 A fault is one changed operator, number, condition or call, or a statement left out. Each is tried in a process of its
 own on the test files that name the module or what it defines, until the first of them fails. Work in further processes
@@ -115,21 +115,28 @@ def planted(tree: ast.Module, place: tuple[ast.AST, str, int | None, ast.AST]) -
 
 
 def module_of(path: Path) -> str:
-    """`advkit.core.norms` of `advkit/core/norms.py`, `advkit.attacks.pgd` of `attacks/pgd.py`."""
+    """`advkit.core.threat` of `advkit/core/threat.py`, `advkit.attacks.pgd` of `attacks/pgd.py`."""
     parts = path.relative_to(ROOT).with_suffix("").parts
     parts = parts[:-1] if parts[-1] == "__init__" else parts
     return ".".join(parts if parts[0] == "advkit" else ("advkit", *parts))
 
 
 def tests_of(path: Path) -> list[str]:
-    """The test files of the same room that name the module or what it defines most often, `FILES` at most."""
-    module, stem = module_of(path), path.stem.strip("_")
+    """The test files of the same room that most often name the module, its folder or what it defines."""
+    module = module_of(path)
+    inner = module.split(".")[2:] or [path.stem]  # of `core/norms/l2.py`: norms, l2
+    modules = [module, module.rpartition(".")[0]][: len(inner)]
     body = ast.parse(path.read_text()).body
     public = [node.name for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
-    words = re.compile("|".join([re.escape(module) + r"\b", *(rf"\b{name}\b" for name in public if name[0] != "_")]))
+    public = [rf"\b{name}" for name in public if name[0] != "_"]
+    words = re.compile("|".join(rf"{name}\b" for name in [*map(re.escape, modules), *public]))
     room = path.relative_to(ROOT).parts[path.relative_to(ROOT).parts[0] == "advkit"].removesuffix(".py")
     own = sorted((ROOT / "tests" / room).glob("test_*.py"))
-    weights = {file: len(words.findall(file.read_text())) + 100 * (stem in file.stem) for file in own}
+
+    def stemmed(file: Path) -> bool:
+        return any(part.strip("_") in file.stem for part in inner)
+
+    weights = {file: len(words.findall(file.read_text())) + 100 * stemmed(file) for file in own}
     named = sorted((file for file in own if weights[file]), key=lambda file: -weights[file])
     return [str(file) for file in (named or own)[:FILES]]
 
@@ -182,7 +189,7 @@ def tried(module: str, text: str, tests: list[str], seconds: int) -> str:
 def main() -> None:
     """Plant and tell."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rooms", nargs="+", help="folders or files of advkit, as core or core/norms.py")
+    parser.add_argument("rooms", nargs="+", help="folders or files of advkit, as core or core/threat.py")
     parser.add_argument("--count", type=int, default=15, help="faults in each")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=int, default=120, help="processor seconds for the tests of a fault")
