@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from advkit.attacks.parts.placing import Placing, put_on
+from advkit.attacks.parts.placing import Placing, put_on, side_of
 from advkit.attacks.parts.stepless import Stepless
 from advkit.attacks.patch.patch import Patch, State
+from advkit.attacks.patch.printing import colours_of, seen_by, strayed, total_variation
 from advkit.core import door
 from advkit.core.door import check_count
 from advkit.core.draws import Draws
@@ -23,6 +25,9 @@ from advkit.evaluation.measure.stream import batches
 @dataclass(frozen=True, kw_only=True)
 class AdversarialPatch(Stepless, Patch):
     """A patch that is known already, put on every image in a random pose. What `find_patch` returns.
+
+    It covers the share `size` of the area of any image: on images of another size than those on which it was found,
+    and at another `size`, it is scaled.
 
     Cost per sample: 2 queries, the second being the verdict, and no gradient.
 
@@ -52,7 +57,7 @@ class AdversarialPatch(Stepless, Patch):
         x = oracle.x
         if x.ndim != 4 or x.shape[1] != len(self.patch):
             raise InputError(f"the patch is of shape {tuple(self.patch.shape)}, the images {tuple(x.shape[1:])}")
-        patch = self.patch.to(x).expand(len(x), *self.patch.shape)
+        patch = scaled(self.patch[None].to(x), side_of(self.size, x.shape[2], x.shape[3])).expand(len(x), -1, -1, -1)
         return State(self.judged(oracle, patch), patch, self.length(oracle))
 
     def save(self, path: str | Path) -> None:
@@ -67,11 +72,35 @@ class AdversarialPatch(Stepless, Patch):
         if channels not in (1, 3):
             raise InputError(f"a picture has 1 or 3 channels, the patch has {channels}")
         colours = (self.patch.detach().cpu().float().clamp(0, 1) * 255).round().byte().expand(3, side, side)
+        pixels = torch.cat([colours, self.covered()[None].byte() * 255]).permute(1, 2, 0).numpy()
+        Image.fromarray(pixels, "RGBA").save(path)
+
+    def covered(self) -> Tensor:
+        """(S, S) bool: the pixels that the shape keeps."""
+        side = self.patch.shape[1]
         blank = torch.zeros(1, 1, side, side)
         still = Placing(0, 0, 0, "centre").pose(Draws(0, torch.zeros(1, dtype=torch.int64)), 0, blank)
-        _, inside = put_on(blank, blank, still, self.shape)
-        pixels = torch.cat([colours, inside[0].byte() * 255]).permute(1, 2, 0).numpy()
-        Image.fromarray(pixels, "RGBA").save(path)
+        return put_on(blank, blank, still, self.shape)[1][0, 0]
+
+    @property
+    def non_printability(self) -> float:
+        """The mean distance of its pixels to the nearest colour of `palette`, for pixels from 0 to 1."""
+        patch = self.patch[None].detach().cpu().float()
+        way = strayed(patch, seen_by(colours_of(self.palette), patch)).norm(dim=1)[0]
+        return float(way[self.covered()].mean())
+
+    @property
+    def total_variation(self) -> float:
+        """The mean squared difference of neighbours, of columns and of rows together."""
+        return float(total_variation(self.patch[None].detach().cpu().double()))
+
+
+def scaled(patch: Tensor, side: int) -> Tensor:
+    """The patches (M, C, S, S) with another side, to the bit the same if it is theirs."""
+    if patch.shape[3] == side:
+        return patch
+    wide = patch.to(torch.promote_types(patch.dtype, torch.float32))
+    return F.interpolate(wide, (side, side), mode="bilinear", antialias=True).to(patch.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)

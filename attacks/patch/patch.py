@@ -9,6 +9,13 @@ from torch import Tensor
 
 from advkit.attacks.parts.placing import Placing, Pose, check_place, check_shape, put_on, side_of
 from advkit.attacks.parts.steps import StepAttack
+from advkit.attacks.patch.printing import (
+    Palette,
+    colours_of,
+    non_printability_slope,
+    seen_by,
+    total_variation_slope,
+)
 from advkit.core.attack import register_attack
 from advkit.core.door import check_between, check_flag
 from advkit.core.errors import InputError
@@ -49,6 +56,8 @@ class Patch(StepAttack):
         brightness: the largest number that is added to the patch, either way.
         shared: True makes one patch for all images of the batch, False one for each image.
         smooth: the weight of the patch's total variation, a mean an entry, beside the loss.
+        printable: the weight of the mean distance of the patch's pixels to the nearest printable colour.
+        palette: the printable colours: "inks", the path of a file with a colour on each line, or colours from 0 to 1.
         steps: the number of steps.
         step_size: length of a step in units of the pixels; default: .05 of the range.
     """
@@ -68,6 +77,8 @@ class Patch(StepAttack):
     brightness: float = 0.0
     shared: bool = True
     smooth: float = 0.0
+    printable: float = 0.0
+    palette: Palette = "inks"
     steps: int = 100
 
     def __post_init__(self) -> None:
@@ -78,7 +89,10 @@ class Patch(StepAttack):
         for name, most in (("rotation", 180), ("scale", 0.9), ("brightness", 1)):
             check_between(name, getattr(self, name), 0, most)
         check_flag("shared", self.shared)
-        check_between("smooth", self.smooth, 0, math.inf)
+        for name in ("smooth", "printable"):
+            check_between(name, getattr(self, name), 0, math.inf)
+        object.__setattr__(self, "palette", _plain(self.palette))
+        colours_of(self.palette)
         object.__setattr__(self, "per_sample", not self.shared)
 
     @property
@@ -112,10 +126,24 @@ class Patch(StepAttack):
         gradient = oracle.gradient(state.patch, self.loss, lambda patch: self.worn(oracle, patch, pose))
         if self.shared:
             gradient = gradient.mean(0, keepdim=True).expand_as(gradient)
-        if self.smooth:
-            gradient = gradient - self.smooth * _roughness_slope(state.patch)
+        gradient = gradient - self.blemish(state.patch, *_range(oracle))
         patch = (state.patch + state.length * gradient.sign()).clamp(*_range(oracle)).to(state.patch.dtype)
         return state._replace(x_adv=self.judged(oracle, patch), patch=patch)
+
+    def blemish(self, patch: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """The gradient of what the patch loses by its total variation and its unprintable colours, or 0.
+
+        Args:
+            patch: patches (M, C, S, S).
+            low, high: the range of the pixels.
+        """
+        own, slope = (patch[:1] if self.shared else patch), patch.new_zeros(1)
+        if self.smooth:
+            slope = slope + self.smooth * total_variation_slope(own)
+        if self.printable:
+            colours = seen_by(colours_of(self.palette), own, low, high)
+            slope = slope + self.printable * non_printability_slope(own, colours)
+        return slope
 
     def worn(self, oracle: Oracle, patch: Tensor, pose: Pose) -> Tensor:
         """(M, C, H, W): the images with their patches (M, C, S, S) in these poses, within range and eps.
@@ -153,10 +181,11 @@ def _range(oracle: Oracle) -> tuple[Tensor, Tensor]:
     return oracle.region.low.amin(), oracle.region.high.amax()
 
 
-def _roughness_slope(patch: Tensor) -> Tensor:
-    """The gradient of the total variation, a mean an entry."""
-    with torch.enable_grad():
-        leaf = patch.detach().requires_grad_()
-        rough = (leaf.diff(dim=2) ** 2).mean((1, 2, 3)) + (leaf.diff(dim=3) ** 2).mean((1, 2, 3))
-        (slope,) = torch.autograd.grad(rough.sum(), leaf)
-    return slope
+def _plain(palette: Palette) -> Palette:
+    """Lists as tuples, so that attacks can be compared and written as specs."""
+    if isinstance(palette, str | Tensor):
+        return palette
+    try:
+        return tuple(tuple(colour) for colour in palette)
+    except TypeError:
+        return palette

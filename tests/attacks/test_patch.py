@@ -11,6 +11,17 @@ from torch import Tensor, nn
 from advkit import load_data, load_model
 from advkit.attacks import PGD, AdversarialPatch, LaVAN, Patch, create_attack, find_patch, masked
 from advkit.attacks.parts.placing import PLACES, Placing, Pose, corner, put_on, side_of
+from advkit.attacks.patch.printing import (
+    BLACK,
+    SOLIDS,
+    colours_of,
+    inks,
+    non_printability,
+    non_printability_slope,
+    seen_by,
+    total_variation,
+    total_variation_slope,
+)
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError
 
@@ -182,6 +193,13 @@ def test_a_patch_found_on_some_images_misleads_on_others(tmp_path):
         {"scale": 1},
         {"shared": 1.5},
         {"smooth": -1},
+        {"printable": -1},
+        {"palette": "no_such_file.txt"},
+        {"palette": 3},
+        {"palette": [[0.1, 0.2]]},
+        {"palette": [["red"]]},
+        {"palette": [[0.1, 0.2, 1.2]]},
+        {"palette": torch.zeros(0, 3)},
     ],
 )
 def test_what_means_nothing_is_refused(options):
@@ -199,3 +217,102 @@ def test_a_patch_of_other_channels_is_refused():
     attack, x = AdversarialPatch(patch=torch.rand(3, 4, 4)), torch.rand(2, 1, 32, 32)
     with pytest.raises(InputError, match="the patch is of shape"):
         attack(load_model("lenet5"), x, torch.tensor([0, 1]), stop="never")
+
+
+def test_both_slopes_are_the_gradients_of_their_scores():
+    torch.manual_seed(1)
+    patch, colours = torch.rand(3, 3, 5, 5, dtype=torch.float64), torch.rand(7, 3, dtype=torch.float64)
+    for score, slope in (
+        (total_variation, total_variation_slope),
+        (lambda p: non_printability(p, colours), lambda p: non_printability_slope(p, colours)),
+    ):
+        leaf = patch.clone().requires_grad_()
+        score(leaf).sum().backward()
+        torch.testing.assert_close(slope(patch), leaf.grad)
+
+
+def test_the_distance_to_printable_colours_is_the_least_by_hand():
+    colours = torch.tensor([[0.0, 0, 0], [1, 1, 1]], dtype=torch.float64)
+    patch = torch.tensor([0.1, 0.2, 0.2], dtype=torch.float64).view(1, 3, 1, 1).expand(1, 3, 2, 2).clone()
+    assert float(non_printability(patch, colours)) == pytest.approx(0.3)
+    patch[:, :, 0, 0] = torch.tensor([1.0, 0.7, 0.6])
+    assert float(non_printability(patch, colours)) == pytest.approx((3 * 0.3 + 0.5) / 4)
+    on_one = colours[1].view(1, 3, 1, 1).expand(1, 3, 2, 2)
+    assert not non_printability_slope(on_one, colours).any()
+
+
+def test_the_inks_are_halftones_of_their_solids():
+    found = inks()
+    assert found.shape == (29, 3)
+    assert found.unique(dim=0).shape == (29, 3)
+    for solid in [*SOLIDS.values(), BLACK]:
+        nearest = (found * 255 - torch.tensor(solid, dtype=torch.float64)).abs().amax(1).min()
+        assert float(nearest) < 1e-9
+    paper, cyan = (torch.tensor(SOLIDS[key], dtype=torch.float64) / 255 for key in ((0, 0, 0), (1, 0, 0)))
+    half = ((paper**2.2 + cyan**2.2) / 2) ** (1 / 2.2)  # half of the paper is covered
+    assert float((found - half).abs().amax(1).min()) < 1e-9
+
+
+@pytest.fixture(scope="module")
+def plain_and_printed() -> tuple[AdversarialPatch, ...]:
+    """A patch for an untrained network of colours: as it comes, printable, and smooth."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 5, stride=2), nn.Tanh(), nn.Flatten(), nn.Linear(8 * 14 * 14, 5))
+    x, y = torch.rand(24, 3, 32, 32), torch.arange(24) % 5
+    options = {"size": 0.2, "target": 3, "epochs": 40, "step_size": 0.02}
+    return tuple(
+        find_patch(model, (x, y), **options, **more)
+        for more in ({}, {"printable": 1000.0}, {"smooth": 1000.0}, {"printable": 1000.0, "palette": [[0.2, 0.5, 0.9]]})
+    )
+
+
+def test_printable_patches_lie_nearer_the_palette(plain_and_printed):
+    plain, printed, _, one = plain_and_printed
+    assert plain.non_printability > 0.15
+    assert printed.non_printability < 0.03  # within a step of .02 in each channel
+    colours = one.patch.permute(1, 2, 0).reshape(-1, 3)
+    torch.testing.assert_close(colours, torch.tensor([0.2, 0.5, 0.9]).expand_as(colours), atol=0.03, rtol=0)
+
+
+def test_smooth_patches_vary_less(plain_and_printed):
+    plain, _, smooth, _ = plain_and_printed
+    assert smooth.total_variation < plain.total_variation / 20
+
+
+def test_a_palette_is_a_file_a_list_or_a_name(tmp_path):
+    listed = ((0.0, 0.0, 0.0), (1.0, 0.5, 0.2))
+    (tmp_path / "shares.txt").write_text("# mine\n0, 0, 0\n1 0.5 0.2  # orange\n\n")
+    (tmp_path / "bytes.txt").write_text("0,0,0\n255,127.5,51\n")
+    wanted = torch.tensor(listed, dtype=torch.float64)
+    for palette in (list(map(list, listed)), listed, wanted, *(str(tmp_path / n) for n in ("shares.txt", "bytes.txt"))):
+        torch.testing.assert_close(colours_of(Patch(palette=palette).palette), wanted, atol=1e-6, rtol=0)
+    spec = Patch(printable=2.0, palette=listed).spec
+    assert create_attack(spec) == Patch(printable=2.0, palette=listed)
+    grey = seen_by(wanted, torch.rand(1, 1, 4, 4, dtype=torch.float64), -1.0, 1.0)
+    torch.testing.assert_close(grey, 2 * torch.tensor([[0.0], [0.299 + 0.587 * 0.5 + 0.114 * 0.2]]).double() - 1)
+
+
+def test_of_grey_images_the_palette_is_grey():
+    x, y = torch.rand(8, 1, 16, 16), torch.arange(8) % 3
+    model = nn.Sequential(nn.Flatten(), nn.Linear(256, 3))
+    found = find_patch(model, (x, y), size=0.2, epochs=30, step_size=0.02, printable=1e4, palette=[[1.0, 0.0, 0.0]])
+    torch.testing.assert_close(found.patch, torch.full_like(found.patch, 0.299), atol=0.03, rtol=0)
+    with pytest.raises(InputError, match="1 or 3 channels, got 2"):
+        Patch(printable=1.0)(nn.Sequential(nn.Flatten(), nn.Linear(512, 3)), torch.rand(8, 2, 16, 16), y)
+
+
+def test_a_known_patch_takes_its_share_of_any_image():
+    patch = torch.zeros(1, 8, 8)
+    patch[:, :, 4:] = 1
+    x = torch.full((1, 1, 64, 64), 0.5)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64 * 64, 3))
+    for size, side in ((1 / 64, 8), (1 / 16, 16), (1 / 4, 32), (1 / 256, 4)):
+        attack = AdversarialPatch(patch=patch, size=size, place="top_left")
+        shown = attack(model, x, torch.tensor([0]), stop="never").x_adv[0, 0]
+        assert int((shown != 0.5).sum()) >= side * (side - 2)  # interpolated edges may be grey
+        assert (shown[:, side:] == 0.5).all()
+        assert (shown[side:] == 0.5).all()
+        assert float(shown[side // 2, 0]) == 0
+        assert float(shown[side // 2, side - 1]) == 1
+    exact = AdversarialPatch(patch=patch, size=1 / 64, place="top_left")(model, x, torch.tensor([0]), stop="never")
+    assert torch.equal(exact.x_adv[0, :, :8, :8], patch)
