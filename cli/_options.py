@@ -102,6 +102,9 @@ _SHARED: dict[str, Callable[[Any], Any]] = {
         "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...; auto: a GPU if any."
     ),
     "threads": click.option("--threads", type=click.IntRange(min=1), help="Number of CPU threads. [torch's choice]"),
+    "target": click.option(
+        "--target", metavar="CLASS", help="Class to reach: a name, a number, runner_up, random or all."
+    ),
     "goal": click.option(
         "--goal",
         metavar="SPEC",

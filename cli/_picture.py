@@ -17,6 +17,7 @@ from advkit.core.classify import classify
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.data import Dataset
 from advkit.evaluation import Report
+from advkit.evaluation.measure.aims import Target
 from advkit.figures import examples
 from advkit.figures._examples import ENDINGS
 from advkit.models import Classifier
@@ -65,7 +66,7 @@ def draw(
     attack: Attack,
     data: Dataset,
     *,
-    target: str | int | None,
+    target: Target,
     goal: str | None = None,
 ) -> int:
     """Write the picture; returns how many images it shows.

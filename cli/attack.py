@@ -20,6 +20,7 @@ from advkit.core.sheet import as_text
 from advkit.data import DATASETS, Dataset, load_data, registered
 from advkit.defenses import Transformed
 from advkit.evaluation import evaluate
+from advkit.evaluation.measure.aims import aim_at
 from advkit.evaluation.measure.asked import EPS, noise_like
 from advkit.evaluation.measure.belong import belonging
 from advkit.evaluation.measure.report import finite
@@ -77,7 +78,7 @@ def run(
     else:
         classifier = load_model(model, data=checkpoint(data), weights=weights, device=device)
         images = load_images(data, classifier, image_size, resize, **where)
-    aim = parse_target(target, images)
+    aim = aim_at(target, images, option="--target")
     judged: Any = classifier if transform is None else Transformed(classifier, transform).eval()
     naive = transform is not None and not adaptive
     with progress_bar(attacker.name) as progress:
@@ -181,22 +182,6 @@ def _read(data: str, classifier: Classifier, image_size: int | None, resize: int
     channels, height, width = classifier.card.input_shape or (3, 0, 0)
     own = height if height and height == width else None
     return load_data(data, size=image_size or own, resize=resize, grey=channels == 1, **where)
-
-
-def parse_target(text: str | None, data: Dataset) -> str | int | None:
-    """Parse a class's name or number, or one of the attacks' words.
-
-    Raises:
-        InputError: the text is none of these.
-    """
-    if text is None:
-        return None
-    if text in data.classes:
-        return data.classes.index(text)
-    number = int(text) if text.isdecimal() else None
-    if text.startswith("-") or (number is not None and number >= len(data.classes)):
-        raise InputError(f"--target: expected a class from 0 to {len(data.classes) - 1}, got {text}")
-    return text if number is None else number
 
 
 def half_search(

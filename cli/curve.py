@@ -14,6 +14,7 @@ from advkit.cli._several import load_several, picture
 from advkit.cli.commands.curve import NAME
 from advkit.core.sheet import as_text
 from advkit.evaluation import Curve, error_curve, nice_radii
+from advkit.evaluation.measure.aims import aim_at
 from advkit.evaluation.show.telling_more import curves_sheet
 from advkit.figures import error_curves
 
@@ -21,13 +22,14 @@ COUNT = 200
 """Images by default: a curve takes hundreds of passes each."""
 
 
-def run(attack: str, output: Path | None, as_json: bool, **options: Any) -> None:
+def run(attack: str, target: str | None, output: Path | None, as_json: bool, **options: Any) -> None:
     """Do what the command says."""
     options = {**options, "as_json": as_json, "count": COUNT if options["count"] is None else options["count"]}
     searched = minimal(attack)
     place = picture(output, NAME, options)
     models, images = load_several(options)
     shared = {name: options[name] for name in ("batch_size", "count", "seed")}
+    shared["target"] = aim_at(target, images, option="--target")
     curves = []
     for name, model in models.items():
         with progress_bar(name) as progress:

@@ -13,10 +13,11 @@ from advkit.cli._evaluate_output import print_json
 from advkit.cli._options import check_device
 from advkit.cli._picture import draw
 from advkit.cli._workers import cores, own_device, together, world
-from advkit.cli.attack import checkpoint, load_images, parse_target, untrained
+from advkit.cli.attack import checkpoint, load_images, untrained
 from advkit.core.errors import InputError
 from advkit.data import Dataset
 from advkit.evaluation import Keep, Report, evaluate, load_run
+from advkit.evaluation.measure.aims import aim_at
 from advkit.evaluation.measure.asked import EPS, noise_like
 from advkit.models import Classifier, list_models, load_model
 
@@ -53,7 +54,7 @@ def run(model: str | None, as_json: bool, output: Path | None, **options: Any) -
                 )
             raise
         if speaks and output is not None and attacks and not (output / EXAMPLES).exists():
-            aim = parse_target(options["target"], images)
+            aim = aim_at(options["target"], images, option="--target")
             draw(output / EXAMPLES, report, classifier, attacks[0], images, target=aim, goal=options["goal"])
     if speaks and as_json:
         print_json(report, model, shown, output)
@@ -121,7 +122,7 @@ def _evaluated(
             images,
             attacks,
             control=noise_like(attacks[0]) if attacks else None,
-            target=parse_target(options["target"], images),
+            target=aim_at(options["target"], images, option="--target"),
             goal=options["goal"],
             verdicts=options["verdicts"],
             batch_size=options["batch_size"],

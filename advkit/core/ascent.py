@@ -1,5 +1,6 @@
 """The view of a model for attacks in training: gradients only, since nothing but the last point is needed."""
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -8,6 +9,7 @@ from torch import Tensor
 
 from advkit.core import door
 from advkit.core.draws import Draws
+from advkit.core.goals import check_target_exists
 from advkit.core.guard import Model
 from advkit.core.losses import Loss, Values, asks_for_clean, climb
 from advkit.core.threat import Region
@@ -35,14 +37,17 @@ class Slopes:
         with torch.no_grad():
             return self._model(self.x)
 
-    def gradient(self, x: Tensor, loss: str | Loss = "cross_entropy") -> Tensor:
+    def gradient(
+        self, x: Tensor, loss: str | Loss = "cross_entropy", through: Callable[[Tensor], Tensor] | None = None
+    ) -> Tensor:
         """The gradient (N, ...) of the loss at the points x, see `climb`.
 
         Args:
             x: points (N, ...).
             loss: the loss that is differentiated, a name or a function.
+            through: a differentiable function: the model sees `through(x)`, and the gradient is that with respect to x.
         """
-        return self._climb(x, loss)[1]
+        return self._climb(x, loss, through)[1]
 
     def loss_and_gradient(self, x: Tensor, loss: str | Loss = "cross_entropy") -> tuple[Tensor, Tensor]:
         """The loss (N,) and its gradient (N, ...) at the points x, see `climb`.
@@ -54,11 +59,14 @@ class Slopes:
         values, gradient = self._climb(x, loss)
         return values(), gradient
 
-    def _climb(self, x: Tensor, loss: str | Loss) -> tuple[Values, Tensor]:
+    def _climb(
+        self, x: Tensor, loss: str | Loss, through: Callable[[Tensor], Tensor] | None = None
+    ) -> tuple[Values, Tensor]:
         with torch.enable_grad():
             leaf = x.detach().requires_grad_()
-            logits = self._model(leaf)
+            logits = self._model(leaf if through is None else through(leaf))
             if not self._checked:
                 door.check_answer(logits.detach(), self.x, self._y)
+                check_target_exists(self.goal, logits)
                 self._checked = True
             return climb(loss, self.goal, logits, leaf, self.clean if asks_for_clean(loss) else logits.detach())

@@ -16,7 +16,7 @@ from advkit.core import door
 from advkit.core.ascent import Slopes
 from advkit.core.best_points import Best, Ranking, Record, Rows, choose, noise_floor, not_finite, put, take
 from advkit.core.draws import Draws
-from advkit.core.goals import Goal, flat, resolve, untargeted, wide
+from advkit.core.goals import Goal, flat, resolve, targeted, untargeted, wide
 from advkit.core.guard import Model, guard
 from advkit.core.knowledge import knowledge_of
 from advkit.core.layout import Passes
@@ -91,18 +91,30 @@ def drive(attack: Steps, model: Model, problem: Problem) -> Result:
 
 
 def last_point(attack: Steps, model: Model, problem: Problem) -> Tensor:
-    """Return the last point (N, ...) of an attack that follows the gradient away from y; it is not classified.
+    """Return the last point (N, ...) of an attack that follows the gradient; it is not classified.
 
-    The clean images are not classified, no row leaves, and there is no verdict: k steps cost k passes.
+    No row leaves, and there is no verdict: k steps cost k passes. A target that follows from the clean images, such as
+    "runner_up", takes one more.
     """
     with _alone_with(model, problem) as (classify, problem):
-        goal: Any = untargeted(problem.y)
+        goal: Any = _aim(classify, problem)
         goal = goal if problem.wish is None else problem.wish.bind(goal)
         oracle: Any = Slopes(classify, problem.threat.around(problem.x), problem.y, goal, problem.draws)
         state = attack.init(oracle)
         for i in range(attack.total_steps):
             state = attack.step(oracle, state, i)
         return oracle.region.settle(state.x_adv)  # type: ignore[no-any-return]
+
+
+def _aim(classify: Model, problem: Problem) -> Goal:
+    """The goal, without a pass where the target is a class or none."""
+    target, y = problem.target, problem.y
+    if isinstance(target, str) and target != "untargeted":
+        with torch.no_grad():
+            return resolve(target, y, classify(problem.x), problem.draws)
+    if isinstance(target, str):
+        return untargeted(y)
+    return targeted(torch.as_tensor(target, device=y.device).expand(len(y)).long(), y)
 
 
 @contextmanager

@@ -160,14 +160,24 @@ def resolve(target: str | int | Tensor | Goal, y: Tensor, logits: Tensor, draws:
         return _named(target, y, logits, draws)
     if hasattr(target, "margin"):  # a goal already
         return cast(Goal, target)
-    classes = logits.shape[1]
-    target = torch.as_tensor(target, device=y.device).expand(len(y)).long()
-    if len(target) and not 0 <= int(target.min()) <= int(target.max()) < classes:
+    goal = targeted(torch.as_tensor(target, device=y.device).expand(len(y)).long(), y)
+    check_target_exists(goal, logits)
+    return goal
+
+
+def check_target_exists(goal: Goal, logits: Tensor) -> None:
+    """Raise InputError unless the class to reach is one of the columns of the logits (N, K).
+
+    Args:
+        goal: a goal of any kind.
+        logits: answer of the model.
+    """
+    target, classes = getattr(goal, "target", None), logits.shape[1]
+    if target is not None and len(target) and not 0 <= int(target.min()) <= int(target.max()) < classes:
         raise InputError(
             f"target out of range: saw classes {int(target.min())} to {int(target.max())}, "
             f"the model has {classes} (0 to {classes - 1})"
         )
-    return targeted(target, y)
 
 
 def _named(word: str, y: Tensor, logits: Tensor, draws: Draws) -> Goal:

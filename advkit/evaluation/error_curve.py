@@ -24,7 +24,7 @@ def error_curve(model: Model, data: Any, attack: Attack | str, *, name: str = ""
         attack: a minimal attack, or its spec; `smallest(PGD(...))` turns a budget attack into one, by a search in eps
             for each image.
         name: name of the curve; default: the attack's spec.
-        **options: options of `evaluate`: batch_size, count, seed, bounds, device, progress.
+        **options: options of `evaluate`: target, batch_size, count, seed, bounds, device, progress.
 
     Returns:
         The staircase, with the median distance.

@@ -17,6 +17,7 @@ from advkit.core.norms import get_norm
 from advkit.core.progress_bar import Progress, shows_progress
 from advkit.core.wishes import as_wish
 from advkit.evaluation import recorded
+from advkit.evaluation.measure.aims import aim_at
 from advkit.evaluation.measure.any_data import as_data
 from advkit.evaluation.measure.asked import asked_attacks, asked_control
 from advkit.evaluation.measure.belong import belonging
@@ -87,8 +88,8 @@ def evaluate(
         control: an attack that is reported separately and is not part of the worst case. By default it is random noise
             in a run, as on the command line, and none otherwise. Its budget is that of the first attack; if that is a
             minimal attack, the distance that it needed on each sample.
-        target: the class to reach, one for all, or one for each image of the data (by its number there), or a word that
-            the attacks know, such as "runner_up".
+        target: the class to reach, by its number or by its name in the data, one for all; or a tensor with one for each
+            image of the data (by its number there); or a word that the attacks know, such as "runner_up".
         goal: what counts as an error and as an attack's success, see `advkit.goals`: a goal, its spec such as
             "top_k(k=5)", or a function `(outputs, y) -> (N,)` that is > 0 where the goal is reached. By default a
             class other than y. With another form of outputs, as of `segmentation`, y are rows of any shape.
@@ -140,6 +141,7 @@ def evaluate(
     model = _moved(load_model(model) if isinstance(model, str) else model, device)
     data = as_data(data, batch_size=batch_size, count=count)
     data = belonging(model, data)
+    plan = replace(plan, target=aim_at(target, data))
     _warn_if_trained_on(model, origin(data))
     length = total(data, count)
     if corruptions and options["bounds"] != (0, 1):

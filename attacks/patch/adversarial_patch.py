@@ -15,11 +15,13 @@ from advkit.attacks.patch.printing import colours_of, seen_by, strayed, total_va
 from advkit.core import door
 from advkit.core.door import check_count
 from advkit.core.draws import Draws
+from advkit.core.driver import last_point
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.core.oracle import Oracle
+from advkit.evaluation.measure.aims import aim_at
 from advkit.evaluation.measure.any_data import as_data
-from advkit.evaluation.measure.stream import batches
+from advkit.evaluation.measure.stream import Batch, batches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,15 +114,17 @@ class _Learner(Patch):
 
     def init(self, oracle: Oracle) -> State:
         state = super().init(oracle)
-        if not self.held:
-            return state
-        patch = self.held[0].to(oracle.x).expand_as(state.patch)
-        return state._replace(x_adv=self.judged(oracle, patch), patch=patch)
+        return state._replace(patch=self.held[0].to(oracle.x).expand_as(state.patch)) if self.held else state
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         state = super().step(oracle, state, self.first + i)
         self.held[:] = [state.patch[0].detach().clone()]
         return state
+
+    def learn(self, model: Model, batch: Batch, bounds: tuple[float, float], seed: int) -> None:
+        """One pass there and back: nothing is judged."""
+        problem = self._problem(model, batch.x, batch.y, None, None, batch.sample_ids, seed, bounds, "never")
+        last_point(self, model, problem)
 
 
 def find_patch(
@@ -130,6 +134,7 @@ def find_patch(
     epochs: int = 10,
     batch_size: int = 100,
     count: int | None = None,
+    seed: int = 0,
     bounds: tuple[float, float] = (0, 1),
     **options: Any,
 ) -> AdversarialPatch:
@@ -139,14 +144,18 @@ def find_patch(
         print(evaluate(model, load_data("mnist5k"), [attack]).adversarial_error)
         attack.save("patch.png")
 
+    Cost per image and epoch: one query and one gradient.
+
     Args:
         model: images (N, C, H, W) -> logits.
         data: a Dataset, a DataLoader or a pair of tensors (x, y), see `evaluate`.
         epochs: number of passes over the images.
         batch_size: number of images in each step.
         count: number of images to use; default: all.
+        seed: seed of the poses.
         bounds: the range of the pixels.
-        **options: hyperparameters of `Patch`, such as `size`, `shape`, `rotation` and `target`.
+        **options: hyperparameters of `Patch`, such as `size`, `shape` and `rotation`. `target` may be the name that the
+            data give a class.
 
     Raises:
         InputError: a value that is refused, or another kind of data.
@@ -154,12 +163,16 @@ def find_patch(
     check_count("epochs", epochs)
     data = as_data(data, batch_size=batch_size, count=count)
     options = {**options, "shared": True}
+    if "target" in options:
+        options["target"] = aim_at(options["target"], data)
+        if options["target"] == "all":
+            raise InputError("expected target as one class for one patch, got 'all'")
     held: list[Tensor] = []
     step = 0
     for _ in range(epochs):
         for batch in batches(data, batch_size=batch_size, count=count):
             learner = _Learner(**{**options, "steps": 1}, held=held, first=step)
-            learner(model, batch.x, batch.y, bounds=bounds, sample_ids=batch.sample_ids, stop="never")
+            learner.learn(model, batch, bounds, seed)
             step += 1
     if not held:
         raise InputError("expected data with at least one image")

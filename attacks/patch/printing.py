@@ -108,7 +108,8 @@ def seen_by(colours: Tensor, patch: Tensor, low: Any = 0.0, high: Any = 1.0) -> 
         colours = (colours * colours.new_tensor(LUMA)).sum(1, keepdim=True)
     if channels not in (1, 3):
         raise InputError(f"printable colours are for images of 1 or 3 channels, got {channels}")
-    return low + (high - low) * colours.expand(-1, channels).to(patch)
+    seen: Tensor = low + (high - low) * colours.expand(-1, channels).to(patch)
+    return seen
 
 
 def strayed(patch: Tensor, colours: Tensor) -> Tensor:
@@ -131,7 +132,8 @@ def non_printability_slope(patch: Tensor, colours: Tensor) -> Tensor:
     """Return the gradient (M, C, S, S) of `non_printability`: away from the nearest colour, 0 on it."""
     way = strayed(patch, colours)
     length = torch.linalg.vector_norm(way, dim=1, keepdim=True)
-    return way / length.clamp(min=1e-9) / way[0, 0].numel()
+    slope: Tensor = way / length.clamp(min=1e-9) / way[0, 0].numel()
+    return slope
 
 
 def total_variation(patch: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """One perturbation found on a data set, batch by batch, and added to any image: see `Universal` (arXiv 1610.08401)."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from advkit.core.door import check_count
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.core.oracle import Oracle
+from advkit.evaluation.measure.aims import aim_at
 from advkit.evaluation.measure.any_data import as_data
 from advkit.evaluation.measure.stream import batches
 
@@ -103,7 +104,8 @@ def find_universal(
         batch_size: number of images in each step.
         count: number of images to use; default: all.
         step_size: length of a step in units of the pixels; default: eps / 10.
-        loss, target: the loss that the steps increase and the class to reach, see `Attack`.
+        loss: the loss that the steps increase, see `Attack`.
+        target: the class to reach, by its number or by its name in the data, or a word as in `Attack`.
         bounds: the range of the pixels.
 
     Raises:
@@ -112,6 +114,7 @@ def find_universal(
     check_count("epochs", epochs)
     data = as_data(data, batch_size=batch_size, count=count)
     door.check_eps(eps)
+    target = cast("str | int", aim_at(target, data))
     found: list[Tensor] = []
     for _ in range(epochs):
         for batch in batches(data, batch_size=batch_size, count=count):

@@ -61,8 +61,7 @@ class AttackCommand(click.Command):
     show_default=True,
     help="With --transform: attack through it, or ignore it as a naive attack does (both figures are shown).",
 )
-@click.option("--target", metavar="CLASS", help="Class to reach: a name, a number, runner_up, random or all.")
-@shared("goal", "verdicts")
+@shared("target", "goal", "verdicts")
 @click.option(
     "--stop",
     type=click.Choice(["fooled", "never"]),

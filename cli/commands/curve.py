@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from advkit.cli._many import ManyCommand
-from advkit.cli._options import Name
+from advkit.cli._options import Name, shared
 from advkit.cli._perform import perform
 from advkit.cli._side_by_side import side_by_side
 
@@ -22,6 +22,7 @@ NAME = "advkit-curve.png"
     show_default=True,
     help='A name or a spec: "pgd(steps=20)"; eps is not used.',
 )
+@shared("target")
 @side_by_side
 @click.option(
     "--output", type=click.Path(path_type=Path), help=f"File or folder of the picture. [{NAME}; --json: none]"

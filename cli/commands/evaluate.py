@@ -30,8 +30,7 @@ from advkit.cli._perform import perform
     kind=Name("attack"),
 )
 @click.option("--eps", type=Eps(), help="Radius of the attacks that name none. [linf: .1, l2: 1, l1: 10]")
-@click.option("--target", metavar="CLASS", help="Class to reach: a name, a number, runner_up, random or all.")
-@shared("goal", "verdicts")
+@shared("target", "goal", "verdicts")
 @click.option(
     "--stop",
     type=click.Choice(["fooled", "never"]),

@@ -24,6 +24,7 @@ NAME = "advkit-transfer.png"
     type=click.Choice(["logits", "probabilities", "losses", "gradients"]),
     help="Add a row: the attack on all other models together, these averaged.",
 )
+@click.option("--target", metavar="CLASS", help="Class to reach, a name or a number: rates then count how often it is.")
 @side_by_side
 @click.option(
     "--output", type=click.Path(path_type=Path), help=f"File or folder of the picture. [{NAME}; --json: none]"

@@ -24,6 +24,7 @@ from advkit.attacks.patch.printing import (
 )
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError
+from advkit.testing.nets import Spy
 
 
 @pytest.fixture
@@ -316,3 +317,28 @@ def test_a_known_patch_takes_its_share_of_any_image():
         assert float(shown[side // 2, side - 1]) == 1
     exact = AdversarialPatch(patch=patch, size=1 / 64, place="top_left")(model, x, torch.tensor([0]), stop="never")
     assert torch.equal(exact.x_adv[0, :, :8, :8], patch)
+
+
+@pytest.mark.parametrize("target", ["untargeted", 3, "runner_up"])
+def test_a_patch_for_a_data_set_costs_one_pass_there_and_back_for_each_image(target):
+    torch.manual_seed(0)
+    spy = Spy(nn.Sequential(nn.Flatten(), nn.Linear(256, 5)))
+    x, y = torch.rand(10, 1, 16, 16), torch.arange(10) % 5
+    find_patch(spy, (x, y), size=0.1, epochs=3, batch_size=4, target=target)
+    more = 30 if target == "runner_up" else 0  # which class that is takes the clean images
+    assert (spy.forwards, spy.backwards) == (30 + more, 30)
+
+
+def test_the_steps_of_a_data_set_are_those_of_the_batch(case):
+    model, x, y = case
+    options = {"size": 0.1, "rotation": 20, "place": "random", "smooth": 2.0, "printable": 3.0}
+    whole = Patch(steps=5, **options)(model, x, y, stop="never", seed=4)
+    found = find_patch(model, (x, y), epochs=5, seed=4, **options)
+    assert torch.equal(found(model, x, y, stop="never", seed=4).x_adv, whole.x_adv)
+
+
+def test_a_class_that_the_model_does_not_have_is_one_line(case):
+    with pytest.raises(InputError, match="target out of range: saw classes 5 to 5, the model has 5"):
+        find_patch(case[0], case[1:], target=5)
+    with pytest.raises(InputError, match="expected target as one class for one patch, got 'all'"):
+        find_patch(case[0], case[1:], target="all")

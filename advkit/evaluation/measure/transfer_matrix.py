@@ -17,6 +17,7 @@ from advkit.core.intervals import wilson_interval
 from advkit.core.layout import Passes
 from advkit.core.progress_bar import Progress, shows_progress
 from advkit.core.shown import Shown
+from advkit.evaluation.measure.aims import aim_at
 from advkit.evaluation.measure.any_data import as_data
 from advkit.evaluation.measure.asked import asked_attacks
 from advkit.evaluation.measure.fit import fitted
@@ -41,8 +42,11 @@ class TransferMatrix(Shown):
         count: the number of images.
         names: names of the models.
         clean_wrong: number of images that each model gets wrong without an attack, M numbers.
-        both: `both[s][t]`, number of images that s and t both get right without an attack: the denominators.
-        wrong: `wrong[s][t]`, number of these images that t gets wrong after the attack on s.
+        both: `both[s][t]`, number of images that s and t both get right without an attack: the denominators. With a
+            target, images of that class do not count.
+        wrong: `wrong[s][t]`, number of these images that t gets wrong after the attack on s; with a target, that t then
+            takes for this class.
+        target: the class to reach, by its name or number; empty without one.
 
     Where all models but t were attacked together, `both` and `wrong` have one row more, the last; its denominators are
     the images that all models get right.
@@ -55,6 +59,7 @@ class TransferMatrix(Shown):
     clean_wrong: tuple[int, ...]
     both: tuple[tuple[int, ...], ...]
     wrong: tuple[tuple[int, ...], ...]
+    target: str = ""
 
     def _brief(self) -> str:
         return f"{self.attack} on {len(self.names)} models, {self.count:,} images"
@@ -113,6 +118,7 @@ class TransferMatrix(Shown):
         return {
             "data": self.data,
             "attack": self.attack,
+            "target": self.target or None,
             "count": self.count,
             "models": list(self.names),
             "made_on": list(self.sources),
@@ -131,6 +137,7 @@ def transfer_matrix(
     attack: Attack | str,
     *,
     together: Together | None = None,
+    target: int | str | None = None,
     batch_size: int = 250,
     count: int | None = None,
     seed: int = 0,
@@ -149,6 +156,8 @@ def transfer_matrix(
         together: function that makes the attack on several models at once, such as `advkit.attacks.ensemble`; the
             matrix then has one more row, made on all models but the one that is shown the images. It needs three
             models or more. Default: no such row.
+        target: the class to reach, by its number or by its name in the data. A rate then counts the images that are
+            taken for this class. By default every mistake counts.
         batch_size, count, seed, bounds: options of the evaluation, see `evaluate`.
         progress: called with (done, all) in images times passes of the attack, on all models; True shows a bar.
 
@@ -170,21 +179,26 @@ def transfer_matrix(
     length = total(data, count)
     nets, size, rows = list(models.values()), len(models), len(models) + (together is not None)
     tick = Ticker(progress, None if length is None else length * (2 * size if together else size) * most_passes(attack))
-    call = {"seed": seed, "bounds": bounds, "stop": "never"}
+    aim = aim_at(target, data)
+    if isinstance(aim, str | Tensor):
+        raise InputError(f"expected target as one class, got {target!r}: transfer shows how often it is reached")
+    call = {"seed": seed, "bounds": bounds, "stop": "never", "target": aim}
     seen, clean = 0, torch.zeros(size, dtype=torch.int64)
     both, wrong = torch.zeros(rows, size, dtype=torch.int64), torch.zeros(rows, size, dtype=torch.int64)
     for batch in batches(data, batch_size=batch_size, count=count):
-        right = torch.stack([_right(net, batch.x, batch, bounds) for net in nets])  # (M, N)
+        right = torch.stack([_answer(net, batch.x, batch, bounds) for net in nets]) == batch.y.cpu()  # (M, N)
+        meant = torch.ones_like(right[0]) if aim is None else batch.y.cpu() != aim
         for s, net in enumerate(nets):
-            after = _after(attack, net, nets, batch, call, tick)
-            shared = right[s] & right
+            fooled = _fooled(attack, net, nets, batch, call, tick)
+            shared = right[s] & right & meant
             both[s] += shared.sum(1)
-            wrong[s] += (shared & ~after).sum(1)
+            wrong[s] += (shared & fooled).sum(1)
         for t, net in enumerate(nets if together is not None else []):
             others = together(attack, nets[:t] + nets[t + 1 :])  # type: ignore[misc]
-            after = _after(others, net, [net], batch, call, tick)[0]
-            both[size, t] += right.all(0).sum()
-            wrong[size, t] += (right.all(0) & ~after).sum()
+            fooled = _fooled(others, net, [net], batch, call, tick)[0]
+            shared = right.all(0) & meant
+            both[size, t] += shared.sum()
+            wrong[size, t] += (shared & fooled).sum()
         clean += (~right).sum(1)
         seen += len(batch.y)
     return TransferMatrix(
@@ -195,24 +209,26 @@ def transfer_matrix(
         clean_wrong=tuple(clean.tolist()),
         both=tuple(map(tuple, both.tolist())),
         wrong=tuple(map(tuple, wrong.tolist())),
+        target="" if target is None else str(target),
     )
 
 
-def _after(
+def _fooled(
     attack: Attack, net: Model, shown_to: Sequence[Model], batch: Batch, call: dict[str, Any], tick: Ticker
 ) -> Tensor:
-    """(M, N) bool: whether each of M models is right about the images that the attack on `net` leaves."""
+    """(M, N) bool: whether each of M models errs, or reaches the target, on what the attack on `net` leaves."""
     own = fitted(batch, net, call["bounds"])
     with reporting(tick.within(len(batch.y) * most_passes(attack))):
         found = attack(net, own.x, own.y, sample_ids=own.sample_ids, **call)
     tick(len(batch.y) * most_passes(attack))
-    return torch.stack([_right(other, found.x_adv, batch, call["bounds"]) for other in shown_to])
+    answers = torch.stack([_answer(other, found.x_adv, batch, call["bounds"]) for other in shown_to])
+    return answers != batch.y.cpu() if call["target"] is None else answers == call["target"]
 
 
-def _right(model: Model, x: Tensor, batch: Batch, bounds: tuple[float, float]) -> Tensor:
-    """(N,) bool on the CPU: the model gives these images their labels."""
+def _answer(model: Model, x: Tensor, batch: Batch, bounds: tuple[float, float]) -> Tensor:
+    """(N,) int64 on the CPU: the class that the model gives these images."""
     own = fitted(batch._replace(x=x, y=batch.y.to(x.device)), model, bounds)
     with looking(model, own.x.device):
         logits: Tensor = Passes(model, own.x)(own.x)
     door.check_answer(logits, own.x, own.y)
-    return (logits.argmax(1) == own.y).cpu()
+    return logits.argmax(1).cpu()

@@ -40,8 +40,13 @@ def _(matrix: TransferMatrix) -> Sheet:
         for s, name in enumerate(matrix.sources)
     ]
     made = Table(("made on", "clean error", *matrix.names), rows, right=("clean error", *matrix.names))
-    head = f"{matrix.attack} on {matrix.data or 'the given data'}, {matrix.count:,} images, each at its strongest point"
-    said = "Columns: shown to. Wrong of the images that both get right without an attack; in brackets 95 % intervals."
+    aim = f" toward {matrix.target}" if matrix.target else ""
+    data = matrix.data or "the given data"
+    head = f"{matrix.attack}{aim} on {data}, {matrix.count:,} images, each at its strongest point"
+    counted = f"Taken for {matrix.target}" if matrix.target else "Wrong"
+    said = (
+        f"Columns: shown to. {counted} of the images that both get right without an attack; in brackets 95 % intervals."
+    )
     all_right = f"{OTHERS}: made on all but the one in the column together; of the images that all get right."
     return [head, made, said, *([all_right] if OTHERS in matrix.sources else []), CAVEAT]
 

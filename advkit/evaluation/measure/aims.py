@@ -1,0 +1,59 @@
+"""The class to reach, by the name that the data give it."""
+
+from difflib import get_close_matches
+from typing import Any
+
+from torch import Tensor
+
+from advkit.core.errors import InputError, unknown
+from advkit.core.goals import TARGETS
+
+Target = int | str | Tensor | None
+
+
+def aim_at(target: Target, data: Any, *, option: str = "target") -> Target:
+    """Return the target with the name or the digits of a class as its number; other forms as they are.
+
+    Args:
+        target: a class's name or number, a word such as "runner_up", a tensor with one class for each image, or None.
+        data: the data, whose `classes` are the names. A class that is called as a word of the attacks takes precedence.
+        option: name of the argument in messages.
+
+    Raises:
+        InputError: the text is neither a class nor such a word, or the number is none of the classes.
+    """
+    if not isinstance(target, str):
+        return target
+    names = _names(data)
+    if target in names:
+        return names.index(target)
+    number = int(target) if target.isdecimal() and target.isascii() else None
+    if names and (target.startswith("-") or (number is not None and number >= len(names))):
+        raise InputError(f"{option}: expected a class from 0 to {len(names) - 1}, got {target}")
+    if number is not None:
+        return number
+    if target in TARGETS:
+        return target
+    if not names or _only_numbers(names):
+        raise InputError(
+            f"{option}: expected a class by its number, or one of {', '.join(TARGETS)}, got {target!r}: "
+            "these data have no names of classes"
+        )
+    raise _unknown(target, names)
+
+
+def _names(data: Any) -> list[str]:
+    """The names of the classes of a data set, or of the one behind a loader."""
+    names = getattr(data, "classes", None) or getattr(getattr(data, "dataset", None), "classes", None) or ()
+    return list(names) if all(isinstance(name, str) for name in names) else []
+
+
+def _unknown(target: str, names: list[str]) -> InputError:
+    """The nearest name, or all names where they are few."""
+    if len(names) <= 20 or get_close_matches(target, names, n=1, cutoff=0.6):
+        return unknown("class", target, [*names, *TARGETS])
+    return InputError(f"unknown class {target!r}; expected one of {len(names):,}, such as {names[0]!r}, or its number")
+
+
+def _only_numbers(names: list[str]) -> bool:
+    return all(name == str(number) for number, name in enumerate(names))
