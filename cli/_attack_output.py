@@ -6,8 +6,8 @@ from typing import Any
 import click
 
 from advkit._version import __version__
+from advkit.core.saved import finite
 from advkit.evaluation import Report
-from advkit.evaluation.measure.report import finite
 from advkit.models import Classifier
 
 

@@ -16,6 +16,7 @@ from advkit.cli._picture import check_place, draw
 from advkit.core.errors import InputError
 from advkit.core.knowledge import knowledge_of
 from advkit.core.registry import parse_spec
+from advkit.core.saved import finite
 from advkit.core.sheet import as_text
 from advkit.data import DATASETS, Dataset, load_data, registered
 from advkit.defenses import Transformed
@@ -23,9 +24,8 @@ from advkit.evaluation import evaluate
 from advkit.evaluation.measure.aims import aim_at
 from advkit.evaluation.measure.asked import EPS, noise_like
 from advkit.evaluation.measure.belong import belonging
-from advkit.evaluation.measure.report import finite
 from advkit.evaluation.measure.setting import setting_of
-from advkit.evaluation.show.telling import Half, attack_sheet
+from advkit.evaluation.show.report_text import Half, attack_sheet
 from advkit.models import Classifier, create_model, list_models, load_model
 
 MINIMAL_COUNT = 100

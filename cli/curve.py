@@ -15,7 +15,7 @@ from advkit.cli.commands.curve import NAME
 from advkit.core.sheet import as_text
 from advkit.evaluation import Curve, error_curve, nice_radii
 from advkit.evaluation.measure.aims import aim_at
-from advkit.evaluation.show.telling_more import curves_sheet
+from advkit.evaluation.show.comparison_text import curves_sheet
 from advkit.figures import error_curves
 
 COUNT = 200

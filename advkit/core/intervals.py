@@ -37,6 +37,11 @@ def wilson_interval(errors: float, count: int, *, confidence: float = 0.95) -> t
     return low, high
 
 
+def mirrored(interval: tuple[float, float]) -> tuple[float, float]:
+    """Return the interval of an accuracy from that of its error."""
+    return 1 - interval[1], 1 - interval[0]
+
+
 def mcnemar(first_only: int, second_only: int) -> float:
     """Return the exact two-sided p-value for the hypothesis that two error rates on the SAME images are equal.
 

@@ -23,6 +23,11 @@ VERSION = 1
 """Of the form of these files."""
 
 
+def finite(value: float | None) -> float | None:
+    """Return the number, or None if it is infinite, NaN or absent, which JSON cannot express."""
+    return value if value is not None and math.isfinite(value) else None
+
+
 def alike(first: Any, second: Any) -> bool:
     """Whether two values are the same; tensors and dictionaries by what they hold, and NaN equals itself."""
     if isinstance(first, Tensor) and isinstance(second, Tensor):

@@ -4,13 +4,14 @@ from advkit.core.intervals import mcnemar, wilson_interval
 from advkit.core.progress_bar import Progress
 from advkit.evaluation.error_curve import error_curve
 from advkit.evaluation.evaluating import evaluate
+from advkit.evaluation.measure.attack_report import AttackReport
 from advkit.evaluation.measure.certificates import BrokenCertificateError, Certification
 from advkit.evaluation.measure.checks import CHECKS, Checks, check_evaluation
 from advkit.evaluation.measure.corruptions import CORRUPTIONS, CorruptionReport, corrupt, corruption_errors
 from advkit.evaluation.measure.made_corruptions import made_corruption_errors
 from advkit.evaluation.measure.probes import Probes, probes
 from advkit.evaluation.measure.published_corruptions import mean_corruption_error, published_corruption_errors
-from advkit.evaluation.measure.report import AttackReport, Report, difference_p
+from advkit.evaluation.measure.report import Report, difference_p
 from advkit.evaluation.measure.setting import Setting
 from advkit.evaluation.measure.signs import Finding
 from advkit.evaluation.measure.staircase import Curve, nice_radii
@@ -20,8 +21,8 @@ from advkit.evaluation.runs.keep import Keep
 from advkit.evaluation.runs.paired import ComparedError, Comparison, compare_runs
 from advkit.evaluation.runs.run_folder import Run, load_run
 from advkit.evaluation.runs.verifying import verify_run
-from advkit.evaluation.show import telling as telling  # what the objects say
-from advkit.evaluation.show import telling_more as telling_more
+from advkit.evaluation.show import comparison_text as comparison_text
+from advkit.evaluation.show import report_text as report_text  # what the objects say
 
 __all__ = [
     "CHECKS",

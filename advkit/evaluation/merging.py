@@ -8,8 +8,9 @@ from typing import Any
 from advkit.core.errors import InputError
 from advkit.core.files import alone
 from advkit.evaluation.recorded import conclude
+from advkit.evaluation.runs.begin_run import Begun, begin, check_place
 from advkit.evaluation.runs.identity import BINDING
-from advkit.evaluation.runs.run_folder import Begun, Run, begin, check_place, load_run
+from advkit.evaluation.runs.run_folder import Run, load_run
 
 Path_ = str | os.PathLike[str]
 

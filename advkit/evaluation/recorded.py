@@ -24,12 +24,14 @@ from advkit.evaluation.measure.report import Report
 from advkit.evaluation.measure.setting import setting_of
 from advkit.evaluation.measure.stream import Batch, batches, image_files, numbered, origin
 from advkit.evaluation.measure.ticker import Ticker
+from advkit.evaluation.runs.begin_run import Begun, begin, check_place, sweep
 from advkit.evaluation.runs.digests import of_data
 from advkit.evaluation.runs.identity import command_line, configuration, environment
 from advkit.evaluation.runs.keep import Keep
 from advkit.evaluation.runs.png import write_pngs
 from advkit.evaluation.runs.ranks import Claims, parse_shard, place, wait_for_all
-from advkit.evaluation.runs.run_folder import CORRUPTIONS, Begun, Run, begin, check_place, earlier, sweep
+from advkit.evaluation.runs.run_folder import CORRUPTIONS, Run
+from advkit.evaluation.runs.run_json import earlier
 from advkit.evaluation.show.page import page
 
 

@@ -10,7 +10,8 @@ from advkit.certification.certify import Certificate
 from advkit.core.errors import InputError
 from advkit.core.result import Result
 from advkit.core.shown import PICTURES
-from advkit.evaluation.measure.report import AttackReport, Report
+from advkit.evaluation.measure.attack_report import AttackReport
+from advkit.evaluation.measure.report import Report
 from advkit.evaluation.measure.staircase import Curve, curve_of
 from advkit.evaluation.measure.transfer_matrix import TransferMatrix
 from advkit.evaluation.runs.paired import Comparison

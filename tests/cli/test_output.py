@@ -7,7 +7,7 @@ from advkit.attacks import FGSM, LBFGS, Noise
 from advkit.evaluation.measure.plan import Plan
 from advkit.evaluation.measure.setting import setting_of
 from advkit.evaluation.show.remarks import remarks
-from advkit.evaluation.show.telling import radius_text as radius
+from advkit.evaluation.show.report_text import radius_text as radius
 from advkit.models import Normalize
 
 N = 1000

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from advkit.evaluation.measure.attack_report import AttackReport
 from advkit.evaluation.measure.certificates import CertificateAsked, certification_of
 from advkit.evaluation.measure.median import medians
-from advkit.evaluation.measure.report import AttackReport, Report
+from advkit.evaluation.measure.report import Report
 from advkit.evaluation.measure.tally import Samples, aimed_at, tally
 
 

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from advkit.core.intervals import wilson_interval
+from advkit.core.saved import finite
 from advkit.core.shown import Shown
 from advkit.core.words import percent, short
-from advkit.evaluation.measure.report import finite
 
 STEPS = 600
 """Steps of a staircase that is drawn: more than a picture tells apart."""

@@ -8,19 +8,17 @@ import io
 import json
 import os
 import shutil
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, NamedTuple, Self
+from typing import IO, Any, Self
 
-import safetensors.torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor
 
 from advkit.core.errors import InputError
-from advkit.core.files import make_folder, writing
+from advkit.core.files import writing
 from advkit.core.shown import Shown
 from advkit.data import atomic_write
 from advkit.evaluation.measure.assembly import Line, assembled
@@ -31,13 +29,10 @@ from advkit.evaluation.measure.report import Report
 from advkit.evaluation.measure.setting import Setting
 from advkit.evaluation.measure.stream import Batch
 from advkit.evaluation.measure.tally import Columns
-from advkit.evaluation.runs.digests import of_data, of_file, of_record, of_results
-from advkit.evaluation.runs.identity import BINDING, check_same
+from advkit.evaluation.runs.batch_file import BatchFile, write_batch
+from advkit.evaluation.runs.digests import of_file, of_record
 from advkit.evaluation.runs.rows import header, rows
-from advkit.evaluation.runs.run_json import checked_record
-
-FORMAT, READ = 2, (1, 2)
-"""The format that is written, in run.json, and those that are read: every later version reads all of them."""
+from advkit.evaluation.runs.run_json import earlier, read_json
 
 CORRUPTIONS = "corruptions.json"
 """The errors under corruptions, where they were asked for."""
@@ -78,7 +73,7 @@ class Run(Shown):
         Raises:
             InputError: the file holds no such errors.
         """
-        found = _json(self.home / CORRUPTIONS)
+        found = read_json(self.home / CORRUPTIONS)
         try:
             return None if found is None else CorruptionReport.from_dict(found)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -182,20 +177,9 @@ class Run(Shown):
             columns: columns of the clean pass, of each attack and of the control.
             images: the clean images and the adversarial ones of each attack; none if they are not kept.
         """
-        tensors = dict(columns[0])
-        for i, row in enumerate(columns[1:]):
-            tensors.update({f"{i}.{name}": column for name, column in row.items()})
-        if images:
-            tensors.update({"x": images[0], **{f"{i}.x_adv": found for i, found in enumerate(images[1:])}})
-        content = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-        said = {"number": str(number), **of_data(batch), **of_results(content)}
-        said["digest"] = of_record(said)
 
         def write(file: IO[bytes]) -> None:
-            try:
-                safetensors.torch.save_file(content, file.name, said)  # without a copy of all in memory
-            except SafetensorError as error:
-                raise OSError(str(error)) from error
+            write_batch(file, number, batch, columns, images)
 
         self.write(f"batches/{number:06d}.safetensors", write)
 
@@ -208,7 +192,7 @@ class Run(Shown):
         Raises:
             InputError: the file is missing or cannot be read.
         """
-        return dict(self._opened(number).metadata() or {})
+        return self._opened(number).digests
 
     def damage(self, number: int, *, images: bool = True) -> str | None:
         """Return what is wrong with the file of a batch; None if it is intact.
@@ -218,23 +202,13 @@ class Run(Shown):
             images: whether to check the images and times too, which takes as long as reading them.
         """
         try:
-            file, said = self._opened(number), self.digests(number)
-            if "rows" not in said:
+            file = self._opened(number)
+            if "rows" not in file.digests:
                 return None if self.record["format"] == 1 else "it carries no digests"
-            if strange := [key for key in file.keys() if _owner(key) >= len(self.attacks)]:  # noqa: SIM118
-                return f"it holds {strange[0]!r}, which belongs to no attack of the run"
-            names = [n for n in file.keys() if images or n.rpartition(".")[2] not in ("x", "x_adv", "seconds")]  # noqa: SIM118
-            found = of_results({name: file.get_tensor(name) for name in names})
+            listed = self.record.get("batches", {}).get(str(number), file.digests["rows"])
+            return file.damage(number, len(self.attacks), listed, images=images)
         except (InputError, SafetensorError, OSError, RuntimeError, ValueError) as error:
             return str(error)
-        if said.get("digest") != of_record(said):
-            return "its digests are not those that were written"
-        if said["number"] != str(number):
-            return f"it is the file of batch {said.get('number')}"
-        if said["rows"] != found["rows"] or (images and said["rest"] != found["rest"]):
-            return "its content is not what was written"
-        listed = self.record.get("batches", {}).get(str(number), said["rows"])
-        return None if listed == said["rows"] else "it is not the batch that run.json lists"
 
     def columns(self, number: int) -> list[Columns]:
         """Return the columns of one batch (clean, each attack, the control), which are read when they are used.
@@ -243,12 +217,7 @@ class Run(Shown):
             number: number of the batch.
         """
         self._trust(number)
-        file = self._opened(number)
-        parts: list[dict[str, str]] = [{} for _ in range(1 + len(self.attacks))]
-        for key in file.keys():  # noqa: SIM118  (no mapping)
-            if (name := key.rpartition(".")[2]) not in ("x", "x_adv"):
-                parts[_owner(key) + 1][name] = key
-        return [_Stored(file, keys) for keys in parts]
+        return self._opened(number).columns(len(self.attacks))
 
     def _trust(self, number: int) -> None:
         """Raise InputError where the columns of a batch are not what was written; looked at once."""
@@ -292,12 +261,10 @@ class Run(Shown):
         Raises:
             InputError: the run kept no images.
         """
-        key = "x" if attack is None else f"{attack}.x_adv"
-        file = self._opened(number)
-        if key not in file.keys():  # noqa: SIM118
+        found = self._opened(number).images(attack)
+        if found is None:
             raise InputError(f"the run in {self.home} kept no images: evaluate again without images=False")
-        tensor: Tensor = file.get_tensor(key)
-        return tensor
+        return found
 
     def write_rows(self) -> None:
         """Write samples.csv from the batches, one batch at a time."""
@@ -369,103 +336,8 @@ class Run(Shown):
     def _file(self, number: int) -> Path:
         return self.home / "batches" / f"{number:06d}.safetensors"
 
-    def _opened(self, number: int) -> Any:
-        path = self._file(number)
-        try:
-            return safe_open(path, framework="pt")
-        except (SafetensorError, OSError) as error:
-            raise InputError(f"cannot read {path}: {error}; remove the file and go on with --resume") from error
-
-
-def _owner(key: str) -> int:
-    """The attack that a tensor of a batch's file belongs to, by its place; -1 for the clean pass."""
-    head, dot, _ = key.rpartition(".")
-    return int(head) if head.isdecimal() else sys.maxsize if dot else -1
-
-
-class _Stored(Mapping[str, Tensor]):
-    """The columns of one pass over a batch, in its file."""
-
-    def __init__(self, file: Any, keys: dict[str, str]) -> None:
-        self._file, self._keys = file, keys
-
-    def __getitem__(self, name: str) -> Tensor:
-        tensor: Tensor = self._file.get_tensor(self._keys[name])
-        return tensor
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._keys)
-
-    def __len__(self) -> int:
-        return len(self._keys)
-
-
-class Begun(NamedTuple):
-    """The options with which a run is begun or continued."""
-
-    config: dict[str, Any]
-    environment: dict[str, Any]
-
-
-def check_place(home: Path_, *, resume: bool) -> None:
-    """Raise InputError early if a run cannot begin.
-
-    Raises:
-        InputError: a file is in the way, or the folder holds a run that is not to be continued.
-    """
-    home = Path(home)
-    if home.exists() and not home.is_dir():
-        raise InputError(f"expected a folder for the run, got the file {home}: give another path")
-    if not resume and (home / "run.json").exists():
-        raise InputError(f"there is a run in {home} already: go on with it by --resume (resume=True), or give another")
-
-
-def earlier(home: Path_) -> dict[str, Any] | None:
-    """Read a folder's run.json; None if there is none.
-
-    Raises:
-        InputError: the folder holds no run of a known format.
-    """
-    record = _json(Path(home) / "run.json")
-    return None if record is None else checked_record(record, Path(home) / "run.json", READ)
-
-
-def _json(path: Path) -> Any:
-    """What a file says; None where there is none."""
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"cannot read {path}: {error}") from error
-
-
-def begin(home: Path_, begun: Begun, **more: Any) -> Run:
-    """Create or continue the run in this folder.
-
-    Raises:
-        InputError: the folder holds a run with another configuration, or one from other versions or another machine.
-    """
-    home, record = Path(home), earlier(home)
-    if record is None:
-        record = {"format": FORMAT, "status": "running", **begun._asdict(), **more}
-        run = Run(home, record)
-        make_folder(home / "batches")
-        run.update()
-        return run
-    if record["format"] != FORMAT:
-        raise InputError(f"the run in {home} is of format {record['format']}, which is read only: give another folder")
-    run = Run(home, record)
-    check_same(str(home), record["config"], begun.config)
-    new = {key: begun.environment[key] for key in BINDING}
-    check_same(str(home), record["environment"], new)
-    return run
-
-
-def sweep(run: Run) -> None:
-    """Remove the temporary files of processes that were killed; no other process may be at work in the folder."""
-    for left in [*run.home.glob(".*.*"), *(run.home / "batches").glob(".*.*")]:
-        left.unlink(missing_ok=True)
+    def _opened(self, number: int) -> BatchFile:
+        return BatchFile(self._file(number))
 
 
 def load_run(home: Path_) -> Run:

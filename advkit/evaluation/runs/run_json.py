@@ -1,11 +1,16 @@
-"""The form of run.json, checked once, when it is read."""
+"""run.json of a run: read, with its form checked once."""
 
-from collections.abc import Callable, Sequence
+import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from advkit.core.errors import InputError
 from advkit.evaluation.runs.digests import of_record
+
+FORMAT, READ = 2, (1, 2)
+"""The format that is written, in run.json, and those that are read: every later version reads all of them."""
 
 Test = Callable[[Any], bool]
 
@@ -40,7 +45,34 @@ FORM: dict[str, Test] = {
 """Dotted name -> what it has to be."""
 
 
-def checked_record(record: Any, path: Path, formats: Sequence[int]) -> dict[str, Any]:
+def earlier(home: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """Read a folder's run.json; None if there is none.
+
+    Raises:
+        InputError: the folder holds no run of a known format.
+    """
+    record = read_json(Path(home) / "run.json")
+    return None if record is None else _checked(record, Path(home) / "run.json")
+
+
+def read_json(path: Path) -> Any:
+    """Return what a JSON file says; None if there is no file.
+
+    Args:
+        path: the file.
+
+    Raises:
+        InputError: the file cannot be read or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise InputError(f"cannot read {path}: {error}") from error
+
+
+def _checked(record: Any, path: Path) -> dict[str, Any]:
     """Return the record if it is unchanged and of a format that this version reads.
 
     Raises:
@@ -48,8 +80,8 @@ def checked_record(record: Any, path: Path, formats: Sequence[int]) -> dict[str,
     """
     if not isinstance(record, dict) or not {"format", "config"} <= record.keys():
         raise InputError(f"expected {path} as the record of a run, got something else")
-    if record["format"] not in formats or isinstance(record["format"], bool):
-        known = " or ".join(map(str, formats))
+    if record["format"] not in READ or isinstance(record["format"], bool):
+        known = " or ".join(map(str, READ))
         raise InputError(f"expected {path} in format {known}, got {record['format']!r}: it needs another advkit")
     for name, test in FORM.items():
         value = _found(record, name)

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from advkit.core.errors import InputError
-from advkit.evaluation.runs.run_folder import Run, earlier
+from advkit.evaluation.runs.run_folder import Run
+from advkit.evaluation.runs.run_json import earlier
 
 Path_ = str | os.PathLike[str]
 

@@ -5,9 +5,10 @@ from typing import NamedTuple
 
 from advkit.core.norms import NORMS
 from advkit.core.words import number, percent, span
+from advkit.evaluation.measure.attack_report import AttackReport
 from advkit.evaluation.measure.corruptions import CorruptionReport
 from advkit.evaluation.measure.published_corruptions import beside_alexnet, mean_corruption_error
-from advkit.evaluation.measure.report import AttackReport, Report
+from advkit.evaluation.measure.report import Report
 from advkit.evaluation.show.remarks import SIGNIFICANT, made_by
 
 

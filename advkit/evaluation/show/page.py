@@ -14,9 +14,11 @@ from markupsafe import Markup
 from torch import Tensor
 
 from advkit.core.intervals import wilson_interval
+from advkit.core.saved import finite
 from advkit.core.words import harmless, number, percent, short, span
+from advkit.evaluation.measure.attack_report import AttackReport
 from advkit.evaluation.measure.corruptions import CorruptionReport
-from advkit.evaluation.measure.report import AttackReport, Report, finite
+from advkit.evaluation.measure.report import Report
 from advkit.evaluation.measure.staircase import STEPS, Curve, drawn
 from advkit.evaluation.runs.run_folder import Run
 from advkit.evaluation.show.gallery import Nearest, examples, image_shape, most_examples, name_of

@@ -7,7 +7,8 @@ from dataclasses import replace
 from advkit.core.attack import ATTACKS
 from advkit.core.norms import get_norm
 from advkit.core.words import beyond_the_range, percent, short, span
-from advkit.evaluation.measure.report import AttackReport, Report
+from advkit.evaluation.measure.attack_report import AttackReport
+from advkit.evaluation.measure.report import Report
 
 SIGNIFICANT = 0.05
 """Above this p-value two errors on the same images are called equal."""

@@ -7,10 +7,11 @@ from typing import NamedTuple
 from advkit.core.sheet import Sheet, Table
 from advkit.core.shown import sheet_of
 from advkit.core.words import CAVEAT, percent, short, span
+from advkit.evaluation.measure.attack_report import AttackReport
 from advkit.evaluation.measure.certificates import Certification
 from advkit.evaluation.measure.checks import Checks
 from advkit.evaluation.measure.corruptions import CorruptionReport
-from advkit.evaluation.measure.report import AttackReport, Report
+from advkit.evaluation.measure.report import Report
 from advkit.evaluation.runs.run_folder import Run
 from advkit.evaluation.show.in_words import mce_in_words
 from advkit.evaluation.show.remarks import own_measures, remarks, remarks_by_attack

@@ -1,0 +1,61 @@
+"""The beginning of a run: a new folder, or one that is continued under the same configuration."""
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from advkit.core.errors import InputError
+from advkit.core.files import make_folder
+from advkit.evaluation.runs.identity import BINDING, check_same
+from advkit.evaluation.runs.run_folder import Run
+from advkit.evaluation.runs.run_json import FORMAT, earlier
+
+Path_ = str | os.PathLike[str]
+
+
+class Begun(NamedTuple):
+    """The options with which a run is begun or continued."""
+
+    config: dict[str, Any]
+    environment: dict[str, Any]
+
+
+def check_place(home: Path_, *, resume: bool) -> None:
+    """Raise InputError early if a run cannot begin.
+
+    Raises:
+        InputError: a file is in the way, or the folder holds a run that is not to be continued.
+    """
+    home = Path(home)
+    if home.exists() and not home.is_dir():
+        raise InputError(f"expected a folder for the run, got the file {home}: give another path")
+    if not resume and (home / "run.json").exists():
+        raise InputError(f"there is a run in {home} already: go on with it by --resume (resume=True), or give another")
+
+
+def begin(home: Path_, begun: Begun, **more: Any) -> Run:
+    """Create or continue the run in this folder.
+
+    Raises:
+        InputError: the folder holds a run with another configuration, or one from other versions or another machine.
+    """
+    home, record = Path(home), earlier(home)
+    if record is None:
+        record = {"format": FORMAT, "status": "running", **begun._asdict(), **more}
+        run = Run(home, record)
+        make_folder(home / "batches")
+        run.update()
+        return run
+    if record["format"] != FORMAT:
+        raise InputError(f"the run in {home} is of format {record['format']}, which is read only: give another folder")
+    run = Run(home, record)
+    check_same(str(home), record["config"], begun.config)
+    new = {key: begun.environment[key] for key in BINDING}
+    check_same(str(home), record["environment"], new)
+    return run
+
+
+def sweep(run: Run) -> None:
+    """Remove the temporary files of processes that were killed; no other process may be at work in the folder."""
+    for left in [*run.home.glob(".*.*"), *(run.home / "batches").glob(".*.*")]:
+        left.unlink(missing_ok=True)
