@@ -89,8 +89,13 @@ ROWS = [
         for steps in (100, 500)
         for norm in ("l2", "linf", "l1", "l0")
     ),
-    ("sigma_zero", [(adv_lib, "sigma_zero", {"num_steps": 100})]),
-    ("sigma_zero(steps=1000)", [(adv_lib, "sigma_zero", {"num_steps": 1000})]),
+    *(  # beside all of adv-lib's attacks in l0; VFGA makes the steps that it needs, of a gradient and 21 forward passes
+        (f"sigma_zero(steps={steps})", [
+            (adv_lib, "sigma_zero", {"num_steps": steps}), (adv_lib, "fmn", {"norm": 0, "steps": steps}),
+            (adv_lib, "pdpgd", {"norm": 0, "num_steps": steps}), (adv_lib, "vfga", {"targeted": False}),
+        ])
+        for steps in (100, 1000)
+    ),
     ("jsma", [(torchattacks, "JSMA", {})]),
     ("ead(searches=5, steps=100)", [
         (foolbox, "EADAttack",
@@ -117,7 +122,8 @@ def compare(victim, spec, peers, model, x, y, turns):
     sides = {"advkit": ours}
     for maker, name, options in peers:
         try:
-            sides[maker.__name__] = maker(name, **options)
+            alone = sum(other is maker for other, _, _ in peers) == 1
+            sides[maker.__name__ if alone else f"{maker.__name__}'s {name}"] = maker(name, **options)
         except ImportError:
             continue
     found = {name: [] for name in sides}
