@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from advkit.attacks.parts.waves import low_waves, waves
+from advkit.attacks.parts.waves import rings, waves
 from advkit.core.attack import BudgetAttack, register_attack
 from advkit.core.best_points import choose
 from advkit.core.door import check_count, check_positive
@@ -25,7 +25,7 @@ class State(NamedTuple):
     x_adv: Tensor  # (M, ...)
     x_max: Tensor  # (M, ...)
     f_max: Tensor  # (M,): its loss
-    order: Tensor  # (M, B) int64: the directions in the order of their turns
+    order: Tensor  # (M, D) int64: the directions in the order of their turns
     turn: Tensor  # (M,) int64
     back: Tensor  # (M,) bool: True where the direction is tried with a minus
 
@@ -35,7 +35,8 @@ class State(NamedTuple):
 class SimBA(BudgetAttack):
     """`x <- x + a q` or `x - a q`, whichever raises the loss first; q is the next vector of an orthonormal basis.
 
-    The order of the vectors is random. After the last it begins again with half of a, where the paper ends.
+    The order of the vectors is random, or that of waves begins with low frequencies, as in the authors' code. After the
+    last it begins again with half of a, where the paper ends.
 
     Cost per sample: at most `queries` + 1 queries, no gradient.
 
@@ -44,7 +45,8 @@ class SimBA(BudgetAttack):
         queries: number of queries, including those of the clean image and of the verdict.
         step_size: length a of a step in units of the pixels.
         basis: "pixel" tries single entries; "dct" tries cosine waves, each in one channel.
-        frequencies: share of the waves' frequencies along each side that are used, the lowest ones.
+        frequencies: share of the waves' frequencies along each side that are tried first, the lowest ones; the higher
+            ones follow, each frequency after the last. The value 1 tries all waves in random order.
     """
 
     norms = ("l2", "linf")
@@ -76,10 +78,10 @@ class SimBA(BudgetAttack):
 
     def init(self, oracle: Oracle) -> State:
         """The first direction of a random order, forwards."""
-        entries = torch.arange(oracle.x[0].numel(), device=oracle.x.device)
+        turns = oracle.draws.uniform(0, (oracle.x[0].numel(),))
         if self.basis == "dct":
-            entries = low_waves(tuple(oracle.x.shape[1:]), self.frequencies).to(entries.device)
-        order = entries[oracle.draws.uniform(0, (len(entries),)).argsort(1)]  # (M, B)
+            turns = turns + rings(tuple(oracle.x.shape[1:]), self.frequencies).to(turns.device)
+        order = turns.argsort(1)  # (M, D)
         turn = torch.zeros(len(oracle.x), dtype=torch.int64, device=oracle.x.device)
         f = loss_values(self.loss, oracle.goal, oracle.clean, oracle.clean).double()
         return self._proposed(oracle, State(oracle.x, oracle.x, f, order, turn, turn > 0))

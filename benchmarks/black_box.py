@@ -95,7 +95,7 @@ class Counted(nn.Module):
 
 def ours(attack, model, x, y, eps, seed):
     """(queries to success or distance, of each image); seconds."""
-    counted, begin = Counted(model), time.process_time()
+    counted, begin = Counted(model).eval(), time.process_time()
     result = attack(counted, x, y, seed=seed, **({} if eps is None else {"eps": float(eps)}))
     spent = time.process_time() - begin
     assert counted.seen == int(result.queries.sum())
@@ -108,7 +108,8 @@ def theirs(run, model, x, y, norm, eps, queries):
     """The same of a peer."""
     figures, begin = [], time.process_time()
     for image, label in zip(x, y, strict=True):
-        asked = Asked(model, image, int(label), get_norm(norm).size, eps, queries if eps is None else math.inf)
+        most = queries if eps is None else math.inf
+        asked = Asked(model, image, int(label), get_norm(norm).size, eps, most).eval()
         try:
             found = run(asked, image[None], label[None])
             if eps is not None and found is not None:

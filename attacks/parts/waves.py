@@ -8,11 +8,15 @@ from torch import Tensor
 from advkit.core.frame import frame
 
 
-def low_waves(shape: tuple[int, ...], share: float) -> Tensor:
-    """The numbers of the waves with the lowest frequencies, at least one along each side."""
+def rings(shape: tuple[int, ...], share: float) -> Tensor:
+    """(D,) int64, for each wave: the larger of the excesses of its two frequencies over the lowest ones.
+
+    It is 0 for the lowest `share` along each side, at least one.
+    """
     channels, height, width = frame(shape)
-    numbers = torch.arange(channels * height * width).view(channels, height, width)
-    return numbers[:, : max(1, round(share * height)), : max(1, round(share * width))].flatten()
+    above = [torch.arange(side) + 1 - max(1, round(share * side)) for side in (height, width)]
+    ring = torch.maximum(above[0][:, None], above[1]).clamp(min=0)
+    return ring.expand(channels, -1, -1).flatten()
 
 
 def waves(index: Tensor, shape: tuple[int, ...]) -> Tensor:

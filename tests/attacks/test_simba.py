@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from advkit.attacks import SimBA, create_attack
-from advkit.attacks.simba import DIRECTIONS, low_waves
+from advkit.attacks.simba import DIRECTIONS, rings
 from advkit.core.errors import InputError
 from advkit.testing import AffineClassifier
 
@@ -27,9 +27,28 @@ def test_the_waves_are_the_cosine_transform() -> None:
         assert not wave[[0, 2]].any()
 
 
-def test_low_frequencies_are_the_first_along_each_side() -> None:
-    assert low_waves((2, 4, 8), 0.25).tolist() == [0, 1, 32, 33]
-    assert low_waves((9,), 0.01).tolist() == [0]
+def test_rings_lie_around_the_lowest_frequencies_along_each_side() -> None:
+    assert rings((2, 3, 4), 0.5).tolist() == 2 * [0, 0, 1, 2, 0, 0, 1, 2, 1, 1, 1, 2]
+    assert rings((9,), 0.01).tolist() == list(range(9))
+    assert not rings((1, 4, 4), 1.0).any()
+
+
+def test_waves_are_tried_ring_by_ring_each_in_an_order_of_its_own() -> None:
+    x = torch.full((5, 1, 6, 6), 0.5, dtype=torch.float64)
+    asked: list[torch.Tensor] = []
+
+    def flat(z: torch.Tensor) -> torch.Tensor:
+        asked.append(z - 0.5)
+        return torch.cat([3 + 0 * z[:, 0, 0, :1], 0 * z[:, 0, 0, :1]], 1)
+
+    attack = SimBA(basis="dct", frequencies=0.4, step_size=0.05, queries=2 * 36 + 2)
+    attack(flat, x, torch.zeros(5, dtype=torch.int64), eps=1.0, stop="never")
+    steps = torch.stack([step for step in asked if len(step) == 5 and step.flatten(1).any(1).all()][:72])
+    q = DIRECTIONS["dct"](torch.arange(36), (1, 6, 6)).flatten(1)
+    order = (steps.flatten(2) @ q.T).abs().argmax(2)[::2].T  # (5, 36): each is tried forwards, then back
+    assert (order.sort(1).values == torch.arange(36)).all()
+    assert (rings((1, 6, 6), 0.4)[order].diff(dim=1) >= 0).all()
+    assert len(order.unique(dim=0)) == 5
 
 
 def affine(seed: int) -> tuple[AffineClassifier, torch.Tensor, torch.Tensor]:
