@@ -1,11 +1,14 @@
 """Plants small faults in the sources, one at a time, and tells which of them no test notices. Run by hand:
 
-    python tests/mutation.py core evaluation/measure --count 15 --seed 0
+    python tests/mutation.py --learn tests/core tests/evaluation --reached reached.json
+    python tests/mutation.py core evaluation/measure --count 15 --seed 0 --reached reached.json
     python tests/mutation.py core/norms --count 40 --tests tests/core/test_norms.py tests/attacks
 
 A fault is one changed operator, number, condition or call, or a statement left out. Each is tried in a process of its
-own on the test files that name the module or what it defines, until the first of them fails. Work in further processes
-(torchrun, the command as a subprocess) sees no fault. What lives is either equal to the original, or a hole.
+own, until a test fails. Which tests: with `--reached`, those that run the line, the cheapest of each file first, as far
+as the time allows; otherwise the test files that name the module or what it defines. Work in further processes
+(torchrun, the command as a subprocess) sees no fault. What lives is either equal to the original, or a hole. A fault
+that makes the tests take several times their time has made a loop endless, and is noticed.
 """
 
 import argparse
@@ -20,6 +23,8 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from helpers.reached import Only, Reached, learn
 
 ROOT = Path(__file__).parents[1]
 ROOMS = {"attacks", "defenses", "cli", "reproduction"}
@@ -167,8 +172,28 @@ class Finder:
         return spec
 
 
+def statement(tree: ast.Module, line: int) -> tuple[int, int]:
+    """The first and the last line of the smallest simple statement, or of the head of the block, around a line."""
+    around = [(line, line)]
+    for node in ast.walk(tree):
+        if isinstance(node, ast.stmt) and node.lineno <= line <= (node.end_lineno or line):
+            body = getattr(node, "body", None)
+            last = max(node.lineno, body[0].lineno - 1) if body else node.end_lineno or line
+            if line <= last:
+                around.append((node.lineno, last))
+    return max(around[1:] or around)
+
+
+def tests_that_run(reached: Reached, path: Path, tree: ast.Module, line: int, seconds: float) -> tuple[list[str], int]:
+    """The tests that run a line and are tried in this time, and how many run it."""
+    if not reached.fresh(path):
+        return [], 0
+    found = reached.tests(path, line, line) or reached.tests(path, *statement(tree, line))
+    return reached.within(found, seconds), len(found)
+
+
 def tried(module: str, text: str, tests: list[str], seconds: int) -> str:
-    """Whether it "lives", was "killed" or could not be judged: "time"."""
+    """Whether it "lives", was "killed" or took longer than the tests can: "time"."""
     child = os.fork()
     if child == 0:
         os.chdir(ROOT)
@@ -179,43 +204,66 @@ def tried(module: str, text: str, tests: list[str], seconds: int) -> str:
         sys.meta_path.insert(0, Finder(module, text))  # type: ignore[arg-type]
         import pytest
 
-        os._exit(int(pytest.main([*tests, "-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--assert=plain"])))
+        named = [Only(tests)] if any("::" in test for test in tests) else []
+        files = list(dict.fromkeys(test.split("::")[0] for test in tests))
+        options = ["-x", "-q", "-n", "0", "-p", "no:cacheprovider", "--assert=plain"]
+        os._exit(int(pytest.main([*files, *options], plugins=named)))
     status = os.waitpid(child, 0)[1]
     if os.WIFSIGNALED(status):
         return "time"
-    return "lives" if os.WEXITSTATUS(status) == 0 else "killed"
+    return "lives" if os.WEXITSTATUS(status) in (0, 5) else "killed"  # 5: no test was found
+
+
+def options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("rooms", nargs="*", help="folders or files of advkit, as core or core/threat.py")
+    parser.add_argument("--count", type=int, default=15, help="faults in each")
+    parser.add_argument(
+        "--seed", type=int, help="of the faults (default: 0), or of the order of the tests to learn from"
+    )
+    parser.add_argument("--seconds", type=int, default=60, help="processor seconds for the tests of a fault")
+    parser.add_argument("--tests", nargs="*", help="test files, in place of those that are found")
+    parser.add_argument("--learn", nargs="*", metavar="TESTS", help="run these tests, and keep which lines each runs")
+    parser.add_argument("--reached", type=Path, help="the file where that is kept")
+    return parser.parse_args()
+
+
+FOREIGN = (
+    "numpy", "pytest", "hypothesis", "torch", "torch._dynamo", "torchvision", "scipy.stats", "matplotlib.pyplot",
+    "click.testing", "rich.progress", "jinja2", "safetensors.torch", "torch.fx.experimental.proxy_tensor",
+)  # fmt: skip
+"""What the tests import and no fault is in: imported before the forks, it is paid for once."""
 
 
 def main() -> None:
     """Plant and tell."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("rooms", nargs="+", help="folders or files of advkit, as core or core/threat.py")
-    parser.add_argument("--count", type=int, default=15, help="faults in each")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--seconds", type=int, default=120, help="processor seconds for the tests of a fault")
-    parser.add_argument("--tests", nargs="*", help="test files, in place of those that are found")
-    asked = parser.parse_args()
-    import numpy  # noqa: F401  (before the fork: it is paid for once)
-    import pytest  # noqa: F401
-    import torch
-
-    torch.set_num_threads(1)
+    asked = options()
+    if asked.learn is not None:
+        sys.exit(learn(asked.learn, asked.reached, asked.seed))
+    reached = Reached.read(asked.reached) if asked.reached else Reached()
+    for name in FOREIGN:
+        importlib.import_module(name)
+    sys.modules["torch"].set_num_threads(1)
     for room in asked.rooms:
         home = ROOT / room if room.split("/")[0] in ROOMS else ROOT / "advkit" / room
         paths = sorted(home.rglob("*.py")) if home.is_dir() else [home]
         trees = {path: ast.parse(path.read_text()) for path in paths}
         faults = [(path, place) for path, tree in trees.items() for place in places(tree)]
-        dice, found = random.Random(asked.seed), list[str]()
+        dice, found = random.Random(asked.seed or 0), list[str]()
         chosen = dice.sample(faults, min(asked.count, len(faults)))
         for path, place in chosen:
             text, said = planted(trees[path], place)
+            tests, running = tests_that_run(reached, path, trees[path], int(said.split(":")[0]), asked.seconds)
+            tests = asked.tests or tests or tests_of(path)
             begun = time.monotonic()
-            outcome = tried(module_of(path), text, asked.tests or tests_of(path), asked.seconds)
+            outcome = tried(module_of(path), text, tests, 3 * asked.seconds)
             found.append(outcome)
-            print(f"{outcome:6} {time.monotonic() - begun:4.0f} s  {path.relative_to(ROOT)}:{said}", flush=True)
-        killed, lives = found.count("killed"), found.count("lives")
-        told = f"{killed} noticed, {lives} not, {len(found) - killed - lives} without an answer in time"
-        print(f"{room}: of {len(found)} out of {len(faults):,} faults {told}", flush=True)
+            by = f"{len(tests)} of {running}" if running else "by name"
+            print(
+                f"{outcome:6} {time.monotonic() - begun:4.0f} s {by:>12}  {path.relative_to(ROOT)}:{said}", flush=True
+            )
+        noticed, lives = len(found) - found.count("lives"), found.count("lives")
+        print(f"{room}: of {len(found)} out of {len(faults):,} faults {noticed} noticed, {lives} not", flush=True)
 
 
 if __name__ == "__main__":

@@ -160,7 +160,7 @@ def test_the_examples_keep_every_promise_in_a_copy_of_the_tree(tmp_path: Path) -
     environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "OMP_NUM_THREADS": "1"}
     for words in RUNS:
         command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "no:cacheprovider", *words.split()]
-        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=600)
+        done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, text=True, timeout=3600)
         assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     strict = [sys.executable, "-m", "mypy", "--strict", *(str(copy / file) for file, _, _ in HOMES.values())]
     done = subprocess.run(

@@ -68,7 +68,7 @@ def test_type_checkers_resolve_the_public_names(checker: str, tmp_path: Path) ->
     }[checker]
     answer = subprocess.run(
         [sys.executable, "-m", checker, *options, str(consumer)],
-        cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""}, timeout=600,
+        cwd=tmp_path, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""}, timeout=3600,
     )  # fmt: skip
     if "nodeenv" in answer.stderr or "Failed to download" in answer.stdout + answer.stderr:
         pytest.skip("pyright cannot be run here: it found no Node.js and could not fetch one")

@@ -81,7 +81,7 @@ def evaluate(
         data: a Dataset, a DataLoader, a pair (x, y) of tensors or arrays, or a name that `load_data` takes. A
             DataLoader keeps its own batches, and its order numbers the samples: give one that does not shuffle. Its
             batches may be dictionaries, or have more than two parts: images and labels are the first two. Lists of
-            items or of batches and data sets without a length are taken too.
+            items or of batches are taken too, and with a count data sets and loaders without a length.
         attacks: attack objects, or specs such as "pgd(eps=8/255)". A budget attack without eps gets .1 (l2: 1, l1: 10).
             A sample that is wrong already counts as wrong under each attack, at distance 0.
         eps: radius of the budget attacks that have none of their own, a number or a text such as "8/255".

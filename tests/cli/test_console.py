@@ -2,13 +2,11 @@
 
 import random
 import signal
-import subprocess
-import sys
-import time
 from contextlib import suppress
 
 import pytest
 from click.testing import CliRunner
+from helpers.children import stopped
 
 from advkit.attacks import FGSM
 from advkit.cli import main
@@ -65,17 +63,13 @@ def test_work_without_end_is_told_in_days_and_years(monkeypatch, capsys, whole, 
 
 
 def test_sigterm_keeps_the_run_and_says_how_to_resume(tmp_path):
-    home = tmp_path / "run"
-    words = f"evaluate --model mlp --attacks pgd(steps=200) --batch-size 20 --no-checks --threads 1 --output {home}"
-    command = [sys.executable, "-m", "advkit", *words.split(" ")]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True)
-    while not list((tmp_path / "run" / "batches").glob("0*")) and process.poll() is None:
-        time.sleep(0.05)
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=600)
-    assert process.returncode == 130
+    words = "evaluate --model MODEL --data mnist5k --attacks pgd(eps=.05,steps=9) --batch-size 20 --no-checks"
+    words = [*words.split(" "), "--threads", "1", "--count", "200", "--output", "run"]
+    code, said = stopped(tmp_path, words, signal.SIGTERM, at=60)
+    assert code == 130, said
     assert "--resume" in said
     assert "Traceback" not in said
+    assert (tmp_path / "run" / "batches" / "000001.safetensors").exists()
 
 
 def test_the_library_takes_what_the_command_takes(tmp_path):

@@ -1,15 +1,12 @@
 """`advkit evaluate`: its table, its JSON, its run folder, and one clear line for everything that can go wrong."""
 
 import json
-import os
 import signal
-import subprocess
-import sys
-import time
 
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers.children import stopped, words_of
 
 from advkit.cli import main
 from advkit.evaluation import load_run
@@ -162,34 +159,26 @@ def test_a_disk_error_is_one_line_and_exit_code_1(somewhere, monkeypatch):
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_ctrl_c_keeps_the_run_and_says_how_to_go_on(somewhere):
+def test_ctrl_c_keeps_the_run_and_says_how_to_go_on(somewhere, monkeypatch):
     words = [
         "evaluate",
         "--model",
-        "mlp",
+        "MODEL",
+        "--data",
+        "mnist5k",
         "--threads",
         "1",
         "--attacks",
-        "pgd(eps=.05, steps=24)",
-        "--count",
-        "200",
-        "--batch-size",
-        "10",
-        "--no-checks",
+        "pgd(eps=.05, steps=9)",
     ]
-    command = [sys.executable, "-m", "advkit", *words, "--output", "run"]
-    quiet = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
-    reset = lambda: signal.signal(signal.SIGINT, signal.default_int_handler)  # noqa: E731
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=quiet, preexec_fn=reset)
-    while process.poll() is None and not (somewhere / "run" / "batches" / "000001.safetensors").exists():
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=600)
-    assert process.returncode == 130, said
+    words += ["--count", "200", "--batch-size", "10", "--no-checks", "--output", "run"]
+    code, said = stopped(somewhere, words, signal.SIGINT, at=60)
+    assert code == 130, said
     assert "kept in run: the same command with --resume goes on" in said
     kept = len(list((somewhere / "run" / "batches").iterdir()))
-    assert kept >= 2
-    done(*words, "--output", "run", "--resume")
+    assert 2 <= kept < 20
+    monkeypatch.syspath_prepend(str(somewhere))
+    done(*words_of(words, signal.SIGINT, 60), "--resume")
     assert len(load_run("run").numbers()) == 20
 
 

@@ -32,7 +32,7 @@ def start(*words: str, names: tuple[str, ...] = HEAVY, **environment: str) -> tu
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=3600,
         env={**os.environ, **environment},
     )
     return done.stdout, json.loads(done.stderr.strip().splitlines()[-1])

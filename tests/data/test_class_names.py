@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
-from torch.utils.data import DataLoader
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, default_collate
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import ToTensor
 
@@ -177,5 +177,12 @@ def test_the_rows_of_a_run_name_the_files(tmp_path: Path) -> None:
         }  # fmt: skip
     loader = DataLoader(ImageFolder(str(tmp_path / "data"), ToTensor()), batch_size=3)
     assert image_files(loader) == list(files.values())
-    assert image_files(DataLoader(loader.dataset, shuffle=True)) is None
+    assert image_files(DataLoader(loader.dataset, batch_sampler=BatchSampler(loader.sampler, 2, False))) is not None
+    others = BatchSampler(RandomSampler(loader.dataset), 2, False)
+    for other in (
+        {"shuffle": True},
+        {"batch_sampler": others},
+        {"collate_fn": lambda items: default_collate(items[:1])},
+    ):
+        assert image_files(DataLoader(loader.dataset, **other)) is None
     assert image_files(load_data("mnist5k")) is None

@@ -350,7 +350,7 @@ def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
     environment = {**os.environ, "TESTS": str(Path(__file__).parent), "GLOO_SOCKET_IFNAME": "lo"}
     commands = [[sys.executable, "-W", "ignore", "-c", DDP, str(rank), str(tmp_path)] for rank in range(2)]
     processes = [subprocess.Popen(command, env=environment) for command in commands]
-    assert [process.wait(timeout=600) for process in processes] == [0, 0]
+    assert [process.wait(timeout=3600) for process in processes] == [0, 0]
     x, y = images(8)
     for name, attack in (("fgsm", FGSM(eps=0.1)), ("pgd", PGD(eps=0.1, steps=2, random_start=False))):
         model = net("convolution")

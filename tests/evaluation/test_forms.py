@@ -14,7 +14,7 @@ from torch.utils.data import Dataset as TorchDataset
 
 from advkit import evaluate, load_data, load_model
 from advkit.attacks import FGSM, PGD
-from advkit.core.errors import AdvkitWarning, InputError
+from advkit.core.errors import InputError
 from advkit.core.words import beyond_the_range
 from advkit.evaluation import load_run
 from advkit.goals import multi_label
@@ -65,8 +65,7 @@ def test_data_of_any_form_give_the_same_figure(form: str) -> None:
 
 
 def test_streams_are_read_and_an_endless_one_ends_after_count() -> None:
-    with pytest.warns(AdvkitWarning, match="do not say how many images"):
-        assert evaluate(MODEL, Stream(), "fgsm(eps=8/255)").adversarial_error == pytest.approx(EXPECTED)
+    assert evaluate(MODEL, Stream(), "fgsm(eps=8/255)", count=99).adversarial_error == pytest.approx(EXPECTED)
     assert evaluate(MODEL, Stream(endless=True), "fgsm", count=14, batch_size=4).count == 14
     assert evaluate(MODEL, DataLoader(Stream(endless=True), batch_size=4), "fgsm", count=14).count == 14
 

@@ -1,7 +1,6 @@
 """Whoever takes data takes it in every form that `evaluate` takes, or says in one line what is wrong with it."""
 
 import itertools
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -10,12 +9,20 @@ import pytest
 import torch
 from helpers.training import RECIPE, toy_net
 from torch import nn
-from torch.utils.data import DataLoader, IterableDataset, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    Sampler,
+    SubsetRandomSampler,
+    TensorDataset,
+    get_worker_info,
+)
 from torch.utils.data import Dataset as TorchDataset
 
 from advkit import evaluate
 from advkit.attacks import FGSM, DeepFool, find_patch, find_universal
-from advkit.core.errors import AdvkitWarning, InputError
+from advkit.core.errors import InputError
 from advkit.evaluation import (
     check_evaluation,
     corruption_errors,
@@ -23,6 +30,7 @@ from advkit.evaluation import (
     made_corruption_errors,
     transfer_matrix,
 )
+from advkit.evaluation.measure.stream import total
 from advkit.testing import assert_robust
 from advkit.training import measure, train
 
@@ -45,17 +53,22 @@ class Stream(IterableDataset[Any]):
         yield from zip(X, Y.tolist(), strict=True)
 
 
-STREAMS: dict[str, Callable[[Any], Any]] = {
-    "evaluate": lambda data: evaluate(NET, data, FGSM(eps=0.1), batch_size=5).adversarial_error,
-    "error_curve": lambda data: error_curve(NET, data, DeepFool(steps=3), batch_size=5).median,
-    "transfer_matrix": lambda data: transfer_matrix({"a": NET}, data, FGSM(eps=0.1), batch_size=5).wrong,
-    "corruption_errors": lambda data: corruption_errors(NET, data, names=["blur"], severities=[5]).wrong,
-    "made_corruption_errors": lambda data: made_corruption_errors(NET, data, kinds=["contrast"], severities=[5]).wrong,
-    "check_evaluation": lambda data: check_evaluation(NET, data, count=12)["worse_than_chance"].evidence,
-    "find_universal": lambda data: find_universal(NET, data, eps=0.1, epochs=1, batch_size=12).delta.tolist(),
-    "find_patch": lambda data: find_patch(NET, data, size=0.2, epochs=1).patch.tolist(),
+STREAMS: dict[str, Callable[..., Any]] = {
+    "evaluate": lambda data, **n: evaluate(NET, data, FGSM(eps=0.1), batch_size=5, **n).adversarial_error,
+    "error_curve": lambda data, **n: error_curve(NET, data, DeepFool(steps=3), batch_size=5, **n).median,
+    "transfer_matrix": lambda data, **n: transfer_matrix({"a": NET}, data, FGSM(eps=0.1), batch_size=5, **n).wrong,
+    "corruption_errors": lambda data, **n: corruption_errors(NET, data, names=["blur"], severities=[5], **n).wrong,
+    "made_corruption_errors": lambda data, **n: (
+        made_corruption_errors(NET, data, kinds=["contrast"], severities=[5], **n).wrong
+    ),
+    "check_evaluation": lambda data, count=12: check_evaluation(NET, data, count=count)["worse_than_chance"].evidence,
+    "find_universal": lambda data, **n: find_universal(NET, data, eps=0.1, epochs=1, batch_size=12, **n).delta.tolist(),
+    "find_patch": lambda data, **n: find_patch(NET, data, size=0.2, epochs=1, **n).patch.tolist(),
 }
 """What reads data batch by batch."""
+
+COUNTED = STREAMS.keys() - {"check_evaluation"}
+"""What takes all images where no count is given."""
 
 PAIRS: dict[str, Callable[[Any], Any]] = {
     "train": lambda data: train(toy_net(), data, recipe=replace(RECIPE, epochs=1), device="cpu").log[-1].loss,
@@ -71,7 +84,7 @@ FORMS: dict[str, Callable[[], Any]] = {
     "triples": lambda: DataLoader(TensorDataset(X, Y, Y), batch_size=12),
     "dictionaries": Dicts,
     "loader of dictionaries": lambda: DataLoader(Dicts(), batch_size=12),
-    "stream": Stream,
+    "stream": Stream,  # with a count beyond its end
     "loader of a stream": lambda: DataLoader(Stream(), batch_size=12),
 }
 
@@ -97,9 +110,85 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
 @pytest.mark.parametrize("name", STREAMS)
 def test_every_form_gives_what_the_tensors_give(name: str, form: str) -> None:
     call = STREAMS[name]
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "the data do not say how many", AdvkitWarning)
-        assert call(FORMS[form]()) == call((X, Y))
+    assert call(FORMS[form](), **({"count": 99} if "stream" in form and name in COUNTED else {})) == call((X, Y))
+
+
+class Round(Sampler[int]):
+    """Goes round the images for ever, as samplers of generative training do; its length may be said all the same."""
+
+    def __iter__(self) -> Iterator[int]:
+        return itertools.cycle(range(12))
+
+
+class Liar(Round):
+    def __len__(self) -> int:
+        return 12
+
+
+class Again(Stream):
+    """A stream that says 12 images and begins anew after them."""
+
+    def __len__(self) -> int:
+        return 12
+
+    def __iter__(self) -> Iterator[Any]:
+        return itertools.cycle(zip(X, Y.tolist(), strict=True))
+
+
+DATA = TensorDataset(X, Y)
+ENDLESS: dict[str, tuple[Callable[[], Any], str]] = {
+    "stream": (Stream, "expected count=N"),
+    "sampler": (lambda: DataLoader(DATA, sampler=Round(), batch_size=6), "expected count=N"),
+    "batches of the caller": (lambda: DataLoader(DATA, batch_sampler=BatchSampler(Round(), 6, False)), "=N for data"),
+    "sampler with a length": (lambda: DataLoader(DATA, sampler=Liar(), batch_size=6), "expected 2 batches .* got more"),
+    "stream with a length": (lambda: DataLoader(Again(), batch_size=6), "expected 2 batches .* got more"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:Length of IterableDataset")
+@pytest.mark.parametrize("kind", ENDLESS)
+@pytest.mark.parametrize("name", STREAMS)
+def test_what_may_never_end_needs_a_count(name: str, kind: str) -> None:
+    data, message = ENDLESS[kind]
+    expected = STREAMS[name]((X, Y))
+    assert STREAMS[name](data(), count=12) == expected
+    if name in COUNTED:
+        with pytest.raises(InputError, match=message) as caught:
+            STREAMS[name](data())
+        assert "\n" not in str(caught.value)
+
+
+def test_a_stream_that_its_workers_share_may_end_in_several_short_batches() -> None:
+    class Shared(Stream):
+        def __len__(self) -> int:
+            return 12
+
+        def __iter__(self) -> Iterator[Any]:
+            worker = get_worker_info()
+            assert worker is not None
+            return itertools.islice(zip(X, Y.tolist(), strict=True), worker.id, None, 2)
+
+    loader = DataLoader(Shared(), batch_size=4, num_workers=2)  # 4, 4, 2, 2: one batch more than said
+    assert evaluate(NET, loader, FGSM(eps=0.1)).count == 12
+
+
+@pytest.mark.parametrize(
+    ("loader", "images"),
+    [
+        (DataLoader(DATA, batch_size=5), 12),
+        (DataLoader(DATA, batch_size=5, drop_last=True), 10),
+        (DataLoader(DATA, batch_size=5, sampler=SubsetRandomSampler([3, 1, 2])), 3),
+        (DataLoader(DATA, batch_sampler=BatchSampler(SubsetRandomSampler([3, 1, 2]), 2, True)), 2),
+        (DataLoader(DATA, batch_sampler=[[0, 1], [2]]), None),
+        (DataLoader(Again(), batch_size=5), 12),
+        (DataLoader(Stream(), batch_size=5), None),
+    ],
+)
+def test_the_images_of_a_loader_are_those_that_it_gives(loader: DataLoader[Any], images: int | None) -> None:
+    assert total(loader, None) == images
+    assert total(loader, 1) == (None if images is None else 1)
+    if not isinstance(loader.dataset, Stream):
+        assert sum(len(y) for _, y in loader) == evaluate(NET, loader, FGSM(eps=0.1)).count == (images or 3)
 
 
 @pytest.mark.parametrize("name", PAIRS)

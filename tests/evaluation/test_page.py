@@ -123,7 +123,7 @@ def looked(text, folder):
         [CHROMIUM, *flags, f"file://{folder / 'all.html'}"],
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=3600,
         check=True,
         env={**os.environ, "HOME": str(folder)},
     )

@@ -4,7 +4,10 @@ import os
 import random
 import resource
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -62,3 +65,46 @@ def ended_short_of_room(work: Callable[[], Any], size: int) -> int:
                 raise
 
     return ended(short)
+
+
+STOPPING = """
+import os, signal
+from pathlib import Path
+from advkit import load_model
+
+def make(signal_number, at):
+    net, calls = load_model("mlp"), []
+    def stop(*_):
+        calls.append(1)
+        if len(calls) == at and not Path("stopped").exists():
+            Path("stopped").touch()
+            os.kill(os.getpid(), signal_number)
+    net.register_forward_hook(stop)
+    return net
+"""
+"""A module whose network sends its own process a signal at one of its passes, the first time that it is run: a run is
+stopped at the same place however fast or busy the machine is."""
+
+
+def stopped(home: Path, words: list[str], number: int, *, at: int) -> tuple[int, str]:
+    """Run the command in a folder until its network's pass number `at` sends the signal; exit code and stderr.
+
+    Args:
+        home: the folder to run in; the module `stopping` is left there, for the same command to go on.
+        words: the command, with `MODEL` in the place of the network.
+        number: the signal.
+        at: number of the pass.
+    """
+    (home / "stopping.py").write_text(STOPPING)
+    code = (  # whoever started the tests may have told them, and so their children, to ignore Ctrl-C
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        f"from advkit.cli import main; main({words_of(words, number, at)!r})"
+    )
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], cwd=home, env=environment, capture_output=True, text=True)
+    return done.returncode, done.stderr
+
+
+def words_of(words: list[str], number: int, at: int) -> list[str]:
+    """The words of `stopped`, with its network."""
+    return [f"stopping:make(signal_number={int(number)}, at={at})" if word == "MODEL" else word for word in words]

@@ -78,7 +78,7 @@ def test_everything_but_the_strategies_works_without_hypothesis() -> None:
         "from advkit.testing import check_attack; from advkit.attacks import FGSM; "
         "assert check_attack(FGSM(), only=['moves']).ok"
     )
-    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=600)
+    subprocess.run([sys.executable, "-W", "error", "-c", program], check=True, timeout=3600)
 
 
 def test_a_report_says_what_was_broken_and_why() -> None:
@@ -94,7 +94,7 @@ def test_a_report_says_what_was_broken_and_why() -> None:
 
 def test_without_hypothesis_the_strategies_say_in_one_line_what_to_install() -> None:
     program = "import sys; sys.modules['hypothesis'] = None; import advkit.testing.strategies"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=600)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=3600)
     assert done.stderr.splitlines()[-1] == (
         "ImportError: advkit.testing.strategies needs hypothesis: pip install 'advkit[testing]'"
     )

@@ -108,7 +108,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> "Two":
         env={**os.environ, "TESTS": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=600,
+        timeout=3600,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return home, done

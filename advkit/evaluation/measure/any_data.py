@@ -1,6 +1,5 @@
 """Conversion of the accepted forms of data to one that the evaluation can read several times."""
 
-import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -9,9 +8,10 @@ import torch
 from torch import Tensor
 from torch.utils import data as torch_data
 
-from advkit.core.errors import AdvkitWarning, InputError
+from advkit.core.errors import InputError
 from advkit.data import load_data
 from advkit.data._given import pair
+from advkit.evaluation.measure.stream import said_length
 
 
 class Items(torch_data.Dataset[Any]):
@@ -34,13 +34,10 @@ def as_data(data: Any, *, batch_size: int, count: int | None) -> Any:
         data: a name that `load_data` takes, a pair (x, y) of tensors or arrays, a dictionary of them, a list of items
             or of batches, a data set with a length or without, or a DataLoader.
         batch_size: number of images in a batch, if the data are a stream of single images.
-        count: number of images to use; None means all.
+        count: number of images to use; None means all, and is refused for data without a length.
 
     Raises:
-        InputError: the data are a generator, which can be read only once.
-
-    Warns:
-        AdvkitWarning: the data are a stream without a length, and all images are used.
+        InputError: the data are a generator, which can be read only once, or may never end.
     """
     if isinstance(data, str):
         return load_data(data)
@@ -50,8 +47,11 @@ def as_data(data: Any, *, batch_size: int, count: int | None) -> Any:
         raise InputError(f"a {type(data).__name__} can be read only once: give a list, a DataLoader, or a data set")
     if isinstance(data, torch_data.IterableDataset):
         data = torch_data.DataLoader(data, batch_size=batch_size)
-    if isinstance(data, torch_data.DataLoader):
-        _say_if_endless(data, count)
+    if isinstance(data, torch_data.DataLoader) and count is None and said_length(data) is None:
+        raise InputError(
+            "expected count=N for data that do not say how many images they have, since they may never end; "
+            "a count beyond their end takes all of them"
+        )
     if isinstance(data, tuple | list):
         if not data:
             raise InputError("expected at least one image, got empty data")
@@ -72,16 +72,3 @@ def _listed(data: tuple[Any, ...] | list[Any]) -> Any:
         return torch.cat([x for x, _ in pairs]), torch.cat([y for _, y in pairs])
     except RuntimeError as error:
         raise InputError(f"expected batches of images of one size: {str(error).splitlines()[0]}") from error
-
-
-def _say_if_endless(loader: torch_data.DataLoader[Any], count: int | None) -> None:
-    if count is not None:
-        return
-    try:
-        len(loader.dataset)  # type: ignore[arg-type]
-    except (TypeError, NotImplementedError):
-        warnings.warn(
-            "the data do not say how many images they have: the evaluation ends when they do, or after count=N",
-            AdvkitWarning,
-            stacklevel=4,
-        )

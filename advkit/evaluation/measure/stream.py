@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler, default_collate
 
 from advkit.core.door import plain
 from advkit.core.errors import InputError
@@ -52,9 +52,30 @@ def check_count(count: int | None) -> None:
 
 def total(data: Any, count: int | None) -> int | None:
     """Return the number of images that `batches` yields; None if a loader does not know its length."""
-    source = data.dataset if isinstance(data, DataLoader) else data[0] if isinstance(data, tuple | list) else data
-    length = len(source) if isinstance(source, Sized) else None
+    if isinstance(data, DataLoader):
+        length = _images_of(data)
+    else:
+        source = data[0] if isinstance(data, tuple | list) else data
+        length = len(source) if isinstance(source, Sized) else None
     return length if count is None or length is None else min(length, count)
+
+
+def said_length(loader: DataLoader[Any]) -> int | None:
+    """Return the number of batches that a loader says it has; None if it does not say."""
+    try:
+        return len(loader)
+    except (TypeError, NotImplementedError):
+        return None
+
+
+def _images_of(loader: DataLoader[Any]) -> int | None:
+    """The images that a loader says it has; None if it says batches alone, as one with batches of its own making."""
+    plan = loader.batch_sampler
+    if type(plan) is not BatchSampler or said_length(loader) is None:
+        return None
+    source = loader.dataset if isinstance(loader.dataset, IterableDataset) else plan.sampler
+    length = len(source) if isinstance(source, Sized) else 0
+    return length - length % plan.batch_size if plan.drop_last else length
 
 
 def batches(data: Any, *, batch_size: int, count: int | None) -> Iterator[Batch]:
@@ -140,15 +161,27 @@ def _parts(length: int, count: int | None, batch_size: int) -> Iterator[Tensor]:
 
 
 def _loaded(loader: DataLoader[Any], count: int | None) -> Iterator[tuple[Tensor, Read]]:
-    """A loader's own batches, numbered as they come, cut after `count` images."""
+    """A loader's own batches, numbered as they come, cut after `count` images; one that may never end is refused."""
     seen = 0
-    for batch in loader:
+    for number, batch in enumerate(loader):
         x, y = _pair(batch)
+        if count is None and _beyond(loader, number + 1, seen + len(x)):
+            raise InputError(
+                f"expected {said_length(loader)} batches from the loader, as its length says, got more: "
+                "its sampler or data set may never end; give count=N"
+            )
         keep = len(x) if count is None else min(len(x), count - seen)
         yield torch.arange(seen, seen + keep), partial(_rows, x, y, torch.arange(keep))
         seen += keep
         if seen == count:
             return
+
+
+def _beyond(loader: DataLoader[Any], batches: int, images: int) -> bool:
+    """Whether a loader gave more than it said; the workers of a stream may each end with a batch that is not full."""
+    streamed = isinstance(loader.dataset, IterableDataset) and loader.batch_size is not None
+    said, given = (_images_of(loader), images) if streamed else (said_length(loader), batches)
+    return said is not None and given > said
 
 
 def _pair(batch: Any) -> tuple[Tensor, Tensor]:
@@ -172,11 +205,14 @@ def _collated(items: list[Any]) -> tuple[Tensor, Tensor]:
 def image_files(data: Any) -> list[str] | None:
     """Return the file of every image, relative to their common folder; None if the data have no files.
 
-    Data sets of advkit and torchvision's ImageFolder have files, and so has a DataLoader of one that does not shuffle.
+    Data sets of advkit and torchvision's ImageFolder have files, and so has a DataLoader of one that keeps all images
+    and their order. One with a `collate_fn` of its own may leave images out.
     """
     source = data
     if isinstance(data, DataLoader):
-        source = data.dataset if isinstance(data.sampler, SequentialSampler) else None
+        order = getattr(data.batch_sampler, "sampler", None)
+        plain = type(data.batch_sampler) is BatchSampler and data.collate_fn is default_collate
+        source = data.dataset if plain and type(order) is SequentialSampler else None
     files = getattr(source, "files", None) or [sample[0] for sample in getattr(source, "samples", None) or ()]
     if not files or not all(isinstance(file, str | os.PathLike) for file in files):
         return None
