@@ -36,7 +36,8 @@ class FolderDataset(ImageFiles):
         InputError: there is no such folder, split or image, or `ImageFiles` raises it.
 
     Warns:
-        AdvkitWarning: files that are left out because they are hidden or their suffix is not that of an image.
+        AdvkitWarning: files that are left out because they are hidden, lie in no class folder, are pipes or devices,
+            or their suffix is not that of an image.
     """
 
     def __init__(
@@ -80,11 +81,12 @@ def class_files(home: Path, numbers: dict[str, int], *, deep: bool = True) -> tu
         InputError: there is no image.
 
     Warns:
-        AdvkitWarning: files that are left out because they are hidden or their suffix is not that of an image.
+        AdvkitWarning: files that are left out because they are hidden, lie in no class folder, are pipes or devices,
+            or their suffix is not that of an image.
     """
     files: list[Path] = []
     labels: list[int] = []
-    others: list[Path] = [] if not deep else _hidden(home)
+    others: list[Path] = [] if not deep else _beside(home)
     for name, number in sorted(numbers.items(), key=lambda item: (item[1], item[0])):
         inside = _walk(home / name, deep)
         images = [file for file in inside if _counts(file, home / name)]
@@ -93,8 +95,8 @@ def class_files(home: Path, numbers: dict[str, int], *, deep: bool = True) -> tu
         labels += [number] * len(images)
     if others:
         message = (
-            f"{len(others)} files under {home} are left out, as they are hidden or their suffix is not that of an "
-            f"image: {some(others)}"
+            f"{len(others)} files under {home} are left out, as they are hidden, lie in no class folder, are no files "
+            f"with content, or their suffix is not that of an image: {some(others)}"
         )
         warnings.warn(message, AdvkitWarning, stacklevel=4)
     if not files:
@@ -118,16 +120,21 @@ def _tree(folder: Path) -> list[tuple[str, list[str]]]:
     return sorted(found)
 
 
-def _hidden(home: Path) -> list[Path]:
-    """The files in hidden folders beside the class folders, which are no classes."""
-    folders = (entry for entry in home.iterdir() if entry.is_dir() and entry.name.startswith("."))
-    return [file for folder in sorted(folders) for file in _walk(folder, True)]
+def _beside(home: Path) -> list[Path]:
+    """The images beside the class folders, and the files in hidden folders there, which are no classes."""
+    entries = sorted(home.iterdir())
+    hidden = [entry for entry in entries if entry.is_dir() and entry.name.startswith(".")]
+    images = [entry for entry in entries if not entry.is_dir() and is_image(entry)]
+    return images + [file for folder in hidden for file in _walk(folder, True)]
 
 
 def _counts(file: Path, home: Path) -> bool:
-    """Whether a file is one of the images: neither it nor a folder around it is hidden, and its suffix is right."""
+    """Whether a file is one of the images: neither it nor a folder around it is hidden, and its suffix is right.
+
+    A link that leads nowhere counts, and reading it is an error; a pipe does not: reading it would wait for ever.
+    """
     shown = not any(part.startswith(".") for part in file.relative_to(home).parts)
-    return shown and is_image(file) and file.is_file()
+    return shown and is_image(file) and (file.is_file() or not file.exists())
 
 
 def _folders(path: Path) -> list[str]:

@@ -18,6 +18,7 @@ from advkit.core.words import harmless
 from advkit.models._card import Card
 from advkit.models._classifier import Classifier
 from advkit.models._create import create_model
+from advkit.models._other_files import is_pickle, refuse_other_kinds
 from advkit.models._reference import runs_code
 from advkit.models._unwrapping import State, state_dicts, unusable, unwrapped
 
@@ -105,6 +106,7 @@ def read_weights(path: str | Path) -> tuple[Found, Card | None]:
         raise InputError(
             f"no weights at {path}: expected a .safetensors or .pt file, or the folder of a run of `advkit train`"
         )
+    refuse_other_kinds(path)
     return (_read_torch(path), None) if _is_torch(path) else _read_safetensors(path)
 
 
@@ -112,7 +114,7 @@ def _is_torch(path: Path) -> bool:
     """Whether a file begins as torch.save writes it, a zip archive or a pickle; other files go by their suffix."""
     with path.open("rb") as file:
         start = file.read(9)
-    if start[:2] == b"PK" or start[:1] == b"\x80":
+    if is_pickle(path):
         return start[8:] != b"{" or start[:2] == b"PK"  # safetensors: eight bytes of length, then JSON
     return path.suffix in TORCH_SUFFIXES and start[8:] != b"{"
 
@@ -151,13 +153,15 @@ def _read_torch(path: Path) -> Found:
         with path.open("rb") as file, warnings.catch_warnings():  # a file, because torch.load goes by a path's suffix
             warnings.simplefilter("ignore")  # torch's remarks on archives that it then refuses
             content = torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
+    except Exception as error:  # a broken archive raises nearly anything
+        if not is_pickle(path):
+            raise InputError(f"{path} is not a weights file of torch: it begins as no such file does") from error
+        if not isinstance(error, pickle.UnpicklingError):
+            raise InputError(f"{path} is not a weights file of torch: {_first_line(error)}") from error
         raise InputError(
             f"{path} holds pickled Python objects, which are never run: save the weights alone, "
             f"with torch.save(model.state_dict(), ...)"
         ) from error
-    except Exception as error:  # a broken archive raises nearly anything
-        raise InputError(f"{path} is not a weights file of torch: {_first_line(error)}") from error
     found = state_dicts(content)
     if not found:
         raise InputError(f"{path} holds no state dict: expected names and tensors, as from model.state_dict()")
@@ -199,6 +203,8 @@ def _misfit(own: Mapping[str, Tensor], state: State) -> str:
             return f"expected {name} of {tuple(tensor.shape)}, got {tuple(state[name].shape)}"
         if state[name].is_complex() and not tensor.is_complex():
             return f"{name} is complex, expected {tensor.dtype}"
+        if tensor.is_floating_point() and not state[name].is_floating_point():
+            return f"{name} holds {state[name].dtype}, expected {tensor.dtype}"
     return unusable(state)
 
 

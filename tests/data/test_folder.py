@@ -1,5 +1,6 @@
 """Image folders: the label is the folder, the pixels are the file's, and nothing is skipped in silence."""
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -199,3 +200,24 @@ def test_hidden_files_and_folders_do_not_count_and_are_named(tmp_path: Path) -> 
         data = load(tmp_path)
     assert [file.name for file in data.files] == ["1.png"]
     assert data.classes == ("cat",)
+
+
+def test_links_that_lead_nowhere_are_errors_and_pipes_are_left_out(tmp_path: Path) -> None:
+    picture(tmp_path / "a" / "1.png")
+    os.mkfifo(tmp_path / "a" / "2.png")  # to open it would wait for ever
+    with pytest.warns(AdvkitWarning, match=r"^1 files .*no files with content.*2\.png$"):
+        assert len(load(tmp_path)) == 1
+    (tmp_path / "a" / "2.png").unlink()
+    (tmp_path / "a" / "2.png").symlink_to("nowhere.png")
+    with pytest.raises(InputError, match=r"1 of 2 files cannot be read .*2\.png"):
+        load(tmp_path)
+    with pytest.raises(InputError, match=r"1 of 2 files cannot be read .*2\.png"):
+        load(tmp_path, size=4)[:]
+
+
+def test_images_beside_the_class_folders_are_counted_and_named(tmp_path: Path) -> None:
+    for name in ("a/1.png", "stray.png", ".stray.png"):
+        picture(tmp_path / name)
+    (tmp_path / "labels.csv").touch()  # not an image, and not in a class: nobody misses it
+    with pytest.warns(AdvkitWarning, match=r"^2 files .*no class folder.*\.stray\.png, .*/stray\.png$"):
+        assert len(load(tmp_path)) == 1

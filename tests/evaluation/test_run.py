@@ -392,7 +392,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
 
 
 def test_memory_does_not_grow_with_the_number_of_rows(tmp_path):
-    """Counted, not measured: the most that Python's objects took, and the most that tensors took at every fourth pass."""
+    """Counted, not measured: the most that Python's objects took, and tensors at every fourth pass."""
     net, attacks = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), [FGSM(eps=0.1), FGSM(eps=0.2)]
     x, y = torch.rand(2000, 1, 2, 2), torch.randint(3, (2000,))
 

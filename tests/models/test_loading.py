@@ -1,11 +1,14 @@
 """Checkpoints, and where weights come from; every wrong file gets one clear error that names it."""
 
+import gzip
 import json
 import os
 import pickle
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors import safe_open
@@ -197,9 +200,10 @@ def broken_files(folder: Path, net: Classifier) -> dict[str, str]:
         "none.safetensors": "no weights at",
         "garbage.safetensors": "is not a safetensors file",
         "empty.safetensors": "is not a safetensors file",
-        "garbage.pt": "pickled Python objects|is not a weights file",
-        "empty.pt": "is not a weights file",
-        "text.pt": "pickled Python objects|is not a weights file",
+        "garbage.pt": "begins as no such file",
+        "empty.pt": "begins as no such file",
+        "text.pt": "begins as no such file",
+        **others_taken_for_weights(folder, good, card),
         "list.pt": "holds no state dict",
         "nothing.pt": "holds no state dict",
         "number.pt": "holds no state dict",
@@ -210,6 +214,30 @@ def broken_files(folder: Path, net: Classifier) -> dict[str, str]:
         "card.safetensors": "expected a model card in JSON",
         "unnamed.safetensors": "expected a model card in JSON",
         "other.safetensors": "holds weights of 'vgg16', expected 'lenet5'",
+    }
+
+
+def others_taken_for_weights(folder: Path, good: dict[str, torch.Tensor], card: dict[str, str]) -> dict[str, str]:
+    """What downloads and scripts leave under the name of weights: file name -> what its error says."""
+    for suffix in ("pt", "safetensors"):
+        (folder / f"pointer.{suffix}").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:a\nsize 9\n")
+        (folder / f"page.{suffix}").write_text("\n<!DOCTYPE html><html>404</html>")
+        (folder / f"packed.{suffix}").write_bytes(gzip.compress(b"x"))
+    (folder / "lists.pt").write_bytes(pickle.dumps({"numpy": __file__}))
+    with open(folder / "arrays.pt", "wb") as file:
+        np.savez(file, **{name: value.numpy() for name, value in good.items()})
+    with zipfile.ZipFile(folder / "script.pt", "w") as archive:
+        archive.writestr("script/constants.pkl", b"")
+    save_file({name: value > 0 for name, value in good.items()}, folder / "bool.safetensors", card)
+    save_file({name: (9 * value).to(torch.int8) for name, value in good.items()}, folder / "int8.safetensors", card)
+    said = {"pointer": "`git lfs pull`", "page": "is a web page", "packed": "unpack it first"}
+    return {
+        **{f"{name}.{suffix}": message for name, message in said.items() for suffix in ("pt", "safetensors")},
+        "lists.pt": "holds pickled Python objects",
+        "arrays.pt": r"NumPy arrays: .*torch\.save\(\{name: tensor",
+        "script.pt": r"TorchScript: .*torch\.save\(model\.state_dict",
+        "bool.safetensors": "holds torch.bool, expected torch.float32",
+        "int8.safetensors": "holds torch.int8, expected torch.float32",
     }
 
 

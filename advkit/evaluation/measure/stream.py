@@ -167,7 +167,7 @@ def _loaded(loader: DataLoader[Any], count: int | None) -> Iterator[tuple[Tensor
         x, y = _pair(batch)
         if count is None and _beyond(loader, number + 1, seen + len(x)):
             raise InputError(
-                f"expected {said_length(loader)} batches from the loader, as its length says, got more: "
+                f"expected the loader to end after len(loader) = {said_length(loader)}, got more batches: "
                 "its sampler or data set may never end; give count=N"
             )
         keep = len(x) if count is None else min(len(x), count - seen)
