@@ -85,10 +85,10 @@ class FMN(MinimalStepAttack):
         nearest = torch.where(fooled, state.nearest.minimum(distance), state.nearest)
         guess = (1 + gamma) * (distance + _to_boundary(norm, margin, gradient))
         grown, hit = state.eps * (1 + gamma), (state.eps * (1 - gamma)).minimum(nearest)
-        missed = torch.where(nearest.isinf(), guess.maximum(grown), grown)
+        missed = torch.where(nearest == torch.inf, guess.maximum(grown), grown)
         if norm.grain:  # a count says no length: it grows, by one at the least
-            missed, hit = grown.maximum(state.eps + norm.grain), hit.minimum(state.eps - norm.grain)
-        eps = torch.where(fooled, hit, missed).clamp(min=0).minimum(state.most)
+            missed, hit = grown.maximum(state.eps + norm.grain), hit.minimum(state.eps - norm.grain).clamp(min=0)
+        eps = torch.where(fooled, hit, missed).minimum(state.most)
         ahead = torch.add(state.x_adv, get_norm("l2").steepest(gradient), alpha=alpha)
         delta = _onto_sphere(norm, norm.project(ahead - region.x, per_row(eps, region.x)), eps)
         x_adv = region.clamp((region.x + delta).to(region.x.dtype))
@@ -113,4 +113,4 @@ def _onto_sphere(norm: Norm, delta: Tensor, eps: Tensor) -> Tensor:
 def _to_boundary(norm: Norm, margin: Tensor, gradient: Tensor) -> Tensor:
     """(M,) float64: the distance at which the linearised margin is 0; 0 where there is no gradient."""
     slope = norm.dual_size(gradient).double()
-    return (margin.double().abs() / slope).nan_to_num(0.0, posinf=0.0)
+    return (margin.abs() / slope).nan_to_num(0.0, posinf=0.0)

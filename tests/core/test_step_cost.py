@@ -23,8 +23,8 @@ CEILINGS = {
     ("ddn", "l2"): 37,
     ("apgd", "linf"): 36,
     ("apgd", "l2"): 53,
-    ("fmn", "l2"): 64,
-    ("fmn", "linf"): 67,
+    ("fmn", "l2"): 60,
+    ("fmn", "linf"): 63,
     ("alma", "l2"): 98,
     ("alma", "l1"): 92,
 }
