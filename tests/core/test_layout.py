@@ -110,6 +110,65 @@ class Large(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+class Every(nn.Module):
+    """One convolution of each kind; it fails where it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 1),
+            nn.Conv2d(8, 8, 3, padding=1, groups=8),
+            nn.Conv2d(8, 8, 3, padding=1, groups=2),
+            nn.ConvTranspose2d(8, 4, 3),
+            nn.Conv2d(4, 4, (1, 3)),
+        )
+        self.head, self.seen, self.fails = nn.Linear(4, 5), [], False
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.seen.append([m.weight.is_contiguous(memory_format=torch.channels_last) for m in self.layers])
+        if self.fails and len(self.seen) > 1:
+            raise KeyError("on purpose")
+        return self.head(self.layers(x).mean((2, 3)))
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_every_kind_of_convolution_borrows_a_kernel_and_gives_it_back(batch, fails):
+    torch.manual_seed(0)
+    model = Every().double()
+    with torch.no_grad():
+        plain = model(batch[0])
+    own = {name: (p, p.stride(), p.detach().clone()) for name, p in model.named_parameters()}
+    model.fails, passes = fails, Passes(model, batch[0])
+    with torch.no_grad():
+        if fails:
+            with pytest.raises(KeyError, match="on purpose"):
+                passes(batch[0])
+        else:
+            torch.testing.assert_close(passes(batch[0]), plain)
+    assert all(model.seen[1])
+    for name, parameter in model.named_parameters():
+        was, stride, values = own[name]
+        assert parameter is was
+        assert parameter.stride() == stride
+        assert parameter.equal(values)
+
+
+@pytest.mark.parametrize(("stride", "maps", "plainly"), [(2, 8, True), (1, 8, False), (2, 2048, False)])
+def test_a_light_strided_network_gets_plain_images_where_no_gradient_is_taken(stride, maps, plainly, batch):
+    torch.manual_seed(0)
+    model, seen = nn.Sequential(nn.Conv2d(3, maps, 3, stride), nn.Flatten(), nn.LazyLinear(5)).double(), []
+    x, y = batch
+    model(x)
+    model.register_forward_pre_hook(
+        lambda _, given: seen.append(
+            (given[0].requires_grad, given[0].is_contiguous(memory_format=torch.channels_last))
+        )
+    )
+    PGD(eps=0.1, steps=2)(model, x, y, stop="never")
+    assert {laid_out for climbs, laid_out in seen if climbs} == {True}
+    assert {laid_out for climbs, laid_out in seen if not climbs} == {not plainly}
+
+
 def test_large_kernels_go_in_the_layout_of_the_images_and_the_models_own_stay(batch):
     torch.manual_seed(0)
     model = Large().double()
