@@ -21,7 +21,7 @@ IDENTITY = "study.json"
 
 
 class Figures(NamedTuple):
-    """What one measurement left."""
+    """The figures that one measurement kept."""
 
     cells: dict[Cell, Measured]
     seconds: float
@@ -32,7 +32,7 @@ class Home:
     """The folder of one study at one budget.
 
     Args:
-        path: the folder; it is made.
+        path: the folder, which is created if it is missing.
         name: name of the study.
         budget: name of its budget.
         device: device of the run.
@@ -54,7 +54,7 @@ class Home:
         self._check_identity()
 
     def _check_identity(self) -> None:
-        """The same figures come of the same study, settings and versions only."""
+        """Raise InputError if the folder belongs to another study, other settings or other versions."""
         file = self.path / IDENTITY
         there = read_json(file)
         if there is None:
@@ -68,15 +68,15 @@ class Home:
             raise InputError(f"{self.path} holds a reproduction with {said}: give another folder")
 
     def network(self, name: str, seed: int) -> Path:
-        """The folder of a trained network."""
+        """Return the folder of a trained network."""
         return self.path / "networks" / f"{slug(name)}-seed{seed}"
 
     def figures(self, name: str) -> Path:
-        """The file of a measurement."""
+        """Return the file of a measurement."""
         return self.path / "figures" / f"{slug(name)}.json"
 
     def read(self, name: str) -> Figures | None:
-        """What a measurement left; None if it is missing, half written or of something else."""
+        """Return what a measurement kept; None if the file is missing, incomplete or belongs to something else."""
         found = read_json(self.figures(name))
         if found is None or found.get("name") != name or found.get("digest") != of_record(found):
             return None
@@ -87,7 +87,7 @@ class Home:
         return Figures(cells, found["seconds"], found["seal"])
 
     def write(self, name: str, cells: Mapping[Cell, Measured], seconds: float, seal: str = "") -> None:
-        """Keep what was measured, and the digest of a file that belongs to it."""
+        """Write what was measured, and the digest of a file that belongs to it."""
         figures = [
             {**cell._asdict(), "value": _said(m.value), "samples": [_said(v) for v in m.samples]}
             for cell, m in cells.items()
@@ -98,7 +98,7 @@ class Home:
 
     @contextmanager
     def locked(self, name: str) -> Iterator[bool]:
-        """Inside, whether this process alone works at `name`; the system ends the lock with the process."""
+        """Try to lock `name`, and yield whether this process has the lock; a lock ends with its process."""
         place = self.path / "locks" / slug(name)
         place.touch()
         with locked(place) as mine:
@@ -106,13 +106,13 @@ class Home:
 
 
 def slug(name: str) -> str:
-    """A file name for any name: its letters and digits, and a few digits of its hash, which keep names apart."""
+    """Return a file name for any name: its letters and digits, and a few digits of its hash, which keep names apart."""
     words = "-".join(re.findall(r"[A-Za-z0-9.]+", name))[:60]
     return f"{words}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def read_json(path: Path) -> dict[str, Any] | None:
-    """The object in a JSON file; None if there is none, or not a whole one."""
+    """Return the object in a JSON file; None if there is no file or it is incomplete."""
     try:
         found = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
@@ -121,12 +121,12 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def seal_of(path: Path) -> str:
-    """The digest of a file; empty of one that is not there."""
+    """Return the digest of a file; empty if there is no file."""
     return of_file(path) if path.is_file() else ""
 
 
 def _said(value: float) -> float | str:
-    """JSON has no infinity and no NaN."""
+    """Return a number as JSON takes it, with infinity and NaN as words."""
     return value if abs(value) < float("inf") else str(value)
 
 

@@ -1,4 +1,4 @@
-"""What the papers' measurements share: the digits of the test split, and who is wrong on what."""
+"""What the papers' measurements share: the images of a split, and which of them a model gets wrong."""
 
 import math
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ BATCH = 500
 
 
 def digits_of(spec: str, count: int | None = None, *, split: str = "test") -> tuple[Tensor, Tensor]:
-    """The first images and labels of a split of a set.
+    """Load the first images and labels of a split of a data set.
 
     Args:
         spec: spec of the data set.
-        count: number of images; default: all.
+        count: number of images; by default all.
         split: "test" or "train".
     """
     data = load_data(spec, split=split)
@@ -28,27 +28,27 @@ def digits_of(spec: str, count: int | None = None, *, split: str = "test") -> tu
 
 
 def logits_of(model: Model, x: Tensor) -> Tensor:
-    """(N, K): the answers, in batches."""
+    """Compute the logits (N, K), batch by batch."""
     return torch.cat([classify(model, part.to(device_of(model))).cpu() for part in torch.split(x, BATCH)])
 
 
 def wrong(model: Model, x: Tensor, y: Tensor) -> Tensor:
-    """(N,): 1 where the model is wrong, else 0."""
+    """Return (N,): 1 where the model is wrong, else 0."""
     return (logits_of(model, x).argmax(1) != y).double()
 
 
 def error(model: Model, x: Tensor, y: Tensor) -> Measured:
-    """The error with its verdicts."""
+    """Measure the error, with the verdict on each image."""
     return Measured.of(wrong(model, x, y))
 
 
 def errors(networks: Networks, seed: int, *, cells: Mapping[str, Cell], data: str) -> dict[Cell, Measured]:
-    """A measurement: the error of each network on the test split.
+    """Measure the error of each network on the test split.
 
     Args:
         networks: trained networks by name.
         seed: ignored, since nothing is drawn.
-        cells: cell of each network's error, by the network's name.
+        cells: cells of the errors, by the name of the network.
         data: spec of the data set.
     """
     x, y = digits_of(data)
@@ -58,7 +58,7 @@ def errors(networks: Networks, seed: int, *, cells: Mapping[str, Cell], data: st
 def attacked(
     model: Model, x: Tensor, y: Tensor, attack: Attack, *, seed: int = 0, bounds: tuple[float, float] = (0, 1)
 ) -> Tensor:
-    """The strongest images that the attack finds, also for samples that are wrong already.
+    """Return the strongest images that the attack finds, also for images that are misclassified without an attack.
 
     Args:
         model: the network.
@@ -80,6 +80,6 @@ def attacked(
 
 
 def confidence_on_mistakes(model: Model, x: Tensor, y: Tensor) -> Measured:
-    """The mean probability that the model gives to the class it takes, over the images that it gets wrong."""
+    """Return the mean probability of the predicted class over the misclassified images."""
     sure, given = logits_of(model, x).softmax(1).max(1)
     return Measured.of(torch.where(given != y, sure.double(), math.nan))

@@ -43,19 +43,19 @@ def reproduce(
 ) -> Reproduction:
     """Run a paper's tables again, or go on with a run that was stopped.
 
-    Every network and every measurement is kept in the folder as soon as it is there. A second call, also at the same
-    time from another process, does what is left. Every process uses one thread, so that the figures do not depend on
-    the number of cores.
+    Every network and every measurement is written to the folder as soon as it is done. A second call, even at the same
+    time in another process, does the remaining work. Every process uses one thread, so that the figures do not depend
+    on the number of cores.
 
     Args:
         name: one of `list_reproductions()`.
-        budget: "small", minutes on two cores with the embedded digits, or "paper", the paper's own size.
-        seeds: number of seeds, from 0 up; more seeds go on with a folder of fewer.
-        output: folder of the run; default: runs/reproduce/NAME-BUDGET.
-        workers: number of processes. Above 1 they are started by `spawn`, so a script needs its
+        budget: "small" takes minutes on two cores with the embedded digits; "paper" is the paper's own size.
+        seeds: number of seeds, which count from 0. A larger number continues a folder with fewer seeds.
+        output: folder of the run; by default runs/reproduce/NAME-BUDGET.
+        workers: number of processes. More than one are started by `spawn`, so a script needs
             `if __name__ == "__main__":`.
         device: device to train and measure on; "auto" is CUDA if there is one, else the CPU.
-        progress: called with (done, all) in networks and measurements; True shows a bar.
+        progress: function that is called with the numbers of finished and of all jobs; True shows a bar.
 
     Returns:
         The figures beside the paper's, and the verdict on each of its claims.
@@ -80,7 +80,7 @@ def reproduce(
 
 
 def _in_processes(workers: int, task: tuple[Any, ...], bench: Bench, tell: Progress | None) -> None:
-    """Let several processes do it, and say how far they are."""
+    """Run the jobs in several processes, and report how many are done."""
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         running = [pool.submit(work, *task) for _ in range(workers)]
         while not all(future.done() for future in running):
@@ -95,7 +95,7 @@ def _in_processes(workers: int, task: tuple[Any, ...], bench: Bench, tell: Progr
 
 
 def collected(name: str, budget: str, bench: Bench) -> Reproduction:
-    """The figures in a folder in which everything is done."""
+    """Collect the figures of a folder in which everything is done."""
     columns = gathered(bench)
     return Reproduction(
         name=name,
@@ -110,7 +110,7 @@ def collected(name: str, budget: str, bench: Bench) -> Reproduction:
 
 
 def gathered(bench: Bench) -> dict[Cell, Column]:
-    """Every figure by cell: one a seed, or one in all."""
+    """Read every figure by cell: one for each seed, or one for all seeds."""
     columns: dict[Cell, list[Measured]] = {}
     for name, measurement in bench.study.measurements.items():
         for mark in _marks(name, measurement, bench.seeds):
@@ -128,7 +128,7 @@ def _marks(name: str, measurement: Any, seeds: int) -> list[str]:
 
 
 def _seconds(bench: Bench) -> Iterator[float]:
-    """Processor time of each job that counts."""
+    """Yield the processor time of each job; 0 if it is not done."""
     marks = [trained_name(name, seed) for name in bench.study.trainings for seed in range(bench.seeds)]
     for name, measurement in bench.study.measurements.items():
         marks += _marks(name, measurement, bench.seeds)
@@ -138,7 +138,7 @@ def _seconds(bench: Bench) -> Iterator[float]:
 
 
 def summed_up(column: Column) -> Figure:
-    """Mean and interval of a figure."""
+    """Compute the mean and the interval of a figure."""
     values = tuple(measured.value for measured in column)
     mean = math.fsum(values) / len(values)
     interval = mean_interval(values)

@@ -1,11 +1,11 @@
-"""A study that has been run: its figures beside the paper's, and what became of the claims."""
+"""A study that has been run: its figures beside the paper's, and the verdicts on its claims."""
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from advkit.core.saved import finite
 from advkit.core.shown import Shown
 from advkit.reproduction.study import Cell, Study
 from advkit.reproduction.verdicts import Verdict
@@ -18,7 +18,7 @@ class Figure:
     Attributes:
         value: mean over the seeds.
         values: figure of each seed.
-        interval: 95 % interval: Student's over seeds; of one error alone Wilson's over images; None if there is none.
+        interval: 95 % interval, Student's over seeds, or Wilson's over images for a single error; None if unknown.
         sd: standard deviation over the seeds.
     """
 
@@ -38,8 +38,8 @@ class Reproduction(Shown):
         seeds: number of seeds.
         study: the study as it is declared.
         figures: our figures by cell.
-        verdicts: what became of the paper's claims.
-        seconds: processor time of everything, over all sittings and processes.
+        verdicts: verdicts on the paper's claims.
+        seconds: processor time of all jobs, over all calls and processes.
         output: folder of the run.
     """
 
@@ -55,7 +55,7 @@ class Reproduction(Shown):
     output: Path
 
     def records(self) -> list[dict[str, Any]]:
-        """One row a figure, with the paper's beside it."""
+        """Return one row for each figure, with the paper's figure beside it."""
         return list(self._rows())
 
     def _rows(self) -> Iterator[dict[str, Any]]:
@@ -76,7 +76,7 @@ class Reproduction(Shown):
                     }
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON takes it."""
+        """Return everything as JSON takes it."""
         claims = [
             {
                 "claim": verdict.claim.sentence,
@@ -97,8 +97,3 @@ class Reproduction(Shown):
             "differences": list(self.study.differences),
             "seconds": round(self.seconds, 1),
         }
-
-
-def finite(value: float) -> float | None:
-    """JSON knows no NaN and no infinity."""
-    return value if math.isfinite(value) else None

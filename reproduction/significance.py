@@ -12,22 +12,22 @@ from advkit.core.intervals import mcnemar
 
 
 class Answer(NamedTuple):
-    """What a test says of `first - second`."""
+    """The result of a test of `first - second`."""
 
     sign: int  # -1: first is smaller, 1: larger, 0: no direction
     p: float  # two-sided; NaN where the test cannot judge
 
 
 def paired_t(first: Sequence[float], second: Sequence[float]) -> Answer:
-    """Student's paired t-test of two equally long rows of figures, two-sided.
+    """Compute Student's paired t-test of two equally long rows of figures, two-sided.
 
     Args:
         first: figure of each seed.
-        second: the other figure of each seed.
+        second: figure of each seed to compare with.
 
     Returns:
-        The sign of the mean difference and the p-value. NaN with fewer than two pairs, and where all differences are
-        equal but not zero: then nothing tells how much they vary.
+        The sign of the mean difference and the p-value. The p-value is NaN with fewer than two pairs, and
+        where all differences are equal but not zero: then nothing shows how much they vary.
     """
     d = [a - b for a, b in zip(first, second, strict=True)]
     mean = math.fsum(d) / len(d) if d else 0.0
@@ -41,11 +41,11 @@ def paired_t(first: Sequence[float], second: Sequence[float]) -> Answer:
 
 
 def signs(first: Sequence[float], second: Sequence[float]) -> Answer:
-    """The exact sign test of two rows of numbers of the same images, two-sided; McNemar's for right and wrong.
+    """Compute the exact two-sided sign test of two rows of numbers of the same images; McNemar's for right and wrong.
 
     Args:
         first: number of each image; NaN leaves the image out.
-        second: the other number of each image.
+        second: number of each image to compare with.
     """
     larger = sum(a > b for a, b in zip(first, second, strict=True))
     smaller = sum(a < b for a, b in zip(first, second, strict=True))
@@ -53,7 +53,7 @@ def signs(first: Sequence[float], second: Sequence[float]) -> Answer:
 
 
 def deviation(values: Sequence[float]) -> float:
-    """The standard deviation with n - 1; 0 of fewer than two values."""
+    """Compute the standard deviation with n - 1 in the denominator; 0 for fewer than two values."""
     if len(values) < 2:
         return 0.0
     mean = math.fsum(values) / len(values)
@@ -61,10 +61,10 @@ def deviation(values: Sequence[float]) -> float:
 
 
 def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple[float, float] | None:
-    """Student's interval of a mean; None of fewer than two values.
+    """Compute Student's interval of a mean; None for fewer than two values.
 
     Args:
-        values: the figures, one a seed.
+        values: the figures, one for each seed.
         confidence: probability that the interval covers the mean.
     """
     n = len(values)
@@ -75,7 +75,7 @@ def mean_interval(values: Sequence[float], *, confidence: float = 0.95) -> tuple
 
 
 def t_tail(t: float, degrees: int) -> float:
-    """The probability that |T| exceeds t under Student's distribution, by its finite sums.
+    """Compute the probability that |T| exceeds t under Student's distribution, by its finite sums.
 
     Source: Abramowitz and Stegun 1964, equations 26.7.3 and 26.7.4.
 
@@ -95,7 +95,7 @@ def t_tail(t: float, degrees: int) -> float:
 
 
 def t_quantile(alpha: float, degrees: int) -> float:
-    """The t that |T| exceeds with probability alpha, by bisection.
+    """Compute the t that |T| exceeds with probability alpha, by bisection.
 
     Args:
         alpha: probability, in (0, 1).

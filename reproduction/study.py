@@ -1,6 +1,6 @@
 """What a reproduction is made of: networks to train, figures to measure, the paper's table, and its claims.
 
-A paper's file declares a `Study`; the engine knows nothing of papers, and a paper's file nothing of folders.
+A paper's file declares a `Study`; the engine knows nothing of papers, and a paper's file knows nothing of folders.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Budget:
-    """How much is spent on a study.
+    """The size of a study: of its networks, its data and its training.
 
     Args:
         name: "small" (minutes on two cores), "paper" (the paper's own size) or "tiny" (for tests).
@@ -31,17 +31,17 @@ class Budget:
     name: str
 
     def pick(self, *, tiny: T, small: T, paper: T) -> T:
-        """The value for this budget.
+        """Return the value for this budget.
 
         Args:
             tiny: value for tests, which check the machinery and no claim.
             small: value for two cores and twenty minutes.
-            paper: value of the paper.
+            paper: value that the paper uses.
         """
         return {"tiny": tiny, "small": small, "paper": paper}[self.name]
 
     def digits(self, *options: str) -> str:
-        """The digits without padding, as the papers take them: the embedded ones, or MNIST for the paper's size.
+        """Return the spec of the digits without padding, as the papers take them: embedded ones, or MNIST for "paper".
 
         Args:
             *options: further options of the data set, such as "half=1".
@@ -56,7 +56,7 @@ SHOWN = ("small", "paper")
 
 
 def find_budget(name: str) -> Budget:
-    """The budget of this name.
+    """Return the budget of this name.
 
     Raises:
         UnknownNameError: no such budget.
@@ -76,7 +76,7 @@ class Cell(NamedTuple):
 
 @dataclass(frozen=True)
 class Measured:
-    """A figure and what it is the mean of.
+    """A figure, and the numbers of which it is the mean.
 
     Args:
         value: the figure.
@@ -88,10 +88,10 @@ class Measured:
 
     @classmethod
     def of(cls, samples: Tensor) -> "Measured":
-        """The mean of one number for each image (N,); NaN marks an image that does not count.
+        """Return the mean of one number for each image (N,); NaN marks an image that does not count.
 
         Args:
-            samples: (N,), verdicts or numbers.
+            samples: verdict or number of each image (N,).
         """
         numbers = samples.double().tolist()
         counted = [number for number in numbers if not math.isnan(number)]
@@ -104,8 +104,8 @@ class Training:
 
     Args:
         recipe: recipe of the training; its `data` is the spec of the training split, its seed is replaced.
-        test: spec of the set whose test split gives the clean error; default: the recipe's data.
-        loss: training loss that no spec names; default: that of the recipe's defence, or the plain one.
+        test: spec of the data set whose test split gives the clean error; by default the recipe's data.
+        loss: training loss that no spec names; by default the loss of the recipe's defence, or the plain one.
     """
 
     recipe: Recipe
@@ -118,7 +118,7 @@ Networks = Mapping[str, Classifier]
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """Some figures that are measured together.
+    """A group of figures that are measured together.
 
     Args:
         networks: names of the trainings that it looks at.
@@ -161,7 +161,7 @@ class Table:
     printed: Mapping[str, Mapping[str, float | None]]
 
     def cell(self, row: str, column: str) -> Cell:
-        """The cell of a row and a column.
+        """Return the cell of a row and a column.
 
         Args:
             row: name of a row of `printed`.
@@ -180,9 +180,9 @@ class Claim:
         sentence: the claim in words.
         where: its place in the paper.
         smaller: cell of the figure that is smaller according to the paper.
-        larger: cell of the other figure.
-        over: "seeds" for a statement about a way of training, tested over trained networks; "images" for one about
-            networks that are there, tested image by image for each network.
+        larger: cell of the figure that is larger according to the paper.
+        over: "seeds" for a statement about a way of training, tested over trained networks; "images" for a
+            statement about given networks, tested image by image for each network.
     """
 
     sentence: str
@@ -193,10 +193,10 @@ class Claim:
 
 
 def claims(sentences: Mapping[str, tuple[Cell, Cell, str]]) -> tuple[Claim, ...]:
-    """The claims of some sentences; the place of each is that of the smaller figure's table.
+    """Make claims from sentences; the place of each is that of the smaller figure's table.
 
     Args:
-        sentences: sentence -> the smaller figure, the larger one, and "seeds" or "images", see `Claim`.
+        sentences: for each sentence the smaller figure, the larger one, and "seeds" or "images" (see `Claim`).
     """
     return tuple(
         Claim(sentence=said, where=smaller.table, smaller=smaller, larger=larger, over=over)
@@ -206,13 +206,13 @@ def claims(sentences: Mapping[str, tuple[Cell, Cell, str]]) -> tuple[Claim, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A reproduction as it is declared.
+    """The declaration of a reproduction.
 
     Args:
-        title: what is run again.
+        title: title of the reproduction.
         paper: authors, title, year and arXiv number of the paper.
         trainings: the networks by name.
-        measurements: what is measured on them, by name.
+        measurements: measurements on the networks, by name.
         tables: the paper's tables.
         claims: the paper's claims.
         differences: differences between the paper's setting and this one, one sentence each.
@@ -228,7 +228,7 @@ class Study:
 
     @property
     def settings(self) -> str:
-        """Digest of the recipes, the data, and what is measured with which arguments; the code itself is not in it."""
+        """Digest of the recipes, the data, and the measurements with their arguments; the code is not included."""
         parts: list[list[object]] = [[name, t.recipe, t.test, t.loss] for name, t in self.trainings.items()]
         parts += [[name, m.networks, m.measure] for name, m in self.measurements.items()]
         return hashlib.sha256(re.sub(r" at 0x[0-9a-f]+", "", repr(parts)).encode()).hexdigest()[:16]
@@ -238,16 +238,16 @@ STUDIES: Registry[Study] = Registry("reproduction", "advkit.reproduction.papers"
 
 
 def list_reproductions(pattern: str = "*") -> list[str]:
-    """The names of the reproductions that match a shell pattern.
+    """List the names of the reproductions that match a shell pattern.
 
     Args:
-        pattern: shell pattern such as "szegedy*"; default: all names.
+        pattern: shell pattern such as "szegedy*"; by default all names.
     """
     return STUDIES.names(pattern)
 
 
 def declared(name: str, budget: str) -> Study:
-    """The study of this name at this budget.
+    """Return the study of this name at this budget.
 
     Args:
         name: name of a reproduction.

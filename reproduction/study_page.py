@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def page(found: Reproduction) -> str:
-    """The page as HTML."""
+    """Write the page as HTML."""
     return _template().render(
         version=__version__,
         style=style(),
@@ -38,7 +38,7 @@ def _template() -> "Template":
 
 
 def _table(table: Table, found: Reproduction) -> dict[str, Any]:
-    """Rows of cells: the paper's figure, ours, its interval, and the figure of each seed."""
+    """Make the rows of cells: the paper's figure, ours, its interval, and the figure of each seed."""
     rows = []
     for row, printed in table.printed.items():
         cells = []

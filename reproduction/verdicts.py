@@ -1,4 +1,4 @@
-"""What became of a paper's claims: each is confirmed, contradicted or left open, by its test and by nothing else."""
+"""Verdicts on a paper's claims: its test alone confirms a claim, contradicts it or leaves it open."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -8,23 +8,23 @@ from advkit.reproduction.significance import Answer, paired_t, signs
 from advkit.reproduction.study import Cell, Claim, Measured
 
 LEVEL = 0.05
-"""A claim is decided where its two-sided p-value is below this."""
+"""Two-sided p-value below which a claim is decided."""
 
 Column = Sequence[Measured]
-"""A figure, once a seed; once in all if it is measured over all seeds."""
+"""A figure of each seed, or a single one if it is measured over all seeds."""
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """A claim and what its test says.
+    """A claim and the result of its test.
 
     Attributes:
         claim: the claim.
         smaller: mean of the figure that the paper says is smaller.
-        larger: mean of the other.
+        larger: mean of the figure that the paper says is larger.
         p: two-sided p-value; NaN where the test cannot judge.
         outcome: "confirmed", "contradicted" or "open".
-        test: the test and what it was given, in words.
+        test: name of the test and its data, in words.
     """
 
     claim: Claim
@@ -36,11 +36,11 @@ class Verdict:
 
 
 def judged(claim: Claim, figures: Mapping[Cell, Column], *, level: float = LEVEL) -> Verdict:
-    """The verdict on a claim.
+    """Judge a claim by its test.
 
     Args:
         claim: the claim.
-        figures: figures of each cell, one a seed.
+        figures: figures of each cell, one for each seed.
         level: p-value below which a claim is decided.
     """
     smaller, larger = figures[claim.smaller], figures[claim.larger]
@@ -51,14 +51,14 @@ def judged(claim: Claim, figures: Mapping[Cell, Column], *, level: float = LEVEL
 
 
 def over_seeds(smaller: Column, larger: Column) -> tuple[Answer, str]:
-    """Student's paired t-test, networks of equal seeds being pairs."""
+    """Apply Student's paired t-test, with the networks of one seed as a pair."""
     answer = paired_t([m.value for m in smaller], [m.value for m in larger])
     why = "" if not math.isnan(answer.p) else ", which cannot judge fewer than two or equal differences"
     return answer, f"paired t-test over {len(smaller)} {_plural('seed', len(smaller))}{why}"
 
 
 def over_images(smaller: Column, larger: Column) -> tuple[Answer, str]:
-    """The sign test on the images of each seed's networks; the claim is made of all, so the largest p-value counts."""
+    """Apply the sign test to the images of each seed's networks, and take the largest p-value: the claim covers all."""
     answers = [signs(a.samples, b.samples) for a, b in zip(smaller, larger, strict=True)]
     images = sum(not math.isnan(a + b) for a, b in zip(smaller[0].samples, larger[0].samples, strict=True))
     alike = {answer.sign for answer in answers}

@@ -14,18 +14,18 @@ HOW_SURE = (
     "Intervals are 95 %: Student's over the seeds; Wilson's over the images where there is one network, or all agree. "
     f"Each claim is tested by itself, two-sided, at level {LEVEL:g}: of twenty claims about nothing, one is decided."
 )
-"""What must be known to read figures and verdicts."""
+"""How to read figures and verdicts."""
 
 
 def figure_text(value: float | None, unit: str) -> str:
-    """A figure in its unit: "1.62 %" or "0.0621"; "-" of none."""
+    """Write a figure in its unit, such as "1.62 %" or "0.0621"; "-" for none."""
     if value is None or not math.isfinite(value):
         return "-"
     return f"{100 * value:.2f} %" if unit == "percent" else f"{value:.3g}"
 
 
 def interval_text(figure: Figure | None, unit: str) -> str:
-    """The interval of a figure in its unit, without the sign."""
+    """Write the interval of a figure in its unit, without the sign of the unit."""
     if figure is None or figure.interval is None or not all(map(math.isfinite, figure.interval)):
         return "-"
     low, high = figure.interval
@@ -35,14 +35,14 @@ def interval_text(figure: Figure | None, unit: str) -> str:
 
 
 def p_text(p: float) -> str:
-    """ "p = 0.003", "p < 0.0001", or that there is none."""
+    """Write a p-value as "p = 0.003" or "p < 0.0001", or say that there is none."""
     if math.isnan(p):
         return "no p-value"
     return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}" if p < 0.1 else f"p = {p:.2f}"
 
 
 def verdict_text(verdict: Verdict, found: Reproduction) -> str:
-    """ "1.28 % against 1.62 %: p = 0.003 (paired t-test over 3 seeds)"."""
+    """Write a verdict, such as "1.28 % against 1.62 %: p = 0.003 (paired t-test over 3 seeds)"."""
     claim, units = verdict.claim, {(t.where, column): u for t in found.study.tables for column, u in t.columns.items()}
     figures = (
         figure_text(value, units[cell.table, cell.column])
@@ -52,7 +52,7 @@ def verdict_text(verdict: Verdict, found: Reproduction) -> str:
 
 
 def lines(table: Table, found: Reproduction) -> Iterator[list[str]]:
-    """Row, column, the paper's figure, ours and its interval."""
+    """Yield the lines of a table: row, column, the paper's figure, ours and its interval."""
     for row, printed in table.printed.items():
         for column, unit in table.columns.items():
             figure = found.figures.get(Cell(table.where, row, column))
@@ -63,7 +63,7 @@ def lines(table: Table, found: Reproduction) -> Iterator[list[str]]:
 
 
 def counted(found: Reproduction) -> str:
-    """ "Of 5 claims 3 are confirmed, 0 contradicted, 2 left open."."""
+    """Count the verdicts, such as "Of 5 claims: 3 confirmed, 0 contradicted, 2 left open."."""
     outcomes = [verdict.outcome for verdict in found.verdicts]
     numbers = (f"{outcomes.count(outcome)} {said}" for outcome, said in OUTCOMES.items())
     return f"Of {len(outcomes)} claims: {', '.join(numbers)}."

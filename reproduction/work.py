@@ -22,14 +22,14 @@ WEIGHTS = "model.safetensors"
 """The file that a training leaves in its folder."""
 
 WAIT = 0.2
-"""Seconds between two looks at what another process is doing."""
+"""Seconds between two checks for the work of other processes."""
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Job:
-    """One thing to be done: a network to train, or figures to measure."""
+    """One job: a network to train, or figures to measure."""
 
     name: str
     needs: tuple[str, ...]
@@ -38,21 +38,21 @@ class Job:
 
 
 def measured_name(measurement: str, seed: int | None) -> str:
-    """The name of what a measurement leaves for one seed, or for all."""
+    """Return the name under which a measurement keeps its figures of one seed, or of all seeds."""
     return f"{measurement}, all seeds" if seed is None else f"{measurement}, seed {seed}"
 
 
 def pooled_name(measurement: str, seeds: int) -> str:
-    """The name of what a measurement over this many seeds leaves."""
+    """Return the name under which a measurement over several seeds keeps its figures."""
     return f"{measurement}, {seeds} seeds"
 
 
 class Bench:
-    """A study and its folder: what is to be done, and how.
+    """A study, its folder, and the jobs that it needs.
 
     Args:
         study: the study.
-        home: its folder.
+        home: folder of the study.
         seeds: number of seeds.
         device: device to train and measure on.
     """
@@ -61,7 +61,7 @@ class Bench:
         self.study, self.home, self.seeds, self.device = study, home, seeds, device
 
     def jobs(self) -> list[Job]:
-        """Everything, seed by seed, each after what it needs."""
+        """Return all jobs, seed by seed, each after the jobs that it needs."""
         jobs = []
         for seed in range(self.seeds):
             jobs += [self._training(name, training, seed) for name, training in self.study.trainings.items()]
@@ -87,7 +87,7 @@ class Bench:
         return Job(mark, (), lambda: self._train(name, training, seed), is_done)
 
     def _train(self, name: str, training: Training, seed: int) -> None:
-        """Train, resuming a run that was killed; a run that is broken begins again."""
+        """Train a network. A run that was killed is resumed; a damaged one begins again."""
         folder, start = self.home.network(name, seed), time.process_time()
         try:
             self._trained(name, training, seed)
@@ -99,7 +99,7 @@ class Bench:
         self.home.write(trained_name(name, seed), {}, time.process_time() - start, seal_of(folder / WEIGHTS))
 
     def _trained(self, name: str, training: Training, seed: int) -> Classifier:
-        """The network, from its folder if it is there."""
+        """Return the network, from its folder if it has been trained."""
         recipe = replace(training.recipe, seed=seed)
         loss = training.loss or (create_defense(recipe.defense) if recipe.defense else None)
         run = train(
@@ -116,7 +116,7 @@ class Bench:
         return run.classifier
 
     def network(self, name: str, seed: int) -> Classifier:
-        """A trained network, in eval mode."""
+        """Return a trained network, in eval mode."""
         return self._trained(name, self.study.trainings[name], seed)
 
     def _measurement(self, name: str, measurement: Measurement, seed: int) -> Job:
@@ -145,12 +145,12 @@ class Bench:
 
 
 def trained_name(network: str, seed: int) -> str:
-    """The name of the mark that a network has been trained."""
+    """Return the name of the mark that says that a network has been trained."""
     return f"training of {network}, seed {seed}"
 
 
 def do_all(bench: Bench, progress: Progress | None = None) -> None:
-    """Do what is left, beside other processes on the same folder; returns when everything is there."""
+    """Do the remaining jobs, beside other processes on the same folder, and return when all are done."""
     left = bench.jobs()
     count = len(left)
     with one_thread():
@@ -166,7 +166,7 @@ def do_all(bench: Bench, progress: Progress | None = None) -> None:
 
 
 def _attempt(job: Job, left: list[Job], home: Home) -> bool:
-    """Do the job if it can be done here; whether it is done."""
+    """Do the job if no other process has it, and return whether it is done."""
     if job.is_done():
         return True
     if any(other.name in job.needs for other in left):
@@ -181,7 +181,7 @@ def _attempt(job: Job, left: list[Job], home: Home) -> bool:
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Inside, torch uses one thread, so that the last bits do not depend on the number of cores."""
+    """Make torch use one thread, so that the last bits do not depend on the number of cores."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -191,7 +191,7 @@ def one_thread() -> Iterator[None]:
 
 
 def work(name: str, budget: str, seeds: int, path: Path, device: str) -> None:
-    """What each process of a pool does.
+    """Do the jobs of a study, as one of several processes.
 
     Args:
         name: name of the study.

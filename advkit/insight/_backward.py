@@ -1,4 +1,4 @@
-"""Passes with another backward pass: rectifiers that rectify the signal, normalisation with the recorded scales.
+"""Other backward passes: rectifiers that rectify the signal, and normalisation with the recorded scales.
 
 A `TorchFunctionMode` replaces the rectifiers wherever the network calls them, as a module, a function or a method.
 """
@@ -38,7 +38,7 @@ class _Rectifier(torch.autograd.Function):
 
 
 class _Rectifying(TorchFunctionMode):
-    """Inside, every rectifier passes signals back as deconvolution does, or as guided backpropagation does."""
+    """A context in which every rectifier passes signals back as deconvolution or as guided backpropagation does."""
 
     def __init__(self, guided: bool) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class _Rectifying(TorchFunctionMode):
 
 @contextmanager
 def backward_by(method: str, model: nn.Module) -> Iterator[None]:
-    """Inside, the model's passes carry signals back by a method; the scales of LRN are constants unless "gradient"."""
+    """Make the model's backward passes use a method; except for "gradient", the scales of LRN are constants."""
     hooks = []
     if method != "gradient":
         layers = [m for m in model.modules() if isinstance(m, LRN | nn.LocalResponseNorm)]
@@ -74,7 +74,7 @@ def backward_by(method: str, model: nn.Module) -> Iterator[None]:
 
 
 def _scale(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-    """The output as a linear function of the input, the recorded scales being the factors."""
+    """Return the output as a linear function of the input, with the recorded scales as factors."""
     a = inputs[0]
     small = torch.finfo(a.dtype).tiny ** 0.25  # its square vanishes beside k: the scale does not change
     safe = torch.where(a.detach().abs() < small, small, a.detach())

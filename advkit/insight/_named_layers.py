@@ -1,4 +1,4 @@
-"""Layers by name, and what they put out for a batch of images."""
+"""Layers by name, and their outputs for a batch of images."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ from advkit.core.errors import InputError, UnknownNameError
 
 
 class Reached(Exception):  # noqa: N818
-    """The forward pass has reached the layer that was asked for."""
+    """Raised to stop a forward pass at the layer that was asked for."""
 
     def __init__(self, output: Tensor) -> None:
         super().__init__()
@@ -20,7 +20,7 @@ class Reached(Exception):  # noqa: N818
 
 
 def layer_names(model: nn.Module) -> list[str]:
-    """The names that `layer=` takes, in the order of the modules; a Classifier's `net.` may be left out.
+    """List the names that `layer=` takes, in the order of the modules; a Classifier's `net.` may be left out.
 
     Args:
         model: any network.
@@ -29,7 +29,7 @@ def layer_names(model: nn.Module) -> list[str]:
 
 
 def find_layer(model: nn.Module, name: str) -> nn.Module:
-    """The module of this name; a Classifier's `net.` may be left out.
+    """Find the module of this name; a Classifier's `net.` may be left out.
 
     Args:
         model: any network.
@@ -47,7 +47,7 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
 
 
 def _near(name: str, known: list[str]) -> str:
-    """The three names that come nearest, letter by letter or by their last part."""
+    """Return the three nearest names, compared letter by letter or by their last part."""
     close = get_close_matches(name, known, n=3, cutoff=0.5)
     last = name.rpartition(".")[2]
     close += [other for other in known if last and last in other.split(".") and other not in close]
@@ -55,7 +55,7 @@ def _near(name: str, known: list[str]) -> str:
 
 
 def convolutions(model: nn.Module) -> list[str]:
-    """The names of the convolutions: the modules that hold one kernel or more for each of several maps.
+    """List the names of the convolutions: the modules that hold one kernel or more for each of several maps.
 
     Args:
         model: any network.
@@ -64,13 +64,13 @@ def convolutions(model: nn.Module) -> list[str]:
 
 
 def is_convolution(module: nn.Module) -> bool:
-    """Whether a module convolves images: torch's Conv2d and every module with 3 or 4 axes of weights of its own."""
+    """Return whether a module convolves images: torch's Conv2d, or a module whose own weights have 3 or 4 axes."""
     weight = module._parameters.get("weight")
     return weight is not None and weight.ndim in (3, 4) and not isinstance(module, nn.ConvTranspose2d)
 
 
 def run_to(model: nn.Module, x: Tensor, layer: str) -> Tensor:
-    """The output of a layer, with its graph if gradients are on; the pass stops there.
+    """Run the model up to a layer, and return its output, with its graph if gradients are on.
 
     The first use counts where a layer is used more than once.
 
@@ -94,7 +94,7 @@ def run_to(model: nn.Module, x: Tensor, layer: str) -> Tensor:
 
 
 def used_layers(model: nn.Module, x: Tensor) -> list[str]:
-    """The names of the layers that a pass uses and that put out a tensor, in the order of their first outputs.
+    """List the layers that a pass uses and that return a tensor, in the order of their first outputs.
 
     Args:
         model: any network, in the mode of the pass.
@@ -107,7 +107,7 @@ def used_layers(model: nn.Module, x: Tensor) -> list[str]:
 
 @contextmanager
 def recording(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
-    """Inside, each pass leaves copies of these layers' outputs in the dictionary; the first use of each counts."""
+    """Record these layers' outputs: each pass leaves copies in the dictionary, of the first use of each layer."""
     outputs: dict[str, Tensor] = {}
 
     def keep(name: str) -> Any:
@@ -126,7 +126,7 @@ def recording(model: nn.Module, layers: Sequence[str]) -> Iterator[dict[str, Ten
 
 
 def activations(model: nn.Module, x: Tensor, layers: Sequence[str]) -> dict[str, Tensor]:
-    """What several layers put out for the same images, in one pass in eval mode that leaves no trace on the model.
+    """Return the outputs of several layers for the same images, in one pass in eval mode; the model stays as it was.
 
     Args:
         model: any network.
@@ -134,8 +134,8 @@ def activations(model: nn.Module, x: Tensor, layers: Sequence[str]) -> dict[str,
         layers: names of modules (see `layer_names`).
 
     Returns:
-        Name -> output (N, maps, h, w) or (N, units). The first use counts where a layer is used more than once; layers
-        that the pass does not use are left out.
+        The output (N, maps, h, w) or (N, units) of each layer, by name. Where a layer is used more than once,
+        its first use counts; layers that the pass does not use are left out.
 
     Raises:
         UnknownNameError: no such layer.
@@ -146,7 +146,7 @@ def activations(model: nn.Module, x: Tensor, layers: Sequence[str]) -> dict[str,
 
 
 def maps(model: nn.Module, x: Tensor, *, layer: str) -> Tensor:
-    """The maps of one layer: what it puts out for the images, in eval mode.
+    """Return the maps of one layer: its output for the images, in eval mode.
 
     Args:
         model: any network.

@@ -5,7 +5,7 @@ Jaderberg et al. 2015, appendix A.2, arXiv 1506.02025: minimise over the crops `
 `I_n^rand` is a random crop of the same image.
 
 Ours: one network serves the sets of all ten digits. The encoding e is the output of the last hidden layer of a LeNet-5
-that was trained on clean digits, scaled to length 1. Without the scaling all crops move to where nothing is, since
+that was trained on clean digits, scaled to length 1. Without the scaling all crops move to empty places, since
 empty crops are alike too.
 """
 
@@ -36,7 +36,7 @@ class Halved(nn.Module):
         self.net, self.features = localise_convolutional((1, side // 2, side // 2), 1.0)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (N, 1, S, S) -> features (N, F)."""
+        """Map x (N, 1, S, S) to features (N, F)."""
         features: Tensor = self.net(F.avg_pool2d(x, 2))
         return features
 
@@ -46,7 +46,7 @@ class Zoom(Attention):
 
     Args:
         size: size (H', W') of the crops.
-        window: side of the crops at z = 0, as a share of the image's.
+        window: side of the crops at z = 0, as a fraction of the image's side.
         zoom: largest factor on the crops' side, 1 or more; 1 fixes the size.
     """
 
@@ -57,18 +57,18 @@ class Zoom(Attention):
         self.window, self.zoom = window, zoom
 
     def scale(self, theta: Tensor) -> Tensor:
-        """The crops' side over the image's (N,)."""
+        """Return the crops' side as a fraction of the image's (N,)."""
         return self.window * self.zoom ** theta[:, 0].tanh()
 
     def forward(self, theta: Tensor) -> Tensor:
-        """theta (N, 3) -> source points (N, H', W', 2)."""
+        """Map theta (N, 3) to source points (N, H', W', 2)."""
         return super().forward(torch.cat([self.scale(theta)[:, None], theta[:, 1:]], 1))
 
 
 class Colocaliser(nn.Module):
     """A transformer that crops 28x28 pixels from a canvas of 60x60, and the frozen LeNet-5 that looks at the crops.
 
-    Images in [0, 1] -> LeNet-5's logits on the crops, so it is a classifier too.
+    It maps images in [0, 1] to LeNet-5's logits on the crops, so it is a classifier too.
 
     Args:
         zoom: largest factor by which the crops' side may depart from 28 pixels; 1 fixes it.
@@ -88,18 +88,18 @@ class Colocaliser(nn.Module):
         self.eye = create_model("lenet5", seed=0).requires_grad_(False)
 
     def train(self, mode: bool = True) -> "Colocaliser":
-        """The transformer learns; the eye stays as it is."""
+        """Set the mode of the transformer; the frozen LeNet-5 stays in eval mode."""
         super().train(mode)
         self.eye.eval()
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (N, 1, S, S) -> logits of the crops (N, 10)."""
+        """Map x (N, 1, S, S) to logits of the crops (N, 10)."""
         logits: Tensor = self.eye(F.pad(self.transformer(x), (PAD,) * 4))
         return logits
 
     def encode(self, crops: Tensor) -> Tensor:
-        """crops (N, 1, 28, 28) -> encodings of length 1: (N, 84).
+        """Encode crops (N, 1, 28, 28) as vectors (N, 84) of length 1.
 
         Args:
             crops: crops (N, 1, 28, 28).
@@ -109,7 +109,7 @@ class Colocaliser(nn.Module):
         return F.normalize(hidden, dim=1)
 
     def boxes(self, x: Tensor) -> Tensor:
-        """The boxes of the crops: (N, 4) top, left, bottom, right in pixels, bottom and right excluded.
+        """Return the boxes of the crops (N, 4): top, left, bottom, right in pixels, bottom and right excluded.
 
         Args:
             x: images (N, C, H, W).
@@ -128,10 +128,10 @@ class Colocaliser(nn.Module):
 
 
 class TripletLoss:
-    """The hinge of the paper on a batch: each image is paired with the next of its set; `loss(model, x, y)`.
+    """The paper's hinge loss of a batch, in which each image is paired with the next of its set; `loss(model, x, y)`.
 
     Args:
-        alpha: the margin; the squared distances of encodings lie in [0, 4].
+        alpha: margin of the hinge; squared distances of encodings lie in [0, 4].
         inside: weight of the squared part of a crop's side by which it leaves the image.
     """
 
@@ -139,7 +139,7 @@ class TripletLoss:
         self.alpha, self.inside = alpha, inside
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-        """A scalar; y (N,) says to which set each image belongs, and is used for nothing else."""
+        """Compute the loss, a scalar; y (N,) says to which set each image belongs, and is used for nothing else."""
         net = model.net if isinstance(model, Classifier) else model
         assert isinstance(net, Colocaliser)
         transformer, grid = net.transformer, net._grid
@@ -157,7 +157,7 @@ class TripletLoss:
 
 
 def partners(y: Tensor) -> Tensor:
-    """For each row the next one with the same label, around the end: (N,); a row alone in its set is its own."""
+    """Return for each row the next one with the same label (N,), cyclically; a row alone in its set is its own."""
     order = y.argsort(stable=True)
     following = order.roll(-1)
     begins = torch.searchsorted(y[order].contiguous(), y[order].contiguous())
@@ -168,7 +168,7 @@ def partners(y: Tensor) -> Tensor:
 
 
 def overlap(a: Tensor, b: Tensor) -> Tensor:
-    """Intersection over union of boxes (N, 4) top, left, bottom, right, pair by pair: (N,).
+    """Compute the intersection over union (N,) of boxes (N, 4) top, left, bottom, right, pair by pair.
 
     Args:
         a: boxes (N, 4) in pixels.
@@ -181,10 +181,10 @@ def overlap(a: Tensor, b: Tensor) -> Tensor:
 
 
 def load_colocaliser(weights: str | Path | None = None) -> Colocaliser:
-    """The co-localiser of cluttered digits that ships with advkit, or another of `advkit.insight.train_colocaliser`.
+    """Load the co-localiser of cluttered digits that ships with advkit, or one of `advkit.insight.train_colocaliser`.
 
     Args:
-        weights: a safetensors file; default: the one that ships.
+        weights: a safetensors file; by default the one that ships with advkit.
 
     Raises:
         InputError: no such file, or it holds other weights.

@@ -29,8 +29,8 @@ class Correspondence:
         layer: name of the layer.
         names: names of the parts.
         distances: distances between the N images, pair by pair, for each part (P, N (N - 1) / 2).
-        random: the same for boxes at random places (R, N (N - 1) / 2).
-        random_boxes: these boxes (R, N, 4): top, left, bottom, right.
+        random: distances for sets of boxes at random places (R, N (N - 1) / 2).
+        random_boxes: boxes at random places (R, N, 4): top, left, bottom, right.
     """
 
     layer: str
@@ -70,8 +70,8 @@ def correspondence(
     Args:
         model: any network; it is left as it was.
         x: images (N, C, H, W) in [0, 1], N at least 2.
-        parts: name of a part -> its boxes (top, left, bottom, right) in pixels, one for each image, bottom and right
-            excluded.
+        parts: boxes (top, left, bottom, right) of each part in pixels, one for each image, by the name of the part.
+            Bottom and right are excluded.
         layer: name of the layer.
         value: colour of the boxes; .5 is grey. For light objects on black, 0 is the colour that removes.
         random: number of sets of random boxes. A set has one box in each image, of the size of one of the parts.
@@ -95,7 +95,7 @@ def check_parts(parts: Mapping[str, Sequence[Box]], count: int, size: tuple[int,
     """Raise InputError unless every part has a box in each of `count` images of this size (H, W), two or more.
 
     Args:
-        parts: name of a part -> its boxes.
+        parts: boxes of each part, by its name.
         count: number of images.
         size: height and width of the images.
     """
@@ -114,7 +114,7 @@ def check_parts(parts: Mapping[str, Sequence[Box]], count: int, size: tuple[int,
 
 
 def random_boxes(parts: Sequence[Sequence[Box]], size: tuple[int, int], *, count: int, seed: int) -> Tensor:
-    """Boxes of the parts' sizes at random places: (count, N, 4), each place as likely.
+    """Draw boxes (count, N, 4) of the parts' sizes at random places, all equally likely.
 
     Set r has in each image a box of the size of part `r mod P` there.
 
@@ -133,7 +133,7 @@ def random_boxes(parts: Sequence[Sequence[Box]], size: tuple[int, int], *, count
 
 
 def hidden(x: Tensor, boxes: Sequence[Box], value: float) -> Tensor:
-    """The images (N, C, H, W) with a box of each in one colour.
+    """Return the images (N, C, H, W), each with a box in one colour.
 
     Args:
         x: images (N, C, H, W).
@@ -147,7 +147,7 @@ def hidden(x: Tensor, boxes: Sequence[Box], value: float) -> Tensor:
 
 
 def _distances(signs: Tensor) -> Tensor:
-    """The share of entries that differ, for each pair of N images: (N (N - 1) / 2,) float64."""
+    """Return the fraction of entries that differ, for each pair of N images: (N (N - 1) / 2,) float64."""
     signs = signs.flatten(1)
     first, second = torch.triu_indices(len(signs), len(signs), offset=1)
     return (signs[first] != signs[second]).double().mean(1)

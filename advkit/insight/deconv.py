@@ -28,13 +28,13 @@ def deconv(
     position: Position = "strongest",
     method: str = "deconv",
 ) -> Tensor:
-    """Project activations of a layer back to the pixels, each image on its own.
+    """Project activations of a layer back to the pixels, each image by itself.
 
     Args:
         model: any network; it is left as it was.
         x: images (N, C, H, W) in the range that the model takes.
         layer: name of a module; its activations are the signal that goes back.
-        unit: number of the map, or of the unit of a linear layer; None takes all of them at once.
+        unit: number of the map, or of the unit of a linear layer; None takes all at once.
         position: row and column in the map, "strongest" (where the map is largest in each image), or "all".
         method: "deconv", "guided", or "gradient" (the plain gradient times the activation).
 
@@ -55,7 +55,7 @@ def deconv(
 
 
 def chosen(output: Tensor, unit: int | None, position: Position) -> Tensor:
-    """1 at the activations that go back and 0 elsewhere: (N, ...), the shape of the output.
+    """Return 1 at the activations that are projected back and 0 elsewhere, in the shape of the output (N, ...).
 
     Raises:
         InputError: no such unit or position.
@@ -74,7 +74,7 @@ def chosen(output: Tensor, unit: int | None, position: Position) -> Tensor:
 
 
 def _place(output: Tensor, position: Position) -> Tensor:
-    """1 at a row and column of all maps."""
+    """Return 1 at a row and column of all maps, 0 elsewhere."""
     size = tuple(output.shape[2:])
     if isinstance(position, str) or len(position) != 2 or len(size) != 2:
         raise InputError(f'expected position as (row, column) of maps, "strongest" or "all", got {position!r}')

@@ -1,4 +1,4 @@
-"""Receptive fields: which pixels a unit can see, found by a pass, whatever the network's graph."""
+"""Receptive fields: which pixels a unit can see, found by a pass through any network."""
 
 from collections.abc import Callable
 from typing import Any
@@ -16,7 +16,7 @@ _POOLS = (F.max_pool2d, torch.max_pool2d)
 
 
 class _Seeing(TorchFunctionMode):
-    """Inside, kernels are positive, rectifiers and batch norm do nothing and pooling takes means: no path cancels."""
+    """A context in which no paths cancel: kernels are positive, rectifiers and batch norm idle, pooling takes means."""
 
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -42,7 +42,7 @@ def _mean_pool(
     ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Tensor:
-    """The mean of each window of a max pooling with these arguments; a dilated window counts whole."""
+    """Return the mean of each window of a max pooling with these arguments; a dilated window includes its gaps."""
     pair = kernel_size if isinstance(kernel_size, tuple) else (kernel_size,) * 2
     steps = dilation if isinstance(dilation, tuple) else (dilation,) * 2
     whole = [(k - 1) * d + 1 for k, d in zip(pair, steps, strict=True)]
@@ -52,7 +52,7 @@ def _mean_pool(
 def receptive_fields(
     model: nn.Module, input_shape: tuple[int, int, int], *, layer: str, positions: list[tuple[int, int]]
 ) -> list[tuple[int, int, int, int]]:
-    """The boxes of pixels that the units of a layer's maps at these positions can see.
+    """Find the boxes of pixels that the units of a layer's maps at these positions can see.
 
     Args:
         model: any network of convolutions and pooling.

@@ -19,10 +19,10 @@ class Filters:
 
     Attributes:
         layer: name of the layer.
-        kernels: (M, C, h, w), on the CPU.
+        kernels: kernels of the M filters (M, C, h, w), on the CPU.
         rms: root mean square of the weights of each filter (M,).
-        dead: (M,) bool: the root mean square lies below `DEAD` times the median.
-        dominating: (M,) bool: it lies above `DOMINATING` times the median.
+        dead: (M,) bool, True where the root mean square lies below `DEAD` times the median.
+        dominating: (M,) bool, True where the root mean square lies above `DOMINATING` times the median.
     """
 
     layer: str
@@ -32,22 +32,22 @@ class Filters:
     dominating: Tensor
 
     def scaled(self, *, together: bool = True) -> Tensor:
-        """The kernels in [0, 1], weight 0 at .5.
+        """Scale the kernels to [0, 1], with weight 0 at .5.
 
         Args:
-            together: True scales all filters by one factor, so that weak ones look weak; False lets each fill the
-                range.
+            together: True scales all filters by one factor, so that weak ones look weak; False scales each
+                filter to the whole range.
         """
         peak = self.kernels.abs().amax() if together else self.kernels.abs().amax((1, 2, 3), keepdim=True)
         return self.kernels / (2 * peak.clamp_min(torch.finfo(self.kernels.dtype).tiny)) + 0.5
 
 
 def filters(model: nn.Module, layer: str | None = None) -> Filters:
-    """The kernels of a convolution.
+    """Return the kernels of a convolution.
 
     Args:
         model: any network.
-        layer: name of a convolution; default: the first one.
+        layer: name of a convolution; by default the first one.
 
     Raises:
         InputError: no such layer, or it is no convolution.
@@ -66,7 +66,7 @@ def filters(model: nn.Module, layer: str | None = None) -> Filters:
 
 
 def _kernels(module: nn.Module) -> Tensor:
-    """(M, C, h, w); connections that a table leaves out are 0."""
+    """Return the kernels (M, C, h, w); connections that a table leaves out are 0."""
     if isinstance(module, TableConv2d):
         weight = module.weight.new_zeros(module.shape).index_put((module.rows, module.columns), module.weight)
     else:

@@ -1,4 +1,4 @@
-"""How far a perturbation moves the activations, layer by layer, beside noise of the same size.
+"""How far a perturbation moves the activations, layer by layer, compared with noise of the same size.
 
 Szegedy et al. 2013, sec. 4.3 (arXiv 1312.6199) bound how layers can amplify; this measures how they do.
 """
@@ -19,9 +19,9 @@ class Movement:
     """Relative movement `|phi(x') - phi(x)| / |phi(x)|` in l2, layer by layer; L layers.
 
     Attributes:
-        layers: names, in the order of use; the first is "input".
-        adversarial: (L, N) for the adversarial images.
-        noise: (L, N) for noise of the same size, the mean over the draws.
+        layers: names of the layers in the order of use; the first is "input".
+        adversarial: movement of the adversarial images (L, N).
+        noise: mean movement over several draws of noise of the same size (L, N).
     """
 
     layers: tuple[str, ...]
@@ -30,7 +30,7 @@ class Movement:
 
 
 def shuffled(delta: Tensor, draws: Draws, step: int = 0) -> Tensor:
-    """Noise with the same l0, l1, l2 and linf size: the entries of delta (N, ...) in random order with random signs.
+    """Return noise of delta's size in l0, l1, l2 and linf: its entries (N, ...) in random order with random signs.
 
     Args:
         delta: perturbation (N, ...).
@@ -43,7 +43,7 @@ def shuffled(delta: Tensor, draws: Draws, step: int = 0) -> Tensor:
 
 
 def within(x: Tensor, noise: Tensor, bounds: tuple[float, float]) -> Tensor:
-    """x + noise, with the sign of an entry of the noise changed where it leaves the bounds; cut if both signs do."""
+    """Return x + noise; an entry that leaves the bounds changes its sign, and is clipped if both signs leave them."""
     low, high = bounds
     there = x + noise
     return torch.where((there < low) | (there > high), x - noise, there).clamp(low, high)
@@ -59,18 +59,18 @@ def movement(
     seed: int = 0,
     bounds: tuple[float, float] = (0, 1),
 ) -> Movement:
-    """Measure how far adversarial images lie from the clean ones in every layer, and noise of the same size beside.
+    """Measure how far adversarial images, and noise of the same size, lie from the clean images in every layer.
 
     Noise is the perturbation with its entries shuffled and signs drawn. An entry that leaves `bounds` changes its sign,
-    so the noise keeps every norm, unless an entry is too large for either side: that one is cut.
+    so the noise keeps every norm, unless an entry is too large for either side: then it is clipped.
 
     Args:
         model: any network; it is left as it was.
         x, x_adv: clean and adversarial images (N, C, H, W).
-        layers: names of layers; default: every module without parts of its own that puts out a tensor.
-        repeats: number of noises to average.
+        layers: names of layers; by default every module without submodules that returns a tensor.
+        repeats: number of draws of noise to average.
         seed: seed of the noise.
-        bounds: the range of the pixels.
+        bounds: range of the pixels.
 
     Raises:
         InputError: shapes that differ, or an unknown layer.
@@ -89,7 +89,7 @@ def movement(
 
 
 def leaves(model: nn.Module) -> list[str]:
-    """The names of the modules without parts of their own, dropout and the like left out.
+    """List the modules without submodules, except for dropout and similar modules.
 
     Args:
         model: any network.

@@ -16,17 +16,17 @@ GREY = 0.5
 
 @dataclass(frozen=True)
 class Occlusion:
-    """What a network says while a square moves over the images; R rows and K columns of places.
+    """The answers of a network while a square moves over the images; R rows and K columns of places.
 
     Attributes:
         probability: probability of the class in question (N, R, K).
-        predicted: the likeliest class (N, R, K).
-        clean: the probability on the whole image (N,).
+        predicted: predicted class (N, R, K).
+        clean: probability of the class in question on the whole image (N,).
         activation: sum over space of the map that is strongest on the whole image (N, R, K); None without a layer.
-        unit: number of that map (N,); None without a layer.
-        rows, columns: the squares' first row and first column in pixels (R,), (K,).
+        unit: number of the map that is strongest on the whole image (N,); None without a layer.
+        rows, columns: first rows (R,) and first columns (K,) of the squares in pixels.
         size: side of the square in pixels.
-        image_size: (H, W).
+        image_size: height and width of the images.
     """
 
     probability: Tensor
@@ -51,7 +51,7 @@ class Occlusion:
 
 
 def spread(values: Tensor, places: Occlusion) -> Tensor:
-    """For each pixel the mean of values (N, R, K) over the squares that hide it: (N, H, W); NaN where none does."""
+    """Average values (N, R, K) at each pixel over the squares that hide it: (N, H, W); NaN where none does."""
     total = values.new_zeros(len(values), *places.image_size)
     count = torch.zeros_like(total)
     for i, row in enumerate(places.rows.tolist()):
@@ -73,14 +73,14 @@ def occlusion(
     layer: str | None = None,
     batch_size: int = 64,
 ) -> Occlusion:
-    """Move a square over each image, and look at the class's probability and at the strongest map.
+    """Move a square over each image, and record the probability of the class and the strongest map.
 
     Args:
         model: any classifier; it is left as it was.
         x: images (N, C, H, W) in [0, 1].
-        y: classes (N,) to follow; default: the model's classes of the whole images.
-        size: side of the square in pixels; default: a quarter of the shorter side.
-        stride: number of pixels between two places; default: a quarter of the square. The last place touches the
+        y: classes (N,) whose probability is recorded; by default the model's classes of the whole images.
+        size: side of the square in pixels; by default a quarter of the image's shorter side.
+        stride: number of pixels between two places; by default a quarter of the square. The last place touches the
             border.
         value: colour of the square; .5 is grey. For light digits on black, 0 is the colour that removes.
         layer: name of a layer; the sum of its strongest map is recorded too.
@@ -120,14 +120,14 @@ def occlusion(
 
 
 def _starts(length: int, size: int, stride: int) -> Tensor:
-    """First pixels of the squares; the last one ends at the border."""
+    """Return the first pixels of the squares; the last square ends at the border."""
     last = length - size
     starts = list(range(0, last + 1, stride))
     return torch.tensor(starts if starts[-1] == last else [*starts, last])
 
 
 def _hidden(image: Tensor, places: Sequence[tuple[int, int]], size: int, value: float) -> Tensor:
-    """Copies of an image (C, H, W), each with the square at one place."""
+    """Return copies of an image (C, H, W), each with the square at one place."""
     copies = image.expand(len(places), *image.shape).clone()
     for copy, (row, column) in zip(copies, places, strict=True):
         copy[:, row : row + size, column : column + size] = value
@@ -135,7 +135,7 @@ def _hidden(image: Tensor, places: Sequence[tuple[int, int]], size: int, value: 
 
 
 def _strength(output: Tensor, layer: str) -> Tensor:
-    """The sum of each map over space: (N, maps).
+    """Return the sum of each map over space (N, maps).
 
     Raises:
         InputError: the layer has no maps.

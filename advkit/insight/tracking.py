@@ -1,4 +1,4 @@
-"""What a spatial transformer follows: how its crop moves beside an object. Jaderberg et al. 2015, arXiv 1506.02025."""
+"""What a spatial transformer follows: how its crop moves with an object. Jaderberg et al. 2015, arXiv 1506.02025."""
 
 import torch
 from torch import Tensor
@@ -7,10 +7,10 @@ from advkit.core.errors import InputError
 
 
 def tracking(points: Tensor, x: Tensor) -> Tensor:
-    """How closely the middle of a transformer's crop moves with the middle of the brightness of each channel.
+    """Measure how closely the middle of a transformer's crop moves with the middle of the brightness of each channel.
 
-    Correlation over the images, the mean of that of rows and that of columns: 1 if the crop follows the channel's light
-    object wherever it lies, 0 if it does not move with it. A crop that never moves gets 0.
+    The measure is a correlation over the images, the mean of those of rows and of columns. It is 1 if the crop follows
+    the channel's light object everywhere, and 0 if it does not move with it. A crop that never moves gets 0.
 
     Args:
         points: source points (N, H', W', 2) in [-1, 1], as `SpatialTransformer.points` gives, N at least 3.
@@ -29,7 +29,7 @@ def tracking(points: Tensor, x: Tensor) -> Tensor:
 
 
 def brightness_middle(x: Tensor) -> Tensor:
-    """Column and row of the middle of each channel's brightness, in [-1, 1]: (N, C, 2); 0 where all is black.
+    """Return column and row of the middle of each channel's brightness, in [-1, 1]: (N, C, 2); 0 where all is black.
 
     Args:
         x: images (N, C, H, W) in [0, 1].
@@ -42,7 +42,7 @@ def brightness_middle(x: Tensor) -> Tensor:
 
 
 def correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Pearson's correlation of a and b over their first axis; 0 where one of them is constant."""
+    """Compute Pearson's correlation of a and b over their first axis; 0 where one of them is constant."""
     a, b = a - a.mean(0), b - b.mean(0)
     length = (a.square().sum(0) * b.square().sum(0)).sqrt()
     return (a * b).sum(0) / length.clamp_min(torch.finfo(length.dtype).tiny)

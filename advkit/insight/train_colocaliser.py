@@ -36,7 +36,7 @@ RECIPE = Recipe(
 
 
 def untrained(*, zoom: float = 1.25, seed: int = 0) -> Classifier:
-    """A co-localiser that looks at the middle, with the LeNet-5 that ships as its eye."""
+    """Return a co-localiser that crops the middle, with the LeNet-5 that ships with advkit."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         net = Colocaliser(zoom=zoom)
@@ -46,7 +46,7 @@ def untrained(*, zoom: float = 1.25, seed: int = 0) -> Classifier:
 
 
 def cluttered(split: str, copies: int) -> tuple[MemoryDataset, DistortedMNIST]:
-    """The images in memory, and the set that knows their boxes."""
+    """Return the images in memory, and the data set that knows their boxes."""
     data = load_data(DATA, split=split, copies=copies)
     assert isinstance(data, DistortedMNIST)
     x, y = data.tensors()
@@ -54,7 +54,7 @@ def cluttered(split: str, copies: int) -> tuple[MemoryDataset, DistortedMNIST]:
 
 
 def fit(recipe: Recipe = RECIPE, *, zoom: float = 1.25, output: Path | None = None) -> Run:
-    """Train on the training digits; the clean error in the log is LeNet-5's on the crops."""
+    """Train on the training digits; the clean error in the log is that of LeNet-5 on the crops."""
     data, _ = cluttered("train", 3)
     test, _ = cluttered("test", 1)
     return train(
@@ -63,7 +63,7 @@ def fit(recipe: Recipe = RECIPE, *, zoom: float = 1.25, output: Path | None = No
 
 
 def found_boxes(net: Colocaliser, *, seed: int = 0) -> tuple[DistortedMNIST, torch.Tensor]:
-    """The 1,000 cluttered test digits of a seed, and the boxes that the network finds in them (1000, 4)."""
+    """Return the 1,000 cluttered test digits of a seed, and the boxes that the network finds in them (1000, 4)."""
     name = DATA if seed == 0 else f"distorted_mnist(variant=cluttered, seed={seed})"
     data = load_data(name, split="test")
     assert isinstance(data, DistortedMNIST)
@@ -71,13 +71,13 @@ def found_boxes(net: Colocaliser, *, seed: int = 0) -> tuple[DistortedMNIST, tor
 
 
 def overlaps(net: Colocaliser, *, seed: int = 0) -> torch.Tensor:
-    """The overlap of the found box with the true one for each of the 1,000 cluttered test digits (1000,)."""
+    """Return the overlap of the found box with the true one for each of the 1,000 cluttered test digits (1000,)."""
     data, found = found_boxes(net, seed=seed)
     return overlap(found, data.boxes())
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
+    """Run the command, and return its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m advkit.insight.train_colocaliser", description="Train the co-localiser on cluttered digits."
     )

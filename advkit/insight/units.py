@@ -19,15 +19,15 @@ from advkit.insight.fields import receptive_fields
 
 @dataclass(frozen=True)
 class Top:
-    """The strongest activations of a map over a data set, at most one an image, the strongest first.
+    """The strongest activations of a map over a data set in falling order, at most one for each image.
 
     Attributes:
         layer: name of the layer.
         unit: number of the map or unit.
-        values: the activations (k,).
+        values: activations (k,), the largest first.
         rows: numbers of the images in the data set (k,).
         positions: row and column in the map (k, 2); 0, 0 in a linear layer.
-        boxes: what the unit sees of each image: (top, left, bottom, right) in pixels, bottom and right excluded.
+        boxes: box of pixels that the unit sees of each image: (top, left, bottom, right), bottom and right excluded.
     """
 
     layer: str
@@ -38,7 +38,7 @@ class Top:
     boxes: list[tuple[int, int, int, int]]
 
     def patches(self, data: Dataset) -> list[Tensor]:
-        """The parts of the images that the unit sees, (C, h, w) each; sizes differ at the border.
+        """Return the parts of the images that the unit sees, (C, h, w) each; sizes differ at the border.
 
         Args:
             data: the data set in which the images were found.
@@ -50,12 +50,12 @@ class Top:
 
 @dataclass(frozen=True)
 class Activity:
-    """How much every unit of a layer does on a data set.
+    """How strongly every unit of a layer responds to a data set.
 
     Attributes:
         layer: name of the layer.
-        largest: the largest activation of each unit over all images and places (M,).
-        share: the fraction of images in which a unit is above 0 anywhere (M,).
+        largest: largest activation of each unit over all images and places (M,).
+        share: fraction of images in which a unit is above 0 anywhere (M,).
     """
 
     layer: str
@@ -69,7 +69,7 @@ class Activity:
 
 
 def peaks(model: nn.Module, data: Dataset, *, layer: str, batch_size: int = 100) -> tuple[Tensor, Tensor]:
-    """The largest activation of every unit in every image, and its place in the map.
+    """Return the largest activation of every unit in every image, and its place in the map.
 
     Args:
         model: any network; it is left as it was.
@@ -92,7 +92,7 @@ def peaks(model: nn.Module, data: Dataset, *, layer: str, batch_size: int = 100)
 
 
 def activity(model: nn.Module, data: Dataset, *, layer: str, batch_size: int = 100) -> Activity:
-    """How strong each unit of a layer gets on a data set, and in how many images it is above 0.
+    """Measure how strongly each unit of a layer responds to a data set, and in how many images it is above 0.
 
     Args:
         model: any network; it is left as it was.
@@ -116,13 +116,13 @@ def top_activations(
     count: int = 9,
     batch_size: int = 100,
 ) -> list[Top]:
-    """The images that excite units of a layer most, with the place of the activation and the patch that it sees.
+    """Find the images that excite units of a layer most, with the place of the activation and the patch that it sees.
 
     Args:
         model: any network; it is left as it was.
         data: the images.
         layer: name of the layer.
-        units: numbers of maps or units; default: all.
+        units: numbers of maps or units; by default all.
         count: number of images for each unit.
         batch_size: number of images in a pass.
 
@@ -159,9 +159,9 @@ class Direction:
     """The images of a data set that lie farthest along a direction of a layer's units.
 
     Attributes:
-        vector: the direction (M,), of length 1.
+        vector: direction (M,), of length 1.
         values: `<phi(x), v>` of the images (k,), the largest first.
-        rows: their numbers in the data set (k,).
+        rows: numbers of these images in the data set (k,).
     """
 
     vector: Tensor
@@ -180,9 +180,9 @@ def directions(
     count: int = 8,
     batch_size: int = 100,
 ) -> list[Direction]:
-    """The images that most excite single units, and those that most excite random combinations of all units.
+    """Find the images that most excite single units, and those that most excite random combinations of all units.
 
-    A map counts by its largest activation. Random directions are normal vectors scaled to length 1.
+    The value of a map is its largest activation. Random directions are normal vectors scaled to length 1.
 
     Args:
         model: any network; it is left as it was.

@@ -43,7 +43,7 @@ TABLE = Table(
 
 
 def binary_weights(model: nn.Module) -> Tensor:
-    """(D,): w of `z = w x + b`, the difference of the two logits as a function of the pixels."""
+    """Return w (D,) of `z = w x + b`, the difference of the two logits as a function of the pixels."""
     assert isinstance(model, Classifier)
     weight = model.net.output.weight  # type: ignore[union-attr]
     assert isinstance(weight, Tensor)
@@ -51,7 +51,7 @@ def binary_weights(model: nn.Module) -> Tensor:
 
 
 def closed_form(model: nn.Module, x: Tensor, y: Tensor, *, eps: float = EPS) -> Tensor:
-    """`E softplus(eps |w|_1 - y (w x + b))`, y in {-1, 1}: the loss of the worst x' within eps of x, without a box.
+    """Compute `E softplus(eps |w|_1 - y (w x + b))`, y in {-1, 1}: the loss of the worst x' within eps of x, unclipped.
 
     Args:
         model: a linear classifier of two classes.
@@ -65,7 +65,7 @@ def closed_form(model: nn.Module, x: Tensor, y: Tensor, *, eps: float = EPS) -> 
 
 
 def worst_case(model: Classifier, x: Tensor, y: Tensor) -> Measured:
-    """The error on `x + eps sign(gradient)`, which for a linear model is the worst case: known without an attack."""
+    """Measure the error on `x + eps sign(gradient)`, the exact worst case of a linear model."""
     w, device = binary_weights(model).detach(), binary_weights(model).device
     with torch.no_grad():
         logits = model(x.to(device))
@@ -96,7 +96,7 @@ def _measure(networks: Networks, seed: int, *, data: str) -> dict[Cell, Measured
 
 @STUDIES.register("goodfellow_logistic")
 def goodfellow_logistic(*, budget: Budget) -> Study:
-    """The settings, figures and claims of section 5."""
+    """Declare the settings, figures and claims of section 5."""
     data = budget.digits("classes='3,7'")
     trainings = {
         PLAIN: _training(budget, data),

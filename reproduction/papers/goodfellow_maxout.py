@@ -32,7 +32,7 @@ PAPER = "Goodfellow, Shlens, Szegedy: Explaining and harnessing adversarial exam
 QUOTED = "against quotations of the paper's LaTeX source in two public reproductions; not in the paper itself."
 EPS = 0.25
 FREE = (-1, 2)
-"""A range that FGSM does not reach: the paper's examples are not cut to [0, 1]."""
+"""A range that FGSM does not leave: the paper's examples are not clipped to [0, 1]."""
 
 SOFTMAX, PLAIN, TRAINED, LARGER = "softmax", "maxout", "maxout, FGSM training", "larger maxout, FGSM training"
 SIGNS, UNIFORM = "maxout, training on +-eps", "maxout, training on U(-eps, eps)"
@@ -71,7 +71,7 @@ TOGETHER = Table(
 
 
 def fgsm(model: Classifier | Averaged, x: Any, y: Any) -> Any:
-    """`x + eps sign(gradient)`, not cut to the range of the pixels.
+    """Compute `x + eps sign(gradient)`, not clipped to the range of the pixels.
 
     Args:
         model: the network.
@@ -110,10 +110,10 @@ def _measure_together(networks: Mapping[str, Sequence[Classifier]], *, data: str
 
 
 def maxout(budget: Budget, *, width: float = 1.0, **options: Any) -> Training:
-    """A maxout network with dropout.
+    """Return the training of a maxout network with dropout.
 
     Args:
-        budget: how much is spent.
+        budget: budget of the study.
         width: factor on the width of the budget's network.
         **options: further options of the recipe.
     """
@@ -127,10 +127,10 @@ def maxout(budget: Budget, *, width: float = 1.0, **options: Any) -> Training:
 
 
 def softmax(budget: Budget) -> Training:
-    """Softmax regression.
+    """Return the training of softmax regression.
 
     Args:
-        budget: how much is spent.
+        budget: budget of the study.
     """
     options = {"hidden": (), "dropout": 0.0, "mean": 0.0, "std": 1.0}
     recipe = Recipe(
@@ -199,7 +199,7 @@ def _claims() -> tuple[Claim, ...]:
 
 @STUDIES.register("goodfellow_maxout")
 def goodfellow_maxout(*, budget: Budget) -> Study:
-    """The settings, figures and claims of sections 4, 6 and 9."""
+    """Declare the settings, figures and claims of sections 4, 6 and 9."""
     trainings, data = _trainings(budget), budget.digits()
     units = {name: round(240 * trainings[name].recipe.width) for name in (PLAIN, LARGER)}
     held, epochs = trainings[LARGER].recipe.validation, trainings[PLAIN].recipe.epochs

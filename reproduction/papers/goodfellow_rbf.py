@@ -72,7 +72,7 @@ NOISE = Table(
 
 
 class ShallowRBF(nn.Module):
-    """`log p(y = k | x) = -(x - mu_k)^T B_k (x - mu_k)`, B_k diagonal and positive: one unit a class, none normalised.
+    """`log p(y = k | x) = -(x - mu_k)^T B_k (x - mu_k)`, B_k diagonal and positive: one unit a class, not normalised.
 
     Args:
         input_shape: shape (C, H, W) of the images.
@@ -86,18 +86,18 @@ class ShallowRBF(nn.Module):
         self.log_beta = nn.Parameter(torch.full((num_classes, pixels), math.log(0.01)))
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (N, C, H, W) -> (N, K): the logarithm of each class's probability, at most 0."""
+        """Map x (N, C, H, W) to the logarithm of each class's probability (N, K), at most 0."""
         x, beta = x.flatten(1), self.log_beta.exp()
         return -(x.square() @ beta.T) + 2 * x @ (beta * self.mu).T - (beta * self.mu.square()).sum(1)
 
 
 def log_others(q: Tensor) -> Tensor:
-    """log(1 - e^q), q < 0; at most the last number below 0 is taken for q."""
+    """Compute log(1 - e^q) for q < 0; a larger q is replaced by the last number below 0."""
     return torch.log(-torch.expm1(q.clamp(max=-1e-6)))
 
 
 def surprise_of_rbf(goal: Goal, logits: Tensor) -> Tensor:
-    """(N,): minus the log likelihood of "this class and none of the others", whose gradient FGSM takes.
+    """Compute (N,): minus the log likelihood of "this class and none of the others", whose gradient FGSM takes.
 
     Args:
         goal: goal of the attack.
@@ -108,7 +108,7 @@ def surprise_of_rbf(goal: Goal, logits: Tensor) -> Tensor:
 
 
 def rbf_loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
-    """The mean of the same over a batch.
+    """Compute the mean of `surprise_of_rbf` over a batch.
 
     Args:
         model: the network.
@@ -119,7 +119,7 @@ def rbf_loss(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
 
 
 def probabilities(name: str, model: Model, x: Tensor) -> Tensor:
-    """(N, K): softmax of the logits; of the RBF network each class by itself.
+    """Return probabilities (N, K): the softmax of the logits, or of the RBF network each class by itself.
 
     Args:
         name: name of the network.
@@ -131,12 +131,12 @@ def probabilities(name: str, model: Model, x: Tensor) -> Tensor:
 
 
 def where_true(values: Tensor, mask: Tensor) -> Measured:
-    """The mean of the values (N,) where the mask (N,) is true."""
+    """Return the mean of the values (N,) where the mask (N,) is true."""
     return Measured.of(torch.where(mask, values.double(), math.nan))
 
 
 def taken(p: Tensor) -> tuple[Measured, Measured]:
-    """How often a class has more than half the probability, and how much it has there.
+    """Return how often a class has more than half the probability, and its mean probability there.
 
     Args:
         p: probabilities (N, K).
@@ -146,12 +146,12 @@ def taken(p: Tensor) -> tuple[Measured, Measured]:
 
 
 def agreement(first: Tensor, second: Tensor, y: Tensor) -> tuple[Measured, Measured]:
-    """How often the second gives the class of the first: where the first is wrong, and where both are.
+    """Return how often two networks give the same class where the first is wrong, and where both are wrong.
 
     Args:
-        first: classes (N,) that a network gives.
-        second: those of another.
-        y: true classes.
+        first: classes (N,) that the first network gives.
+        second: classes (N,) that the second network gives.
+        y: true classes (N,).
     """
     same, wrong = first == second, first != y
     return where_true(same, wrong), where_true(same, wrong & (second != y))
@@ -178,7 +178,7 @@ def _measure(networks: Networks, seed: int, *, data: str, count: int) -> dict[Ce
 
 
 def _fgsm(name: str) -> FGSM:
-    """FGSM on the loss that the network was trained with."""
+    """Return FGSM on the loss that the network was trained with."""
     return FGSM(eps=EPS, loss=surprise_of_rbf) if name == RBF else FGSM(eps=EPS)
 
 
@@ -217,7 +217,7 @@ def _claims() -> tuple[Claim, ...]:
 
 @STUDIES.register("goodfellow_rbf")
 def goodfellow_rbf(*, budget: Budget) -> Study:
-    """The settings, figures and claims of sections 7 and 8 and of the appendix."""
+    """Declare the settings, figures and claims of sections 7 and 8 and of the appendix."""
     trainings = {SOFTMAX: softmax(budget), MAXOUT: maxout(budget), RBF: _rbf(budget)}
     count = budget.pick(tiny=20, small=2000, paper=10_000)
     measure = partial(_measure, data=budget.digits(), count=count)

@@ -11,14 +11,14 @@ from advkit.reproduction.study import BUDGETS, STUDIES, Budget, Claim, Measureme
 from advkit.training import Recipe
 
 SIDES = {"R": 32, "RTS": 42, "P": 32, "E": 32, "cluttered": 60}
-"""Variant of `distorted_mnist` -> side of its images."""
+"""The side of the images of each variant of `distorted_mnist`."""
 
 FCN, CNN = "FCN", "CNN"
 KINDS = {"affine": "affine", "projective": "projective", "thin plate spline": "tps"}
 ROWS = {FCN: ("stn_fcn", "none"), CNN: ("stn_cnn", "none")}
 ROWS |= {f"ST-{FCN} {kind}": ("stn_fcn", transform) for kind, transform in KINDS.items()}
 ROWS |= {f"ST-{CNN} {kind}": ("stn_cnn", transform) for kind, transform in KINDS.items()}
-"""Row of the table -> network and its transformer."""
+"""The network and the transformer of each row of the table."""
 
 ST_FCN, ST_CNN, BENT = f"ST-{FCN} affine", f"ST-{CNN} affine", f"ST-{FCN} thin plate spline"
 
@@ -41,13 +41,13 @@ CHOSEN = ((FCN, "R"), (ST_FCN, "R"), (FCN, "RTS"), (ST_FCN, "RTS"), (CNN, "RTS")
 
 
 def cells_of(budget: Budget) -> tuple[tuple[str, str], ...]:
-    """(row, column) of the cells that a budget measures."""
+    """Return row and column of the cells that a budget measures."""
     every = tuple((row, column) for row, printed in TABLE.printed.items() for column in SIDES if printed[column])
     return budget.pick(tiny=((FCN, "R"), (ST_FCN, "R")), small=CHOSEN, paper=every)
 
 
 def _data(budget: Budget, variant: str) -> str:
-    """Each digit distorted ten times to train and once to test."""
+    """Return the data, with each digit distorted ten times for training and once for the test."""
     source = budget.pick(tiny="mnist5k, copies=1", small="mnist5k", paper="mnist")
     return f"distorted_mnist(variant={variant}, source={source})"
 
@@ -69,7 +69,7 @@ def _training(budget: Budget, row: str, variant: str) -> Training:
 
 
 def _claims(budget: Budget) -> tuple[Claim, ...]:
-    """Those of the paper's claims whose cells are measured."""
+    """Return those claims of the paper whose cells are measured."""
     pairs = {
         (ST_FCN, FCN): "An affine transformer in front makes fewer errors than the fully connected network alone",
         (ST_CNN, CNN): "An affine transformer in front makes fewer errors than the convolutional network alone",
@@ -91,7 +91,7 @@ def _claims(budget: Budget) -> tuple[Claim, ...]:
 
 @STUDIES.register("jaderberg_transformers")
 def jaderberg_transformers(*, budget: Budget) -> Study:
-    """The settings, figures and claims of table 1."""
+    """Declare the settings, figures and claims of table 1."""
     cells = cells_of(budget)
     names = {cell: f"{cell[0]}, {cell[1]}" for cell in cells}
     measurements = {}

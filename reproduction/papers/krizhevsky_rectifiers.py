@@ -52,7 +52,7 @@ EFFECTS = Table(
 
 
 def epochs_to(shares: Sequence[float], target: float) -> float:
-    """The time at which an error falls to `target`, straight lines being drawn between epochs; infinite if never.
+    """Return the epoch at which an error falls to `target`, interpolated linearly; infinite if it never does.
 
     Args:
         shares: error after 0, 1, 2, ... epochs.
@@ -68,14 +68,14 @@ def epochs_to(shares: Sequence[float], target: float) -> float:
 
 
 def _curve(recipe: Recipe) -> list[float]:
-    """The training error at the start, by chance, and after every epoch."""
+    """Return the training error before the first epoch, by chance, and after every epoch."""
     data = load_data(recipe.data, split="train")
     log = train(build(recipe), data, recipe=recipe, test=data, device="cpu").log
     return [1 - 1 / recipe.num_classes, *(row.clean_error if row.clean_error is not None else 1.0 for row in log)]
 
 
 def _speeds(_: Networks, seed: int, *, base: dict[str, Any], target: float) -> dict[Cell, Measured]:
-    """The fastest of the learning rates counts, for each activation by itself, as in the paper."""
+    """Measure the speed of each activation at the learning rate that is fastest for it, as in the paper."""
     cells = {}
     for row, activation in ACTIVATIONS.items():
         times = {}
@@ -99,7 +99,7 @@ def _part(budget: Budget, options: dict[str, Any], shape: tuple[int, int, int], 
 
 @STUDIES.register("krizhevsky_rectifiers")
 def krizhevsky_rectifiers(*, budget: Budget) -> Study:
-    """The settings, figures and claims of sections 3.1, 3.3 and 3.4."""
+    """Declare the settings, figures and claims of sections 3.1, 3.3 and 3.4."""
     data = budget.pick(tiny="mnist5k(half=1)", small="mnist5k", paper="cifar10")
     shape = budget.pick(tiny=(1, 32, 32), small=(1, 32, 32), paper=(3, 32, 32))
     target = budget.pick(tiny=0.25, small=0.02, paper=0.25)

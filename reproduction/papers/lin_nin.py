@@ -51,7 +51,7 @@ def _training(budget: Budget, options: Mapping[str, Any], data: str, test: str) 
 
 @STUDIES.register("lin_nin")
 def lin_nin(*, budget: Budget) -> Study:
-    """The settings, figures and claims of sections 4.2 and 4.6."""
+    """Declare the settings, figures and claims of sections 4.2 and 4.6."""
     data = budget.pick(tiny=budget.digits("half=1"), small=budget.digits("half=1"), paper="cifar10")
     test = budget.pick(tiny=budget.digits(), small=budget.digits(), paper="cifar10")
     measure = partial(errors, cells={row: TABLE.cell(row, ERROR) for row in OPTIONS}, data=test)

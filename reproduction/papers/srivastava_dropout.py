@@ -43,7 +43,7 @@ SETTINGS: Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]] = {
     DROP_L2: (DECAY, DROPPED),
     DROP_NORM: (CEILING, DROPPED),
 }
-"""Row -> penalties of the recipe, and dropout of the network. They were not tuned."""
+"""The penalties of the recipe and the dropout of the network of each row. They were not tuned."""
 
 
 def _training(budget: Budget, row: str) -> Training:
@@ -76,7 +76,7 @@ def _claims() -> tuple[Claim, ...]:
 
 @STUDIES.register("srivastava_dropout")
 def srivastava_dropout(*, budget: Budget) -> Study:
-    """The settings, figures and claims of table 9."""
+    """Declare the settings, figures and claims of table 9."""
     data = budget.digits()
     measure = partial(errors, cells={row: TABLE.cell(row, ERROR) for row in SETTINGS}, data=data)
     return Study(

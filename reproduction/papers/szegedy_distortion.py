@@ -37,7 +37,7 @@ NETWORKS = {
     DEEP: ((100, 100), 2e-7),
     WIDE: ((200, 200), 1e-7),
 }
-"""Name -> hidden layers and `l2` of the recipe: the paper's lambda is on sum w^2 / k, k units, ours on sum w^2 / 2."""
+"""Hidden layers and `l2` of each network: the paper's lambda is on sum w^2 / k with k units, `l2` on sum w^2 / 2."""
 
 TRAIN, TEST, AIMED, NEAREST = "training error", "test error", "distortion", "distortion, nearest class"
 
@@ -57,7 +57,7 @@ DISTORTIONS = Table(
 
 
 def distortion(x_adv: Tensor, x: Tensor) -> Tensor:
-    """(N,): the paper's `sqrt(mean (x' - x)^2)` over the pixels.
+    """Compute the paper's `sqrt(mean (x' - x)^2)` over the pixels (N,).
 
     Args:
         x_adv: adversarial images (N, C, H, W).
@@ -67,13 +67,13 @@ def distortion(x_adv: Tensor, x: Tensor) -> Tensor:
 
 
 def nearest(model: Model, x: Tensor, y: Tensor, *, target: str = "all", seed: int = 0) -> tuple[Tensor, Measured]:
-    """The nearest adversarial images that L-BFGS finds, and their distortion; an image that need not move has none.
+    """Find the nearest adversarial images by L-BFGS, and their distortion, which is NaN for misclassified images.
 
     Args:
         model: the network.
         x: images (N, C, H, W).
         y: classes (N,).
-        target: "all", the nearest of all other classes, or "random", one class drawn for each image.
+        target: "all" takes the nearest of all other classes; "random" draws one class for each image.
         seed: seed of the drawn classes.
     """
     device = device_of(model)
@@ -84,13 +84,13 @@ def nearest(model: Model, x: Tensor, y: Tensor, *, target: str = "all", seed: in
 
 
 def fully_connected(budget: Budget, hidden: tuple[int, ...], l2: float, *, part: str = "") -> Training:
-    """A network of sigmoid units, or a linear one.
+    """Return the training of a network of sigmoid units, or of a linear network.
 
     Args:
-        budget: how much is spent.
+        budget: budget of the study.
         hidden: numbers of units of the hidden layers.
         l2: weight of the penalty `sum w^2 / 2`.
-        part: option that takes a part of the training digits, such as "half=1"; the test digits are always all.
+        part: option that takes a part of the training digits, such as "half=1"; all test digits are used.
     """
     options = {"hidden": hidden, "activation": "sigmoid", "dropout": 0.0, "mean": 0.0, "std": 1.0}
     recipe = Recipe(
@@ -101,10 +101,10 @@ def fully_connected(budget: Budget, hidden: tuple[int, ...], l2: float, *, part:
 
 
 def five(budget: Budget) -> dict[str, Training]:
-    """The five networks of the table, by name.
+    """Return the five networks of the table, by name.
 
     Args:
-        budget: how much is spent.
+        budget: budget of the study.
     """
     return {name: fully_connected(budget, hidden, l2) for name, (hidden, l2) in NETWORKS.items()}
 
@@ -136,7 +136,7 @@ def _claims() -> tuple[Claim, ...]:
 
 @STUDIES.register("szegedy_distortion")
 def szegedy_distortion(*, budget: Budget) -> Study:
-    """The settings, figures and claims of table 1."""
+    """Declare the settings, figures and claims of table 1."""
     data, counts = budget.digits(), budget.pick(tiny=(4, 4), small=(200, 50), paper=(1000, 1000))
     return Study(
         title="The nearest adversarial digits",

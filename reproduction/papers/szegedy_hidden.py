@@ -50,17 +50,17 @@ STRETCH = Table(
     printed={DECAY: {}, DROPOUT: {}, IMAGE: {}, TOP: {}, ALL: {}},
 )
 NEAR = DeepFool(steps=5, rivals=3)
-"""What makes the examples in training: near the boundary, and cheap."""
+"""The attack that makes the examples for training: they lie near the boundary, and it is cheap."""
 
 
 @dataclass(frozen=True)
 class OnLayers:
-    """The cross-entropy of clean images, and that of adversarial examples of one layer's output, half each.
+    """The mean of the cross-entropies of clean images and of adversarial examples of one layer's output.
 
-    Each call draws one of the layers. The examples are made for the layers above it, and train these alone.
+    Each call draws one of the layers. The examples attack the layers above it, and train only these.
 
     Args:
-        layers: numbers of layers: 0 is the image, k the output of the k-th hidden layer. Outputs lie in [0, 1].
+        layers: numbers of layers; 0 is the image, k the output of the k-th hidden layer. Outputs must lie in [0, 1].
         attack: attack that makes the examples.
     """
 
@@ -68,7 +68,7 @@ class OnLayers:
     attack: Attack = NEAR
 
     def __call__(self, model: Classifier, x: Tensor, y: Tensor) -> Tensor:
-        """The loss of a batch, a scalar.
+        """Compute the loss of a batch, a scalar.
 
         Args:
             model: the network.
@@ -84,11 +84,11 @@ class OnLayers:
 
 
 def split(model: Classifier, layer: int) -> tuple[nn.Sequential, nn.Sequential]:
-    """The network up to the output of a layer, and from there on.
+    """Split a network into the part up to the output of a layer and the part after it.
 
     Args:
         model: a network of fully connected layers with an activation after each.
-        layer: 0 for the image, k for the k-th hidden layer.
+        layer: number of the layer; 0 is the image, k the k-th hidden layer.
     """
     net = model.net
     assert isinstance(net, nn.Sequential)
@@ -97,7 +97,7 @@ def split(model: Classifier, layer: int) -> tuple[nn.Sequential, nn.Sequential]:
 
 
 def stretch(model: Classifier, changed: Tensor, x: Tensor) -> Measured:
-    """The length of the change of the logits over that of the image, where the image has changed.
+    """Divide the length of the change of the logits by that of the image, where the image has changed.
 
     Args:
         model: the network.
@@ -158,7 +158,7 @@ def _claims() -> tuple[Claim, ...]:
 
 @STUDIES.register("szegedy_hidden")
 def szegedy_hidden(*, budget: Budget) -> Study:
-    """The settings, figures and claims of section 4.2's training and of section 4.3."""
+    """Declare the settings, figures and claims of section 4.2's training and of section 4.3."""
     trainings, count = _trainings(budget), budget.pick(tiny=4, small=200, paper=10_000)
     measure = partial(_measure, data=budget.digits(), count=count)
     return Study(

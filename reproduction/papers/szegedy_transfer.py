@@ -1,4 +1,4 @@
-"""Whom adversarial digits fool besides the network they were made for: tables 2, 3 and 4 of the first paper.
+"""Which other networks are fooled by adversarial digits made for one network: tables 2, 3 and 4 of the first paper.
 
 Szegedy, Zaremba, Sutskever, Bruna, Erhan, Goodfellow, Fergus 2013: Intriguing properties of neural networks
 (arXiv 1312.6199).
@@ -41,7 +41,7 @@ from advkit.reproduction.study import (
 FIRST, OTHER_SIZE, OTHER_HALF = "FC100-100-10, half 1", "FC123-456-10, half 1", "FC100-100-10, half 2"
 HALVES = {FIRST: ((100, 100), 2e-7, "half=1"), OTHER_SIZE: ((123, 456), 2e-7, "half=1"),
           OTHER_HALF: ((100, 100), 2e-7, "half=2")}  # fmt: skip
-"""Name -> hidden layers, `l2` of the recipe, and the part of the training digits."""
+"""Hidden layers, `l2` of the recipe, and part of the training digits of each network."""
 
 SIZE = 0.1
 """The distortion to which examples are amplified."""
@@ -53,22 +53,22 @@ CELLS = ("26.2, 5.9, 98 and 43 % as retold in two public accounts of the paper; 
 
 
 def noise_row(sd: float) -> str:
-    """The row of noise of one size."""
+    """Return the name of the row of noise of one size."""
     return f"noise, sd {sd:g}"
 
 
 def like_row(source: str) -> str:
-    """The row of noise as large as the examples of a network."""
+    """Return the name of the row of noise as large as the examples of a network."""
     return f"noise, as for {source}"
 
 
 def amplified_row(source: str) -> str:
-    """The row of amplified examples."""
+    """Return the name of the row of amplified examples."""
     return f"{source}, to sd {SIZE:g}"
 
 
 def _rows(sources: Mapping[str, object], printed: Mapping[str, Mapping[str, float]]) -> dict[str, dict[str, float]]:
-    """The examples of every source, then the noise that is as large as each; with what the paper prints."""
+    """Make the rows: the examples of every source, then noise of the same size; with the paper's figures."""
     return {row: dict(printed.get(row, {})) for row in (*sources, *(like_row(source) for source in sources))}
 
 
@@ -127,7 +127,7 @@ APART = Table(
 
 
 def noisy(x: Tensor, size: float | Tensor, seed: int) -> Tensor:
-    """Gaussian noise of exactly this distortion on each image; drawn by the seed and the image's number.
+    """Add Gaussian noise of exactly this distortion to each image, drawn by the seed and the number of the image.
 
     Args:
         x: images (N, C, H, W).
@@ -138,7 +138,7 @@ def noisy(x: Tensor, size: float | Tensor, seed: int) -> Tensor:
 
 
 def amplified(x_adv: Tensor, x: Tensor, size: float | Tensor = SIZE) -> Tensor:
-    """`x + size (x' - x) / distortion`: the same direction at a given distortion; what has not moved stays.
+    """Return `x + size (x' - x) / distortion`: the same direction at a given distortion. Unchanged images stay.
 
     Args:
         x_adv: changed images (N, C, H, W).
@@ -160,16 +160,16 @@ def crossed(
     *,
     amplify: bool = False,
 ) -> tuple[dict[Cell, Measured], dict[str, Measured]]:
-    """The error of each network on the examples of each, on noise as large as those, and on noise of some sizes.
+    """Measure each network's error on the examples of each, on noise of the same size, and on noise of given sizes.
 
     Args:
-        table: table with these rows.
+        table: table of the figures.
         networks: trained networks by name.
-        x: images (N, C, H, W); all are the denominator of every error.
+        x: images (N, C, H, W); every error is a fraction of all of them.
         y: classes (N,).
-        seed: seed of classes and noise.
+        seed: seed of the target classes and the noise.
         sizes: distortions of the noise.
-        amplify: whether examples are shown at the distortion `SIZE` too.
+        amplify: whether to measure the examples at the distortion `SIZE` too.
 
     Returns:
         The figures by cell, and the distortion of each network's examples.
@@ -240,7 +240,7 @@ def _claims() -> tuple[Claim, ...]:
 
 @STUDIES.register("szegedy_transfer")
 def szegedy_transfer(*, budget: Budget) -> Study:
-    """The settings, figures and claims of tables 2 to 4."""
+    """Declare the settings, figures and claims of tables 2 to 4."""
     count = budget.pick(tiny=4, small=200, paper=10_000)
     halves = {name: fully_connected(budget, hidden, l2, part=part) for name, (hidden, l2, part) in HALVES.items()}
     models = partial(_measure_models, data=budget.digits(), count=count)

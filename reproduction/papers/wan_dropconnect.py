@@ -41,7 +41,7 @@ _PRINTED = {
 
 
 def row(activation: str, way: str) -> str:
-    """The name of a row and of its networks."""
+    """Return the name of a row and of its networks."""
     return f"{activation}, {way}"
 
 
@@ -59,7 +59,7 @@ TABLE = Table(
 
 
 def voted(networks: Sequence[Model], x: Tensor) -> Tensor:
-    """(N,): the class with the largest mean probability over the networks.
+    """Return (N,): the class with the largest mean probability over the networks.
 
     Args:
         networks: trained networks.
@@ -110,7 +110,7 @@ def _claims() -> tuple[Claim, ...]:
 
 @STUDIES.register("wan_dropconnect")
 def wan_dropconnect(*, budget: Budget) -> Study:
-    """The settings, figures and claims of table 2."""
+    """Declare the settings, figures and claims of table 2."""
     data, names = budget.digits(), tuple(TABLE.printed)
     ways = {row(activation, way): (activation, way) for activation in ACTIVATIONS for way in WAYS}
     measure = partial(errors, cells={name: TABLE.cell(name, ONE) for name in names}, data=data)
