@@ -72,7 +72,7 @@ class AutoAttack(Stepless, BudgetAttack):
         return stages.result
 
     def _attacks(self) -> list[Attack]:
-        """Those of the paper, in its order; Square knows no l1."""
+        """The paper's attacks in the paper's order; Square has no l1."""
         norm, steps = self.norm, self.steps
         if self.mode == "rand":
             return [eot(APGD(norm=norm, loss=loss, steps=steps), 20) for loss in ("cross_entropy", "dlr")]

@@ -39,7 +39,7 @@ class FGSM(BudgetAttack):
     def from_gradient(
         self, x: Tensor, gradient: Tensor, *, eps: float | Tensor | None = None, bounds: tuple[float, float] = (0, 1)
     ) -> Tensor:
-        """The adversarial images for a gradient that is known already: no query.
+        """Return the adversarial images for a known gradient, without a query.
 
         Args:
             x: images (N, ...) within bounds.

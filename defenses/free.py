@@ -101,7 +101,7 @@ class Free(TrainingLoss):
         self.kept["delta"] = delta
 
     def state_dict(self) -> dict[str, Any]:
-        """What is kept from call to call."""
+        """Return what is kept from call to call."""
         return dict(self.kept)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

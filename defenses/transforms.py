@@ -41,7 +41,7 @@ class Transform(ABC):
 
     @abstractmethod
     def change(self, x: Tensor) -> Tensor:
-        """The changed images.
+        """Return the changed images.
 
         Args:
             x: images (N, C, H, W) in [0, 1].
@@ -59,7 +59,7 @@ class Transform(ABC):
         return like + (changed - like).detach()
 
     def stand_in(self, x: Tensor) -> Tensor:
-        """A function whose derivative an adaptive attack takes for that of `change`; the identity by default.
+        """Return a function whose derivative an adaptive attack takes for that of `change`; the identity by default.
 
         Args:
             x: images (N, C, H, W) in [0, 1].

@@ -166,7 +166,25 @@ def test_every_parameter_of_a_public_method_has_a_line(module: str) -> None:
     assert {name: names for name, names in lacking.items() if names} == {}
 
 
+NOUN = re.compile(r"(?:The|An?|What|Whether|How|Those|Every|Each|All|Its|One|Some|Numbers?|Where|Which)\b|Inside,|\(")
+"""How a summary begins that names a thing. A function's summary begins with a verb: "Return the error within eps."."""
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_the_summary_of_a_public_function_says_what_it_does(module: str) -> None:
+    functions = [
+        item
+        for name, member in members(module)
+        for item in (methods(member) if inspect.isclass(member) else [(name, member)])
+    ]
+    summaries = {name: (inspect.getdoc(function) or "").partition("\n")[0] for name, function in functions}
+    assert {name: text for name, text in summaries.items() if NOUN.match(text)} == {}
+
+
 def test_fragments_and_idioms_are_seen() -> None:
+    assert NOUN.match("The names of all attacks.")
+    assert NOUN.match("(N,) bool, true with probability p.")
+    assert not NOUN.match("Attack another network.")
     for line in (
         "unless the constraint has fallen to this share.",
         "by this factor.",

@@ -85,7 +85,7 @@ class Certificate(Shown):
 
     @property
     def certified_error_interval(self) -> tuple[float, float]:
-        """Its 95 % Wilson interval; (0, 1) of no images."""
+        """The 95 % Wilson interval of the certified error; (0, 1) of no images."""
         return wilson_interval(int((~self.certified).sum()), len(self.certified)) if len(self.certified) else (0.0, 1.0)
 
     @property
@@ -95,7 +95,7 @@ class Certificate(Shown):
 
     @property
     def robust_accuracy_interval(self) -> tuple[float, float]:
-        """Its 95 % Wilson interval."""
+        """The 95 % Wilson interval of the robust accuracy."""
         low, high = self.certified_error_interval
         return 1 - high, 1 - low
 

@@ -58,7 +58,7 @@ class Lipschitz:
     pairs: Tensor
 
     def radius(self, logits: Tensor, y: Tensor) -> Tensor:
-        """(N,) float64: l2 radius within which y stays ahead; 0 if it is not ahead. Rounding is not accounted for.
+        """Return the l2 radius (N,) float64 within which y stays ahead; 0 if it is not ahead. Rounding is not included.
 
         Args:
             logits: the network's answers (N, K).

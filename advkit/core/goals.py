@@ -47,7 +47,7 @@ class Goal(NamedTuple):
     sign: float
 
     def margin(self, logits: Tensor) -> Tensor:
-        """(N, K) -> (N,): the margin of the goal, which is reached if this is > 0; a tie does not reach it.
+        """Return the margin of the goal, (N, K) -> (N,). The goal is reached if it is > 0; a tie does not reach it.
 
         Args:
             logits: (N, K), the logits.
@@ -65,7 +65,7 @@ class Goal(NamedTuple):
         return values if self.sign > 0 else -values
 
     def clears(self, logits: Tensor, by: Tensor | float = 0.0) -> Tensor:
-        """(N, K) -> (N,) bool: the margin is larger than `by` >= 0, a number or (N,); cheaper than the margin.
+        """Return whether the margin is larger than `by` >= 0, a number or (N,), at less cost: (N, K) -> (N,) bool.
 
         Args:
             logits: (N, K), the logits.
@@ -78,7 +78,7 @@ class Goal(NamedTuple):
         return self.margin(logits) > by
 
     def gap(self, logits: Tensor) -> Tensor:
-        """(N, K) -> (N,): the logit of the class to reach less that of y; for untargeted goals this is the margin.
+        """Return the logit of the class to reach minus that of y, (N, K) -> (N,): for untargeted goals the margin.
 
         Args:
             logits: (N, K), the logits.
@@ -94,7 +94,7 @@ class Goal(NamedTuple):
         return None if self.sign > 0 else self.label
 
     def rival(self, logits: Tensor) -> Tensor:
-        """(N, K) -> (N,) int64: the class to reach, which is the target or the likeliest class other than y.
+        """Return the class to reach, the target or the likeliest class other than y: (N, K) -> (N,) int64.
 
         Args:
             logits: (N, K), the logits.
@@ -104,7 +104,7 @@ class Goal(NamedTuple):
         return _without(logits.detach(), self.label).argmax(1)
 
     def duels(self, logits: Tensor, count: int) -> Tensor:
-        """(N, k, K): differences of two logits each; the goal is reached when one of them is positive.
+        """Return differences of two logits each, (N, k, K); the goal is reached when one of them is positive.
 
         Untargeted: each of the `count` likeliest rivals (all, if there are fewer) less y. Targeted: the target less
         the likeliest of the other classes, k = 1.

@@ -12,13 +12,13 @@ from advkit.core.wishes import GOALS, Confident, OfForm, Towards, Wish
 
 @GOALS.register("untargeted")
 def untargeted() -> Wish:
-    """The goal of any class other than y."""
+    """Make the goal of any class other than y."""
     return Towards("untargeted", "untargeted")
 
 
 @GOALS.register("target")
 def target(classes: Tensor | str | int) -> Wish:
-    """The goal of a given class: a tensor (N,), a class, or a word as in `target=` of the call.
+    """Make the goal of a given class: a tensor (N,), a class, or a word as in `target=` of the call.
 
     Args:
         classes: class to reach: a tensor (N,), a number, or a word such as "runner_up".
@@ -29,7 +29,7 @@ def target(classes: Tensor | str | int) -> Wish:
 
 @GOALS.register("confident")
 def confident(*, lead: float | None = None, probability: float | None = None) -> Wish:
-    """The goal of a wrong class (or the target) with a lead in logits above `lead`, or with more than this probability.
+    """Make the goal of a wrong class (or the target) with a lead in logits above `lead`, or above this probability.
 
     Args:
         lead: lead in logits that the class must exceed, a number >= 0. Every attack can pursue it, with a target too.
@@ -59,7 +59,7 @@ def confident(*, lead: float | None = None, probability: float | None = None) ->
 
 @GOALS.register("top_k")
 def top_k(k: int) -> Wish:
-    """The goal that y (N,) is not among the k likeliest classes; `top_k(1)` is the goal of a wrong class.
+    """Make the goal that y (N,) is not among the k likeliest classes; `top_k(1)` is the goal of a wrong class.
 
     Args:
         k: number of the likeliest classes that y must leave.
@@ -78,7 +78,7 @@ def top_k(k: int) -> Wish:
 
 @GOALS.register("one_logit")
 def one_logit() -> Wish:
-    """The goal of a wrong sign for outputs of one logit (N,) or (N, 1), where y (N,) is 0 or 1."""
+    """Make the goal of a wrong sign for outputs of one logit (N,) or (N, 1), where y (N,) is 0 or 1."""
 
     def wrong(outputs: Tensor, y: Tensor) -> Tensor:
         if outputs.numel() != len(outputs):
@@ -90,7 +90,7 @@ def one_logit() -> Wish:
 
 @GOALS.register("multi_label")
 def multi_label() -> Wish:
-    """The goal of at least one wrong sign for outputs of one logit a label (N, K), where y (N, K) is 0 or 1."""
+    """Make the goal of at least one wrong sign for outputs of one logit a label (N, K), where y (N, K) is 0 or 1."""
 
     def wrong(outputs: Tensor, y: Tensor) -> Tensor:
         _same_shape("multi_label", outputs, y)
@@ -101,7 +101,7 @@ def multi_label() -> Wish:
 
 @GOALS.register("regression")
 def regression(tolerance: float) -> Wish:
-    """The goal of an output that differs from y by more than `tolerance`; y has the outputs' shape.
+    """Make the goal of an output that differs from y by more than `tolerance`; y has the outputs' shape.
 
     Args:
         tolerance: largest distance of an output from y that is still right, in the units of the outputs.
@@ -120,7 +120,7 @@ def regression(tolerance: float) -> Wish:
 
 @GOALS.register("segmentation")
 def segmentation(share: float) -> Wish:
-    """The goal of wrong classes for more than this share of the pixels: outputs (N, K, H, W), y (N, H, W).
+    """Make the goal of wrong classes for more than this share of the pixels: outputs (N, K, H, W), y (N, H, W).
 
     Args:
         share: share of the pixels that must get a wrong class, in [0, 1).

@@ -68,12 +68,12 @@ class Result(Shown):
 
     @property
     def robust_accuracy(self) -> float:
-        """The fraction of the samples on which the attack did not reach its goal: an upper bound. NaN of no samples."""
+        """The fraction of the samples on which the attack did not reach its goal: an upper bound; NaN without any."""
         return 1 - float(self.success.double().mean())
 
     @property
     def robust_accuracy_interval(self) -> tuple[float, float]:
-        """Its 95 % Wilson interval; (0, 1) of no samples."""
+        """The 95 % Wilson interval of the robust accuracy; (0, 1) without samples."""
         return wilson_interval(int((~self.success).sum()), len(self)) if len(self) else (0.0, 1.0)
 
     def records(self) -> list[dict[str, Any]]:

@@ -47,7 +47,7 @@ class Shown:
         return as_text(sheet_of(self))
 
     def _repr_html_(self) -> str:
-        """The same words and tables in a notebook, with the picture."""
+        """The words and tables as HTML for a notebook, with the picture."""
         return as_html(sheet_of(self), self._picture() if self.pictured else "")
 
     def _picture(self) -> str:

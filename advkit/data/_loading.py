@@ -63,7 +63,7 @@ def load_data(
 
 
 def as_dataset(data: Any, split: str) -> Dataset:
-    """A data set of what a caller has.
+    """Make a data set of what a caller has.
 
     Args:
         data: a Dataset, a name that `load_data` takes, or a pair (x, y) of tensors or arrays.

@@ -46,7 +46,7 @@ class Occlusion:
         return corner.double() + (self.size - 1) / 2
 
     def heat(self) -> Tensor:
-        """The mean probability over the squares that hide a pixel: (N, H, W); NaN where none does."""
+        """Return the mean probability over the squares that hide a pixel: (N, H, W); NaN where none does."""
         return spread(self.probability, self)
 
 

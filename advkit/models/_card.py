@@ -65,7 +65,7 @@ class Card:
         return ", ".join(parts)
 
     def to_json(self) -> str:
-        """The card as one JSON object."""
+        """Return the card as one JSON object."""
         return json.dumps(asdict(self), sort_keys=True)
 
     @classmethod

@@ -56,7 +56,7 @@ def register_model(
     small_width: float = 1.0,
     licence: str = "MIT",
 ) -> Callable[[Callable[..., nn.Module]], Callable[..., nn.Module]]:
-    """Decorator above a factory `(*, input_shape, num_classes, width, ...) -> nn.Module`.
+    """Register a factory `(*, input_shape, num_classes, width, ...) -> nn.Module`, as its decorator.
 
     The factory's defaults are the paper's. The module takes normalised images and returns logits; `create_model`
     puts `Normalize` and a card around it.
@@ -151,7 +151,7 @@ def _spread(value: float | Sequence[float], channels: int) -> tuple[float, ...]:
 
 
 def seeded(build: Callable[[], nn.Module], seed: int | None) -> nn.Module:
-    """Context manager: uses the caller's random state, or a seed without changing the caller's state."""
+    """Use the caller's random state in this context, or a seed, which leaves the caller's state unchanged."""
     if seed is None:
         return build()
     with torch.random.fork_rng(devices=[]):

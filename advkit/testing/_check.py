@@ -110,7 +110,7 @@ class BrokenPromiseError(AssertionError):
 
 
 def list_checks(attack: Any = None, pattern: str = "*", **traits: Any) -> list[str]:
-    """The names of all checks that match a shell pattern, or of those that apply to this attack.
+    """List the names of all checks that match a shell pattern, or of those that apply to this attack.
 
     Args:
         attack: an attack, as for `check_attack`; None lists the checks for any attack.

@@ -165,7 +165,7 @@ class _Checks:
             expect(torch.equal(x, before), f"writes on the images in {'train' if mode else 'eval'} mode")
 
     def a_step_down_the_gradient_lowers_the_loss(self) -> None:
-        """Its parameters train: a short step against their gradient in eval mode lowers the loss."""
+        """The parameters train: a short step against their gradient in eval mode lowers the loss."""
         net, x, y = self._net(moved=True), self._images(), self._labels()
         parameters = [p for p in net.parameters() if p.requires_grad]
         expect(parameters, "has no parameters that train")

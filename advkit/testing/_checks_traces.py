@@ -59,7 +59,7 @@ def leaves_no_trace_on_the_model(subject: Subject) -> None:
 
 @check()
 def leaves_no_trace_after_an_exception(subject: Subject) -> None:
-    """The same when the model raises an exception during the attack."""
+    """The attack leaves no trace on the model when the model raises an exception either."""
     for calls in (0, 1):
         case = _training_case(12)
         model = Wrapped(case.model, before=_Fuse(calls)).train()

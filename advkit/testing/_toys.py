@@ -21,7 +21,7 @@ class Case(NamedTuple):
 
 
 def awkward_images(samples: int = 9, shape: tuple[int, ...] = SHAPE, *, seed: int = 0) -> Tensor:
-    """(N, *shape) float64: uniform, black, white, grey, saturated, one pixel, cut off at 0 and 1, faint, two values.
+    """Draw images (N, *shape) float64: uniform, black, white, grey, saturated, one pixel, clipped, faint, two values.
 
     Args:
         samples: number of images.

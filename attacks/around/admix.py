@@ -78,7 +78,7 @@ def _other(oracle: Oracle, i: int, k: int) -> Tensor:
 
 @ATTACKS.wrapper("admix", rank=4)
 def admix(attack: Attack, share: float) -> Attack:
-    """The attack on mixtures with other images, see `Admix`: `admix(MIFGSM(eps=8/255), 0.2)`; at 0 the attack itself.
+    """Attack mixtures with other images, see `Admix`: `admix(MIFGSM(eps=8/255), 0.2)`; at 0 the attack itself.
 
     Args:
         attack: a budget attack whose steps follow the gradient.

@@ -80,7 +80,7 @@ def _paste(x: Tensor, numbers: Tensor, probability: float) -> Tensor:
 
 @ATTACKS.wrapper("di", rank=6)
 def di(attack: Attack, probability: float) -> Attack:
-    """The attack with diverse inputs, see `DI`: `di(MIFGSM(eps=8/255), 0.5)`; at 0 the attack itself.
+    """Give an attack diverse inputs, see `DI`: `di(MIFGSM(eps=8/255), 0.5)`; at 0 the attack itself.
 
     Args:
         attack: a budget attack whose steps follow the gradient.

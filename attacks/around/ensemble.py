@@ -81,7 +81,7 @@ class MeanLoss(Wrapper):
 
 
 def ensemble(attack: Attack, surrogates: Sequence[Model], *, average: str = "logits") -> Attack:
-    """The attack made on several networks together and shown to the model, see `Transfer`.
+    """Make the attack on several networks together and show its results to the model, see `Transfer`.
 
     Args:
         attack: any attack; `average="losses"` and "gradients" need one that climbs a loss.

@@ -68,7 +68,7 @@ class EOT(Wrapper):
 
 @ATTACKS.wrapper("eot", rank=10)
 def eot(attack: Attack, samples: int) -> Attack:
-    """The attack on the mean of `samples` answers of a stochastic model, see `EOT`: `eot(PGD(eps=0.1), 20)`.
+    """Attack the mean of `samples` answers of a stochastic model, see `EOT`: `eot(PGD(eps=0.1), 20)`.
 
     Args:
         attack: any attack.

@@ -58,7 +58,7 @@ class Limited(Wrapper):
 
 @ATTACKS.wrapper("limit", rank=12)
 def limited(attack: Attack, queries: int) -> Attack:
-    """The attack with at most this many queries a sample, see `Limited`: `limited(NES(eps=0.1), 1000)`.
+    """Limit the queries of an attack for each sample, see `Limited`: `limited(NES(eps=0.1), 1000)`.
 
     Args:
         attack: any attack.

@@ -91,7 +91,7 @@ class Masked(Wrapper):
 
 
 def masked(attack: Attack, mask: Tensor) -> Attack:
-    """The attack confined to the pixels where `mask` is True, see `Masked`: `masked(PGD(eps=0.3), mask)`.
+    """Confine an attack to the pixels where `mask` is True, see `Masked`: `masked(PGD(eps=0.3), mask)`.
 
     Args:
         attack: any attack.

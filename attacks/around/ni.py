@@ -83,7 +83,7 @@ def _innermost(attack: Attack) -> Attack:
 
 @ATTACKS.wrapper("ni", rank=2)
 def ni(attack: Attack, decay: float) -> Attack:
-    """The attack that looks ahead, see `NI`: `ni(MIFGSM(eps=8/255), 1.0)`; at 0 the attack itself.
+    """Make an attack look ahead, see `NI`: `ni(MIFGSM(eps=8/255), 1.0)`; at 0 the attack itself.
 
     Args:
         attack: a budget attack whose steps follow the gradient.

@@ -44,7 +44,7 @@ class Restarts(Runs):
 
 @ATTACKS.wrapper("restarts", rank=11)
 def restarts(attack: Attack, number: int) -> Attack:
-    """The attack with `number` runs, the best of each sample kept, see `Restarts`: `restarts(PGD(eps=0.1), 5)`.
+    """Run an attack `number` times and keep the best of each sample, see `Restarts`: `restarts(PGD(eps=0.1), 5)`.
 
     Args:
         attack: an attack that makes random choices.

@@ -47,7 +47,7 @@ class Runs(Wrapper):
 
     @property
     def total_steps(self) -> int:
-        """Those of every run; the last point of the last one is the verdict's."""
+        """The steps of all runs; the driver's verdict looks at the last point of the last run."""
         return self._runs * self._period - 1
 
     def init(self, oracle: Oracle) -> State:

@@ -62,7 +62,7 @@ def mean(found: Iterator[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
 
 @ATTACKS.wrapper("si", rank=5)
 def si(attack: Attack, copies: int) -> Attack:
-    """The attack on darker copies together, see `SI`: `si(MIFGSM(eps=8/255), 5)`; at 1 the attack itself.
+    """Attack darker copies together, see `SI`: `si(MIFGSM(eps=8/255), 5)`; at 1 the attack itself.
 
     Args:
         attack: a budget attack whose steps follow the gradient.

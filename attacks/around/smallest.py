@@ -105,7 +105,7 @@ class Smallest(Wrapper):
 
 
 def smallest(attack: Attack, *, first: float = 2.0**-10, halvings: int = 8) -> Smallest:
-    """A minimal attack from a budget attack, see `Smallest`: `smallest(FGSM())(model, x, y).distance`.
+    """Make a minimal attack of a budget attack, see `Smallest`: `smallest(FGSM())(model, x, y).distance`.
 
     Args:
         attack: the budget attack; its own eps is not used.

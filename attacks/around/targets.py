@@ -62,7 +62,7 @@ class Targets(Runs):
 
 @ATTACKS.wrapper("targets", rank=9)
 def targets(attack: Attack, number: int | str) -> Attack:
-    """The attack towards the `number` likeliest wrong classes in turn, see `Targets`, or towards "all".
+    """Aim an attack at the `number` likeliest wrong classes in turn, see `Targets`, or at "all".
 
     Args:
         attack: an attack that takes a target and has none set.

@@ -76,7 +76,7 @@ def _check(size: int) -> None:
 
 @ATTACKS.wrapper("ti", rank=1)
 def ti(attack: Attack, size: int) -> Attack:
-    """The attack with smoothed gradients, see `TI`: `ti(MIFGSM(eps=8/255), 7)`; at 1 the attack itself.
+    """Smooth the gradients of an attack, see `TI`: `ti(MIFGSM(eps=8/255), 7)`; at 1 the attack itself.
 
     Args:
         attack: a budget attack whose steps follow the gradient.

@@ -80,7 +80,7 @@ class Transfer(Stepless, Wrapper):
 
 
 def transfer(attack: Attack, surrogate: Model) -> Attack:
-    """The attack made on another network, see `Transfer`: `transfer(PGD(eps=0.1), surrogate)(model, x, y)`.
+    """Make the attack on another network, see `Transfer`: `transfer(PGD(eps=0.1), surrogate)(model, x, y)`.
 
     A minimal attack stops where the surrogate just errs, which seldom transfers: a budget attack suits better.
 

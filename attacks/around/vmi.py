@@ -92,7 +92,7 @@ class VMI(GradientTransform):
 
 @ATTACKS.wrapper("vmi", rank=3)
 def vmi(attack: Attack, neighbours: int) -> Attack:
-    """The attack with variance tuning, see `VMI`: `vmi(MIFGSM(eps=8/255), 20)`; at 0 the attack itself.
+    """Give an attack variance tuning, see `VMI`: `vmi(MIFGSM(eps=8/255), 20)`; at 0 the attack itself.
 
     Args:
         attack: a budget attack whose steps follow the gradient.

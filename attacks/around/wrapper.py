@@ -35,9 +35,9 @@ class Wrapper(Attack):
         "begins_at_image",
         "measures",
     )
-    """Traits of the method inside; a wrapper that compares classes sets `needs_classes` itself."""
+    """Traits of the inner method; a wrapper that compares classes sets `needs_classes` itself."""
     own: ClassVar[tuple[str, ...]] = ("name", "kind", "norms")
-    """Those that it takes over too, unless it is another kind of attack."""
+    """Traits of the inner attack that a wrapper of the same kind takes over too."""
 
     attack: Attack
 

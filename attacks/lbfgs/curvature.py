@@ -20,7 +20,7 @@ class History(NamedTuple):
 
 
 def empty(like: Tensor, memory: int, blocks: int) -> History:
-    """No pairs, for points like (M, D); 2 blocks where b is |r|^2."""
+    """Return a history without pairs, for points like (M, D); 2 blocks where b is |r|^2."""
     return History(
         like.new_zeros(len(like), blocks, memory, like.shape[1]),
         torch.zeros(len(like), dtype=torch.int64, device=like.device),
@@ -38,12 +38,12 @@ def push(history: History, where: Tensor, *changes: Tensor) -> History:
 
 
 def direction(history: History, c: Tensor, gradient: Tensor, free: Tensor) -> Tensor:
-    """(M, D): minus the inverse Hessian times the gradient, in the subspace of the free entries.
+    """Compute minus the inverse Hessian times the gradient (M, D), in the subspace of the free entries.
 
     Args:
-        history: the pairs.
-        c: (M,), the current weight of b; pairs that were stored under another c serve as well.
-        gradient: (M, D), the gradient of a + c b.
+        history: the stored pairs.
+        c: current weight of b (M,); pairs that were stored under another c serve as well.
+        gradient: gradient of a + c b (M, D).
         free: (M, D), 1 where an entry may move, 0 elsewhere.
     """
     pairs, stored = history

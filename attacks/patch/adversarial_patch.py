@@ -78,7 +78,7 @@ class AdversarialPatch(Stepless, Patch):
         Image.fromarray(pixels, "RGBA").save(path)
 
     def covered(self) -> Tensor:
-        """(S, S) bool: the pixels that the shape keeps."""
+        """Return (S, S) bool: the pixels that the shape keeps."""
         side = self.patch.shape[1]
         blank = torch.zeros(1, 1, side, side)
         still = Placing(0, 0, 0, "centre").pose(Draws(0, torch.zeros(1, dtype=torch.int64)), 0, blank)
@@ -138,7 +138,7 @@ def find_patch(
     bounds: tuple[float, float] = (0, 1),
     **options: Any,
 ) -> AdversarialPatch:
-    """One patch that misleads a model on most images of a data set, wherever it is put: an attack that puts it on.
+    """Find a patch that misleads a model on most images of a data set at any place, as an attack that puts it on.
 
         attack = find_patch(model, load_data("mnist5k", split="train"), size=0.05, target=3)
         print(evaluate(model, load_data("mnist5k"), [attack]).adversarial_error)

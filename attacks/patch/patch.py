@@ -131,7 +131,7 @@ class Patch(StepAttack):
         return state._replace(x_adv=self.judged(oracle, patch), patch=patch)
 
     def blemish(self, patch: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """The gradient of what the patch loses by its total variation and its unprintable colours, or 0.
+        """Return the gradient of what the patch loses by its total variation and its unprintable colours, or 0.
 
         Args:
             patch: patches (M, C, S, S).
@@ -146,7 +146,7 @@ class Patch(StepAttack):
         return slope
 
     def worn(self, oracle: Oracle, patch: Tensor, pose: Pose) -> Tensor:
-        """(M, C, H, W): the images with their patches (M, C, S, S) in these poses, within range and eps.
+        """Return the images (M, C, H, W) with their patches (M, C, S, S) in these poses, within range and eps.
 
         The gradient goes through as if nothing were cut off: a patch of one grey would not move away from it otherwise.
 
@@ -159,7 +159,7 @@ class Patch(StepAttack):
         return shown + (shown.clamp(oracle.region.low, oracle.region.high) - shown).detach()
 
     def judged(self, oracle: Oracle, patch: Tensor) -> Tensor:
-        """(M, C, H, W): the images with their patches in the pose that counts.
+        """Return the images (M, C, H, W) with their patches in the pose that counts.
 
         Args:
             oracle: the oracle that holds the images.

@@ -90,7 +90,7 @@ def find_universal(
     target: str | int = "untargeted",
     bounds: tuple[float, float] = (0, 1),
 ) -> UniversalPerturbation:
-    """One perturbation that fools a model on most images of a data set, as an attack that adds it to any image.
+    """Find a perturbation that fools a model on most images of a data set, as an attack that adds it to any image.
 
         attack = find_universal(model, load_data("mnist5k", split="train"), eps=0.2)
         print(evaluate(model, load_data("mnist5k"), [attack]).adversarial_error)

@@ -67,7 +67,7 @@ class L0(Norm):
         return chosen.expand_as(self.places(like)).reshape(like.shape)
 
     def start(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
-        """The same as `sample`: for l0 a smaller ball would not be a better start."""
+        """A random start, as `sample` draws it: for l0 a smaller ball would not be a better start."""
         return self.sample(like, eps, draws, step)
 
     def project(self, d: Tensor, eps: Tensor | float) -> Tensor:

@@ -127,7 +127,7 @@ class AttackReport(Shown):
 
     @property
     def adversarial_error_interval(self) -> tuple[float, float]:
-        """Its 95 % Wilson interval."""
+        """The 95 % Wilson interval of the adversarial error."""
         return wilson_interval(mean_wrong(self.counts), self.counts.images)
 
     @property
@@ -137,7 +137,7 @@ class AttackReport(Shown):
 
     @property
     def robust_accuracy_interval(self) -> tuple[float, float]:
-        """Its 95 % Wilson interval."""
+        """The 95 % Wilson interval of the robust accuracy."""
         return mirrored(self.adversarial_error_interval)
 
     @property
@@ -231,7 +231,7 @@ class AttackReport(Shown):
         return cls(**{**about, "counts": Counts(**about["counts"])}, samples=samples, place=place)
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures as JSON takes them; what is infinite or undefined is None."""
+        """Return the figures as JSON takes them; what is infinite or undefined is None."""
         return {
             "attack": self.attack,
             "kind": self.kind,

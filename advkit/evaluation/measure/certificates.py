@@ -132,7 +132,7 @@ class Certification:
 
     @property
     def certified_error_interval(self) -> tuple[float, float]:
-        """Its 95 % Wilson interval."""
+        """The 95 % Wilson interval of the certified error."""
         return wilson_interval(self.open, self.images)
 
     @property
@@ -142,7 +142,7 @@ class Certification:
 
     @property
     def found_error_interval(self) -> tuple[float, float]:
-        """Its 95 % Wilson interval."""
+        """The 95 % Wilson interval of the found error."""
         return wilson_interval(self.found, self.images)
 
     @property
@@ -151,7 +151,7 @@ class Certification:
         return self.open == self.found
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures as JSON takes them."""
+        """Return the figures as JSON takes them."""
         return {
             "method": self.method,
             "norm": self.norm,

@@ -13,7 +13,7 @@ FEW = 30_000
 """Maximum number of values that are sorted in memory."""
 
 Parts = Callable[[], Iterable[Sequence[Tensor]]]
-"""Called once a pass over the batches; of each one tensor (M,) float64 a column, values >= 0 or inf."""
+"""A function that starts a pass over the batches; a batch has a tensor (M,) float64 for each column, >= 0 or inf."""
 
 
 def medians(parts: Parts, counts: Sequence[int]) -> list[float | None]:
@@ -35,7 +35,7 @@ def _middle(values: Sequence[float]) -> float:
 
 
 def by_bits(parts: Parts, counts: Sequence[int]) -> list[float | None]:
-    """Compute the same in five passes, with the memory of one batch and some counts.
+    """Compute the medians in five passes, with the memory of one batch and some counts.
 
     Non-negative floats have the order of their bits. Each pass counts the values for each of the next 13 bits, among
     those with the same bits before.

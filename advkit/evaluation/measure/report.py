@@ -90,7 +90,7 @@ class Report(Shown):
 
     @property
     def clean_error_interval(self) -> tuple[float, float]:
-        """Its 95 % Wilson interval."""
+        """The 95 % Wilson interval of the clean error."""
         return wilson_interval(mean_wrong(self.counts), self.count)
 
     @property
@@ -156,7 +156,7 @@ class Report(Shown):
 
     @property
     def adversarial_error_interval(self) -> tuple[float, float]:
-        """Its 95 % Wilson interval."""
+        """The 95 % Wilson interval of the adversarial error."""
         return wilson_interval(self._worst, self.count)
 
     @property
@@ -166,7 +166,7 @@ class Report(Shown):
 
     @property
     def robust_accuracy_interval(self) -> tuple[float, float]:
-        """Its 95 % Wilson interval."""
+        """The 95 % Wilson interval of the robust accuracy."""
         return mirrored(self.adversarial_error_interval)
 
     def __eq__(self, other: object) -> bool:
@@ -224,7 +224,7 @@ class Report(Shown):
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures as JSON takes them."""
+        """Return the figures as JSON takes them."""
         return {
             "data": self.data,
             "count": self.count,

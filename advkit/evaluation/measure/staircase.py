@@ -49,7 +49,7 @@ class Curve(Shown):
         return f"{self.name}, {self.count:,} images, clean error {percent(self.clean)}, median {short(self.median)}"
 
     def at(self, eps: float) -> float:
-        """The error within eps.
+        """Return the error within eps.
 
         Args:
             eps: the radius, in the units of the curve.
@@ -57,7 +57,7 @@ class Curve(Shown):
         return (self.clean, *self.error)[bisect_right(self.eps, eps)]
 
     def interval(self, eps: float) -> tuple[float, float]:
-        """Its 95 % Wilson interval.
+        """Return the 95 % Wilson interval of the error within eps.
 
         Args:
             eps: the radius, in the units of the curve.

@@ -80,7 +80,7 @@ class TransferMatrix(Shown):
         return self.wrong[source][target] / both if both else None
 
     def interval(self, source: int, target: int) -> tuple[float, float] | None:
-        """Its 95 % Wilson interval.
+        """Return the 95 % Wilson interval of a transfer rate; None if no image is right for both.
 
         Args:
             source: position in `sources` of what was attacked.

@@ -174,7 +174,7 @@ def _median(row: AttackReport) -> str:
 
 
 def _under_attack(row: AttackReport, half: Half | None) -> Table:
-    """The same figures one below the other, for one attack."""
+    """The figures of one attack, one below the other."""
     passes = f"{row.queries_per_sample:.1f} queries, {row.gradients_per_sample:.1f} gradients"
     rows = [
         ("success rate", f"{percent(row.success_rate)} of the {row.counts.aimed:,} images that were right"),

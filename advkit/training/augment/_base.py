@@ -33,7 +33,7 @@ class Numbers:
         self._draws, self._step, self._device, self._stream = draws, step, device, 0
 
     def uniform(self, low: float = 0.0, high: float = 1.0, shape: tuple[int, ...] = ()) -> Tensor:
-        """(N, *shape), uniform in [low, high).
+        """Draw (N, *shape), uniform in [low, high).
 
         Args:
             low: least value.
@@ -44,7 +44,7 @@ class Numbers:
         return (low + (high - low) * unit).to(self._device)
 
     def normal(self, shape: tuple[int, ...] = ()) -> Tensor:
-        """(N, *shape), standard normal.
+        """Draw (N, *shape), standard normal.
 
         Args:
             shape: shape of the numbers of each sample.
@@ -52,7 +52,7 @@ class Numbers:
         return self._draws.normal(self._step, shape, self._next()).to(self._device)
 
     def integer(self, low: int | Tensor, high: int | Tensor) -> Tensor:
-        """(N,) int64, uniform in low .. high, both included; the bounds are numbers or (N,).
+        """Draw (N,) int64, uniform in low .. high, both included; the bounds are numbers or (N,).
 
         Args:
             low: least value, a number or (N,).
@@ -61,7 +61,7 @@ class Numbers:
         return low + (self.uniform() * (high - low + 1)).long()
 
     def chance(self, p: float) -> Tensor:
-        """(N,) bool, true with probability p.
+        """Draw (N,) bool, true with probability p.
 
         Args:
             p: probability of True.
