@@ -196,7 +196,7 @@ def claims(sentences: Mapping[str, tuple[Cell, Cell, str]]) -> tuple[Claim, ...]
     """Make claims from sentences; the place of each is that of the smaller figure's table.
 
     Args:
-        sentences: for each sentence the smaller figure, the larger one, and "seeds" or "images" (see `Claim`).
+        sentences: the smaller figure, the larger one, and "seeds" or "images" (see `Claim`), by sentence.
     """
     return tuple(
         Claim(sentence=said, where=smaller.table, smaller=smaller, larger=larger, over=over)
