@@ -97,8 +97,9 @@ class FMN(MinimalStepAttack):
     def _look(self, state: State, i: int) -> State:
         if i % max(self.steps // LOOKS, 1):
             return state
-        hit = state.nearest.isfinite()
-        done = hit & (state.nearest >= (1 - GAIN) * state.before) & (i >= LATE * self.steps)
+        if i < LATE * self.steps:
+            return state._replace(before=state.nearest)
+        done = (state.nearest < torch.inf) & (state.nearest >= (1 - GAIN) * state.before)
         return state._replace(before=state.nearest, done=done)
 
 
