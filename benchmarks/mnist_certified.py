@@ -3,18 +3,24 @@
 Trains a small strided convolutional network on the interval bounds (Gowal et al. 2018), then says which share of the
 test digits is certified at each --eps, by intervals and, where they leave a digit open, by CROWN; and how many fall to
 PGD-40. ROOT is a data root of advkit that holds MNIST. The whole set is trained on but for the digits that `mnist5k`
-holds back. `--init interval` draws the weights so that intervals neither grow nor shrink (Shi et al. 2021, section 3,
-arXiv 2103.17268).
+holds back. No test digit is trained on, and none selects: the last epoch counts. A folder that holds the trained
+network is judged without training it again. `--init interval` draws the weights so that intervals neither grow nor
+shrink (Shi et al. 2021, section 3, arXiv 2103.17268).
+
+`--standing 1000` asks how many of the first 1,000 test digits stand under the cascade, under AutoAttack standard and
+under every attack there is (the certificate). `--peer` asks pyautoattack's standard, too.
 """
 
 import argparse
 import json
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from advkit.attacks import create_attack
 from advkit.certification import certify
@@ -59,6 +65,48 @@ def judged(model: nn.Module, data: Dataset, eps: float, crown: int) -> dict[str,
     }
 
 
+def stands(model: nn.Module, data: Dataset, eps: float, count: int, peer: bool) -> dict[str, Any]:
+    """How many of the first `count` digits each attack leaves standing; `certified` of them no attack can fool."""
+    x, y = data[:count]
+    safe = certify(model, x, y, eps=eps, method="ibp").certified
+    left = (~safe).nonzero().squeeze(1)
+    safe[left] = certify(model, x[left], y[left], eps=eps, method="crown").certified
+    report: dict[str, Any] = {"eps": eps, "of": len(x), "certified": int(safe.sum())}
+    attacks: dict[str, Callable[[], Tensor]] = {
+        f"{name}(eps={eps})": partial(fooled_by, f"{name}(eps={eps})", model, x, y)
+        for name in ("cascade", "autoattack")
+    }
+    if peer:
+        attacks["pyautoattack standard"] = partial(fooled_by_peer, model, x, y, eps)
+    for name, attack in attacks.items():
+        begun = time.process_time()
+        fooled = attack()
+        assert not bool((fooled & safe).any()), "a certified digit was fooled"
+        report[name] = {"standing": int((~fooled).sum()), "processor_seconds": round(time.process_time() - begun, 1)}
+        print(json.dumps(report), flush=True)
+    return report
+
+
+def fooled_by(spec: str, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    """(N,) bool."""
+    return create_attack(spec)(model, x, y).success
+
+
+def fooled_by_peer(model: nn.Module, x: Tensor, y: Tensor, eps: float) -> Tensor:
+    """(N,) bool: AutoAttack standard as pyautoattack has it; seed 0."""
+    from pyautoattack import AutoAttack
+
+    for parameter in model.parameters():
+        parameter.requires_grad_(False)
+    peer = AutoAttack(model, norm="Linf", eps=eps, seed=0, device="cpu")
+    answer = peer.run_standard_evaluation(x, y, batch_size=len(x))
+    x_adv = answer[0] if isinstance(answer, tuple) else answer
+    assert float((x_adv - x).abs().max()) <= eps + 1e-6
+    assert 0 <= float(x_adv.min()) <= float(x_adv.max()) <= 1
+    with torch.no_grad():
+        return model(x_adv).argmax(1) != y
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True, help="data root that holds MNIST")
@@ -73,6 +121,8 @@ def main() -> None:
     parser.add_argument("--depth", type=int, default=2, choices=(2, 3))
     parser.add_argument("--init", default="interval", choices=("default", "interval"))
     parser.add_argument("--crown", type=int, default=10_000, help="most digits that CROWN looks at")
+    parser.add_argument("--standing", type=int, default=0, help="number of first test digits for AutoAttack")
+    parser.add_argument("--peer", action="store_true", help="with --standing: pyautoattack's standard as well")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     torch.manual_seed(given.seed)
@@ -98,7 +148,10 @@ def main() -> None:
     report: dict[str, Any] = {"recipe": str(recipe), "processor_seconds": time.process_time() - begun}
     report["parameters"] = sum(p.numel() for p in net.parameters())
     report["judged"] = []
+    report["standing"] = []
     for eps in given.eps:
+        if given.standing:
+            report["standing"].append(stands(run.classifier.eval(), test, eps, given.standing, given.peer))
         report["judged"].append(judged(run.classifier.eval(), test, eps, given.crown))
         print(json.dumps(report["judged"][-1]), flush=True)
         (given.output / "certified.json").write_text(json.dumps(report, indent=2) + "\n")

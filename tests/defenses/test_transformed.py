@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from advkit.attacks import PGD, create_attack, transfer
 from advkit.core.errors import InputError, UnknownNameError
@@ -64,6 +64,56 @@ def test_derivatives_that_exist_are_exact(name: str) -> None:
     transform = create_transform(name)
     x = IMAGES[:1, :, :5, :5].clone().requires_grad_()
     assert torch.autograd.gradcheck(transform, (x,))
+
+
+def digits(count: int) -> Tensor:
+    """Test digits in float64; most of their pixels are flat background."""
+    return load_data("mnist5k", split="test")[:count][0].double()
+
+
+def variation(z: Tensor) -> Tensor:
+    """The rounded total variation of each image, written out."""
+    across, down = torch.zeros_like(z), torch.zeros_like(z)
+    across[..., :-1], down[..., :-1, :] = z.diff(dim=-1), z.diff(dim=-2)
+    return (across**2 + down**2 + 1e-3).sqrt().sum((1, 2, 3))
+
+
+@pytest.mark.parametrize(("weight", "steps"), [(0.01, 20), (0.1, 20), (0.5, 60)])
+def test_total_variation_comes_to_the_smallest_value(weight: float, steps: int) -> None:
+    """A step longer than the curvature allows overshoots on a flat background: the value then stays above."""
+    x = digits(3)
+
+    def value(number: int) -> Tensor:
+        z = create_transform(f"total_variation(weight={weight}, steps={number})")(x)
+        return ((z - x) ** 2).sum((1, 2, 3)) / 2 + weight * variation(z)
+
+    least = value(600)
+    assert bool((value(1) < weight * variation(x)).all())
+    torch.testing.assert_close(value(1200), least, rtol=1e-10, atol=0)
+    assert bool((value(steps) < 1.001 * least).all())
+
+
+@pytest.mark.parametrize("name", ["gaussian", "total_variation"])
+def test_derivatives_hold_on_digits_for_changes_that_attacks_make(name: str) -> None:
+    """A derivative of norm 10,000 on a flat background is exact, and no guide to a change of .001."""
+    transform, x = create_transform(name), digits(2)
+    draws = torch.Generator().manual_seed(0)
+    way, weight = (torch.randn(x.shape, generator=draws, dtype=x.dtype) for _ in range(2))
+    leaf = x.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad((transform(leaf) * weight).sum(), [leaf])
+    step = 1e-3
+    there, back = ((transform(x + s * way) * weight).sum() for s in (step, -step))
+    torch.testing.assert_close((there - back) / (2 * step), (gradient * way).sum(), rtol=2e-3, atol=0)
+
+
+def test_no_change_grows_in_a_blur_or_a_median() -> None:
+    """So each image that an attack can make is, behind it, in the ball around the blurred clean image."""
+    x, draws = digits(20), torch.Generator().manual_seed(0)
+    delta = 0.1 * (torch.rand(x.shape, generator=draws, dtype=x.dtype) * 2 - 1)
+    for name in ("gaussian(1)", "median(3)", "median(5)"):
+        transform = create_transform(name)
+        for moved in (x + delta, x + 0.1 * delta.sign()):
+            assert float((transform(moved) - transform(x)).abs().max()) <= float((moved - x).abs().max()) + 1e-12
 
 
 @pytest.mark.parametrize("name", ["bit_depth"])
