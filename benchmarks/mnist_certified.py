@@ -66,12 +66,16 @@ def judged(model: nn.Module, data: Dataset, eps: float, crown: int) -> dict[str,
 
 
 def stands(model: nn.Module, data: Dataset, eps: float, count: int, peer: bool) -> dict[str, Any]:
-    """How many of the first `count` digits each attack leaves standing; `certified` of them no attack can fool."""
+    """How many of the first `count` digits each attack leaves standing.
+
+    No attack can fool the certified ones, so only the others are attacked; `judged` checks that PGD fools none of them.
+    """
     x, y = data[:count]
     safe = certify(model, x, y, eps=eps, method="ibp").certified
     left = (~safe).nonzero().squeeze(1)
     safe[left] = certify(model, x[left], y[left], eps=eps, method="crown").certified
     report: dict[str, Any] = {"eps": eps, "of": len(x), "certified": int(safe.sum())}
+    x, y = x[~safe], y[~safe]
     attacks: dict[str, Callable[[], Tensor]] = {
         f"{name}(eps={eps})": partial(fooled_by, f"{name}(eps={eps})", model, x, y)
         for name in ("cascade", "autoattack")
@@ -80,9 +84,8 @@ def stands(model: nn.Module, data: Dataset, eps: float, count: int, peer: bool) 
         attacks["pyautoattack standard"] = partial(fooled_by_peer, model, x, y, eps)
     for name, attack in attacks.items():
         begun = time.process_time()
-        fooled = attack()
-        assert not bool((fooled & safe).any()), "a certified digit was fooled"
-        report[name] = {"standing": int((~fooled).sum()), "processor_seconds": round(time.process_time() - begun, 1)}
+        standing = report["certified"] + int((~attack()).sum())
+        report[name] = {"standing": standing, "processor_seconds": round(time.process_time() - begun, 1)}
         print(json.dumps(report), flush=True)
     return report
 
