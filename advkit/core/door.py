@@ -46,10 +46,20 @@ def check_place(model: Any, x: Tensor) -> None:
         )
 
 
+def check_dense(value: Tensor) -> None:
+    """Raise InputError unless the tensor holds all its values: it is not sparse, nested or on the device "meta"."""
+    if value.layout is not torch.strided or value.is_nested or value.device.type == "meta":
+        form = "without values, on the device meta" if value.device.type == "meta" else f"of {value.layout}"
+        raise InputError(
+            f"expected tensors that hold all their values, got one {form}; x.to_dense() fills a sparse one"
+        )
+
+
 def check_images(x: Any, bounds: tuple[float, float]) -> None:
     """Check that the images (N, ...) are floating-point, finite and within the bounds."""
     if not isinstance(x, Tensor):
         raise InputError(f"expected images as a torch tensor (N, C, H, W), got {_kind(x)}")
+    check_dense(x)
     if not x.is_floating_point():
         raise InputError(
             f"expected floating-point images in [{bounds[0]:g}, {bounds[1]:g}], got {x.dtype}; "

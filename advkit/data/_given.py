@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from advkit.core.door import check_dense
 from advkit.core.errors import InputError
 from advkit.core.files import refuse_bomb
 from advkit.core.imported import call, find
@@ -200,7 +201,7 @@ def from_pair(data: Sequence[Any], name: str, split: str) -> MemoryDataset:
     Raises:
         InputError: shapes, types or ranges that do not fit.
     """
-    x, y = (part.detach().cpu().numpy() if isinstance(part, Tensor) else np.asarray(part) for part in data)
+    x, y = (dense(part if isinstance(part, Tensor) else np.asarray(part)).detach().cpu().numpy() for part in data)
     return in_memory(name, split, _images(x, name), _labels(y, name))
 
 
@@ -245,10 +246,28 @@ def pair(batch: Any) -> tuple[Tensor, Tensor]:
                 f"got {', '.join(map(str, batch))}"
             )
         found = [batch[key] for key in keys]
-    if len(found) < 2 or not isinstance(found[0], Tensor):
-        got = f"{type(batch).__name__} of {', '.join(type(part).__name__ for part in found)}" if found else type(batch)
-        raise InputError(f"expected batches of (images, labels) as two tensors, got {got}")
-    return found[0], label(found[1])
+    if len(found) < 2 or not isinstance(found[0], Tensor | np.ndarray):
+        parts = f" of {', '.join(type(part).__name__ for part in found)}" if found else ""
+        advice = (
+            "; torchvision's ToTensor() makes tensors of pictures" if hasattr(next(iter(found), 0), "getbands") else ""
+        )
+        raise InputError(f"expected (images, labels) as two tensors, got {type(batch).__name__}{parts}{advice}")
+    return dense(found[0]), label(found[1])
+
+
+def dense(value: Tensor | np.ndarray) -> Tensor:
+    """The tensor of an array, whatever its byte order, strides and permissions; a tensor itself.
+
+    Raises:
+        InputError: the array holds objects or texts, or the tensor does not hold all its values.
+    """
+    if isinstance(value, Tensor):
+        check_dense(value)
+        return value
+    if value.dtype.kind not in "biufc":
+        raise InputError(f"expected an array of numbers, got one of {value.dtype}")
+    plain = np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("="))
+    return torch.from_numpy(plain if plain.flags.writeable else plain.copy())
 
 
 def label(value: Any) -> Tensor:
@@ -258,8 +277,8 @@ def label(value: Any) -> Tensor:
         InputError: the labels are something else.
     """
     if isinstance(value, Tensor):
-        return value
+        return dense(value)
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole and not (isinstance(value, np.ndarray) and value.dtype.kind in "iu"):
         raise InputError(f"expected labels as integers, got {value!r}")
-    return torch.as_tensor(value)
+    return dense(value) if isinstance(value, np.ndarray) else torch.as_tensor(value)

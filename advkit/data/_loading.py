@@ -22,7 +22,7 @@ def list_datasets(pattern: str = "*") -> list[str]:
 
 
 def load_data(
-    name: str,
+    name: str | os.PathLike[str],
     *,
     split: str = "test",
     root: str | os.PathLike[str] | None = None,
@@ -34,7 +34,8 @@ def load_data(
     Args:
         name: one of `list_datasets()`; with options as in `norb(view=left)`; with a variant as in
             `distorted_mnist:RTS`; `folder:PATH` (one folder a class: see FolderDataset); `FILE.npz` (arrays x and y);
-            `FILE.csv` (file names and labels); or `package.module:function`, which returns data and whose code is run.
+            `FILE.csv` (file names and labels); a path object of such a file or folder; or `package.module:function`,
+            which returns data and whose code is run.
             Any set takes `half=1` or `half=2` and `classes="3,7"`, as in `mnist(half=1)`: see `selected`.
         split: "train" or "test"; some sets have others.
         root: folder of the data sets; default: $ADVKIT_DATA, or else the user's cache.
@@ -45,6 +46,7 @@ def load_data(
         InputError: the name, the split or an option is unknown, or the set is missing; the message then gives the
             command that downloads it.
     """
+    name = _named(name)
     asked: dict[str, Any] = {"split": split, "root": root, "download": download, **options}
     spec = _spec(name)
     for option in spec.options.keys() & asked.keys() - options.keys():
@@ -74,7 +76,7 @@ def as_dataset(data: Any, split: str) -> Dataset:
     """
     if isinstance(data, Dataset):
         return data
-    if isinstance(data, str):
+    if isinstance(data, str | os.PathLike):
         return load_data(data, split=split)
     if is_pair(data):
         return from_pair(data, "the given pair", split)
@@ -82,6 +84,16 @@ def as_dataset(data: Any, split: str) -> Dataset:
         f"expected data as a Dataset, a name such as 'mnist5k', or a pair (x, y), got {type(data).__name__}: "
         "load_data('module:function') reads into memory what a function returns, a DataLoader for example"
     )
+
+
+def _named(name: Any) -> str:
+    """The name of a data set; that of a path is its file, or `folder:PATH`."""
+    if isinstance(name, os.PathLike):
+        path = os.fsdecode(name)
+        return f"folder:{path}" if os.path.isdir(path) else path
+    if not isinstance(name, str):
+        raise InputError(f"expected a data set by name, such as 'mnist5k', got {type(name).__name__}")
+    return name
 
 
 def _sibling(asked: dict[str, Any], split: str) -> Dataset:
@@ -121,8 +133,6 @@ def _form(name: str) -> tuple[str, str]:
 
 def _spec(name: str) -> Spec:
     """The registered name and the options that a user's name stands for."""
-    if not isinstance(name, str):
-        raise InputError(f"expected a data set by name, such as 'mnist5k', got {type(name).__name__}")
     form, text = _form(name)
     if form == "factory":
         place, bracket, inside = text.partition("(")
@@ -133,4 +143,8 @@ def _spec(name: str) -> Spec:
     spec = parse_spec(name) if "(" in name else Spec(form, {"variant": text} if ":" in name else {})
     if spec.name not in list_datasets():
         raise unknown("data set", spec.name, [*list_datasets(), *FORMS])
+    if ":" in name and "(" not in name and "variant" not in inspect.signature(DATASETS.factory(spec.name)).parameters:
+        raise InputError(
+            f"{spec.name} has no variants, got {text!r}; a split is an argument of its own, split={text!r}"
+        )
     return spec

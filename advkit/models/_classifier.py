@@ -46,6 +46,18 @@ class Normalize(nn.Module):
         return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
 
 
+def _advice(x: Tensor, expected: tuple[int, ...]) -> str:
+    """What to do with images of another shape than the network was built for."""
+    channels, *size = expected
+    if tuple(x.shape[1:]) == (*size, channels):
+        return "x.permute(0, 3, 1, 2) puts the channels first"
+    if x.ndim == 1 + len(expected):
+        return f"resize them, or build it with input_shape={tuple(x.shape[1:])}"
+    if x[0].numel() == math.prod(expected):
+        return f"x.reshape(-1, {', '.join(map(str, expected))}) has that shape"
+    return "give a batch of images, with their channels"
+
+
 def _numbers(value: float | Sequence[float]) -> list[float]:
     return [float(value)] if isinstance(value, int | float) else [float(v) for v in value]
 
@@ -87,7 +99,7 @@ class Classifier(nn.Module):
                 raise
             raise InputError(
                 f"{self.card.name} was built for images (N, {', '.join(map(str, expected))}), got {tuple(x.shape)}: "
-                f"resize them, or build it with input_shape={tuple(x.shape[1:])}"
+                f"{_advice(x, expected)}"
             ) from error
         # In train mode torchvision's googlenet and inception_v3 return their auxiliary logits too, after their own.
         return logits[0] if isinstance(logits, tuple) else logits

@@ -3,6 +3,7 @@
 import json
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 from torch.utils.data import Dataset as TorchDataset
+from torchvision.transforms.functional import to_pil_image
+from torchvision.utils import save_image
 
 from advkit import evaluate, load_data, load_model
 from advkit.attacks import FGSM, PGD
@@ -49,6 +52,11 @@ FORMS: dict[str, Any] = {
     "batches": [(X[:5], Y[:5]), (X[5:], Y[5:])],
     "batches of dictionaries": [{"x": X[:5], "y": Y[:5]}, {"x": X[5:], "y": Y[5:]}],
     "items": [(x, int(y)) for x, y in zip(X, Y, strict=True)],
+    "dictionary of arrays": {"image": X.numpy(), "label": Y.numpy()},
+    "items of arrays": [(x.numpy(), np.int64(y)) for x, y in zip(X, Y.tolist(), strict=True)],
+    "arrays of another machine": (X.numpy().astype(">f4"), Y.numpy().astype(">i8")),
+    "arrays read backwards": (X.numpy()[::-1].copy()[::-1], Y.numpy()[::-1].copy()[::-1]),
+    "arrays that cannot be written": (np.frombuffer(X.numpy().tobytes(), np.float32).reshape(X.shape), Y.numpy()),
     "two items": [(X[0], int(Y[0])), (X[1], int(Y[1]))],
     "triples": DataLoader(TensorDataset(X, Y, Y), batch_size=5),
     "dictionaries": Dicts(),
@@ -84,12 +92,39 @@ def test_streams_are_read_and_an_endless_one_ends_after_count() -> None:
         ((X * 255, Y), "out of bounds"),
         ([(X[:5], Y[:5]), (X[5:, :, :9], Y[5:])], "of one size"),
         ([], "empty data"),
+        ((X, Y.tolist()), "a pair of tensors or arrays .* got tuple of Tensor, list"),
+        (b"mnist5k", "two tensors, got int"),
+        ([(to_pil_image(X[0]), 1)], r"got tuple of Image, int; torchvision's ToTensor\(\)"),
+        ([(X[0], 1), (X[0, :, 1:], 1)], "of one size: .*; resize them"),
+        ((np.array([None]), Y), "array of numbers, got one of object"),
+        ((X.to_sparse(), Y), r"of torch.sparse_coo; x.to_dense\(\)"),
+        ((X, Y.to_sparse()), r"of torch.sparse_coo"),
+        ((X.to("meta"), Y), "hold all their values"),
+        (DataLoader(TensorDataset(X, Y), batch_size=None), "give the loader a batch_size"),
+        (Path("none.npz"), "cannot read none.npz"),
+        ("mnist5k:train", r"mnist5k has no variants, got 'train'; .* split='train'"),
+        ((X[:, 0], Y), r"x\.reshape\(-1, 1, 32, 32\) has that shape"),
+        ((X.permute(0, 2, 3, 1), Y), r"x\.permute\(0, 3, 1, 2\)"),
     ],
 )
 def test_other_data_get_one_line_each(data: Any, message: str) -> None:
     with pytest.raises(InputError, match=message) as caught:
         evaluate(MODEL, data, "fgsm")
     assert "\n" not in str(caught.value)
+
+
+def test_the_advice_on_shapes_is_right_when_it_is_followed() -> None:
+    for x in (X[:, 0].reshape(-1, 1, 32, 32), X.permute(0, 2, 3, 1).permute(0, 3, 1, 2)):
+        assert torch.equal(x, X)
+
+
+def test_a_path_is_what_its_text_is(tmp_path: Path) -> None:
+    np.savez(tmp_path / "own.npz", x=X.numpy(), y=Y.numpy())
+    for i, (x, y) in enumerate(zip(X, Y.tolist(), strict=True)):
+        (tmp_path / "folder" / str(y)).mkdir(parents=True, exist_ok=True)
+        save_image(x, tmp_path / "folder" / str(y) / f"{i}.png")
+    assert load_data(tmp_path / "folder").name == f"folder:{tmp_path / 'folder'}"
+    assert evaluate(MODEL, tmp_path / "own.npz", "fgsm(eps=8/255)").adversarial_error == pytest.approx(EXPECTED)
 
 
 def test_names_and_texts_are_taken() -> None:

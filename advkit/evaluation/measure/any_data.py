@@ -1,5 +1,6 @@
 """Conversion of the accepted forms of data to one that the evaluation can read several times."""
 
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch.utils import data as torch_data
 
 from advkit.core.errors import InputError
 from advkit.data import load_data
-from advkit.data._given import pair
+from advkit.data._given import dense, pair
 from advkit.evaluation.measure.stream import said_length
 
 
@@ -31,15 +32,15 @@ def as_data(data: Any, *, batch_size: int, count: int | None) -> Any:
     """Convert the data to a form that `batches` reads.
 
     Args:
-        data: a name that `load_data` takes, a pair (x, y) of tensors or arrays, a dictionary of them, a list of items
-            or of batches, a data set with a length or without, or a DataLoader.
+        data: a name or a path that `load_data` takes, a pair (x, y) of tensors or arrays, a dictionary of them, a list
+            of items or of batches, a data set with a length or without, or a DataLoader.
         batch_size: number of images in a batch, if the data are a stream of single images.
         count: number of images to use; None means all, and is refused for data without a length.
 
     Raises:
         InputError: the data are a generator, which can be read only once, or may never end.
     """
-    if isinstance(data, str):
+    if isinstance(data, str | os.PathLike):
         return load_data(data)
     if isinstance(data, Mapping):
         return pair(data)
@@ -62,9 +63,12 @@ def as_data(data: Any, *, batch_size: int, count: int | None) -> Any:
 def _listed(data: tuple[Any, ...] | list[Any]) -> Any:
     """A pair of arrays, else batches put together, else a list of items."""
     if len(data) == 2 and all(isinstance(part, Tensor | np.ndarray) for part in data):
-        return tuple(torch.as_tensor(part) for part in data)
+        return tuple(map(dense, data))
     if not isinstance(data[0], tuple | list | Mapping):
-        return data
+        raise InputError(
+            "expected data as a Dataset, a DataLoader or a pair of tensors or arrays (x, y), got "
+            f"{type(data).__name__} of {', '.join(type(part).__name__ for part in data[:3])}"
+        )
     pairs = [pair(item) for item in data]
     if not all(y.ndim for _, y in pairs):
         return Items(list(data))

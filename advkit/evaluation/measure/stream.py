@@ -46,7 +46,8 @@ def check_count(count: int | None) -> None:
     count = plain(count)
     if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
         raise InputError(
-            f"expected count, the number of images, to be at least 1, got {count}; leave it out to take all"
+            f"expected count, the number of images, to be a whole number, at least 1, got {count}; "
+            "leave it out to take all"
         )
 
 
@@ -106,7 +107,7 @@ def numbered(
     check_count(count)
     count, batch_size = plain(count), plain(batch_size)
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise InputError(f"expected batch_size to be at least 1, got {batch_size}")
+        raise InputError(f"expected batch_size to be a whole number, at least 1, got {batch_size}")
     number = 0
     for ids, read in _stream(data, batch_size, count):
         if len(ids):
@@ -187,7 +188,9 @@ def _beyond(loader: DataLoader[Any], batches: int, images: int) -> bool:
 def _pair(batch: Any) -> tuple[Tensor, Tensor]:
     x, y = pair(batch)
     if not y.ndim:
-        raise InputError(f"expected labels (N,), one an image, got one number for {len(x)} images: use a DataLoader")
+        raise InputError(
+            f"expected labels (N,), one an image, got one number for {len(x)} images: give the loader a batch_size"
+        )
     return x, y
 
 
@@ -198,7 +201,7 @@ def _collated(items: list[Any]) -> tuple[Tensor, Tensor]:
         return torch.stack([x for x, _ in pairs]), torch.stack([y for _, y in pairs])
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"expected items (image tensor, label) of one size: {error}; torchvision's ToTensor() makes tensors"
+            f"expected items (image, label) of one size: {error}; resize them, or give a DataLoader with batch_size=1"
         ) from error
 
 
