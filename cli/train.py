@@ -18,6 +18,7 @@ from advkit.cli._derived import parameters, parse_value
 from advkit.cli._options import check_device
 from advkit.core.errors import InputError
 from advkit.core.registry import Spec, parse_spec
+from advkit.core.sheet import columns_of
 from advkit.data import Dataset, load_data
 from advkit.data._class_names import numbered_by
 from advkit.defenses import create_defense, probe_for
@@ -165,8 +166,9 @@ def _bar() -> Iterator[Callable[[Progress], None] | None]:
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
+    console = Console(stderr=True, width=columns_of(sys.stderr))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True)) as bar:
+    with Bar(*columns, TimeRemainingColumn(), console=console) as bar:
         task = bar.add_task("training", total=None)
 
         said = [""]

@@ -11,6 +11,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, ParamSpec, TypeVar
 
+from advkit.core.sheet import columns_of
+
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -51,7 +53,7 @@ def progress_bar(label: str, unit: str = "passes") -> Iterator[Progress]:
         TimeRemainingColumn,
     )
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, width=columns_of(sys.stderr))
     if console.is_jupyter and find_spec("IPython") is not None:
         bar_of_notebook = NotebookBar(label)
         try:

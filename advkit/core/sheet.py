@@ -6,11 +6,12 @@ paper.
 
 import html
 import os
+import shutil
 import sys
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from advkit.core.words import harmless
 
@@ -68,9 +69,22 @@ def console(*, plain: bool = False) -> "Console":
     """A console on standard output, as wide as the terminal or $COLUMNS; no colours if `plain` or in a pipe."""
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit() else WIDE
+    width = columns_of(sys.stdout)
     bare = {"color_system": None, "force_terminal": False, "force_jupyter": False} if plain else {}
     return Console(width=width, highlight=False, markup=False, soft_wrap=False, **bare)  # type: ignore[arg-type]
+
+
+def columns_of(stream: TextIO) -> int | None:
+    """The width of output to a stream; None leaves it to rich, which asks the terminal.
+
+    $COLUMNS counts if it is a number from 1 up. Some schedulers and containers set it to 0.
+    """
+    said = os.environ.get("COLUMNS", "")
+    if said.isdecimal() and int(said) > 0:
+        return min(int(said), 10_000)
+    if not stream.isatty():
+        return WIDE
+    return shutil.get_terminal_size().columns if said.isdigit() else None
 
 
 def rich_table(table: Table) -> "RichTable":

@@ -133,7 +133,8 @@ def _work(job: Job, made: Run) -> None:
     if not mine:
         raise InputError(f"expected a batch for shard {shard}, got data of {len(numbers)} batches: use fewer shards")
     if stray := sorted(set(made.numbers()) - set(mine)):
-        raise InputError(f"the run in {made.home} has batches that the data have not: {stray}; give another folder")
+        files = ", ".join(f"batches/{number:06d}.safetensors" for number in stray)
+        raise InputError(f"the run in {made.home} has batches that the data have not: remove {files} there")
     made.record["wanted"] = {"batches": len(numbers), "numbers": mine}
 
 

@@ -1,7 +1,9 @@
 """What a command prints: no number is cut at any width, foreign text moves no cursor, a batch job hears something."""
 
+import io
 import random
 import signal
+import sys
 from contextlib import suppress
 
 import pytest
@@ -60,6 +62,29 @@ def test_work_without_end_is_told_in_days_and_years(monkeypatch, capsys, whole, 
     said = capsys.readouterr().err
     assert said.startswith(f"pgd: 0 % of {whole:,} passes after 0:00:30, about {left}")
     assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("columns", ["0", "00", "-5", "abc", "1e2", "", "9" * 30])
+def test_a_width_that_is_none_leaves_the_tables_whole(columns, monkeypatch, capsys):
+    """Schedulers and containers without a terminal say 0; rich would raise."""
+    monkeypatch.setenv("COLUMNS", columns)
+    made = table("error", *"abcde", right="abcde")
+    made.add_row("pgd", *CELLS)
+    show(made)
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "pgd" in line)
+    assert all(cell in line for cell in CELLS)
+
+
+def test_a_terminal_of_no_width_gets_a_bar(monkeypatch):
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
+
+    monkeypatch.setenv("COLUMNS", "0")
+    monkeypatch.setattr("sys.stderr", Terminal())
+    with progress_bar.progress_bar("pgd") as bar:
+        bar(1, 2)
+    assert "pgd" in sys.stderr.getvalue()
 
 
 def test_sigterm_keeps_the_run_and_says_how_to_resume(tmp_path):

@@ -71,6 +71,25 @@ def test_a_whole_run_is_called_whole(whole):
     assert CliRunner().invoke(main, ["verify", str(whole)]).exit_code == 0
 
 
+def test_advice_on_a_folder_that_others_changed_is_right_when_it_is_followed(home, whole):
+    shutil.copy(batch(home, 0), batch(home, 99))
+    with pytest.raises(InputError, match=r"remove batches/000099\.safetensors there$"):
+        go(home, resume=True)
+    batch(home, 99).unlink()
+    go(home, resume=True)
+    assert rows(home) == rows(whole)
+    shutil.rmtree(home / "batches")
+    (home / "batches").write_text("")
+    redone = "is done again: it is missing"
+    mend = "File exists; the run is intact with 0 batches: mend that, then go on"
+    with pytest.warns(AdvkitWarning, match=redone), pytest.raises(OSError, match=mend):
+        go(home, resume=True)
+    (home / "batches").unlink()
+    with pytest.warns(AdvkitWarning, match=redone):
+        go(home, resume=True)
+    assert rows(home) == rows(whole)
+
+
 def test_a_missing_batch_is_found_by_every_reader_and_redone(home, whole):
     batch(home, 2).unlink()
     assert verify_run(home) == ["batch 2 is missing"]

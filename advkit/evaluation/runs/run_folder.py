@@ -4,6 +4,7 @@ A batch is committed by renaming one complete file, so a run that was killed at 
 """
 
 import csv
+import errno
 import io
 import json
 import os
@@ -327,10 +328,10 @@ class Run(Shown):
         try:
             yield
         except OSError as error:
-            done = len(self.numbers())
+            done, full = len(self.numbers()), error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             raise OSError(
                 f"cannot write {name} in {self.home}: {error.strerror or error}; the run is intact with "
-                f"{done} batches: make room, then go on with --resume (resume=True)"
+                f"{done} batches: {'make room' if full else 'mend that'}, then go on with --resume (resume=True)"
             ) from error
 
     def _file(self, number: int) -> Path:
