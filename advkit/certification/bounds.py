@@ -75,7 +75,7 @@ class Bounds:
         """
         fronts = self.graph.fronts
         for place in range(len(self.graph.nodes)):
-            self._interval(place)
+            self.interval(place)
             if place in fronts and (refined or self._is_first(place)):
                 self._refine(place)
 
@@ -85,7 +85,8 @@ class Bounds:
             return False
         return all(isinstance(n.operation, Input | Affine) for n in self.graph.nodes[: place + 1])
 
-    def _interval(self, place: int) -> None:
+    def interval(self, place: int) -> None:
+        """Append the interval of one node, and what rounding may change there; earlier nodes have theirs."""
         node = self.graph.nodes[place]
         op = node.operation
         lows, highs = [self.low[i] for i in node.inputs], [self.high[i] for i in node.inputs]
@@ -142,14 +143,14 @@ class Bounds:
     def _units(self, place: int, index: Tensor) -> tuple[Tensor, Tensor]:
         """Linear bounds of single units (N, R)."""
         shape, like = self.graph.nodes[place].shape, self.low[place]
-        step = max(1, ENTRIES // (len(index) * self._widest(place, windows=self.windows)))
+        step = max(1, ENTRIES // (len(index) * self.widest(place, windows=self.windows)))
         ends = []
         for sign in (1.0, -1.0):
             parts = [units(part, shape, sign, like, windows=self.windows) for part in torch.split(index, step, 1)]
             ends.append(sign * torch.cat([self._lower(place, part) for part in parts], 1))
         return ends[0], ends[1]
 
-    def _widest(self, place: int, *, windows: bool = False) -> int:
+    def widest(self, place: int, *, windows: bool = False) -> int:
         """The most coefficients of one row at any node up to this one."""
         sizes, sides = [1], {place: (1, 1)} if windows and len(self.graph.nodes[place].shape) == 3 else {}
         for i in range(place, -1, -1):
@@ -189,20 +190,20 @@ class Bounds:
 
     def lower(self, place: int, A: Tensor) -> Tensor:
         """A lower bound of <A, node> over the ball, for coefficients A (N, R, *shape): (N, R)."""
-        step = max(1, ENTRIES // (len(A) * self._widest(place)))
+        step = max(1, ENTRIES // (len(A) * self.widest(place)))
         return torch.cat([self._lower(place, Rows(a=part)) for part in torch.split(A, step, 1)], 1)
 
     def _lower(self, place: int, rows: Rows) -> Tensor:
         row, constant = self.line(place, rows)
         return constant + self.ball.least(row)
 
-    def line(self, place: int, rows: Rows, seen: dict[int, Tensor] | None = None) -> tuple[Rows, Tensor]:
+    def line(self, place: int, rows: Rows, seen: dict[int, Rows] | None = None) -> tuple[Rows, Tensor]:
         """A linear lower bound of <A, node> over the ball: coefficients of the image, and a constant (N, R).
 
         Args:
             place: the node.
             rows: the coefficients A.
-            seen: dictionary that is filled with the coefficients of every nonlinear node's output, by its place.
+            seen: dictionary that is filled with the rows of every nonlinear node's output, by its place.
         """
         held: dict[int, Rows] = {place: rows}
         total = rows.a.new_zeros(rows.a.shape[:2])
@@ -222,7 +223,7 @@ class Bounds:
             elif isinstance(node.operation, Maximum | Tanh):
                 j = node.inputs[0]
                 if seen is not None:
-                    seen[i] = row.a
+                    seen[i] = row
                 back, constant = self._bend(i, row)
                 total = total + constant
                 if i in self.pulls:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from advkit.certification.ball import Ball, ball_around
 from advkit.certification.bounds import Bounds
-from advkit.certification.exact import Attacked, BranchAndBound, Decided, Search, check_exact
+from advkit.certification.exact import Attacked, BranchAndBound, Decided, Search, check_exact, differences
 from advkit.certification.graph import Graph, Tracing, trace
 from advkit.certification.lipschitz import Stretch, stretch
 from advkit.certification.rounding import rounding_of
@@ -257,7 +257,7 @@ class _Question:
         if self.stretch is not None:
             return self.stretch.margins(ball, y)
         plain = _bounds(self.graph, ball, refined=False)
-        rows = _differences(y, self.graph.nodes[-1].shape[0])
+        rows = differences(y, self.graph.nodes[-1].shape[0])
         margin = _interval_margins(plain, rows)
         left = (~_is_safe(margin, y)).nonzero().squeeze(1)  # note: a wait for the device
         if self.method == "ibp" or not len(left):
@@ -291,7 +291,7 @@ class _Search(_Question):
 
     def _search(self, ball: Ball, region: Region, y: Tensor, points: list[Tensor]) -> Decided:
         plain = _bounds(self.graph, ball, refined=False)
-        rows = _differences(y, self.graph.nodes[-1].shape[0])
+        rows = differences(y, self.graph.nodes[-1].shape[0])
         margin = _interval_margins(plain, rows)
         first = BranchAndBound(self.model, plain, region, y, margin, self.search)
         for some in points:
@@ -327,12 +327,6 @@ def _raise(made: Bounds, rows: Tensor, margin: Tensor) -> Tensor:
         found = raised(made.take(n), rows[n, k])
         margin[n, k] = torch.maximum(margin[n, k], found.bound)
     return margin
-
-
-def _differences(y: Tensor, classes: int) -> Tensor:
-    """(N, K, K): row k of sample n takes logit k from logit y_n."""
-    eye = torch.eye(classes, dtype=torch.float64, device=y.device)
-    return eye[y][:, None] - eye
 
 
 def _interval_margins(found: Bounds, rows: Tensor) -> Tensor:

@@ -114,7 +114,7 @@ def scores(found: Domains, made: Bounds, C: Tensor) -> tuple[Tensor, Tensor]:
         op, j = made.graph.nodes[i].operation, made.graph.nodes[i].inputs[0]
         assert isinstance(op, Maximum)
         height, tap = op.height(made.low[j], made.high[j], splits)
-        score.append(height * relaxed.seen[i].flatten(1).abs().clamp(min=1e-12))
+        score.append(height * relaxed.seen[i].a.flatten(1).abs().clamp(min=1e-12))
         taps.append(tap)
     return torch.cat(score, 1), torch.cat(taps, 1)
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from advkit.certification.bounds import Bounds
 from advkit.certification.domains import Domains, joined, split, whole_balls
+from advkit.certification.folded import folded
 from advkit.certification.graph import Graph
 from advkit.certification.inner import open_units, tightened
 from advkit.certification.leaves import solved
@@ -37,6 +38,9 @@ TRIES = 8
 
 SHARE = 4
 """Open units inside for each part that an image may use up before their own bounds are made tighter."""
+
+STATE = ("closed", "upper", "x_adv", "broken", "given_up", "spent", "count")
+"""What a search knows of each image."""
 
 Attacked = Callable[[Callable[[Tensor], Tensor], Tensor, Tensor], Tensor]
 """(model, x, y) -> points (N, ...) to try."""
@@ -88,6 +92,12 @@ def check_exact(graph: Graph) -> None:
             )
 
 
+def differences(y: Tensor, classes: int) -> Tensor:
+    """(N, K, K): row k of sample n takes logit k from logit y_n."""
+    eye = torch.eye(classes, dtype=torch.float64, device=y.device)
+    return eye[y][:, None] - eye
+
+
 class BranchAndBound:
     """One search over the balls of N images.
 
@@ -115,7 +125,7 @@ class BranchAndBound:
         self.made = replace(made, lines={})
         self.light = self.made.light()
         self.patience = open_units(made) // SHARE + 1  # parts after which the bounds inside are made tighter
-        self.tight = torch.zeros_like(y, dtype=torch.bool)
+        self.functions = differences(y, margin.shape[1])
         self.closed = torch.full_like(margin, torch.inf)  # the least bound of the parts that are done with
         self.known = margin.clone()
         self.upper = torch.full_like(margin, torch.inf) if upper is None else upper  # the least margin seen
@@ -128,33 +138,36 @@ class BranchAndBound:
         own = torch.nn.functional.one_hot(self.y, self.known.shape[1]).bool()
         asks = ~own & ((self.known <= 0) if self.search.tolerance is None else True)
         image, rival = (asks & ~self.broken[:, None]).nonzero().unbind(1)
-        pool = whole_balls(self.made, image, rival, self.known[image, rival])
-        pool = self._bounded(pool, ROOT_STEPS)
+        self._go_on(self._bounded(whole_balls(self.made, image, rival, self.known[image, rival]), ROOT_STEPS))
+        margin = torch.minimum(self.closed, self.known.where(~asks, torch.inf)).where(~own, 0.0)
+        return Decided(torch.maximum(margin, self.known).where(~own, 0.0), self.x_adv, self.broken)
+
+    def _go_on(self, pool: Domains) -> None:
+        """Split the domains with the least bounds until none is left."""
         while len(pool.image):
             chosen = pool.bound.topk(min(WIDTH, len(pool.bound)), largest=False, sorted=False).indices
             rest = torch.ones_like(pool.image, dtype=torch.bool).index_fill(0, chosen, False)
             pool = self._alive(joined([pool.take(rest), self._halves(pool.take(chosen))]))
-            pool = self._tightened(pool)
-        margin = torch.minimum(self.closed, self.known.where(~asks, torch.inf)).where(~own, 0.0)
-        return Decided(torch.maximum(margin, self.known).where(~own, 0.0), self.x_adv, self.broken)
+            if self.patience is not None:
+                late = pool.image[(self.count >= self.patience)[pool.image]].unique()
+                for n in late.tolist():  # note: a wait for the device
+                    self._alone(n, pool.take(pool.image == n))
+                    pool = pool.take(pool.image != n)
 
-    def _tightened(self, pool: Domains) -> Domains:
-        """Choose slopes for every unit inside, too, of images that take long; all their domains are bounded again."""
-        late = (self.count >= self.patience) & ~self.tight
-        late &= torch.zeros_like(late).index_fill(0, pool.image, True)
-        if not bool(late.any()):  # note: a wait for the device
-            return pool
-        start, image = time.perf_counter(), late.nonzero().squeeze(1)
-        better = tightened(self.made.take(image))
-        self.made.low, self.made.high = (
-            [old.index_copy(0, image, new) for old, new in zip(olds, news, strict=True)]
-            for olds, news in ((self.made.low, better.low), (self.made.high, better.high))
+    def _alone(self, n: int, pool: Domains) -> None:
+        """Go on with one image that takes long: tighter bounds inside, and the network reduced to what is open."""
+        start, image = time.perf_counter(), torch.tensor([n], device=pool.image.device)
+        reduced = folded(tightened(self.made.take(image)), self.functions[n])
+        part = BranchAndBound(
+            self.model, reduced.made, self.region.take(image), self.y[image], self.known[image], self.search
         )
-        self.light, self.tight = self.made.light(), self.tight | late
-        again = late[pool.image]
-        bounded = self._bounded(pool.take(again), STEPS)
-        self._charge(image, time.perf_counter() - start)
-        return joined([pool.take(~again), bounded])
+        part.patience, part.functions = None, torch.eye(len(self.functions[n])).to(self.functions)[None]
+        for name in STATE:
+            setattr(part, name, getattr(self, name)[image])
+        part._charge(torch.zeros_like(image), time.perf_counter() - start)
+        part._go_on(part._bounded(reduced.carried(pool), STEPS))
+        for name in STATE:
+            getattr(self, name)[image] = getattr(part, name)
 
     def _halves(self, parents: Domains) -> Domains:
         """Those halves of the domains that are still open; domains without a choice are solved."""
@@ -233,7 +246,8 @@ class BranchAndBound:
 
     def _descend(self, points: Tensor, found: Domains) -> None:
         """Signed steps from points (M, ...) to where the margins of these domains are smaller; the ends are tried."""
-        region, C = self.region.take(found.image), self._functions(found).to(points.dtype)
+        region = self.region.take(found.image)
+        C = differences(self.y, self.known.shape[1])[found.image, found.rival].to(points.dtype)
         for step in range(DESCENT):
             with torch.enable_grad():
                 leaf = points.requires_grad_()
@@ -247,9 +261,8 @@ class BranchAndBound:
         self._try(self.region.settle(self.region.clamp(points)), torch.arange(len(points), device=points.device))
 
     def _functions(self, found: Domains) -> Tensor:
-        """Coefficients of the logits (M, K): the label's minus the rival's."""
-        eye = torch.eye(self.known.shape[1], dtype=torch.float64, device=self.y.device)
-        return eye[self.y[found.image]] - eye[found.rival]
+        """Coefficients of the outputs (M, K): the label's minus the rival's."""
+        return self.functions[found.image, found.rival]
 
     def _charge(self, image: Tensor, seconds: float) -> None:
         """Share the time of a pass among its images."""

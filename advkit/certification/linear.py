@@ -109,6 +109,23 @@ class Dense(Affine):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Joint(Affine):
+    """A matrix (out, all) on the entries of several inputs, flat, one input after another."""
+
+    weight: Tensor
+
+    def linear(self, inputs: Sequence[Tensor]) -> Tensor:
+        return torch.cat([z.flatten(1) for z in inputs], 1) @ self.weight.T
+
+    def size(self, inputs: Sequence[Tensor]) -> Tensor:
+        return torch.cat([z.flatten(1) for z in inputs], 1) @ self.weight.abs().T
+
+    def transpose(self, A: Tensor, shapes: Sequence[Shape]) -> list[Tensor]:
+        parts = torch.split(A @ self.weight, [math.prod(shape) for shape in shapes], 1)
+        return [part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scale(Affine):
     """A factor for every entry, of a shape that broadcasts against (*out)."""
 

@@ -126,7 +126,7 @@ class Relaxation:
             self.lines[i] = op.lines(*box, splits.get(i)) if isinstance(op, Maximum) else op.lines(*box)
         free = [i for i, lines in self.lines.items() if bool(lines.free.any())]  # note: a wait for the device
         self.alpha = {i: alpha.get(i, self.lines[i].low_slope).to(made.ball.x.dtype).clone() for i in free}
-        self.seen: dict[int, Tensor] = {}  # the coefficients of every bend's output
+        self.seen: dict[int, Rows] = {}  # the coefficients of every bend's output
         self.beta = {i: beta.get(i, torch.zeros_like(s)).to(made.ball.x.dtype).clone() for i, s in self.splits.items()}
 
     @property

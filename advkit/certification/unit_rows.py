@@ -33,6 +33,15 @@ class Rows:
         """Return other coefficients in the same places."""
         return Rows(a=a, top=self.top, left=self.left, at=self.at)
 
+    def take(self, some: Tensor) -> "Rows":
+        """Return some of the R functions, by index."""
+        return Rows(
+            a=self.a[:, some],
+            top=None if self.top is None else self.top[:, some],
+            left=None if self.left is None else self.left[:, some],
+            at=None if self.at is None else self.at[:, some],
+        )
+
     def position(self, shape: tuple[int, ...]) -> Tensor:
         """Where each entry lies on the flat map (C, H, W): (N, R, h, w); H W stands for outside."""
         if self.at is not None:
