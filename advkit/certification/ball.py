@@ -32,6 +32,10 @@ class Ball(NamedTuple):
     def least(self, rows: Rows) -> Tensor:
         """A lower bound of <a, z> over the ball for each row: (N, R)."""
         shape = tuple(self.x.shape[1:])
+        if self.norm.boxed and rows.top is None:
+            a = rows.a.flatten(2)
+            up = a.relu()
+            return (up * self.low.flatten(1)[:, None]).sum(2) + ((a - up) * self.high.flatten(1)[:, None]).sum(2)
         x, low, high = (rows.cut(t, shape).expand_as(rows.a).flatten(2) for t in (self.x, self.low, self.high))
         a = rows.a.flatten(2)
         room = torch.where(a < 0, high - x, x - low)  # how far the entry may go to lower the product
@@ -44,7 +48,12 @@ class Ball(NamedTuple):
 
     def take(self, rows: Tensor) -> "Ball":
         """Return the balls of some samples, by index or mask."""
-        return Ball(self.norm, self.x[rows], self.eps[rows], self.low[rows], self.high[rows])
+        return Ball(self.norm, *(rows_of(t, rows) for t in (self.x, self.eps, self.low, self.high)))
+
+
+def rows_of(t: Tensor, rows: Tensor) -> Tensor:
+    """Some rows of a tensor, by index or mask; a single row is repeated without a copy."""
+    return t.expand(len(rows), *t.shape[1:]) if len(t) == 1 and rows.dtype != torch.bool else t[rows]
 
 
 def ball_around(x: Tensor, eps: float | Tensor, norm: str, bounds: tuple[float, float]) -> Ball:

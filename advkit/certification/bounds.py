@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
-from advkit.certification.ball import Ball
+from advkit.certification.ball import Ball, rows_of
 from advkit.certification.curves import Tanh
 from advkit.certification.elementary import Power, Product
 from advkit.certification.graph import Graph, Input
@@ -45,7 +45,7 @@ class Bounds:
 
     def take(self, rows: Tensor) -> "Bounds":
         """Return the bounds of some samples, by index, which may repeat."""
-        kept = ([t[rows] for t in part] for part in (self.low, self.high, self.slack))
+        kept = ([rows_of(t, rows) for t in part] for part in (self.low, self.high, self.slack))
         low, high, slack = kept
         lines = {i: lines.take(rows) for i, lines in self.lines.items()}
         ball = self.ball.take(rows)
@@ -258,7 +258,8 @@ class Bounds:
         lines = self.lines[i]
         if op.windows.index is not None:
             row = row.whole(node.shape)
-        up, down = row.a.clamp(min=0), row.a.clamp(max=0)
+        up = row.a.relu()
+        down = row.a - up
         constant = row.like(down).times(lines.high_offset, node.shape)
         if isinstance(op, Tanh):
             constant = constant + row.like(up).times(lines.low_offset, node.shape)

@@ -15,7 +15,7 @@ from torch import Tensor
 from advkit.certification.bounds import ENTRIES, Bounds
 from advkit.certification.domains import Domains
 from advkit.certification.graph import Graph, Input
-from advkit.certification.linear import Joint
+from advkit.certification.linear import joint
 from advkit.certification.maximum import Lines, Maximum
 from advkit.certification.rounding import EXACT
 from advkit.certification.unit_rows import Rows, units
@@ -158,9 +158,8 @@ def _lines(stopped: Bounds, place: int, rows: Rows, outputs: dict[int, Tensor]) 
 
 def _add_front(new: Bounds, found: Map, kept: dict[int, int]) -> int:
     """Append the affine node of a map of the image and of the bends so far."""
-    terms, width = found.weight.shape[1] + 1, len(found.weight)
-    op = Joint(weight=found.weight, bias=found.bias, terms=terms, width=width)
-    place = new.graph.add(op, (0, *kept.values()), (width,)).place
+    op = joint(found.weight, found.bias)
+    place = new.graph.add(op, (0, *kept.values()), (len(found.weight),)).place
     new.interval(place)
     new.slack[place] = new.slack[place] + found.error
     return place

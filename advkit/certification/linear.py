@@ -5,6 +5,7 @@ A node computes `linear(z) + bias`. `size` is the same map with absolute weights
 """
 
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,9 @@ import torch
 from torch import Tensor
 
 Shape = tuple[int, ...]
+
+SPARSE = 8
+"""Entries of a matrix for each one that is not 0, from which on the sparse product is faster."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +114,17 @@ class Dense(Affine):
 
 @dataclass(frozen=True, kw_only=True)
 class Joint(Affine):
-    """A matrix (out, all) on the entries of several inputs, flat, one input after another."""
+    """A matrix (out, all) on the entries of several inputs, flat, one input after another.
+
+    Args:
+        weight: the matrix.
+        sparse: the same matrix, if products with it are faster in this form, and None otherwise.
+        turned: transpose of `sparse`.
+    """
 
     weight: Tensor
+    sparse: Tensor | None = None
+    turned: Tensor | None = None
 
     def linear(self, inputs: Sequence[Tensor]) -> Tensor:
         return torch.cat([z.flatten(1) for z in inputs], 1) @ self.weight.T
@@ -121,8 +133,37 @@ class Joint(Affine):
         return torch.cat([z.flatten(1) for z in inputs], 1) @ self.weight.abs().T
 
     def transpose(self, A: Tensor, shapes: Sequence[Shape]) -> list[Tensor]:
-        parts = torch.split(A @ self.weight, [math.prod(shape) for shape in shapes], 1)
+        whole: Tensor = A @ self.weight if self.sparse is None else _Sparse.apply(A, self.sparse, self.turned)
+        parts = torch.split(whole, [math.prod(shape) for shape in shapes], 1)
         return [part.reshape(-1, *shape) for part, shape in zip(parts, shapes, strict=True)]
+
+
+class _Sparse(torch.autograd.Function):
+    """A @ sparse."""
+
+    @staticmethod
+    def forward(ctx: Any, A: Tensor, sparse: Tensor, turned: Tensor) -> Tensor:
+        ctx.sparse = sparse
+        return (turned @ A.T.contiguous()).T.contiguous()
+
+    @staticmethod
+    def backward(ctx: Any, *g: Tensor) -> tuple[Tensor, None, None]:
+        return (ctx.sparse @ g[0].T.contiguous()).T.contiguous(), None, None
+
+
+def joint(weight: Tensor, bias: Tensor) -> Joint:
+    """Make the node of an affine map; its matrix is kept sparse, too, where that is faster.
+
+    Args:
+        weight: matrix (out, all).
+        bias: constant part (out,).
+    """
+    sizes: Any = {"weight": weight, "bias": bias, "terms": weight.shape[1] + 1, "width": len(weight)}
+    fast = weight.device.type == "cpu" and torch.backends.mkl.is_available()
+    if not fast or int((weight != 0).sum()) * SPARSE > weight.numel():
+        return Joint(**sizes)
+    with warnings.catch_warnings(category=UserWarning, action="ignore"):  # torch says once that the form is new
+        return Joint(**sizes, sparse=weight.to_sparse_csr(), turned=weight.T.contiguous().to_sparse_csr())
 
 
 @dataclass(frozen=True, kw_only=True)

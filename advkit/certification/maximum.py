@@ -152,22 +152,21 @@ def _rectifier_lines(low: Tensor, high: Tensor, splits: Tensor | None) -> Lines:
         low, high: bounds of the input (N, D).
         splits: what is assumed of every entry (N, D); None: nothing.
     """
+    if splits is not None and low.stride(0) == 0:  # one row that stands for all
+        low, high = low[:1], high[:1]
     negative, positive = low.clamp(max=0), high.clamp(min=0)
-    if splits is not None:
-        negative, positive = torch.where(splits > 0, 0.0, negative), torch.where(splits < 0, 0.0, positive)
     width = positive - negative
-    slope = positive / torch.where(width > 0, width, 1.0)
-    known = (width == 0) if splits is None else (width == 0) & (splits >= 0)
-    slope = torch.where(known, 1.0, slope)
+    none = width == 0
+    slope = (positive + none) / (width + none)  # 1 where the input is 0
     free = (negative < 0) & (positive > 0)
-    alpha = torch.where(free, low + high > 0, slope > 0).to(low.dtype)
-    tap = torch.zeros((), dtype=torch.int64, device=low.device).expand(low.shape)
+    alpha = (free & (low + high > 0) | ~free & (slope > 0)).to(low.dtype)
+    offset = -slope * negative
+    if splits is not None:  # the input itself, or 0
+        known = splits.to(low.dtype)
+        active, unknown = known.relu(), 1 - known.abs()
+        slope, alpha, offset = slope * unknown + active, alpha * unknown + active, offset * unknown
+        free = free & (splits == 0)
+    tap = torch.zeros((), dtype=torch.int64, device=low.device).expand(slope.shape)
     return Lines(
-        alpha,
-        torch.zeros((), dtype=low.dtype, device=low.device).expand(low.shape),
-        tap,
-        slope,
-        -slope * negative,
-        tap,
-        free,
+        alpha, torch.zeros((), dtype=low.dtype, device=low.device).expand(slope.shape), tap, slope, offset, tap, free
     )

@@ -78,6 +78,8 @@ class Rows:
 
     def times(self, t: Tensor, shape: tuple[int, ...]) -> Tensor:
         """<a, t> for t (N, *shape): (N, R)."""
+        if self.top is None and self.a.shape[1] == 1:
+            return (self.a.flatten(1) * t.flatten(1)).sum(1, keepdim=True)
         if self.top is None:
             return torch.einsum("nrd,nd->nr", self.a.flatten(2), t.flatten(1))
         return (self.a * self.cut(t, shape)).flatten(2).sum(2)
