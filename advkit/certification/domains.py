@@ -50,6 +50,44 @@ def joined(parts: Sequence[Domains]) -> Domains:
     return Domains(*whole, each(list(splits)), each(list(alpha)), each(list(beta)))
 
 
+class Pool:
+    """Domains that wait, in parts that are never copied as a whole.
+
+    Args:
+        found: the first domains.
+    """
+
+    def __init__(self, found: Domains) -> None:
+        self.parts: list[tuple[float, Domains]] = []
+        self.add(found)
+
+    def __len__(self) -> int:
+        return sum(len(part.image) for _, part in self.parts)
+
+    def add(self, found: Domains) -> None:
+        """Put domains into the pool."""
+        if len(found.image):
+            self.parts.append((float(found.bound.min()), found))  # note: a wait for the device
+
+    def worst(self, count: int) -> Domains:
+        """Take out at most this many domains: those of the parts with the least bounds, least bounds first."""
+        self.parts.sort(key=lambda part: -part[0])
+        taken = [self.parts.pop()[1]]
+        while self.parts and sum(len(part.image) for part in taken) < count:
+            taken.append(self.parts.pop()[1])
+        found = joined(taken)
+        order = found.bound.argsort()
+        self.add(found.take(order[count:]))
+        return found.take(order[:count])
+
+    def of(self, n: int) -> Domains:
+        """Take out the domains of one image."""
+        whole = joined([part for _, part in self.parts])
+        self.parts = []
+        self.add(whole.take(whole.image != n))
+        return whole.take(whole.image == n)
+
+
 def whole_balls(made: Bounds, image: Tensor, rival: Tensor, bound: Tensor) -> Domains:
     """Return the whole ball of each image, without assumptions."""
     splits, alpha, beta = {}, {}, {}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from advkit.certification.bounds import Bounds
-from advkit.certification.domains import Domains, joined, split, whole_balls
+from advkit.certification.domains import Domains, Pool, joined, split, whole_balls
 from advkit.certification.folded import folded
 from advkit.certification.graph import Graph
 from advkit.certification.inner import open_units, tightened
@@ -24,7 +24,7 @@ from advkit.certification.slopes import raised
 from advkit.core.errors import InputError
 from advkit.core.threat import Region
 
-WIDTH = 64
+WIDTH = 128
 """Domains that are split at once."""
 
 ROOT_STEPS, STEPS = 20, 4
@@ -38,6 +38,9 @@ TRIES = 8
 
 SHARE = 4
 """Open units inside for each part that an image may use up before their own bounds are made tighter."""
+
+NEVER = 2**62
+"""More parts than a search can have."""
 
 STATE = ("closed", "upper", "x_adv", "broken", "given_up", "spent", "count")
 """What a search knows of each image."""
@@ -142,17 +145,18 @@ class BranchAndBound:
         margin = torch.minimum(self.closed, self.known.where(~asks, torch.inf)).where(~own, 0.0)
         return Decided(torch.maximum(margin, self.known).where(~own, 0.0), self.x_adv, self.broken)
 
-    def _go_on(self, pool: Domains) -> None:
+    def _go_on(self, found: Domains) -> None:
         """Split the domains with the least bounds until none is left."""
-        while len(pool.image):
-            chosen = pool.bound.topk(min(WIDTH, len(pool.bound)), largest=False, sorted=False).indices
-            rest = torch.ones_like(pool.image, dtype=torch.bool).index_fill(0, chosen, False)
-            pool = self._alive(joined([pool.take(rest), self._halves(pool.take(chosen))]))
-            if self.patience is not None:
-                late = pool.image[(self.count >= self.patience)[pool.image]].unique()
-                for n in late.tolist():  # note: a wait for the device
-                    self._alone(n, pool.take(pool.image == n))
-                    pool = pool.take(pool.image != n)
+        pool = Pool(found)
+        while len(pool):
+            parents = self._alive(pool.worst(WIDTH))
+            if len(parents.image):
+                pool.add(self._halves(parents))
+            late = (self.count >= self.patience).nonzero().squeeze(1)  # note: a wait for the device
+            for n in late.tolist():
+                self.patience[n] = NEVER
+                if len(pool) and len((own := pool.of(n)).image):
+                    self._alone(n, own)
 
     def _alone(self, n: int, pool: Domains) -> None:
         """Go on with one image that takes long: tighter bounds inside, and the network reduced to what is open."""
@@ -161,7 +165,7 @@ class BranchAndBound:
         part = BranchAndBound(
             self.model, reduced.made, self.region.take(image), self.y[image], self.known[image], self.search
         )
-        part.patience, part.functions = None, torch.eye(len(self.functions[n])).to(self.functions)[None]
+        part.patience, part.functions = torch.full_like(image, NEVER), torch.eye(len(self.functions[n])).to(self.functions)[None]
         for name in STATE:
             setattr(part, name, getattr(self, name)[image])
         part._charge(torch.zeros_like(image), time.perf_counter() - start)

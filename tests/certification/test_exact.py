@@ -1,5 +1,6 @@
 """Branch and bound against a mixed-integer program, and what it says of images that it cannot decide."""
 
+import importlib
 import itertools
 
 import numpy as np
@@ -82,6 +83,12 @@ def test_the_least_margin_is_that_of_the_mixed_integer_program(seed: int) -> Non
     check_against_the_program(seed)
 
 
+@pytest.mark.parametrize("seed", range(6))
+def test_a_search_that_folds_the_network_at_once_finds_it_too(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.import_module("advkit.certification.exact"), "SHARE", 10**9)
+    check_against_the_program(seed)
+
+
 @pytest.mark.slow
 def test_two_hundred_least_margins_are_those_of_the_mixed_integer_program() -> None:
     for seed in range(200):
@@ -108,13 +115,18 @@ class Maxout(nn.Module):
 
 
 @pytest.mark.parametrize("rectified", [False, True])
-def test_maxima_are_split_as_well_as_the_rectifiers_they_are_made_of(rectified: bool) -> None:
+def test_maxima_are_split_as_well_as_the_rectifiers_they_are_made_of(
+    rectified: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     x = torch.rand(4, 1, 2, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     nets = [Maxout(plain, rectified) for plain in (False, True)]
     y = nets[0](x).argmax(1)
     one, other = (certify(net, x, y, eps=0.3, method="exact", tolerance=1e-8) for net in nets)
     assert (one.margin < certify(nets[0], x, y, eps=0.0).margin)[y[:, None] != torch.arange(3)].all()
     torch.testing.assert_close(one.margin, other.margin, atol=1e-6, rtol=0)
+    monkeypatch.setattr(importlib.import_module("advkit.certification.exact"), "SHARE", 10**9)
+    folded = certify(nets[0], x, y, eps=0.3, method="exact", tolerance=1e-8)
+    torch.testing.assert_close(folded.margin, other.margin, atol=1e-6, rtol=0)
 
 
 def some_net() -> tuple[nn.Module, Tensor, Tensor]:

@@ -138,7 +138,8 @@ def assert_sound_and_exact() -> None:
         sys.path.remove(str(from_file))
     for seed in (0, 2, 3, 5, 29):
         check.check_against_the_program(seed)
-    check.test_maxima_are_split_as_well_as_the_rectifiers_they_are_made_of(True)
+    with pytest.MonkeyPatch.context() as patch:
+        check.test_maxima_are_split_as_well_as_the_rectifiers_they_are_made_of(True, patch)
 
 
 def lines_with(change: Callable[[Lines], Lines], kind: type = Maximum) -> Callable[[pytest.MonkeyPatch], None]:
