@@ -52,8 +52,10 @@ class Ball(NamedTuple):
 
 
 def rows_of(t: Tensor, rows: Tensor) -> Tensor:
-    """Some rows of a tensor, by index or mask; a single row is repeated without a copy."""
-    return t.expand(len(rows), *t.shape[1:]) if len(t) == 1 and rows.dtype != torch.bool else t[rows]
+    """Some rows of a tensor, by index or mask; a single row, or one that stands for all, is repeated without a copy."""
+    if rows.dtype == torch.bool or (len(t) > 1 and t.stride(0)):
+        return t[rows]
+    return t[:1].expand(len(rows), *t.shape[1:])
 
 
 def ball_around(x: Tensor, eps: float | Tensor, norm: str, bounds: tuple[float, float]) -> Ball:

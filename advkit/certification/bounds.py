@@ -197,15 +197,18 @@ class Bounds:
         row, constant = self.line(place, rows)
         return constant + self.ball.least(row)
 
-    def line(self, place: int, rows: Rows, seen: dict[int, Rows] | None = None) -> tuple[Rows, Tensor]:
+    def line(
+        self, place: int, rows: Rows, seen: dict[int, Rows] | None = None, more: dict[int, Rows] | None = None
+    ) -> tuple[Rows, Tensor]:
         """A linear lower bound of <A, node> over the ball: coefficients of the image, and a constant (N, R).
 
         Args:
             place: the node.
             rows: the coefficients A.
             seen: dictionary that is filled with the rows of every nonlinear node's output, by its place.
+            more: coefficients of earlier nodes, by their places; these functions are added.
         """
-        held: dict[int, Rows] = {place: rows}
+        held: dict[int, Rows] = {place: rows, **(more or {})}
         total = rows.a.new_zeros(rows.a.shape[:2])
         for i in range(place, -1, -1):
             if i not in held:

@@ -1,7 +1,7 @@
 """The branches of a search: a function of the logits for each, and assumptions on the entries of every maximum."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,22 +21,35 @@ class Domains(NamedTuple):
         image: number of the image (M,).
         rival: the other class (M,).
         bound: lower bound of the margin in this part (M,) float64.
+        age: number of splits since the bounds inside were found (M,).
         splits: assumption on each entry of a maximum (M, taps, outputs), by the maximum's place; see `Maximum.lines`.
         alpha: initial slopes (M, outputs).
         beta: initial multipliers (M, taps, outputs).
+        low: lower bounds (M, ...) float64 of the nodes that have other bounds here than in the ball, by their places.
+        high: their upper bounds.
     """
 
     image: Tensor
     rival: Tensor
     bound: Tensor
+    age: Tensor
     splits: dict[int, Tensor]
     alpha: dict[int, Tensor]
     beta: dict[int, Tensor]
+    low: dict[int, Tensor]
+    high: dict[int, Tensor]
 
     def take(self, rows: Tensor) -> "Domains":
         """Return some of the parts, by index or mask."""
-        splits, alpha, beta = ({i: t[rows] for i, t in part.items()} for part in self[3:])
-        return Domains(self.image[rows], self.rival[rows], self.bound[rows], splits, alpha, beta)
+        parts: list[Any] = [{i: t[rows] for i, t in part.items()} for part in self[4:]]
+        return Domains(self.image[rows], self.rival[rows], self.bound[rows], self.age[rows], *parts)
+
+    def bounds(self, made: Bounds) -> Bounds:
+        """Return bounds with one row for each of these parts, from those of the balls."""
+        rows = made.take(self.image)
+        for i in self.low:
+            rows.low[i], rows.high[i] = (part[i].to(rows.ball.x.dtype) for part in (self.low, self.high))
+        return rows
 
 
 def joined(parts: Sequence[Domains]) -> Domains:
@@ -45,9 +58,8 @@ def joined(parts: Sequence[Domains]) -> Domains:
     def each(tensors: list[dict[int, Tensor]]) -> dict[int, Tensor]:
         return {i: torch.cat([t[i] for t in tensors]) for i in tensors[0]}
 
-    image, rival, bound, splits, alpha, beta = zip(*parts, strict=True)
-    whole = (torch.cat(image), torch.cat(rival), torch.cat(bound))
-    return Domains(*whole, each(list(splits)), each(list(alpha)), each(list(beta)))
+    columns: list[Any] = [list(part) for part in zip(*parts, strict=True)]
+    return Domains(*[torch.cat(part) for part in columns[:4]], *[each(part) for part in columns[4:]])
 
 
 class Pool:
@@ -98,7 +110,7 @@ def whole_balls(made: Bounds, image: Tensor, rival: Tensor, bound: Tensor) -> Do
         splits[i] = op.unsplit(low)
         alpha[i] = op.lines(low, high).low_slope.float()
         beta[i] = torch.zeros_like(splits[i], dtype=torch.float32)
-    return Domains(image, rival, bound, splits, alpha, beta)
+    return Domains(image, rival, bound, torch.zeros_like(image), splits, alpha, beta, {}, {})
 
 
 def split(found: Domains, made: Bounds, C: Tensor, tries: int) -> tuple[Domains, Tensor]:
@@ -178,4 +190,4 @@ def halved(found: Domains, chosen: Tensor, tap: Tensor, half: int) -> Domains:
             splits[n, :, o] = torch.where(window == 0, -1, window).to(splits.dtype)
         splits[n, t, o] = half
         first += outputs
-    return found
+    return found._replace(age=found.age + 1)

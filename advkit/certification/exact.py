@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from advkit.certification.assumed import assumes, narrowed, with_bounds_of, with_own_bounds
 from advkit.certification.bounds import Bounds
 from advkit.certification.domains import Domains, Pool, joined, split, whole_balls
 from advkit.certification.folded import folded
@@ -39,8 +40,20 @@ TRIES = 8
 SHARE = 4
 """Open units inside for each part that an image may use up before their own bounds are made tighter."""
 
+ROUNDS = 4
+"""Rounds in which the units in front of the last bend are bounded as if there were a counterexample in the ball."""
+
+AGE, UNITS, UNIT_STEPS = 3, 16, 8
+"""Splits after which a domain bounds units of its own so; the number of these units, and of the steps for each."""
+
+FAR = 1 / 16
+"""Part of the ball's bound below which a domain is worth that."""
+
 NEVER = 2**62
 """More parts than a search can have."""
+
+LEAST = 2.0**-1022
+"""The bound of a margin of which only the sign is known."""
 
 STATE = ("closed", "upper", "x_adv", "broken", "given_up", "spent", "count")
 """What a search knows of each image."""
@@ -129,6 +142,9 @@ class BranchAndBound:
         self.light = self.made.light()
         self.patience = open_units(made) // SHARE + 1  # parts after which the bounds inside are made tighter
         self.functions = differences(y, margin.shape[1])
+        self.assumes = (
+            False  # whether bounds inside assume a counterexample, so that a bound > 0 is a proof and no value
+        )
         self.closed = torch.full_like(margin, torch.inf)  # the least bound of the parts that are done with
         self.known = margin.clone()
         self.upper = torch.full_like(margin, torch.inf) if upper is None else upper  # the least margin seen
@@ -158,28 +174,53 @@ class BranchAndBound:
                 if len(pool) and len((own := pool.of(n)).image):
                     self._alone(n, own)
 
-    def _alone(self, n: int, pool: Domains) -> None:
+    def _alone(self, n: int, found: Domains) -> None:
         """Go on with one image that takes long: tighter bounds inside, and the network reduced to what is open."""
-        start, image = time.perf_counter(), torch.tensor([n], device=pool.image.device)
+        start, image = time.perf_counter(), torch.tensor([n], device=found.image.device)
         reduced = folded(tightened(self.made.take(image)), self.functions[n])
-        part = BranchAndBound(
-            self.model, reduced.made, self.region.take(image), self.y[image], self.known[image], self.search
-        )
-        part.patience, part.functions = torch.full_like(image, NEVER), torch.eye(len(self.functions[n])).to(self.functions)[None]
+        region, y, known = self.region.take(image), self.y[image], self.known[image]
+        part = BranchAndBound(self.model, reduced.made, region, y, known, self.search)
+        part.patience.fill_(NEVER)
+        part.functions = torch.eye(known.shape[1], dtype=known.dtype, device=known.device)[None]
         for name in STATE:
             setattr(part, name, getattr(self, name)[image])
+        found = reduced.carried(found)
+        if self.search.tolerance is None and assumes(reduced.made.graph):
+            found = part._assuming(found)
         part._charge(torch.zeros_like(image), time.perf_counter() - start)
-        part._go_on(part._bounded(reduced.carried(pool), STEPS))
+        part._go_on(part._bounded(found, STEPS))
         for name in STATE:
             getattr(self, name)[image] = getattr(part, name)
+
+    def _assuming(self, found: Domains) -> Domains:
+        """From now on assume a counterexample: the domains get the bounds inside that hold in the whole ball then."""
+        self.assumes = True
+        rival: Tensor = found.rival.unique()  # type: ignore[no-untyped-call]
+        image = torch.zeros_like(rival)
+        whole = with_own_bounds(whole_balls(self.made, image, rival, self.known[image, rival]), self.made)
+        whole = self._bounded(whole, ROOT_STEPS)
+        for _ in range(ROUNDS):
+            whole = self._narrowed(whole, NEVER, ROOT_STEPS)
+            whole = self._bounded(whole, STEPS) if len(whole.image) else whole
+        same = found.rival[:, None] == whole.rival
+        return with_bounds_of(whole, found.take(same.any(1)), same[same.any(1)].int().argmax(1))
+
+    def _narrowed(self, found: Domains, units: int, steps: int) -> Domains:
+        """Those domains that are still open once a counterexample is assumed in each."""
+        if not len(found.image):
+            return found
+        return self._alive(narrowed(found, self.made, self.light, self._functions(found), units=units, steps=steps))
 
     def _halves(self, parents: Domains) -> Domains:
         """Those halves of the domains that are still open; domains without a choice are solved."""
         start = time.perf_counter()
-        halves, whole = split(parents, self.light.take(parents.image), self._functions(parents), TRIES)
+        halves, whole = split(parents, parents.bounds(self.light), self._functions(parents), TRIES)
         if bool(whole.any()):
             self._solve(parents.take(whole))
         open_ = self._bounded(halves, STEPS) if len(halves.image) else halves
+        if self.assumes:
+            again = (open_.age >= AGE) & (open_.bound < FAR * self.known[open_.image, open_.rival])
+            open_ = joined([open_.take(~again), self._narrowed(open_.take(again), UNITS, UNIT_STEPS)])
         self._charge(parents.image, time.perf_counter() - start)
         return open_
 
@@ -189,9 +230,9 @@ class BranchAndBound:
         return self._alive(joined([self._some(found.take(rows), steps) for rows in parts]))
 
     def _some(self, found: Domains, steps: int) -> Domains:
-        made, C = self.made.take(found.image), self._functions(found)
+        made, C = found.bounds(self.made), self._functions(found)
         options: Any = {"splits": found.splits, "alpha": found.alpha, "beta": found.beta}
-        light = made if self.light is self.made else self.light.take(found.image)
+        light = made if self.light is self.made else found.bounds(self.light)
         best = raised(made, C, light=light, steps=steps, **options)
         points = self.region.take(found.image).maximise(-best.slope.to(self.region.x.dtype))
         self._try(points, found.image)
@@ -204,7 +245,7 @@ class BranchAndBound:
 
     def _solve(self, leaves: Domains) -> None:
         """Domains in which the margin is affine: what is open after this stays open."""
-        best, points = solved(leaves, self.made.take(leaves.image), self._functions(leaves))
+        best, points = solved(leaves, leaves.bounds(self.made), self._functions(leaves))
         region = self.region.take(leaves.image)
         points = region.maximise(-best.slope.to(region.x.dtype)) if points is None else points
         self._try(region.settle(region.clamp(points.to(region.x.dtype))), leaves.image)
@@ -228,7 +269,8 @@ class BranchAndBound:
     def _close(self, found: Domains) -> None:
         """The bounds of domains that are done with count."""
         place = found.image * self.closed.shape[1] + found.rival
-        self.closed.view(-1).scatter_reduce_(0, place, found.bound, "amin")
+        bound = found.bound.clamp(max=LEAST) if self.assumes else found.bound
+        self.closed.view(-1).scatter_reduce_(0, place, bound, "amin")
 
     def _try(self, points: Tensor, image: Tensor) -> None:
         """Ask the model about points; what is wrong there is broken.

@@ -60,7 +60,7 @@ class Folded:
             {i: part[old][..., self.outputs[i]] for i, old in self.origin.items()}
             for part in (found.splits, found.alpha, found.beta)
         )
-        return Domains(torch.zeros_like(found.image), found.rival, found.bound, splits, alpha, beta)
+        return Domains(torch.zeros_like(found.image), found.rival, found.bound, found.age, splits, alpha, beta, {}, {})
 
 
 def folded(made: Bounds, functions: Tensor) -> Folded:
@@ -121,7 +121,7 @@ def _entries(windows: Windows, open_: Tensor, none: int) -> tuple[Windows, Tenso
     if windows.index is None:
         return Windows(shape=(len(open_),)), open_
     index = windows.index.to(open_.device)[:, open_]
-    entries = index[index != none].unique()
+    entries = index[index != none].unique()  # type: ignore[no-untyped-call]
     place = torch.searchsorted(entries, index)
     place = torch.where(index == none, len(entries), place)
     return Windows(shape=(len(open_),), index=place), entries

@@ -159,7 +159,7 @@ def joint(weight: Tensor, bias: Tensor) -> Joint:
         bias: constant part (out,).
     """
     sizes: Any = {"weight": weight, "bias": bias, "terms": weight.shape[1] + 1, "width": len(weight)}
-    fast = weight.device.type == "cpu" and torch.backends.mkl.is_available()
+    fast = weight.device.type == "cpu" and torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
     if not fast or int((weight != 0).sum()) * SPARSE > weight.numel():
         return Joint(**sizes)
     with warnings.catch_warnings(category=UserWarning, action="ignore"):  # torch says once that the form is new

@@ -27,6 +27,18 @@ STEP_SIZE = 0.25
 DECAY = 0.9
 
 
+class Unit(NamedTuple):
+    """One function of a node inside, for each row.
+
+    Attributes:
+        place: the node.
+        rows: coefficients (M, *shape).
+    """
+
+    place: int
+    rows: Tensor
+
+
 class Raised(NamedTuple):
     """The best bound of each function, and its slopes and multipliers.
 
@@ -35,17 +47,19 @@ class Raised(NamedTuple):
         slope: coefficients of the image in the lower line (M, ...).
         alpha: lower slopes of the nonlinear nodes (M, outputs).
         beta: multipliers of the constraints (M, taps, outputs).
+        gamma: multipliers of the functions (M, 1) where units are bounded, and 1 otherwise.
     """
 
     bound: Tensor
     slope: Tensor
     alpha: dict[int, Tensor]
     beta: dict[int, Tensor]
+    gamma: Tensor
 
     def take(self, rows: Tensor) -> "Raised":
         """Return the bounds of some functions."""
         alpha, beta = ({i: t[rows] for i, t in part.items()} for part in (self.alpha, self.beta))
-        return Raised(self.bound[rows], self.slope[rows], alpha, beta)
+        return Raised(self.bound[rows], self.slope[rows], alpha, beta, self.gamma[rows])
 
     def or_better(self, other: "Raised") -> "Raised":
         """Choose row by row the larger bound."""
@@ -60,7 +74,8 @@ class Raised(NamedTuple):
             {i: chosen(t, new[i]) for i, t in old.items()}
             for old, new in ((self.alpha, other.alpha), (self.beta, other.beta))
         )
-        return Raised(chosen(self.bound, other.bound), chosen(self.slope, other.slope), alpha, beta)
+        gamma = chosen(self.gamma, other.gamma)
+        return Raised(chosen(self.bound, other.bound), chosen(self.slope, other.slope), alpha, beta, gamma)
 
 
 def raised(
@@ -72,10 +87,15 @@ def raised(
     splits: ByBend | None = None,
     alpha: ByBend | None = None,
     beta: ByBend | None = None,
+    unit: Unit | None = None,
     steps: int = STEPS,
     step_size: float = STEP_SIZE,
 ) -> Raised:
     """Return lower bounds of <C, logits> over the ball, by ascent in alpha and beta.
+
+    With `unit`, return lower bounds of that function over the points of the ball where <C, logits> is at most 0: for
+    every gamma >= 0 it is at least its sum with gamma <C, logits> there (Kotha, Brix, Kolter, Dvijotham, Zhang 2023,
+    "Provably bounding neural network preimages", arXiv 2302.01404).
 
     Args:
         made: bounds of every node, one row a function.
@@ -85,16 +105,18 @@ def raised(
         splits: assumptions on the entries of every maximum, see `Maximum.lines`; None for no assumptions.
         alpha: initial slopes; None for those of CROWN.
         beta: initial multipliers; None for 0.
+        unit: function of a node inside that is bounded instead.
         steps: number of steps of Adam; 0 returns the initial bound.
         step_size: length of the first step.
     """
     light = made.light() if light is None else light
+    gamma = None
     if steps and light is not made:
-        begin = Relaxation(light, splits or {}, alpha or {}, beta or {}, place)
+        begin = Relaxation(light, splits or {}, alpha or {}, beta or {}, place, unit)
         found = _climbed(begin, C.to(light.ball.x.dtype), steps, step_size)
         alpha, beta = ({**(old or {}), **new} for old, new in ((alpha, found.alpha), (beta, found.beta)))
-        steps = 0
-    return _climbed(Relaxation(made, splits or {}, alpha or {}, beta or {}, place), C, steps, step_size)
+        steps, gamma = 0, found.gamma
+    return _climbed(Relaxation(made, splits or {}, alpha or {}, beta or {}, place, unit, gamma), C, steps, step_size)
 
 
 def _climbed(relaxed: "Relaxation", C: Tensor, steps: int, step_size: float) -> Raised:
@@ -117,7 +139,16 @@ def _climbed(relaxed: "Relaxation", C: Tensor, steps: int, step_size: float) -> 
 class Relaxation:
     """The lines of every nonlinear node as functions of alpha and beta."""
 
-    def __init__(self, made: Bounds, splits: ByBend, alpha: ByBend, beta: ByBend, place: int | None = None) -> None:
+    def __init__(
+        self,
+        made: Bounds,
+        splits: ByBend,
+        alpha: ByBend,
+        beta: ByBend,
+        place: int | None = None,
+        unit: Unit | None = None,
+        gamma: Tensor | None = None,
+    ) -> None:
         self.made, self.splits = made, {i: s for i, s in splits.items() if bool((s != 0).any())}
         self.place = len(made.graph.nodes) - 1 if place is None else place
         self.lines: dict[int, Lines] = {}
@@ -132,10 +163,12 @@ class Relaxation:
         self.alpha = {i: alpha.get(i, self.lines[i].low_slope).to(made.ball.x.dtype).clone() for i in free}
         self.seen: dict[int, Rows] = {}  # the coefficients of every bend's output
         self.beta = {i: beta.get(i, torch.zeros_like(s)).to(made.ball.x.dtype).clone() for i, s in self.splits.items()}
+        one = made.ball.x.new_ones(len(made.ball.x), 1)
+        self.unit, self.gamma = unit, one if unit is None else one * 0 if gamma is None else gamma.to(one.dtype).clone()
 
     @property
     def leaves(self) -> list[Tensor]:
-        return [*self.alpha.values(), *self.beta.values()]
+        return [*self.alpha.values(), *self.beta.values(), *([] if self.unit is None else [self.gamma])]
 
     def line(self, C: Tensor) -> tuple[Tensor, Tensor]:
         """Return the bound (M,) and the coefficients of the image (M, ...) at the current alpha and beta."""
@@ -146,7 +179,11 @@ class Relaxation:
             lines[i] = lines[i]._replace(low_slope=alpha * self.free[i] + self.fixed[i])
         pulls = {i: self._pull(i, beta) for i, beta in self.beta.items()}
         made = replace(self.made, lines=lines, pulls=pulls)
-        row, constant = made.line(self.place, Rows(a=C[:, None]), self.seen)
+        more = {}
+        if self.unit is not None:
+            C = C * self.gamma
+            more = {self.unit.place: Rows(a=self.unit.rows.to(C.dtype)[:, None])}
+        row, constant = made.line(self.place, Rows(a=C[:, None]), self.seen, more)
         return (constant + made.ball.least(row)).squeeze(1), row.a.squeeze(1)
 
     def _pull(self, i: int, beta: Tensor) -> Tensor:
@@ -157,7 +194,7 @@ class Relaxation:
         return node.operation.windows.sums(terms, self.made.graph.nodes[node.inputs[0]].shape)
 
     def climb(self, value: Tensor, adam: torch.optim.Adam) -> None:
-        """Make a step of ascent, and clamp alpha and beta to sound values."""
+        """Make a step of ascent, and clamp alpha, beta and gamma to sound values."""
         adam.zero_grad()
         torch.autograd.backward(value, -torch.ones_like(value), inputs=self.leaves)
         adam.step()
@@ -166,7 +203,8 @@ class Relaxation:
                 alpha.clamp_(0, 1)
             for beta in self.beta.values():
                 beta.clamp_(min=0)
+            self.gamma.clamp_(min=0)
 
     def found(self, value: Tensor, slope: Tensor) -> Raised:
         alpha, beta = ({i: t.detach().clone() for i, t in part.items()} for part in (self.alpha, self.beta))
-        return Raised(value.detach(), slope.detach(), alpha, beta)
+        return Raised(value.detach(), slope.detach(), alpha, beta, self.gamma.detach().clone())
