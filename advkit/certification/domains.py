@@ -59,7 +59,8 @@ def joined(parts: Sequence[Domains]) -> Domains:
         return {i: torch.cat([t[i] for t in tensors]) for i in tensors[0]}
 
     columns: list[Any] = [list(part) for part in zip(*parts, strict=True)]
-    return Domains(*[torch.cat(part) for part in columns[:4]], *[each(part) for part in columns[4:]])
+    whole: list[Any] = [*(torch.cat(part) for part in columns[:4]), *(each(part) for part in columns[4:])]
+    return Domains(*whole)
 
 
 class Pool:
