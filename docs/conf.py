@@ -15,7 +15,7 @@ from _reference import write_reference  # noqa: E402
 import advkit  # noqa: E402
 
 project, author, release = "advkit", "the advkit developers", advkit.__version__
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
 source_suffix = {".md": "myst-nb", ".rst": "restructuredtext"}
 exclude_patterns = ["_build"]
 html_theme, html_title, html_show_copyright = "furo", f"advkit {release}", False
@@ -25,6 +25,7 @@ myst_enable_extensions, myst_heading_anchors = ["colon_fence"], 4
 highlight_language = "none"  # indented blocks are commands and output; Python is marked as such
 nb_execution_mode, nb_execution_raise_on_error, nb_execution_timeout = "force", True, 600
 nb_merge_streams = True
+copybutton_selector = "div:not(.output):not(.highlight-text):not(.highlight-none) > div.highlight > pre"  # no output
 autodoc_typehints, autodoc_member_order = "none", "bysource"
 napoleon_numpy_docstring, napoleon_use_rtype, napoleon_use_ivar = False, False, True
 suppress_warnings = ["myst.xref_ambiguous"]
@@ -81,9 +82,18 @@ def resolved(app: object, env: Any, node: Any, shown: Any) -> Any:
     return make_refnode(app.builder, here, found[0].docname, found[0].node_id, shown)  # type: ignore[attr-defined]
 
 
+def linked(app: object, name: str, source: list[str]) -> None:
+    """In the first table of the attacks each name leads to the page of the attack."""
+    if name == "attacks":
+        source[0] = re.sub(
+            r"^\| `(\w+)` \|(?= (?:budget|minimal) )", r"| [`\1`](reference/attacks/\1) |", source[0], flags=re.M
+        )
+
+
 def setup(app: object) -> None:
     """Before the sections of a docstring are read, and where a name is not found."""
     app.connect("autodoc-process-docstring", plain, priority=100)  # type: ignore[attr-defined]
     app.connect("autodoc-process-docstring", apart, priority=200)  # type: ignore[attr-defined]
     app.connect("autodoc-process-docstring", untyped, priority=900)  # type: ignore[attr-defined]
     app.connect("missing-reference", resolved)  # type: ignore[attr-defined]
+    app.connect("source-read", linked)  # type: ignore[attr-defined]

@@ -287,6 +287,7 @@ HOUSE_WIDE = {
     "test_pages",
     "test_readme",
     "test_reference_pages",
+    "test_shell_blocks",
     "test_visible",
     "test_contributing",
     "test_docstrings",

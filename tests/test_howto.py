@@ -1,88 +1,13 @@
 """Every code block of docs/howto runs, in the order of its page, in an empty folder; so does Python of other pages."""
 
-import os
-import re
-import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from helpers.reader import BLOCK, Reader
 
-from advkit.cli import main
-
-PAGES = sorted((Path(__file__).parents[1] / "docs" / "howto").glob("*.md"))
-BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-NOTE = """advkit() { printf '%s\\0' "$#" "$@" >> "$NOTES"; }; """
-"""A function of bash in place of the command: the number of its words, and the words."""
-
-
-class Reader:
-    """Someone who follows a page to the letter."""
-
-    def __init__(self) -> None:
-        self.names: dict[str, object] = {"__name__": "page"}
-
-    def python(self, text: str) -> None:
-        """Names of earlier blocks are there; tests are run by pytest."""
-        if "def test_" not in text:
-            exec(compile(text, "page", "exec"), self.names)
-            return
-        Path("test_page.py").write_text(text)
-        alone = ["-p", "advkit.testing", "-p", "no:xdist", "-p", "no:cacheprovider", "-q", "test_page.py"]
-        self.shell(shlex.join([sys.executable, "-m", "pytest", *alone]))
-        exec(compile(text, "page", "exec"), self.names)
-
-    def sh(self, text: str) -> None:
-        """Lines that are commands of advkit, each alone."""
-        for line in text.splitlines():
-            program, *words = shlex.split(line)
-            assert program == "advkit", f"{line}: put other programs into a block marked as bash"
-            result = CliRunner().invoke(main, words)
-            assert result.exit_code == 0, f"{line}\n{result.output}{result.stderr}"
-
-    def bash(self, text: str) -> None:
-        """A script; one of Slurm is started for each of two tasks."""
-        tasks = (1, 2) if "SLURM" in text else (1,)
-        for task in tasks:
-            self.script(text, SLURM_ARRAY_TASK_ID=str(task))
-
-    def yaml(self, text: str) -> None:
-        """The command of an indexed job of two pods."""
-        (command,) = re.findall(r"^ +- >-\n((?: {10}.*\n)+)", text, re.MULTILINE)
-        for index in (0, 1):
-            self.script(" ".join(command.split()), JOB_COMPLETION_INDEX=str(index))
-
-    def script(self, text: str, **variables: str) -> None:
-        """A script. Its calls of advkit are noted down by bash, and then run in this process, which has torch."""
-        if "torchrun" in text:
-            self.shell(text, **variables)
-            return
-        calls = Path("calls-of-advkit")
-        self.shell(NOTE + text, NOTES=str(calls), **variables)
-        words = calls.read_text().split("\0")[:-1] if calls.exists() else []
-        calls.unlink(missing_ok=True)
-        while words:
-            count = int(words[0])
-            self.sh(shlex.join(["advkit", *words[1 : count + 1]]))
-            words = words[count + 1 :]
-
-    def console(self, text: str) -> None:
-        """Commands that need the network, another package, or files of the reader's own: shown, not run."""
-
-    def py(self, text: str) -> None:
-        """Python that needs another package: shown, not run."""
-
-    @staticmethod
-    def shell(text: str, **variables: str) -> None:
-        text = re.sub(r"^torchrun ", f"{sys.executable} -m torch.distributed.run ", text, flags=re.MULTILINE)
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        done = subprocess.run(
-            ["bash", "-ec", text], env={**os.environ, "PATH": path, **variables}, capture_output=True, text=True
-        )
-        assert done.returncode == 0, f"{text}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+HOWTO = Path(__file__).parents[1] / "docs" / "howto"
+PAGES = [page for page in sorted(HOWTO.glob("*.md")) if "file_format: mystnb" not in page.read_text()]
+"""Notebooks among them run when the site is built."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -113,4 +38,4 @@ def test_the_python_of_the_other_pages_runs(name: str, tmp_path: Path, monkeypat
 
 
 def test_the_pages_are_there() -> None:
-    assert {page.stem for page in PAGES} >= {"data", "models", "clusters", "ci", "resume", "figures"}
+    assert {page.stem for page in HOWTO.glob("*.md")} >= {"data", "models", "clusters", "ci", "resume", "figures"}

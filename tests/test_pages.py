@@ -77,6 +77,24 @@ def test_every_block_says_its_language(page: Path) -> None:
     assert unmarked(page.read_text()) == []
 
 
+WIDEST = 112
+"""Maximum number of characters of a line of code: what the site shows whole at 1,280 pixels."""
+
+
+def wide(text: str) -> list[str]:
+    """Lines of code that the site would cut; output and formulas go on in the next line there."""
+    blocks = re.findall(
+        r"^```(?:sh|bash|console|python|py|yaml|\{code-cell\})\n(.*?)^```$", text, re.MULTILINE | re.DOTALL
+    )
+    return [line for block in blocks for line in block.splitlines() if len(line) > WIDEST]
+
+
+@pytest.mark.parametrize("page", [README, *PAGES], ids=lambda page: page.stem)
+def test_no_line_of_code_is_cut(page: Path) -> None:
+    assert wide(page.read_text()) == []
+    assert wide("```python\n" + "x" * (WIDEST + 1) + "\n```\n") != []
+
+
 COMMAND = re.compile(
     r"(?:^|[;&|] )(?:\.venv/bin/)?(advkit [a-z]\w*|python (?:-W ignore )?\w+/\S+\.py)([^\n#]*)", re.MULTILINE
 )

@@ -1,0 +1,225 @@
+"""Every line of shell on a page runs in a folder of its own, or stands on the one list of what cannot run here.
+
+The pages of docs/howto run at full size in test_howto.py. Lines of other pages run on fewer images (`SMALLER`). Lines
+that take long are left out unless `--slow` is given, and so are those that need what such a line makes. A script of
+benchmarks/ reads its arguments here in any case.
+"""
+
+import argparse
+import importlib.util
+import re
+import runpy
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from helpers.reader import BLOCK, Reader, lines_of
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = {page.stem: page for page in sorted((ROOT / "docs").glob("*.md"))}
+
+NOT_RUN = {
+    r"^(\S*pip install|python3 -m venv)|--download\b|--weights imagenet": "the network",
+    r"^advkit data mnist\b|--data (mnist|cifar10)\b|--data ROOT|--data MNIST\b": "a data set that does not ship",
+    r"--model NAME|robustness/ImageNet-C": "files of the reader's own",
+    r"--nnodes|--recipe vgg16-cifar10": "several machines, or CIFAR-10",
+    r"benchmarks/gpu\.py": "a CUDA device",
+    r"benchmarks/ship_robust\.py": "hours: it trains the checkpoints that ship",
+    r"benchmarks/defense_table\.py": "it edits this page: tests/defenses/test_defense_table.py runs it",
+    r"^pytest ": "a test of its own",
+}
+"""Lines that are not run -> what they need."""
+
+NEEDS = {
+    "cv2": r"benchmarks/against_hendrycks\.py",
+    "foolbox": r"benchmarks/decision\.py|foolbox:",
+    "art": r"benchmarks/decision\.py",
+    "pyautoattack": r"benchmarks/auto_attack\.py",
+    "torchattacks": r"benchmarks/transfer\.py|torchattacks:",
+    "advertorch": r"--reference advertorch",
+    "scipy": r"benchmarks/lbfgs\.py",
+}
+"""Package that the suite does not install -> the lines that need it; they run where it is."""
+
+SMALLER = {
+    "attack": "--count 5 --threads 1",
+    "curve": "--count 6 --threads 1",
+    "evaluate": "--count 6 --threads 1",
+    "transfer": "--count 6 --threads 1",
+    "train": "--epochs 1 --threads 1",
+    "reproduce": "--budget tiny --seeds 1",
+    "addition.py": "--seeds 1 --epochs 1 --copies 1",
+    "adversarial_loss.py": "--batch 10 --rounds 1",
+    "augment.py": "--rounds 1",
+    "auto_attack.py": "--count 2",
+    "budget.py": "--count 2 --seeds 1",
+    "decision.py": "--count 2 --steps 1",
+    "defense_cells.py": "--losses fgsm --eps 0.1 --seeds 1 --epochs 1 --standard 2 --jobs 1",
+    "defense_epochs.py": "--batch 8 --steps 1 --rounds 1 --device cpu",
+    "evaluation.py": "--count 40 --rounds 1",
+    "fgsm.py": "--count 10 --rounds 1",
+    "layout.py": "--turns 1",
+    "lbfgs.py": "--count 2 --chunks 1",
+    "minimal.py": "--count 2 --turns 1",
+    "passes.py": "--count 2 --rounds 1",
+    "train_colocaliser": "--epochs 1",
+    "seeds": "--seeds 1 --epochs 1",
+    "training.py": "--rounds 1",
+    "transfer.py": "--count 4 --seeds 1",
+    "transformer.py": "--seeds 1 --epochs 1",
+    "transforms.py": "--count 4",
+}
+"""Command or script -> options that make it small; of an option given twice, the last counts."""
+
+FEWER = {r"\bsquare(?= )": '"square(queries=20)"', r"steps=40\b": "steps=4", "folder:PATH": "folder:photos"}
+"""Words of a line -> those in their place: fewer steps, and the photographs that the test makes."""
+
+SLOW = (
+    r"^python |^torchrun |^advkit (train|reproduce) .*-|--certify|--corrupted hendrycks|"
+    r"visualize (lipschitz|stn|colocalise)"
+)
+"""Lines that take more than two seconds of processor time even so."""
+
+
+def is_slow(line: str) -> bool:
+    return bool(re.search(SLOW, line))
+
+
+def commands(page: Path) -> list[str]:
+    """The commands of a page that run, in its order."""
+    blocks = [body for kind, body in BLOCK.findall(page.read_text()) if kind in ("sh", "bash")]
+    return [line for body in blocks for line in lines_of(body) if not why_not(line)]
+
+
+def why_not(line: str) -> str:
+    """What a line needs that is not here; empty if it runs."""
+    missing = [name for name, lines in NEEDS.items() if re.search(lines, line) and not importlib.util.find_spec(name)]
+    return next((reason for pattern, reason in NOT_RUN.items() if re.search(pattern, line)), " and ".join(missing))
+
+
+def quick(lines: list[str]) -> Iterator[str]:
+    """The lines that are not slow and read no file that a slow line writes."""
+    made: set[str] = set()
+    for line in lines:
+        words = shlex.split(line, comments=True)
+        late = is_slow(line) or any(word in made for word in words)
+        made |= {words[i + 1] for i, word in enumerate(words[:-1]) if late and word in ("--output", ">")}
+        if not late:
+            yield line
+
+
+def run(line: str, reader: Reader) -> None:
+    """One line, made smaller."""
+    for pattern, other in FEWER.items():
+        line = re.sub(pattern, other, line)
+    program, *words = shlex.split(line, comments=True)
+    if program == "advkit":
+        alone = len(words) == 1 or "--recipes" in words  # it lists something
+        reader.line(line, *([] if alone else SMALLER.get(words[0], "").split()))
+    elif program == "torchrun":
+        reader.shell(f"{line} {SMALLER['evaluate']}")
+    else:
+        script = next(word for word in words if word.startswith(("benchmarks/", "advkit.")))
+        name = Path(script).name if "/" in script else script.split(".")[-1]
+        words = [str(ROOT / word) if word == script and "/" in word else word for word in words]
+        reader.shell(f"{shlex.join([sys.executable, *words])} {SMALLER.get(name, '')}")
+
+
+NETS = """
+import torch
+from advkit.models import create_model
+
+def load(name):
+    torch.manual_seed(0)
+    shape = (3, 32, 32) if name.startswith("cifar") else (1, 28, 28)
+    return create_model("lenet5", input_shape=shape, num_classes=10).eval()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder but for what pages call the reader's own: photographs, a file of networks, images."""
+    monkeypatch.chdir(tmp_path)
+    draw = np.random.default_rng(0)
+    for i in range(8):
+        place = tmp_path / "photos" / ("cat", "dog")[i % 2]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (256, 260, 3), np.uint8)).save(place / f"{i}.png")
+    (tmp_path / "nets.py").write_text(NETS)
+    y = np.arange(12) % 10
+    np.savez(tmp_path / "mnist.npz", x=draw.integers(0, 256, (12, 28, 28), np.uint8), y=y)
+    np.savez(tmp_path / "cifar10.npz", x=draw.integers(0, 256, (12, 32, 32, 3), np.uint8), y=y)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return tmp_path
+
+
+QUICK = {name: [*quick(commands(page))] for name, page in PAGES.items()}
+LONG = [name for name, page in PAGES.items() if commands(page) != QUICK[name]]
+
+
+@pytest.mark.parametrize("name", [name for name, lines in QUICK.items() if lines])
+def test_the_commands_of_the_page_run(name: str, folder: Path) -> None:
+    reader = Reader()
+    for line in QUICK[name]:
+        run(line, reader)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LONG)
+def test_all_commands_of_the_page_run(name: str, folder: Path) -> None:
+    reader = Reader()
+    for line in commands(PAGES[name]):
+        run(line, reader)
+
+
+class ReadError(Exception):
+    """A script has read its arguments."""
+
+
+SCRIPTS = sorted(
+    {
+        line
+        for page in PAGES.values()
+        for kind, body in BLOCK.findall(page.read_text())
+        for line in (lines_of(body) if kind in ("sh", "bash") else ())
+        if re.match(r"python (-W ignore )?benchmarks/", line)
+    }
+)
+
+
+@pytest.mark.parametrize("line", SCRIPTS)
+def test_the_script_takes_its_arguments(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    script, *words = shlex.split(line)[shlex.split(line).index("ignore") + 1 if " -W " in line else 1 :]
+    if why := [name for name, lines in NEEDS.items() if re.search(lines, line) and not importlib.util.find_spec(name)]:
+        pytest.skip(f"needs {' and '.join(why)}")
+    if "ArgumentParser" not in (ROOT / script).read_text():
+        assert words == [], f"{script} takes no options"
+        return
+    parse = argparse.ArgumentParser.parse_args
+
+    def read(parser: argparse.ArgumentParser, *given: object) -> None:
+        parse(parser, words)
+        raise ReadError
+
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", read)
+    monkeypatch.setattr(sys, "argv", [script, *words])
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    with pytest.raises(ReadError):
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+
+
+def test_every_reason_not_to_run_is_of_some_line() -> None:
+    lines = {
+        line for page in PAGES.values() for _, body in BLOCK.findall(page.read_text()) for line in body.splitlines()
+    }
+    assert [p for p in (*NOT_RUN, *NEEDS.values()) if not any(re.search(p, line) for line in lines)] == []
+
+
+def test_what_a_slow_line_makes_is_left_to_the_slow_test() -> None:
+    lines = ["advkit train --model mlp --output runs/a", "advkit attack --weights runs/a", "advkit attack --weights b"]
+    assert [*quick(lines)] == lines[2:]
+    assert why_not("advkit attack --model vgg16 --eps 0.007") == ""
