@@ -4,12 +4,13 @@ Tables of options come from the dataclasses, so that no page can name an option 
 """
 
 import inspect
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from _one_page_each import attack_pages, certificate_pages, defense_pages
-from _restructured import first, heading, tree
+from _restructured import first, heading, table, tree
 
 PACKAGES = {
     "advkit": "The front door",
@@ -52,12 +53,23 @@ def _api() -> dict[str, str]:
     pages = {}
     for package, title in PACKAGES.items():
         module = import_module(package)
-        text = heading(f"{title}: {package}") + f"{first(module.__doc__)}\n\n"
+        text = heading(f"{title}: {package}") + f"{first(module.__doc__)}\n\n" + _summary(package, module)
         for name in public_names(module):
             text += _object(package, name, getattr(module, name))
         pages[f"api/{package}.rst"] = text
     pages["api/index.rst"] = heading("Every public name") + tree(sorted(PACKAGES))
     return pages
+
+
+def _summary(package: str, module: Any) -> str:
+    """A table of the classes and functions, each with its first sentence, that leads to their entries."""
+    values = [(name, getattr(module, name)) for name in public_names(module)]
+    rows = [
+        (f":py:obj:`{name} <{package}.{name}>`", re.split(r"(?<=\w\.) |(?<=[:;]) ", first(inspect.getdoc(value)))[0])
+        for name, value in values
+        if inspect.isclass(value) or inspect.isroutine(value)
+    ]
+    return table(("name", "what it is"), rows) if len(rows) > 3 else ""
 
 
 def public_names(module: Any) -> list[str]:

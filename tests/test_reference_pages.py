@@ -94,3 +94,12 @@ IDIOMS = ("so many", "so few", "unless given", "dear attack", "wanted were", "we
 def test_the_pages_have_none_of_the_phrases_that_readers_stumbled_over(page):
     text = " ".join(page.read_text().lower().split())
     assert [phrase for phrase in IDIOMS if phrase in text] == []
+
+
+def test_a_page_of_names_begins_with_a_table_of_them(written):
+    _, place = written
+    text = (place / "api" / "advkit.attacks.rst").read_text()
+    table = text[: text.index(".. autoclass::")]
+    assert "   * - :py:obj:`PGD <advkit.attacks.PGD>`\n     - " in table
+    assert table.count("   * - :py:obj:") >= len(list_attacks())
+    assert "     - \n" not in table
