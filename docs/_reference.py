@@ -65,7 +65,7 @@ def _summary(package: str, module: Any) -> str:
     """A table of the classes and functions, each with its first sentence, that leads to their entries."""
     values = [(name, getattr(module, name)) for name in public_names(module)]
     rows = [
-        (f":py:obj:`{name} <{package}.{name}>`", re.split(r"(?<=\w\.) |(?<=[:;]) ", first(inspect.getdoc(value)))[0])
+        (f":py:obj:`{name} <{package}.{name}>`", re.split(r"(?<=[\w)`]\.) (?=[A-Z])", first(inspect.getdoc(value)))[0])
         for name, value in values
         if inspect.isclass(value) or inspect.isroutine(value)
     ]
