@@ -22,6 +22,9 @@ PRIMAL_END, DUAL_END = 0.01, 0.1
 MOST = -math.log(1e-6)
 """The largest absolute log of the multipliers' ratio."""
 
+UNIT_END = 0.1
+"""The unit of the margin at the end over that at the beginning; it falls geometrically."""
+
 AVERAGE = 0.9
 """Weight of the older multipliers in their running mean."""
 
@@ -46,7 +49,8 @@ class PDPGD(MinimalStepAttack):
     lambda_1 rises after a miss and falls after a hit. The proximal step is that of Adam's own metric (Melchior, Joseph,
     Moolekamp 2019, arXiv 1910.10094). For a count of entries or pixels it is that of the sum of their sizes to the
     power 2/3, as in the authors' code: the count's own is a threshold that small steps never cross. The margin is in
-    units of the spread of the clean image's logits, as in ALMA, where the paper takes it as it is.
+    units of the spread of the clean image's logits, as in ALMA, which fall to a tenth of it, where the paper takes the
+    margin as it is: a soft penalty finds the way to the boundary, and a sharp one ends close to it.
 
     Cost per sample: `steps` gradients and `steps` + 1 queries.
 
@@ -90,7 +94,8 @@ class PDPGD(MinimalStepAttack):
         margin, gradient = oracle.loss_and_gradient(state.x_adv, "margin")
         x, span = wide(region.x), wide(region.high - region.low).clamp(min=1e-12)
         low, high = (wide(region.low) - x) / span, (wide(region.high) - x) / span
-        push = torch.sigmoid(-margin.double() / state.spread) / state.spread
+        unit = state.spread * UNIT_END ** (i / self.steps)
+        push = torch.sigmoid(-margin.double() / unit) / unit
         slope = -per_row(push, gradient).to(x.dtype) * wide(gradient) * span
         adam, k = state.adam.updated(slope), torch.full_like(state.weight, i + 1)
         alpha = self.step_size * PRIMAL_END ** (i / self.steps)
