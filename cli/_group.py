@@ -35,10 +35,12 @@ COMMANDS = {
     "export": "Write the images of a run, or its errors, for other programs.",
     "merge": "Join the runs of several shards as one.",
     "models": "List the networks, or the layers of one.",
+    "patch": "Find one patch that misleads a model wherever it is put.",
     "report": "Tell what a run shows, in the terms of a document for auditors.",
     "reproduce": "Run a paper's tables again, beside the printed figures.",
     "train": "Train a model by a recipe.",
     "transfer": "Try the adversarial images of each model on all others.",
+    "universal": "Find one perturbation that misleads a model on most images.",
     "verify": "Check whether a run is whole, or a card is true.",
     "visualize": "Draw what a network does inside.",
 }

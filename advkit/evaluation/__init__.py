@@ -2,6 +2,7 @@
 
 from advkit.core.intervals import mcnemar, wilson_interval
 from advkit.core.progress_bar import Progress
+from advkit.evaluation.by_pose import success_by_pose
 from advkit.evaluation.error_curve import error_curve
 from advkit.evaluation.evaluating import evaluate
 from advkit.evaluation.measure.attack_report import AttackReport
@@ -9,6 +10,7 @@ from advkit.evaluation.measure.certificates import BrokenCertificateError, Certi
 from advkit.evaluation.measure.checks import CHECKS, Checks, check_evaluation
 from advkit.evaluation.measure.corruptions import CORRUPTIONS, CorruptionReport, corrupt, corruption_errors
 from advkit.evaluation.measure.made_corruptions import made_corruption_errors
+from advkit.evaluation.measure.pose_table import PoseTable
 from advkit.evaluation.measure.probes import Probes, probes
 from advkit.evaluation.measure.published_corruptions import mean_corruption_error, published_corruption_errors
 from advkit.evaluation.measure.report import Report, difference_p
@@ -37,6 +39,7 @@ __all__ = [
     "Curve",
     "Finding",
     "Keep",
+    "PoseTable",
     "Probes",
     "Progress",
     "Report",
@@ -58,6 +61,7 @@ __all__ = [
     "nice_radii",
     "probes",
     "published_corruption_errors",
+    "success_by_pose",
     "transfer_matrix",
     "verify_run",
     "wilson_interval",

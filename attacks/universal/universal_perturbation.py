@@ -33,7 +33,6 @@ class UniversalPerturbation(Stepless, BudgetAttack):
     name = "universal_perturbation"
     paper = Universal.paper
     knowledge = "nothing"
-    targetable = False
 
     delta: Tensor = field(compare=False, repr=False)
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from advkit.core.sheet import Sheet, Table
 from advkit.core.shown import sheet_of
 from advkit.core.words import CAVEAT, bracket, number, percent, short
+from advkit.evaluation.measure.pose_table import PoseTable
 from advkit.evaluation.measure.staircase import Curve, nice_radii
 from advkit.evaluation.measure.transfer_matrix import OTHERS, TransferMatrix
 from advkit.evaluation.runs.paired import ComparedError, Comparison
@@ -49,6 +50,23 @@ def _(matrix: TransferMatrix) -> Sheet:
     )
     all_right = f"{OTHERS}: made on all but the one in the column together; of the images that all get right."
     return [head, made, said, *([all_right] if OTHERS in matrix.sources else []), CAVEAT]
+
+
+@sheet_of.register
+def _(table: PoseTable) -> Sheet:
+    sizes = [f"{percent(size)} of the area" for size in table.sizes]
+    rows = [(place, *(_at_pose(table, p, s) for s in range(len(sizes)))) for p, place in enumerate(table.places)]
+    aim = f" toward {table.target}" if table.target else ""
+    head = f"{table.attack}{aim} on {table.data or 'the given data'}, {table.count:,} images"
+    counted = f"Taken for {table.target}" if table.target else "Wrong"
+    other = f" and are not {table.target}" if table.target else ""
+    said = f"{counted}, of the {table.aimed:,} images that are right without the patch{other}; "
+    return [head, Table(("place", *sizes), rows, right=sizes), said + "in brackets 95 % intervals.", CAVEAT]
+
+
+def _at_pose(table: PoseTable, place: int, size: int) -> str:
+    interval = table.interval(place, size)
+    return "-" if interval is None else f"{percent(table.rates[place][size])} {bracket(interval)}"
 
 
 def _shown_to(matrix: TransferMatrix, s: int, t: int) -> str:
