@@ -4,9 +4,12 @@ import re
 import subprocess
 import sys
 import tomllib
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import advkit
 
@@ -35,6 +38,26 @@ def test_every_dependency_has_a_floor_and_none_a_ceiling(extra: str) -> None:
     for line in listed:
         if not line.startswith("advkit"):
             assert re.fullmatch(r"[a-z0-9-]+>=[\d.]+", line), line
+
+
+def needed_by(name: str) -> set[str]:
+    """The packages that `pip install NAME` brings, by what the installed ones declare; their optional parts left out."""
+    found, open_ = set(), {name}
+    while open_:
+        found |= open_
+        listed = (Requirement(line) for one in open_ for line in distribution(one).requires or [])
+        open_ = {canonicalize_name(r.name) for r in listed if not r.marker or r.marker.evaluate({"extra": ""})} - found
+    return found
+
+
+def test_the_package_alone_brings_no_pandas_scikit_learn_or_scipy() -> None:
+    brought = needed_by("advkit")
+    assert {"torch", "numpy", "pillow", "sympy"} <= brought  # sympy is needed by torch alone
+    assert brought.isdisjoint({"mlxtend", "pandas", "scikit-learn", "scipy"})
+
+
+def test_what_a_package_brings_is_followed_to_the_end() -> None:
+    assert {"scipy", "joblib"} <= needed_by("scikit-learn")
 
 
 def test_the_workflow_runs_every_python_that_the_package_names_and_the_lowest_versions() -> None:
