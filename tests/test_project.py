@@ -41,7 +41,7 @@ def test_every_dependency_has_a_floor_and_none_a_ceiling(extra: str) -> None:
 
 
 def needed_by(name: str) -> set[str]:
-    """The packages that `pip install NAME` brings, by what the installed ones declare; their optional parts left out."""
+    """The packages that `pip install NAME` brings without extras, as the installed ones declare it."""
     found, open_ = set(), {name}
     while open_:
         found |= open_
