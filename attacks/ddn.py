@@ -56,7 +56,7 @@ class DDN(MinimalStepAttack):
             check_count("levels", self.levels, least=2)
 
     def init(self, oracle: Oracle) -> State:
-        """The clean image and the first radius."""
+        """Begin at the clean image with the first radius."""
         return State(oracle.x, oracle.x.new_full((len(oracle.x),), self.init_norm, dtype=torch.float64))
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:

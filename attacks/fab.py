@@ -87,7 +87,7 @@ class FAB(MinimalAttack):
         return State(oracle.x, oracle.x, BACK * one, one, (FIRST_PATIENCE * self.steps * one).long())
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
-        """A step along the boundary, or one of the bisections at the end."""
+        """Take a step along the boundary, or bisect at the end."""
         return self._along(oracle, state) if i < self.steps else self._bisect(oracle, state, i)
 
     def _along(self, oracle: Oracle, state: State) -> State:

@@ -82,7 +82,7 @@ class Features(BudgetAttack):
         return heard, problem
 
     def init(self, oracle: Oracle) -> State:
-        """The clean image, and the guide's representation."""
+        """Return the clean image, and the guide's representation."""
         one = torch.ones_like(oracle.rows.row)
         row = torch.arange(len(one), device=one.device)
         place = _spread(len(one)).to(one.device)
@@ -97,7 +97,7 @@ class Features(BudgetAttack):
         return State(oracle.x, phi, 0.0 * one.double(), oracle.fooled & False)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
-        """A look at the image, how far it is from its guide, and a step nearer."""
+        """Look at the image, measure its distance from the guide, and step nearer."""
 
         def near(goal: Goal, logits: Tensor) -> Tensor:
             return -(_representation(len(logits)) - state.phi).square().sum(1)
@@ -145,7 +145,7 @@ class Heard(nn.Module):
         self._inputs = layer is None
 
     def forward(self, x: Tensor) -> Tensor:
-        """The model's answer to x (N, ...)."""
+        """Return the model's answer to x (N, ...)."""
         (module,) = self._where
         if module is None:
             answer = answer_of(self.model(x))

@@ -32,7 +32,7 @@ class FGSM(BudgetAttack):
         return State(oracle.x)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
-        """The optimum of the linearised loss."""
+        """Return the optimum of the linearised loss."""
         gradient = oracle.gradient(state.x_adv, self.loss)
         return State(oracle.region.maximise(gradient))
 

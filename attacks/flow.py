@@ -63,11 +63,11 @@ class Flow(RenderedAttack):
         return f, Memory(at_rest(f), torch.zeros(len(x), dtype=torch.int64, device=x.device))
 
     def render(self, x: Tensor, theta: Tensor) -> Tensor:
-        """The image along the flow theta (M, 2, H, W), in pixels to the right and down."""
+        """Return the image along the flow theta (M, 2, H, W), in pixels to the right and down."""
         return flowed(x, theta)
 
     def size(self, x: Tensor, theta: Tensor) -> Tensor:
-        """The roughness of the flow."""
+        """Return the roughness of the flow."""
         return roughness(theta).double() / theta[0, 0].numel()
 
     def slope(self, x: Tensor, theta: Tensor, gradient: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ class Flow(RenderedAttack):
         return torch.stack([(side * gradient).sum(1) for side in sides], 1).to(theta.dtype)
 
     def move(self, oracle: Oracle, state: State, slope: Tensor) -> tuple[Tensor, Memory]:
-        """A step of Adam."""
+        """Take a step of Adam."""
         f = state.theta
         with torch.enable_grad():
             leaf = f.detach().requires_grad_()

@@ -59,7 +59,7 @@ class JSMA(MinimalAttack):
         return self.steps
 
     def init(self, oracle: Oracle) -> State:
-        """The clean image; every entry is free."""
+        """Begin at the clean image, with every entry free."""
         free = torch.ones_like(oracle.region.norm.places(oracle.x)[:, 0], dtype=torch.bool)
         return State(oracle.x, free, torch.zeros_like(oracle.fooled))
 

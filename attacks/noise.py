@@ -27,6 +27,6 @@ class Noise(Stepless, BudgetAttack):
     deterministic = False
 
     def init(self, oracle: Oracle) -> State:
-        """The noisy image."""
+        """Return the noisy image."""
         direction = oracle.draws.normal(0, tuple(oracle.x.shape[1:]))
         return State(oracle.region.maximise(direction))

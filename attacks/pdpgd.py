@@ -84,7 +84,7 @@ class PDPGD(MinimalStepAttack):
         check_count("proximal_steps", self.proximal_steps)
 
     def init(self, oracle: Oracle) -> State:
-        """The clean image."""
+        """Begin at the clean image."""
         multiplier = oracle.x.new_full((len(oracle.x),), -math.log(self.ratio), dtype=torch.float64)
         return State(oracle.x, at_rest(wide(oracle.x)), multiplier, multiplier.sigmoid(), spread_of(oracle))
 

@@ -36,7 +36,7 @@ class PGD(RandomStart, StepAttack):
     steps: int = 40
 
     def init(self, oracle: Oracle) -> State:
-        """The clean image or a random point of the ball."""
+        """Begin at the clean image or at a random point of the ball."""
         start = oracle.region.start(oracle.draws, step=0) if self.random_start else oracle.x
         return State(start, self.length(oracle))
 

@@ -71,7 +71,7 @@ class RayS(MinimalAttack):
         return self._query(oracle, state)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
-        """A query, and what its answer means: a flip that is better or not, or a radius that fools or not."""
+        """Ask one query, and use its answer: a flip is better or not, or a radius fools or not."""
         oracle.logits(state.x_adv)
         radius, checked = self._length(state), state.high.isinf()
         high = torch.where(oracle.fooled, radius, state.high)

@@ -77,7 +77,7 @@ class SimBA(BudgetAttack):
         return self.queries - 2
 
     def init(self, oracle: Oracle) -> State:
-        """The first direction of a random order, forwards."""
+        """Return the first direction of a random order, forwards."""
         turns = oracle.draws.uniform(0, (oracle.x[0].numel(),))
         if self.basis == "dct":
             turns = turns + rings(tuple(oracle.x.shape[1:]), self.frequencies).to(turns.device)

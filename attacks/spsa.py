@@ -64,7 +64,7 @@ class SPSA(EstimateAttack):
         return Memory(at_rest(wide(oracle.x)), k, k.double())
 
     def move(self, oracle: Oracle, state: State, g: Tensor) -> tuple[Tensor, Memory]:
-        """A step of Adam, and back into the region."""
+        """Take a step of Adam, and return into the region."""
         memory, region = state.memory, oracle.region
         unit = torch.where(memory.k == 0, get_norm("l2").size(g), memory.unit)
         g = g / per_row(unit.clamp(min=1e-300), g).to(g.dtype)

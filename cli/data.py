@@ -79,7 +79,7 @@ def look(name: str, root: str | None) -> dict[str, Any]:
 
 
 def plain(fact: SplitFacts) -> dict[str, Any]:
-    """A split's facts for JSON."""
+    """Return a split's facts for JSON."""
     shape = None if fact.input_shape is None else list(fact.input_shape)
     counts = list(fact.per_class)
     return {"images": fact.images, "published": fact.published, "input_shape": shape, "per_class": counts}

@@ -60,11 +60,11 @@ class Free(TrainingLoss):
         return 1
 
     def examples(self, network: Network, x: Tensor, y: Tensor) -> Tensor:
-        """The images with the current delta."""
+        """Return the images with the current delta."""
         return (x + self._delta(x)).clamp(*self.bounds)
 
     def value(self, network: Network, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
-        """The cross-entropy of the examples; delta stays."""
+        """Return the cross-entropy of the examples; delta stays."""
         return network.mean(lambda logits: surprise(logits, y).mean(), x_adv)
 
     def batch_loss(self, network: Network, x: Tensor, y: Tensor) -> Tensor:

@@ -53,5 +53,5 @@ class NFGSM(TrainingLoss):
         return (start + step * network.ascent(start, y).sign()).clamp(*self.bounds)
 
     def value(self, network: Network, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
-        """The cross-entropy of the examples."""
+        """Return the cross-entropy of the adversarial examples."""
         return network.mean(lambda logits: surprise(logits, y).mean(), x_adv)

@@ -70,12 +70,12 @@ class NoiseLoss(TrainingLoss):
         return 1 + (self.alpha > 0)
 
     def examples(self, network: Network, x: Tensor, y: Tensor) -> Tensor:
-        """The noisy images."""
+        """Return the noisy images."""
         noisy: Tensor = x + KINDS[self.kind](x, self.eps)
         return noisy if self.kind == "normal" else noisy.clamp(*self.bounds)
 
     def value(self, network: Network, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
-        """The mixed cross-entropies."""
+        """Return the mixed cross-entropies."""
         if self.alpha == 0:
             return network.mean(lambda logits: surprise(logits, y).mean(), x_adv)
 

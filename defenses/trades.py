@@ -45,7 +45,7 @@ class TRADES(AttackedLoss):
         climbing("kl_to_clean", self.attack)
 
     def examples(self, network: Network, x: Tensor, y: Tensor) -> Tensor:
-        """The points where the attack finds the largest divergence."""
+        """Return the points where the attack finds the largest divergence."""
         return network.attacked(climbing("kl_to_clean", self.attack), x, y, self.bounds, goal=nowhere)
 
     def value(self, network: Network, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
@@ -58,7 +58,7 @@ class TRADES(AttackedLoss):
 
 
 def climbing(loss: str, attack: Attack) -> Attack:
-    """The attack with another loss; of a wrapper the attack inside."""
+    """Give the attack another loss; in a wrapper the inner attack gets it."""
     inside = getattr(attack, "attack", None)
     if isinstance(inside, Attack):
         return replace(attack, attack=climbing(loss, inside))  # type: ignore[call-arg]
@@ -66,5 +66,5 @@ def climbing(loss: str, attack: Attack) -> Attack:
 
 
 def nowhere(outputs: Tensor) -> Tensor:
-    """A goal that is never reached: of all points only the loss decides which is the strongest."""
+    """Return a goal that is never reached: of all points only the loss decides which is the strongest."""
     return outputs.new_full((len(outputs),), -1.0)

@@ -124,7 +124,7 @@ class JPEG(Transform):
         return read.permute(0, 3, 1, 2).to(x.device, x.dtype) / 255
 
     def stand_in(self, x: Tensor) -> Tensor:
-        """The codec in tensor operations, its rounding replaced by one with a derivative."""
+        """Return the codec in tensor operations, its rounding replaced by one with a derivative."""
         return soft_jpeg(x, self.quality)
 
     def _coded(self, image: "np.ndarray[Any, Any]") -> Tensor:

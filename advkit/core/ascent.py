@@ -40,7 +40,7 @@ class Slopes:
     def gradient(
         self, x: Tensor, loss: str | Loss = "cross_entropy", through: Callable[[Tensor], Tensor] | None = None
     ) -> Tensor:
-        """The gradient (N, ...) of the loss at the points x, see `climb`.
+        """Return the gradient (N, ...) of the loss at the points x, see `climb`.
 
         Args:
             x: points (N, ...).
@@ -50,7 +50,7 @@ class Slopes:
         return self._climb(x, loss, through)[1]
 
     def loss_and_gradient(self, x: Tensor, loss: str | Loss = "cross_entropy") -> tuple[Tensor, Tensor]:
-        """The loss (N,) and its gradient (N, ...) at the points x, see `climb`.
+        """Return the loss (N,) and its gradient (N, ...) at the points x, see `climb`.
 
         Args:
             x: points (N, ...).

@@ -59,7 +59,7 @@ def cross_entropy(goal: Goal, logits: Tensor) -> Tensor:
 
 
 def margin(goal: Goal, logits: Tensor) -> Tensor:
-    """The difference of logits that decides the class (Carlini and Wagner 2016, arXiv 1608.04644, f6)."""
+    """Return the difference of logits that decides the class (Carlini and Wagner 2016, arXiv 1608.04644, f6)."""
     return goal.margin(logits)
 
 
@@ -104,7 +104,7 @@ _OURS = frozenset(LOSSES.values())
 
 
 def by_row(loss: str | Loss) -> bool:
-    """Whether each number of the loss is known to depend on its own row alone: it is one of ours.
+    """Return whether each number of the loss is known to depend on its own row alone: it is one of ours.
 
     Args:
         loss: the loss, a name or a function.

@@ -147,7 +147,7 @@ class Oracle:
         return logits
 
     def gradient(self, x: Tensor, loss: str | Loss = "cross_entropy", through: View | None = None) -> Tensor:
-        """The gradient (M, ...) of the loss at the points x, see `loss_and_gradient`, without the loss itself.
+        """Return the gradient (M, ...) of the loss at the points x, see `loss_and_gradient`, without the loss itself.
 
         Args:
             x: points (M, ...).

@@ -57,7 +57,7 @@ class Output(nn.Module):
         self.model, self.which = model, which
 
     def forward(self, x: Tensor) -> Tensor:
-        """The chosen output of the model at x (N, ...).
+        """Return the chosen output of the model at x (N, ...).
 
         Raises:
             InputError: the model has no such output.

@@ -72,7 +72,7 @@ class Pile:
             self._x, self._logits = (t.new_empty(self._room, *t.shape) for t in (x, logits))
 
     def compare(self, rows: Rows) -> tuple[Record, Tensor]:
-        """The record of the rows with all that waited, and (M,) bool: where the latest point is the best."""
+        """Return the record of the rows with all that waited, and (M,) bool: where the latest point is the best."""
         seen, depth = self._seen, len(self)
         self._seen = []
         x, logits = self._x[:depth], self._logits[:depth]

@@ -29,7 +29,7 @@ def finite(value: float | None) -> float | None:
 
 
 def alike(first: Any, second: Any) -> bool:
-    """Whether two values are the same; tensors and dictionaries by what they hold, and NaN equals itself."""
+    """Return whether two values are the same; tensors and dictionaries by what they hold, and NaN equals itself."""
     if isinstance(first, Tensor) and isinstance(second, Tensor):
         if (first.shape, first.dtype, first.device) != (second.shape, second.dtype, second.device):
             return False

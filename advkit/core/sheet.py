@@ -66,7 +66,7 @@ def as_text(sheet: Sheet) -> str:
 
 
 def console(*, plain: bool = False) -> "Console":
-    """A console on standard output, as wide as the terminal or $COLUMNS; no colours if `plain` or in a pipe."""
+    """Return a console on standard output, as wide as the terminal or $COLUMNS; no colours if `plain` or in a pipe."""
     from rich.console import Console
 
     width = columns_of(sys.stdout)
@@ -75,7 +75,7 @@ def console(*, plain: bool = False) -> "Console":
 
 
 def columns_of(stream: TextIO) -> int | None:
-    """The width of output to a stream; None leaves it to rich, which asks the terminal.
+    """Return the width of output to a stream; None leaves it to rich, which asks the terminal.
 
     $COLUMNS counts if it is a number from 1 up. Some schedulers and containers set it to 0.
     """

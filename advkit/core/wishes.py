@@ -91,7 +91,7 @@ class Ahead(NamedTuple):
         return self.inner.rival(logits)
 
     def duels(self, logits: Tensor, count: int) -> Tensor:
-        """The duels of the goal inside; each has to exceed `lead`."""
+        """Return the duels of the goal inside; each has to exceed `lead`."""
         return self.inner.duels(logits, count)
 
 

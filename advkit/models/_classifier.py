@@ -42,7 +42,7 @@ class Normalize(nn.Module):
         return (x - self.mean) / self.std
 
     def extra_repr(self) -> str:
-        """The numbers, for `print(model)`."""
+        """Return mean and standard deviation, for `print(model)`."""
         return f"mean={self.mean.flatten().tolist()}, std={self.std.flatten().tolist()}"
 
 

@@ -17,7 +17,7 @@ _MEMBERS = {
 
 
 def is_pickle(path: Path) -> bool:
-    """Whether a file begins as a zip archive or a pickle, as torch.save writes them."""
+    """Return whether a file begins as a zip archive or a pickle, as torch.save writes them."""
     with path.open("rb") as file:
         return file.read(2).startswith((b"PK", b"\x80"))
 

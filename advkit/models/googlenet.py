@@ -82,7 +82,7 @@ def auxiliary(inputs: int, num_classes: int, width: float, input_shape: Shape) -
 
 
 def stem(inputs: int, n64: int, n192: int, *, small: bool) -> nn.Sequential:
-    """The layers before the first Inception: 224 -> 28 pixels; small images are halved once, 32 -> 16."""
+    """Return the layers before the first Inception: 224 -> 28 pixels; small images are halved once, 32 -> 16."""
     net = nn.Sequential()
     if small:
         net.add_module("conv1", Conv(inputs, n64, 3))
@@ -168,7 +168,7 @@ def googlenet(
     auxiliaries: bool = True,
     inception: str = "reduced",
 ) -> GoogLeNet:
-    """The paper's GoogLeNet with true 5x5 convolutions: 6,998,552 parameters, and 6,379,728 in the auxiliaries.
+    """Return the paper's GoogLeNet with true 5x5 convolutions: 6,998,552 parameters, and 6,379,728 in the auxiliaries.
 
     Args:
         input_shape: shape (C, H, W) of the images.

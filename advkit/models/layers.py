@@ -33,7 +33,7 @@ class LRN(nn.Module):
         return a * scale**-self.beta
 
     def extra_repr(self) -> str:
-        """The paper's constants."""
+        """Return the paper's constants."""
         return f"n={self.n}, k={self.k}, alpha={self.alpha}, beta={self.beta}"
 
 
@@ -122,7 +122,7 @@ class FractionalMaxPool(nn.Module):
         return pooled
 
     def extra_repr(self) -> str:
-        """The ratio."""
+        """Return the ratio."""
         return f"ratio={self.ratio:.4g}"
 
 

@@ -12,7 +12,7 @@ HEADS = ("average", "connected")
 
 
 def mlpconv(inputs: int, maps: tuple[int, int, int], kernel: int, *, last_rectified: bool = True) -> nn.Sequential:
-    """A convolution and two 1x1 convolutions: a small perceptron slid over the image (cascaded pooling)."""
+    """Return a convolution and two 1x1 convolutions: a small perceptron slid over the image (cascaded pooling)."""
     a, b, c = maps
     block = nn.Sequential(
         nn.Conv2d(inputs, a, kernel, padding=kernel // 2), nn.ReLU(),
@@ -77,7 +77,7 @@ def nin(
     head: str = "average",
     head_dropout: float = 0.0,
 ) -> NIN:
-    """The paper's CIFAR-10 network: 966,986 parameters.
+    """Return the paper's CIFAR-10 network: 966,986 parameters.
 
     Args:
         input_shape: shape (C, H, W) of the images.

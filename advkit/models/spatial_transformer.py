@@ -16,7 +16,7 @@ _TINY = 1e-6  # a projective denominator closer to 0 than this counts as this
 
 
 def regular_grid(size: tuple[int, int]) -> Tensor:
-    """The target points G of an image (H, W): (H, W, 2), the last axis x, y."""
+    """Return the target points G of an image (H, W): (H, W, 2), the last axis x, y."""
     y, x = ((2 * torch.arange(n) + 1) / n - 1 for n in size)
     return torch.stack([x.expand(size[0], -1), y[:, None].expand(-1, size[1])], -1)
 
@@ -221,17 +221,17 @@ class SpatialTransformer(nn.Module):
         return SAMPLERS[self.sampler](U, self.points(U))
 
     def theta(self, U: Tensor) -> Tensor:
-        """The parameters of the transformation that the localisation network chooses: (N, P)."""
+        """Return the parameters of the transformation that the localisation network chooses: (N, P)."""
         theta: Tensor = self.regression(self.localisation(U))
         return theta
 
     def points(self, U: Tensor) -> Tensor:
-        """The source points (N, H', W', 2) of the output pixels."""
+        """Return the source points (N, H', W', 2) of the output pixels."""
         grid: Tensor = self.grid(self.theta(U))
         return grid
 
     def extra_repr(self) -> str:
-        """The sampler."""
+        """Return the sampler."""
         return f"sampler={self.sampler}"
 
 

@@ -17,7 +17,7 @@ _PAPER = "Jaderberg, Simonyan, Zisserman, Kavukcuoglu: Spatial transformer netwo
 
 
 def fcn(input_shape: Shape, num_classes: int, width: float) -> nn.Sequential:
-    """The FCN: two hidden layers of 256."""
+    """Return the FCN: two hidden layers of 256."""
     units = scaled(256, width)
     net = nn.Sequential(
         nn.Flatten(),
@@ -30,7 +30,7 @@ def fcn(input_shape: Shape, num_classes: int, width: float) -> nn.Sequential:
 
 
 def cnn(input_shape: Shape, num_classes: int, width: float) -> nn.Sequential:
-    """The CNN: 32 maps of 9x9 and 64 of 7x7, each with max pooling, and a linear classifier."""
+    """Return the CNN: 32 maps of 9x9 and 64 of 7x7, each with max pooling, and a linear classifier."""
     a, b = scaled(32, width), scaled(64, width)
     net = nn.Sequential(
         nn.Conv2d(input_shape[0], a, 9, padding=4), nn.ReLU(), nn.MaxPool2d(2, ceil_mode=True),

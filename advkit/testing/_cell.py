@@ -12,7 +12,7 @@ SWEEPS = 5000
 
 
 def nearest_in_cell(normals: Tensor, need: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """The shortest d with <normals_k, d> >= need_k for every k and low <= d <= high.
+    """Return the shortest d with <normals_k, d> >= need_k for every k and low <= d <= high.
 
     Args:
         normals: (N, M, D) float64, the normals of the half-spaces.

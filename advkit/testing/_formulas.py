@@ -68,7 +68,7 @@ def climbed(loss: Any, x: Tensor, value: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def added(values: Iterable[Tensor]) -> Tensor:
-    """The sum of scalars."""
+    """Return the sum of scalars."""
     return torch.stack(list(values)).sum()
 
 
@@ -132,7 +132,7 @@ def mart(loss: Any) -> Formula:
 
 
 def awp(loss: Any) -> Formula:
-    """The gradient of the loss inside at w + gamma |w| g / |g|, g its gradient at w."""
+    """Return the gradient of the loss inside at w + gamma |w| g / |g|, g its gradient at w."""
 
     def formula(model: nn.Module, x: Tensor, y: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         inside, state = FORMULAS[loss.loss.name](loss.loss), torch.get_rng_state()

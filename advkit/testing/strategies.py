@@ -63,7 +63,7 @@ def labels(count: int, classes: int) -> st.SearchStrategy[Tensor]:
 
 @st.composite
 def goals(draw: st.DrawFn, count: int, classes: int) -> Goal:
-    """An untargeted goal, or one with targets other than the labels."""
+    """Return an untargeted goal, or one with targets other than the labels."""
     y = draw(labels(count, classes))
     if draw(st.booleans()):
         return untargeted(y)
@@ -81,7 +81,7 @@ def budgets(norm: str = "linf") -> st.SearchStrategy[float]:
 
 @st.composite
 def threats(draw: st.DrawFn, *, norms: tuple[str, ...] = tuple(NORMS)) -> Threat:
-    """A norm, a radius and the usual or other bounds."""
+    """Return a norm, a radius and the usual or other bounds."""
     norm = draw(st.sampled_from(norms))
     bounds = draw(st.sampled_from([(0.0, 1.0), (-1.0, 1.0), (0.0, 255.0), (-0.5, 3.25)]))
     return Threat(norm, draw(budgets(norm)), bounds)
@@ -91,13 +91,13 @@ def threats(draw: st.DrawFn, *, norms: tuple[str, ...] = tuple(NORMS)) -> Threat
 def affine_classifiers(
     draw: st.DrawFn, shape: tuple[int, ...] = (1, 4, 4), *, classes: int | None = None
 ) -> AffineClassifier:
-    """An `AffineClassifier` of 2 to 5 classes by default."""
+    """Return an `AffineClassifier` of 2 to 5 classes by default."""
     return AffineClassifier.random(shape, classes or draw(st.integers(2, 5)), seed=draw(SEEDS))
 
 
 @st.composite
 def quadratic_classifiers(draw: st.DrawFn, shape: tuple[int, ...] = (1, 4, 4)) -> QuadraticClassifier:
-    """A `QuadraticClassifier`: two classes, a curved boundary."""
+    """Return a `QuadraticClassifier`: two classes, a curved boundary."""
     return QuadraticClassifier.random(shape, seed=draw(SEEDS))
 
 
@@ -141,7 +141,7 @@ def broken_classifiers(
 
 @st.composite
 def attacks(draw: st.DrawFn, /, pattern: str = "*", *, kind: str | None = None, **options: Any) -> Attack:
-    """A registered attack in one of its norms, with a radius if it takes one, aimed or not if it can aim.
+    """Return a registered attack in one of its norms, with a radius if it takes one, aimed or not if it can aim.
 
     Args:
         draw: draw function of hypothesis, which passes it.

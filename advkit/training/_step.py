@@ -130,7 +130,7 @@ class _Objective(nn.Module):
         self.loss = (loss,)  # in a tuple: a loss that is a module is none of ours
 
     def forward(self, x: Tensor, y: Tensor, weight: float) -> Tensor:
-        """The objective of a part, a scalar; `weight` is this process's share of it, 1 on average."""
+        """Return the objective of a part, a scalar; `weight` is this process's share of it, 1 on average."""
         value = self.loss[0](self.classifier, x, y)
         if not self.penalties:
             return value

@@ -24,7 +24,7 @@ class Lagrangian(NamedTuple):
     def updated(
         self, y: Tensor, met: Tensor, i: int, *, alpha: float, every: int, tau: float, gamma: float
     ) -> "Lagrangian":
-        """The coefficients after the i-th check of the constraint; the first check only stores its value.
+        """Return the coefficients after the i-th check of the constraint; the first check only stores its value.
 
         Args:
             y: the constraint.

@@ -47,7 +47,7 @@ class APGD(RandomStart):
         return self.steps
 
     def init(self, oracle: Oracle) -> State:
-        """The clean image or a random point of the ball."""
+        """Begin at the clean image or at a random point of the ball."""
         return first_state(oracle, oracle.region.far(oracle.draws, step=0) if self.random_start else oracle.x)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:

@@ -57,5 +57,5 @@ class APGDTargeted(RandomStart):
         return self._inside.init(oracle)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
-        """A step of APGD, or the start towards the next class."""
+        """Take a step of APGD, or start towards the next class."""
         return self._inside.step(oracle, state, i)

@@ -87,7 +87,7 @@ class Sparsity:
     first, inertia = 1.0, 0.0
 
     def checkpoints(self, steps: int) -> dict[int, int]:
-        """Every .04 of the steps."""
+        """Return .04 of the steps, the time between two checks."""
         window = max(1, int(0.04 * steps))
         return dict.fromkeys(range(window, steps, window), window)
 

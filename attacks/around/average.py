@@ -33,7 +33,7 @@ class Averaged(nn.Module):
         return mixture(answers) if self.probabilities else average(answers)
 
     def answers(self, x: Tensor) -> list[Tensor]:
-        """The logits (N, K) of each member; each gets images of its own, for some models write on them."""
+        """Return the logits (N, K) of each member; each gets images of its own, for some models write on them."""
         found = [member(x.clone()) for member in self.members]
         shapes = {tuple(logits.shape) for logits in found}
         if len(shapes) > 1:
@@ -42,12 +42,12 @@ class Averaged(nn.Module):
 
 
 def average(answers: Sequence[Tensor]) -> Tensor:
-    """The mean of several logits (N, K), summed in float32 or better."""
+    """Return the mean of several logits (N, K), summed in float32 or better."""
     total = torch.stack([wide(logits) for logits in answers]).mean(0)
     return total.to(answers[0].dtype)
 
 
 def mixture(answers: Sequence[Tensor]) -> Tensor:
-    """The logs of the mean of the probabilities of several logits (N, K), in float32 or better."""
+    """Return the logs of the mean of the probabilities of several logits (N, K), in float32 or better."""
     each = torch.stack([wide(logits).log_softmax(1) for logits in answers])
     return (each.logsumexp(0) - math.log(len(answers))).to(answers[0].dtype)

@@ -35,7 +35,7 @@ class Counted(nn.Module):
         self.model, self.queries, self.gradients = model, 0, 0
 
     def forward(self, x: Tensor) -> Tensor:
-        """The model's logits at x (N, ...)."""
+        """Return the model's logits at x (N, ...)."""
         self.queries += len(x)
         answer: Tensor = answer_of(self.model(_Seen.apply(x, self)))
         return answer

@@ -31,7 +31,7 @@ class Bent(StandIn):
     def loss_and_gradient(
         self, x: Tensor, loss: str | Loss = "cross_entropy", through: View | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The other gradient."""
+        """Return the replaced gradient."""
         return self._look(x, loss, through)
 
 
@@ -61,7 +61,7 @@ class GradientTransform(Wrapper):
         return False
 
     def step(self, oracle: Oracle, state: Any, i: int) -> Any:
-        """The attack's, with the other gradient."""
+        """Take the attack's step, with the replaced gradient."""
         if self.images and oracle.x.ndim != 4:
             raise InputError(f"{self.option} needs images (N, C, H, W), got {tuple(oracle.x.shape)}")
         return self.attack.step(self._bend(oracle, i), state, i)
@@ -72,7 +72,7 @@ class GradientTransform(Wrapper):
 
 
 def then(first: View | None, second: View | None) -> View:
-    """What the model sees through both: second(first(x)); one that is None changes nothing."""
+    """Return what the model sees through both: second(first(x)); one that is None changes nothing."""
 
     def through(x: Tensor) -> Tensor:
         x = x if first is None else first(x)

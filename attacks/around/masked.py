@@ -29,7 +29,7 @@ class MaskedThreat(Threat):
     mask: Tensor | None = None
 
     def around(self, x: Tensor) -> Region:
-        """The region around x (N, ...)."""
+        """Return the region around x (N, ...)."""
         assert self.whole is not None
         assert self.mask is not None
         whole = self.whole.around(x)

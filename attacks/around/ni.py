@@ -54,12 +54,12 @@ class NI(GradientTransform):
         return self._with("ni", self.decay)
 
     def init(self, oracle: Oracle) -> State:
-        """The attack's, at rest."""
+        """Return the attack's first state, without momentum."""
         inner = self.attack.init(oracle)
         return State(inner.x_adv, inner, torch.zeros_like(oracle.x))
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
-        """The attack's, with the gradient ahead."""
+        """Take the attack's step, with the gradient ahead."""
         base: Any = _innermost(self.attack)
         ahead = self.decay * state.velocity * base.length(oracle) if hasattr(base, "length") else None
         seen: list[Tensor] = []

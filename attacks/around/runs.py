@@ -51,11 +51,11 @@ class Runs(Wrapper):
         return self._runs * self._period - 1
 
     def init(self, oracle: Oracle) -> State:
-        """The start of the first run."""
+        """Return the start of the first run."""
         return self._begin(oracle, 0)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
-        """A step of the run, or, after its last, the start of the next."""
+        """Take a step of the run, or begin the next run after its last step."""
         run, place = divmod(i, self._period)
         if run >= self._left(oracle):  # inside a wrapper with a clock of its own, rows that are done may stay
             return state

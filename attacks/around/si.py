@@ -55,7 +55,7 @@ def scales(through: View | None, copies: int) -> Iterator[View | None]:
 
 
 def mean(found: Iterator[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
-    """The mean loss and the mean gradient of several looks."""
+    """Return the mean loss and the mean gradient of several copies."""
     values, gradients = zip(*found, strict=True)
     return sum(values) / len(values), sum(gradients) / len(gradients)
 

@@ -80,7 +80,7 @@ class Smallest(Wrapper):
         return (doublings + self.halvings) * self._period
 
     def init(self, oracle: Oracle) -> State:
-        """The first eps; nothing is known yet."""
+        """Begin at the first eps."""
         widest = oracle.region.widest()
         gradient = oracle.gradient(oracle.x, self.loss) if self.starts_at_x else torch.zeros_like(oracle.x)
         zero, no = torch.zeros_like(widest), torch.zeros_like(widest, dtype=torch.bool)
@@ -88,7 +88,7 @@ class Smallest(Wrapper):
         return start._replace(inner=self.attack.init(Trial(oracle, start.eps, start.fooled)))  # type: ignore[arg-type]
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
-        """A step of the attack at the row's eps, or, after its last, the choice of the next eps."""
+        """Take a step of the attack at the row's eps, or choose the next eps after the last step."""
         known = state.gradient if self.starts_at_x and i % self._period == 0 else None
         view = Trial(oracle, state.eps, state.fooled, known)
         if (i + 1) % self._period:

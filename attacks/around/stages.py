@@ -74,13 +74,13 @@ class Stages:
         return chosen & among
 
     def attack(self, attack: Attack, rows: Tensor) -> int:
-        """The attack on the samples rows (N,) bool; how many of them it is the first to fool."""
+        """Attack the samples rows (N,) bool, and return how many of them are fooled for the first time."""
         self._prepare()
         index = rows.nonzero().squeeze(1)  # a host sync, between attacks
         return self._keep(self._on(attack, index), index) if len(index) else 0
 
     def aim(self, attack: Attack, rows: Tensor, classes: int) -> int:
-        """The attack on the samples rows (N,) bool, towards each of the classes over which y has led least.
+        """Attack the samples rows (N,) bool, towards each of the classes over which y has led least.
 
         As many pairs of sample and class in a pass as the batch has samples: fewer passes where few samples are left,
         and no more memory. How many samples it is the first to fool.

@@ -28,5 +28,5 @@ class StandIn:
         return self._oracle.loss_and_gradient(x, loss, through)
 
     def gradient(self, x: Tensor, loss: str | Loss = "cross_entropy", through: View | None = None) -> Tensor:
-        """The gradient of `loss_and_gradient`, whoever answers that."""
+        """Return the gradient of `loss_and_gradient`, whoever answers that."""
         return self.loss_and_gradient(x, loss, through)[1]

@@ -23,13 +23,13 @@ class Known(Threat):
     region: Region | None = None
 
     def part(self, rows: Tensor, eps: float | Tensor) -> "Known":
-        """The regions of some samples; what lies beyond them is not known, so they are not widened."""
+        """Return the regions of some samples; what lies beyond them is not known, so they are not widened."""
         assert self.region is not None
         region = self.region.take(rows)
         return replace(self, eps=region.eps.flatten(), region=region)
 
     def around(self, x: Tensor) -> Region:
-        """The region."""
+        """Return the region."""
         assert self.region is not None
         return self.region
 

@@ -62,12 +62,12 @@ class VMI(GradientTransform):
         return self._with("vmi", self.neighbours)
 
     def init(self, oracle: Oracle) -> State:
-        """The attack's, before any neighbour was seen."""
+        """Return the attack's first state, before any neighbour was seen."""
         inner = self.attack.init(oracle)
         return State(inner.x_adv, inner, torch.zeros_like(oracle.x))
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
-        """The attack's, along the tuned gradient; then the neighbours are seen."""
+        """Take the attack's step along the tuned gradient, and look at the neighbours."""
         variance: list[Tensor] = []
 
         def look(x: Tensor, loss: str, through: View | None) -> tuple[Tensor, Tensor]:

@@ -98,7 +98,7 @@ class BrendelBethge(MinimalAttack):
         return State(first, oracle.x, none, zero, zero + 1, torch.zeros_like(wide(oracle.x)), zero)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
-        """A query on the way to a first adversarial point or to the boundary, or a step along it."""
+        """Ask on the way to a first adversarial point or to the boundary, or take a step along the boundary."""
         begin = self.tries + self.search
         return self._approach(oracle, state, i) if i < begin else self._along(oracle, state, i - begin)
 

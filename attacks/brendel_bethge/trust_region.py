@@ -38,7 +38,7 @@ class Plane(NamedTuple):
 
 
 def nearest_within(region: Region, x_adv: Tensor, plane: Plane, r: Tensor) -> Tensor:
-    """The point nearest to x on the plane and within r (M,) of x_adv; where there is none, nearer to the plane.
+    """Return the point nearest to x on the plane and within r (M,) of x_adv; where there is none, nearer to the plane.
 
     Args:
         region: the norm, the images and their range.

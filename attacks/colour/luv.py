@@ -25,7 +25,7 @@ def to_luv(rgb: Tensor) -> Tensor:
 
 
 def to_rgb(shares: Tensor) -> Tensor:
-    """The inverse of `to_luv`; colours that sRGB does not have are cut off at its range."""
+    """Return the inverse of `to_luv`; colours that sRGB does not have are cut off at its range."""
     low, width = _span(shares)
     L, u, v = (shares * width + low).unbind(1)
     L = L.clamp(min=0)
@@ -45,7 +45,7 @@ def linear(rgb: Tensor) -> Tensor:
 
 
 def display(light: Tensor) -> Tensor:
-    """What a display is given, from light in proportion to energy."""
+    """Return what a display is given, from light in proportion to energy."""
     return torch.where(light > 0.0031308, 1.055 * light.clamp(min=0.0031308) ** (1 / 2.4) - 0.055, 12.92 * light)
 
 

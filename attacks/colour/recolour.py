@@ -56,7 +56,7 @@ class Colour(RenderedAttack):
         return super()._threat(eps, x, bounds)
 
     def at_rest(self, oracle: Oracle) -> tuple[Tensor, None]:
-        """A table of zeros (M, C, n, n, n), with one value along the axes that there are not."""
+        """Return a table of zeros (M, C, n, n, n), with one value along the missing axes."""
         x = oracle.x
         if x.ndim != 4 or x.shape[1] > 3:
             raise InputError(
@@ -66,17 +66,17 @@ class Colour(RenderedAttack):
         return precise(x).new_zeros(len(x), x.shape[1], *axes), None
 
     def render(self, x: Tensor, theta: Tensor) -> Tensor:
-        """The image whose colours have moved as the table theta says."""
+        """Return the image whose colours have moved as the table theta says."""
         colours = colours_of(x)
         moved = pixels_of(colours + looked_up(theta, colours)) - pixels_of(colours)  # the way there and back rounds
         return x + moved.to(x.dtype)
 
     def size(self, x: Tensor, theta: Tensor) -> Tensor:
-        """The largest move that a pixel has made."""
+        """Return the largest move that a pixel has made."""
         return looked_up(theta, colours_of(x)).flatten(1).abs().amax(1).double()
 
     def move(self, oracle: Oracle, state: State, slope: Tensor) -> tuple[Tensor, None]:
-        """A step of every value."""
+        """Take a step of every value."""
         length = 2.5 * self.reach / self.steps if self.step_size is None else self.step_size
         return (state.theta + length * slope.sign()).clamp(-self.reach, self.reach), None
 
@@ -87,7 +87,7 @@ def colours_of(x: Tensor) -> Tensor:
 
 
 def pixels_of(colours: Tensor) -> Tensor:
-    """The inverse."""
+    """Return the inverse colours."""
     return to_rgb(colours) if colours.shape[1] == 3 else colours.clamp(0, 1)
 
 

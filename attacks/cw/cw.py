@@ -37,7 +37,7 @@ class _Squared:
         return (delta**2).flatten(1).sum(1), 2 * delta
 
     def next(self, search: Search, tau: Tensor, nearest: Tensor) -> tuple[Search, Tensor]:
-        """The search that follows and its tau (M,); `nearest` (M,) is the least distance so far."""
+        """Return the search that follows and its tau (M,); `nearest` (M,) is the least distance so far."""
         return search.bisected(), tau
 
 

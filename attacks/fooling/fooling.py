@@ -74,7 +74,7 @@ class Fooling(BudgetAttack):
         return State(x_adv, torch.zeros_like(oracle.fooled))
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
-        """A step of each pixel, unless the confidence was reached."""
+        """Move each pixel, unless the confidence was reached."""
         gradient = oracle.gradient(state.x_adv, self.loss)
         sure = oracle.fooled & (rival(oracle.goal, oracle.answer).exp() >= self.confidence)
         length = self.step_size * (oracle.region.high - oracle.region.low)

@@ -99,7 +99,7 @@ class LBFGS(MinimalAttack):
         return 3 * self._most * (self.first_steps + minimisation.TRIALS)
 
     def init(self, oracle: Oracle) -> State:
-        """The clean image is the first trial point, and every row accepts it."""
+        """Take the clean image as the first trial point, which every row accepts."""
         box = minimisation.unit_box(oracle.region)
         descent = minimisation.first_descent(box, self.memory, minimisation.LENGTHS[self.squared])
         unit = _unit(oracle, self.loss).to(box.x.dtype)

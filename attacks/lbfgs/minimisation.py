@@ -30,13 +30,13 @@ class Box(NamedTuple):
     span: Tensor  # (M, 1): that range
 
     def inside(self, x_adv: Tensor, loss: Tensor, gradient: Tensor, fooled: Tensor) -> "Iterate":
-        """The images x_adv (M, ...), and the loss (M,) to be maximised and its gradient (M, ...) there."""
+        """Return the images x_adv (M, ...), and the loss (M,) to be maximised and its gradient (M, ...) there."""
         dtype = self.x.dtype
         point = x_adv.flatten(1).to(dtype) / self.span
         return Iterate(point, -loss.to(dtype), -gradient.flatten(1).to(dtype) * self.span, fooled)
 
     def outside(self, point: Tensor, like: Tensor) -> Tensor:
-        """The nearest point of the box to this one (M, D), as images of like's shape and type."""
+        """Return the nearest point of the box to this one (M, D), as images of like's shape and type."""
         return (torch.clamp(point, self.low, self.high) * self.span).view(like.shape).to(like.dtype)
 
 
@@ -82,7 +82,7 @@ class Descent(NamedTuple):
     def updated(
         self, box: Box, b: Length, c: Tensor, new: Iterate, tolerance: float
     ) -> tuple["Descent", Tensor, Tensor]:
-        """The line search after a look at the trial point, and two (M,) bool: accepted, and f has hardly fallen.
+        """Return the line search after a look at the trial point, and two (M,) bool: accepted, and f has hardly fallen.
 
         Args:
             box: the problem to solve.
@@ -116,7 +116,7 @@ class Descent(NamedTuple):
         return (accepted & (flat | (self.steps >= most))) | (self.trials > TRIALS)
 
     def again(self, rows: Tensor, start: Iterate, fresh: Tensor, unseen: Tensor) -> "Descent":
-        """The next minimisation of these rows (M,) bool, from `start`.
+        """Return the next minimisation of these rows (M,) bool, from `start`.
 
         Args:
             rows: (M,) bool, the rows whose last minimisation has ended.
@@ -149,7 +149,7 @@ class Descent(NamedTuple):
 
 
 def unit_box(region: Region) -> Box:
-    """The region in units of the range, in float32 or better."""
+    """Return the region in units of the range, in float32 or better."""
     dtype = torch.promote_types(region.x.dtype, torch.float32)
     x, low, high = (t.flatten(1).to(dtype) for t in (region.x, region.low, region.high))
     span = (high - low)[:, :1]

@@ -24,7 +24,7 @@ class SearchForC(NamedTuple):
     leaps: Tensor  # (M,) int64: fresh starts made
 
     def after(self, over: Tensor, fooled: Tensor, first: int, others: int) -> tuple["SearchForC", Tensor]:
-        """The search after the verdicts on c, and (M,) bool, the rows that leap to a fresh start.
+        """Return the search after the verdicts on c, and (M,) bool, the rows that leap to a fresh start.
 
         Within a round c doubles (fourfold in the first round) until one c misses; then the middle of the bracket is
         tried. The next round begins at the largest c that hit. A row that misses before any c has hit leaps too.
@@ -63,11 +63,11 @@ class SearchForC(NamedTuple):
         return self._replace(c=torch.where(self.c > 0, self.c, linear.clamp(min=TINY)))
 
     def away(self, x: Tensor, downhill: Tensor) -> Tensor:
-        """The end of the latest leap from x (M, D) along downhill (M, D), which holds a sign for each entry."""
+        """Return the end of the latest leap from x (M, D) along downhill (M, D), which holds a sign for each entry."""
         return x + (LEAP * self.leaps[:, None]).clamp(max=1) * downhill
 
 
 def first_round(c: Tensor) -> SearchForC:
-    """The first round, at the weight c (M,); where it is 0, `started` chooses it."""
+    """Return the first round, at the weight c (M,); where it is 0, `started` chooses it."""
     zero, none = torch.zeros_like(c), torch.zeros_like(c, dtype=torch.int64)
     return SearchForC(c, zero, zero + torch.inf, none, none)

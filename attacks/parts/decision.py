@@ -125,7 +125,7 @@ def after_look(segment: Segment, point: Tensor, size: Tensor, fooled: Tensor, lo
 def looked(
     oracle: Oracle, state: Walker, landed: Tensor, share: Tensor | float, tolerance: float, beside: Tensor | None = None
 ) -> tuple[Segment, Tensor]:
-    """The segment after the latest query; and (M,) bool, the rows that have come to the boundary along it.
+    """Return the segment after the latest query; and (M,) bool, the rows that have come to the boundary along it.
 
     Args:
         oracle: the oracle that has answered the query.
@@ -151,13 +151,13 @@ def middle(oracle: Oracle, segment: Segment) -> tuple[Tensor, Tensor]:
 
 
 def at_distance(oracle: Oracle, point: Tensor, size: Tensor) -> Tensor:
-    """The point moved toward the image until its distance is `size` (M,)."""
+    """Return the point moved toward the image until its distance is `size` (M,)."""
     region = oracle.region
     return region.clamp((region.x + region.norm.project(point - region.x, per_row(size, point))).to(point.dtype))
 
 
 def candidate(oracle: Oracle, j: int, starts: Tensor | None) -> Tensor:
-    """The j-th point at which to look for a first adversarial one: the images given, then noise of four kinds.
+    """Return the j-th point at which to look for a first adversarial one: the images given, then noise of four kinds.
 
     Raises:
         InputError: the images given are of another shape.

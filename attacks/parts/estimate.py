@@ -66,11 +66,11 @@ class EstimateAttack(BudgetAttack):
 
     @abstractmethod
     def first_memory(self, oracle: Oracle) -> Any:
-        """The first `memory`."""
+        """Return the memory at the start."""
 
     @abstractmethod
     def move(self, oracle: Oracle, state: State, g: Tensor) -> tuple[Tensor, Any]:
-        """The next iterate (M, ...), within the region, and the next memory, from the estimate g (M, ...)."""
+        """Return the next iterate (M, ...), within the region, and the next memory, from the estimate g (M, ...)."""
 
     def init(self, oracle: Oracle) -> State:
         """Around the clean image, whose loss is known."""
@@ -80,7 +80,7 @@ class EstimateAttack(BudgetAttack):
         return self._pair(oracle, State(x, x, none, torch.zeros_like(f), none, none, f, self.first_memory(oracle)), 0)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
-        """A query; after `samples` of them the iterate moves, and the next query is the iterate."""
+        """Ask one query; after `samples` queries the iterate moves, and the next query is the iterate."""
         f = loss_values(self.loss, oracle.goal, oracle.logits(state.x_adv), oracle.clean).double()
         if i % (self.samples + 1) == self.samples:
             none = torch.zeros_like(state.total)

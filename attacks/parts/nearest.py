@@ -19,7 +19,7 @@ class Boundary(NamedTuple):
 
 
 def nearest(norm: Norm, lead: Tensor, gradients: Tensor) -> Boundary:
-    """The boundary with the least distance in `norm`, of k duels with leads (M, k) and gradients (M, k, ...)."""
+    """Return the boundary with the least distance in `norm`, of k duels with leads (M, k) and gradients (M, k, ...)."""
     slope = norm.dual_size(gradients.flatten(0, 1)).view(lead.shape)
     closest = torch.where(slope > 0, lead.abs() / slope, torch.inf).argmin(1, keepdim=True)
     gradient = gradients[torch.arange(len(lead), device=lead.device), closest.squeeze(1)]

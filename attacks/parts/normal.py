@@ -50,7 +50,7 @@ def no_estimate(oracle: Oracle) -> Estimate:
 
 
 def probe(oracle: Oracle, point: Tensor, far: Tensor, u: Tensor) -> tuple[Tensor, Tensor]:
-    """A point to ask for around this one (M, ...), and the direction to it: u (M, ...), at a distance far (M,).
+    """Return a point to ask for around this one (M, ...), and the direction to it: u (M, ...), at a distance far (M,).
 
     The direction is in the units of u, and without what the range has taken of it.
     """

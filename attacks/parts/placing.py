@@ -50,7 +50,7 @@ class Placing:
     place: str
 
     def pose(self, draws: Draws, step: int, like: Tensor) -> Pose:
-        """A random pose for each row."""
+        """Draw a random pose for each row."""
         numbers = (2 * draws.uniform(step, (5,), stream=300) - 1).to(like.dtype)
         angle, scale, light, right, down = numbers.unbind(1)
         fixed = PLACES[self.place]
@@ -60,7 +60,7 @@ class Placing:
 
 
 def side_of(share: float, height: int, width: int) -> int:
-    """The side in pixels of the square of that share of the area, at least 1 and at most the image's."""
+    """Return the side in pixels of the square of that share of the area, at least 1 and at most the image's."""
     return max(1, min(round(math.sqrt(share * height * width)), height, width))
 
 

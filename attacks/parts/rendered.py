@@ -49,7 +49,7 @@ class RenderedAttack(BudgetAttack):
 
     @abstractmethod
     def at_rest(self, oracle: Oracle) -> tuple[Tensor, Any]:
-        """The theta (M, ...) that draws x, all 0, and the first memory."""
+        """Return the theta (M, ...) that draws x, all 0, and the first memory."""
 
     @abstractmethod
     def render(self, x: Tensor, theta: Tensor) -> Tensor:
@@ -68,15 +68,15 @@ class RenderedAttack(BudgetAttack):
 
     @abstractmethod
     def move(self, oracle: Oracle, state: State, slope: Tensor) -> tuple[Tensor, Any]:
-        """The next theta and memory; slope (M, ...) is the gradient of the loss by theta."""
+        """Return the next theta and memory; slope (M, ...) is the gradient of the loss by theta."""
 
     def init(self, oracle: Oracle) -> State:
-        """The image itself."""
+        """Return the image itself."""
         theta, memory = self.at_rest(oracle)
         return State(oracle.x, theta, memory, torch.zeros_like(oracle.fooled))
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
-        """A look at the image, its size, and a step along the gradient by theta."""
+        """Look at the image and its size, and step along the gradient by theta."""
         if i == self.steps:
             oracle.logits(state.x_adv)
             oracle.measured(self.size(oracle.x, state.theta))

@@ -29,7 +29,7 @@ class Search(NamedTuple):
     before: Tensor  # (M,) float64: the loss when it looked back last
 
     def updated(self, loss: Tensor, hit: Tensor, steps: int, every: int | Tensor) -> tuple["Search", Tensor]:
-        """The search after one more point, and (M,) bool: True where that was its last.
+        """Return the search after one more point, and (M,) bool: True where that was its last.
 
         Args:
             loss: (M,), the loss at the point.
@@ -50,7 +50,7 @@ class Search(NamedTuple):
         return self._replace(low=low, high=high).following(between(low, high, 10))
 
     def following(self, c: Tensor) -> "Search":
-        """The next search, at this weight (M,)."""
+        """Return the next search, at this weight (M,)."""
         none = torch.zeros_like(self.hit)
         return self._replace(c=c, hit=none, number=self.number + 1, k=0 * self.k, before=self.before + torch.inf)
 
@@ -60,7 +60,7 @@ class Search(NamedTuple):
 
 
 def between(low: Tensor, high: Tensor, up: Tensor | float) -> Tensor:
-    """The next value (M,) in a bracket that is 0 below and inf above while open: its geometric middle.
+    """Return the next value (M,) in a bracket that is 0 below and inf above while open: its geometric middle.
 
     A quarter of `high` where it is open below, `up` times `low` where it is open above.
     """
@@ -69,7 +69,7 @@ def between(low: Tensor, high: Tensor, up: Tensor | float) -> Tensor:
 
 
 def first_search(c: Tensor) -> Search:
-    """The first search, at the weight c (M,) float64."""
+    """Return the first search, at the weight c (M,) float64."""
     none = torch.zeros_like(c, dtype=torch.int64)
     return Search(c, torch.zeros_like(c), c + torch.inf, none.bool(), none, none, c + torch.inf)
 

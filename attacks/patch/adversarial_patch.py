@@ -55,7 +55,7 @@ class AdversarialPatch(Stepless, Patch):
         return f"adversarial_patch(size={self.size}, place={self.place})"
 
     def init(self, oracle: Oracle) -> State:
-        """The images with the patch."""
+        """Return the images with the patch."""
         x = oracle.x
         if x.ndim != 4 or x.shape[1] != len(self.patch):
             raise InputError(f"the patch is of shape {tuple(self.patch.shape)}, the images {tuple(x.shape[1:])}")
@@ -98,7 +98,7 @@ class AdversarialPatch(Stepless, Patch):
 
 
 def scaled(patch: Tensor, side: int) -> Tensor:
-    """The patches (M, C, S, S) with another side, to the bit the same if it is theirs."""
+    """Return the patches (M, C, S, S) with another side, to the bit the same if it is theirs."""
     if patch.shape[3] == side:
         return patch
     wide = patch.to(torch.promote_types(patch.dtype, torch.float32))

@@ -111,7 +111,7 @@ class Patch(StepAttack):
         return Placing(self.rotation, self.scale, self.brightness, self.place)
 
     def init(self, oracle: Oracle) -> State:
-        """A grey patch."""
+        """Begin with a grey patch."""
         x = oracle.x
         if x.ndim != 4:
             raise InputError(f"a patch lies on images (N, C, H, W), got images of shape {tuple(x.shape[1:])}")

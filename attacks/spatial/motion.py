@@ -10,7 +10,7 @@ from advkit.models.spatial_transformer import bilinear, regular_grid
 
 
 def move(x: Tensor, angle: Tensor, right: Tensor, down: Tensor) -> Tensor:
-    """The images rotated about their centre and shifted, bilinear, 0 beyond their edge; differentiable.
+    """Return the images rotated about their centre and shifted, bilinear, 0 beyond their edge; differentiable.
 
     Args:
         x: images (M, C, H, W).

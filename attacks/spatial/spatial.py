@@ -83,13 +83,13 @@ class Spatial(BudgetAttack):
         return {"grid": grid - 1, "random": self.steps - 1, "gradient": self.steps}[self.search]
 
     def init(self, oracle: Oracle) -> State:
-        """The first candidate."""
+        """Return the first candidate."""
         if oracle.x.ndim != 4:
             raise InputError(f"spatial moves images (N, C, H, W), got images of shape {tuple(oracle.x.shape[1:])}")
         return self._moved(oracle, self._candidate(oracle, 0))
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
-        """A look at the candidate, and the next one."""
+        """Look at the candidate, and choose the next one."""
         if self.search != "gradient":
             oracle.logits(state.x_adv)
             return self._moved(oracle, self._candidate(oracle, i + 1))

@@ -29,7 +29,7 @@ class Proposals(Protocol):
 
 
 def sides(x: Tensor, share: float) -> Window:
-    """A square with this share of the pixels of the images x (N, ...)."""
+    """Return a square with this share of the pixels of the images x (N, ...)."""
     _, height, width = frame(tuple(x.shape[1:]))
     side = max(1, min(height, round(math.sqrt(share * height * width))))
     return Window(
@@ -63,7 +63,7 @@ class Corners:
         return torch.where(up.expand(-1, -1, height, -1).reshape(region.x.shape), region.high, region.low)
 
     def next(self, region: Region, x_max: Tensor, window: Window, draws: Draws, step: int) -> Tensor:
-        """A square at +eps or -eps in each channel; where that changes nothing, on the other side."""
+        """Return a square at +eps or -eps in each channel; where that changes nothing, on the other side."""
         channels, height, width = frame(tuple(region.x.shape[1:]))
         u = draws.uniform(step, (2 + channels,))
         place = _pixels(x_max, window, _corner(x_max, window, u[:, :2])).expand(-1, channels, -1)
@@ -109,7 +109,7 @@ class Pyramids:
     """l2: the square takes the budget that another one has spent, and what is left of it."""
 
     def first(self, region: Region, draws: Draws) -> Tensor:
-        """A grid of about 5 x 5 tiles, each channel of each with a random sign."""
+        """Return a grid of about 5 x 5 tiles, each channel of each with a random sign."""
         channels, height, width = frame(tuple(region.x.shape[1:]))
         tile = Window(max(1, height // 5), max(1, width // 5))
         down, across = height // tile.height, width // tile.width

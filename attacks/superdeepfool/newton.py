@@ -21,7 +21,7 @@ class LineSearch(NamedTuple):
     found: Tensor  # (M,) bool: the latest point fools, and the next is where it is
 
     def after(self, oracle: Oracle, x_adv: Tensor, begins: Tensor, lead: Tensor, gradient: Tensor) -> "LineSearch":
-        """The search after the answer to x_adv, which is a point of the way or, where a way begins, its end.
+        """Return the search after the answer to x_adv, which is a point of the way or, where a way begins, its end.
 
         Args:
             oracle: the oracle that has answered x_adv.

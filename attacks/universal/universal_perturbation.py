@@ -47,7 +47,7 @@ class UniversalPerturbation(Stepless, BudgetAttack):
         return f"universal_perturbation(eps={self.eps}, norm={self.norm})"
 
     def init(self, oracle: Oracle) -> State:
-        """The images with the perturbation."""
+        """Return the images with the perturbation."""
         x = oracle.x
         if self.delta.shape != x.shape[1:]:
             raise InputError(

@@ -63,20 +63,20 @@ def run(
 
 
 def shown(seen: Scene, rows: list[int]) -> Scene:
-    """The scene with these images."""
+    """Return the scene with these images."""
     index = torch.tensor(rows)
     x, y = seen.data[index]
     return replace(seen, rows=index, x=x.to(seen.x.device), y=y)
 
 
 def default_layers(seen: Scene) -> tuple[str, ...]:
-    """The last convolution, if there is one, and the last layer before the logits."""
+    """Return the last convolution, if there is one, and the last layer before the logits."""
     last = (last_maps(seen),) if convolutions(seen.classifier) else ()
     return tuple(dict.fromkeys((*last, last_hidden(seen.classifier))))
 
 
 def of_class(data: Dataset, label: str | None) -> list[int]:
-    """Numbers of the images of a class, given by its name; by default of the first class.
+    """Return numbers of the images of a class, given by its name; by default of the first class.
 
     Raises:
         InputError: no such class.
@@ -102,7 +102,7 @@ def parsed(text: str) -> tuple[str, Box]:
 
 
 def read_parts(file: Path, data: Dataset) -> tuple[list[int], Parts]:
-    """Numbers of the images and the boxes of the parts in each, from a table.
+    """Return numbers of the images and the boxes of the parts in each, from a table.
 
     Raises:
         InputError: a file that cannot be read, columns or cells of another form, an image that the data set has not, or
@@ -128,7 +128,7 @@ def read_parts(file: Path, data: Dataset) -> tuple[list[int], Parts]:
 
 
 def table_of(file: Path) -> list[dict[str, str]]:
-    """The lines of a CSV file that has the columns image, part, top, left, bottom, right.
+    """Return the lines of a CSV file that has the columns image, part, top, left, bottom, right.
 
     Raises:
         InputError: a file that cannot be read, or another form.
@@ -151,7 +151,7 @@ def table_of(file: Path) -> list[dict[str, str]]:
 
 
 def row_of(image: str, data: Dataset, place: str) -> int:
-    """The number of an image, given by its number or by the end of its file's path.
+    """Return the number of an image, given by its number or by the end of its file's path.
 
     Raises:
         InputError: no such image, or several.

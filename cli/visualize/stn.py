@@ -78,7 +78,7 @@ def run(
 
 
 def first_transformers(classifier: Classifier) -> list[SpatialTransformer]:
-    """The spatial transformer in front of the network, or the parallel ones there.
+    """Return the spatial transformer in front of the network, or the parallel ones there.
 
     Raises:
         InputError: the network does not begin with one.

@@ -32,7 +32,7 @@ NORMS: dict[str, Norm] = {norm.name: norm for norm in (LInf(), L2(), L1(), L0(),
 
 
 def get_norm(name: str) -> Norm:
-    """The norm called `linf`, `l2`, `l1`, `l0` or `l0_pixels`.
+    """Return the norm called `linf`, `l2`, `l1`, `l0` or `l0_pixels`.
 
     Raises:
         UnknownNameError: any other name.

@@ -41,7 +41,7 @@ class L0(Norm):
         return 32 * per_row((high - low).flatten(1).amax(1).double(), eps)
 
     def pull(self, x: Tensor, x_adv: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """The point in ball and box that is nearest to x_adv in l2.
+        """Return the point in ball and box that is nearest to x_adv in l2.
 
         An entry that moves goes as far as the box allows; the entries that gain most by it move.
         """
@@ -67,7 +67,7 @@ class L0(Norm):
         return chosen.expand_as(self.places(like)).reshape(like.shape)
 
     def start(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
-        """A random start, as `sample` draws it: for l0 a smaller ball would not be a better start."""
+        """Return a random start, as `sample` draws it: for l0 a smaller ball would not be a better start."""
         return self.sample(like, eps, draws, step)
 
     def project(self, d: Tensor, eps: Tensor | float) -> Tensor:

@@ -46,7 +46,7 @@ class L1(Norm):
         return (chosen / chosen.sum(1, keepdim=True).clamp(min=1)).view_as(g) * g.sign()
 
     def pull(self, x: Tensor, x_adv: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """The point in ball and box that is nearest to x_adv in l2: the exact one, not two successive projections.
+        """Return the exact nearest point to x_adv (l2) in ball and box, not that of two successive projections.
 
         Croce and Hein 2021 (arXiv 2103.01208, proposition 2.1): every entry shrinks by the same theta and no further
         than its room. The size that is left is piecewise linear in theta; its slope changes at |d| - room and at |d|.

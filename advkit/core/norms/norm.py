@@ -36,10 +36,10 @@ class Norm(ABC):
 
     @abstractmethod
     def steepest(self, g: Tensor) -> Tensor:
-        """The d of size 1 with the largest <g, d>; 0 for a row of g that is 0."""
+        """Return the d of size 1 with the largest <g, d>; 0 for a row of g that is 0."""
 
     def ascent(self, g: Tensor, x_adv: Tensor, low: Tensor, high: Tensor, share: float | Tensor) -> Tensor:
-        """The direction of an iterative step, of size 1; only l1 uses `share`, a number or (M,)."""
+        """Return the direction of an iterative step, of size 1; only l1 uses `share`, a number or (M,)."""
         return self.steepest(g)
 
     def frame(self, shape: tuple[int, ...]) -> tuple[int, int, int]:
@@ -58,14 +58,14 @@ class Norm(ABC):
 
     @abstractmethod
     def project(self, d: Tensor, eps: Tensor | float) -> Tensor:
-        """The point in the ball of radius eps that is nearest to d in l2."""
+        """Return the point in the ball of radius eps that is nearest to d in l2."""
 
     @abstractmethod
     def sample(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
-        """A uniform sample from the ball of radius eps, (N, ...) float64 (l0: uniform entries at uniform places)."""
+        """Draw from the ball of radius eps uniformly, (N, ...) float64 (l0: uniform entries at uniform places)."""
 
     def start(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
-        """A random start for an attack, (N, ...) float64: `sample` in a ball of uniformly random radius <= eps.
+        """Return a random start for an attack, (N, ...) float64: `sample` in a ball of uniformly random radius <= eps.
 
         Except for linf, a uniform sample of the whole ball would lie near the surface, where nearly all of the volume
         of a high-dimensional ball is. Attacks that begin there fool fewer samples.
@@ -73,20 +73,20 @@ class Norm(ABC):
         return self.sample(like, eps, draws, step) * per_row(draws.uniform(step, (1,), stream=3).squeeze(1), like)
 
     def far(self, like: Tensor, eps: Tensor | float, draws: Draws, step: int) -> Tensor:
-        """A random point on the surface of the ball, (N, ...) float64; for l1 one with few entries."""
+        """Return a random point on the surface of the ball, (N, ...) float64; for l1 one with few entries."""
         d = self.sample(like, 1.0, draws, step)
         return d * (eps / per_row(self.size(d).clamp(min=1e-300), like))
 
     @abstractmethod
     def maximise(self, g: Tensor, x: Tensor, eps: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """The x_adv with the largest <g, x_adv - x> over |x_adv - x| <= eps and low <= x_adv <= high.
+        """Return the x_adv with the largest <g, x_adv - x> over |x_adv - x| <= eps and low <= x_adv <= high.
 
         [low, high] lies within `reach` of x; the result is exact for linf, and float64 to be rounded for the others.
         """
 
     @abstractmethod
     def rise(self, slope: Tensor, room: Tensor, need: Tensor) -> Tensor:
-        """The smallest e, 0 <= e <= room, with <slope, e> >= need; room where that is not enough.
+        """Return the smallest e, 0 <= e <= room, with <slope, e> >= need; room where that is not enough.
 
         slope and room (N, D) float64 >= 0, need (N, 1) float64 >= 0.
         """
@@ -101,7 +101,7 @@ class Norm(ABC):
         return moves.view_as(g) * g.sign()
 
     def reach(self, eps: Tensor) -> Tensor:
-        """The largest |d_i| in the ball of radius eps."""
+        """Return the largest |d_i| in the ball of radius eps."""
         return eps
 
     def ceiling(self, slope: Tensor, room: Tensor, eps: Tensor) -> Tensor:
@@ -122,7 +122,7 @@ class Norm(ABC):
 
     @abstractmethod
     def prox(self, d: Tensor, t: Tensor) -> Tensor:
-        """The u with the least t |u| + |u - d|^2 / 2, the second size being l2; t (N, 1, ...) >= 0.
+        """Return the u with the least t |u| + |u - d|^2 / 2, the second size being l2; t (N, 1, ...) >= 0.
 
         In place of a count: of the sum of the places' l2 lengths to the power 2/3, which small steps can lower.
         """

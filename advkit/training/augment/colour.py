@@ -78,7 +78,7 @@ class PCAColour(Augmentation):
         return cls(vectors=(p1, p2, p3), values=_triple(found), sd=sd, root=root)
 
     def apply(self, x: Tensor, numbers: Numbers) -> Tensor:
-        """The sum, kept in [0, 1]."""
+        """Return the sum, kept in [0, 1]."""
         _check_colour(x)
         a = self.sd * numbers.normal((3,))  # (N, 3)
         l, p = (torch.tensor(v, dtype=a.dtype, device=a.device) for v in (self.values, self.vectors))  # noqa: E741
@@ -112,7 +112,7 @@ class ColourCast(Augmentation):
             raise InputError(f"expected channels among 0, 1 and 2, got {self.channels}")
 
     def apply(self, x: Tensor, numbers: Numbers) -> Tensor:
-        """The sum, kept in [0, 1]."""
+        """Return the sum, kept in [0, 1]."""
         _check_colour(x)
         is_altered = numbers.uniform(shape=(3,)) < self.p
         added = torch.where(is_altered, numbers.uniform(-self.amount, self.amount, (3,)), 0.0)  # (N, 3)

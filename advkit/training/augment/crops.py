@@ -49,7 +49,7 @@ class RandomPatch(Augmentation):
         return cut.permute(0, 3, 1, 2).contiguous()
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """The patch."""
+        """Return the patch."""
         if min(height, width) + 2 * self.padding < self.size:
             raise InputError(f"expected images of {self.size} pixels or more with their padding, got {height}x{width}")
         return self.size, self.size
@@ -114,5 +114,5 @@ class ScaleJitter(Augmentation):
         return resize_windows(x, start, (self.size * scales[0], self.size * scales[1]), (self.size, self.size))
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
-        """The patch."""
+        """Return the patch."""
         return self.size, self.size
