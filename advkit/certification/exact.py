@@ -23,6 +23,7 @@ from advkit.certification.leaves import solved
 from advkit.certification.maximum import Maximum
 from advkit.certification.slopes import raised
 from advkit.core.errors import InputError
+from advkit.core.outputs import answer_of
 from advkit.core.threat import Region
 
 WIDTH = 128
@@ -118,7 +119,7 @@ class BranchAndBound:
     """One search over the balls of N images.
 
     Args:
-        model: callable from images to logits, in eval mode.
+        model: callable from images to logits, or to an answer that holds them, in eval mode.
         made: bounds of every node, one row an image.
         region: the possible counterexamples, in the type of the model.
         y: true classes (N,).
@@ -137,7 +138,7 @@ class BranchAndBound:
         search: Search,
         upper: Tensor | None = None,
     ) -> None:
-        self.model, self.region, self.y, self.search = model, region, y, search
+        self.model, self.region, self.y, self.search = (lambda z: answer_of(model(z))), region, y, search
         self.made = replace(made, lines={})
         self.light = self.made.light()
         self.patience = open_units(made) // SHARE + 1  # parts after which the bounds inside are made tighter

@@ -16,6 +16,7 @@ from advkit.certification.linear import Affine
 from advkit.certification.maximum import Maximum
 from advkit.core.classify import looking
 from advkit.core.errors import InputError
+from advkit.core.outputs import answer_of
 
 BATCH = 2
 """Images in the traced call: the batch has to come out as it went in, which one image would not show."""
@@ -246,11 +247,11 @@ def _needed(graph: Graph, last: int) -> list[int]:
 def _recorded(model: Callable[[Tensor], Tensor], probe: Tensor) -> fx.GraphModule:
     """The operations, with the module that holds each where torch can tell."""
     if isinstance(model, nn.Module):
-        named: Any = torch.func.functionalize(lambda z: model(z))
+        named: Any = torch.func.functionalize(lambda z: answer_of(model(z)))
         named._orig_mod = model  # make_fx records paths of modules from here
         with suppress(Exception):  # such as modules that are no submodules: without names, then
             return make_fx(named, record_module_stack=True)(probe)
-    return make_fx(torch.func.functionalize(lambda z: model(z)))(probe)
+    return make_fx(torch.func.functionalize(lambda z: answer_of(model(z))))(probe)
 
 
 def trace(model: Callable[[Tensor], Tensor], x: Tensor) -> Tracing:

@@ -1,6 +1,7 @@
 """Certificates against closed forms, a mixed-integer program, and every corner that an attack could visit."""
 
 import itertools
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -267,3 +268,28 @@ def test_a_gpu_that_may_shorten_its_factors_is_warned_of() -> None:
         assert rounding_of(torch.float32, gpu).unit < 1e-7
     finally:
         torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = before
+
+
+class Answers(nn.Module):
+    """A network whose answer has the form that it is told."""
+
+    def __init__(self, form: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers, self.form = nn.Sequential(nn.Flatten(), nn.Linear(16, 8), nn.ReLU(), nn.Linear(8, 3)), form
+
+    def forward(self, x: Tensor) -> object:
+        return self.form(self.layers(x))
+
+
+@pytest.mark.parametrize("method", ["crown", "exact", "lipschitz"])
+def test_answers_that_hold_logits_are_certified_and_others_named(method: str) -> None:
+    x = torch.rand(2, 1, 4, 4)
+    y = Answers(lambda z: z)(x).argmax(1)
+    ask = {"eps": 0.01, "norm": "l2" if method == "lipschitz" else "linf", "method": method}
+    plain, held = (certify(Answers(f), x, y, **ask) for f in (lambda z: z, lambda z: {"logits": z}))
+    assert torch.equal(plain.margin, held.margin)
+    with pytest.raises(InputError, match=r"got a dict of 'out'; choose one of them: advkit.models.Output"):
+        certify(Answers(lambda z: {"out": z}), x, y, **ask)
+    with pytest.raises(InputError, match="got a tuple of 2"):
+        certify(Answers(lambda z: (z, z)), x, y, **ask)
