@@ -56,6 +56,13 @@ def with_own_bounds(found: Domains, made: Bounds) -> Domains:
     return found._replace(low=low, high=high)
 
 
+def has_own_bounds(found: Domains, made: Bounds) -> Tensor:
+    """(M,) bool: the bounds in front of the last bend differ from those of the ball."""
+    (place,) = found.low
+    low, high = made.low[place][found.image], made.high[place][found.image]
+    return ((found.low[place] != low) | (found.high[place] != high)).any(1)
+
+
 def with_bounds_of(others: Domains, found: Domains, row: Tensor) -> Domains:
     """The domains with the own bounds of others, which contain them.
 

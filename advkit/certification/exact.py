@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from advkit.certification.assumed import assumes, narrowed, with_bounds_of, with_own_bounds
+from advkit.certification.assumed import assumes, has_own_bounds, narrowed, with_bounds_of, with_own_bounds
 from advkit.certification.bounds import Bounds
 from advkit.certification.domains import Domains, Pool, joined, split, whole_balls
 from advkit.certification.folded import folded
@@ -143,9 +143,7 @@ class BranchAndBound:
         self.light = self.made.light()
         self.patience = open_units(made) // SHARE + 1  # parts after which the bounds inside are made tighter
         self.functions = differences(y, margin.shape[1])
-        self.assumes = (
-            False  # whether bounds inside assume a counterexample, so that a bound > 0 is a proof and no value
-        )
+        self.assumes = False  # whether bounds inside assume a counterexample: then a bound > 0 is a proof, no value
         self.closed = torch.full_like(margin, torch.inf)  # the least bound of the parts that are done with
         self.known = margin.clone()
         self.upper = torch.full_like(margin, torch.inf) if upper is None else upper  # the least margin seen
@@ -185,10 +183,10 @@ class BranchAndBound:
         part.functions = torch.eye(known.shape[1], dtype=known.dtype, device=known.device)[None]
         for name in STATE:
             setattr(part, name, getattr(self, name)[image])
+        part._charge(torch.zeros_like(image), time.perf_counter() - start)
         found = reduced.carried(found)
         if self.search.tolerance is None and assumes(reduced.made.graph):
             found = part._assuming(found)
-        part._charge(torch.zeros_like(image), time.perf_counter() - start)
         part._go_on(part._bounded(found, STEPS))
         for name in STATE:
             getattr(self, name)[image] = getattr(part, name)
@@ -201,10 +199,12 @@ class BranchAndBound:
         whole = with_own_bounds(whole_balls(self.made, image, rival, self.known[image, rival]), self.made)
         whole = self._bounded(whole, ROOT_STEPS)
         for _ in range(ROUNDS):
+            start = time.perf_counter()
             whole = self._narrowed(whole, NEVER, ROOT_STEPS)
             whole = self._bounded(whole, STEPS) if len(whole.image) else whole
-        same = found.rival[:, None] == whole.rival
-        return with_bounds_of(whole, found.take(same.any(1)), same[same.any(1)].int().argmax(1))
+            self._charge(torch.zeros_like(rival), time.perf_counter() - start)
+        found = found.take(torch.isin(found.rival, whole.rival))
+        return with_bounds_of(whole, found, torch.searchsorted(whole.rival, found.rival))
 
     def _narrowed(self, found: Domains, units: int, steps: int) -> Domains:
         """Those domains that are still open once a counterexample is assumed in each."""
@@ -216,9 +216,9 @@ class BranchAndBound:
         """Those halves of the domains that are still open; domains without a choice are solved."""
         start = time.perf_counter()
         halves, whole = split(parents, parents.bounds(self.light), self._functions(parents), TRIES)
-        if bool(whole.any()):
-            self._solve(parents.take(whole))
         open_ = self._bounded(halves, STEPS) if len(halves.image) else halves
+        if bool(whole.any()):
+            open_ = joined([open_, self._solved(parents.take(whole))])
         if self.assumes:
             again = (open_.age >= AGE) & (open_.bound < FAR * self.known[open_.image, open_.rival])
             open_ = joined([open_.take(~again), self._narrowed(open_.take(again), UNITS, UNIT_STEPS)])
@@ -244,16 +244,20 @@ class BranchAndBound:
         bound = torch.maximum(best.bound, found.bound)
         return found._replace(bound=bound, alpha={**found.alpha, **alpha}, beta={**found.beta, **beta})
 
-    def _solve(self, leaves: Domains) -> None:
-        """Domains in which the margin is affine: what is open after this stays open."""
+    def _solved(self, leaves: Domains) -> Domains:
+        """Close domains in which the margin is affine; those are left in which it only is where it is at most 0."""
         best, points = solved(leaves, leaves.bounds(self.made), self._functions(leaves))
         region = self.region.take(leaves.image)
         points = region.maximise(-best.slope.to(region.x.dtype)) if points is None else points
         self._try(region.settle(region.clamp(points.to(region.x.dtype))), leaves.image)
         found = leaves._replace(bound=torch.maximum(best.bound, leaves.bound))
-        self._close(found)
+        again = torch.zeros_like(found.image, dtype=torch.bool)
+        if self.assumes:  # the point need not be a counterexample
+            again = (found.bound <= 0) & has_own_bounds(found, self.made)
+        self._close(found.take(~again))
         if self.search.tolerance is None:
-            self.given_up[found.image[found.bound <= 0]] = True
+            self.given_up[found.image[(found.bound <= 0) & ~again]] = True
+        return with_own_bounds(found.take(again), self.made) if self.assumes else found.take(again)
 
     def _alive(self, found: Domains) -> Domains:
         """The domains that are open, of images that are neither broken nor over their limits."""
