@@ -48,7 +48,7 @@ OURS = {  # {q}: the number of queries
 TRIALS = 15
 """Of numbers of pixels in the case "pixels": eleven doublings and four halvings."""
 
-RADII = {"lenet5": {"linf": 0.1, "l2": 1.5, "l0_pixels": 10}}
+RADII = {"lenet5": {"linf": 0.15, "l2": 2.0, "l0_pixels": 30}}
 
 
 class Enough(Exception):
