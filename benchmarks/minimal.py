@@ -89,7 +89,7 @@ ROWS = [
         for steps in (100, 500)
         for norm in ("l2", "linf", "l1", "l0")
     ),
-    # Beside all of adv-lib's attacks in l0. VFGA makes the steps that it needs, each of a gradient and 21 forward passes.
+    # Beside all of adv-lib's attacks in l0. VFGA makes the steps that it needs, of a gradient and 21 forward passes.
     ("sigma_zero", [
         (adv_lib, "sigma_zero", {"num_steps": 100}), (adv_lib, "fmn", {"norm": 0, "steps": 100}),
         (adv_lib, "pdpgd", {"norm": 0, "num_steps": 100}), (adv_lib, "vfga", {"targeted": False}),
