@@ -62,7 +62,7 @@ class HopSkipJump(DecisionAttack):
     climbs = False
 
     first: int = 25
-    probe: float = 0.3
+    probe: float = 1.0
     tolerance: float = 0.1
 
     def __post_init__(self) -> None:
