@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from advkit.core.door import check_eps, check_positive
+from advkit.core.float64 import lacks_float64
 from advkit.core.losses import surprise
 from advkit.core.threat import Threat
 from advkit.defenses._loss import TrainingLoss
@@ -49,8 +50,9 @@ class Fast(TrainingLoss):
         """One step from a uniform point."""
         start = (x + torch.empty_like(x).uniform_(-self.eps, self.eps)).clamp(*self.bounds)
         step = 1.25 * self.eps if self.step_size is None else self.step_size
-        region = Threat("linf", float(self.eps), self.bounds).around(x)
-        return region.clamp(start + step * network.ascent(start, y).sign())
+        region = Threat("linf", float(self.eps), self.bounds).around(x.cpu() if lacks_float64(x) else x)
+        low, high = region.low.to(x.device), region.high.to(x.device)
+        return torch.clamp(start + step * network.ascent(start, y).sign(), low, high)
 
     def value(self, network: Network, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
         """The cross-entropy of the examples."""

@@ -66,7 +66,7 @@ class Smoothed(Wrapped):
     def forward(self, x: Tensor) -> Tensor:
         """Logarithms of the mean probabilities (N, K)."""
         draws = Draws(0, torch.arange(self.samples, device=x.device))
-        noise = self.sigma * draws.normal(LOGITS, tuple(x.shape[1:])).to(x.dtype)  # (samples, ...)
+        noise = self.sigma * draws.normal(LOGITS, tuple(x.shape[1:])).to(x.device, x.dtype)  # (samples, ...)
         answers = [answer_of(self.model(x + one)).log_softmax(1) for one in noise]
         return torch.stack(answers).logsumexp(0) - math.log(self.samples)
 
@@ -137,7 +137,7 @@ class Smoothed(Wrapped):
         pABar = clopper_pearson(counts.gather(1, chosen[:, None]).squeeze(1), n, alpha=alpha)
         sure = pABar > 0.5
         radius = self.sigma * torch.special.ndtri(pABar)
-        return SmoothedRadii(chosen.where(sure, ABSTAIN), radius.where(sure, 0.0))
+        return SmoothedRadii(chosen.where(sure.to(chosen.device), ABSTAIN), radius.where(sure, 0.0))
 
     def counts(
         self,
@@ -175,7 +175,7 @@ class Smoothed(Wrapped):
                 row = torch.arange(start, min(start + self.batch_size, len(x) * n), device=x.device)
                 image, number = row // n, first + row % n
                 draws = Draws(seed, names[image] * 2**32 + number)
-                noise = draws.normal(series, tuple(x.shape[1:])).to(x.dtype)
+                noise = draws.normal(series, tuple(x.shape[1:])).to(x.device, x.dtype)
                 logits = answer_of(self.model(x[image] + self.sigma * noise))
                 votes = nn.functional.one_hot(logits.argmax(1), logits.shape[1])
                 counts.index_add_(0, image, votes * ~logits.isnan().any(1, keepdim=True))

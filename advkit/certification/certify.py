@@ -17,6 +17,7 @@ from advkit.certification.slopes import raised
 from advkit.core import door
 from advkit.core.classify import looking
 from advkit.core.errors import InputError, unknown
+from advkit.core.float64 import lacks_float64
 from advkit.core.intervals import wilson_interval
 from advkit.core.norms import get_norm, per_row
 from advkit.core.saved import alike
@@ -165,9 +166,9 @@ def certify(
     bounds = door.check_bounds(bounds)
     door.check_images(x, bounds)
     y = door.check_classes("labels", y, x)
-    radii = torch.as_tensor(door.check_eps(eps, x), dtype=torch.float64, device=x.device).expand(len(x))
-    if x.device.type == "mps":
+    if lacks_float64(x):
         raise InputError("certificates need float64, which this device does not have: move model and images to the CPU")
+    radii = torch.as_tensor(door.check_eps(eps, x), dtype=torch.float64, device=x.device).expand(len(x))
     tracing = trace(model, x)
     with looking(model, x.device):
         graph = _graph(tracing, method, y)

@@ -15,9 +15,10 @@ from advkit.core.classify import classify
 from advkit.core.draws import Draws
 from advkit.core.driver import Problem, drive, last_point
 from advkit.core.errors import InputError, unknown
+from advkit.core.float64 import lacks_float64
 from advkit.core.goals import untargeted
 from advkit.core.guard import Model
-from advkit.core.host import AsFromHost, back, lacks_float64, to_host
+from advkit.core.host import AsFromHost, back, to_host
 from advkit.core.knowledge import check_knowledge
 from advkit.core.losses import Loss, check_loss
 from advkit.core.norms import get_norm

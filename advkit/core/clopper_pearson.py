@@ -7,6 +7,7 @@ from torch import Tensor
 
 from advkit.core.door import check_between, check_count
 from advkit.core.errors import InputError
+from advkit.core.float64 import lacks_float64
 
 HALVINGS = 60
 SHAVE = 1e-11
@@ -32,7 +33,7 @@ def clopper_pearson(successes: Tensor, count: int, *, alpha: float) -> Tensor:
     """
     count = check_count("count", count)
     alpha = check_between("alpha", alpha, 0, 1, ends=False)
-    k, place = torch.unique(successes, return_inverse=True)
+    k, place = torch.unique(successes.cpu() if lacks_float64(successes) else successes, return_inverse=True)
     if len(k) and not 0 <= int(k[0]) <= int(k[-1]) <= count:
         raise InputError(f"expected successes from 0 to {count}, saw {int(k[0])} to {int(k[-1])}")
     return _lower(k.double(), float(count), alpha)[place]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from advkit.core.errors import AdvkitWarning, InputError
+from advkit.core.float64 import in_float64
 from advkit.core.goals import TARGETS
 from advkit.core.threat import Region
 from advkit.core.words import fraction
@@ -123,7 +124,7 @@ def _rows_advice(classes: Tensor) -> str:
         if bool((ones.sum(1) == 1).all()):
             return "; one-hot rows become classes by .argmax(1)"
         return "; several classes a sample are a goal of their own: goal=advkit.goals.multi_label()"
-    if bool((classes >= 0).all()) and bool(((classes.double().sum(1) - 1).abs() < 1e-3).all()):
+    if bool((classes >= 0).all()) and bool(((in_float64(classes).sum(1) - 1).abs() < 1e-3).all()):
         return "; soft labels are no classes: .argmax(1) takes the likeliest of each"
     return ""
 
@@ -206,7 +207,7 @@ def check_answer(logits: Any, x: Tensor, y: Tensor, loss: Any = None) -> None:
     finite, inside, sums, same, small = _at_once(
         logits.isfinite().all(),
         ((y >= 0) & (y < classes)).all(),
-        (logits >= 0).all() & ((logits.double().sum(1) - 1).abs() < 1e-3).all(),
+        (logits >= 0).all() & ((in_float64(logits).sum(1) - 1).abs() < 1e-3).all().to(logits.device),
         (logits == logits[:1]).all() if len(x) > 1 else False,
         _too_small(loss, logits),
     )

@@ -11,6 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from advkit.core.float64 import in_float64
+
 
 def _signed(bits: int) -> int:
     """The int64 with the lowest 64 of these bits."""
@@ -55,8 +57,8 @@ class Draws(NamedTuple):
         return _hash(_hash(key[:, None] + counter)).view(-1, *shape)
 
     def uniform(self, step: int, shape: tuple[int, ...], stream: int = 0) -> Tensor:
-        """Return (N, *shape) float64, uniform on the multiples of 2^-53 in [0, 1)."""
-        return _shifted(self.bits(step, shape, stream), 11).double() * 2.0**-53
+        """Return (N, *shape) float64, uniform on the multiples of 2^-53 in [0, 1); see `in_float64`."""
+        return in_float64(_shifted(self.bits(step, shape, stream), 11)) * 2.0**-53
 
     def normal(self, step: int, shape: tuple[int, ...], stream: int = 0) -> Tensor:
         """Return (N, *shape) float64, standard normal, by the transform of Box and Muller (1958)."""

@@ -6,11 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from advkit.core.float64 import WITHOUT_FLOAT64
 from advkit.core.guard import Model
 from advkit.core.outputs import answer_of
 from advkit.core.result import Result
-
-WITHOUT_FLOAT64 = ("mps",)
 
 
 class AsFromHost(nn.Module):
@@ -23,11 +22,6 @@ class AsFromHost(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the model's answer to x (N, ...), both on the CPU; gradients pass through the copies."""
         return answer_of(self.model(x.contiguous().to(self.device))).cpu()
-
-
-def lacks_float64(x: Any) -> bool:
-    """Return whether these images are on a device that cannot compute in float64."""
-    return isinstance(x, Tensor) and x.device.type in WITHOUT_FLOAT64
 
 
 def to_host(value: Any) -> Any:

@@ -14,6 +14,7 @@ from advkit.core import door
 from advkit.core.classify import looking
 from advkit.core.door import check_between, check_count
 from advkit.core.errors import InputError, unknown
+from advkit.core.float64 import in_float64
 from advkit.core.guard import Model, modules_of
 from advkit.core.intervals import wilson_interval
 from advkit.core.norms import get_norm
@@ -342,7 +343,7 @@ def _seen(
     _in_range(x_adv, call["bounds"])
     with looking(model, x.device):
         fooled = _wrong(AnySize(model, len(x), model), x_adv, y, judge, verdicts)
-    distance = get_norm(subject.norm).size(x_adv.double() - x.double())
+    distance = get_norm(subject.norm).size(in_float64(x_adv) - in_float64(x))
     if call["eps"] is not None:
         inside = distance <= call["eps"] * (1 + LEEWAY) + LEEWAY * (subject.norm == "linf")
         if subject.kind == "minimal":

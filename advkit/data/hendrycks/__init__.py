@@ -12,6 +12,7 @@ from torch import Tensor
 from advkit.core import door
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError, unknown
+from advkit.core.float64 import lacks_float64
 from advkit.data.hendrycks.digital_damage import contrast, elastic_transform, jpeg_compression, pixelate
 from advkit.data.hendrycks.ice import drawn_ice, photographed_ice
 from advkit.data.hendrycks.optical_blur import defocus_blur, glass_blur, motion_blur, zoom_blur
@@ -89,7 +90,7 @@ def corrupt_as_published(
     if x.ndim != 4 or x.shape[1] not in (1, 3) or min(x.shape[2:]) < 8:
         raise InputError(f"expected images (N, 1 or 3, H, W) of 8 pixels and more, got {tuple(x.shape)}")
     place, kept = x.device, x.dtype
-    x = x.cpu() if place.type == "mps" else x  # which has no float64
+    x = x.cpu() if lacks_float64(x) else x
     draws = Draws(door.check_seed(seed), door.check_ids(sample_ids, x).to(x.device))
     table = table or table_for(*x.shape[2:])
     levels = (x.double() * 255).round() / 255

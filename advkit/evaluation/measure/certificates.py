@@ -11,6 +11,7 @@ from advkit.certification import METHODS
 from advkit.certification import certify as bounded
 from advkit.core.attack import Attack
 from advkit.core.errors import AdvkitError, InputError, unknown
+from advkit.core.float64 import in_float64
 from advkit.core.guard import Model
 from advkit.core.intervals import wilson_interval
 from advkit.core.norms import get_norm
@@ -62,7 +63,7 @@ class CertificateAsked:
 
     def holds(self, x: Tensor, x_adv: Tensor) -> Tensor:
         """(M,) bool: x_adv lies in the ball around x; on the CPU."""
-        return (get_norm(self.norm).size(x_adv.double() - x.double()) <= self.eps).cpu()
+        return (get_norm(self.norm).size(in_float64(x_adv) - in_float64(x)) <= self.eps).cpu()
 
     def check(self, clean: Columns, broken: Tensor, by: str) -> None:
         """Raise BrokenCertificateError if a certified image of the batch was found wrong within the ball."""

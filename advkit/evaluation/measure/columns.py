@@ -9,6 +9,7 @@ from torch import Tensor
 from advkit.core.best_points import take
 from advkit.core.blocks import blockwise
 from advkit.core.classify import looking
+from advkit.core.float64 import in_float64
 from advkit.core.guard import Model
 from advkit.core.layout import Passes
 from advkit.core.norms import get_norm
@@ -74,14 +75,14 @@ def attack_columns(
         "wrong": clean_wrong | judge.beyond(result.logits, y).cpu(),
         "reached": result.success.cpu(),
         "meant": meant,
-        "distance": result.distance.double().cpu(),
+        "distance": result.distance.cpu().double(),
         "confidence": told["confidence"],
         "zero_gradient": result.zero_gradient.cpu(),
         "non_finite": result.non_finite.cpu(),
         "unsteady": result.unsteady.cpu(),
         "queries": result.queries.cpu(),
         "gradients": result.gradients.cpu(),
-        **({} if result.size is None else {"size": result.size.double().cpu()}),
+        **({} if result.size is None else {"size": result.size.cpu().double()}),
         **_fresh(model, batch, result.x_adv, judge.beyond, verdicts, seed),
     }
 
@@ -111,7 +112,7 @@ def recorded(
 
 def _sizes(x: Tensor, x_adv: Tensor) -> Tensor:
     """(M, 4) float64: the size of x_adv - x in each of `SIZES`."""
-    delta = x_adv.double() - x.double()
+    delta = in_float64(x_adv) - in_float64(x)
     return torch.stack([get_norm(name).size(delta) for name in SIZES], 1)
 
 

@@ -17,6 +17,7 @@ from advkit.core import door
 from advkit.core.classify import looking
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError, unknown
+from advkit.core.float64 import lacks_float64
 from advkit.core.guard import Model
 from advkit.core.intervals import wilson_interval
 from advkit.core.layout import Passes
@@ -125,8 +126,10 @@ def corrupt(x: Tensor, name: str, severity: int, *, sample_ids: Tensor | None = 
     if x.ndim != 4:
         raise InputError(f"expected images (N, C, H, W), got {tuple(x.shape)}")
     apply, strengths = CORRUPTIONS[name]
-    draws = Draws(door.check_seed(seed), door.check_ids(sample_ids, x))
-    return apply(x, strengths[severity - 1], draws).clamp(0, 1).to(x.dtype)
+    draws, place = Draws(door.check_seed(seed), door.check_ids(sample_ids, x)), x.device
+    if lacks_float64(x):
+        x, draws = x.cpu(), draws._replace(sample_ids=draws.sample_ids.cpu())
+    return apply(x, strengths[severity - 1], draws).clamp(0, 1).to(place, x.dtype)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from advkit.core.float64 import in_float64
+
 
 def nearest(x: Tensor, bounds: tuple[float, float] = (0, 1)) -> Tensor:
     """Round the pixels to the nearest of 256 equal levels from bound to bound, in x's type."""
@@ -30,8 +32,8 @@ def toward(x: Tensor, x_adv: Tensor, bounds: tuple[float, float] = (0, 1)) -> tu
     between = (up & (pixel >= x)) | (~up & (pixel <= x))
     if not bool(between.all()):  # where x is no 8-bit image
         level = torch.where(between, level, nearest_level(x, bounds))
-        off = (decoded(level, x, bounds).double() - x.double()).abs()
-        between = between | (off <= (x_adv.double() - x.double()).abs())
+        off = (in_float64(decoded(level, x, bounds)) - in_float64(x)).abs()
+        between = between | (off <= (in_float64(x_adv) - in_float64(x)).abs()).to(between.device)
     return level.to(torch.uint8), between.flatten(1).all(1)
 
 

@@ -69,7 +69,7 @@ class Judge:
         return {
             "y": y.cpu(),
             "prediction": outputs.argmax(1).cpu(),
-            prefix + "confidence": wide(outputs).softmax(1).amax(1).double().cpu(),
+            prefix + "confidence": wide(outputs).softmax(1).amax(1).cpu().double(),
             prefix + "top5_wrong": below.cpu(),
         }
 

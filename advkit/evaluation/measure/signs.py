@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from advkit.core.float64 import in_float64
 from advkit.core.intervals import mcnemar, wilson_interval
 from advkit.core.words import number
 from advkit.evaluation.measure.gathering import FEW, Evidence, Level
@@ -64,7 +65,7 @@ def worse_than_chance(seen: Evidence) -> Finding:
 
 def batch_dependent(seen: Evidence) -> Finding:
     """Logits of one image alone differ from those in the batch: the verdict depends on the other images."""
-    together = seen.logits[: len(seen.alone)].double()
+    together = seen.logits[: len(seen.alone)]
     if len(seen.logits) < 2:
         return _skipped("batch_dependent", "there is one image only")
     if _differ(seen.logits, seen.again).any():
@@ -96,8 +97,9 @@ def not_finite(seen: Evidence) -> Finding:
 
 def _differ(first: Tensor, second: Tensor) -> Tensor:
     """(N,) bool on the CPU: two answers to the same images differ by more than the noise of floats."""
-    scale = first.double().abs().amax(1).clamp_min(1e-30)
-    return ~((first.double() - second.double()).abs().amax(1) / scale <= 1e-3).cpu()  # NaN differs
+    first, second = in_float64(first), in_float64(second)
+    scale = first.abs().amax(1).clamp_min(1e-30)
+    return ~((first - second).abs().amax(1) / scale <= 1e-3).cpu()  # NaN differs
 
 
 def input_range(seen: Evidence) -> Finding:
@@ -130,7 +132,7 @@ def random_logits(seen: Evidence) -> Finding:
 
 def probabilities(seen: Evidence) -> Finding:
     """Outputs are probabilities: a second softmax flattens the loss."""
-    logits = seen.logits.double()
+    logits = in_float64(seen.logits)
     rows = ((logits >= 0).all(1) & ((logits.sum(1) - 1).abs() < 1e-3)).cpu()
     return _finding(
         "probabilities",

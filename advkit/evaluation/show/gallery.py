@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from advkit.core.float64 import in_float64
 from advkit.core.norms import per_row
 from advkit.evaluation.measure.tally import Columns
 from advkit.evaluation.runs.run_folder import Run
@@ -114,7 +115,7 @@ def _captions(clean: Columns, row: Columns, places: list[int], names: list[str])
 def _unit(images: Tensor, bounds: Sequence[float]) -> Tensor:
     """Pixels from 0 to 1, float64."""
     low, high = bounds
-    return (images.double() - low) / (high - low)
+    return (in_float64(images) - low) / (high - low)
 
 
 def _pixels(images: Tensor) -> Any:

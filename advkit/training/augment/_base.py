@@ -8,6 +8,7 @@ from torch import Tensor
 
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError
+from advkit.core.float64 import lacks_float64
 from advkit.core.registry import Registry
 
 AUGMENTATIONS: Registry["Augmentation"] = Registry("augmentation", "advkit.training.augment")
@@ -87,6 +88,9 @@ class Augmentation(ABC):
         """Return changed copies of x; the random numbers come from `draws` only (see Numbers)."""
         if x.ndim != 4 or not x.is_floating_point():
             raise InputError(f"expected images (N, C, H, W) of floats in [0, 1], got {x.dtype} {tuple(x.shape)}")
+        if lacks_float64(x):
+            held = draws._replace(sample_ids=draws.sample_ids.cpu()) if isinstance(draws, Draws) else draws
+            return self(x.cpu(), held, step=step).to(x.device)
         numbers = Numbers(draws, step, len(x), x.device)
         return self.apply(x, numbers) if len(x) else x.new_empty(0, x.shape[1], *self.output_size(*x.shape[2:]))
 
