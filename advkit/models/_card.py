@@ -1,6 +1,7 @@
 """The card of a network: its architecture, its training data, its errors, and the source of its weights."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
@@ -55,13 +56,17 @@ class Card:
     licence: str = "MIT"
 
     def describe(self) -> str:
-        """Return one line without the source: "vgg16, width 1/4, 0.92 M parameters, trained on mnist5k:train"."""
+        """Return one line without the source: "vgg16, width 1/4, 0.92 M parameters, trained on mnist5k:train".
+
+        A network that was trained with a defence says which: "..., trained on mnist5k:train with pgd(eps=0.2, ...)".
+        """
         parts = [self.name]
         if self.width != 1:
             parts.append(f"width {Fraction(self.width).limit_denominator(64)}")
         parts.append(f"{count(self.parameters)} parameters")
         if self.trained_on or self.data:
-            parts.append(f"trained on {self.trained_on or self.data}")
+            defense = re.search(r"\bdefense='([^']*)'", self.recipe or "")
+            parts.append(f"trained on {self.trained_on or self.data}{f' with {defense[1]}' if defense else ''}")
         return ", ".join(parts)
 
     def to_json(self) -> str:

@@ -89,6 +89,12 @@ def test_the_card_survives_the_file(net, tmp_path):
     assert Card.from_json(json.dumps({**json.loads(card.to_json()), "of_a_later_version": 1})) == card
 
 
+def test_a_card_says_which_defence_the_network_was_trained_with():
+    said = load_model("lenet5", weights="pgd").card.describe()
+    assert said.endswith("trained on mnist5k:train with pgd(eps=0.2, steps=5, step_size=0.08, alpha=0)")
+    assert load_model("lenet5").card.describe().endswith("trained on mnist5k:train")
+
+
 def test_loading_leaves_the_global_random_state_alone(net, tmp_path):
     save_checkpoint(tmp_path / "w.safetensors", net)
     state = torch.get_rng_state()
