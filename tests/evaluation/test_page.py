@@ -4,15 +4,12 @@ import base64
 import hashlib
 import html
 import json
-import os
 import re
-import shutil
 import statistics
-import subprocess
-from pathlib import Path
 
 import pytest
 import torch
+from helpers.browser import CHROMIUM, looked, seen_whole
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -23,11 +20,10 @@ from advkit.core.errors import InputError
 from advkit.core.words import percent
 from advkit.data import MemoryDataset
 from advkit.evaluation import Keep, corruption_errors, evaluate, load_run, wilson_interval
+from advkit.evaluation.cards import board, board_page, make_card
 from advkit.evaluation.measure.median import by_bits, medians
 from advkit.evaluation.measure.staircase import curve_of, drawn
 from advkit.evaluation.show.in_words import sides_of, summary
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @pytest.fixture(scope="module")
@@ -101,55 +97,22 @@ def test_many_classes_are_listed_by_their_largest_confusions(tmp_path):
     assert '<table class="confusion">' not in page
 
 
-PROBE = Path(__file__).with_name("page_probe.js").read_text()
-
-MODES = {"light": ("", ""), "dark": ("(prefers-color-scheme: dark)", "all"), "print": ("@media print", "@media all")}
-WIDTHS = (1280, 800, 390)
-FRAMES = [(mode, width) for mode in MODES for width in WIDTHS] + [("paper", 718)]
-"""What is looked at; the last is a sheet of A4, on which tables stay tables."""
-
-
-def looked(text, folder):
-    """What a browser sees of the page at every width, light, dark and as printed; each in a frame of that width."""
-    frames = []
-    for mode, (old, new) in MODES.items():
-        (folder / f"{mode}.html").write_text(text.replace(old, new))
-    on_paper = text.replace("@media print", "@media all").replace("@media screen", "@media not all")
-    (folder / "paper.html").write_text(on_paper)
-    for mode, width in FRAMES:
-        frames.append(
-            f'<iframe id="{mode}-{width}" src="{mode}.html" style="width:{width}px;height:900px;border:0"></iframe>'
-        )
-    (folder / "all.html").write_text(f"<!doctype html><title>x</title><script>{PROBE}</script>{''.join(frames)}")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--allow-file-access-from-files"]
-    flags += [f"--user-data-dir={folder / 'profile'}", "--virtual-time-budget=4000", "--dump-dom"]
-    seen = subprocess.run(
-        [CHROMIUM, *flags, f"file://{folder / 'all.html'}"],
-        capture_output=True,
-        text=True,
-        timeout=3600,
-        check=True,
-        env={**os.environ, "HOME": str(folder)},
-    )
-    assert "CONSOLE" not in seen.stderr, seen.stderr[-2000:]
-    return json.loads(html.unescape(re.search(r"<title>SAID(.*?)</title>", seen.stdout)[1]))
-
-
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_nothing_is_cut_or_pale_at_any_width_and_the_filters_work(text, tmp_path):
     said = looked(text, tmp_path)
-    for mode, width in FRAMES:
-        frame = said[f"{mode}-{width}"]
-        assert frame["inner"] == width
-        assert frame["wide"] <= width, mode
-        assert frame["cut"] == [], (mode, width)
-        assert frame["pale"] == [], (mode, width)
+    seen_whole(said)
     use = said["use"]
     assert use["all"] == text.count('class="example"') == int(use["shown"])
     assert set(use["attack"]) == {"2"}
     assert set(use["both"]) == {"27"}
     assert use["order"] == sorted(use["order"], reverse=True)
     assert (use["square"], use["strip"]) == (True, [96, 32])
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_nothing_of_a_board_is_cut_or_pale(home, tmp_path):
+    card = make_card(load_run(home))
+    seen_whole(looked(board_page(board({"runs/first": card, "runs/second": card})), tmp_path))
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")

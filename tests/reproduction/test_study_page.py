@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from helpers.browser import CHROMIUM, looked, seen_whole
 
 from advkit.cli import main
 from advkit.reproduction import Reproduction, reproduce
@@ -86,3 +87,8 @@ def test_wrong_words_are_one_line(words: list[str], part: str, tmp_path: Path) -
     assert outcome.exit_code == 2
     assert part in outcome.output
     assert len(outcome.output.strip().splitlines()) == 1
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
+def test_nothing_is_cut_or_pale_at_any_width(found: Reproduction, tmp_path: Path) -> None:
+    seen_whole(looked(page(found), tmp_path))

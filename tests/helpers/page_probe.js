@@ -42,7 +42,8 @@ function filters(view) {
 window.onload = async () => {
   const said = {};
   for (const f of document.querySelectorAll("iframe")) said[f.id] = look(f.contentWindow);
-  const use = filters(document.getElementById("light-390").contentWindow), strip = new Image();
-  strip.src = use.strip; await strip.decode(); use.strip = [strip.naturalWidth, strip.naturalHeight];
+  const view = document.getElementById("light-390").contentWindow;
+  const use = view.document.querySelector(".example") ? filters(view) : null, strip = new Image();
+  if (use) { strip.src = use.strip; await strip.decode(); use.strip = [strip.naturalWidth, strip.naturalHeight]; }
   document.title = "SAID" + JSON.stringify({ ...said, use });
 };
