@@ -223,6 +223,9 @@ def options() -> argparse.Namespace:
     )
     parser.add_argument("--seconds", type=int, default=60, help="processor seconds for the tests of a fault")
     parser.add_argument("--tests", nargs="*", help="test files, in place of those that are found")
+    parser.add_argument(
+        "--only", nargs="*", help="of the faults that are drawn, those whose line has one of these texts"
+    )
     parser.add_argument("--learn", nargs="*", metavar="TESTS", help="run these tests, and keep which lines each runs")
     parser.add_argument("--reached", type=Path, help="the file where that is kept")
     return parser.parse_args()
@@ -253,6 +256,8 @@ def main() -> None:
         chosen = dice.sample(faults, min(asked.count, len(faults)))
         for path, place in chosen:
             text, said = planted(trees[path], place)
+            if asked.only and not any(part in f"{path.relative_to(ROOT)}:{said}" for part in asked.only):
+                continue
             tests, running = tests_that_run(reached, path, trees[path], int(said.split(":")[0]), asked.seconds)
             tests = asked.tests or tests or tests_of(path)
             begun = time.monotonic()

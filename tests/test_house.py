@@ -303,6 +303,31 @@ def test_the_folders_of_the_tests_mirror_the_house() -> None:
     assert {path.stem for path in tests.glob("*.py")} == HOUSE_WIDE
 
 
+CLOCKS = {
+    "evaluation/test_runs_cannot_lie.py": "one of two processes sleeps to be slower; no figure depends on it",
+    "training/test_resume.py": "a parent looks for a file of its child, which waits to be killed",
+    "mutation.py": "a tool that is run by hand",
+    "helpers/reached.py": "part of that tool",
+}
+MACHINE = {"time", "psutil", "socket"}
+ASKED = {"getrusage", "getloadavg", "cpu_count", "VmHWM", "default_rng()", "random.Random()"}
+
+
+@over([(str(path.relative_to(ROOT / "tests")), path) for path in sorted((ROOT / "tests").rglob("*.py"))])
+def test_no_test_asks_for_the_time_or_the_machine(module: str, path: Path) -> None:
+    """What looks at a clock, a load or the memory of the machine is a benchmark; see CONTRIBUTING."""
+    imported = {name.split(".")[0] for node in ast.walk(parsed(path)) for name in names_of(node)}
+    text = path.read_text() if path != Path(__file__) else ""
+    assert module in CLOCKS or not (imported & MACHINE or [word for word in ASKED if word in text])
+
+
+def names_of(node: ast.AST) -> list[str]:
+    """The modules that an import names."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    return [node.module] if isinstance(node, ast.ImportFrom) and node.module else []
+
+
 def test_nothing_installs_a_top_level_package_of_a_common_name() -> None:
     installed = [d for d in distributions(name="advkit") if d.read_text("RECORD")]  # no egg-info of a build
     assert installed

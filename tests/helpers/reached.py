@@ -45,14 +45,18 @@ class Reached:
         return self.digests.get(str(path.relative_to(ROOT))) == digest(path)
 
     def tests(self, path: Path, first: int, last: int) -> list[str]:
-        """The tests that run a line between two, those of each file from the cheapest on, one file after another."""
+        """The tests that run a line between two: all of the files named after the module, then one of each in turn.
+
+        Those of a file come from the cheapest on.
+        """
         counted = self.lines.get(str(path.relative_to(ROOT)), {})
         found = set(chain.from_iterable(counted.get(str(line), ()) for line in range(first, last + 1)))
         by_file: dict[str, list[str]] = {}
         for test in sorted(found, key=lambda test: (self.seconds[test], test)):
             by_file.setdefault(test.split("::")[0], []).append(test)
+        own = [by_file.pop(file) for file in list(by_file) if path.stem.strip("_") in Path(file).stem]
         rounds = zip_longest(*sorted(by_file.values(), key=lambda tests: self.seconds[tests[0]]))
-        return [test for test in chain.from_iterable(rounds) if test is not None]
+        return [*chain.from_iterable(own), *(test for test in chain.from_iterable(rounds) if test is not None)]
 
     def within(self, tests: list[str], seconds: float) -> list[str]:
         """The first of the tests that together take no longer than this many processor seconds; at least one."""

@@ -1,7 +1,6 @@
 """Killed, on a full disk, robbed of its folder, two in one folder: training ends as if unbroken, or in one line."""
 
 import shutil
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +15,8 @@ from advkit.training import Progress, Run
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # Python 3.12 warns of forks beside threads
 
 
-def slow(_: Progress) -> None:
-    time.sleep(0.005)
-
-
 def go(home: Path, **options: Any) -> Run:
-    return run_toy(output=home, **{"resume": True, "save_seconds": 0.0, "progress": slow, **options})
+    return run_toy(output=home, **{"resume": True, "save_seconds": 0.0, **options})
 
 
 @pytest.fixture(scope="module")
