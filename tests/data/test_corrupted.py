@@ -131,6 +131,9 @@ def test_every_kind_and_severity_is_counted(root):
         published_corruption_errors(Dark(), "cifar10_c", (clean[0][:2], clean[1][:2]), root=root)
     with pytest.raises(InputError, match="expected kinds of cifar10_c"):
         published_corruption_errors(Dark(), "cifar10_c", clean, root=root, kinds=["fig"])
+    for nothing in ({"kinds": []}, {"severities": []}):
+        with pytest.raises(InputError, match="expected kinds of cifar10_c: gaussian_noise"):
+            published_corruption_errors(Dark(), "cifar10_c", clean, root=root, **nothing)
 
 
 def test_mnist_c_has_one_severity(root):

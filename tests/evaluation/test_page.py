@@ -198,6 +198,12 @@ def test_the_median_of_a_drawn_curve_is_where_half_of_the_right_ones_have_fallen
     assert drawn("a", parts, [float(eps) for eps in range(1, 12)], every=True).median == half
 
 
+def test_images_that_are_all_wrong_without_an_attack_have_no_median():
+    parts = [(torch.ones(3, dtype=torch.bool), torch.zeros(3, dtype=torch.float64))]
+    curve = drawn("a", parts, [0.1, 0.2], every=True)
+    assert (curve.clean, curve.error, curve.median) == (1, (1, 1), None)
+
+
 def test_a_budget_attack_at_several_radii_is_the_best_over_the_smaller_ones():
     clean = torch.tensor([True, False, False])
     least = torch.tensor([0.1, 0.1, 0.2], dtype=torch.float64)
