@@ -56,15 +56,16 @@ def read_names(path: str | Path) -> Names:
 
     Args:
         path: a text file with one class a line, in the order of the network's outputs; commas separate several names of
-            a class, and a WordNet id in front is a name too. Or a JSON file: a list of names, or of lists of names; an
-            object from numbers to names; or one from names to numbers.
+            a class, and a WordNet id in front is a name too. Or JSON, told by its bracket: a list of names, or of lists
+            of names; an object from numbers to names; or one from names to numbers.
 
     Raises:
         InputError: there is no such file, or it has another form.
     """
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8")
-        found = _of_json(json.loads(text)) if str(path).lower().endswith(".json") else _of_lines(text)
+        text = Path(path).expanduser().read_text(encoding="utf-8-sig").strip()
+        is_json = text[:1] in ("[", "{") or str(path).lower().endswith(".json")
+        found = _of_json(json.loads(text)) if is_json else _of_lines(text)
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(f"cannot read {path} as names of classes: {' '.join(str(error).split())}") from error
     if not found:

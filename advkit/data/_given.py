@@ -2,6 +2,7 @@
 
 import csv
 import os
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,10 @@ def npz(*, path: str | os.PathLike[str], split: str = "test", root: Root = None,
     """
     file = Path(path).expanduser()
     refuse_bomb(file)
+    if file.is_file() and not zipfile.is_zipfile(file):
+        raise InputError(
+            f"cannot read {file} as arrays x and y: it is no archive, as np.savez({file.name!r}, x=x, y=y) writes"
+        )
     try:
         with np.load(file, allow_pickle=False) as archive:
             x_name, y_name = _pair_of_names(archive.files, split, file)
@@ -72,7 +77,7 @@ def _images(x: Any, source: object) -> Tensor:
         raise InputError(f"expected images (N, C, H, W) in {source}, got {x.shape}")
     if x.shape[-1] in (1, 3, 4) and x.shape[1] not in (1, 3, 4):
         x = x.transpose(0, 3, 1, 2)
-    return torch.from_numpy(np.ascontiguousarray(x))
+    return dense(x)
 
 
 def _labels(y: Any, source: object) -> Tensor:
@@ -108,7 +113,7 @@ def table(
     Args:
         path: path of FILE.csv with a column of file names, relative to its folder, and one of labels. They are the
             columns called "file" (or "filename", "path", "image") and "label" (or "class", "target"), else the first
-            two. Labels are whole numbers, or names whose sorted rank is the label.
+            two. Labels are whole numbers, or names whose sorted rank in the whole table is the label.
         split: value of the column "split" in the rows to read; a table without that column is its own "test" split.
         size, resize, grey: size and channels of the images, see `ImageFiles`.
         root, download: ignored; every data set takes them.
@@ -117,9 +122,9 @@ def table(
         InputError: there is no such table, a row lacks file or label, files are missing, or `ImageFiles` raises it.
     """
     home = Path(path).expanduser()
-    rows = _rows(home, split)
+    rows, every = _rows(home, split)
     names = [label for _, label in rows]
-    classes = _class_names(names, home)
+    classes = _class_names(every, home)
     files = [home.parent / name for name, _ in rows]
     lost = [file for file in files if not file.is_file()]
     if lost:
@@ -129,8 +134,8 @@ def table(
     return ImageFiles(str(path), split, classes, files, labels, size=size, resize=resize, grey=grey)
 
 
-def _rows(path: Path, split: str) -> list[tuple[str, str]]:
-    """(file, label) of the rows of a split."""
+def _rows(path: Path, split: str) -> tuple[list[tuple[str, str]], list[str]]:
+    """(file, label) of the rows of a split, and the labels of all splits: a class has one number in all of them."""
     try:
         with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
             lines = [line for line in csv.reader(file) if any(cell.strip() for cell in line)]
@@ -145,8 +150,10 @@ def _rows(path: Path, split: str) -> list[tuple[str, str]]:
     wanted = [line for line in body if part is None or (len(line) > part and line[part].strip() == split)]
     short = [line for line in wanted if len(line) <= max(column) or not all(line[i].strip() for i in column)]
     if short or not wanted:
-        raise InputError(f"expected a file and a label in every row of {path}, got {short[0] if short else 'no row'}")
-    return [(line[column[0]].strip(), line[column[1]].strip()) for line in wanted]
+        got = short[0] if short else "no row"
+        raise InputError(f"expected a file and a label in every row of {path}, separated by commas, got {got}")
+    every = [line[column[1]].strip() for line in body if len(line) > column[1]]
+    return [(line[column[0]].strip(), line[column[1]].strip()) for line in wanted], list(filter(None, every))
 
 
 def _columns(head: Sequence[str]) -> tuple[int, int]:
@@ -157,12 +164,29 @@ def _columns(head: Sequence[str]) -> tuple[int, int]:
 
 def _class_names(names: Sequence[str], path: Path) -> list[str]:
     """All classes: 0 .. K - 1 of whole numbers, else the sorted names."""
-    if not all(name.isascii() and name.isdecimal() for name in names):
+    whole = [name for name in names if name.isascii() and name.isdecimal()]
+    others = [name for name in names if name not in set(whole)]
+    if whole and others:
+        raise InputError(
+            f"expected all labels of {path} as whole numbers or all as names, got {whole[0]} and {others[0]}"
+        )
+    if numbers := [name for name in others if _is_number(name)]:
+        raise InputError(f"expected labels of {path} as whole numbers from 0 up, or as names, got {numbers[0]}")
+    if others:
         return sorted(set(names))
     most = max(map(int, names))
     if most > 1_000_000:
         raise InputError(f"expected class numbers up to 1000000 in {path}, got {most}")
     return [str(number) for number in range(most + 1)]
+
+
+def _is_number(text: str) -> bool:
+    """Whether a label is a number, or the `nan` that stands for a missing one: it is no name of a class."""
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
 
 
 @DATASETS.register("factory")

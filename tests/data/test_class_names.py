@@ -186,3 +186,25 @@ def test_the_rows_of_a_run_name_the_files(tmp_path: Path) -> None:
     ):
         assert image_files(DataLoader(loader.dataset, **other)) is None
     assert image_files(load_data("mnist5k")) is None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cat\ndog\n",
+        "\ufeffcat\ndog",
+        "\n cat \r\ndog\n\n",
+        '["cat", "dog"]',
+        '\ufeff{"dog": 1, "cat": 0}',
+        '{"1":"dog","0":"cat"}',
+    ],
+)
+def test_names_of_classes_are_told_by_content(tmp_path: Path, text: str) -> None:
+    (tmp_path / "classes").write_text(text, encoding="utf-8")
+    assert [several[0] for several in read_names(tmp_path / "classes")] == ["cat", "dog"]
+
+
+def test_json_that_is_cut_is_no_list_of_names(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text('["cat",')
+    with pytest.raises(InputError, match=r"cannot read .* Expecting value"):
+        read_names(tmp_path / "classes.txt")

@@ -1,6 +1,7 @@
 """Data as people have them: arrays, tables, functions; halves and classes of any set."""
 
 import io
+import re
 import sys
 import zipfile
 from pathlib import Path
@@ -118,6 +119,36 @@ def test_whole_numbers_in_a_table_are_the_labels(tmp_path: Path) -> None:
     assert load_data(str(tmp_path / "t.csv"), split="train").labels.tolist() == [0]
     with pytest.raises(InputError, match="no row"):
         load_data(str(tmp_path / "t.csv"), split="val")
+
+
+def test_a_class_of_a_table_has_one_number_in_every_split(tmp_path: Path) -> None:
+    pictures(tmp_path)
+    (tmp_path / "t.csv").write_text("path,class,split\nb.png,dog,test\na.png,ape,train\ndeep/c.png,dog,train\n")
+    test, train = (load_data(str(tmp_path / "t.csv"), split=split) for split in ("test", "train"))
+    assert (test.labels.tolist(), train.labels.tolist()) == ([1], [0, 1])
+    assert test.classes == train.classes == ("ape", "dog")
+
+
+@pytest.mark.parametrize("label", ["1.0", "-1", "1e0", "nan", "+1", "0.7"])
+def test_a_label_of_a_table_that_is_another_number_is_no_name_of_a_class(tmp_path: Path, label: str) -> None:
+    """It took part as a name, and its rank, 0, was the label."""
+    pictures(tmp_path)
+    for rows in (f"a.png,{label}\n", f"a.png,0\nb.png,{label}\n", f"a.png,{label}\nb.png,dog\n"):
+        (tmp_path / "t.csv").write_text(rows)
+        with pytest.raises(InputError, match=r"whole numbers.* got .*" + re.escape(label)):
+            load_data(str(tmp_path / "t.csv"))
+    (tmp_path / "t.csv").write_text("a.png,3\nb.png,dog\n")
+    with pytest.raises(InputError, match=r"all labels .* as whole numbers or all as names, got 3 and dog"):
+        load_data(str(tmp_path / "t.csv"))
+
+
+def test_arrays_of_another_machine_and_files_that_are_no_archives(tmp_path: Path) -> None:
+    x, y = np.random.default_rng(0).random((3, 1, 4, 4)), np.arange(3)
+    np.savez(tmp_path / "big.npz", x=x.astype(">f4"), y=y.astype(">i2"))
+    assert torch.equal(load_data(str(tmp_path / "big.npz"))[:][0], torch.from_numpy(x.astype(np.float32)))
+    (tmp_path / "text.npz").write_text("hello")
+    with pytest.raises(InputError, match=r"it is no archive, as np\.savez\('text\.npz', x=x, y=y\) writes$"):
+        load_data(str(tmp_path / "text.npz"))
 
 
 @pytest.mark.parametrize("text", ["", "file,label\n", "file,label\nb.png\n", "file,label\nz.png,1\n", "b.png,\n"])

@@ -10,8 +10,9 @@ from advkit import load_data, load_model
 from advkit.attacks import FGSM, PGD, Noise
 from advkit.core.errors import InputError
 from advkit.evaluation import Probes, check_evaluation, evaluate
+from advkit.evaluation.measure import signs
 from advkit.evaluation.measure.checks import CHECKS
-from advkit.evaluation.measure.eight_bit import nearest, toward
+from advkit.evaluation.measure.eight_bit import decoded, nearest, nearest_level, toward
 
 
 @pytest.fixture(scope="module")
@@ -216,3 +217,21 @@ def test_the_checks_cost_at_most_a_quarter_of_the_attacks_passes():
         spent.append(passes[0])
     handle.remove()
     assert 0.15 < (spent[1] - spent[0]) / spent[0] <= 0.25
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-6, 1.0, 1e6, 1e12])
+def test_two_answers_differ_by_their_own_size(scale):
+    first = torch.tensor([[1.0, -2.0], [0.5, 0.25], [3.0, 1.0]]) * scale
+    second = first * torch.tensor([[1.0], [1.01], [1.00001]])
+    assert signs._differ(first, second).tolist() == [False, True, False]
+    assert signs._differ(first, first * float("nan")).all()
+
+
+@pytest.mark.parametrize("bounds", [(0, 1), (-1, 1), (0.0, 255.0)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_every_level_is_the_nearest_to_its_own_pixel_and_to_its_neighbourhood(dtype, bounds):
+    levels = torch.arange(256)
+    unit = (bounds[1] - bounds[0]) / 255
+    for off in (-0.49, 0.0, 0.49):
+        pixels = decoded(levels, torch.zeros(1, dtype=dtype), bounds) + off * unit
+        assert torch.equal(nearest_level(pixels, bounds).long(), levels)
