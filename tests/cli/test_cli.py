@@ -12,6 +12,7 @@ from importlib.metadata import entry_points
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers.children import stopped
 
 from advkit._version import __version__
 from advkit.attacks import ATTACKS
@@ -169,21 +170,10 @@ def test_a_reader_that_leaves_is_no_error():
     assert done.returncode == 1
 
 
-def test_ctrl_c_ends_with_130_and_one_line():
-    words = ["train", "--model", "lenet5", "--epochs", "2000", "--threads", "1"]
-    code = (  # whoever started the tests may have told them, and so their children, to ignore Ctrl-C
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        f"from advkit.cli import main; main({words!r})"
-    )
-    pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
-    with subprocess.Popen([sys.executable, "-c", code], **pipes) as running:
-        try:
-            running.stderr.readline()  # the first epoch is done
-            running.send_signal(signal.SIGINT)
-            _, stderr = running.communicate(timeout=3600)
-        finally:
-            running.kill()
-    assert running.returncode == 130
+def test_ctrl_c_ends_with_130_and_one_line(tmp_path):
+    words = ["train", "--model", "MODEL", "--data", "mnist5k", "--epochs", "2", "--threads", "1"]
+    code, stderr = stopped(tmp_path, words, signal.SIGINT, at=80)
+    assert code == 130, stderr
     assert "Traceback" not in stderr
     assert "--resume" in stderr
     assert stderr.strip().endswith("Interrupted.")

@@ -3,8 +3,9 @@
 import hashlib
 import json
 import random
+import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
@@ -45,18 +46,17 @@ class Reached:
         return self.digests.get(str(path.relative_to(ROOT))) == digest(path)
 
     def tests(self, path: Path, first: int, last: int) -> list[str]:
-        """The tests that run a line between two: all of the files named after the module, then one of each in turn.
+        """The tests that run a line between two: those of files that the module's name is in come first.
 
-        Those of a file come from the cheapest on.
+        Those of a file come from the cheapest on, and the files in turn.
         """
         counted = self.lines.get(str(path.relative_to(ROOT)), {})
         found = set(chain.from_iterable(counted.get(str(line), ()) for line in range(first, last + 1)))
         by_file: dict[str, list[str]] = {}
         for test in sorted(found, key=lambda test: (self.seconds[test], test)):
             by_file.setdefault(test.split("::")[0], []).append(test)
-        own = [by_file.pop(file) for file in list(by_file) if path.stem.strip("_") in Path(file).stem]
-        rounds = zip_longest(*sorted(by_file.values(), key=lambda tests: self.seconds[tests[0]]))
-        return [*chain.from_iterable(own), *(test for test in chain.from_iterable(rounds) if test is not None)]
+        near = [by_file.pop(file) for file in list(by_file) if is_near(ROOT / file, path)]
+        return [*in_turn(near), *in_turn(by_file.values())]
 
     def within(self, tests: list[str], seconds: float) -> list[str]:
         """The first of the tests that together take no longer than this many processor seconds; at least one."""
@@ -66,6 +66,17 @@ class Reached:
                 chosen.append(test)
                 used += self.seconds[test]
         return chosen
+
+
+def is_near(test: Path, path: Path) -> bool:
+    """Whether a test file is named after a module or imports it."""
+    imported = rf"\b{path.stem} import |import .*\b{path.stem}\b"
+    return path.stem.strip("_") in test.stem or re.search(imported, test.read_text()) is not None
+
+
+def in_turn(files: Iterable[list[str]]) -> list[str]:
+    """The first test of each file, then the second of each."""
+    return [test for test in chain.from_iterable(zip_longest(*files)) if test is not None]
 
 
 class Only:
