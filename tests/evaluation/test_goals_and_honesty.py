@@ -166,6 +166,17 @@ def test_the_command_takes_a_goal_and_verdicts() -> None:
     assert refused.exit_code == 2
 
 
+@pytest.mark.filterwarnings("ignore::advkit.core.errors.AdvkitWarning")
+def test_images_of_batches_that_mix_and_of_random_answers_are_counted() -> None:
+    for change, random, mixed in (
+        (lambda z, x: z, 0, 0),
+        (lambda z, x: z + z.mean(0), 0, 59),  # the mean of a batch of one image is its own
+        (noisy, 60, 0),
+    ):
+        counts = evaluate(Net(change), (X, Y), batch_size=59).counts
+        assert (counts.random, counts.mixed) == (random, mixed)
+
+
 def test_evaluations_in_several_threads_find_what_one_alone_finds_and_leave_the_model_as_it_was() -> None:
     torch.manual_seed(0)
     net = nn.Sequential(nn.Flatten(), nn.Linear(12, 8), nn.BatchNorm1d(8), nn.Dropout(), nn.Linear(8, 6)).train()
