@@ -213,3 +213,11 @@ def test_kernels_follow_the_parameters_from_call_to_call(batch):
         with torch.no_grad():
             torch.testing.assert_close(Passes(model, batch[0])(batch[0]), model(batch[0]))
         model.second.weight.data.add_(0.5)
+
+
+def test_the_layout_of_a_model_is_channels_last_only_if_it_convolves_and_takes_it():
+    x = torch.rand(2, 3, 8, 8)
+    flat, convolving = nn.Sequential(nn.Flatten(), nn.Linear(192, 4)), nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten())
+    assert not Passes(flat, x).probe(x)
+    assert not Passes(convolving.forward, x).probe(x)  # a function's layers are not known
+    assert Passes(convolving, x).probe(x)
