@@ -19,7 +19,7 @@ from advkit.evaluation import evaluate
 from advkit.evaluation.measure.aims import aim_at
 from advkit.evaluation.measure.asked import EPS, noise_like
 from advkit.evaluation.measure.setting import setting_of
-from advkit.evaluation.show.telling import attack_sheet
+from advkit.evaluation.show.report_text import attack_sheet
 
 
 def run(

@@ -143,6 +143,17 @@ def test_imports_point_downwards_only(module: str, path: Path) -> None:
             assert other < own, f"{path.name}:{line}: layer {own} imports {name} of layer {other}"
 
 
+@over([*SOURCES, *((path.stem, path) for path in sorted((ROOT / "tests").glob("*/*.py")))])
+def test_every_import_of_ours_names_a_file(module: str, path: Path) -> None:
+    """A file that was renamed while another was written is found here, without an import of either."""
+    for node in ast.walk(parsed(path)):
+        if isinstance(node, ast.ImportFrom | ast.Import):
+            for alias in node.names:
+                name = alias.name if isinstance(node, ast.Import) else node.module or ""
+                if name.startswith("advkit."):
+                    assert name in NAMES, f"{path.name}:{node.lineno}: {name}"
+
+
 ROOMS = {"measure": 0, "runs": 1, "show": 2}
 """The rooms of the evaluation: what is counted, what is kept of it in a folder, what is shown of that."""
 
