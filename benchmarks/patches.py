@@ -27,7 +27,7 @@ from advkit.attacks import find_patch
 from advkit.attacks.parts.placing import side_of
 from advkit.data import load_data
 
-GRID = {"advkit": (0.02, 0.05, 0.1), "art": (0.01, 0.03, 0.1)}
+GRID = {"advkit": (0.02, 0.05, 0.1), "art": (0.03, 0.1, 0.3)}
 """Step lengths that are tried. ART's default of 5 is for pixels from 0 to 255."""
 
 
@@ -122,10 +122,10 @@ if __name__ == "__main__":
     parser.add_argument("--pixels", type=int, default=227, help="side of the photographs")
     parser.add_argument("--target", type=int, help="number of the class to reach; default: any but the right one")
     parser.add_argument("--size", type=float, default=0.05)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=8)
-    parser.add_argument("--count", type=int, default=24, help="photographs in each half")
-    parser.add_argument("--places", type=int, default=5)
+    parser.add_argument("--count", type=int, default=16, help="photographs in each half")
+    parser.add_argument("--places", type=int, default=4)
     parser.add_argument("--seeds", type=int, default=3)
     given = parser.parse_args()
     torch.set_num_threads(1)
