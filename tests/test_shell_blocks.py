@@ -51,6 +51,8 @@ SMALLER = {
     "evaluate": "--count 6 --batch-size 3 --threads 1",
     "transfer": "--count 6 --threads 1",
     "train": "--epochs 1 --threads 1",
+    "patch": "--count 8 --epochs 1 --threads 1",
+    "universal": "--count 8 --epochs 1 --threads 1",
     "reproduce": "--budget tiny --seeds 1",
     "addition.py": "--seeds 1 --epochs 1 --copies 1",
     "adversarial_loss.py": "--batch 10 --rounds 1",
