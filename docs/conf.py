@@ -25,6 +25,7 @@ myst_enable_extensions, myst_heading_anchors = ["colon_fence"], 4
 highlight_language = "none"  # indented blocks are commands and output; Python is marked as such
 nb_execution_mode, nb_execution_raise_on_error, nb_execution_timeout = "force", True, 600
 nb_merge_streams = True
+nb_execution_in_temp = True  # what a notebook writes is not left in docs/
 copybutton_selector = "div:not(.output):not(.highlight-text):not(.highlight-none) > div.highlight > pre"  # no output
 autodoc_typehints, autodoc_member_order = "none", "bysource"
 napoleon_numpy_docstring, napoleon_use_rtype, napoleon_use_ivar = False, False, True

@@ -73,12 +73,17 @@ def examples(
 
 
 def _check(x: Tensor, x_adv: Tensor, y: Tensor, logits: Tensor | None, logits_adv: Tensor) -> None:
-    if x.ndim != 4 or x.shape != x_adv.shape or not 1 <= x.shape[1] <= 3 or not len(x):
+    if x.shape != x_adv.shape or not drawable(x):
         shapes = f"{tuple(x.shape)} and {tuple(x_adv.shape)}"
         raise InputError(f"expected x and x_adv of one shape (N, C, H, W) with N >= 1 and C 1 to 3, got {shapes}")
     for name, value, ndim in (("y", y, 1), ("logits", logits, 2), ("logits_adv", logits_adv, 2)):
         if value is not None and (value.ndim != ndim or len(value) != len(x)):
             raise InputError(f"expected {name} with one row for each of {len(x)} images, got {tuple(value.shape)}")
+
+
+def drawable(x: Tensor) -> bool:
+    """Whether a figure can show the images: (N, C, H, W), at least one, with one to three channels."""
+    return x.ndim == 4 and 1 <= x.shape[1] <= 3 and len(x) > 0
 
 
 def _unit(images: Tensor, bounds: tuple[float, float]) -> Tensor:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from advkit.core.errors import InputError
-from advkit.figures._examples import MUTED, _panel, _sheet, _short, _written
+from advkit.figures._examples import MUTED, _panel, _sheet, _short, _written, drawable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -53,7 +53,7 @@ def _check(rows: Sequence[tuple[str, Tensor]], labels: Sequence[str] | None) -> 
         raise InputError("expected one row or more, got none")
     count = len(rows[0][1])
     for name, images in rows:
-        if images.ndim != 4 or not 1 <= images.shape[1] <= 3 or len(images) != count or not count:
+        if not drawable(images) or len(images) != count:
             shape = tuple(images.shape)
             raise InputError(f"expected {max(count, 1)} images (N, C, H, W), C 1 to 3, in row {name!r}, got {shape}")
     if labels is not None and len(labels) != count:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from advkit.core.errors import InputError
-from advkit.figures._examples import MUTED, _canvas, _panel, _written
+from advkit.figures._examples import MUTED, _canvas, _panel, _written, drawable
 from advkit.figures._panels import wrapped
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _names(transformers: int) -> list[str]:
 
 
 def _check(x: Tensor, points: Tensor, output: Tensor, labels: tuple[str, ...] | None) -> None:
-    if x.ndim != 4 or not 1 <= x.shape[1] <= 3 or not len(x):
+    if not drawable(x):
         raise InputError(f"expected images (N, C, H, W) with N >= 1 and C 1 to 3, got {tuple(x.shape)}")
     size = tuple(output.shape[3:])
     if output.shape[1:3] != x.shape[:2] or points.shape != (len(output), len(x), *size, 2):

@@ -87,6 +87,15 @@ def test_a_run_without_images_or_attacks_has_a_page_too(tmp_path):
     assert "clean" in (tmp_path / "b" / "report.html").read_text()
 
 
+def test_images_that_cannot_be_drawn_are_named(tmp_path):
+    x = torch.rand(6, 2, 4, 4, generator=torch.Generator().manual_seed(0))
+    net = nn.Sequential(nn.Flatten(), nn.Linear(32, 3))
+    evaluate(net, (x, net(x).argmax(1)), [FGSM(eps=0.9)], output=tmp_path, checks=False)
+    page = (tmp_path / "report.html").read_text()
+    assert 'class="example"' not in page
+    assert "one or three channels. These have the shape (2, 4, 4)" in page
+
+
 def test_many_classes_are_listed_by_their_largest_confusions(tmp_path):
     x = torch.rand(40, 1, 4, 8, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)

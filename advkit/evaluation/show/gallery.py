@@ -60,6 +60,14 @@ def image_shape(run: Run) -> tuple[int, ...] | None:
     return shape if len(shape) == 3 and shape[0] in (1, 3) else None
 
 
+def undrawn(run: Run) -> str:
+    """Return why the page shows no examples although the run keeps images; empty if it shows them."""
+    if not run.record["config"]["images"] or not run.record["config"]["attacks"] or image_shape(run):
+        return ""
+    shape = tuple(run.images(run.numbers()[0], None).shape[1:])
+    return f"The page draws images of one or three channels. These have the shape {shape}; the batches hold them."
+
+
 def most_examples(shape: tuple[int, ...]) -> int:
     """Return the number of examples of an attack that the page shows."""
     return max(6, min(MOST_EXAMPLES, BYTES // (3 * math.prod(shape))))

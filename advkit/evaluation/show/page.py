@@ -21,7 +21,7 @@ from advkit.evaluation.measure.corruptions import CorruptionReport
 from advkit.evaluation.measure.report import Report
 from advkit.evaluation.measure.staircase import STEPS, Curve, drawn
 from advkit.evaluation.runs.run_folder import Run
-from advkit.evaluation.show.gallery import Nearest, examples, image_shape, most_examples, name_of
+from advkit.evaluation.show.gallery import Nearest, examples, image_shape, most_examples, name_of, undrawn
 from advkit.evaluation.show.in_words import mce_in_words, sides_of, summary
 from advkit.evaluation.show.remarks import own_measures
 
@@ -60,6 +60,7 @@ def page(run: Run, report: Report) -> str:
         attacks=report.attacks,
         shape=shape[1:] if shape else (1, 1),
         examples=examples(run, seen.nearest, norms, names),
+        undrawn=undrawn(run),
         confusions=[_confusion(row, pairs, names) for row, pairs in zip(shown, seen.pairs, strict=True)]
         if report.labelled
         else [],
