@@ -140,13 +140,7 @@ FEATURES = {
 SQUARES = "the smallest square of its l2 form, 3x3 pixels, is most of the toys' 4x4"
 ALL = [*specs(), *HARDER.values()]
 WALKS = "walks from an adversarial point, where a gradient of zero is no failure; to a target it begins at x"
-SMOOTH = "over pixels its smooth steps end with two pixels where one saturated pixel is enough"
 WAIVERS: dict[tuple[str, str], str] = {
-    **{
-        (spec, "moves_pixels_off_the_bounds"): SMOOTH
-        for spec in HARDER.values()
-        if spec.startswith("pdpgd(norm=l0_pixels")
-    },
     **{
         (spec, "reports_a_zero_gradient"): WALKS
         for spec in specs()
