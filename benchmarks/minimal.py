@@ -86,7 +86,7 @@ ROWS = [
     ),
     *(
         (f"pdpgd(norm={norm}, steps={steps})", [(adv_lib, "pdpgd", {"norm": ORDER[norm], "num_steps": steps})])
-        for steps in (100, 500)
+        for steps in (100, 300, 500)
         for norm in ("l2", "linf", "l1", "l0")
     ),
     # Beside all of adv-lib's attacks in l0. VFGA makes the steps that it needs, of a gradient and 21 forward passes.
