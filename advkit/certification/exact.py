@@ -138,7 +138,8 @@ class BranchAndBound:
         search: Search,
         upper: Tensor | None = None,
     ) -> None:
-        self.model, self.region, self.y, self.search = (lambda z: answer_of(model(z))), region, y, search
+        self.model: Callable[[Tensor], Tensor] = lambda z: answer_of(model(z))
+        self.region, self.y, self.search = region, y, search
         self.made = replace(made, lines={})
         self.light = self.made.light()
         self.patience = open_units(made) // SHARE + 1  # parts after which the bounds inside are made tighter
