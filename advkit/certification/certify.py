@@ -40,7 +40,8 @@ class Certificate(Shown):
 
     Attributes:
         certified: (N,) bool: True where every point of the ball is classified as y. False means unknown or broken.
-        margin: (N, K) float64: lower bounds of logit y minus the other logit over the ball; 0 at y itself.
+        margin: (N, K) float64: lower bounds of logit y minus the other logit over the ball; 0 at y itself. A bound of
+            2^-1022, by the method "exact", says that the margin is positive and no more.
         method: name of the method.
         norm: norm of the ball.
         radius: (N,) float64: a radius at which the image is certified, 0 if none was found; None if not requested.
