@@ -13,7 +13,7 @@ from advkit.core.errors import InputError, UnknownNameError
 from advkit.data import load_data
 from advkit.defenses import Transformed, create_transform, list_transforms
 from advkit.defenses.soft_jpeg import soft_jpeg
-from advkit.defenses.transforms import BitDepth
+from advkit.defenses.transforms import BitDepth, _inward
 from advkit.models import load_model
 
 IMAGES = torch.rand(3, 1, 12, 10, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
@@ -240,3 +240,9 @@ def test_a_blur_reaches_three_standard_deviations_and_keeps_the_light(sigma: flo
     assert float(blurred.sum()) == pytest.approx(1)
     assert bool((blurred[outside] == 0).all())
     assert torch.allclose(blurred, blurred.mT)
+
+
+def test_the_step_of_total_variation_is_its_derivative() -> None:
+    z = torch.rand(2, 3, 7, 5, dtype=torch.float64, requires_grad=True)
+    (slope,) = torch.autograd.grad(variation(z).sum(), z)
+    torch.testing.assert_close(_inward(z.detach()), -slope)

@@ -73,6 +73,22 @@ def test_values_out_of_range_are_refused(field: str, value: float) -> None:
         replace(RECIPE, **{field: value})  # type: ignore[arg-type]
 
 
+NEAR_THE_EDGE: dict[str, list[float | None]] = {
+    "epochs": [1], "batch_size": [1], "accumulate": [1], "validation": [0, 1], "lr": [1e-9, 1e9],
+    "momentum": [0, 0.999], "weight_decay": [0, 1e-9, 1e9], "label_smoothing": [0, 0.999], "clip": [None, 1e-9],
+    "l1": [0, 1e-9, 1e9], "l2": [0, 1e-9], "sparsity": [0, 1e-9], "sparsity_target": [1e-9, 0.999],
+    "max_norm": [None, 1e-9], "filter_rms": [None, 1e-9], "ema": [None, 1e-9, 0.999], "l1_from": [0, 0.999],
+    "ramp": [0, 1e-9, 1], "layer_decay": [1e-9, 1], "patience": [None],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", NEAR_THE_EDGE)
+def test_every_value_in_range_is_taken_up_to_the_edge(field: str) -> None:
+    for value in NEAR_THE_EDGE[field]:
+        assert getattr(replace(RECIPE, **{field: value}), field) == value  # type: ignore[arg-type]
+    assert replace(RECIPE, patience=1, validation=1).patience == 1
+
+
 def test_init_says_how_the_weights_are_drawn() -> None:
     recipe = Recipe(model="lenet5", data="mnist5k", seed=3)
     plain, drawn = build(recipe), build(replace(recipe, init="interval"))
