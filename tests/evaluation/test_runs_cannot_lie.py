@@ -88,6 +88,12 @@ def test_advice_on_a_folder_that_others_changed_is_right_when_it_is_followed(hom
     assert rows(home) == rows(whole)
 
 
+def test_two_verdicts_are_another_run_than_one(tmp_path):
+    go(tmp_path / "run", verdicts=2)
+    with pytest.raises(InputError, match="verdicts"):
+        go(tmp_path / "run", resume=True)
+
+
 def test_a_missing_batch_is_found_by_every_reader_and_redone(home, whole):
     batch(home, 2).unlink()
     assert verify_run(home) == ["batch 2 is missing"]
