@@ -1,9 +1,9 @@
 """`python benchmarks/addition.py --output DIR`: two digits in two channels, read by two transformers or by none.
 
-MNIST addition, Jaderberg et al. 2015, appendix A.1. The two transformers start as copies of the one that ships with
-`stn_fcn` for single distorted digits, each on its own channel, and stay as they are; the FCN behind them learns the
-sums. Beside it the FCN alone, of about as many parameters, on the whole canvas. Both are trained alike, and compared on
-1,000 test pairs. Runs lie in DIR/NET/SEED; the same command goes on with them.
+MNIST addition, Jaderberg et al. 2015, appendix A.1: the sums are the only labels. Both networks learn by stages: first
+upright digits in the middle of the canvas, then pairs whose distortions grow to the paper's. Each stage starts from the
+weights of the one before. The FCN alone, of about as many parameters, sees the whole canvas. Both are trained alike,
+and compared on 1,000 test pairs. Runs lie in DIR/NET/SEED/STAGE; the same command goes on with them.
 """
 
 import argparse
@@ -18,7 +18,6 @@ from advkit.core.intervals import mcnemar
 from advkit.data import load_data
 from advkit.figures import transformations
 from advkit.insight import tracking
-from advkit.models import load_model
 from advkit.training import Recipe, build, train
 
 TWO = Recipe(
@@ -27,27 +26,33 @@ TWO = Recipe(
     input_shape=(2, 42, 42),
     num_classes=19,
     options={"transformers": 2, "crop": 28, "mean": 0.1307, "std": 0.3081},
-    epochs=10,
-    batch_size=50,
+    batch_size=100,
     optimizer="adamw",
     lr=2e-3,
     weight_decay=1e-2,
     clip=1.0,
-    freeze="transformer",
+    layer_decay=0.05,
 )
-NONE = replace(TWO, options={**TWO.options, "transform": "none"}, freeze="")
+NONE = replace(TWO, options={**TWO.options, "transform": "none"}, layer_decay=1.0)
+
+STAGES = (
+    *((0, 3, 10), (0.1, 2, 10), (0.2, 2, 10), (0.3, 3, 10), (0.4, 3, 10), (0.5, 4, 10), (0.65, 4, 10), (0.8, 4, 10)),
+    (1, 5, 40),
+)
+"""Strength of the distortions, epochs, and distortions of each of the 4,000 digits."""
 
 
-def start(net):
-    """Give transformer c the shipped transformer's weights, on channel c alone."""
-    single = load_model("stn_fcn", data="distorted_mnist", device="cpu").net.transformer.state_dict()
-    first = "localisation.1.weight"  # (units, pixels of all channels)
-    for channel, branch in enumerate(net.net.transformer.branches):
-        own = branch.state_dict()
-        wide = torch.zeros_like(own[first])
-        wide.unflatten(1, (2, -1))[:, channel] = single[first]
-        branch.load_state_dict({**single, first: wide})
-    return net
+def learn(recipe, home, test):
+    """Train through the stages; the transformers rest in the first one, where there is nothing to find."""
+    weights = None
+    for number, (strength, epochs, copies) in enumerate(STAGES):
+        data = in_memory(load_data("mnist_addition", split="train", strength=strength, copies=copies))
+        still = "transformer" if strength == 0 and recipe.layer_decay < 1 else ""
+        stage = replace(recipe, data=data.name, epochs=epochs, weights=weights, freeze=still)
+        folder = home / str(number)
+        result = train(build(stage), data, recipe=stage, test=test, output=folder, device="cpu", resume=True)
+        weights = str(folder)
+    return result.classifier.eval()
 
 
 def draw(net, path):
@@ -66,26 +71,17 @@ def draw(net, path):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--epochs", type=int, default=TWO.epochs)
-    parser.add_argument("--copies", type=int, default=5, help="training pairs for each of the 4,000 digits (default 5)")
     parser.add_argument("--output", type=Path, default=Path("runs/addition"), help="folder of the runs")
-    parser.add_argument("--picture", type=Path, help="draw what the transformers look at, and train nothing")
+    parser.add_argument("--picture", type=Path, help="draw what the transformers of seed 0 look at")
     given = parser.parse_args()
-    if given.picture:
-        draw(start(build(TWO)).eval(), given.picture)
-        return
     torch.set_num_threads(1)
-    data = in_memory(load_data("mnist_addition", split="train", copies=given.copies))
     test = in_memory(load_data("mnist_addition"))
     x, y = test.tensors()
     for seed in range(given.seeds):
         wrong = {}
         for name, recipe in (("two", TWO), ("none", NONE)):
-            recipe = replace(recipe, seed=seed, epochs=given.epochs)
-            net, begun = build(recipe), time.process_time()
-            net = start(net) if name == "two" else net
-            home = given.output / name / str(seed)
-            net = train(net, data, recipe=recipe, test=test, output=home, device="cpu", resume=True).classifier.eval()
+            begun = time.process_time()
+            net = learn(replace(recipe, seed=seed), given.output / name / str(seed), test)
             with torch.no_grad():
                 wrong[name] = net(x).argmax(1) != y
             spent = time.process_time() - begun
@@ -93,6 +89,8 @@ def main():
             for branch in net.net.transformer.branches if name == "two" else ():
                 with torch.no_grad():
                     print(f"  moves with the channels: {tracking(branch.points(net.normalize(x)), x).tolist()}")
+            if name == "two" and seed == 0 and given.picture:
+                draw(net, given.picture)
         only = int((wrong["none"] & ~wrong["two"]).sum()), int((wrong["two"] & ~wrong["none"]).sum())
         print(f"only none : only two wrong {only[0]} : {only[1]}, p {mcnemar(*only):.1e}", flush=True)
 

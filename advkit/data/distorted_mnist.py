@@ -26,43 +26,44 @@ CANDIDATES = 16  # of which the first convex one becomes the corners of "P"; one
 BLOCK = 500  # images made at once, for the sake of memory
 
 
-def _rotated(draws: Draws, p: Tensor) -> Tensor:
+def _rotated(draws: Draws, p: Tensor, strength: float) -> Tensor:
     """R: turned about the centre by -90 to 90 degrees."""
-    return _turn(p, _between(draws, 0, -torch.pi / 2, torch.pi / 2))
+    return _turn(p, strength * _between(draws, 0, -torch.pi / 2, torch.pi / 2))
 
 
-def _moved(draws: Draws, p: Tensor) -> Tensor:
+def _moved(draws: Draws, p: Tensor, strength: float) -> Tensor:
     """RTS: turned by -45 to 45 degrees, scaled by .7 to 1.2, and the scaled frame put anywhere on the canvas."""
-    scale = _between(draws, 1, 0.7, 1.2)
-    place = (2 * draws.uniform(2, (2,)) - 1) * (p.shape[0] - FRAME * scale)[:, None] / 2  # (N, 2)
-    return _turn(p - place[:, None, None], _between(draws, 0, -torch.pi / 4, torch.pi / 4)) / scale[:, None, None, None]
+    scale = _scale(draws, 1, 0.7, 1.2, strength)
+    place = strength * (2 * draws.uniform(2, (2,)) - 1) * (p.shape[0] - FRAME * scale)[:, None] / 2  # (N, 2)
+    angle = strength * _between(draws, 0, -torch.pi / 4, torch.pi / 4)
+    return _turn(p - place[:, None, None], angle) / scale[:, None, None, None]
 
 
-def _stretched(draws: Draws, p: Tensor) -> Tensor:
+def _stretched(draws: Draws, p: Tensor, strength: float) -> Tensor:
     """P: scaled by .75 to 1, then each corner of the frame moved by N(0, sd 5 pixels) along x and y."""
     signs = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]], dtype=p.dtype)  # around the frame
-    frame = signs * (_between(draws, 0, 0.75, 1.0) * FRAME / 2)[:, None, None]  # (N, 4, 2)
-    tried = frame[:, None] + 5 * draws.normal(1, (CANDIDATES, 4, 2))  # (N, 16, 4, 2)
+    frame = signs * (_scale(draws, 0, 0.75, 1.0, strength) * FRAME / 2)[:, None, None]  # (N, 4, 2)
+    tried = frame[:, None] + strength * 5 * draws.normal(1, (CANDIDATES, 4, 2))  # (N, 16, 4, 2)
     first = _is_convex(tried).byte().argmax(1)
     corners = tried[torch.arange(len(tried)), first]
     x, y, w = (_unit_square(corners)[:, None, None] * F.pad(p, (0, 1), value=1.0)[..., None, :]).sum(-1).unbind(-1)
     return (torch.stack([x / w, y / w], -1) - 0.5) * FRAME
 
 
-def _warped(draws: Draws, p: Tensor) -> Tensor:
+def _warped(draws: Draws, p: Tensor, strength: float) -> Tensor:
     """E: scaled by .75 to 1, then the 4 x 4 control points of a thin-plate spline moved by N(0, sd 1.5 pixels)."""
     lines = torch.linspace(-FRAME / 2, FRAME / 2, 4, dtype=p.dtype)
-    moves = 1.5 * draws.normal(1, (16, 2))  # (N, 16, 2)
+    moves = strength * 1.5 * draws.normal(1, (16, 2))  # (N, 16, 2)
     for weight, move in zip(_spline(torch.cartesian_prod(lines, lines), p), moves.unbind(1), strict=True):
         p = p + weight[..., None] * move[:, None, None]
-    return p / _between(draws, 0, 0.75, 1.0)[:, None, None, None]
+    return p / _scale(draws, 0, 0.75, 1.0, strength)[:, None, None, None]
 
 
 class Variant(NamedTuple):
     """One kind of distortion: the side of the canvas and the warp (None: cluttered)."""
 
     side: int
-    warp: Callable[[Draws, Tensor], Tensor] | None
+    warp: Callable[[Draws, Tensor, float], Tensor] | None
 
 
 VARIANTS = {
@@ -87,12 +88,15 @@ class DistortedMNIST(Dataset):
             canvas (42); "P", projective (32); "E", elastic (32); "cluttered", the digit anywhere among six patches of
             6x6 from others (60). The ranges are the paper's, quoted from memory; the sizes of R, P and E are ours.
         source: data set of the digits, "mnist5k" (the embedded ones) or "mnist".
+        strength: share of each range that the distortions take, from 0 (upright in the middle) to 1; for curricula.
+            "cluttered" has no other than 1.
         copies: number of distortions of each digit; default: 10 in the training split, 1 in the test split.
         seed: seed of the distortions; the splits draw different ones.
         split, root, download: options of the source, see `load_data`.
 
     Raises:
-        InputError: there is no such variant, source or split, copies is below 1, or the source is missing.
+        InputError: there is no such variant, source or split, copies is below 1, a strength outside [0, 1] or that the
+            variant does not have, or the source is missing.
     """
 
     def __init__(
@@ -103,6 +107,7 @@ class DistortedMNIST(Dataset):
         download: bool = False,
         variant: str = "RTS",
         source: str = "mnist5k",
+        strength: float = 1.0,
         copies: int | None = None,
         seed: int = 0,
     ) -> None:
@@ -114,10 +119,14 @@ class DistortedMNIST(Dataset):
         copies = COPIES[split] if copies is None else copies
         if copies < 1:
             raise InputError(f"expected copies of 1 or more, got {copies}")
-        self.name, self.split, self.classes = _name(variant, source, seed), split, DIGITS
+        check_strength(strength)
+        if strength != 1 and VARIANTS[variant].warp is None:
+            raise InputError(f"expected a strength of 1 for the variant {variant!r}, got {strength}")
+        self.name, self.split, self.classes = _name(variant, source, strength, seed), split, DIGITS
         x, y = SOURCES[source](split=split, root=root, download=download).tensors()
         self._digits = (x[:, 0] * 255).round().byte()  # (D, 32, 32)
         self.labels = y.repeat(copies)
+        self.strength = float(strength)
         self.seed, (side, self._warp) = 2 * seed + (split == "train"), VARIANTS[variant]
         self.input_shape = (1, side, side)
 
@@ -151,13 +160,25 @@ class DistortedMNIST(Dataset):
         draws, side = Draws(self.seed, rows), self.input_shape[1]
         digits = self._digits[rows % len(self._digits)].double() / 255
         if self._warp is not None:
-            return _sample(digits, self._warp(draws, _pixels(side)))
+            return _sample(digits, self._warp(draws, _pixels(side), self.strength))
         return _clutter(digits, self._digits, side, draws)
 
 
-def _name(variant: str, source: str, seed: int) -> str:
+def check_strength(strength: float) -> None:
+    """Refuse a strength of the distortions that is no share.
+
+    Raises:
+        InputError: it is not a number in [0, 1].
+    """
+    if not isinstance(strength, int | float) or isinstance(strength, bool) or not 0 <= strength <= 1:
+        raise InputError(f"expected strength as a share in [0, 1], got {strength!r}")
+
+
+def _name(variant: str, source: str, strength: float, seed: int) -> str:
     """What `load_data` takes for these options."""
-    given = {"variant": (variant, "RTS"), "source": (source, "mnist5k"), "seed": (seed, 0)}
+    given = {
+        "variant": (variant, "RTS"), "source": (source, "mnist5k"), "strength": (strength, 1), "seed": (seed, 0)
+    }  # fmt: skip
     changed = {key: value for key, (value, default) in given.items() if value != default}
     if set(changed) <= {"variant"}:
         return f"distorted_mnist:{variant}" if changed else "distorted_mnist"
@@ -167,6 +188,11 @@ def _name(variant: str, source: str, seed: int) -> str:
 def _between(draws: Draws, step: int, low: float, high: float) -> Tensor:
     """A uniform number for each image: (N,)."""
     return low + (high - low) * draws.uniform(step, ())
+
+
+def _scale(draws: Draws, step: int, low: float, high: float, strength: float) -> Tensor:
+    """A uniform scale for each image, brought towards 1 where the strength is less: (N,)."""
+    return strength * _between(draws, step, low, high) + (1 - strength)
 
 
 def _pixels(side: int) -> Tensor:

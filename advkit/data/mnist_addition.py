@@ -12,10 +12,9 @@ from torch import Tensor
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError
 from advkit.data._dataset import DATASETS, Dataset
-from advkit.data.distorted_mnist import FRAME, SOURCES, VARIANTS, DistortedMNIST
+from advkit.data.distorted_mnist import DistortedMNIST
 
 SUMS = tuple(map(str, range(19)))
-PAD = (VARIANTS["RTS"].side - FRAME) // 2
 
 
 @DATASETS.register("mnist_addition")
@@ -27,8 +26,8 @@ class MNISTAddition(Dataset):
 
     Args:
         source: data set of the digits, "mnist5k" (the embedded ones) or "mnist".
-        upright: share of the training pairs whose digits stay upright in the middle of the canvas; the paper has none.
-            A network learns to read on them, and then to find; test pairs are all distorted.
+        strength: share of each range that the distortions take, from 0 (upright in the middle) to 1, the paper's. A
+            network learns to read at 0, and to find as it grows.
         copies: number of pairs for each first digit; default: 10 in the training split, 1 in the test split.
         seed: seed of the pairs and of the distortions; the splits draw different ones.
         split, root, download: options of the source, see `load_data`.
@@ -37,8 +36,8 @@ class MNISTAddition(Dataset):
         addends: labels of the two digits of each image (N, 2).
 
     Raises:
-        InputError: no such source or split, copies below 1, a share outside [0, 1], a negative seed; or the source is
-            not there.
+        InputError: no such source or split, copies below 1, a strength outside [0, 1], a negative seed; or the source
+            is not there.
     """
 
     def __init__(
@@ -48,40 +47,31 @@ class MNISTAddition(Dataset):
         root: str | os.PathLike[str] | None = None,
         download: bool = False,
         source: str = "mnist5k",
-        upright: float = 0.0,
+        strength: float = 1.0,
         copies: int | None = None,
         seed: int = 0,
     ) -> None:
         if not isinstance(seed, int) or isinstance(seed, bool) or seed < 0:
             raise InputError(f"expected seed as a whole number of at least 0, got {seed!r}")
-        if not isinstance(upright, int | float) or isinstance(upright, bool) or not 0 <= upright <= 1:
-            raise InputError(f"expected upright as a share in [0, 1], got {upright!r}")
+        where = {"split": split, "root": root, "download": download, "source": source}
         self._first, self._second = (
-            DistortedMNIST(
-                split=split, root=root, download=download, source=source, copies=copies, seed=2 * seed + channel
-            )
+            DistortedMNIST(**where, strength=strength, copies=copies, seed=2 * seed + channel)  # type: ignore[arg-type]
             for channel in (0, 1)
         )
-        self.name, self.split, self.classes = _name(source, upright, seed), split, SUMS
+        self.name, self.split, self.classes = _name(source, strength, seed), split, SUMS
         draws = Draws(2 * seed + (split == "train"), torch.arange(len(self._first)))
         self._partner = (draws.uniform(0, (), stream=1) * len(self._second)).long()  # (N,)
-        self._is_upright = (draws.uniform(1, (), stream=1) < upright) & (split == "train")  # (N,)
-        self._plain = SOURCES[source](split=split, root=root, download=download, pad=PAD)
         self.addends = torch.stack([self._first.labels, self._second.labels[self._partner]], 1)
         self.labels = self.addends.sum(1)
         _, *side = self._first.input_shape
         self.input_shape = (2, side[0], side[1])
 
     def _images(self, rows: Tensor) -> Tensor:
-        partner, count = self._partner[rows], len(self._plain)
-        x = torch.cat([self._first[rows][0], self._second[partner][0]], 1)
-        plain = self._is_upright[rows]
-        x[plain] = torch.cat([self._plain[part[plain] % count][0] for part in (rows, partner)], 1)
-        return x
+        return torch.cat([self._first[rows][0], self._second[self._partner[rows]][0]], 1)
 
 
-def _name(source: str, upright: float, seed: int) -> str:
+def _name(source: str, strength: float, seed: int) -> str:
     """What `load_data` takes for these options."""
-    given = {"source": (source, "mnist5k"), "upright": (upright, 0), "seed": (seed, 0)}
+    given = {"source": (source, "mnist5k"), "strength": (strength, 1), "seed": (seed, 0)}
     changed = [f"{key}={value}" for key, (value, default) in given.items() if value != default]
     return f"mnist_addition({', '.join(changed)})" if changed else "mnist_addition"

@@ -78,15 +78,15 @@ def test_more_copies_only_add_images():
 def test_the_training_split_has_ten_copies_and_draws_of_its_own():
     train, test = DistortedMNIST(split="train", variant="R"), DistortedMNIST(variant="R")
     assert (len(train), len(test)) == (40_000, 1000)
-    assert not torch.equal(module._rotated(Draws(train.seed, torch.arange(3)), module._pixels(4)),
-                           module._rotated(Draws(test.seed, torch.arange(3)), module._pixels(4)))  # fmt: skip
+    assert not torch.equal(module._rotated(Draws(train.seed, torch.arange(3)), module._pixels(4), 1.0),
+                           module._rotated(Draws(test.seed, torch.arange(3)), module._pixels(4), 1.0))  # fmt: skip
     assert not torch.equal(DistortedMNIST(seed=1)[:5][0], DistortedMNIST()[:5][0])
 
 
-def linear(warp, draws: Draws) -> tuple[Tensor, Tensor]:
+def linear(warp, draws: Draws, strength: float = 1.0) -> tuple[Tensor, Tensor]:
     """An affine warp's matrix (N, 2, 2) and offset (N, 2), from canvas to digit."""
     corner = torch.tensor([[[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]], dtype=torch.float64)
-    points = warp(draws, corner.expand(42, -1, -1))[:, 0]  # (N, 3, 2); RTS reads the side off its first size
+    points = warp(draws, corner.expand(42, -1, -1), strength)[:, 0]  # (N, 3, 2); RTS reads the side off its first size
     return torch.stack([points[:, 1] - points[:, 0], points[:, 2] - points[:, 0]], -1), points[:, 0]
 
 
@@ -120,6 +120,27 @@ def test_rts_keeps_the_ink_in_proportion_to_the_digits_area():
     assert ratio.std() < 0.03
 
 
+@pytest.mark.parametrize("strength", [0.25, 0.5])
+def test_strength_is_a_share_of_each_range(strength):
+    turned, _ = linear(module._rotated, MANY, strength)
+    assert near_uniform(torch.atan2(turned[:, 1, 0], turned[:, 0, 0]).rad2deg(), -90 * strength, 90 * strength)
+    matrix, offset = linear(module._moved, MANY, strength)
+    scale = matrix.det() ** -0.5
+    assert near_uniform(scale, 1 - 0.3 * strength, 1 + 0.2 * strength)
+    assert near_uniform(torch.atan2(matrix[:, 1, 0], matrix[:, 0, 0]).rad2deg(), -45 * strength, 45 * strength)
+    place = -torch.linalg.solve(matrix, offset)
+    for along in place.unbind(1):
+        assert near_uniform(along / ((42 - FRAME * scale) / 2), -strength, strength)
+
+
+@pytest.mark.parametrize("variant", ["R", "RTS", "P", "E"])
+def test_without_strength_the_digit_is_upright_in_the_middle(variant):
+    data = load_data(f"distorted_mnist(variant={variant}, strength=0)")
+    side = data.input_shape[1]
+    plain = load_data("mnist5k", pad=(side - FRAME) // 2)
+    assert (data[:10][0] - plain[:10][0]).abs().max() < 1.01 / 255
+
+
 def bilinear_by_hand(digit: Tensor, x: float, y: float) -> float:
     """A digit (h, w) at a point in pixels from its centre, 0 outside."""
     column, row = x + (digit.shape[1] - 1) / 2, y + (digit.shape[0] - 1) / 2
@@ -134,7 +155,7 @@ def bilinear_by_hand(digit: Tensor, x: float, y: float) -> float:
 def test_a_pixel_is_the_digit_at_the_warped_point(variant):
     data, row, warp = DistortedMNIST(variant=variant), 11, VARIANTS[variant].warp
     side = data.input_shape[1]
-    points = warp(Draws(data.seed, torch.tensor([row])), module._pixels(side))[0]
+    points = warp(Draws(data.seed, torch.tensor([row])), module._pixels(side), 1.0)[0]
     image = data[row][0][0]
     inked = image.nonzero()[::9].tolist()
     assert len(inked) > 3
@@ -159,7 +180,7 @@ def test_p_moves_each_corner_by_a_normal_of_5_pixels(monkeypatch):
     monkeypatch.setattr(
         module, "_unit_square", lambda corners, real=module._unit_square: seen.append(corners) or real(corners)
     )
-    module._stretched(MANY, module._pixels(2))
+    module._stretched(MANY, module._pixels(2), 1.0)
     corners = seen[0]
     assert module._is_convex(corners).all()
     mean, sd = corners.mean(0), corners.std(0)
@@ -179,7 +200,7 @@ def test_the_spline_of_e_passes_through_its_control_points_and_keeps_affine_maps
 
 def test_e_moves_control_points_by_a_normal_of_one_and_a_half_pixels_and_scales():
     at = torch.tensor([[[-14.0, -14.0]]], dtype=torch.float64)  # a control point: its own move, then the scale
-    moved = module._warped(MANY, at)[:, 0, 0]
+    moved = module._warped(MANY, at, 1.0)[:, 0, 0]
     scale = module._between(MANY, 0, 0.75, 1.0)[:, None]
     assert near_uniform(scale, 0.75, 1.0)
     moves = moved * scale + 14
@@ -213,6 +234,7 @@ def test_names_hold_the_options_and_load_the_same_set_again():
         "distorted_mnist:R",
         "distorted_mnist(seed=3)",
         "distorted_mnist(variant=E, seed=3)",
+        "distorted_mnist(strength=0.5)",
     ):
         data = load_data(name)
         assert data.name == name
@@ -236,6 +258,9 @@ def test_another_source_gives_its_digits(monkeypatch):
         ({"source": "mnist6k"}, "unknown source of distorted_mnist 'mnist6k'; did you mean 'mnist5k'"),
         ({"split": "tset"}, "did you mean 'test'"),
         ({"copies": 0}, "expected copies of 1 or more, got 0"),
+        ({"strength": -0.1}, r"expected strength as a share in \[0, 1\], got -0.1"),
+        ({"strength": float("nan")}, r"expected strength as a share in \[0, 1\], got nan"),
+        ({"variant": "cluttered", "strength": 0.5}, "expected a strength of 1 for the variant 'cluttered', got 0.5"),
         ({"rotation": 3}, "unknown option of data set 'distorted_mnist' 'rotation'"),
     ],
 )

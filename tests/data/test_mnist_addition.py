@@ -34,19 +34,17 @@ def test_second_digits_are_drawn_evenly_and_apart_from_the_first():
     assert data._partner.bincount(minlength=len(data)).max() < 12
 
 
-def test_a_share_of_the_training_pairs_stays_upright_and_no_test_pair_does(pairs):
-    some, none = (load_data("mnist_addition", split="train", upright=share, copies=1) for share in (0.25, 0))
-    assert some.name == "mnist_addition(upright=0.25)"
-    assert torch.equal(some.addends, none.addends)
-    digits = load_data("mnist5k(pad=7)", split="train")
-    rows = torch.arange(400)
-    x, before = some[rows][0], none[rows][0]
-    upright = (x[:, 0] == digits[rows][0][:, 0]).flatten(1).all(1)
-    assert 60 < upright.sum() < 140  # 100 expected, standard deviation 9
-    assert torch.equal(x[~upright], before[~upright])
-    shown = [(digits[:][0][:, 0] == image).flatten(1).all(1).nonzero()[0, 0] for image in x[upright][:5, 1]]
-    assert [int(digits.labels[row]) for row in shown] == some.addends[rows[upright][:5], 1].tolist()
-    assert torch.equal(some.sibling("test")[:20][0], pairs[:20][0])
+def test_without_distortion_the_digits_are_upright_in_the_middle_and_the_sums_stay(pairs):
+    plain = load_data("mnist_addition(strength=0)")
+    assert plain.name == "mnist_addition(strength=0)"
+    assert torch.equal(plain.addends, pairs.addends)
+    digits = load_data("mnist5k(pad=7)")
+    rows = torch.arange(20)
+    x, _ = plain[rows]
+    assert torch.equal(x[:, 0], digits[rows][0][:, 0])
+    shown = [(digits[:][0][:, 0] == image).flatten(1).all(1).nonzero()[0, 0] for image in x[:5, 1]]
+    assert [int(digits.labels[row]) for row in shown] == plain.addends[:5, 1].tolist()
+    assert plain.sibling("train").name == "mnist_addition(strength=0)"
 
 
 def test_a_row_depends_on_its_number_the_split_and_the_seed(pairs):
@@ -69,7 +67,7 @@ def test_a_row_depends_on_its_number_the_split_and_the_seed(pairs):
     [
         ({"source": "mnist6k"}, UnknownNameError, "did you mean 'mnist5k'"),
         ({"copies": 0}, InputError, "expected copies of 1 or more"),
-        ({"upright": 1.5}, InputError, r"upright as a share in \[0, 1\]"),
+        ({"strength": 1.5}, InputError, r"strength as a share in \[0, 1\]"),
         ({"seed": -1}, InputError, "expected seed as a whole number of at least 0"),
         ({"split": "extra"}, UnknownNameError, "unknown split"),
     ],
