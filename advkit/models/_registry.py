@@ -151,7 +151,7 @@ def _spread(value: float | Sequence[float], channels: int) -> tuple[float, ...]:
 
 
 def seeded(build: Callable[[], nn.Module], seed: int | None) -> nn.Module:
-    """Use the caller's random state in this context, or a seed, which leaves the caller's state unchanged."""
+    """Build with the caller's random state, or from a seed, which leaves the caller's state unchanged."""
     if seed is None:
         return build()
     with torch.random.fork_rng(devices=[]):
