@@ -69,7 +69,7 @@ _RECIPES += (  # two digits in two channels
     Recipe(
         model="stn_fcn", data="mnist_addition", width=3 / 4, input_shape=(2, 42, 42), num_classes=19, options=_SUMS,
         epochs=300, batch_size=50, optimizer="adamw", lr=1e-3, weight_decay=1e-2, clip=1.0,
-        expected="not run here to the end; from a start that knows single digits: python benchmarks/addition.py",
+        expected="not run here; by stages, whose distortions grow, 18.3 %: python benchmarks/addition.py",
     ),
 )  # fmt: skip
 
