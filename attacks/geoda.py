@@ -78,7 +78,7 @@ class GeoDA(DecisionAttack):
     decay: float = 0.6
     frequencies: float = 0.3
     probe: float = 1.0
-    tolerance: float = 0.01
+    tolerance: float = 0.0003
 
     def __post_init__(self) -> None:
         super().__post_init__()
