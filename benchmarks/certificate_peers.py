@@ -69,7 +69,8 @@ def main() -> None:
         "ours": lambda *a: certify(net, *a, eps=given.eps, method=given.method).certified,
         "theirs": lambda *a: theirs(net, *a, given.eps, given.method),
     }
-    ask["ours"](x[:1], y[:1])
+    for certified in ask.values():  # imports and first calls do not count
+        certified(x[:1], y[:1])
     found: dict[str, list[Tensor]] = {who: [] for who in ask}
     spent = dict.fromkeys(ask, 0.0)
     for turn, rows in enumerate(torch.split(torch.arange(given.count), given.batch)):
