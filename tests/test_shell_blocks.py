@@ -77,7 +77,11 @@ SMALLER = {
 }
 """Command or script -> options that make it small; of an option given twice, the last counts."""
 
-FEWER = {r"\bsquare(?= )": '"square(queries=20)"', r"steps=40\b": "steps=4", "folder:PATH": "folder:photos"}
+FEWER = {
+    r"^(advkit .* )square(?= )": r'\1"square(queries=20)"',
+    r"steps=40\b": "steps=4",
+    "folder:PATH": "folder:photos",
+}
 """Words of a line -> those in their place: fewer steps, and the photographs that the test makes."""
 
 SLOW = (
