@@ -31,13 +31,14 @@ NOT_RUN = {
     r"benchmarks/ship_robust\.py": "hours: it trains the checkpoints that ship",
     r"benchmarks/defense_table\.py": "it edits this page: tests/defenses/test_defense_table.py runs it",
     r"^pytest ": "a test of its own",
+    r"^for room in|^done$|tests/mutation\.py": "minutes: it runs the tests of five rooms",
 }
 """Lines that are not run -> what they need."""
 
 NEEDS = {
     "cv2": r"benchmarks/against_hendrycks\.py",
-    "foolbox": r"benchmarks/decision\.py|foolbox:",
-    "art": r"benchmarks/decision\.py",
+    "foolbox": r"benchmarks/black_box\.py|foolbox:",
+    "art": r"benchmarks/black_box\.py",
     "pyautoattack": r"benchmarks/auto_attack\.py",
     "torchattacks": r"benchmarks/transfer\.py|torchattacks:",
     "advertorch": r"--reference advertorch",
@@ -59,7 +60,7 @@ SMALLER = {
     "augment.py": "--rounds 1",
     "auto_attack.py": "--count 2",
     "budget.py": "--count 2 --seeds 1",
-    "decision.py": "--count 2 --steps 1",
+    "black_box.py": "--count 2 --queries 50",
     "defense_cells.py": "--losses fgsm --eps 0.1 --seeds 1 --epochs 1 --standard 2 --jobs 1",
     "defense_epochs.py": "--batch 8 --steps 1 --rounds 1 --device cpu",
     "evaluation.py": "--count 40 --rounds 1",

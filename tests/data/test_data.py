@@ -268,7 +268,7 @@ def test_a_name_may_carry_options_and_arguments_override_them(root: Path, monkey
     assert load_data("made(variant=c, size=2)", size=3).sibling("train").name == "ccc"
     with pytest.raises(InputError, match="split as an argument of its own"):
         load_data("made(split=train)")
-    with pytest.raises(UnknownNameError, match="option of data set 'mnist5k'"):
+    with pytest.raises(InputError, match="mnist5k has no variants, got 'b'"):
         load_data("mnist5k:b", root=root)
     with pytest.raises(InputError, match="cannot read the spec"):
         load_data("made(size=)")
