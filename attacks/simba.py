@@ -35,7 +35,7 @@ class State(NamedTuple):
 class SimBA(BudgetAttack):
     """`x <- x + a q` or `x - a q`, whichever raises the loss first; q is the next vector of an orthonormal basis.
 
-    The order of the vectors is random, or that of waves begins with low frequencies, as in the authors' code. After the
+    The order of the vectors is random, or that of waves begins with low frequencies, as in ART's SimBA. After the
     last it begins again with half of a, where the paper ends.
 
     Cost per sample: at most `queries` + 1 queries, no gradient.
