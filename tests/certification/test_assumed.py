@@ -54,8 +54,7 @@ def check_what_is_narrowed(seed: int) -> None:
     net, x = network(seed)
     found, made, C, z = found_of(net, x, 0.3)
     place = made.graph.nodes[made.graph.bends[-1]].inputs[0]
-    made, light = made, made.light()
-    part = narrowed(found, made, light, C, units=100, steps=20)
+    part = narrowed(found, made, made.light(), C, units=100, steps=20)
     with torch.no_grad():
         unit, margin = net[:4](z), net(z) @ C.T
     for row in range(RIVALS):
