@@ -6,6 +6,7 @@ result is that of one process up to float noise.
 """
 
 import atexit
+import gc
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -85,8 +86,14 @@ def join(device: torch.device) -> World:
         if device.type == "cuda":
             torch.cuda.set_device(device)
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-        atexit.register(dist.destroy_process_group)
+        atexit.register(_leave)
     return World(dist.get_rank(), dist.get_world_size())
+
+
+def _leave() -> None:
+    """Leave the group while Python still runs: a network that holds it in a circle would end it too late, and abort."""
+    gc.collect()
+    dist.destroy_process_group()
 
 
 def _joined() -> bool:

@@ -1,9 +1,11 @@
 """Two processes against one: the same losses and weights to float noise, batch norm, dropout and order included."""
 
+import gc
 import json
 import os
 import subprocess
 import sys
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from advkit.core.errors import InputError
 from advkit.data import load_data
 from advkit.defenses import create_defense
 from advkit.models import Classifier
-from advkit.training import Augment, Recipe, build, recipe_for, train
+from advkit.training import Augment, Recipe, _processes, build, recipe_for, train
 from advkit.training._batches import Plan
 from advkit.training._processes import Share, World, place
 
@@ -183,3 +185,22 @@ def test_alone_nothing_is_launched(monkeypatch: pytest.MonkeyPatch) -> None:
     assert place("cuda") == torch.device("cuda", 1)
     assert place("cuda:3") == torch.device("cuda", 3)
     assert place("cpu") == torch.device("cpu")
+
+
+def test_what_holds_the_group_in_a_circle_is_gone_before_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its threads outlive Python now and then, and a finished training of two processes aborts."""
+
+    class Network:
+        pass
+
+    net = Network()
+    net.own = net  # type: ignore[attr-defined]
+    seen, alive = weakref.ref(net), []
+    monkeypatch.setattr(_processes.dist, "destroy_process_group", lambda: alive.append(seen()))
+    gc.disable()
+    try:
+        del net
+        _processes._leave()
+    finally:
+        gc.enable()
+    assert alive == [None]
