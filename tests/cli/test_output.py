@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from advkit.attacks import FGSM, LBFGS, Noise
+from advkit.attacks import FGSM, LBFGS, Noise, create_attack
 from advkit.evaluation.measure.plan import Plan
 from advkit.evaluation.measure.setting import setting_of
 from advkit.evaluation.show.remarks import remarks
@@ -61,7 +61,8 @@ def test_a_difference_within_the_interval_is_called_that_even_where_the_paired_t
 
 def test_noise_that_does_as_much_is_named():
     assert "No clear difference to random noise" in said(400, 398)
-    assert "No clear difference to random noise" in said(400, 500)
+    assert "No clear difference to random noise" in said(400, 401)
+    assert "Random noise of the same size does more than the attack (50.0 %" in said(400, 500)
     assert "random noise" not in said(34, 21)
 
 
@@ -70,6 +71,7 @@ def test_the_advice_knows_where_half_of_the_images_fall():
     assert "half of the images" not in said(23, 20, half=0.05)
     assert "half of the images" not in said(23, 20, half=0.12, attack=FGSM(norm="l2", eps=1.0))
     assert "the attack lbfgs" not in said(23, 20, attack=LBFGS())
+    assert "the attack lbfgs or the attack cascade" in said(23, 20, attack=create_attack("pgd(eps=0.1, restarts=2)"))
 
 
 def test_a_model_that_is_always_wrong_is_asked_about_and_not_attacked_harder():

@@ -257,6 +257,15 @@ def test_progress_tells_of_a_long_attack_how_many_passes_there_are_and_rises_fro
         assert {whole // (100_000_000 * N) for _, whole in seen} == {1}
 
 
+def test_the_median_distance_of_a_budget_attack_is_where_half_have_fallen():
+    net, x, y = toy()
+    rows = [evaluate(net, (x, y), FGSM(eps=eps)).attacks[0] for eps in (0.0, 0.01, 0.03, 0.06, 0.12, 0.3)]
+    assert any(0 < row.success_rate < 0.5 for row in rows)
+    assert any(0.5 < row.success_rate < 1 for row in rows)
+    for row in rows:
+        assert math.isinf(row.median_distance) == (row.success_rate <= 0.5)
+
+
 def test_json_has_no_infinity_and_no_nan():
     net, x, y = toy()
     nowhere = evaluate(net, (x, (net(x).argmax(1) + 1) % K), FGSM(eps=0.1))

@@ -1,5 +1,6 @@
 """Assembly of a report from the columns of all batches, in memory or in a folder."""
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -51,7 +52,7 @@ def assembled(
 
     def distances() -> Iterator[list[Tensor]]:
         for clean, *rows in samples:
-            yield [row["distance"][aimed_at(clean, row)] for row in rows]
+            yield [row["distance"].where(row["reached"], math.inf)[aimed_at(clean, row)] for row in rows]
 
     middle = medians(distances, [row.aimed for row in counts.rows])
     reports = [

@@ -1,5 +1,6 @@
 """The results of one attack: verdicts per sample, and the figures computed from them."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, Self
@@ -38,7 +39,7 @@ class AttackReport(Shown):
         eps: its budget in the units of the pixels; None of a minimal attack.
         stop: "fooled" if samples left at their first adversarial point, "never" if the strongest one was sought.
         counts: counts from which the figures are computed.
-        median_distance: over the initially right images; inf if half withstood, None if there are none.
+        median_distance: where half of the initially right images have fallen; inf if half withstood, None for none.
         samples, place: the batches, and which of their columns are this attack's.
         goal: what counts as an error, in words; empty for a class other than the label.
         labelled: whether the outputs are logits of classes; without classes there is no top-5 error, no confidence and
@@ -107,13 +108,14 @@ class AttackReport(Shown):
 
     @property
     def median_size(self) -> float | None:
-        """The median of `size` over the images that are right without an attack; None without such a measure."""
+        """Where half of the initially right images have fallen, by `size`: inf if half withstood, None without one."""
         if not self._measured:
             return None
 
         def sizes() -> Iterator[list[Tensor]]:
-            for parts in self.samples:
-                yield [parts[self.place]["size"][aimed_at(parts[0], parts[self.place])]]
+            for clean, *rows in self.samples:
+                row = rows[self.place - 1]
+                yield [row["size"].where(row["reached"], math.inf)[aimed_at(clean, row)]]
 
         return medians(sizes, [self.counts.aimed])[0]
 

@@ -4,6 +4,8 @@ import hashlib
 import platform
 import sys
 from dataclasses import asdict
+from importlib.machinery import ModuleSpec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -133,5 +135,26 @@ def _settings(module: nn.Module) -> list[tuple[str, Any]]:
 
 
 def command_line() -> list[str]:
-    """Return the command line of this process."""
-    return list(sys.argv)
+    """Return the command line of this process as it is typed: no folder of the program, a script as seen from here.
+
+    A notebook's is "jupyter notebook": the arguments of its kernel say nothing that can be repeated.
+    """
+    program = _program(sys.argv[0], getattr(sys.modules.get("__main__"), "__spec__", None))
+    return ["jupyter", "notebook"] if program[-1] == "ipykernel_launcher" else [*program, *sys.argv[1:]]
+
+
+def _program(first: str, spec: ModuleSpec | None) -> list[str]:
+    """The words that start the program whose file is `first`; `spec` is there where `python -m` found it."""
+    module = "" if spec is None else spec.name.removesuffix(".__main__")
+    path = Path(first)
+    if "advkit" in (module, path.name):
+        return ["advkit"]
+    if module:
+        return ["python", "-m", module]
+    if first == "-c":
+        return ["python", "-c"]
+    if path.suffix != ".py":
+        return [path.name or "python"]
+    here = Path.cwd()
+    below = path.relative_to(here) if path.is_relative_to(here) else path
+    return ["python", path.name if below.is_absolute() else str(below)]

@@ -1,5 +1,6 @@
 """Remarks on differences that are within the interval or the noise, and what to try."""
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,11 +16,12 @@ SIGNIFICANT = 0.05
 
 
 def own_measures(attacks: Sequence[AttackReport]) -> list[str]:
-    """Return the median change of each attack with its own measure, and what it measures."""
+    """Return the median of each attack's own measure, where half of the images have fallen, and what it measures."""
     said = []
     for row in attacks:
         if (size := row.median_size) is not None:
-            said.append(f"{row.attack}: the median of its own measure is {short(size)} ({_measure(row)}).")
+            median = short(size) if math.isfinite(size) else "none, for half of the images withstood"
+            said.append(f"{row.attack}: the median of its own measure is {median} ({_measure(row)}).")
     return said
 
 
@@ -38,27 +40,27 @@ def remarks_by_attack(report: Report) -> list[str]:
     """Return the remarks on each attack; the control has the first attack's budget and is compared with that only."""
     said = []
     for i, row in enumerate(report.attacks):
-        found = remarks(replace(report, attacks=(row,), control=report.control if i == 0 else None), None)
+        alone = replace(report, attacks=(row,), control=report.control if i == 0 else None)
+        found = remarks(alone, None, tried=_names(report))
         said += [f"{row.attack}: {' '.join(found)}"] if found else []
     return said
 
 
-def remarks(report: Report, half: float | None) -> list[str]:
-    """Return remarks on differences within the interval or the noise, with what to try (`half`: see `advice`)."""
+def remarks(report: Report, half: float | None, tried: frozenset[str] = frozenset()) -> list[str]:
+    """Return remarks on differences within the interval or the noise, with what to try (see `advice`)."""
     row, control = report.attacks[0], report.control
     if not row.counts.right:
         return ["Every image is wrong without an attack: do weights, classes and image range belong together?"]
     said = [_against_clean(report)]
     if control is not None and not _beats(row, control):
-        error, p = percent(control.adversarial_error), row.p_against_noise
-        said.append(f"No clear difference to random noise of the same size ({error}; McNemar p = {p:.2g}).")
+        said.append(_against_noise(row, control))
     blind = row.counts.zero_gradient
     if blind:
         said.append(f"The gradient was exactly zero for {blind:,} images: there the attack saw nothing to follow.")
     said = [remark for remark in said if remark]
     if row.eps is not None and (beyond := beyond_the_range(row.eps, _boxed(row))):
         return [*said, beyond]
-    return [*said, f"Try {advice(report, half)}."] if said else []
+    return [*said, f"Try {advice(report, half, tried)}."] if said else []
 
 
 def _boxed(row: AttackReport) -> bool:
@@ -79,13 +81,32 @@ def _against_clean(report: Report) -> str:
     )
 
 
+def _against_noise(row: AttackReport, control: AttackReport) -> str:
+    """What is to be said where the attack finds no more than noise does: as much, or less."""
+    error, p = percent(control.adversarial_error), row.p_against_noise
+    if control.adversarial_error > row.adversarial_error and p <= SIGNIFICANT:
+        return f"Random noise of the same size does more than the attack ({error}; McNemar p = {p:.2g})."
+    return f"No clear difference to random noise of the same size ({error}; McNemar p = {p:.2g})."
+
+
 def _beats(row: AttackReport, control: AttackReport) -> bool:
     """The attack finds more than the noise, and not by the luck of these images."""
     return row.adversarial_error > control.adversarial_error and row.p_against_noise <= SIGNIFICANT
 
 
-def advice(report: Report, half: float | None) -> str:
-    """Return advice on what may show more; `half` is the eps at which half of the images are fooled, if known."""
+def _names(report: Report) -> frozenset[str]:
+    """The names in the specs of all rows, of wrapped attacks too."""
+    return frozenset(name for row in report.attacks for name in re.findall(r"\w+", row.attack))
+
+
+def advice(report: Report, half: float | None, tried: frozenset[str] = frozenset()) -> str:
+    """Return advice on what may show more.
+
+    Args:
+        report: Its first attack is advised on.
+        half: The eps at which half of the images are fooled, if it is known.
+        tried: The advice names no attack of this set, nor one that the report has.
+    """
     row, ideas = report.attacks[0], []
     if row.adversarial_error >= 1:
         return "a smaller eps: every image has fallen" if row.eps is not None else "another model"
@@ -93,5 +114,8 @@ def advice(report: Report, half: float | None) -> str:
         ideas.append(f"a larger eps (half of the images fall at {half:.2g})")
     elif row.eps is not None:
         ideas.append("a larger eps")
-    ideas += [f"the attack {name}" for name in ("pgd", "lbfgs") if name != row.name]
+    known = tried | _names(report)
+    ideas += [f"the attack {name}" for name in ("pgd", "lbfgs", "cascade") if name not in known][:2]
+    if not ideas:
+        return "more steps"
     return f"{', '.join(ideas[:-1])} or {ideas[-1]}" if len(ideas) > 1 else ideas[0]
