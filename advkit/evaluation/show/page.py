@@ -24,6 +24,7 @@ from advkit.evaluation.runs.run_folder import Run
 from advkit.evaluation.show.gallery import Nearest, examples, image_shape, most_examples, name_of, undrawn
 from advkit.evaluation.show.in_words import mce_in_words, sides_of, summary
 from advkit.evaluation.show.remarks import own_measures
+from advkit.evaluation.show.report_text import median_text
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -108,7 +109,7 @@ def _details(report: Report) -> dict[str, Any]:
     rows = []
     for row in report.attacks:
         shares = [percent(share) for share in (row.success_rate, row.top5_error, row.mean_confidence)]
-        cells = [*shares, f"{short(row.median_distance)} ({row.norm})", percent(row.survival_rate)]
+        cells = [*shares, median_text(row), percent(row.survival_rate)]
         costs = (row.queries_per_sample, row.gradients_per_sample, row.seconds)
         rows.append([row.attack, *cells, *(f"{cost:.1f}" for cost in costs)])
     return {"headings": headings, "rows": rows}

@@ -1,5 +1,6 @@
 """The text of a report: what was evaluated, errors with intervals, checks, and what they do not prove."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
@@ -157,7 +158,7 @@ def _details(attacks: Sequence[AttackReport]) -> Table:
             row.attack,
             percent(row.success_rate),
             percent(row.mean_confidence),
-            _median(row),
+            median_text(row),
             percent(row.survival_rate),
             f"{row.queries_per_sample:.1f}",
             f"{row.gradients_per_sample:.1f}",
@@ -168,9 +169,12 @@ def _details(attacks: Sequence[AttackReport]) -> Table:
     return Table(("attack", *names), rows, right=names)
 
 
-def _median(row: AttackReport) -> str:
-    text = short(row.median_distance)
-    return text if text == "-" else f"{text} ({row.norm})"
+def median_text(row: AttackReport) -> str:
+    """The median distance with its norm, "half withstood" where it is infinite, or "-" without an image."""
+    if row.median_distance is None:
+        return "-"
+    found = math.isfinite(row.median_distance)
+    return f"{short(row.median_distance)} ({row.norm})" if found else "half withstood"
 
 
 def _under_attack(row: AttackReport, half: Half | None) -> Table:
@@ -179,7 +183,7 @@ def _under_attack(row: AttackReport, half: Half | None) -> Table:
     rows = [
         ("success rate", f"{percent(row.success_rate)} of the {row.counts.aimed:,} images that were right"),
         ("confidence on mistakes", percent(row.mean_confidence)),
-        ("median distance", _median(row)),
+        ("median distance", median_text(row)),
     ]
     if half is not None:
         where = f"linf, along FGSM's direction, {half.images:,} images"
