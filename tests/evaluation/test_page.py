@@ -24,6 +24,7 @@ from advkit.evaluation.cards import board, board_page, make_card
 from advkit.evaluation.measure.median import by_bits, medians
 from advkit.evaluation.measure.staircase import curve_of, drawn
 from advkit.evaluation.show.in_words import sides_of, summary
+from advkit.evaluation.show.page import round_values
 
 
 @pytest.fixture(scope="module")
@@ -289,3 +290,14 @@ def test_corruptions_of_what_is_no_image_in_0_to_1_are_refused_before_any_work(t
     with pytest.raises(InputError, match=r"expected images in \[0, 1\] for corruptions"):
         evaluate(net, (x, y), [], corruptions=True, output=tmp_path / "a", bounds=(0, 2))
     assert not (tmp_path / "a").exists()
+
+
+@given(st.floats(1e-6, 1e6))
+def test_the_ticks_of_a_curve_are_round_and_reach_its_end(most):
+    values = round_values(most)
+    step = values[1]
+    assert 5 <= len(values) <= 11
+    assert float(f"{step:.0e}") == pytest.approx(step)
+    assert f"{step:.0e}"[0] in "125"
+    assert values[0] == 0
+    assert values[-1] <= most * (1 + 1e-9) < values[-1] + step * (1 + 1e-6)

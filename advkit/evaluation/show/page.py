@@ -211,10 +211,17 @@ def _drawn(norm: str, curves: Sequence[tuple[Curve, float | None]]) -> dict[str,
             level = error
         text = " ".join(f"{x},{y}" for x, y in [at(0.0, curve.clean), *points, at(min(most, curve.most), level)])
         lines.append({"name": curve.name, "points": text, "median": median})
-    ticks = [(at(most * i / 4, 0)[0], f"{most * i / 4:.3g}") for i in range(5)]
+    ticks = [(at(value, 0)[0], f"{value:.4g}") for value in round_values(most)]
     levels = [(at(0, i / 4)[1], f"{25 * i} %") for i in range(5)]
     frame = {"wide": WIDE, "tall": TALL, "left": LEFT, "right": WIDE - 10, "foot": TALL - FOOT}
     return {"norm": norm, "lines": lines, "ticks": ticks, "levels": levels, **frame}
+
+
+def round_values(most: float) -> list[float]:
+    """Return 0 and the multiples of a round step up to `most` > 0: four to ten of 1, 2 or 5 times a power of ten."""
+    power = 10.0 ** math.floor(math.log10(most / 4))
+    step = max(factor * power for factor in (1, 2, 5) if factor * power <= most / 4)
+    return [step * i for i in range(math.floor(most / step * (1 + 1e-9)) + 1)]
 
 
 def _top(damage: CorruptionReport) -> float:
