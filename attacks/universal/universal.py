@@ -1,6 +1,6 @@
 """One perturbation for all images: Moosavi-Dezfooli, Fawzi, Fawzi, Frossard 2016 (arXiv 1610.08401).
 
-Found by gradient steps on the images that it does not fool yet: Shafahi et al. 2018, section 3 (arXiv 1811.11304).
+Found by gradient steps: Shafahi et al. 2018, section 3 (arXiv 1811.11304).
 """
 
 from dataclasses import dataclass
@@ -27,7 +27,8 @@ class State(NamedTuple):
 class Universal(StepAttack):
     """One perturbation for the batch: steps along the mean gradient of the images that it does not fool yet.
 
-        v <- Proj(v + step_size * steepest(sum_i g_i / |g_i|)),  i over the images with v + x_i not fooled
+        v <- Proj(v + a_t * steepest(sum_i g_i / |g_i|)),  i over the images with v + x_i not fooled
+        a_t = step_size * (1 - t / steps)
 
     A gradient counts by its direction, so that no image outweighs the others. Each image is judged with the last v, in
     the range of the pixels; an image that v makes less adversarial comes back as it was. Samples of one batch depend on
@@ -37,13 +38,12 @@ class Universal(StepAttack):
 
     Args:
         steps: the number of steps.
-        step_size: length of a step in units of the pixels; default: 2.5 * eps / steps.
+        step_size: length of the first step in units of the pixels; default: eps. The later ones fall evenly towards 0.
     """
 
     paper = "Moosavi-Dezfooli et al. 2016, arXiv 1610.08401"
     follows_gradient = False
     per_sample = False
-    total_length = 2.5
 
     steps: int = 20
 
@@ -58,14 +58,21 @@ class Universal(StepAttack):
         fooled = oracle.goal.margin(oracle.answer) > 0
         record = oracle.rows.record._replace(best=rows.record.best)
         oracle.rows = oracle.rows._replace(record=record, live=rows.live)
-        return moved(oracle, state.delta, gradient, fooled, self.length(oracle))
+        return moved(oracle, state.delta, gradient, rows.live & ~fooled, self.length(oracle) * (1 - i / self.steps))
+
+    def length(self, oracle: Oracle) -> Tensor:
+        """(M, 1, ...): that of the first step."""
+        region = oracle.region
+        first = region.norm.stride(region.eps, region.low, region.high)
+        first = first if self.step_size is None else torch.full_like(first, self.step_size)
+        return first.to(torch.promote_types(oracle.x.dtype, torch.float32))
 
 
-def moved(oracle: Oracle, delta: Tensor, gradient: Tensor, fooled: Tensor, length: Tensor | float) -> State:
-    """One step of v along the sum of the directions of these gradients (M, ...), without the rows that are fooled."""
-    region, counts = oracle.region, per_row(oracle.rows.live & ~fooled, gradient)
+def moved(oracle: Oracle, delta: Tensor, gradient: Tensor, counts: Tensor, length: Tensor) -> State:
+    """One step of v along the sum of the directions of the gradients (M, ...) of the rows that count (M,) bool."""
+    region = oracle.region
     unit = torch.nn.functional.normalize(gradient.double().flatten(1), dim=1).view_as(gradient)
-    common = torch.where(counts, unit, 0).sum(0, keepdim=True).expand_as(gradient)
+    common = torch.where(per_row(counts, unit), unit, 0).sum(0, keepdim=True).expand_as(gradient)
     direction = region.norm.ascent(common, delta, region.low - region.x, region.high - region.x, 0.01)
     delta = region.norm.project(delta + length * direction, region.eps).to(delta.dtype)
     return State(region.project(region.x + delta), delta)

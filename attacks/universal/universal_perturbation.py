@@ -7,16 +7,17 @@ import torch
 from torch import Tensor
 
 from advkit.attacks.parts.stepless import Stepless
-from advkit.attacks.universal.universal import State, Universal
+from advkit.attacks.universal.universal import State, Universal, moved
 from advkit.core import door
 from advkit.core.attack import BudgetAttack
 from advkit.core.door import check_count
+from advkit.core.driver import last_point
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.core.oracle import Oracle
 from advkit.evaluation.measure.aims import aim_at
 from advkit.evaluation.measure.any_data import as_data
-from advkit.evaluation.measure.stream import batches
+from advkit.evaluation.measure.stream import Batch, batches, total
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,20 +60,31 @@ class UniversalPerturbation(Stepless, BudgetAttack):
 
 @dataclass(frozen=True, kw_only=True)
 class _Learner(Universal):
-    """One step on one batch, from a perturbation on, which is kept for the next batch."""
+    """One step on one batch, from a perturbation on, which is kept for the next batch. All images have a say.
 
-    total_length = 0.1
+    Those that are fooled already count too: v would otherwise stay inside the ball once it fools the images that it
+    is found on, and fool few others.
+    """
 
     held: list[Tensor] = field(default_factory=list)
+    left: float = 1.0
 
     def init(self, oracle: Oracle) -> State:
         delta = self.held[0].to(oracle.x).expand_as(oracle.x)
         return State(oracle.region.project(oracle.x + delta), delta)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
-        state = super().step(oracle, state, i)
+        gradient = oracle.gradient(state.x_adv, self.loss)
+        everyone = torch.ones(len(gradient), dtype=torch.bool, device=gradient.device)
+        state = moved(oracle, state.delta, gradient, everyone, self.left * self.length(oracle))
         self.held[0] = state.delta[0].detach().clone()
         return state
+
+    def learn(self, model: Model, batch: Batch, bounds: tuple[float, float]) -> None:
+        """One pass there and back: nothing is judged."""
+        last_point(
+            self, model, self._problem(model, batch.x, batch.y, None, None, batch.sample_ids, 0, bounds, "never")
+        )
 
 
 def find_universal(
@@ -94,6 +106,11 @@ def find_universal(
         attack = find_universal(model, load_data("mnist5k", split="train"), eps=0.2)
         print(evaluate(model, load_data("mnist5k"), [attack]).adversarial_error)
 
+    Every image counts in every step, also one that is fooled already, so that the perturbation suits images that it has
+    not seen. Its steps begin as long as the radius and fall evenly towards 0.
+
+    Cost per image and epoch: one query and one gradient.
+
     Args:
         model: images (N, C, H, W) -> logits.
         data: a Dataset, a DataLoader or a pair of tensors (x, y), see `evaluate`.
@@ -102,7 +119,7 @@ def find_universal(
         epochs: number of passes over the images.
         batch_size: number of images in each step.
         count: number of images to use; default: all.
-        step_size: length of a step in units of the pixels; default: eps / 10.
+        step_size: length of the first step in units of the pixels; default: eps.
         loss: the loss that the steps increase, see `Attack`.
         target: the class to reach, by its number or by its name in the data, or a word as in `Attack`.
         bounds: the range of the pixels.
@@ -114,10 +131,18 @@ def find_universal(
     data = as_data(data, batch_size=batch_size, count=count)
     door.check_eps(eps)
     target = cast("str | int", aim_at(target, data))
-    found: list[Tensor] = []
-    for _ in range(epochs):
+    if target == "all":
+        raise InputError("expected target as one class for one perturbation, got 'all'")
+    held: list[Tensor] = []
+    whole, seen = total(data, count), 0
+    for epoch in range(epochs):
         for batch in batches(data, batch_size=batch_size, count=count):
-            found = found or [torch.zeros_like(batch.x[0])]
-            learner = _Learner(eps=eps, norm=norm, steps=1, step_size=step_size, loss=loss, target=target, held=found)
-            learner(model, batch.x, batch.y, bounds=bounds, sample_ids=batch.sample_ids)
-    return UniversalPerturbation(delta=found[0], eps=eps, norm=norm)
+            held = held or [torch.zeros_like(batch.x[0])]
+            left = 1 - seen / (epochs * whole) if whole else 1.0
+            learner = _Learner(
+                eps=eps, norm=norm, steps=1, step_size=step_size, loss=loss, target=target, held=held, left=left
+            )
+            learner.learn(model, batch, bounds)
+            seen += len(batch.x)
+        whole = seen // (epoch + 1)
+    return UniversalPerturbation(delta=held[0], eps=eps, norm=norm)

@@ -22,7 +22,7 @@ NAME = "advkit-universal.png"
 @click.option("--norm", default="linf", show_default=True, help="linf, l2 or l1.")
 @click.option("--target", metavar="CLASS", help="Class to reach: a name or a number. [any but the right one]")
 @click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True, help="Passes over the first half.")
-@click.option("--step-size", type=Eps(), help="Length of a step in units of the pixels. [a tenth of --eps]")
+@click.option("--step-size", type=Eps(), help="Length of the first step in units of the pixels. [--eps]")
 @click.option("--loss", default="cross_entropy", show_default=True, help="The loss that the steps increase.")
 @shared("seed")
 @click.option("--batch-size", type=click.IntRange(min=1), default=50, show_default=True, help="Images a step.")

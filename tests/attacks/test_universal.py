@@ -41,13 +41,63 @@ def test_only_images_that_are_not_fooled_yet_have_a_say() -> None:
     class Probe(Universal):
         def init(self, oracle: Oracle):  # type: ignore[no-untyped-def]
             g = torch.ones_like(oracle.x) * torch.tensor([1.0, -1, -1]).view(3, 1, 1, 1)
-            for fooled in ([False, True, True], [False, False, False]):
-                steps.append(moved(oracle, 0 * oracle.x, g, torch.tensor(fooled), 0.01).delta)
+            for counts in ([True, False, False], [True, True, True]):
+                steps.append(moved(oracle, 0 * oracle.x, g, torch.tensor(counts), torch.tensor(0.01)).delta)
             return super().init(oracle)
 
     Probe(eps=0.1, steps=1)(model, x, y, stop="never")
     assert (steps[0] > 0).all()
     assert (steps[1] < 0).all()
+
+
+def test_images_that_are_fooled_stand_still_in_the_batch_and_count_in_the_search_over_data() -> None:
+    """In the batch v stops as soon as it fools all; found for others it goes on to the best point of the ball."""
+    model, x, y = one_class()
+    far = 4 * float(model.nearest(x, y, "l2")[0].max())
+    own = Universal(eps=far, norm="l2", steps=10, step_size=far / 3)(model, x, y, bounds=(-99, 99), stop="never")
+    assert own.success.all()
+    assert own.distance.max() < 0.7 * far
+    found = find_universal(model, (x, y), eps=far, norm="l2", step_size=far / 3, bounds=(-99, 99))
+    best = FGSM(eps=far, norm="l2")(model, x, y, bounds=(-99, 99), stop="never").x_adv - x
+    torch.testing.assert_close(found.delta, best[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("loaded", [False, True])
+def test_a_search_costs_a_pass_there_and_back_for_each_image_and_epoch(loaded: bool) -> None:
+    model, x, y = one_class(11)
+    spy = Spy(model)
+    data = DataLoader(TensorDataset(x, y), batch_size=4) if loaded else (x, y)
+    find_universal(spy, data, eps=0.1, epochs=3, batch_size=4)
+    assert (spy.forwards, spy.backwards) == (33, 33)
+
+
+def test_the_steps_fall_evenly_from_the_radius() -> None:
+    """The images want opposite things, so that v wanders; its steps are 1, .75, .5 and .25 of the radius."""
+    model, x, y = one_class(2)
+    lengths: list[float] = []
+
+    class Probe(Universal):
+        def step(self, oracle, state, i):  # type: ignore[no-untyped-def]
+            after = super().step(oracle, state, i)
+            lengths.append(float((after.delta - state.delta)[0].norm()))
+            return after
+
+    wide = 1e-6  # so small that v fools nobody
+    Probe(eps=wide, norm="l2", steps=4)(Flips(model), x, y, stop="never")
+    assert lengths == pytest.approx([wide, 0.75 * wide, 0.5 * wide, 0.25 * wide], rel=1e-3)
+
+
+class Flips(torch.nn.Module):
+    """The gradient changes its sign from one pass to the next; the answers stay."""
+
+    def __init__(self, net: torch.nn.Module) -> None:
+        super().__init__()
+        self.net, self.sign = net, 1
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.sign = -self.sign if x.requires_grad else self.sign
+        turned = self.sign * (x - x.detach())
+        return self.net(x.detach() + turned)  # type: ignore[no-any-return]
 
 
 def test_all_images_get_the_same_perturbation() -> None:
@@ -100,6 +150,8 @@ def test_a_perturbation_of_another_shape_is_refused() -> None:
         UniversalPerturbation(delta=3)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="expected epochs as an integer >= 1"):
         find_universal(case.model, (case.x, case.y), eps=0.1, epochs=0)
+    with pytest.raises(InputError, match="expected target as one class for one perturbation, got 'all'"):
+        find_universal(case.model, (case.x, case.y), eps=0.1, target="all")
     with pytest.raises(InputError, match="expected step_size as a number > 0, got 0"):
         find_universal(case.model, (case.x, case.y), eps=0.1, step_size=0)
     with pytest.raises(InputError, match="expected eps as a number >= 0, got 'eight'"):
