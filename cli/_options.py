@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -9,6 +10,7 @@ from click.shell_completion import CompletionItem
 
 from advkit.cli._sources import names
 from advkit.core.errors import InputError
+from advkit.core.files import user_path
 from advkit.core.words import fraction
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -38,6 +40,17 @@ class Eps(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 
         if not eps >= 0:
             self.fail(f"expected a number at least 0 such as 0.007 or 8/255, got {value!r}", param, ctx)
         return eps
+
+
+class UserPath(click.Path):
+    """A path; a leading ~ is the user's home, also where no shell has put it there, as behind `--output=`."""
+
+    def __init__(self) -> None:
+        super().__init__(path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the path."""
+        return user_path(super().convert(value, param, ctx))
 
 
 class Name(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on

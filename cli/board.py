@@ -7,6 +7,7 @@ import click
 
 from advkit.cli._console import say
 from advkit.core.errors import InputError
+from advkit.core.files import user_path
 from advkit.core.sheet import as_latex, as_text
 from advkit.evaluation.cards import board, board_page, check_card, make_card, read_card
 
@@ -25,7 +26,7 @@ def run(runs: tuple[str, ...], output: Path | None) -> None:
 
 def card_of(name: str) -> dict[str, Any]:
     """Read the card in a file, which must be consistent, or make that of a run folder."""
-    if Path(name).is_dir():
+    if user_path(name).is_dir():
         return make_card(name)
     card = read_card(name)
     wrong = check_card(card)

@@ -1,13 +1,13 @@
 """`advkit verify`: check the folder of an evaluation, or a card."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import click
 
 from advkit.cli._console import say
 from advkit.core.errors import InputError
+from advkit.core.files import user_path
 from advkit.evaluation import load_run
 from advkit.evaluation.cards import check_again, check_beside_run, check_card, read_card
 from advkit.evaluation.runs.verifying import verify_run
@@ -15,7 +15,7 @@ from advkit.evaluation.runs.verifying import verify_run
 
 def run(run: str, beside: str | None, again: int | None, as_json: bool, **where: Any) -> None:
     """Do what the command says."""
-    if Path(run).is_file():
+    if user_path(run).is_file():
         wrong, what = _of_card(run, beside, again, where), "card"
         right = "the card is true: its digest, sums and intervals are right" + (
             "" if beside is None else ", and its run says the same"

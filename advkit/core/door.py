@@ -25,6 +25,8 @@ def check_model(model: Any) -> None:
         raise InputError(
             "the model has lazy layers whose parameters have no shape yet: pass one batch of images through it first"
         )
+    if any(p.is_meta for p in parameters):
+        raise InputError("the model's parameters have no values, on the device meta: load its weights first")
     if any(p.is_inference() for p in parameters):
         raise InputError(
             "the model was built under torch.inference_mode, so no gradient can pass through it; "
@@ -100,7 +102,7 @@ def check_classes(what: str, classes: Any, x: Tensor) -> Tensor:
         raise InputError(f"expected {what} as an integer tensor (N,), got {_kind(classes)}")
     if classes.shape != (len(x),):
         raise InputError(
-            f"expected {what} of shape ({len(x)},), one a sample, got {tuple(classes.shape)}{_rows_advice(classes)}"
+            f"expected {what} of shape ({len(x)},), one a sample, got {tuple(classes.shape)}{rows_advice(classes)}"
         )
     if classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool:
         whole = classes.dtype == torch.bool or (
@@ -113,8 +115,8 @@ def check_classes(what: str, classes: Any, x: Tensor) -> Tensor:
     return classes.long()
 
 
-def _rows_advice(classes: Tensor) -> str:
-    """What to do with a row of numbers for each sample; empty where nothing is known."""
+def rows_advice(classes: Tensor) -> str:
+    """Say what to do with a row of numbers for each sample (N, K); empty if nothing is known."""
     if classes.ndim != 2 or not classes.numel() or classes.is_complex():
         return ""
     if classes.shape[1] == 1:

@@ -11,6 +11,11 @@ from typing import IO, Any
 from advkit.core.errors import InputError
 
 
+def user_path(path: str | os.PathLike[str]) -> Path:
+    """Return the path with the user's home in place of a leading ~; that of an unknown user stays as it is."""
+    return Path(os.path.expanduser(path))
+
+
 def atomic_write(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]) -> None:
     """Let `write` fill a temporary file beside `path`, flush it to the disk and rename it to `path`.
 
@@ -24,7 +29,7 @@ def atomic_write(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]
         InputError: the path is that of a folder.
         OSError: the folder cannot be made or written to.
     """
-    path = Path(path)
+    path = user_path(path)
     if path.is_dir():
         raise InputError(f"expected a path for a file, got the folder {path}")
     path.parent.mkdir(parents=True, exist_ok=True)

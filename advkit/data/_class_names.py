@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from advkit.core.errors import InputError
+from advkit.core.files import user_path
 from advkit.data._dataset import Dataset
 
 IDS = Path(__file__).parent / "digits" / "imagenet_ids.txt"
@@ -63,7 +64,7 @@ def read_names(path: str | Path) -> Names:
         InputError: there is no such file, or it has another form.
     """
     try:
-        text = Path(path).expanduser().read_text(encoding="utf-8-sig").strip()
+        text = user_path(path).read_text(encoding="utf-8-sig").strip()
         is_json = text[:1] in ("[", "{") or str(path).lower().endswith(".json")
         found = _of_json(json.loads(text)) if is_json else _of_lines(text)
     except (OSError, ValueError, TypeError, AttributeError, RecursionError) as error:

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from advkit.core.files import user_path
+
 
 def data_root(root: str | os.PathLike[str] | None = None) -> Path:
     """Return the folder of the data sets: `root`, else $ADVKIT_DATA, else advkit in $XDG_CACHE_HOME (default ~/.cache).
@@ -12,5 +14,5 @@ def data_root(root: str | os.PathLike[str] | None = None) -> Path:
     """
     chosen = root or os.environ.get("ADVKIT_DATA")
     if chosen:
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "advkit"
+        return user_path(chosen)
+    return user_path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "advkit"

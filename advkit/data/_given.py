@@ -1,5 +1,6 @@
 """Your own data: an archive of arrays, a table of files, or a function that returns a data set."""
 
+import codecs
 import csv
 import os
 import zipfile
@@ -11,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from advkit.core.door import check_dense
-from advkit.core.errors import InputError
-from advkit.core.files import refuse_bomb
+from advkit.core.door import check_dense, rows_advice
+from advkit.core.errors import InputError, unknown
+from advkit.core.files import refuse_bomb, user_path
 from advkit.core.imported import call, find
+from advkit.core.words import harmless
 from advkit.data._dataset import DATASETS, Dataset, MemoryDataset
 from advkit.data._images import ImageFiles
 
@@ -25,6 +27,9 @@ PAIRS = (("x", "y"), ("images", "labels"), ("data", "labels"), ("data", "targets
 
 FILE_COLUMNS = ("file", "filename", "file_name", "path", "image", "name")
 LABEL_COLUMNS = ("label", "class", "target", "y", "category")
+
+MOST_CHANNELS = 4
+"""Channels that the last axis of images may be taken for, where the second axis has more."""
 
 MOST = 4 << 30  # bytes of images that a factory's data set may hold in memory
 
@@ -42,7 +47,7 @@ def npz(*, path: str | os.PathLike[str], split: str = "test", root: Root = None,
     Raises:
         InputError: there is no such file or no such arrays, or shapes, types or ranges do not fit.
     """
-    file = Path(path).expanduser()
+    file = user_path(path)
     refuse_bomb(file)
     if file.is_file() and not zipfile.is_zipfile(file):
         raise InputError(
@@ -74,8 +79,9 @@ def _images(x: Any, source: object) -> Tensor:
     if x.ndim == 3:
         x = x[:, None]
     if x.ndim != 4 or 0 in x.shape:
-        raise InputError(f"expected images (N, C, H, W) in {source}, got {x.shape}")
-    if x.shape[-1] in (1, 3, 4) and x.shape[1] not in (1, 3, 4):
+        advice = "; rows of pixels become images by x.reshape(-1, C, H, W)" if x.ndim == 2 else ""
+        raise InputError(f"expected images (N, C, H, W) in {source}, got {x.shape}{advice}")
+    if x.shape[-1] <= MOST_CHANNELS < x.shape[1]:
         x = x.transpose(0, 3, 1, 2)
     return dense(x)
 
@@ -85,8 +91,20 @@ def _labels(y: Any, source: object) -> Tensor:
     if y.ndim == 2 and y.shape[1] == 1:
         y = y[:, 0]
     if y.ndim != 1 or y.dtype.kind not in "iu":
-        raise InputError(f"expected labels (N,) as integers in {source}, got {y.dtype} {y.shape}")
+        raise InputError(f"expected labels (N,) as integers in {source}, got {y.dtype} {y.shape}{_advice(y)}")
+    if y.size and y.max() > np.iinfo(np.int64).max:
+        raise InputError(f"expected class numbers up to 1000000 in {source}, got {y.max()}")
     return torch.from_numpy(y.astype(np.int64))
+
+
+def _advice(y: np.ndarray) -> str:
+    """What makes labels of such numbers or texts; empty where nothing is known."""
+    if y.dtype.kind not in "biuf":
+        return "; np.unique(y, return_inverse=True)[1] numbers the names" if y.dtype.kind == "U" else ""
+    if y.ndim == 1:
+        whole = y.dtype.kind != "f" or bool((y == np.floor(y)).all())
+        return "; use y.astype(int) if they are class numbers" if whole else "; numbers with a fraction are no classes"
+    return rows_advice(dense(y))
 
 
 def in_memory(name: str, split: str, images: Tensor, labels: Tensor) -> MemoryDataset:
@@ -121,25 +139,39 @@ def table(
     Raises:
         InputError: there is no such table, a row lacks file or label, files are missing, or `ImageFiles` raises it.
     """
-    home = Path(path).expanduser()
+    home = user_path(path)
     rows, every = _rows(home, split)
     names = [label for _, label in rows]
     classes = _class_names(every, home)
-    files = [home.parent / name for name, _ in rows]
-    lost = [file for file in files if not file.is_file()]
+    files = [_place(home.parent, name) for name, _ in rows]
+    lost = [file for file in files if not _is_file(file)]
     if lost:
-        raise InputError(f"{len(lost)} of {len(files)} files of {home} are not there: {lost[0]}")
+        raise InputError(f"{len(lost)} of {len(files)} files of {home} are not there: {harmless(lost[0])}")
     numbers = {name: rank for rank, name in enumerate(classes)}
     labels = [int(name) if name.isdecimal() and classes[0] == "0" else numbers[name] for name in names]
     return ImageFiles(str(path), split, classes, files, labels, size=size, resize=resize, grey=grey)
 
 
+def _place(home: Path, name: str) -> Path:
+    """The file that a table names; a table from Windows may have backslashes for slashes."""
+    file = home / name
+    return home / name.replace("\\", "/") if "\\" in name and not _is_file(file) else file
+
+
+def _is_file(path: Path) -> bool:
+    """Whether there is such a file; there is none whose name the system refuses."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
 def _rows(path: Path, split: str) -> tuple[list[tuple[str, str]], list[str]]:
     """(file, label) of the rows of a split, and the labels of all splits: a class has one number in all of them."""
     try:
-        with path.open(newline="", encoding="utf-8-sig", errors="surrogateescape") as file:
+        with path.open(newline="", encoding=_encoding(path), errors="surrogateescape") as file:
             lines = [line for line in csv.reader(file) if any(cell.strip() for cell in line)]
-    except (OSError, csv.Error) as error:
+    except (OSError, UnicodeError, csv.Error) as error:
         raise InputError(f"cannot read the table {path}: {error}") from error
     head = [cell.strip().lower() for cell in lines[0]] if lines else []
     column = _columns(head)
@@ -148,12 +180,20 @@ def _rows(path: Path, split: str) -> tuple[list[tuple[str, str]], list[str]]:
     if part is None and split != "test":
         raise InputError(f"{path} has no split {split!r}: give its rows a column called split")
     wanted = [line for line in body if part is None or (len(line) > part and line[part].strip() == split)]
+    if part is not None and body and not wanted:
+        raise unknown(f"split of {path}", split, sorted({line[part].strip() for line in body if len(line) > part}))
     short = [line for line in wanted if len(line) <= max(column) or not all(line[i].strip() for i in column)]
     if short or not wanted:
         got = short[0] if short else "no row"
         raise InputError(f"expected a file and a label in every row of {path}, separated by commas, got {got}")
     every = [line[column[1]].strip() for line in body if len(line) > column[1]]
     return [(line[column[0]].strip(), line[column[1]].strip()) for line in wanted], list(filter(None, every))
+
+
+def _encoding(path: Path) -> str:
+    """UTF-16 where its mark comes first, as in texts of some Windows programs; else UTF-8 with or without a mark."""
+    with path.open("rb") as file:
+        return "utf-16" if file.read(2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
 
 
 def _columns(head: Sequence[str]) -> tuple[int, int]:
@@ -251,8 +291,8 @@ def _read_through(place: str, split: str, made: Any) -> Dataset:
     return in_memory(place, split, _images(x.numpy(), place), _labels(y.numpy(), place))
 
 
-IMAGE_KEYS = ("image", "images", "x", "img", "pixel_values", "input", "inputs", "data")
-LABEL_KEYS = ("label", "labels", "y", "target", "targets", "class")
+IMAGE_KEYS = ("image", "images", "x", "img", "pixel_values", "input", "inputs", "data", "jpg", "png", "jpeg")
+LABEL_KEYS = ("label", "labels", "y", "target", "targets", "class", "cls")
 
 
 def pair(batch: Any) -> tuple[Tensor, Tensor]:
@@ -270,6 +310,8 @@ def pair(batch: Any) -> tuple[Tensor, Tensor]:
                 f"got {', '.join(map(str, batch))}"
             )
         found = [batch[key] for key in keys]
+    if len(found) >= 2 and _is_row(found[0], found[1]):
+        found = [_stacked(found[0]), found[1]]
     if len(found) < 2 or not isinstance(found[0], Tensor | np.ndarray):
         parts = f" of {', '.join(type(part).__name__ for part in found)}" if found else ""
         advice = (
@@ -277,6 +319,21 @@ def pair(batch: Any) -> tuple[Tensor, Tensor]:
         )
         raise InputError(f"expected (images, labels) as two tensors, got {type(batch).__name__}{parts}{advice}")
     return dense(found[0]), label(found[1])
+
+
+def _is_row(images: Any, labels: Any) -> bool:
+    """Whether these are a list of single images (C, H, W) and as many labels, as a `collate_fn` may leave them."""
+    if not isinstance(images, tuple | list) or not images:
+        return False
+    single = all(isinstance(image, Tensor | np.ndarray) and image.ndim == 3 for image in images)
+    return single and hasattr(labels, "__len__") and len(labels) == len(images)
+
+
+def _stacked(images: Sequence[Any]) -> Tensor:
+    try:
+        return torch.stack([dense(image) for image in images])
+    except (RuntimeError, TypeError) as error:
+        raise InputError(f"expected images of one size in a batch: {str(error).splitlines()[0]}") from error
 
 
 def dense(value: Tensor | np.ndarray) -> Tensor:
@@ -290,18 +347,23 @@ def dense(value: Tensor | np.ndarray) -> Tensor:
         return value
     if value.dtype.kind not in "biufc":
         raise InputError(f"expected an array of numbers, got one of {value.dtype}")
-    plain = np.ascontiguousarray(value, dtype=value.dtype.newbyteorder("="))
+    known = np.float64 if value.dtype == np.longdouble else value.dtype.newbyteorder("=")
+    plain = np.ascontiguousarray(value, dtype=known).reshape(value.shape)  # which makes a row of a single number
     return torch.from_numpy(plain if plain.flags.writeable else plain.copy())
 
 
 def label(value: Any) -> Tensor:
-    """Convert labels to a tensor; a single label must be an integer, not a bool, a fraction or a text.
+    """Convert labels to a tensor; labels that are no tensor must be integers, not bools, fractions or texts.
 
     Raises:
         InputError: the labels are something else.
     """
     if isinstance(value, Tensor):
         return dense(value)
+    if isinstance(value, tuple | list) and value:
+        rows = [label(one) for one in value]
+        if all(row.ndim == 0 for row in rows):
+            return torch.stack(rows)
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole and not (isinstance(value, np.ndarray) and value.dtype.kind in "iu"):
         raise InputError(f"expected labels as integers, got {value!r}")

@@ -21,6 +21,9 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".
 class ImageFiles(Dataset):
     """Images that PIL decodes when they are read, 8 bits a channel.
 
+    They are read as torchvision's ImageFolder reads them: transparency and the orientation in a camera's notes (EXIF)
+    are ignored, and of several pictures in a file the first is taken.
+
     Args:
         name, split, classes: the attributes of the data set, see `Dataset`.
         files: paths of the images, in the order of the set.
@@ -79,6 +82,8 @@ class ImageFiles(Dataset):
         with Image.open(file) as opened:
             if opened.mode.startswith(("I", "F")):
                 raise ValueError(f"expected 8 bits a channel, got mode {opened.mode}: save it as 8-bit PNG")
+            if isinstance(opened.info.get("transparency"), bytes):
+                del opened.info["transparency"]  # the colours do not depend on it, and PIL would warn
             image = opened.convert("L" if self.grey else "RGB")
         if self.size is not None:
             image = _resize_and_crop(image, self.resize or self.size, self.size)

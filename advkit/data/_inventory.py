@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from advkit.core.files import user_path
 from advkit.data._dataset import Dataset
 from advkit.data._folders import data_root
 from advkit.data._loading import load_data, registered
@@ -74,9 +75,9 @@ def places(name: str, root: str | os.PathLike[str] | None = None) -> list[Path]:
         root: folder of the data sets; default: $ADVKIT_DATA, or else the user's cache.
     """
     if name.startswith("folder:"):
-        return [Path(name.removeprefix("folder:")).expanduser()]
+        return [user_path(name.removeprefix("folder:"))]
     if registered(name) in ("npz", "csv"):
-        return [Path(name).expanduser()]
+        return [user_path(name)]
     if registered(name) == "mnist5k":
         return [DIGITS_FILE]
     home = data_root(root)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from advkit.core.errors import AdvkitWarning, InputError, unknown
+from advkit.core.files import user_path
 from advkit.data._dataset import DATASETS
 from advkit.data._images import ImageFiles, check_size, is_image, some
 
@@ -52,7 +53,7 @@ class FolderDataset(ImageFiles):
         download: bool = False,
     ) -> None:
         check_size(size, resize)
-        self.path = Path(path).expanduser()
+        self.path = user_path(path)
         home, names = _split(self.path, split)
         classes, numbers = _classes(names, self.path)
         files, labels = class_files(home, numbers)
@@ -65,7 +66,7 @@ def folder_splits(path: str | os.PathLike[str]) -> list[str]:
     Raises:
         InputError: no such folder.
     """
-    names = _folders(Path(path).expanduser())
+    names = _folders(user_path(path))
     return [split for split in SPLITS if split in names] if _is_split(names) else ["test"]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from advkit.core.errors import AdvkitWarning, InputError
-from advkit.core.files import alone, make_folder
+from advkit.core.files import alone, make_folder, user_path
 from advkit.core.guard import Model
 from advkit.evaluation.measure.checks import Checks
 from advkit.evaluation.measure.corruptions import CorruptionReport
@@ -56,7 +56,7 @@ class Job:
 
 def run(job: Job, output: str | os.PathLike[str], *, resume: bool) -> Report:
     """Do the remaining part of the run, and return its report."""
-    home = Path(output)
+    home = user_path(output)
     check_place(home, resume=resume)
     old = earlier(home)
     with _threads(old["environment"]["threads"] if old else None):

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from advkit.core.errors import InputError
-from advkit.core.files import writing
+from advkit.core.files import user_path, writing
 from advkit.core.words import harmless
 
 if TYPE_CHECKING:
@@ -182,7 +182,8 @@ def _written(figure: "Figure", path: str | os.PathLike[str] | None) -> "Figure":
     if path is not None:
         check_ending(path)
         with writing(path):
-            Path(path).parent.mkdir(parents=True, exist_ok=True)
+            path = user_path(path)
+            path.parent.mkdir(parents=True, exist_ok=True)
             figure.savefig(path)
     return figure
 

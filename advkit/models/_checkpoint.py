@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from advkit.core.errors import InputError
-from advkit.core.files import atomic_write, refuse_bomb
+from advkit.core.files import atomic_write, refuse_bomb, user_path
 from advkit.core.words import harmless
 from advkit.models._card import Card
 from advkit.models._classifier import Classifier
@@ -99,7 +99,7 @@ def read_weights(path: str | Path) -> tuple[Found, Card | None]:
     Raises:
         InputError: there is no such file, or it holds no plain weights.
     """
-    path = Path(path).expanduser()
+    path = user_path(path)
     if path.is_dir():
         path = path / WEIGHTS_FILE
     if not path.is_file():

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from advkit.core.errors import InputError
+from advkit.core.files import user_path
 from advkit.core.imported import needed
 from advkit.core.words import harmless
 
@@ -87,7 +88,7 @@ def snapshot(entry: str, *, download: bool = False) -> Snapshot:
         InputError: the repository, revision or folder is not found, or the package huggingface_hub is missing.
     """
     if entry.startswith(("/", "./", "../", "~")):
-        return _folder(Path(entry).expanduser())
+        return _folder(user_path(entry))
     repository, _, revision = entry.partition("@")
     hub = needed("huggingface_hub", "hf:ORG/NAME", "hub")
     commit = _commit(hub, repository, revision or "main", download=download)

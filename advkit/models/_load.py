@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from advkit.core.errors import InputError
+from advkit.core.files import user_path
 from advkit.core.registry import parse_spec
 from advkit.models._card import SHIPPED, Card
 from advkit.models._checkpoint import WEIGHTS_FILE, fill, fill_from, read_card, read_weights, refuse_code, restore
@@ -190,7 +191,7 @@ def _imagenet(name: str, options: dict[str, Any]) -> Classifier:
 def _is_file(name: str) -> bool:
     if name.startswith("hf:"):
         return False
-    path = Path(name).expanduser()
+    path = user_path(name)
     if path.is_dir():
         return (path / WEIGHTS_FILE).is_file()
     return path.suffix in _FILES or (path.is_file() and not is_reference(name) and name not in MODELS.names())

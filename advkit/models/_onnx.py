@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from advkit.core.errors import InputError, unknown
+from advkit.core.files import user_path
 from advkit.core.imported import needed
 from advkit.models._black_box import BlackBox
 
@@ -73,7 +74,7 @@ def black_box(file: str, options: dict[str, Any]) -> tuple[BlackBox, dict[str, A
     given = dict(options)
     known = {"mean": given.pop("mean", 0.0), "std": given.pop("std", 1.0)}
     shape = given.pop("input_shape", None)
-    session = _Session(Path(file).expanduser(), given.pop("output", None), bool(given.pop("channels_last", False)))
+    session = _Session(user_path(file), given.pop("output", None), bool(given.pop("channels_last", False)))
     box = BlackBox(session, batch_size=session.shape[0], **given)
     known["input_shape"] = shape or _image_shape(session.shape, bool(options.get("channels_last")))
     known["num_classes"] = box.num_classes or _classes(box, known["input_shape"])

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from advkit.core.errors import InputError
+from advkit.core.files import user_path
 from advkit.data import Dataset, as_dataset, list_datasets, load_data
 from advkit.models import Card, Classifier, create_model, start_from
 from advkit.training import _processes, _run
@@ -136,7 +137,7 @@ def train(
     _check(classifier, data, recipe, loss, watch)
     if tensorboard and output is None:
         raise InputError("expected the folder of the run to write for TensorBoard, got none: give output=")
-    home = None if output is None else Path(output).expanduser()
+    home = None if output is None else user_path(output)
     place = _processes.place(device)
     test = _test_split(data) if test is None else test
     world = _processes.join(place)

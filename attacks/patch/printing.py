@@ -5,13 +5,13 @@ Sharif, Bhagavatula, Bauer, Reiter 2016, *Accessorize to a Crime*, ACM CCS 2016.
 
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from advkit.core.errors import InputError, unknown
+from advkit.core.files import user_path
 
 Palette = str | Sequence[Sequence[float]] | Tensor
 """A name, a file, or colours (K, C) from 0 to 1."""
@@ -68,7 +68,7 @@ def colours_of(palette: Palette) -> Tensor:
 
 
 def _read(path: str) -> Tensor:
-    file = Path(path).expanduser()
+    file = user_path(path)
     if not file.exists():
         raise unknown("palette", path, ["inks"], "(or the path of a file with a colour on each line)")
     try:

@@ -1,12 +1,11 @@
 """`advkit attack`: its options."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from advkit.cli._derived import derived_options
-from advkit.cli._options import Eps, Name, shared
+from advkit.cli._options import Eps, Name, UserPath, shared
 from advkit.cli._perform import perform
 
 NAME = "advkit-attack.png"
@@ -73,9 +72,7 @@ class AttackCommand(click.Command):
 @click.option("--batch-size", type=click.IntRange(min=1), default=250, show_default=True, help="Images at once.")
 @shared("device", "threads")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-@click.option(
-    "--output", type=click.Path(path_type=Path), help=f"File or folder of the picture. [{NAME}; --json: none]"
-)
+@click.option("--output", type=UserPath(), help=f"File or folder of the picture. [{NAME}; --json: none]")
 @click.option("--no-picture", is_flag=True, help="Draw no picture.")
 def command(**options: Any) -> None:
     """Attack a model, and print its error on clean and on attacked images.

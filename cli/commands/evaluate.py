@@ -1,12 +1,11 @@
 """`advkit evaluate`: its options."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from advkit.cli._many import ManyCommand, many
-from advkit.cli._options import Eps, Name, shared
+from advkit.cli._options import Eps, Name, UserPath, shared
 from advkit.cli._perform import perform
 
 
@@ -40,7 +39,7 @@ from advkit.cli._perform import perform
 )
 @shared("seed")
 @click.option("--batch-size", type=click.IntRange(min=1), default=250, show_default=True, help="Images at once.")
-@click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the run. [none is kept]")
+@click.option("--output", type=UserPath(), metavar="DIR", help="Folder of the run. [none is kept]")
 @click.option("--resume", is_flag=True, help="Go on with the run in that folder, if there is one.")
 @click.option("--no-images", is_flag=True, help="Keep no images in the run.")
 @click.option("--png", is_flag=True, help="Also write adversarial images as PNG, rounded toward the clean ones.")

@@ -1,13 +1,12 @@
 """`advkit patch`: its options."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from advkit.cli._derived import option
 from advkit.cli._many import ManyCommand, many
-from advkit.cli._options import Name, shared
+from advkit.cli._options import Name, UserPath, shared
 from advkit.cli._perform import perform
 from advkit.cli._sources import fields_of
 
@@ -43,9 +42,7 @@ class PatchCommand(ManyCommand):
 @click.option("--batch-size", type=click.IntRange(min=1), default=50, show_default=True, help="Images a step.")
 @shared("device", "threads")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-@click.option(
-    "--output", type=click.Path(path_type=Path), help=f"File or folder of the patch, a PNG. [{NAME}; --json: none]"
-)
+@click.option("--output", type=UserPath(), help=f"File or folder of the patch, a PNG. [{NAME}; --json: none]")
 @click.option("--no-picture", is_flag=True, help="Write no picture.")
 def command(**options: Any) -> None:
     """Find one patch that misleads a model wherever it is put, and write it as a PNG.

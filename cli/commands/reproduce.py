@@ -1,11 +1,10 @@
 """`advkit reproduce`: its options."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from advkit.cli._options import shared
+from advkit.cli._options import UserPath, shared
 from advkit.cli._perform import perform
 
 
@@ -15,7 +14,7 @@ from advkit.cli._perform import perform
     "--budget", default="small", show_default=True, metavar="[small|paper]", help="How much is spent: see below."
 )
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Number of seeds, from 0 up.")
-@click.option("--output", type=click.Path(path_type=Path), help="Folder of the run. [runs/reproduce/NAME-BUDGET]")
+@click.option("--output", type=UserPath(), help="Folder of the run. [runs/reproduce/NAME-BUDGET]")
 @click.option("--workers", type=click.IntRange(min=1), help="Number of processes, of one thread each. [the cores]")
 @shared("device")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")

@@ -1,12 +1,11 @@
 """`advkit train`: its options."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from advkit.cli._derived import option
-from advkit.cli._options import Name, shared
+from advkit.cli._options import Name, UserPath, shared
 from advkit.cli._perform import perform
 from advkit.cli._sources import fields_of
 
@@ -49,7 +48,7 @@ class TrainCommand(click.Command):
 @click.option(
     "--seed", type=click.IntRange(min=0), help="Seed of weights, order, augmentation and dropout. [the recipe's]"
 )
-@click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Folder of the run. [runs/MODEL-DATA]")
+@click.option("--output", type=UserPath(), metavar="DIR", help="Folder of the run. [runs/MODEL-DATA]")
 @click.option("--resume", is_flag=True, help="Go on with the run in that folder where it was last saved.")
 @click.option(
     "--save-seconds",

@@ -1,11 +1,10 @@
 """`advkit universal`: its options."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
-from advkit.cli._options import Eps, Name, shared
+from advkit.cli._options import Eps, Name, UserPath, shared
 from advkit.cli._perform import perform
 
 NAME = "advkit-universal.png"
@@ -28,9 +27,7 @@ NAME = "advkit-universal.png"
 @click.option("--batch-size", type=click.IntRange(min=1), default=50, show_default=True, help="Images a step.")
 @shared("device", "threads")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-@click.option(
-    "--output", type=click.Path(path_type=Path), help=f"File or folder of the picture, a PNG. [{NAME}; --json: none]"
-)
+@click.option("--output", type=UserPath(), help=f"File or folder of the picture, a PNG. [{NAME}; --json: none]")
 @click.option("--no-picture", is_flag=True, help="Write no picture.")
 def command(**options: Any) -> None:
     """Find one perturbation that misleads a model on most images, and draw it.

@@ -1,12 +1,11 @@
 """`advkit visualize`: its commands and their options."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import click
 
-from advkit.cli._options import Name, shared
+from advkit.cli._options import Name, UserPath, shared
 from advkit.cli._perform import perform
 
 METHODS = ("deconv", "guided", "gradient")
@@ -32,7 +31,7 @@ def add(name: str, *options: Callable[[Any], Any]) -> Callable[[Any], click.Comm
         call.__doc__ = function.__doc__
         place = click.option(
             "--output",
-            type=click.Path(path_type=Path),
+            type=UserPath(),
             help=f"File (.png, .pdf, .svg) or folder of the picture. [advkit-{name}.png]",
         )
         for option in reversed((*options, place)):
@@ -143,7 +142,7 @@ def occlusion() -> None:
 @add("correspondence", model_option(), count_option(5), *SCENE,
      click.option("--part", "given", multiple=True, metavar="NAME=TOP,LEFT,BOTTOM,RIGHT",
                   help="A part that lies at the same place of every image, in pixels; may be given several times."),
-     click.option("--parts", "file", type=click.Path(path_type=Path), metavar="FILE",
+     click.option("--parts", "file", type=UserPath(), metavar="FILE",
                   help="CSV file: image,part,top,left,bottom,right; the image is a number or a file name."),
      click.option("--class", "label", metavar="NAME", help="Class of the images that --part is for. [the first one]"),
      click.option("--layer", "layers", multiple=True, metavar="NAME",

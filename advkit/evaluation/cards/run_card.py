@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from advkit.core.errors import InputError
+from advkit.core.files import user_path
 from advkit.evaluation.measure.tally import Columns
 from advkit.evaluation.runs import digests
 from advkit.evaluation.runs.run_folder import Run, load_run
@@ -147,7 +148,7 @@ def read_card(path: str | os.PathLike[str]) -> dict[str, Any]:
     Raises:
         InputError: there is no such file, or it is no card.
     """
-    place = Path(path)
+    place = user_path(path)
     try:
         if place.stat().st_size > MOST:
             raise InputError(f"{path} is no card: it is larger than {MOST >> 20} MB")

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from advkit.core.errors import InputError, unknown
-from advkit.core.files import atomic_write
+from advkit.core.files import atomic_write, user_path
 from advkit.core.result import Result
 from advkit.evaluation.measure.eight_bit import nearest_level, toward
 from advkit.evaluation.runs.run_folder import Run, load_run
@@ -94,7 +94,7 @@ def write_pairs(
     Returns:
         the number of pairs.
     """
-    place = Path(path)
+    place = user_path(path)
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in pairs.items()}
     if place.suffix == ".npz":
         arrays: dict[str, Any] = {name: _array(tensor) for name, tensor in held.items()}

@@ -1,11 +1,10 @@
 """The beginning of a run: a new folder, or one that is continued under the same configuration."""
 
 import os
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from advkit.core.errors import InputError
-from advkit.core.files import make_folder
+from advkit.core.files import make_folder, user_path
 from advkit.evaluation.runs.identity import BINDING, check_same
 from advkit.evaluation.runs.run_folder import Run
 from advkit.evaluation.runs.run_json import FORMAT, earlier
@@ -26,7 +25,7 @@ def check_place(home: Path_, *, resume: bool) -> None:
     Raises:
         InputError: a file is in the way, or the folder holds a run that is not to be continued.
     """
-    home = Path(home)
+    home = user_path(home)
     if home.exists() and not home.is_dir():
         raise InputError(f"expected a folder for the run, got the file {home}: give another path")
     if not resume and (home / "run.json").exists():
@@ -39,7 +38,7 @@ def begin(home: Path_, begun: Begun, **more: Any) -> Run:
     Raises:
         InputError: the folder holds a run with another configuration, or one from other versions or another machine.
     """
-    home, record = Path(home), earlier(home)
+    home, record = user_path(home), earlier(home)
     if record is None:
         record = {"format": FORMAT, "status": "running", **begun._asdict(), **more}
         run = Run(home, record)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from advkit.core.errors import InputError
-from advkit.core.files import writing
+from advkit.core.files import user_path, writing
 from advkit.core.shown import Shown
 from advkit.data import atomic_write
 from advkit.evaluation.measure.assembly import Line, assembled
@@ -125,7 +125,8 @@ class Run(Shown):
         Raises:
             InputError: the place exists already, or the folder cannot be written.
         """
-        if Path(path).exists():
+        path = user_path(path)
+        if path.exists():
             raise InputError(f"expected a path for a new folder, got {path}, where something is already")
         with writing(path):
             shutil.copytree(self.home, path)
@@ -353,7 +354,7 @@ def load_run(home: Path_) -> Run:
     record = earlier(home)
     if record is None:
         raise InputError(f"there is no run in {home}: expected a folder that advkit evaluate --output wrote")
-    run = Run(Path(home), record)
+    run = Run(user_path(home), record)
     if lost := run.missing():
         raise InputError(
             f"the run in {home} lacks batch {', '.join(map(str, lost))}: advkit evaluate ... --output {home} --resume "

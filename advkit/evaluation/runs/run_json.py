@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from advkit.core.errors import InputError
+from advkit.core.files import user_path
 from advkit.evaluation.runs.digests import of_record
 
 FORMAT, READ = 2, (1, 2)
@@ -51,8 +52,9 @@ def earlier(home: str | os.PathLike[str]) -> dict[str, Any] | None:
     Raises:
         InputError: the folder holds no run of a known format.
     """
-    record = read_json(Path(home) / "run.json")
-    return None if record is None else _checked(record, Path(home) / "run.json")
+    home = user_path(home)
+    record = read_json(home / "run.json")
+    return None if record is None else _checked(record, home / "run.json")
 
 
 def read_json(path: Path) -> Any:

@@ -3,10 +3,10 @@
 import math
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from advkit.core.errors import InputError
+from advkit.core.files import user_path
 from advkit.evaluation.runs.run_folder import Run
 from advkit.evaluation.runs.run_json import earlier
 
@@ -25,7 +25,7 @@ def verify_run(home: Path_) -> list[str]:
     record = earlier(home)
     if record is None:
         raise InputError(f"there is no run in {home}: expected a folder that advkit evaluate --output wrote")
-    return list(_wrong(Run(Path(home), record)))
+    return list(_wrong(Run(user_path(home), record)))
 
 
 def _wrong(run: Run) -> Iterator[str]:
