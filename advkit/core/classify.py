@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from advkit.core.guard import Model, guard
-from advkit.core.outputs import answer_of
 from advkit.core.steady import AnySize
 
 
@@ -20,7 +19,7 @@ def classify(model: Model, x: Tensor) -> Tensor:
         InputError: the model's answer holds no logits.
     """
     with looking(model, x.device):
-        return answer_of(AnySize(model, len(x), model)(x))
+        return AnySize(model, len(x), model)(x)
 
 
 @contextmanager

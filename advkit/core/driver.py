@@ -23,7 +23,6 @@ from advkit.core.layout import Passes
 from advkit.core.memory import keep_freed
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
-from advkit.core.outputs import answer_of
 from advkit.core.result import Result
 from advkit.core.steady import AnySize, apart
 from advkit.core.threat import Threat
@@ -152,8 +151,7 @@ def _own_precision(model: Model, x: Tensor) -> Iterator[Model]:
 
     def classify(x: Tensor) -> Tensor:
         with torch.autocast(kind, dtype=dtype) if enabled else nullcontext():
-            answer = passes(x)
-        return answer if type(answer) is Tensor and answer.is_floating_point() else answer_of(answer)
+            return passes(x)
 
     with torch.autocast(kind, enabled=False):
         yield classify

@@ -54,6 +54,9 @@ class AnySize:
     If the model refuses a batch, the batch is filled up with copies of its first image to a size that the model has
     taken before; from then on this is done at every pass.
 
+    An answer stays as it was given. A model may write each answer to the same memory, a buffer of its own or that of
+    an engine: such answers are copied. One that drops the axis of a single image gets it back.
+
     Args:
         passes: callable from images (N, ...) to logits (N, K).
         size: the number of images in the batch of the call.
@@ -64,9 +67,25 @@ class AnySize:
         self._passes, self._model = passes, model
         self._size = max(size, _taken.get(model, 0)) if isinstance(model, nn.Module) else size
         self._fill = self._known = False
+        self._first: Tensor | None = None  # the answer of the first pass, where the model put it
+        self._rewrites: bool | None = None  # the model writes each answer to the same memory; None: not known
 
-    def __call__(self, x: Tensor) -> Any:
-        """Return the model's answer to x (M, ...); a tensor (M, ...) if the batch was filled up."""
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return the model's answer to x (M, ...), a tensor (M, ...)."""
+        answer = self._asked(x)
+        if not (type(answer) is Tensor and answer.is_floating_point()):
+            answer = answer_of(answer)
+        if self._first is None:
+            self._first = answer.detach()
+            return answer.clone()
+        if len(x) == 1 and answer.ndim < self._first.ndim:
+            answer = answer[None]
+        if self._rewrites is None:
+            self._rewrites = _place(answer) == _place(self._first)
+        return answer.clone() if self._rewrites else answer
+
+    def _asked(self, x: Tensor) -> Any:
+        """The model's answer, whatever it is."""
         if self._fill and len(x) < self._size:
             return self._filled(x)
         try:
@@ -99,3 +118,8 @@ class AnySize:
     def _filled(self, x: Tensor) -> Tensor:
         copies = x[:1].expand(self._size - len(x), *x.shape[1:])
         return answer_of(self._passes(torch.cat([x, copies])))[: len(x)]
+
+
+def _place(answer: Tensor) -> int:
+    """Where the tensor lies in memory."""
+    return answer.untyped_storage().data_ptr()

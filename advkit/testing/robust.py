@@ -18,7 +18,6 @@ from advkit.core.float64 import in_float64
 from advkit.core.guard import Model, modules_of
 from advkit.core.intervals import wilson_interval
 from advkit.core.norms import get_norm
-from advkit.core.outputs import answer_of
 from advkit.core.steady import FUNCTION, MIXED, RANDOM, AnySize, nature
 from advkit.core.wishes import as_wish
 from advkit.evaluation.measure.judge import Judge
@@ -334,7 +333,7 @@ def _seen(
         given.pop("eps", None)
     with looking(model, x.device):
         passes = AnySize(model, len(x), model)
-        kind = nature(lambda x: answer_of(passes(x)), x, answer_of(passes(x)))
+        kind = nature(passes, x, passes(x))
         wrong = _wrong(passes, x, y, judge, verdicts)
     found = outcome(subject.attack(model, x, y, **given))
     x_adv = found.x_adv
@@ -359,7 +358,7 @@ def _seen(
 
 def _wrong(passes: Model, x: Tensor, y: Tensor, judge: Judge, verdicts: int) -> Tensor:
     """(N, V) bool: wrong in each of V fresh passes, in a block where the random state is not put back between them."""
-    outputs = [answer_of(passes(x)) for _ in range(verdicts)]
+    outputs = [passes(x) for _ in range(verdicts)]
     judge.check(outputs[0], x, y)
     return torch.stack([judge.wrong(output, y) for output in outputs], 1)
 

@@ -117,7 +117,7 @@ def test_whole_numbers_in_a_table_are_the_labels(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("path,class,split\nb.png,3,test\na.png,0,train\ndeep/c.png,1,test\n")
     assert load_data(str(tmp_path / "t.csv")).labels.tolist() == [3, 1]
     assert load_data(str(tmp_path / "t.csv"), split="train").labels.tolist() == [0]
-    with pytest.raises(InputError, match="unknown split .* expected one of: test, train"):
+    with pytest.raises(InputError, match=r"unknown split .* expected one of: test, train"):
         load_data(str(tmp_path / "t.csv"), split="val")
 
 

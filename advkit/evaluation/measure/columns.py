@@ -28,9 +28,9 @@ def clean_columns(
     """Measure the clean images: one pass, the first image again alone, and `verdicts` passes if these are several."""
     with looking(model, batch.x.device):
         passes = AnySize(Passes(model, batch.x), len(batch.x), model)
-        logits = answer_of(passes(batch.x))
+        logits = passes(batch.x)
         judge.check(logits, batch.x, batch.y)
-        kind = nature(lambda x: answer_of(passes(x)), batch.x, logits)
+        kind = nature(passes, batch.x, logits)
     return {
         "sample_ids": batch.sample_ids.cpu(),
         **judge.told(batch.y, logits, prefix="clean_"),
@@ -124,5 +124,5 @@ def _survives(model: Model, x: Tensor, x_adv: Tensor, goal: Any, bounds: tuple[f
     if not len(open_):
         return fits
     with looking(model, x.device):
-        logits = answer_of(Passes(model, x)(saved[open_]))
+        logits = AnySize(Passes(model, x), len(open_), model)(saved[open_])
     return fits.index_copy(0, open_, take(goal, open_).margin(logits) > 0)
