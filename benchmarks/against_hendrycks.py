@@ -16,6 +16,10 @@ import math
 import os
 from pathlib import Path
 
+from _needed import needed
+
+needed("cv2", "scipy", "skimage", "imagecorruptions")
+
 import cv2
 import numpy as np
 import scipy.ndimage

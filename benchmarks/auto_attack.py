@@ -16,6 +16,7 @@ import warnings
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
 
 import torch
+from _needed import needed
 from victims import add_source, load
 
 from advkit.attacks import Cascade
@@ -24,6 +25,7 @@ from advkit.testing.nets import Wrapped
 try:
     from autoattack import AutoAttack as Standard
 except ImportError:
+    needed("pyautoattack")
     from pyautoattack import AutoAttack as Standard
 
 MASKS = {

@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 import torch
+from _needed import needed
 from exact_robust import network
 from torch import Tensor, nn
 
@@ -58,6 +59,7 @@ def main() -> None:
     parser.add_argument("--method", choices=tuple(THEIRS), default="crown")
     parser.add_argument("--batch", type=int, default=10)
     given = parser.parse_args()
+    needed("auto_LiRPA")
     torch.set_num_threads(1)
     net = deep() if given.network == "deep" else network()
     if given.network == "small":

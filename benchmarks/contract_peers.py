@@ -15,6 +15,10 @@ import warnings
 from importlib.metadata import version
 from pathlib import Path
 
+from _needed import needed
+
+needed("adv_lib", "foolbox", "torchattacks")
+
 import adv_lib.attacks
 import foolbox
 import torch

@@ -18,6 +18,10 @@ import time
 for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ[variable] = "1"  # before torch: pinned BLAS is what scipy's loop is fastest with
 
+from _needed import needed
+
+needed("scipy")
+
 import numpy as np
 import scipy
 import torch
@@ -129,6 +133,7 @@ if __name__ == "__main__":
     parser.add_argument("--reference", choices=["scipy", "advertorch"], default="scipy")
     parser.add_argument("--start", choices=["clean", "warm"], default="clean")
     given = parser.parse_args()
+    needed(given.reference)
     torch.set_num_threads(1)
     print(f"torch {torch.__version__}, scipy {scipy.__version__}, one thread, processor time")
     print(

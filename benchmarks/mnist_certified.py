@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from _needed import needed
 from torch import Tensor, nn
 
 from advkit.attacks import create_attack
@@ -128,6 +129,7 @@ def main() -> None:
     parser.add_argument("--peer", action="store_true", help="with --standing: pyautoattack's standard as well")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    needed(*["pyautoattack"] * given.peer)
     torch.manual_seed(given.seed)
     data = load_data("mnist", split="train", root=given.data, pad=0)
     test = load_data("mnist", split="test", root=given.data, pad=0)

@@ -22,6 +22,7 @@ for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import torch
 import torch.nn.functional as F
+from _needed import needed
 from defense_table import paired_p
 from torch import nn
 from victims import add_source, load
@@ -130,6 +131,7 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=3)
     add_source(parser)
     given = parser.parse_args()
+    needed("torchattacks")
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     nets, x, y = networks(given.victims, given)

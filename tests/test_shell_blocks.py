@@ -10,21 +10,26 @@ import importlib.util
 import re
 import runpy
 import shlex
+import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from click.testing import CliRunner
 from helpers.reader import BLOCK, Reader, lines_of
 from PIL import Image
+
+from advkit.cli import main
+from advkit.data import load_data
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {page.stem: page for page in sorted((ROOT / "docs").glob("*.md"))}
 
 NOT_RUN = {
     r"^(\S*pip install|python3 -m venv)|--download\b|--weights imagenet": "the network",
-    r"^advkit data mnist\b|--data (mnist|cifar10)\b|--data ROOT|--data MNIST\b": "a data set that does not ship",
     r"--model NAME|robustness/ImageNet-C": "files of the reader's own",
     r"--nnodes|--recipe vgg16-cifar10": "several machines, or CIFAR-10",
     r"benchmarks/gpu\.py": "a CUDA device",
@@ -37,9 +42,8 @@ NOT_RUN = {
 
 NEEDS = {
     "cv2": r"benchmarks/against_hendrycks\.py",
-    "foolbox": r"benchmarks/black_box\.py|foolbox:",
-    "art": r"benchmarks/black_box\.py",
-    "pyautoattack": r"benchmarks/auto_attack\.py",
+    "foolbox": r"foolbox:",
+    "pyautoattack": r"benchmarks/auto_attack\.py|--peer\b",
     "torchattacks": r"benchmarks/transfer\.py|torchattacks:",
     "advertorch": r"--reference advertorch",
     "scipy": r"benchmarks/lbfgs\.py",
@@ -64,10 +68,13 @@ SMALLER = {
     "defense_cells.py": "--losses fgsm --eps 0.1 --seeds 1 --epochs 1 --standard 2 --jobs 1",
     "defense_epochs.py": "--batch 8 --steps 1 --rounds 1 --device cpu",
     "evaluation.py": "--count 40 --rounds 1",
+    "exact_robust.py": "--count 1 --limit 1",
     "fgsm.py": "--count 10 --rounds 1",
     "layout.py": "--turns 1",
     "lbfgs.py": "--count 2 --chunks 1",
     "minimal.py": "--count 2 --turns 1",
+    "mnist_certified.py": "--epochs 1 --batch 50 --standing 2 --crown 2",
+    "mnist_robust.py": "--epochs 1 --minutes 1 --count 2",
     "passes.py": "--count 2 --rounds 1",
     "train_colocaliser": "--epochs 1",
     "seeds": "--seeds 1 --epochs 1",
@@ -124,8 +131,14 @@ def to_run(pages: dict[str, Path]) -> dict[str, list[str]]:
 
 def why_not(line: str) -> str:
     """What a line needs that is not here; empty if it runs."""
-    missing = [name for name, lines in NEEDS.items() if re.search(lines, line) and not importlib.util.find_spec(name)]
+    line = shlex.join(shlex.split(line, comments=True))
+    missing = [name for name in needs(line) if not importlib.util.find_spec(name)]
     return next((reason for pattern, reason in NOT_RUN.items() if re.search(pattern, line)), " and ".join(missing))
+
+
+def needs(line: str) -> list[str]:
+    """The packages of `NEEDS` that a line imports."""
+    return [name for name, lines in NEEDS.items() if re.search(lines, line)]
 
 
 def quick(lines: list[str]) -> Iterator[str]:
@@ -167,9 +180,20 @@ def load(name):
 """
 
 
+def write_digits(place: Path) -> None:
+    """MNIST's four files, with 100 training and 10 test digits of `mnist5k` in place of 60,000 and 10,000."""
+    place.mkdir(parents=True)
+    data = load_data("mnist5k", split="train", pad=0)
+    for part, rows in (("train", slice(100)), ("t10k", slice(100, 110))):
+        x, y = data[rows]
+        for name, array in (("images-idx3", (255 * x[:, 0]).round()), ("labels-idx1", y)):
+            head = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+            (place / f"{part}-{name}-ubyte").write_bytes(head + array.to(torch.uint8).numpy().tobytes())
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder but for what pages call the reader's own: photographs, a file of networks, images."""
+    """An empty folder but for what pages call the reader's own: photographs, a file of networks, images, MNIST."""
     monkeypatch.chdir(tmp_path)
     draw = np.random.default_rng(0)
     for i in range(8):
@@ -178,6 +202,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         Image.fromarray(draw.integers(0, 256, (256, 260, 3), np.uint8)).save(place / f"{i}.png")
     (tmp_path / "nets.py").write_text(NETS)
     y = np.arange(12) % 10
+    write_digits(tmp_path / "MNIST" / "raw")
+    (tmp_path / "ROOT").symlink_to(tmp_path)  # what pages call the data root
+    monkeypatch.setenv("ADVKIT_DATA", str(tmp_path))
     np.savez(tmp_path / "mnist.npz", x=draw.integers(0, 256, (12, 28, 28), np.uint8), y=y)
     np.savez(tmp_path / "cifar10.npz", x=draw.integers(0, 256, (12, 32, 32, 3), np.uint8), y=y)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
@@ -216,7 +243,7 @@ SCRIPTS = sorted(
 @pytest.mark.parametrize("line", SCRIPTS)
 def test_the_script_takes_its_arguments(line: str, monkeypatch: pytest.MonkeyPatch) -> None:
     script, *words = shlex.split(line)[shlex.split(line).index("ignore") + 1 if " -W " in line else 1 :]
-    if why := [name for name, lines in NEEDS.items() if re.search(lines, line) and not importlib.util.find_spec(name)]:
+    if why := [name for name in needs(line) if not importlib.util.find_spec(name)]:
         pytest.skip(f"needs {' and '.join(why)}")
     if "ArgumentParser" not in (ROOT / script).read_text():
         assert words == [], f"{script} takes no options"
@@ -232,6 +259,29 @@ def test_the_script_takes_its_arguments(line: str, monkeypatch: pytest.MonkeyPat
     monkeypatch.syspath_prepend(ROOT / "benchmarks")
     with pytest.raises(ReadError):
         runpy.run_path(str(ROOT / script), run_name="__main__")
+
+
+PEERED = [line for page in PAGES.values() for line in shell(page) if needs(line) and not re.search("ImageNet-C", line)]
+
+
+@pytest.mark.parametrize("line", PEERED)
+def test_without_the_package_one_line_says_what_is_needed(
+    line: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in needs(line):
+        monkeypatch.setitem(sys.modules, name, None)
+    if line.startswith("advkit"):
+        result = CliRunner().invoke(main, shlex.split(line, comments=True)[1:])
+        assert result.exit_code == 2, result.output
+        assert f"pip install {needs(line)[0]}" in result.stderr
+        assert len(result.stderr.strip().splitlines()) <= 3
+        return
+    script, *words = [word for word in shlex.split(line)[1:] if word not in ("-W", "ignore")]
+    monkeypatch.setattr(sys, "argv", [script, *words])
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(ROOT / script), run_name="__main__")
+    assert end.value.code in [f"this needs {name}: pip install {name}" for name in needs(line)]
 
 
 def test_every_reason_not_to_run_is_of_some_line() -> None:
