@@ -94,11 +94,12 @@ def fit(model: nn.Module, loss: Any, x: Tensor, y: Tensor, given: argparse.Names
     """Train until the time is over; the averaged weights, and the number of epochs."""
     optimizer = torch.optim.Adam(model.parameters(), lr=given.lr)
     average, begun, steps, value = Average(model, 0.998), time.perf_counter(), 0, torch.zeros(())
-    limit, most = 60 * given.minutes, given.epochs * (len(x) // BATCH)
+    batches = max(1, len(x) // BATCH)  # the last, smaller batch is left out unless it is the only one
+    limit, most = 60 * given.minutes, given.epochs * batches
     done, ramp, known = 0.0, -1.0, loss
     while done < 1:
         order = torch.randperm(len(x), device=x.device)
-        for rows in order.split(BATCH)[: len(x) // BATCH]:
+        for rows in order.split(BATCH)[:batches]:
             done = max((time.perf_counter() - begun) / limit, steps / most)
             if done >= 1:
                 break

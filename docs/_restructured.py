@@ -65,8 +65,13 @@ def arguments(documented: Any) -> dict[str, str]:
     """Name -> words, of the sections Args and Attributes of a docstring, those of base classes included."""
     found: dict[str, str] = {}
     for cls in reversed(getattr(documented, "__mro__", (documented,))):
-        found.update(_sections(inspect.getdoc(cls) or ""))
+        found.update(arguments_of(inspect.getdoc(cls) or ""))
     return found
+
+
+def arguments_of(doc: str) -> dict[str, str]:
+    """Name -> words, of the sections Args and Attributes of one docstring."""
+    return dict(_sections(doc))
 
 
 def _sections(doc: str) -> Iterator[tuple[str, str]]:

@@ -10,16 +10,18 @@ from sphinx.util.nodes import make_refnode
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))
 
+from _docstrings import apart, inherited, plain, untyped, written  # noqa: E402
 from _reference import write_reference  # noqa: E402
 
 import advkit  # noqa: E402
 
 project, author, release = "advkit", "the advkit developers", advkit.__version__
-extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton"]
+extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.viewcode", "sphinx_copybutton"]
 source_suffix = {".md": "myst-nb", ".rst": "restructuredtext"}
 exclude_patterns = ["_build"]
 html_theme, html_title, html_show_copyright = "furo", f"advkit {release}", False
-html_static_path, html_css_files = ["_static"], ["site.css"]
+html_static_path, html_css_files, html_js_files = ["_static"], ["site.css"], ["search.js"]
+html_theme_options = {"top_of_page_buttons": ["view"]}  # the page as written lies beside it: no address is needed
 
 myst_enable_extensions, myst_heading_anchors = ["colon_fence"], 4
 highlight_language = "none"  # indented blocks are commands and output; Python is marked as such
@@ -33,44 +35,13 @@ napoleon_numpy_docstring, napoleon_use_rtype, napoleon_use_ivar = False, False, 
 suppress_warnings = ["myst.xref_ambiguous"]
 nitpicky = True  # every name that a page or a docstring refers to is looked up
 nitpick_ignore_regex = [  # documented elsewhere, and fields whose classes are no public names
-    ("py:.*", r"(torch|collections|pathlib|pandas|matplotlib|jinja2|lightning)\..*"),
-    ("py:class", r"advkit\..*\.(Tally|Counts|Row|Cell)"),
+    ("py:.*", r"(torch|numpy|os|collections|pathlib|pandas|matplotlib|jinja2|lightning)\..*"),
+    ("py:class", r"advkit\..*\.(State|Memory|Oracle|Draws|Region|Placing|Pose)"),  # what a step of an attack is given
+    ("py:class", r"advkit\..*\.(Tally|Counts|Row|Cell|Table|Batch|Spec|Network|TrainedBounds|World|[A-Z])"),
+    ("py:class", r"advkit\.(testing|training\.augment)\..*\.(Wrapped|Toy|Case|Augmentation|Numbers)"),
 ]
 
 write_reference(HERE / "reference")
-
-
-def plain(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Docstrings are plain text with `code`: what reStructuredText would read as markup is kept as it is."""
-    for i, line in enumerate(lines):
-        parts = line.replace("\\", "\\\\").split("`")
-        quoted = [part if k % 2 else part.replace("|", "\\|").replace("*", "\\*") for k, part in enumerate(parts)]
-        even = len(parts) % 2 == 1
-        marked = [f"``{part}``" if k % 2 else part for k, part in enumerate(quoted)]
-        lines[i] = "".join(marked) if even else line.replace("`", "\\`")
-
-
-def apart(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """A line for several attributes, `a, b: text`, becomes one entry of each; the further ones refer to the first."""
-    found: list[str] = []
-    more: list[str] = []  # what follows the words of the first name
-    for line in lines:
-        head = re.match(r"    (\w+(?:, \w+)*): ", line) if what == "class" else None
-        if head or not line.strip():
-            found, more = found + more, []
-        first, *others = head[1].split(", ") if head else [""]
-        more += [f"    {other}: see ``{first}``." for other in others]
-        found.append(f"    {first}: {line[head.end() :]}" if head else line)
-    found += more
-    lines[:] = found
-
-
-def untyped(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """What stands before a colon in the words of a property is no type, as napoleon has it."""
-    shown = what in ("property", "attribute")
-    for i in reversed([i for i, line in enumerate(lines) if shown and line.startswith(":type: ")]):
-        lines[0] = f"{lines[i].removeprefix(':type: ')}: {lines[0]}"
-        del lines[i]
 
 
 def resolved(app: object, env: Any, node: Any, shown: Any) -> Any:
@@ -95,7 +66,9 @@ def linked(app: object, name: str, source: list[str]) -> None:
 def setup(app: object) -> None:
     """Before the sections of a docstring are read, and where a name is not found."""
     app.connect("autodoc-process-docstring", plain, priority=100)  # type: ignore[attr-defined]
+    app.connect("autodoc-process-docstring", inherited, priority=50)  # type: ignore[attr-defined]
     app.connect("autodoc-process-docstring", apart, priority=200)  # type: ignore[attr-defined]
     app.connect("autodoc-process-docstring", untyped, priority=900)  # type: ignore[attr-defined]
+    app.connect("autodoc-process-signature", written)  # type: ignore[attr-defined]
     app.connect("missing-reference", resolved)  # type: ignore[attr-defined]
     app.connect("source-read", linked)  # type: ignore[attr-defined]

@@ -1,12 +1,18 @@
 """The reference that the site writes itself: no option and no public name is missing."""
 
 import dataclasses
+import html
+import inspect
+import json
+import os
 import re
+import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
 
 import pytest
+from helpers.browser import CHROMIUM
 
 from advkit.attacks import list_attacks
 from advkit.core.attack import ATTACKS
@@ -15,15 +21,20 @@ from advkit.defenses import list_defenses
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 
+def of_docs(name):
+    """A module of the folder docs/."""
+    sys.path.insert(0, str(DOCS))
+    try:
+        return import_module(name)
+    finally:
+        sys.path.remove(str(DOCS))
+
+
 @pytest.fixture(scope="module")
 def written(tmp_path_factory):
     """The module that writes, and the folder that it wrote."""
     place = tmp_path_factory.mktemp("reference")
-    sys.path.insert(0, str(DOCS))
-    try:
-        module = import_module("_reference")
-    finally:
-        sys.path.remove(str(DOCS))
+    module = of_docs("_reference")
     (place / "attacks").mkdir()
     (place / "attacks" / "gone.rst").write_text("an attack that left")
     module.write_reference(place)
@@ -103,3 +114,50 @@ def test_a_page_of_names_begins_with_a_table_of_them(written):
     assert "   * - :py:obj:`PGD <advkit.attacks.PGD>`\n     - " in table
     assert table.count("   * - :py:obj:") >= len(list_attacks())
     assert "     - \n" not in table
+
+
+@pytest.mark.parametrize("name", list_attacks())
+def test_the_entry_of_an_attack_describes_every_option_of_its_base_classes_too(name):
+    docstrings, restructured = of_docs("_docstrings"), of_docs("_restructured")
+    cls = ATTACKS.factory(name)
+    if not dataclasses.is_dataclass(cls):
+        return
+    lines = (inspect.getdoc(cls) or "").splitlines()
+    docstrings.inherited(None, "class", name, cls, None, lines)
+    words = restructured.arguments_of("\n".join(lines))
+    assert [f.name for f in dataclasses.fields(cls) if f.init and not words.get(f.name)] == []
+
+
+def test_a_default_that_is_made_anew_is_no_tag_in_a_signature():
+    written = of_docs("_docstrings").written
+    assert written(None, "class", "", None, None, "(a=<factory>, b=1)", "int") == ("(a=..., b=1)", "int")
+    assert written(None, "class", "", None, None, None, None) == (None, None)
+
+
+PAGE = """<!doctype html><title>x</title><input type=checkbox id=__navigation>
+<div style="position:absolute;left:{left}px;width:200px"><input class=sidebar-search placeholder=Search></div>
+<script src="{script}"></script><script>
+addEventListener("load", () => {{
+  const said = () => [document.activeElement.className, document.getElementById("__navigation").checked];
+  const press = (given) => document.dispatchEvent(new KeyboardEvent("keydown", {{cancelable: true, ...given}}));
+  const kept = press({{key: "k"}}), before = said();
+  const taken = !press({{key: "K", ctrlKey: true}});
+  document.title = JSON.stringify([kept, before, taken, said(), document.querySelector(".sidebar-search").placeholder]);
+}});
+</script>"""
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+@pytest.mark.parametrize("left", [0, -400])
+def test_ctrl_k_goes_to_the_search_field_and_opens_the_drawer_that_hides_it(left, tmp_path):
+    (tmp_path / "page.html").write_text(PAGE.format(left=left, script=(DOCS / "_static" / "search.js").as_uri()))
+    flags = ["--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    seen = subprocess.run(
+        [CHROMIUM, *flags, "--virtual-time-budget=2000", "--dump-dom", f"file://{tmp_path / 'page.html'}"],
+        capture_output=True, text=True, check=True, env={**os.environ, "HOME": str(tmp_path)},
+    )  # fmt: skip
+    (title,) = re.findall(r"<title>(.*?)</title>", seen.stdout)
+    drawer = left < 0
+    assert json.loads(html.unescape(title)) == [
+        True, ["", False], True, ["sidebar-search", drawer], "Search (Ctrl+K)"
+    ]  # fmt: skip
