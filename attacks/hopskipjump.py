@@ -62,8 +62,8 @@ class HopSkipJump(DecisionAttack):
     climbs = False
 
     first: int = 25
-    probe: float = 1.0
-    tolerance: float = 0.1
+    probe: float = 2.0
+    tolerance: float = 0.05
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -127,6 +127,10 @@ def _pairs(told):
     return told.queries // 2
 
 
+def _generations(told):
+    return told.queries // 400 - 1
+
+
 def _order(told):
     return {"linf": np.inf, "l2": 2}[told.norm]
 
@@ -155,8 +159,8 @@ _PEERS = {
     ],
     "nes": [foolbox_nes(steps=20, samples=50, sigma=1e-3)],
     "one_pixel": [
-        torchattacks("OnePixel", pixels=lambda told: int(told.eps), steps=24, popsize=400),
-        art("PixelAttack", th=lambda told: int(told.eps), es=1, max_iter=24),
+        torchattacks("OnePixel", pixels=lambda told: int(told.eps), steps=_generations, popsize=400),
+        art("PixelAttack", th=lambda told: int(told.eps), es=1, max_iter=_generations),
     ],
     "pixels": [
         torchattacks("Pixle", restarts=1000),

@@ -6,6 +6,7 @@ fooled. Attacks on labels: the median distance of the nearest point that fooled,
 
 A peer attacks one image at a time, so that a query belongs to that image, and is stopped at the first success or at the
 number of queries: many go on, and what they would spend does not count. The image that it returns is asked about last.
+Behind a peer's figure stands <a:b>: ours is ahead on a of the images, and behind on b of them.
 Ours attacks all images in one batch; each row makes its own queries, and the script checks that the model saw as many.
 
 It needs foolbox, torchattacks, torchattack, adversarial-robustness-toolbox and pyautoattack; the first line names those
@@ -30,14 +31,14 @@ from victims import add_source, load
 from advkit.attacks import create_attack, smallest
 from advkit.core.norms import get_norm
 
-OURS = {  # {q}: the number of queries
+OURS = {  # {q}: the number of queries; {g}: of generations of 400
     "square": "square(queries={q})",
     "square-l2": "square(norm=l2, queries={q})",
     "simba": "simba(queries={q}, step_size=0.2)",
     "simba-dct": "simba(queries={q}, step_size=0.2, basis=dct, frequencies=0.125)",
     "nes": "nes(steps=20, samples=50, sigma=0.001)",
     "spsa": "spsa(steps=20, samples=50, sigma=0.01)",
-    "one_pixel": "one_pixel(population=400, generations=24)",
+    "one_pixel": "one_pixel(population=400, generations={g})",
     "hopskipjump": "hopskipjump(queries={q})",
     "hopskipjump-linf": "hopskipjump(norm=linf, queries={q})",
     "boundary": "boundary(queries={q})",
@@ -125,8 +126,13 @@ def images(victim, given):
     model, x, y = load(victim, given)
     model.requires_grad_(False)
     with torch.no_grad():
-        right = (model(x).argmax(1) == y).nonzero().squeeze(1)
-    right = right[right >= given.first][: given.count]
+        logits = model(x)
+    right = (logits.argmax(1) == y).nonzero().squeeze(1)
+    right = right[right >= given.first]
+    if given.narrow:
+        best = logits[right].topk(2, dim=1).values
+        right = right[(best[:, 0] - best[:, 1]).argsort()]
+    right = right[: given.count]
     return model, x[right], y[right]
 
 
@@ -134,7 +140,7 @@ def attack_of(case, queries):
     """Ours, with this many queries. The case "pixels": the least number of changed pixels, all trials together."""
     if case == "pixels":
         return smallest(create_attack(f"sparse_rs(queries={queries // TRIALS})"), halvings=4)
-    return create_attack(OURS[case].format(q=queries))
+    return create_attack(OURS[case].format(q=queries, g=queries // 400 - 1))
 
 
 def compare(victim, case, given):
@@ -161,8 +167,16 @@ def line(victim, case, given):
     """One row of the table."""
     attack, eps, sides = compare(victim, case, given)
     what = "distance" if eps is None else f"queries, {attack.norm} {eps:g}"
-    cells = {name: _cell(figures, eps) + f" [{t:.1f} s]" * given.times for name, (figures, t) in sides.items()}
+    beside = {name: _pairs(sides["advkit"][0], figures) for name, (figures, _) in sides.items()}
+    cells = {
+        name: _cell(figures, eps) + beside[name] + f" [{t:.1f} s]" * given.times for name, (figures, t) in sides.items()
+    }
     return [f"`{attack.spec}`", f"{victim}, {what}", ", ".join(f"{name} {cell}" for name, cell in cells.items())]
+
+
+def _pairs(mine, other):
+    """On how many of the same images (and seeds) ours is ahead, and on how many it is behind; ties left out."""
+    return "" if other is mine else f" <{int((mine < other).sum())}:{int((other < mine).sum())}>"
 
 
 def _cell(figures, eps):
@@ -177,6 +191,7 @@ if __name__ == "__main__":
     parser.add_argument("--victims", nargs="+", default=list(RADII))
     parser.add_argument("--first", type=int, default=0, help="number of the first image")
     parser.add_argument("--count", type=int, default=20)
+    parser.add_argument("--narrow", action="store_true", help="take the images with the smallest lead")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--queries", type=int, default=1000, help="at most for each image")
     parser.add_argument("--eps", nargs="+", default=[], metavar="NORM=EPS", help="radii in place of the table's")

@@ -27,7 +27,7 @@ from advkit.attacks import find_patch
 from advkit.attacks.parts.placing import side_of
 from advkit.data import load_data
 
-GRID = {"advkit": (0.02, 0.05, 0.1), "art": (0.03, 0.1, 0.3)}
+GRID = {"advkit": (0.02, 0.05, 0.1), "art": (0.03, 0.1, 0.3), "art, cleared": (0.03, 0.1, 0.3)}
 """Step lengths that are tried. ART's default of 5 is for pixels from 0 to 255."""
 
 
@@ -66,7 +66,7 @@ def ours(net, x, y, length, given, seed):
     ).patch
 
 
-def theirs(net, x, y, length, given, seed):
+def theirs(net, x, y, length, given, seed, cleared=False):
     classifiers = importlib.import_module("art.estimators.classification")
     attacks = importlib.import_module("art.attacks.evasion")
     np.random.seed(seed)  # noqa: NPY002  (ART draws places with it)
@@ -88,9 +88,26 @@ def theirs(net, x, y, length, given, seed):
         targeted=given.target is not None,
         verbose=False,
     )
+    if cleared:
+        _clear_before_each_step(attack)
     aim = y if given.target is None else torch.full_like(y, given.target)
     patch, _ = attack.generate(x.numpy(), np.eye(1000, dtype=np.float32)[aim.numpy()])
     return torch.from_numpy(patch).float()
+
+
+def _clear_before_each_step(attack):
+    """ART never clears the gradient of its patch, which adds up from step to step: by hand."""
+    step = attack._train_step
+
+    def fresh(*args, **options):
+        attack._patch.grad = None
+        return step(*args, **options)
+
+    attack._train_step = fresh
+
+
+def theirs_cleared(net, x, y, length, given, seed):
+    return theirs(net, x, y, length, given, seed, cleared=True)
 
 
 def success(net, x, y, patch, given, seed=1000):
@@ -138,7 +155,9 @@ if __name__ == "__main__":
     x, y = x[keep], y[keep]
     count = min(given.count, len(y) // 2)
     choose, judge = (x[:count], y[:count]), (x[count : 2 * count], y[count : 2 * count])
-    sides = {"advkit": ours} | ({"art": theirs} if importlib.util.find_spec("art") else {})
+    sides = {"advkit": ours} | (
+        {"art": theirs, "art, cleared": theirs_cleared} if importlib.util.find_spec("art") else {}
+    )
     lengths = {name: best_length(name, find, net, *choose, given) for name, find in sides.items()}
     print("| side | step length | found on these | by seed | on others | forward, backward | seconds |")
     print("|---|---|---|---|---|---|---|")

@@ -176,7 +176,10 @@ def check_target(target: Any, x: Tensor) -> str | int | Tensor:
     """Check that the target is a word, a class, or a tensor of classes (N,)."""
     if isinstance(target, str):
         if target not in TARGETS:
-            raise InputError(f"unknown target {target!r}; expected a class, or one of {', '.join(TARGETS)}")
+            raise InputError(
+                f"unknown target {target!r}; expected the number of a class, or one of {', '.join(TARGETS)}; "
+                "only what is given data knows names of classes, such as evaluate and --target"
+            )
         return target
     target = plain(target)
     if _is_integer(target):

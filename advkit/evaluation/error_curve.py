@@ -32,7 +32,7 @@ def error_curve(model: Model, data: Any, attack: Attack | str, *, name: str = ""
     Raises:
         InputError: the attack is a budget attack, or `evaluate` raises it.
     """
-    (attack,) = asked_attacks(attack)
+    (attack,) = asked_attacks(attack, data=data)
     if attack.kind != "minimal":
         raise InputError(
             f"expected a minimal attack, got {attack.spec}: smallest(...) of advkit.attacks makes one of it"

@@ -127,7 +127,7 @@ def evaluate(
         OSError: the disk is full; the run is intact.
     """
     options = {"seed": seed, "bounds": door.check_bounds(bounds), "stop": stop}
-    listed = asked_attacks(attacks, eps)
+    listed = asked_attacks(attacks, eps, data)
     control = asked_control(control, listed, run=output is not None)
     wish = None if goal is None else as_wish(goal)
     if wish is not None and hasattr(wish, "target"):  # a class to reach or to leave is the target of the call

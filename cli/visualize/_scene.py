@@ -14,6 +14,7 @@ from advkit.core.classify import classify
 from advkit.core.errors import InputError
 from advkit.data import Dataset
 from advkit.data._class_names import imagenet_names
+from advkit.evaluation.measure.aims import aimed
 from advkit.insight import activations, convolutions, leaves
 from advkit.models import Classifier
 
@@ -102,7 +103,7 @@ class Scene:
         given = classify(self.classifier, self.x).argmax(1).tolist()
         known = [guess if true is None else true for true, guess in zip(self.true, given, strict=True)]
         y = torch.tensor(known, device=self.x.device)
-        attack = create_attack(spec)
+        attack = create_attack(aimed(spec, self))
         result = attack(self.classifier, self.x, y, sample_ids=self.rows.to(y.device), seed=self.seed)
         return result.x_adv
 

@@ -16,6 +16,7 @@ from advkit.core.classify import looking
 from advkit.core.errors import InputError
 from advkit.core.outputs import answer_of
 from advkit.data import Dataset, load_data
+from advkit.evaluation.measure.aims import aimed
 from advkit.figures._examples import ENDINGS
 from advkit.figures.circling import animation, circling
 from advkit.figures.transformer import transformations
@@ -61,7 +62,7 @@ def run(
     x, y = (part.to(classifier.normalize.mean.device) for part in images[rows])
     x_adv = None
     if attack is not None:
-        x_adv = create_attack(attack)(classifier, x, y, sample_ids=rows.to(x.device), seed=seed).x_adv
+        x_adv = create_attack(aimed(attack, images))(classifier, x, y, sample_ids=rows.to(x.device), seed=seed).x_adv
     title = f"{classifier.card.describe()}; weights: {classifier.card.source}"
     source = f"{images.name} {images.split}, images {', '.join(map(str, rows.tolist()))}"
     source += f"; {attack}" if attack else ""

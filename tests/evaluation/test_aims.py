@@ -9,8 +9,9 @@ from click.testing import CliRunner
 from torch.utils.data import DataLoader
 
 from advkit import evaluate, load_data, load_model
-from advkit.attacks import FGSM, PGD, find_patch, find_universal
+from advkit.attacks import FGSM, PGD, create_attack, find_patch, find_universal
 from advkit.cli import main
+from advkit.cli.visualize._scene import Scene
 from advkit.core.errors import InputError
 from advkit.data import MemoryDataset
 from advkit.evaluation import error_curve, transfer_matrix
@@ -83,6 +84,32 @@ def test_everything_takes_the_name(data: MemoryDataset, model: torch.nn.Module) 
     named, numbered = (find_patch(model, data, size=0.1, target=t, **options) for t in ("three", 3))
     assert torch.equal(named.patch, numbered.patch)
     assert named.target == 3
+
+
+def test_a_spec_names_its_class(data: MemoryDataset, model: torch.nn.Module) -> None:
+    three, quoted, number = (
+        evaluate(model, data, f"pgd(eps=0.2, steps=3, target={word})").attacks[0] for word in ("three", "'three'", 3)
+    )
+    assert three.records() == quoted.records() == number.records()
+    assert three.name == number.name
+    models = {"mlp": model, "other": load_model("maxout", device="cpu")}
+    by_name, by_number = (transfer_matrix(models, data, f"fgsm(eps=0.3, target={word})") for word in ("three", 3))
+    assert by_name.rates == by_number.rates
+    assert error_curve(model, data, "deepfool(target=three)") == error_curve(model, data, "deepfool(target=3)")
+    with pytest.raises(InputError, match="unknown class 'thre'; did you mean 'three'"):
+        evaluate(model, data, "pgd(eps=0.2, target=thre)")
+    with pytest.raises(InputError, match="only what is given data knows names of classes"):
+        create_attack("pgd(target=three)")
+
+
+def test_a_picture_names_its_class(data: MemoryDataset, model: Any) -> None:
+    x, y = data[:6]
+    seen = Scene(classifier=model, data=data, rows=torch.arange(6), x=x, y=y)
+    named, numbered = (seen.adversarial(f"fgsm(eps=0.3, target={word})") for word in ("'great white shark'", 8))
+    assert torch.equal(named, numbered)
+    assert not torch.equal(named, seen.adversarial("fgsm(eps=0.3)"))
+    with pytest.raises(InputError, match="unknown class 'tree'; did you mean 'three'"):
+        seen.adversarial("fgsm(eps=0.3, target=tree)")
 
 
 def test_a_targeted_matrix_is_the_one_counted_by_hand(data: MemoryDataset, model: torch.nn.Module) -> None:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from advkit.core.errors import InputError, unknown
 from advkit.core.goals import TARGETS
+from advkit.core.registry import Spec, parse_spec
 
 Target = int | str | Tensor | None
 
@@ -40,6 +41,24 @@ def aim_at(target: Target, data: Any, *, option: str = "target") -> Target:
             "these data have no names of classes"
         )
     raise _unknown(target, names)
+
+
+def aimed(spec: str, data: Any) -> Spec:
+    """Return the parsed spec of an attack; a class that its `target` names is the class's number.
+
+    Args:
+        spec: a name or a spec such as "pgd(eps=0.1, target=cat)".
+        data: the data, or whatever else has the names as `classes`.
+
+    Raises:
+        InputError: the text is no spec, or the target is neither a class nor a word of the attacks.
+    """
+    parsed = parse_spec(spec)
+    target = parsed.options.get("target")
+    word = target.name if isinstance(target, Spec) and not target.options else target
+    if not isinstance(word, str):
+        return parsed
+    return Spec(parsed.name, {**parsed.options, "target": aim_at(word, data)})
 
 
 def _names(data: Any) -> list[str]:

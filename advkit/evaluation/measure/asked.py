@@ -3,29 +3,34 @@
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from advkit.core.attack import ATTACKS, Attack
 from advkit.core.errors import InputError
+from advkit.evaluation.measure.aims import aimed
 
 EPS = {"linf": 0.1, "l2": 1.0, "l1": 10.0, "l0": 20.0, "l0_pixels": 10.0}
 """Radius by default, by norm, for an attack that has none of its own."""
 
 
-def asked_attacks(attacks: Sequence[Attack | str] | Attack | str, eps: float | str | None = None) -> list[Attack]:
+def asked_attacks(
+    attacks: Sequence[Attack | str] | Attack | str, eps: float | str | None = None, data: Any = None
+) -> list[Attack]:
     """Convert objects and spec strings such as "pgd(eps=8/255)" to attacks; budget attacks without eps get one.
 
     Args:
         attacks: one or several.
         eps: radius of the budget attacks that have none of their own; default: `EPS`.
+        data: the data, whose names of classes a spec's `target` may use.
 
     Raises:
         InputError: an attack is unknown or refuses a value, or the object is no attack.
     """
     listed = [attacks] if isinstance(attacks, Attack | str) else list(attacks)
-    return [_attack(attack, eps) for attack in listed]
+    return [_attack(attack, eps, data) for attack in listed]
 
 
-def _attack(asked: Attack | str, eps: float | str | None = None) -> Attack:
+def _attack(asked: Attack | str, eps: float | str | None = None, data: Any = None) -> Attack:
     if isinstance(asked, Attack):
         without = eps is not None and asked.kind == "budget" and getattr(asked, "eps", 0) is None
         return replace(asked, eps=eps) if without else asked  # type: ignore[call-arg]
@@ -34,9 +39,10 @@ def _attack(asked: Attack | str, eps: float | str | None = None) -> Attack:
             f"expected attacks as objects such as FGSM(eps=0.1) or specs such as 'pgd(eps=8/255)', got {asked!r}"
         )
     try:
-        attack = ATTACKS.create(asked)
+        spec = aimed(asked, data)
+        attack = ATTACKS.create(spec)
         if attack.kind == "budget" and getattr(attack, "eps", None) is None:
-            attack = ATTACKS.create(asked, eps=EPS.get(attack.norm, 0.1) if eps is None else eps)
+            attack = ATTACKS.create(spec, eps=EPS.get(attack.norm, 0.1) if eps is None else eps)
     except TypeError as error:  # a value in the spec of a type that cannot even be compared
         raise InputError(f"attack {asked!r} does not take these values: {error}") from error
     return attack

@@ -173,7 +173,7 @@ def transfer_matrix(
         raise InputError(f"all others together: expected three models or more, got {len(models)}")
     if not isinstance(attack, Attack | str):
         raise InputError(f"expected an attack such as FGSM(eps=0.1), or its spec, got {attack!r}")
-    (attack,) = asked_attacks(attack)
+    (attack,) = asked_attacks(attack, data=data)
     bounds = door.check_bounds(bounds)
     data = as_data(data, batch_size=batch_size, count=count)
     length = total(data, count)
