@@ -49,7 +49,7 @@ STRONGER |= {name: {"steps": 8, "samples": 30} for name in ("nes", "spsa")}
 STRONGER |= {"features": {"steps": 40}, "square": {"queries": 80}}
 STRONGER |= {name: {"steps": 12, "queries": 12} for name in ("autoattack", "cascade")}
 STRONGER |= {"geoda": {"queries": 180, "first": 10, "tries": 20}, "rays": {"queries": 150}}
-STRONGER |= {"hopskipjump": {"queries": 150, "first": 8, "tries": 20}, "boundary": {"queries": 120, "tries": 20}}
+STRONGER |= {"hopskipjump": {"queries": 200, "first": 8, "tries": 20}, "boundary": {"queries": 120, "tries": 20}}
 """Those with which attacks that need many queries go through the checks of their strength, `HARD`."""
 
 HARD = ("fools_a_linear_classifier", "moves_pixels_off_the_bounds", "follows_its_target", "attacks_every_label")
