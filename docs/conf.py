@@ -63,6 +63,19 @@ def linked(app: object, name: str, source: list[str]) -> None:
         )
 
 
+def sourced(app: object, env: Any) -> None:
+    """A file's page leads back to one page of entries that has all its names: the package's own, not the front door."""
+    entries = env.domaindata["py"]["objects"]
+    for module, found in list(env._viewcode_modules.items()):
+        if found:
+            code, tags, used, _ = found
+            for place in sorted(set(used.values()), key=len, reverse=True):
+                package = place.rpartition("/")[2]
+                if all(f"{package}.{name}" in entries for name in used):
+                    env._viewcode_modules[module] = code, tags, dict.fromkeys(used, place), package
+                    break
+
+
 def setup(app: object) -> None:
     """Before the sections of a docstring are read, and where a name is not found."""
     app.connect("autodoc-process-docstring", plain, priority=100)  # type: ignore[attr-defined]
@@ -71,4 +84,5 @@ def setup(app: object) -> None:
     app.connect("autodoc-process-docstring", untyped, priority=900)  # type: ignore[attr-defined]
     app.connect("autodoc-process-signature", written)  # type: ignore[attr-defined]
     app.connect("missing-reference", resolved)  # type: ignore[attr-defined]
+    app.connect("env-updated", sourced)  # type: ignore[attr-defined]
     app.connect("source-read", linked)  # type: ignore[attr-defined]
