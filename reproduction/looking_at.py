@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -9,10 +10,25 @@ from torch import Tensor
 from advkit.core.attack import Attack
 from advkit.core.classify import classify
 from advkit.core.guard import Model, device_of
-from advkit.data import load_data
+from advkit.data import Dataset, load_data
+from advkit.data.distorted_mnist import DistortedMNIST
 from advkit.reproduction.study import Cell, Measured, Networks
 
 BATCH = 500
+HELD = 100_000
+"""Distorted digits are kept in memory up to this number of images."""
+
+
+@lru_cache(maxsize=8)
+def data_of(spec: str, split: str) -> Dataset:
+    """Load a split of a data set once for all networks that see it; distorted digits are made once and kept.
+
+    Args:
+        spec: spec of the data set.
+        split: "test" or "train".
+    """
+    data = load_data(spec, split=split)
+    return data.held() if isinstance(data, DistortedMNIST) and len(data) <= HELD else data
 
 
 def digits_of(spec: str, count: int | None = None, *, split: str = "test") -> tuple[Tensor, Tensor]:
@@ -23,7 +39,7 @@ def digits_of(spec: str, count: int | None = None, *, split: str = "test") -> tu
         count: number of images; by default all.
         split: "test" or "train".
     """
-    data = load_data(spec, split=split)
+    data = data_of(spec, split)
     return data[: len(data) if count is None else min(count, len(data))]
 
 

@@ -11,10 +11,10 @@ import torch
 
 from advkit.attacks import create_attack
 from advkit.core.errors import InputError
-from advkit.data import load_data
 from advkit.defenses import create_defense
 from advkit.models import Classifier
 from advkit.reproduction.kept import Home, seal_of
+from advkit.reproduction.looking_at import data_of
 from advkit.reproduction.study import Measurement, Pooled, Study, Training, declared
 from advkit.training import build, train
 
@@ -104,11 +104,11 @@ class Bench:
         loss = training.loss or (create_defense(recipe.defense) if recipe.defense else None)
         run = train(
             build(recipe),
-            load_data(recipe.data, split="train"),
+            data_of(recipe.data, "train"),
             recipe=recipe,
             loss=loss,
             watch=None if recipe.watch == "clean" else create_attack(recipe.watch),
-            test=load_data(training.test or recipe.data, split="test"),
+            test=data_of(training.test or recipe.data, "test"),
             output=self.home.network(name, seed),
             device=self.device,
             resume=True,

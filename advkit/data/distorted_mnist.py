@@ -14,7 +14,7 @@ from torch import Tensor
 
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError, unknown
-from advkit.data._dataset import DATASETS, Dataset, check_split
+from advkit.data._dataset import DATASETS, Dataset, MemoryDataset, check_split
 from advkit.data.mnist5k import DIGITS, mnist5k
 from advkit.data.published import mnist
 
@@ -147,6 +147,11 @@ class DistortedMNIST(Dataset):
         rows = torch.arange(len(self)) if rows is None else rows
         corner = _places(Draws(self.seed, rows), 0, self.input_shape[1] - FRAME).float()
         return torch.cat([corner, corner + FRAME], 1)
+
+    def held(self) -> MemoryDataset:
+        """Return the same images, made once and kept in memory as bytes, for those who read them often."""
+        images = torch.cat([(x * 255).round().byte() for x, _ in self.batches(BLOCK)])
+        return MemoryDataset(self.name, self.split, self.classes, images, self.labels)
 
     def _images(self, rows: Tensor) -> Tensor:
         images = torch.empty(len(rows), *self.input_shape)

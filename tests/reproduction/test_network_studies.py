@@ -6,14 +6,24 @@ import pytest
 import torch
 from torch import nn
 
+from advkit.data import load_data
 from advkit.models import Classifier, create_model
+from advkit.reproduction.looking_at import data_of
 from advkit.reproduction.papers import jaderberg_transformers, krizhevsky_rectifiers, srivastava_dropout
 from advkit.reproduction.papers.krizhevsky_rectifiers import epochs_to
 from advkit.reproduction.papers.wan_dropconnect import DROPCONNECT, DROPOUT, NONE, VOTE, WAYS, voted
 from advkit.reproduction.study import BUDGETS, Measurement, Pooled, declared
 from advkit.training import build
+from advkit.training._batches import in_memory
 
-NAMES = ["jaderberg_transformers", "krizhevsky_rectifiers", "lin_nin", "srivastava_dropout", "wan_dropconnect"]
+NAMES = [
+    "jaderberg_clutter",
+    "jaderberg_transformers",
+    "krizhevsky_rectifiers",
+    "lin_nin",
+    "srivastava_dropout",
+    "wan_dropconnect",
+]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -44,15 +54,41 @@ def test_two_networks_that_a_claim_compares_differ_in_what_it_names_alone(name: 
         assert len(same) <= 1
 
 
-def test_every_cell_of_the_papers_table_is_run_at_the_papers_size() -> None:
-    study = declared("jaderberg_transformers", "paper")
+@pytest.mark.parametrize("budget", ["small", "paper"])
+@pytest.mark.parametrize(("name", "count"), [("jaderberg_transformers", 32), ("jaderberg_clutter", 4)])
+def test_every_cell_of_the_papers_table_is_run(name: str, count: int, budget: str) -> None:
+    study = declared(name, budget)
     (table,) = study.tables
-    assert (
-        len(study.trainings) == sum(v is not None for printed in table.printed.values() for v in printed.values()) == 36
-    )
-    assert {cell.row for claim in study.claims for cell in (claim.smaller, claim.larger)} <= set(table.printed)
+    assert len(study.trainings) == sum(v is not None for p in table.printed.values() for v in p.values()) == count
+    measured = [cell for m in study.measurements.values() for cell in m.measure.keywords["cells"].values()]
+    assert len(set(measured)) == count
+    assert {cell.row for cell in measured} == set(table.printed)
     for training in study.trainings.values():
         assert build_side(training.recipe.data) == training.recipe.input_shape[1]
+
+
+@pytest.mark.parametrize(("name", "count"), [("jaderberg_transformers", 4 * (6 + 1 + 3) + 4), ("jaderberg_clutter", 4)])
+def test_every_claim_agrees_with_the_printed_figures(name: str, count: int) -> None:
+    """A claim that the paper's own table does not bear out is not the paper's."""
+    study = declared(name, "small")
+    (table,) = study.tables
+    assert len(study.claims) == count
+    for claim in study.claims:
+        smaller, larger = (table.printed[c.row][c.column] for c in (claim.smaller, claim.larger))
+        assert smaller < larger, claim.sentence
+
+
+def test_the_networks_of_a_column_share_one_set_of_distorted_digits() -> None:
+    spec = "distorted_mnist(variant=RTS, copies=1)"
+    held, made = data_of(spec, "test"), load_data(spec, split="test")
+    assert data_of(spec, "test") is held
+    assert in_memory(held)
+    assert not in_memory(made)
+    rows = torch.tensor([3, 1, 999, 500])
+    assert all(torch.equal(a, b) for a, b in zip(held[rows], made[rows], strict=True))
+    assert (held.name, held.split, held.classes, held.input_shape) == (
+        made.name, made.split, made.classes, made.input_shape,
+    )  # fmt: skip
 
 
 def build_side(data: str) -> int:
