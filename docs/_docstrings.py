@@ -4,20 +4,45 @@ Each function is called by autodoc with the docstring's lines, which it changes 
 """
 
 import dataclasses
+import inspect
 import re
+from importlib import import_module
 from typing import Any
 
+from _reference import PACKAGES, public_names
 from _restructured import arguments, arguments_of
+
+CLASSES = {
+    name: f"{package}.{name}"
+    for package in PACKAGES
+    for name in public_names(import_module(package))
+    if inspect.isclass(getattr(import_module(package), name))
+}
+"""Name of a public class -> its entry, to which `Name` in a docstring leads."""
 
 
 def plain(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
     """Docstrings are plain text with `code`: what reStructuredText would read as markup is kept as it is."""
-    for i, line in enumerate(lines):
-        parts = line.replace("\\", "\\\\").split("`")
-        quoted = [part if k % 2 else part.replace("|", "\\|").replace("*", "\\*") for k, part in enumerate(parts)]
-        even = len(parts) % 2 == 1
-        marked = [f"``{part}``" if k % 2 else part for k, part in enumerate(quoted)]
-        lines[i] = "".join(marked) if even else line.replace("`", "\\`")
+    parts = re.split(r"(\n\s*\n)", "\n".join(lines))
+    lines[:] = "".join(_marked(part) for part in parts).split("\n")
+
+
+def _marked(text: str) -> str:
+    """A paragraph; code may go on in the next line. Where a mark has no partner, line by line, and alone it is text."""
+    parts = text.replace("\\", "\\\\").split("`")
+    if len(parts) % 2:
+        return "".join(_code(part) if k % 2 else _escaped(part) for k, part in enumerate(parts))
+    if "\n" in text:
+        return "\n".join(_marked(line) for line in text.split("\n"))
+    return _escaped("\\`".join(parts))
+
+
+def _code(text: str) -> str:
+    return f":py:obj:`{text} <{CLASSES[text]}>`" if text in CLASSES else f"``{text}``"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|").replace("*", "\\*")
 
 
 def apart(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:

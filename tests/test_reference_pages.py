@@ -128,6 +128,20 @@ def test_the_entry_of_an_attack_describes_every_option_of_its_base_classes_too(n
     assert [f.name for f in dataclasses.fields(cls) if f.init and not words.get(f.name)] == []
 
 
+@pytest.mark.parametrize(
+    ("text", "marked"),
+    [
+        ("It is `a |b|\nof c` and *d*.\n\nA lone ` mark", "It is ``a |b|\nof c`` and \\*d\\*.\n\nA lone \\` mark"),
+        ("One `mark\nand `code`", "One \\`mark\nand ``code``"),
+        ("An `Attack`, or `attack`", "An :py:obj:`Attack <advkit.attacks.Attack>`, or ``attack``"),
+    ],
+)
+def test_code_in_a_docstring_is_code_and_a_public_class_is_a_link(text, marked):
+    lines = text.split("\n")
+    of_docs("_docstrings").plain(None, "function", "", None, None, lines)
+    assert "\n".join(lines) == marked
+
+
 def test_a_default_that_is_made_anew_is_no_tag_in_a_signature():
     written = of_docs("_docstrings").written
     assert written(None, "class", "", None, None, "(a=<factory>, b=1)", "int") == ("(a=..., b=1)", "int")
