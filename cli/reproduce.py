@@ -21,19 +21,33 @@ def run(
     output: Path | None,
     workers: int | None,
     device: str,
+    data: str | None,
+    model: str | None,
+    weights: str | None,
     as_json: bool,
 ) -> None:
     """Do what the command says."""
     if name is None:
-        if output is not None or as_json:
-            raise InputError("--output and --json go with the name of a reproduction: advkit reproduce lists them")
+        if output is not None or as_json or data or model or weights:
+            raise InputError(
+                "--output, --data, --model and --json go with the name of a reproduction: advkit reproduce lists them"
+            )
         print_list(budget)
         return
     if workers is None:
         workers = 1 if device != "cpu" and torch.cuda.is_available() else cores()
     with progress_bar(name, "parts") as progress:
         found = reproduce(
-            name, budget=budget, seeds=seeds, output=output, workers=workers, device=device, progress=progress
+            name,
+            budget=budget,
+            seeds=seeds,
+            output=output,
+            workers=workers,
+            device=device,
+            data=data,
+            model=model,
+            weights=weights,
+            progress=progress,
         )
     if as_json:
         click.echo(json.dumps({**found.to_dict(), "version": __version__}, allow_nan=False))

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from advkit.core.door import check_count
+from advkit.core.errors import InputError
 from advkit.core.files import atomic_write
 from advkit.core.intervals import wilson_interval
 from advkit.core.progress_bar import Progress, shows_progress
@@ -39,6 +40,9 @@ def reproduce(
     output: str | os.PathLike[str] | None = None,
     workers: int = 1,
     device: str = "auto",
+    data: str | None = None,
+    model: str | None = None,
+    weights: str | None = None,
     progress: Progress | bool | None = None,
 ) -> Reproduction:
     """Run a paper's tables again, or go on with a run that was stopped.
@@ -55,15 +59,21 @@ def reproduce(
         workers: number of processes. More than one are started by `spawn`, so a script needs
             `if __name__ == "__main__":`.
         device: device to train and measure on; "auto" is CUDA if there is one, else the CPU.
+        data: spec of your own labelled images, such as "folder:PATH", for `imagenet_crops`, which brings none.
+        model: spec of your own trained network, such as "torchvision:vgg16", for the same.
+        weights: weights of that network: a file, or whatever `load_model` takes.
         progress: function that is called with the numbers of finished and of all jobs; True shows a bar.
 
     Returns:
         The figures beside the paper's, and the verdict on each of its claims.
 
     Raises:
-        InputError: unknown name or budget, a data set that is not there, or a folder of another reproduction.
+        InputError: unknown name or budget, a data set that is not there, images or a network that the study needs or
+            has no use for, or a folder of another reproduction.
     """
-    study = declared(name, budget)
+    study = declared(name, budget, data=data, model=model, weights=weights)
+    if study.needs:
+        raise InputError(study.needs)
     seeds, workers = check_count("seeds", seeds), check_count("workers", workers)
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -72,7 +82,7 @@ def reproduce(
     bench = Bench(study, home, seeds, device)
     tell = progress if callable(progress) else None
     if workers > 1 and not all(job.is_done() for job in bench.jobs()):
-        _in_processes(workers, (name, budget, seeds, path, device), bench, tell)
+        _in_processes(workers, (name, budget, seeds, path, device, data, model, weights), bench, tell)
     do_all(bench, tell)
     found = collected(name, budget, bench)
     write_record(found)

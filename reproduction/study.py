@@ -7,12 +7,12 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple, TypeVar
 
 from torch import Tensor
 
-from advkit.core.errors import unknown
+from advkit.core.errors import InputError, unknown
 from advkit.core.registry import Registry
 from advkit.models import Classifier
 from advkit.training import Recipe
@@ -26,9 +26,15 @@ class Budget:
 
     Args:
         name: "small" (minutes on two cores), "paper" (the paper's own size) or "tiny" (for tests).
+        data: spec of the user's own images, for studies that bring none.
+        model: spec of the user's own network, for studies that train none.
+        weights: weights of that network, as `load_model` takes them.
     """
 
     name: str
+    data: str | None = None
+    model: str | None = None
+    weights: str | None = None
 
     def pick(self, *, tiny: T, small: T, paper: T) -> T:
         """Return the value for this budget.
@@ -216,6 +222,7 @@ class Study:
         tables: the paper's tables.
         claims: the paper's claims.
         differences: differences between the paper's setting and this one, one sentence each.
+        needs: what the user has to give before the study can run, in one line; empty if it can.
     """
 
     title: str
@@ -225,6 +232,7 @@ class Study:
     tables: tuple[Table, ...]
     claims: tuple[Claim, ...]
     differences: tuple[str, ...] = field(default=())
+    needs: str = ""
 
     @property
     def settings(self) -> str:
@@ -246,14 +254,24 @@ def list_reproductions(pattern: str = "*") -> list[str]:
     return STUDIES.names(pattern)
 
 
-def declared(name: str, budget: str) -> Study:
+def declared(
+    name: str, budget: str, *, data: str | None = None, model: str | None = None, weights: str | None = None
+) -> Study:
     """Return the study of this name at this budget.
 
     Args:
         name: name of a reproduction.
         budget: name of the budget.
+        data: spec of the user's own images, for studies that bring none.
+        model: spec of the user's own network, for studies that train none.
+        weights: weights of that network, as `load_model` takes them.
 
     Raises:
         UnknownNameError: no such reproduction or budget.
+        InputError: the study has its own data and networks.
     """
-    return STUDIES.factory(name)(budget=find_budget(budget))
+    make, size = STUDIES.factory(name), find_budget(budget)
+    study = make(budget=replace(size, data=data, model=model, weights=weights))
+    if (data or model or weights) and study.settings == make(budget=size).settings:
+        raise InputError(f"{name} has its own data and networks: leave out data, model and weights")
+    return study

@@ -190,7 +190,16 @@ def one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def work(name: str, budget: str, seeds: int, path: Path, device: str) -> None:
+def work(
+    name: str,
+    budget: str,
+    seeds: int,
+    path: Path,
+    device: str,
+    data: str | None = None,
+    model: str | None = None,
+    weights: str | None = None,
+) -> None:
     """Do the jobs of a study, as one of several processes.
 
     Args:
@@ -199,6 +208,9 @@ def work(name: str, budget: str, seeds: int, path: Path, device: str) -> None:
         seeds: number of seeds.
         path: folder of the reproduction.
         device: device to train and measure on.
+        data: spec of the user's own images, see `declared`.
+        model: spec of the user's own network, see `declared`.
+        weights: weights of that network, see `declared`.
     """
-    study = declared(name, budget)
+    study = declared(name, budget, data=data, model=model, weights=weights)
     do_all(Bench(study, Home(path, name, budget, device, study.settings), seeds, device))

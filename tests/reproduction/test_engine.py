@@ -108,7 +108,7 @@ def test_figures_of_other_settings_are_refused(copy: Path, monkeypatch: pytest.M
     longer = replace(training, recipe=replace(training.recipe, epochs=training.recipe.epochs + 1))
     edited = replace(study, trainings={**study.trainings, name: longer})
     assert edited.settings != study.settings == declared(NAME, "tiny").settings
-    monkeypatch.setattr("advkit.reproduction.reproducing.declared", lambda name, budget: edited)
+    monkeypatch.setattr("advkit.reproduction.reproducing.declared", lambda name, budget, **_: edited)
     with pytest.raises(InputError, match="settings"):
         reproduce(NAME, budget="tiny", output=copy, device="cpu")
 

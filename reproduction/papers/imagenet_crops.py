@@ -1,0 +1,166 @@
+"""Photographs seen whole, in crops and at several scales by networks that are trained already.
+
+Simonyan, Zisserman 2014: Very deep convolutional networks, section 4, tables 3 to 5 (arXiv 1409.1556).
+Szegedy et al. 2014: Going deeper with convolutions, section 7, table 3 (arXiv 1409.4842).
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from advkit.core.classify import classify
+from advkit.core.errors import InputError
+from advkit.data import load_data
+from advkit.models import Classifier, load_model
+from advkit.reproduction.study import STUDIES, Budget, Cell, Claim, Measured, Pooled, Study, Table, claims
+from advkit.training.augment import CropAverage
+
+TOP_1, TOP_5 = "top-1 error", "top-5 error"
+ONE, TEN = "one crop", "ten crops"
+WHOLE, SCALES, CROPS, BOTH = "whole, one scale", "whole, three scales", "ten crops, three scales", "whole and crops"
+BATCH = 25
+
+CROP_TABLE = Table(
+    title="Crops of a photograph, seen by one network",
+    where="Szegedy 2014, table 3",
+    checked="from memory of the paper; not checked in the paper itself.",
+    columns={TOP_1: "percent", TOP_5: "percent"},
+    printed={ONE: {TOP_1: None, TOP_5: 0.1007}, TEN: {TOP_1: None, TOP_5: 0.0915}},
+)
+
+SCALE_TABLE = Table(
+    title="Whole photographs and crops, at one scale and at three",
+    where="Simonyan 2014, tables 3 to 5",
+    checked="network D, trained at scales of 256 to 512; from memory, not checked in the paper itself.",
+    columns={TOP_1: "percent", TOP_5: "percent"},
+    printed={
+        WHOLE: {TOP_1: 0.256, TOP_5: 0.081},
+        SCALES: {TOP_1: 0.248, TOP_5: 0.075},
+        CROPS: {TOP_1: 0.246, TOP_5: 0.075},
+        BOTH: {TOP_1: 0.244, TOP_5: 0.072},
+    },
+)
+
+NEEDS = (
+    "imagenet_crops needs labelled photographs and a trained network: give --data folder:PATH (one folder a class, "
+    "called by its ImageNet number) and --model, such as torchvision:vgg16 with --weights FILE"
+)
+
+
+def scales_of(size: int) -> tuple[int, int, int]:
+    """Return the lengths of the shorter side: 224, 256 and 288 for a network of 224 pixels, else in proportion."""
+    return size, round(size * 8 / 7), round(size * 9 / 7)
+
+
+def whole(network: Classifier, x: Tensor, sides: Sequence[int]) -> Tensor:
+    """Return the logarithm of the mean probabilities (N, K) of whole photographs, resized to each length."""
+    from torchvision.transforms.v2 import functional
+
+    seen = [functional.resize(x, [side], antialias=True).clamp(0, 1) for side in sides]
+    return mixed([classify(network, image).log_softmax(1) for image in seen])
+
+
+def mixed(logs: Sequence[Tensor]) -> Tensor:
+    """Return the logarithm of the mean of probabilities, which are given by their logarithms (N, K)."""
+    return torch.stack(list(logs)).logsumexp(0) - torch.tensor(float(len(logs))).log()
+
+
+def seen_in_all_ways(network: Classifier, x: Tensor) -> dict[str, Tensor]:
+    """Return the logarithms of the probabilities (N, K) of each way to look at photographs (N, 3, H, W)."""
+    shape = network.card.input_shape
+    if shape is None:
+        raise InputError(f"expected a network that names the size of its images: give {network.card.name} input_shape=")
+    size = shape[1]
+    sides = scales_of(size)
+    middle = sides[1:2]
+
+    def cropped(crops: int, scales: Sequence[int]) -> Tensor:
+        return classify(CropAverage(network, size=size, crops=crops, scales=scales), x).log_softmax(1)
+
+    found = {ONE: cropped(1, middle), TEN: cropped(10, middle)}
+    found |= {WHOLE: whole(network, x, middle), SCALES: whole(network, x, sides), CROPS: cropped(10, sides)}
+    return found | {BOTH: mixed([found[SCALES], found[CROPS]])}
+
+
+def missed(logs: Tensor, y: Tensor, most: int) -> Tensor:
+    """Return (N,): 1 where the class is not among the `most` likeliest, else 0.
+
+    Raises:
+        InputError: the network has fewer classes than that, or than the labels count.
+    """
+    needed = max(int(y.max()) + 1, most)
+    if logs.shape[1] < needed:
+        raise InputError(f"expected a network of {needed} classes or more for these photographs, got {logs.shape[1]}")
+    return (logs.topk(most, dim=1).indices != y[:, None]).all(1).double()
+
+
+def measure_crops(
+    networks: Mapping[str, Sequence[Classifier]],
+    *,
+    data: str,
+    model: str,
+    weights: str | None,
+    cells: Mapping[tuple[str, str], Cell],
+) -> dict[Cell, Measured]:
+    """Measure the errors of every way to look.
+
+    Args:
+        networks: ignored, since nothing is trained.
+        data: spec of the photographs; their test split is taken.
+        model: spec of the network.
+        weights: its weights, see `load_model`.
+        cells: cells of the errors, by way and column.
+    """
+    network, photographs = load_model(model, weights=weights, device="cpu"), load_data(data, split="test")
+    parts = [(seen_in_all_ways(network, x), y) for x, y in photographs.batches(BATCH)]
+    most = {TOP_1: 1, TOP_5: 5}
+    return {
+        cell: Measured.of(torch.cat([missed(ways[way], y, most[column]) for ways, y in parts]))
+        for (way, column), cell in cells.items()
+    }
+
+
+@STUDIES.register("imagenet_crops")
+def imagenet_crops(*, budget: Budget) -> Study:
+    """Declare the figures and claims on photographs of ImageNet's classes; the data and the network are the user's."""
+    tables = (CROP_TABLE, SCALE_TABLE)
+    cells = {(row, c): table.cell(row, c) for table in tables for row in table.printed for c in table.columns}
+    run: Callable[..., dict[Cell, Measured]] = partial(
+        measure_crops, data=budget.data or "", model=budget.model or "", weights=budget.weights, cells=cells
+    )
+    return Study(
+        title="Photographs seen whole, in crops and at several scales",
+        paper="Simonyan, Zisserman 2014, arXiv 1409.1556, and Szegedy et al. 2014, arXiv 1409.4842",
+        trainings={},
+        measurements={"errors": Pooled(networks=(), measure=run)},
+        tables=tables,
+        claims=_claims(cells),
+        needs="" if budget.data and budget.model else NEEDS,
+        differences=(
+            f"Photographs: {budget.data or 'the ones you give'}; network: {budget.model or 'the one you give'}.",
+            "The paper's networks are VGG D and GoogLeNet on 50,000 photographs of ImageNet.",
+            "Whole photographs go through the network as it is. For one that ends in an average over places this is the "
+            "paper's dense evaluation; torchvision's VGG resizes its last maps instead.",
+            "The scales are 1, 8/7 and 9/7 of the network's input; the paper takes 256, 384 and 512 pixels.",
+            "Ten crops are taken at each scale; Simonyan and Zisserman take 50. Szegedy's 144 crops and the ensembles of "
+            "both papers are not run.",
+        ),
+    )
+
+
+def _claims(cells: Mapping[tuple[str, str], Cell]) -> tuple[Claim, ...]:
+    sentences = {
+        "Ten crops make fewer errors than one.": (TEN, ONE, TOP_5),
+        "Three scales make fewer errors than one.": (SCALES, WHOLE, TOP_1),
+        "Crops make fewer errors than whole photographs.": (CROPS, SCALES, TOP_1),
+        "Whole photographs and crops together make fewer errors than whole photographs.": (BOTH, SCALES, TOP_1),
+        "Whole photographs and crops together make fewer errors than crops.": (BOTH, CROPS, TOP_1),
+    }
+    return claims(
+        {
+            said: (cells[better, column], cells[worse, column], "images")
+            for said, (better, worse, column) in sentences.items()
+        }
+    )

@@ -1,0 +1,119 @@
+"""Photographs in crops and at several scales, with a network and photographs that are made here."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from advkit.core.errors import InputError
+from advkit.models import Card, Classifier
+from advkit.reproduction import reproduce
+from advkit.reproduction.papers.imagenet_crops import (
+    BOTH,
+    CROPS,
+    ONE,
+    SCALES,
+    TEN,
+    WHOLE,
+    missed,
+    scales_of,
+    seen_in_all_ways,
+)
+
+SIDE = 28
+
+
+class Colours(nn.Module):
+    """Six classes by a linear function of the mean colour of the image, whatever its size."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(6, 3, generator=torch.Generator().manual_seed(0)))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.mean((2, 3)) @ self.weight.T
+
+
+def network() -> Classifier:
+    """Return a random network; the spec that names it runs this."""
+    return Classifier(Colours(), card=Card(name="colours", input_shape=(3, SIDE, SIDE)))
+
+
+@pytest.fixture
+def photographs(tmp_path: Path) -> str:
+    """A folder of two photographs for each of six classes."""
+    colours = torch.rand(12, 5, 4, 3, generator=torch.Generator().manual_seed(1))
+    for number, pixels in enumerate((colours * 255).byte()):
+        folder = tmp_path / "photographs" / f"{number % 6:04d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels.numpy()).resize((48, 48)).save(folder / f"{number}.png")
+    return f"folder:{tmp_path / 'photographs'}"
+
+
+@pytest.fixture
+def spec(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.syspath_prepend(str(Path(__file__).parent))
+    return f"{Path(__file__).stem}:network"
+
+
+def test_it_runs_on_given_photographs_and_network(photographs: str, spec: str, tmp_path: Path) -> None:
+    found = reproduce("imagenet_crops", data=photographs, model=spec, seeds=3, output=tmp_path / "run", device="cpu")
+    assert len(found.figures) == 2 * 6
+    assert all(figure.value * 12 == pytest.approx(round(figure.value * 12)) for figure in found.figures.values())
+    assert len(found.verdicts) == 5
+    assert all("12 images" in verdict.test for verdict in found.verdicts)
+    written = {file: file.stat().st_mtime_ns for file in (tmp_path / "run" / "figures").iterdir()}
+    again = reproduce("imagenet_crops", data=photographs, model=spec, seeds=3, output=tmp_path / "run", device="cpu")
+    assert again.records() == found.records()
+    assert written == {file: file.stat().st_mtime_ns for file in written}
+    with pytest.raises(InputError, match="settings"):
+        reproduce("imagenet_crops", data=photographs, model="vgg16", output=tmp_path / "run", device="cpu")
+
+
+def test_a_killed_run_goes_on_with_the_same_figures(photographs: str, spec: str, tmp_path: Path) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    ask = {"data": photographs, "model": spec, "seeds": 1, "device": "cpu"}
+    with pytest.raises(KeyboardInterrupt):
+        reproduce("imagenet_crops", output=tmp_path / "killed", progress=stop, **ask)
+    resumed = reproduce("imagenet_crops", output=tmp_path / "killed", **ask)
+    whole = reproduce("imagenet_crops", output=tmp_path / "whole", **ask)
+    assert resumed.records() == whole.records()
+    assert json.loads((tmp_path / "killed" / "reproduction.json").read_text())["figures"]
+
+
+def test_what_is_absent_is_said_in_one_line(photographs: str, tmp_path: Path) -> None:
+    for given in ({}, {"data": photographs}, {"model": "vgg16"}):
+        with pytest.raises(InputError, match="needs labelled photographs and a trained network: give --data") as said:
+            reproduce("imagenet_crops", output=tmp_path / "run", **given)
+        assert "\n" not in str(said.value)
+    with pytest.raises(InputError, match="goodfellow_logistic has its own data"):
+        reproduce("goodfellow_logistic", data=photographs, output=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_every_way_is_a_mean_of_probabilities() -> None:
+    """On images of one colour all crops and scales agree; else the mixture lies between its parts."""
+    model, x = network().eval(), torch.rand(4, 3, 48, 48, generator=torch.Generator().manual_seed(2))
+    plain = seen_in_all_ways(model, x[:, :, :1, :1].expand(-1, -1, 48, 48).contiguous())
+    for way in (TEN, WHOLE, SCALES, CROPS, BOTH):
+        torch.testing.assert_close(plain[way], plain[ONE])
+    found = {way: logs.exp() for way, logs in seen_in_all_ways(model, x).items()}
+    torch.testing.assert_close(found[BOTH], (found[SCALES] + found[CROPS]) / 2)
+    torch.testing.assert_close(found[ONE].sum(1), torch.ones(4))
+    assert not torch.equal(found[ONE], found[TEN])
+
+
+def test_a_class_is_missed_where_it_is_not_among_the_likeliest() -> None:
+    logs = torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [1.0, 2.0, 3.0]])
+    y = torch.tensor([0, 2, 1])
+    assert missed(logs, y, 1).tolist() == [0, 1, 1]
+    assert missed(logs, y, 2).tolist() == [0, 1, 0]
+
+
+def test_the_scales_are_the_papers_for_its_networks() -> None:
+    assert scales_of(224) == (224, 256, 288)
