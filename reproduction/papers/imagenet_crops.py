@@ -141,11 +141,11 @@ def imagenet_crops(*, budget: Budget) -> Study:
         differences=(
             f"Photographs: {budget.data or 'the ones you give'}; network: {budget.model or 'the one you give'}.",
             "The paper's networks are VGG D and GoogLeNet on 50,000 photographs of ImageNet.",
-            "Whole photographs go through the network as it is. For one that ends in an average over places this is the "
-            "paper's dense evaluation; torchvision's VGG resizes its last maps instead.",
+            "Whole photographs go through the network as it is. For one that ends in an average over places this is "
+            "the paper's dense evaluation; torchvision's VGG resizes its last maps instead.",
             "The scales are 1, 8/7 and 9/7 of the network's input; the paper takes 256, 384 and 512 pixels.",
-            "Ten crops are taken at each scale; Simonyan and Zisserman take 50. Szegedy's 144 crops and the ensembles of "
-            "both papers are not run.",
+            "Ten crops are taken at each scale; Simonyan and Zisserman take 50. Szegedy's 144 crops and the ensembles "
+            "of both papers are not run.",
         ),
     )
 
