@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from advkit.core.blocks import blockwise
 from advkit.core.float64 import in_float64
 
 
@@ -54,7 +55,8 @@ class Draws(NamedTuple):
         key = _hash(self.sample_ids + _signed(self.seed * _GOLDEN))
         key = _hash(key + _signed((step + 1) * _MIX[0] + stream * _MIX[1]))
         counter = torch.arange(math.prod(shape), device=key.device) * _GOLDEN
-        return _hash(_hash(key[:, None] + counter)).view(-1, *shape)
+        keys = key[:, None].expand(-1, len(counter))
+        return blockwise(lambda keys: _hash(_hash(keys + counter)), keys).view(-1, *shape)
 
     def uniform(self, step: int, shape: tuple[int, ...], stream: int = 0) -> Tensor:
         """Return (N, *shape) float64, uniform on the multiples of 2^-53 in [0, 1); see `in_float64`."""

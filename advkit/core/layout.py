@@ -14,6 +14,10 @@ _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 _PARALLEL = (nn.parallel.DistributedDataParallel, nn.DataParallel)
 _LIGHT = 2**15
 """Kernels of fewer numbers are light, see `Passes`."""
+_HEAVY = 2**18
+"""Kernels of at least as many numbers, that see more than one pixel and all channels, are heavy."""
+_FEW = {"light": 2**13, "heavy": 2**15}
+"""The numbers of pixels of a batch that still are few, for networks of either kind."""
 _accepted: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], bool]] = WeakKeyDictionary()  # by the shape of an image
 
 
@@ -21,13 +25,14 @@ class Passes:
     """A model that is called on copies of the images (some models write on their input) in the faster layout.
 
     The faster layout is channels-last if the model convolves on a CPU, for the images and for the kernels. A gradient,
-    with torch 2.15 on one thread: LeNet-5, VGG and small strided networks take .7 to .85 of the time, EfficientNet and
-    SqueezeNet .45 to .6, ResNet-50 on 64 pixels .5 to .6. ResNet-18 is faster as it lies on two to eight images of at
-    most 64 pixels, by 5 to 20 %. A model that depends on the layout, as by `x.view(len(x), -1)` behind a convolution,
-    fails with channels-last at its first pass; from then on it gets the images in their own layout.
+    with torch 2.15 on one thread: LeNet-5 and VGG take .7 to .8 of the time, EfficientNet and SqueezeNet .45 to .75,
+    ResNet-50 on 64 pixels .5 to .9. A model that depends on the layout, as by `x.view(len(x), -1)` behind a
+    convolution, fails with channels-last at its first pass; from then on it gets the images in their own layout.
 
-    Some networks only convolve with strides and light kernels. Their forward passes take 1.1 to 1.3 times as long in
-    channels-last, their gradients .8 of the time: a pass without a gradient gets the images as they lie.
+    Two kinds of network get the images as they lie, by the number of pixels in the batch of the call. Some only
+    convolve with strides and light kernels: their passes are no faster in channels-last, the forward ones up to 1.4
+    times slower, except for the gradient of few pixels. In others most weights stand in heavy kernels, as in ResNet-18:
+    several small images take 1.05 to 1.2 times as long in channels-last.
 
     The kernels are copied once, and each pass borrows the copies: laid out otherwise, a convolution would lay its
     kernel out anew at every pass, or give up the layout of the images. The module's own parameters do not change. The
@@ -37,8 +42,13 @@ class Passes:
     def __init__(self, model: Model, x: Tensor) -> None:
         self._model, self._shape = model, tuple(x.shape[1:])
         convolves = x.ndim == 4 and x.device.type == "cpu"
-        convolves = convolves and any(isinstance(m, _CONVOLUTIONS) for m in modules_of(model))
-        self._light = convolves and all(_is_light(m) for m in modules_of(model) if isinstance(m, _CONVOLUTIONS))
+        kernels = [m for m in modules_of(model) if isinstance(m, _CONVOLUTIONS)] if convolves else []
+        pixels = len(x) * prod(self._shape[1:])
+        self._light = all(_is_light(m) for m in kernels)
+        convolves = bool(kernels) and not (
+            (self._light and pixels > _FEW["light"])
+            or (1 < len(x) and pixels <= _FEW["heavy"] and _share_of_heavy(kernels) > 0.5)
+        )
         self._writes: bool | None = None  # on its input; not known yet
         self._known = _accepted.setdefault(model, {}) if convolves and isinstance(model, nn.Module) else None
         self._kernels: list[tuple[nn.Module, Tensor]] | None = None  # made at the first pass that needs them
@@ -108,6 +118,15 @@ def _is_light(module: nn.Conv2d | nn.ConvTranspose2d) -> bool:
     """Whether each kernel is of one pixel, or small and moves by more than one pixel."""
     pixels, strided = prod(module.kernel_size), min(module.stride) > 1
     return pixels == 1 or (strided and pixels * module.in_channels * module.out_channels < _LIGHT * module.groups)
+
+
+def _share_of_heavy(modules: list[nn.Conv2d | nn.ConvTranspose2d]) -> float:
+    """The share of the weights of these convolutions that stand in heavy kernels."""
+    sizes = [
+        (prod(m.kernel_size) * m.in_channels * m.out_channels // m.groups, m.groups == 1 and prod(m.kernel_size) > 1)
+        for m in modules
+    ]
+    return sum(n for n, dense in sizes if dense and n >= _HEAVY) / max(1, sum(n for n, _ in sizes))
 
 
 def _laid_out(modules: list[nn.Module]) -> list[tuple[nn.Module, Tensor]]:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advkit.core.best_points import Best, Ranking, Rows, not_finite, take
+from advkit.core.best_points import Best, Ranking, Rows, not_finite, sloped, take
 from advkit.core.draws import Draws
 from advkit.core.goals import Goal, wide
 from advkit.core.guard import Model
@@ -243,7 +243,7 @@ class Oracle:
         self._count(1, 1)
         rows, record = self._rows, self._rows.record
         aimed = rows.live & ~rows.goal.clears(logits)
-        zero = record.zero | aimed & ~gradient.flatten(1).any(1)
+        zero = record.zero | aimed & ~sloped(gradient)
         self._rows = rows._replace(record=record._replace(zero=zero, broken=not_finite(record.broken, logits)))
 
     def _forward(self, x: Tensor, through: View | None = None) -> tuple[Tensor, Tensor, bool]:
@@ -288,7 +288,7 @@ class Oracle:
     ) -> None:
         """Count a pass, remember its point if it is a new query, note where the gradient is 0 and the goal missed."""
         self._count(queries, gradients)
-        slope = gradient.flatten(1).any(1)
+        slope = sloped(gradient)
         if queries:
             self._observe(x, logits, values, slope)
             return

@@ -90,8 +90,9 @@ class Pile:
             candidate, asked, latest = Best(*(part[0] for part in found)), None if live is None else live[0], None
         else:
             place = self._place(reached, found[-1], live)
-            row = torch.arange(place.shape[0], device=place.device)
-            candidate, asked, latest = Best(*(part[place, row] for part in found)), place >= 0, place == depth - 1
+            index = place.clamp(min=0).mul_(len(place)).add_(torch.arange(len(place), device=place.device))
+            parts = (part.flatten(0, 1).index_select(0, index) for part in found)
+            candidate, asked, latest = Best(*parts), place >= 0, place == depth - 1
         better = self._ranking.improves(candidate, record.best)
         better = better if asked is None else better & asked
         best = choose(better, candidate, record.best)
