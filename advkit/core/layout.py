@@ -47,7 +47,7 @@ class Passes:
         self._light = all(_is_light(m) for m in kernels)
         convolves = bool(kernels) and not (
             (self._light and pixels > _FEW["light"])
-            or (1 < len(x) and pixels <= _FEW["heavy"] and _share_of_heavy(kernels) > 0.5)
+            or (len(x) > 1 and pixels <= _FEW["heavy"] and _share_of_heavy(kernels) > 0.5)
         )
         self._writes: bool | None = None  # on its input; not known yet
         self._known = _accepted.setdefault(model, {}) if convolves and isinstance(model, nn.Module) else None

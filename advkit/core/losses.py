@@ -16,6 +16,7 @@ from torch import Tensor
 
 from advkit.core.errors import AdvkitWarning, InputError, unknown
 from advkit.core.goals import Goal, wide
+from advkit.core.large import is_large
 
 Loss = Callable[..., Tensor]
 """(goal, logits) -> (N,), or (goal, logits, clean) -> (N,) where `clean` (N, K) are the logits of the clean images."""
@@ -216,8 +217,15 @@ def climb(loss: str | Loss, goal: Any, graph: Tensor, leaf: Tensor, clean: Tenso
     else:
         values, weights, top = closed[0], closed[1].to(graph.dtype), graph
     gradient = torch.autograd.grad(top, leaf, weights, allow_unused=True)[0] if top.requires_grad else None
-    found = torch.zeros_like(leaf) if gradient is None else gradient.nan_to_num(0.0).contiguous()
-    return values, found.detach()
+    found = torch.zeros_like(leaf) if gradient is None else _finite(gradient.detach())
+    return values, found.contiguous()
+
+
+def _finite(gradient: Tensor) -> Tensor:
+    """NaN becomes 0 and infinity the largest number; on a CPU large gradients are read before they are copied."""
+    if is_large(gradient) and math.isfinite(gradient.sum().item()):  # else the sum is not finite either
+        return gradient
+    return gradient.nan_to_num(0.0)
 
 
 def get_loss(name: str, goal: Any, classes: int) -> Loss:

@@ -16,6 +16,9 @@ MOST = 32
 ROOM = 2**21
 """The number of entries of the images that wait at most: on large batches the operations cost nothing beside a pass."""
 
+LEAST = 4
+"""The least number of points of a row that wait, if any do: to copy a point and to compare it cost the same there."""
+
 
 @dataclass(slots=True)
 class Seen:
@@ -64,8 +67,16 @@ class Pile:
             self._logits[place].copy_(logits)
         return self._logits[place]
 
+    def waits(self, x: Tensor) -> bool:
+        """Whether points such as x (M, ...) are not compared at once."""
+        return self._places(x) > 1
+
+    def _places(self, x: Tensor) -> int:
+        room = min(self._most, ROOM // max(1, x.numel()))
+        return room if room >= LEAST else 1
+
     def _make_room(self, x: Tensor, logits: Tensor) -> None:
-        self._room = max(1, min(self._most, ROOM // max(1, x.numel())))
+        self._room = self._places(x)
         if self._room == 1:
             self._x, self._logits = x[None], logits[None]
         elif not (_fits(self._x, x, self._room) and _fits(self._logits, logits, self._room)):
@@ -90,7 +101,8 @@ class Pile:
             candidate, asked, latest = Best(*(part[0] for part in found)), None if live is None else live[0], None
         else:
             place = self._place(reached, found[-1], live)
-            index = place.clamp(min=0).mul_(len(place)).add_(torch.arange(len(place), device=place.device))
+            row = torch.arange(len(place), device=place.device)
+            index = torch.add(row, place.clamp(min=0), alpha=len(place))
             parts = (part.flatten(0, 1).index_select(0, index) for part in found)
             candidate, asked, latest = Best(*parts), place >= 0, place == depth - 1
         better = self._ranking.improves(candidate, record.best)

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from advkit.core.blocks import blockwise
 from advkit.core.draws import Draws
+from advkit.core.large import is_large
 from advkit.core.norms import Norm, get_norm, per_row, step_toward
 
 
@@ -38,6 +39,8 @@ class Region(NamedTuple):
 
     def clamp(self, x_adv: Tensor) -> Tensor:
         """Clamp into the smallest box that contains the region; for linf this box is the region."""
+        if is_large(x_adv) and not any(self.low.stride()):  # one number: two steps are vectorised, both at once are not
+            return torch.clamp(x_adv, min=self.low).clamp_(max=self.high)
         return torch.clamp(x_adv, self.low, self.high)
 
     def project(self, x_adv: Tensor) -> Tensor:
@@ -57,8 +60,12 @@ class Region(NamedTuple):
         if isinstance(length, Tensor):
             length = length.to(direction.dtype)  # eps is float64: the step need not be
             if direction.dtype == x_adv.dtype:
-                return self.project(torch.addcmul(x_adv, direction, length))
-        return self.project(x_adv + length * direction)
+                return self._held(torch.addcmul(x_adv, direction, length))
+        return self._held(x_adv + length * direction)
+
+    def _held(self, fresh: Tensor) -> Tensor:
+        """`project` of points that nobody else holds: large batches are spared a copy."""
+        return self.norm.pull(self.x, fresh, self.eps, self.low, self.high).clamp_(self.low, self.high)
 
     def maximise(self, gradient: Tensor) -> Tensor:
         """Return the feasible point that maximises the linear function with this gradient."""

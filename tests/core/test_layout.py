@@ -169,6 +169,27 @@ def test_a_light_strided_network_gets_plain_images_where_no_gradient_is_taken(st
     assert {laid_out for climbs, laid_out in seen if not climbs} == {not plainly}
 
 
+@pytest.mark.parametrize(
+    ("kind", "count", "laid_out"),
+    [
+        ("light", 1, True),  # few pixels
+        ("light", 33, False),
+        ("heavy", 1, True),  # one image
+        ("heavy", 2, False),  # several small ones
+        ("heavy", 129, True),  # many
+        ("dense and light", 2, True),
+    ],
+)
+def test_the_layout_follows_from_the_kernels_and_the_number_of_pixels(kind, count, laid_out):
+    """The pixels are 16 x 16; light: up to 2^13 of them, heavy: more than 2^15, or one image."""
+    layers = {
+        "light": [nn.Conv2d(3, 4, 4, 2)],
+        "heavy": [nn.Conv2d(3, 128, 8, 8), nn.Conv2d(128, 256, 3, padding=1)],
+        "dense and light": [nn.Conv2d(3, 128, 8, 8), nn.Conv2d(128, 64, 3, padding=1)],
+    }[kind]
+    assert Passes(nn.Sequential(*layers), x := torch.rand(count, 3, 16, 16)).probe(x) == laid_out
+
+
 def test_large_kernels_go_in_the_layout_of_the_images_and_the_models_own_stay(batch):
     torch.manual_seed(0)
     model = Large().double()

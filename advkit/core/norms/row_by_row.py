@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor
 
+from advkit.core.large import is_large
+
 
 def per_row(values: Tensor, like: Tensor) -> Tensor:
     """Reshape (N,) to (N, 1, ...), so that it broadcasts against `like` (N, ...)."""
@@ -22,11 +24,15 @@ def clipped(d: Tensor, eps: Tensor | float) -> Tensor:
 
 def of_unit_length(g: Tensor) -> Tensor:
     """Rows scaled to l2 length 1, zero rows kept; nothing under- or overflows on the way."""
-    g = g.to(torch.promote_types(g.dtype, torch.float32))
+    g, tiny = g.to(torch.promote_types(g.dtype, torch.float32)), torch.finfo(torch.float64).tiny
     if g.dtype == torch.float64:  # squares of small numbers are 0: the largest entry becomes 1 first
-        g = g / per_row(g.flatten(1).abs().amax(1).clamp_(min=torch.finfo(g.dtype).tiny), g)
+        g = g / per_row(g.flatten(1).abs().amax(1).clamp_(min=tiny), g)
+    elif is_large(g):  # one copy for both, and a division that need not mix types: the same bits, in less time
+        d = g.double()
+        size = torch.linalg.vector_norm(d.flatten(1), dim=1)
+        return d.div_(per_row(size.clamp_(min=tiny), g)).to(g.dtype)
     size = torch.linalg.vector_norm(g.flatten(1), dim=1, dtype=torch.float64)
-    return (g / per_row(size.clamp_(min=torch.finfo(torch.float64).tiny), g)).to(g.dtype)
+    return (g / per_row(size.clamp_(min=tiny), g)).to(g.dtype)
 
 
 def room_toward(g: Tensor, x: Tensor, low: Tensor, high: Tensor) -> Tensor:
