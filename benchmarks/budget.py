@@ -8,7 +8,8 @@ pass, the verdict, which ours has in it. One thread, processor time, sides in tu
 A row: robust accuracy, mean over the seeds, ours and that of the peer that leaves least; the digits that only one of
 the two broke, mean over the seeds, and McNemar's p, median over the seeds; time as a share of the fastest peer's,
 median, with every step made and with fooled digits leaving. "Bare passes": as many passes on the bare network, over the
-time of the fastest peer: no attack that makes every step can take less.
+time of the fastest peer: no attack that makes every step can take less. "Images": how many images passed the network in
+the fastest peer's attack, as a share of ours; a peer whose fooled or wrong images leave has fewer.
 """
 
 import argparse
@@ -52,44 +53,53 @@ STOPS = ("never", "fooled")
 
 
 def measured(work, model, y):
-    """Who still stands (N,) bool, and the processor time of `work` and of a forward pass on what it returns."""
+    """Who still stands (N,) bool, the processor time of `work` and of a forward pass on what it returns, its images."""
+    passed = []
+    hook = model.register_forward_pre_hook(lambda _, given: passed.append(len(given[0])))
     begin = time.process_time()
     x_adv = work()
     between = time.process_time()
+    hook.remove()
     with torch.no_grad():
         standing = model(x_adv).argmax(1) == y
-    return standing, between - begin, time.process_time() - between
+    return standing, between - begin, time.process_time() - between, sum(passed)
 
 
 def rounds(case, victim, given):
     """{side: [(standing, seconds) for each seed]}."""
     model, x, y = load(victim, given)
+    if given.right:
+        with torch.no_grad():
+            right = model(x[: 4 * given.count]).argmax(1) == y[: 4 * given.count]
+        x, y = x[: len(right)][right], y[: len(right)][right]
     x, y = x[: given.count], y[: given.count]
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     attack = create_attack(OURS[case])
     eps = given.eps[attack.norm] if attack.norm in given.eps else RADII[victim][attack.norm]
-    found = {}
+    found, images = {}, {}
     for seed in range(1 if case in ONCE else given.seeds):
         torch.manual_seed(seed)
         for name, run in PEERS[case].items():
-            standing, spent, verdict = measured(lambda run=run, seed=seed: run(model, x, y, eps, seed), model, y)
+            work = lambda run=run, seed=seed: run(model, x, y, eps, seed)  # noqa: E731
+            standing, spent, verdict, images[name] = measured(work, model, y)
             found.setdefault(name, []).append((standing, spent + verdict))
         for stop in STOPS:
             work = lambda stop=stop, seed=seed: attack(model, x, y, eps=eps, seed=seed, stop=stop).x_adv  # noqa: E731
-            standing, spent, _ = measured(work, model, y)
+            standing, spent, _, images[stop] = measured(work, model, y)
             found.setdefault(stop, []).append((standing, spent))
     result = attack(model, x, y, eps=eps, stop="never")
-    return eps, found, bare_passes(model, x, y, *(float(n.float().mean()) for n in (result.queries, result.gradients)))
+    floor = bare_passes(model, x, y, *(float(n.float().mean()) for n in (result.queries, result.gradients)))
+    return eps, found, floor, images
 
 
-def line(case, victim, eps, found, floor):
+def line(case, victim, eps, found, floor, images):
     """One row of the table."""
     accuracy = {side: statistics.mean(float(s.float().mean()) for s, _ in pairs) for side, pairs in found.items()}
     peers = [side for side in found if side not in STOPS]
     cells = [f"`{OURS[case]}`", f"{victim}, {eps:g}", f"{accuracy['never']:.4f}"]
     if not peers:
-        return [*cells, "-", "-", "-", "-", "-", "-"]
+        return [*cells, "-", "-", "-", "-", "-", "-", "-"]
     best = min(peers, key=accuracy.__getitem__)
     fastest = min(peers, key=lambda side: statistics.median(t for _, t in found[side]))
     pairs = [(a, b) for (a, _), (b, _) in zip(found["never"], found[best], strict=True)]
@@ -107,6 +117,7 @@ def line(case, victim, eps, found, floor):
         f"{ratios[0]:.2f}",
         f"{ratios[1]:.2f}",
         f"{floor / statistics.median(t for _, t in found[fastest]):.2f}",
+        f"{images[fastest] / images['never']:.2f}",
     ]
 
 
@@ -117,15 +128,17 @@ if __name__ == "__main__":
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--eps", nargs="+", default=[], metavar="NORM=EPS", help="radii in place of the table's")
+    parser.add_argument("--right", action="store_true", help="only images that the network gets right")
     add_source(parser)
     given = parser.parse_args()
     given.eps = {norm: float(eps) for norm, eps in (pair.split("=") for pair in given.eps)}
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     print(
-        "| attack | network, eps | ours | best peer | only ours / only theirs | p | time | with leaving | bare passes |"
+        "| attack | network, eps | ours | best peer | only ours / only theirs | p | time | with leaving "
+        "| bare passes | images |"
     )
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for victim in given.victims:
         for case in given.cases:
             print("| " + " | ".join(line(case, victim, *rounds(case, victim, given))) + " |", flush=True)

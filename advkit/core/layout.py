@@ -121,7 +121,7 @@ def _is_light(module: nn.Conv2d | nn.ConvTranspose2d) -> bool:
 
 
 def _share_of_heavy(modules: list[nn.Conv2d | nn.ConvTranspose2d]) -> float:
-    """The share of the weights of these convolutions that stand in heavy kernels."""
+    """The share of the weights of these convolutions that belong to heavy kernels."""
     sizes = [
         (prod(m.kernel_size) * m.in_channels * m.out_channels // m.groups, m.groups == 1 and prod(m.kernel_size) > 1)
         for m in modules
