@@ -31,7 +31,7 @@ class Passes:
 
     Two kinds of network get the images as they lie, by the number of pixels in the batch of the call. Some only
     convolve with strides and light kernels: their passes are no faster in channels-last, the forward ones up to 1.4
-    times slower, except for the gradient of few pixels. In others most weights belong to heavy kernels, as in ResNet-18:
+    times slower, except for the gradient of few pixels. Others hold most weights in heavy kernels, as ResNet-18 does:
     several small images take 1.05 to 1.2 times as long in channels-last.
 
     The kernels are copied once, and each pass borrows the copies: laid out otherwise, a convolution would lay its
