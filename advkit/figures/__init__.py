@@ -7,7 +7,6 @@ from advkit.figures._charts import (
     error_bars,
     error_curves,
     result_picture,
-    transfer_table,
 )
 from advkit.figures._examples import examples
 from advkit.figures.answers import answers_sheet
@@ -16,6 +15,7 @@ from advkit.figures.kernels import filters_sheet, maps_sheet
 from advkit.figures.layer_chart import movement_chart
 from advkit.figures.part_distances import correspondence_sheet
 from advkit.figures.projections import boxes_sheet, directions_sheet, occlusion_sheet, projection_sheet, top_sheet
+from advkit.figures.rate_tables import pose_rates, transfer_table
 from advkit.figures.stretch_chart import lipschitz_chart
 from advkit.figures.transformer import transformations
 
@@ -36,6 +36,7 @@ __all__ = [
     "maps_sheet",
     "movement_chart",
     "occlusion_sheet",
+    "pose_rates",
     "projection_sheet",
     "result_picture",
     "top_sheet",

@@ -1,4 +1,4 @@
-"""Charts: errors with their intervals, error against eps for several models, the matrix of transfer, two runs."""
+"""Charts: errors with their intervals, error against eps for several models, two runs."""
 
 import os
 from collections.abc import Iterable, Sequence
@@ -13,7 +13,6 @@ from advkit.core.shown import PICTURES
 from advkit.evaluation.measure.attack_report import AttackReport
 from advkit.evaluation.measure.report import Report
 from advkit.evaluation.measure.staircase import Curve, curve_of
-from advkit.evaluation.measure.transfer_matrix import TransferMatrix
 from advkit.evaluation.runs.paired import Comparison
 from advkit.evaluation.runs.run_folder import Run
 from advkit.figures._examples import MUTED, _canvas, _said, _short, _written, examples
@@ -190,40 +189,6 @@ def _curve(row: AttackReport) -> Curve:
     distance = row.distance if row.eps is None else row.distance.new_full(row.distance.shape, row.eps)
     curve = curve_of(row.attack, row.wrong, distance.where(row.right, 0.0))
     return Curve(**{**vars(curve), "norm": row.norm, "attack": row.attack})
-
-
-@PICTURES.register("TransferMatrix")
-def transfer_table(matrix: TransferMatrix, *, title: str = "", path: Path_ | None = None) -> "Figure":
-    """Draw transfer rates: a row for each model that was attacked, a column for each that was shown the images.
-
-    Args:
-        matrix: result of `transfer_matrix`.
-        title: a line above the picture; by default the name of the attack and the data.
-        path: file to write, PNG, PDF or SVG by its ending; by default none.
-
-    Raises:
-        InputError: a path that cannot be written as a picture.
-    """
-    _expect(matrix, TransferMatrix)
-    names, made_on, rates = [*map(_said, matrix.names)], [*map(_said, matrix.sources)], matrix.rates
-    size, longest = len(names), max(map(len, names))
-    data = matrix.data or "the given data"
-    counted = f"taken for {matrix.target}" if matrix.target else "wrong"
-    title = title or f"{matrix.attack}, {data}, {matrix.count:,} images: {counted}, in % of those right in both"
-    figure = _canvas(2.2 + 0.9 * size + 0.05 * longest, 1.6 + 0.62 * len(made_on) + 0.05 * longest, title)
-    axes = figure.subplots()
-    values = [[float("nan") if rate is None else rate for rate in row] for row in rates]
-    axes.imshow(values, cmap="Reds", vmin=0, vmax=1, aspect="auto")
-    for s, row in enumerate(rates):
-        for t, rate in enumerate(row):
-            text = "-" if rate is None else f"{100 * rate:.1f}"
-            colour = "white" if rate is not None and rate > 0.55 else "#1f2328"
-            axes.text(t, s, text, ha="center", va="center", color=colour, weight="bold" if s == t else "normal")
-    axes.set_xticks(range(size), names, rotation=30, ha="right")
-    axes.set_yticks(range(len(made_on)), made_on)
-    axes.set(xlabel="shown to", ylabel="made on")
-    axes.tick_params(length=0)
-    return _written(figure, path)
 
 
 @PICTURES.register("Comparison")

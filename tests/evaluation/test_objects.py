@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from advkit import load_data, load_model
-from advkit.attacks import FGSM, PGD, create_attack, smallest
+from advkit.attacks import FGSM, PGD, AdversarialPatch, create_attack, smallest
 from advkit.certification import Certificate, certify
 from advkit.cli import main
 from advkit.core.errors import InputError
@@ -29,6 +29,7 @@ from advkit.evaluation import (
     AttackReport,
     Comparison,
     Curve,
+    PoseTable,
     Report,
     Run,
     TransferMatrix,
@@ -36,6 +37,7 @@ from advkit.evaluation import (
     error_curve,
     evaluate,
     load_run,
+    success_by_pose,
     transfer_matrix,
 )
 from advkit.figures import error_curves
@@ -61,11 +63,13 @@ def made(tmp_path_factory):
         "TransferMatrix": transfer_matrix({"mlp": model, "other": load_model("lenet5")}, data, FGSM(eps=0.1), count=20),
         "Comparison": compare_runs(place / "a", place / "b"),
         "Certificate": certify(model, x, y, eps=1 / 255, method="ibp", radius=True),
+        "PoseTable": success_by_pose(model, (x, y), AdversarialPatch(patch=torch.ones(1, 8, 8), size=0.1)),
     }
 
 
 CLASSES = {
-    cls.__name__: cls for cls in (Report, AttackReport, Run, Result, Curve, TransferMatrix, Comparison, Certificate)
+    cls.__name__: cls
+    for cls in (Report, AttackReport, Run, Result, Curve, TransferMatrix, Comparison, Certificate, PoseTable)
 }
 kinds = pytest.mark.parametrize("kind", CLASSES)
 

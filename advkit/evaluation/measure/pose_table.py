@@ -22,8 +22,6 @@ class PoseTable(Shown):
         target: the class to reach; empty without one.
     """
 
-    pictured = False
-
     data: str
     attack: str
     count: int
