@@ -85,6 +85,7 @@ class Group(click.Group):
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **options: Any) -> Any:
         """Run; leaves by SystemExit with the exit code, unless click's `standalone_mode=False` is among the options."""
+        _open_closed_streams()
         words = list(sys.argv[1:] if args is None else args)
         debug = "--debug" in words or bool(os.environ.get("ADVKIT_DEBUG"))
         words = [word for word in words if word != "--debug"] or ["--help"]
@@ -97,6 +98,13 @@ class Group(click.Group):
             return run()
         with _short_warnings(), _terminable():
             sys.exit(_exit_code(run, debug))
+
+
+def _open_closed_streams() -> None:
+    """A stream that was closed by the caller (`>&-`) leads nowhere; a file opened later would take its number."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r" if name == "stdin" else "w", encoding="utf-8"))  # noqa: SIM115
 
 
 def _exit_code(call: Callable[[], Any], debug: bool) -> int:

@@ -1,6 +1,7 @@
 """Options of several commands, and types of their values."""
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -50,7 +51,7 @@ class UserPath(click.Path):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Return the path."""
-        return user_path(super().convert(value, param, ctx))
+        return user_path(os.fsdecode(super().convert(value, param, ctx)))
 
 
 class Name(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on

@@ -1,12 +1,15 @@
 """Weights on disk: safetensors with the card in the metadata, or torch's state dicts; nothing unpickles code."""
 
 import pickle
+import re
 import warnings
+from argparse import Namespace
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
@@ -20,6 +23,7 @@ from advkit.models._classifier import Classifier
 from advkit.models._create import create_model
 from advkit.models._other_files import is_pickle, refuse_other_kinds
 from advkit.models._reference import runs_code
+from advkit.models._shards import is_index, shards, weights_in
 from advkit.models._unwrapping import State, state_dicts, unusable, unwrapped
 
 CARD = "advkit_card"
@@ -27,6 +31,16 @@ WEIGHTS_FILE = "model.safetensors"  # in a run folder of `advkit train`
 _HALF_LIMIT = 60_000.0  # float16 ends at 65,504
 
 TORCH_SUFFIXES = (".pt", ".pth", ".bin", ".ckpt")
+
+_SCALAR: Any = np.float64(0).__reduce__()[0]  # the function that makes numbers of NumPy again
+
+HARMLESS: list[Any] = [
+    Namespace,
+    np.dtype,
+    _SCALAR,
+    *(type(np.dtype(kind)) for kind in ("f2", "f4", "f8", "i4", "i8", "?")),
+]
+"""What training scripts save beside the weights and is data alone: their options, and numbers of NumPy."""
 
 Found = Mapping[str, State]
 
@@ -93,21 +107,32 @@ def read_weights(path: str | Path) -> tuple[Found, Card | None]:
     """Return place -> state dict for all states in a weights file, on the CPU, and its card if it has one.
 
     Args:
-        path: a file of safetensors, one written by torch.save (its first bytes say which), or a folder that holds
-            `model.safetensors`.
+        path: a file of safetensors, one written by torch.save (its first bytes say which), the index of several such
+            files, or a folder that holds one of these under its usual name.
 
     Raises:
         InputError: there is no such file, or it holds no plain weights.
     """
     path = user_path(path)
     if path.is_dir():
-        path = path / WEIGHTS_FILE
+        path = weights_in(path) or path / WEIGHTS_FILE
     if not path.is_file():
         raise InputError(
             f"no weights at {path}: expected a .safetensors or .pt file, or the folder of a run of `advkit train`"
         )
+    if is_index(path):
+        return {"": _joined(path)}, None
     refuse_other_kinds(path)
     return (_read_torch(path), None) if _is_torch(path) else _read_safetensors(path)
+
+
+def _joined(index: Path) -> State:
+    """The tensors of all files that an index names."""
+    state: State = {}
+    for path in shards(index):
+        for part in read_weights(path)[0].values():
+            state |= part
+    return state
 
 
 def _is_torch(path: Path) -> bool:
@@ -152,15 +177,18 @@ def _read_torch(path: Path) -> Found:
     try:
         with path.open("rb") as file, warnings.catch_warnings():  # a file, because torch.load goes by a path's suffix
             warnings.simplefilter("ignore")  # torch's remarks on archives that it then refuses
-            content = torch.load(file, map_location="cpu", weights_only=True)
+            known = torch.serialization.get_safe_globals()  # the caller's stay when ours are taken back
+            with torch.serialization.safe_globals([one for one in HARMLESS if one not in known]):
+                content = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a broken archive raises nearly anything
         if not is_pickle(path):
             raise InputError(f"{path} is not a weights file of torch: it begins as no such file does") from error
         if not isinstance(error, pickle.UnpicklingError):
             raise InputError(f"{path} is not a weights file of torch: {_first_line(error)}") from error
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
         raise InputError(
-            f"{path} holds pickled Python objects, which are never run: save the weights alone, "
-            f"with torch.save(model.state_dict(), ...)"
+            f"{path} holds pickled Python objects{f' ({named[1]})' if named else ''}, which are never run: save the "
+            "weights alone, with torch.save(model.state_dict(), ...)"
         ) from error
     found = state_dicts(content)
     if not found:

@@ -9,9 +9,17 @@ _STARTS = {
     b"version https://git-lfs": "a pointer of Git LFS: `git lfs pull` in its folder gets the file that it stands for",
     b"\x1f\x8b": "packed by gzip: unpack it first",
     b"<": "a web page: the download of the weights gave a message in their place",
+    b"\x89HDF": "a file of HDF5, as Keras writes it: its arrays have to become the tensors of this network first",
+    b"\x93NUMPY": "an array of NumPy: weights have names, as torch.save(model.state_dict(), ...) writes them",
+    b"GGUF": "a file of GGUF: it holds no weights of torch",
+    b"{": "a text in JSON: the weights lie in another file",
 }
+_EXPORTED = "a program of torch.export: save the weights alone, with torch.save(model.state_dict(), ...)"
+
 _MEMBERS = {
     "constants.pkl": "a program of TorchScript: save the weights alone, with torch.save(model.state_dict(), ...)",
+    "serialized_exported_program.json": _EXPORTED,
+    "archive_format": _EXPORTED,
     ".npy": "an archive of NumPy arrays: save its arrays as tensors, with torch.save({name: tensor, ...}, ...)",
 }
 

@@ -157,5 +157,10 @@ def unusable(state: Mapping[str, Tensor]) -> str:
     for name, tensor in state.items():
         if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
             return f"{name} is sparse, quantised or without data: save it as a plain tensor"
-    broken = [n for n, t in state.items() if (t.is_floating_point() or t.is_complex()) and not t.isfinite().all()]
+    broken = [n for n, t in state.items() if (t.is_floating_point() or t.is_complex()) and not _is_finite(t)]
     return f"{_some(broken)} holds NaN or infinity" if broken else ""
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    plain = tensor.float() if tensor.itemsize == 1 else tensor  # torch asks no 8-bit float
+    return bool(plain.isfinite().all())
