@@ -327,7 +327,7 @@ def test_small_float16_gradients_do_not_vanish() -> None:
 
 
 DDP = """
-import os, sys, torch, torch.distributed as dist
+import gc, os, sys, torch, torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from advkit.attacks import FGSM, PGD
 from advkit.defenses import AdversarialLoss
@@ -342,6 +342,8 @@ for name, attack in (("fgsm", FGSM(eps=0.1)), ("pgd", PGD(eps=0.1, steps=2, rand
     for _ in range(2):  # twice: the buckets are rebuilt after the first
         found = gradients(AdversarialLoss(attack=attack)(model, x[rank::2], y[rank::2]), model)
     torch.save({key.removeprefix("module."): g for key, g in found.items()}, f"{folder}/{name}{rank}.pt")
+del model, found
+gc.collect()  # a network that holds the group while Python ends would abort the process
 dist.destroy_process_group()
 """
 

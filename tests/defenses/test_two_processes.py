@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 SCRIPT = """
-import os, sys, torch, torch.distributed as dist
+import gc, os, sys, torch, torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
 from advkit.testing._defense import batch, gradients_of, networks
 from advkit.testing._formulas import FORMULAS
@@ -32,6 +32,8 @@ for name, loss in LOSSES.items():
             expected[key] = expected.get(key, 0) + g / 2
     far[name] = max(float((found["module." + k] - g).abs().max()) for k, g in expected.items())
 torch.save(far, f"{folder}/{rank}.pt")
+del model, found
+gc.collect()  # a network that holds the group while Python ends would abort the process
 dist.destroy_process_group()
 """
 

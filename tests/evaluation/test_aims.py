@@ -96,8 +96,8 @@ def test_a_spec_names_its_class(data: MemoryDataset, model: torch.nn.Module) -> 
     by_name, by_number = (transfer_matrix(models, data, f"fgsm(eps=0.3, target={word})") for word in ("three", 3))
     assert by_name.rates == by_number.rates
     assert error_curve(model, data, "deepfool(target=three)") == error_curve(model, data, "deepfool(target=3)")
-    with pytest.raises(InputError, match="unknown class 'thre'; did you mean 'three'"):
-        evaluate(model, data, "pgd(eps=0.2, target=thre)")
+    with pytest.raises(InputError, match="unknown class 'xthree'; did you mean 'three'"):
+        evaluate(model, data, "pgd(eps=0.2, target=xthree)")
     with pytest.raises(InputError, match="only what is given data knows names of classes"):
         create_attack("pgd(target=three)")
 

@@ -30,7 +30,7 @@ def core_pgd_flipped_sign(patch: pytest.MonkeyPatch) -> None:
 
 
 def core_no_projection(patch: pytest.MonkeyPatch) -> None:
-    for name in ("project", "settle", "clamp"):
+    for name in ("project", "_held", "settle", "clamp"):
         patch.setattr(threat.Region, name, lambda self, x_adv: x_adv.to(self.x.dtype))
 
 

@@ -1,5 +1,6 @@
 """Every kind of network and every defence trains on two processes: the processes agree, and with one process too."""
 
+import gc
 import multiprocessing
 import sys
 import warnings
@@ -55,6 +56,7 @@ def rank(number, names, home):
         except Exception as error:
             found[name] = f"{type(error).__name__}: {error}"
     torch.save(found, home / f"{number}.pt")
+    gc.collect()  # a network that holds the group while Python ends would abort the process
     dist.destroy_process_group()
 
 
