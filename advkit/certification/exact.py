@@ -228,6 +228,8 @@ class BranchAndBound:
 
     def _bounded(self, found: Domains, steps: int) -> Domains:
         """Bounds of the domains, and their points tried; those that are still open."""
+        if not len(found.image):  # such as where linear bounds certify all
+            return found
         parts = torch.split(torch.arange(len(found.image), device=found.image.device), 2 * WIDTH)
         return self._alive(joined([self._some(found.take(rows), steps) for rows in parts]))
 

@@ -159,6 +159,15 @@ def test_every_image_is_certified_or_broken_by_its_point(norm: str, eps: float) 
     assert 0 <= float(found.x_adv.min()) <= float(found.x_adv.max()) <= 1
 
 
+def test_images_that_linear_bounds_certify_need_no_search_in_l1() -> None:
+    """Intervals leave them open and CROWN does not: the search has no parts, and steps in l1 take no empty batch."""
+    net, x, y = some_net()
+    ibp, crown = (certify(net, x, y, eps=0.2, norm="l1", method=m).certified for m in ("ibp", "crown"))
+    n = (crown & ~ibp).nonzero().squeeze(1)
+    assert len(n)
+    assert bool(certify(net, x[n], y[n], eps=0.2, norm="l1", method="exact").certified.all())
+
+
 def test_what_the_limits_leave_open_is_said() -> None:
     net, x, y = some_net()
     found = certify(net, x, y, eps=0.06, method="exact", nodes=1)
