@@ -91,9 +91,12 @@ def ends_well(words: list[str]) -> int:
 
 
 def fuzz(home: Path, place: Path, seed: int, count: int) -> list[int]:
-    """Run `count` argument lists for every command in a folder of their own; the exit codes."""
+    """Run `count` argument lists for every command in a folder of their own; the exit codes.
+
+    The user's home is written to only where an argument says `~`.
+    """
     dice, codes = random.Random(seed), []
-    roots = [home, HERE / "advkit", HERE / "attacks", HERE / "cli", HERE / "defenses", place / "user"]
+    roots, user = [home, *(HERE / room for room in ("advkit", "attacks", "cli", "defenses"))], place / "user"
     before = held(*roots)
     for path, command in commands():
         cheap = filled(CHEAP.get(path[-1], DRAWN), home)
@@ -103,7 +106,8 @@ def fuzz(home: Path, place: Path, seed: int, count: int) -> list[int]:
             codes.append(ends_well(words))
             assert {file.name for file in place.iterdir()} == {"here", "user"}, words
             assert held(*roots) == before, words
-            for left in (place / "here").iterdir():
+            assert "~" in words or not held(user), words
+            for left in [*(place / "here").iterdir(), *user.iterdir()]:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
     return codes
 

@@ -100,3 +100,27 @@ def test_a_table_keeps_every_word_and_its_lines_fit(width: int, cells: list[list
     wanted = Counter(word for row in cells for cell in row for word in cell.split())
     assert not wanted - Counter(shown.split())
     assert all(len(line) <= width for line in shown.splitlines())
+
+
+CELLS = [["fgsm(eps=8/255)", "84.0 %", "Towards evaluating the robustness of networks", "1,234 of 5,000"],
+         ["pgd", "0.00012", "Explaining and harnessing adversarial examples", "12"]]  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ["", "c", "ac"])
+def test_a_table_is_stacked_only_where_its_words_do_not_fit_and_broken_only_where_its_cells_do_not(text: str) -> None:
+    """Columns are three apart, with one at each edge; text needs its longest word, other columns their longest cell."""
+    columns = [[name, *cells] for name, cells in zip("abcd", zip(*CELLS, strict=True), strict=True)]
+    whole = [max(map(len, column)) for column in columns]
+    words = [max(len(word) for cell in column for word in cell.split()) for column in columns]
+    least = sum(word if column[0] in text else cell for column, cell, word in zip(columns, whole, words, strict=True))
+    for width in range(40, 120):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv("COLUMNS", str(width))
+            lines = as_text([Table("abcd", CELLS, right="b", text=tuple(text))]).splitlines()
+        shown = [line for line in lines if line.strip()]
+        if width < least + 11:
+            assert shown[0].split() != list("abcd")
+            continue
+        assert shown[0].split() == list("abcd")
+        assert max(map(len, shown)) <= min(width, sum(whole) + 11)
+        assert (len(shown) == 4) == (width >= sum(whole) + 11)  # headings, a line, two rows

@@ -1,5 +1,6 @@
 """Every wrong input says what was seen, what was expected and what to do."""
 
+import dataclasses
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from advkit.attacks import FGSM, LBFGS, PGD, Noise, create_attack
+from advkit.attacks import FGSM, LBFGS, PGD, Noise, create_attack, list_attacks
+from advkit.core.attack import ATTACKS
 from advkit.core.errors import AdvkitError, AdvkitWarning, InputError, UnknownNameError, unknown
 from advkit.core.registry import Registry, parse_spec
 from advkit.testing import AffineClassifier, toy_classifier
@@ -239,3 +241,13 @@ def test_several_specs_in_one_text_are_named_as_such():
         parse_spec("fgsm, pgd(steps=10)")
     with pytest.raises(InputError, match=r"steps=9\)'$"):
         parse_spec("fgsm(")
+
+
+@pytest.mark.parametrize("name", list_attacks())
+def test_every_flag_of_every_attack_takes_only_true_and_false(name: str) -> None:
+    attack = ATTACKS.factory(name)
+    for field in dataclasses.fields(attack):
+        if isinstance(field.default, bool):
+            for wrong in ("no", "", 0, 1, None, 0.0):
+                with pytest.raises(InputError, match=f"expected {field.name} as True or False, got {wrong!r}"):
+                    attack(**{field.name: wrong})

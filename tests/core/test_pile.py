@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from advkit.attacks import DDN, FMN, PGD, create_attack, list_attacks
-from advkit.core import pile
+from advkit.core import losses, pile
 from advkit.core.attack import Attack
 from advkit.core.best_points import Best, Ranking, Record, Rows
 from advkit.core.draws import Draws
-from advkit.core.goals import untargeted
+from advkit.core.goals import Goal, untargeted
 from advkit.core.losses import cross_entropy, loss_values
 from advkit.core.oracle import Oracle
 from advkit.core.pile import Pile, Seen
@@ -228,3 +228,19 @@ def test_a_loss_that_knows_the_samples_by_their_place_is_asked_about_one_batch()
     )
     plain = PGD(eps=0.05, steps=12)(model, X, y, stop="never")
     torch.testing.assert_close(found.x_adv, plain.x_adv, rtol=0, atol=1e-6)
+
+
+def test_only_our_own_losses_are_known_to_judge_each_row_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loss that somebody registers, under a new name or one of ours, may mix the rows; so may a function."""
+
+    def mixing(goal: Goal, logits: Tensor) -> Tensor:
+        return goal.margin(logits) - goal.margin(logits).mean()
+
+    for name, loss in list(losses.LOSSES.items()):
+        assert losses.by_row(name)
+        assert not losses.by_row(loss)
+    for name in ("mixing", "cross_entropy"):
+        monkeypatch.setitem(losses.LOSSES, name, mixing)
+        assert not losses.by_row(name)
+    assert losses.by_row("margin")
+    assert not losses.by_row("nobody registered this")

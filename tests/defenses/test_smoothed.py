@@ -179,3 +179,43 @@ def test_one_series_chooses_and_another_bounds() -> None:
     bound = clopper_pearson(hits.gather(1, chosen[:, None]).squeeze(1), 50, alpha=0.1)
     found = smoothed.certify(x, n0=50, n=50, alpha=0.1)
     assert torch.equal(found.radius, (SIGMA * torch.special.ndtri(bound)).clamp(min=0))
+
+
+def test_no_two_images_and_no_two_draws_share_their_noise() -> None:
+    """Equal images with neighbouring ids, more draws than any small stride between the ids would keep apart."""
+    seen: list[Tensor] = []
+
+    class Listening(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(x.flatten(1).clone())
+            return x.flatten(1)
+
+    smoothed, x = Smoothed(Listening(), SIGMA), torch.zeros(3, 1, 2, 2)
+    smoothed.counts(x, 400, sample_ids=torch.tensor([0, 1, 70]), series=0)
+    smoothed.counts(x, 100, sample_ids=torch.tensor([0, 1, 70]), series=0, first=400)
+    smoothed.counts(x, 400, sample_ids=torch.tensor([0, 1, 70]), series=1)
+    noise = torch.cat([part for part in seen if len(part) > 3])
+    assert len(noise) >= 3 * 900
+    assert len(noise.unique(dim=0)) == len(noise)
+    assert noise.std() == pytest.approx(SIGMA, rel=0.03)
+    assert abs(float(noise.mean())) < 0.02
+
+
+def test_a_call_makes_as_many_passes_as_samples_and_no_batch_is_larger_than_asked() -> None:
+    sizes: list[int] = []
+
+    class Counting(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            sizes.append(len(x))
+            return x.flatten(1)
+
+    x = torch.rand(5, 1, 2, 2)
+    Smoothed(Counting(), SIGMA)(x)
+    assert sum(sizes) == 5 * 32
+    sizes.clear()
+    Smoothed(Counting(), SIGMA, samples=3)(x)
+    assert sum(sizes) == 5 * 3
+    sizes.clear()
+    Smoothed(Counting(), SIGMA, batch_size=7).counts(x, 20)
+    assert sum(size for size in sizes if size > 1) >= 100
+    assert max(sizes) == 7

@@ -149,3 +149,17 @@ def test_the_command(home, tmp_path):
         done = CliRunner().invoke(main, ["report", str(place), "--profile", profile])
         assert done.exit_code == 2
         assert message in done.output
+
+
+@pytest.mark.parametrize(
+    ("verdict", "says"), [("suspect", "fooled the model more often"), ("ok", "did not fool"), ("skipped", None)]
+)
+def test_the_audit_says_what_the_check_by_transfer_found(verdict, says):
+    findings = {"transfer_beats_white_box": verdict}
+    found = {"card": {"attacks": [], "checks": {"samples": 128, "findings": findings}}, "corruptions": None}
+    told = list(RULES["transfer"](found))
+    assert len(told) == (says is not None)
+    for statement in told:
+        assert re.search(rf"another model {says}.* on 128 images\.$", statement.text)
+        assert statement.figures["card/checks/findings/transfer_beats_white_box"] == verdict
+    assert list(RULES["transfer"]({"card": {"attacks": [], "checks": None}, "corruptions": None})) == []

@@ -1,6 +1,7 @@
 """The checks: models made to hide their gradients are called suspect for the right reason, honest ones are not."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -235,3 +236,21 @@ def test_every_level_is_the_nearest_to_its_own_pixel_and_to_its_neighbourhood(dt
     for off in (-0.49, 0.0, 0.49):
         pixels = decoded(levels, torch.zeros(1, dtype=dtype), bounds) + off * unit
         assert torch.equal(nearest_level(pixels, bounds).long(), levels)
+
+
+@pytest.mark.parametrize(
+    ("gradient", "zero", "broken"),
+    [
+        ([[0.0, 0.0, 1e-30]] * 40, 0, 0),
+        ([[0.0, 0.0, 0.0]] * 40, 40, 0),
+        ([[0.0, 0.0, 0.0], [0.0, 1.0, 0.0]] * 20, 20, 0),
+        ([[0.0, float("nan"), 0.0]] * 40, 0, 40),
+        ([[1.0, float("-inf"), 0.0]] * 40, 0, 40),
+        ([[1.0, 2.0, -3.0]] * 39 + [[0.0, 0.0, 0.0]], 1, 0),
+    ],
+)
+def test_a_gradient_is_zero_where_every_entry_is_and_broken_where_any_entry_is(gradient, zero, broken):
+    seen = SimpleNamespace(gradient=torch.tensor(gradient).view(-1, 1, 1, 3))
+    found = signs.zero_gradients(seen)
+    assert found.figures == {"zero": zero, "not_finite": broken, "of": 40}
+    assert found.verdict == ("suspect" if zero + broken > 1 else "ok")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from advkit import load_data, load_model
-from advkit.attacks import FGSM, Noise, smallest
+from advkit.attacks import FGSM, PGD, Noise, smallest
 from advkit.core.errors import InputError
 from advkit.core.words import percent
 from advkit.data import MemoryDataset
@@ -301,3 +301,16 @@ def test_the_ticks_of_a_curve_are_round_and_reach_its_end(most):
     assert f"{step:.0e}"[0] in "125"
     assert values[0] == 0
     assert values[-1] <= most * (1 + 1e-9) < values[-1] + step * (1 + 1e-6)
+
+
+def test_every_attack_has_the_same_table_of_classes_whoever_reaches_the_last(tmp_path):
+    """Neither a label nor a clean prediction is of class 3 or 4; one attack reaches 4."""
+    net = nn.Linear(5, 5, bias=False)
+    nn.init.eye_(net.weight)
+    x = torch.full((6, 5), 0.5)
+    x[torch.arange(6), torch.tensor([0, 1, 2] * 2)] = 0.9
+    attacks = [FGSM(eps=0.01), PGD(eps=0.5, target=4), FGSM(eps=0.02)]
+    evaluate(net, (x, net(x).argmax(1)), attacks, control=None, output=tmp_path / "run", checks=False)
+    page = (tmp_path / "run" / "report.html").read_text()
+    heads = re.findall(r'<table class="confusion">\s*<thead><tr><th></th>(.*?)</tr>', page)
+    assert heads == ["".join(f"<th>{k}</th>" for k in range(5))] * 3

@@ -209,6 +209,9 @@ def test_pca_colour_by_name_finds_its_colours_in_the_data() -> None:
         (ColourCast, {"amount": 2}),
         (ColourCast, {"channels": (3,)}),
         (Vignette, {"strength": -0.1}),
+        (Vignette, {"strength": 1.01}),
+        (Vignette, {"strength": math.nan}),
+        (Vignette, {"radius": -0.01}),
         (Vignette, {"radius": 1.0}),
         (Affine, {"rotation": -1}),
         (Affine, {"scale": 1}),
@@ -224,6 +227,14 @@ def test_pca_colour_by_name_finds_its_colours_in_the_data() -> None:
 def test_impossible_strengths_are_refused(kind: type[Augmentation], options: dict[str, float]) -> None:
     with pytest.raises(InputError, match=f"expected .*{next(iter(options))}"):
         kind(**options)
+
+
+@pytest.mark.parametrize("strength", [0, 1, 1.0])
+@pytest.mark.parametrize("radius", [0, 0.999])
+def test_the_strongest_vignette_is_allowed_and_keeps_the_middle(strength: float, radius: float) -> None:
+    dark = Vignette(strength=strength, radius=radius)(images(height=9, width=9), draws())
+    assert torch.equal(dark[:, :, 4, 4], images(height=9, width=9)[:, :, 4, 4])
+    assert dark.min() >= 0
 
 
 def test_images_that_are_too_small_or_have_no_colour_are_refused() -> None:

@@ -217,12 +217,14 @@ class Writer:
     def __init__(self, log_dir: str, purge_step: int) -> None:
         self.log_dir, self.purge_step = log_dir, purge_step
         self.scalars: list[tuple[str, float, int]] = []
+        self.on_disk: list[int] = []  # how many figures a reader of the files can see, by flush
         Writer.made.append(self)
 
     def add_scalar(self, name: str, value: float, step: int) -> None:
         self.scalars.append((name, value, step))
 
-    def flush(self) -> None: ...
+    def flush(self) -> None:
+        self.on_disk.append(len(self.scalars))
 
     def close(self) -> None:
         self.scalars.append(("closed", 0, 0))
@@ -244,6 +246,8 @@ def test_tensorboard_gets_the_figures_of_the_log(tmp_path: Path, monkeypatch: py
     ]
     assert sorted(writer.scalars[:-1]) == sorted(expected)
     assert writer.scalars[-1][0] == "closed"
+    epochs = [epoch for _, _, epoch in writer.scalars[:-1]]
+    assert writer.on_disk == [epochs.index(epoch + 1) for epoch in range(1, RECIPE.epochs)] + [len(epochs)]
 
 
 def test_tensorboard_needs_its_package_and_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from advkit.defenses import create_defense
 from advkit.models import Classifier
 from advkit.training import Augment, Recipe, _processes, build, recipe_for, train
 from advkit.training._batches import Plan
-from advkit.training._processes import Share, World, place
+from advkit.training._processes import Share, World, is_writer, place
 
 BASE = Recipe(model="toy", data="toy", input_shape=(1, 6, 6), num_classes=3, epochs=3, batch_size=15, lr=0.1)
 RECIPES = {
@@ -204,3 +204,15 @@ def test_what_holds_the_group_in_a_circle_is_gone_before_it_ends(monkeypatch: py
     finally:
         gc.enable()
     assert alive == [None]
+
+
+def test_the_only_process_and_the_first_of_several_write_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RANK", raising=False)
+    assert is_writer()
+    for rank in range(3):
+        monkeypatch.setenv("RANK", str(rank))
+        assert is_writer() == (rank == 0)
+    monkeypatch.setattr(_processes, "_joined", lambda: True)  # then the group counts, not the environment
+    for rank in range(3):
+        monkeypatch.setattr(_processes.dist, "get_rank", lambda rank=rank: rank)
+        assert is_writer() == (rank == 0)
