@@ -285,6 +285,18 @@ def check_rows(y: Any, x: Tensor) -> Tensor:
     return y.detach()
 
 
+def check_clean(clean: Any, x: Tensor) -> Tensor | None:
+    """Check the outputs for the clean images that a caller knows: floats of N rows, or None."""
+    if clean is None:
+        return None
+    if not isinstance(clean, Tensor) or not clean.is_floating_point() or not clean.ndim or len(clean) != len(x):
+        seen = f"{clean.dtype} {tuple(clean.shape)}" if isinstance(clean, Tensor) else _kind(clean)
+        raise InputError(f"expected clean as the model's outputs for the {len(x)} images, one row each, got {seen}")
+    if clean.device != x.device:
+        raise InputError(f"expected clean on the images' device {x.device}, got {clean.device}")
+    return clean.detach().clone()
+
+
 def check_path(zero: Tensor, broken: Tensor, unsteady: Tensor) -> None:
     """Warn of zero gradients, non-finite answers, and different answers to one image, (N,) bool each."""
     zeros, broke, moved = torch.stack([zero, broken, unsteady]).sum(1).tolist()

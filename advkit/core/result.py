@@ -23,7 +23,7 @@ class Result(Shown):
             the strongest point visited (budget attack) or a copy of x (minimal attack).
         success: (N,) bool, the verdict of a forward pass on the returned `x_adv`: the goal leads, ties do not count.
         distance: (N,) float64, the size of x_adv - x in the attack's norm; inf where a minimal attack failed.
-        queries: (N,) int64, forward passes per sample, the verdict included.
+        queries: (N,) int64, forward passes per sample, the verdict and the clean image's included.
         gradients: (N,) int64, backward passes per sample.
         logits: (N, K) of x_adv, as the model returned them.
         zero_gradient: (N,) bool, the gradient was exactly zero at a point that was not adversarial.

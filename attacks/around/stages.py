@@ -129,6 +129,7 @@ class Stages:
             y=problem.y[index],
             target=take(problem.target, index),
             threat=problem.threat.part(index, eps),
+            clean=None,
             draws=draws._replace(sample_ids=draws.sample_ids[index]),
         )
 

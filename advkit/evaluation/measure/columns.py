@@ -15,7 +15,7 @@ from advkit.core.layout import Passes
 from advkit.core.norms import get_norm
 from advkit.core.outputs import answer_of
 from advkit.core.result import Result
-from advkit.core.steady import AnySize, nature
+from advkit.core.steady import FUNCTION, AnySize, nature
 from advkit.evaluation.measure.eight_bit import decoded, toward
 from advkit.evaluation.measure.judge import PLAIN, Judge
 from advkit.evaluation.measure.stream import Batch
@@ -24,20 +24,24 @@ from advkit.evaluation.measure.tally import Columns
 
 def clean_columns(
     model: Model, batch: Batch, judge: Judge = PLAIN, verdicts: int = 1, seed: int = 0
-) -> dict[str, Tensor]:
-    """Measure the clean images: one pass, the first image again alone, and `verdicts` passes if these are several."""
+) -> tuple[dict[str, Tensor], Tensor | None]:
+    """Return the columns of the clean images, and the outputs (None of a model that answers differently each time).
+
+    It makes one pass, asks for the first image again alone, and makes `verdicts` passes if these are several.
+    """
     with looking(model, batch.x.device):
         passes = AnySize(Passes(model, batch.x), len(batch.x), model)
         logits = passes(batch.x)
         judge.check(logits, batch.x, batch.y)
         kind = nature(passes, batch.x, logits)
-    return {
+    columns = {
         "sample_ids": batch.sample_ids.cpu(),
         **judge.told(batch.y, logits, prefix="clean_"),
         "clean_wrong": judge.wrong(logits, batch.y).cpu(),
         "nature": torch.full((len(batch.y),), kind, dtype=torch.int8),
         **_fresh(model, batch, batch.x, judge.wrong, verdicts, seed),
     }
+    return columns, logits if kind == FUNCTION else None
 
 
 Verdict = Callable[[Tensor, Tensor], Tensor]

@@ -61,7 +61,7 @@ class Plan:
     def measure(self, model: Model, batch: Batch, tick: Ticker) -> tuple[list[dict[str, Tensor]], list[Tensor]]:
         """Return the columns of one batch (clean, each attack, the control), and their images if they are recorded."""
         often: Any = {"judge": self.judge, "verdicts": self.verdicts, "seed": self.options["seed"]}
-        clean = clean_columns(model, batch, **often)
+        clean, answers = clean_columns(model, batch, **often)
         tick(len(batch.y))
         columns, points = [clean], batch.x
         broken = {"the clean pass": clean["clean_wrong"]}
@@ -74,7 +74,7 @@ class Plan:
             start = time.perf_counter()
             with reporting(tick.within(len(batch.y) * most_passes(attack))):
                 call: Any = {"target": aim, "goal": self.judge.wish, "eps": eps, "sample_ids": batch.sample_ids}
-                result = attack(model, batch.x, batch.y, **call, **self.options)
+                result = attack(model, batch.x, batch.y, clean=answers, **call, **self.options)
             columns.append(
                 attack_columns(model, batch, result, aim, clean, **often)
             )  # to the CPU: a CPU-GPU sync point
