@@ -7,6 +7,7 @@ benchmarks/ reads its arguments here in any case.
 
 import argparse
 import importlib.util
+import pickle
 import re
 import runpy
 import shlex
@@ -14,6 +15,7 @@ import struct
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,17 +23,18 @@ import torch
 from click.testing import CliRunner
 from helpers.reader import BLOCK, Reader, lines_of
 from PIL import Image
+from torchvision.datasets import CIFAR10
 
 from advkit.cli import main
 from advkit.data import load_data
+from advkit.data.corrupted import KINDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {page.stem: page for page in sorted((ROOT / "docs").glob("*.md"))}
 
 NOT_RUN = {
     r"^(\S*pip install|python3 -m venv)|--download\b|--weights imagenet": "the network",
-    r"--model NAME|robustness/ImageNet-C": "files of the reader's own",
-    r"--nnodes|--recipe vgg16-cifar10": "several machines, or CIFAR-10",
+    r"robustness/ImageNet-C": "the scripts of the authors of ImageNet-C",
     r"benchmarks/gpu\.py": "a CUDA device",
     r"benchmarks/ship_robust\.py": "hours: it trains the checkpoints that ship",
     r"benchmarks/defense_table\.py": "it edits this page: tests/defenses/test_defense_table.py runs it",
@@ -89,11 +92,17 @@ FEWER = {
     r"^(advkit .* )square(?= )": r'\1"square(queries=20)"',
     r"steps=40\b": "steps=4",
     "folder:PATH": "folder:photos",
+    "--model NAME(?=.* --data folder:)": "--model nets:pets",
+    "--model NAME(?=.* --data cifar10)": "--model nets:things",
+    r'--corrupted hendrycks(?= )|--corrupted "hendrycks.*"': "--corrupted \"hendrycks(kinds='fog', severities='1')\"",
+    "--nnodes 2 (--nproc-per-node) 4 (.*) HOST:29500(.*)": r"--nnodes 1 \1 2 \2 localhost:0\3 --output runs/many",
+    "(--nproc-per-node) 4(.*)": r"\1 2\2 --output runs/two",
+    "--recipe vgg16-cifar10": "--recipe lenet5-mnist5k",
 }
-"""Words of a line -> those in their place: fewer steps, and the photographs that the test makes."""
+"""Words of a line -> those in their place: fewer steps, the test's own photographs and networks, one machine."""
 
 SLOW = (
-    r"^python |^torchrun |^advkit (train|reproduce) .*-|--certify|--corrupted hendrycks|"
+    r"^python |^torchrun |^advkit (train|reproduce) .*-|--certify|--corrupted \W?(hendrycks|cifar10_c)|"
     r"visualize (?!filters|directions)"
 )
 """Lines that take more than a second or two of processor time even so."""
@@ -161,7 +170,7 @@ def run(line: str, reader: Reader) -> None:
         alone = len(words) == 1 or "--recipes" in words  # it lists something
         reader.line(line, *([] if alone else SMALLER.get(words[0], "").split()))
     elif program == "torchrun":
-        reader.shell(f"{line} {SMALLER['evaluate']}")
+        reader.shell(f"{line} {SMALLER[words[words.index('advkit') + 1]]}")
     else:
         script = next(word for word in words if word.startswith(("benchmarks/", "advkit.")))
         name = Path(script).name if "/" in script else script.split(".")[-1]
@@ -177,6 +186,14 @@ def load(name):
     torch.manual_seed(0)
     shape = (3, 32, 32) if name.startswith("cifar") else (1, 28, 28)
     return create_model("lenet5", input_shape=shape, num_classes=10).eval()
+
+def things(classes=10):
+    torch.manual_seed(0)
+    layers = torch.nn.Conv2d(3, 8, 5, stride=4), torch.nn.ReLU(), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten()
+    return torch.nn.Sequential(*layers, torch.nn.Linear(8, classes)).eval()
+
+def pets():
+    return things(2)
 """
 
 
@@ -191,9 +208,27 @@ def write_digits(place: Path) -> None:
             (place / f"{part}-{name}-ubyte").write_bytes(head + array.to(torch.uint8).numpy().tobytes())
 
 
+def write_things(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CIFAR-10's pickles and CIFAR-10-C's arrays, with 6 images in place of 10,000."""
+    images, labels = np.random.default_rng(1).integers(0, 256, (6, 3, 32, 32), np.uint8), [3, 8, 8, 0, 6, 6]
+    home = place / CIFAR10.base_folder
+    home.mkdir()
+    batch = pickle.dumps({"data": images.reshape(6, -1), "labels": labels})
+    for file, _ in [*CIFAR10.train_list, *CIFAR10.test_list]:
+        (home / file).write_bytes(batch)
+    (home / CIFAR10.meta["filename"]).write_bytes(pickle.dumps({CIFAR10.meta["key"]: [*"abcdefghij"]}))
+    monkeypatch.setattr(CIFAR10, "_check_integrity", lambda self: True)
+    monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
+    worn = place / "CIFAR-10-C"
+    worn.mkdir()
+    np.save(worn / "labels.npy", np.tile(np.uint8(labels), 5))
+    for kind in KINDS:
+        np.save(worn / f"{kind}.npy", np.concatenate([images.transpose(0, 2, 3, 1)] * 5))
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder but for what pages call the reader's own: photographs, a file of networks, images, MNIST."""
+    """An empty folder but for what pages call the reader's own: photographs, networks, weights, images, data sets."""
     monkeypatch.chdir(tmp_path)
     draw = np.random.default_rng(0)
     for i in range(8):
@@ -203,6 +238,10 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "nets.py").write_text(NETS)
     y = np.arange(12) % 10
     write_digits(tmp_path / "MNIST" / "raw")
+    write_things(tmp_path, monkeypatch)
+    things: dict[str, Any] = {}
+    exec(NETS, things)
+    torch.save(things["things"]().state_dict(), tmp_path / "FILE")
     (tmp_path / "ROOT").symlink_to(tmp_path)  # what pages call the data root
     monkeypatch.setenv("ADVKIT_DATA", str(tmp_path))
     np.savez(tmp_path / "mnist.npz", x=draw.integers(0, 256, (12, 28, 28), np.uint8), y=y)
