@@ -1,5 +1,9 @@
-"""Open torchvision's data sets; errors for missing, broken or unreachable ones say what to do."""
+"""Files of published data sets and their download by torchvision; errors say what to do.
 
+What lies on the disk is read without torchvision, whose import takes longer than most of these files.
+"""
+
+import hashlib
 import os
 import shlex
 import sys
@@ -7,11 +11,12 @@ from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from advkit.core.errors import InputError
 from advkit.data._images import some
 
+Read = TypeVar("Read")
 Root = str | os.PathLike[str] | None
 
 
@@ -31,22 +36,26 @@ class PublishedFile:
 
     path: Path
     md5: str | None = None
-    check: Callable[[str], Any] | None = None
+    check: Callable[[Path], Any] | None = None
 
     def fault(self) -> str | None:
         """Return what is wrong with the file, or None."""
-        from torchvision.datasets.utils import check_integrity
-
         if not self.path.is_file():
             return "missing"
-        if self.md5 is not None and not check_integrity(str(self.path), self.md5):
+        if self.md5 is not None and digest(self.path) != self.md5:
             return "not the published file"
         try:
             if self.check is not None:
-                self.check(str(self.path))
+                self.check(self.path)
         except Exception as error:  # a broken file raises nearly anything
             return line(error)
         return None
+
+
+def digest(path: Path) -> str:
+    """Return the MD5 of a file, by which authors tell that a file is whole; it protects from no attacker."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
 
 
 def command(name: str, root: Root) -> str:
@@ -59,36 +68,36 @@ def missing(name: str, root: Root, home: Path) -> MissingDataError:
     return MissingDataError(f"{name} is not under {home}; this downloads it: {command(name, root)}")
 
 
-def open_reader(
+def open_files(
     name: str,
     root: Root,
     home: Path,
-    make: Callable[[bool], Any],
     files: Sequence[PublishedFile],
-    *,
-    download: bool,
-) -> Any:
-    """Open torchvision's data set by `make(download)`, with its progress bar and its verification of downloads.
+    read: Callable[[], Read],
+    download: Callable[[], object] | None = None,
+) -> Read:
+    """Read a data set from its files, after their download if one was asked for.
 
     Args:
         name, root: name and root as the user gave them.
-        home: the folder that torchvision looks in.
-        make: builds torchvision's reader; its argument says whether it may download.
-        files: files that the reader needs; empty if not known, and the caller has found the set.
-        download: whether it may download; a broken file without a digest is then removed and downloaded again.
+        home: the folder in which the set lies.
+        files: files that belong to the set; empty if not known, and the caller has found the set.
+        read: reads the files.
+        download: downloads the set, by torchvision, which verifies it; None reads what is there. A broken file without
+            a digest is removed before, because torchvision only looks whether it exists.
 
     Raises:
         MissingDataError: none of the files exists, and no download was asked for.
         InputError: files are missing or broken (named and counted), a package is missing, or the download failed.
     """
-    if files and not download and not any(file.path.exists() for file in files):
+    if download is not None:
+        _download(name, home, files, download)
+    if files and not any(file.path.exists() for file in files):
         raise _packed(name, files) or missing(name, root, home)
+    if not all(file.path.is_file() for file in files):
+        raise broken(name, root, home, files, "")
     try:
-        if not download:
-            return make(False)
-        _remove_broken(files)
-        with redirect_stdout(sys.stderr):  # older versions of torchvision print
-            return make(True)
+        return read()
     except ModuleNotFoundError as error:
         raise InputError(
             f"{name} cannot be read without the package {error.name}: run pip install {error.name}"
@@ -96,9 +105,19 @@ def open_reader(
     except (MemoryError, InputError):
         raise
     except Exception as error:  # a broken archive or pickle raises nearly anything
-        if download:
-            raise InputError(f"cannot download {name} to {home}: {line(error)}") from error
         raise broken(name, root, home, files, line(error)) from error
+
+
+def _download(name: str, home: Path, files: Sequence[PublishedFile], download: Callable[[], object]) -> None:
+    """Download with torchvision's progress bar and its verification."""
+    _remove_broken(files)
+    try:
+        with redirect_stdout(sys.stderr):  # older versions of torchvision print
+            download()
+    except ModuleNotFoundError:  # of a package that reads the files; `read` says so
+        return
+    except Exception as error:  # urllib, tarfile and gzip raise nearly anything
+        raise InputError(f"cannot download {name} to {home}: {line(error)}") from error
 
 
 def _packed(name: str, files: Sequence[PublishedFile]) -> MissingDataError | None:

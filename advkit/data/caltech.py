@@ -1,4 +1,4 @@
-"""Caltech-101 (Fei-Fei, Fergus, Perona 2004) and Caltech-256 (Griffin, Holub, Perona 2007), found by torchvision.
+"""Caltech-101 (Fei-Fei, Fergus, Perona 2004) and Caltech-256 (Griffin, Holub, Perona 2007), downloaded by torchvision.
 
 Their authors give no split. Ours is a rule that needs no random number generator: within a class the images are ranked
 by the SHA-256 of CLASS/FILE, the first `train_per_class` are for training, the next, at most `test_per_class`, for
@@ -13,7 +13,7 @@ from advkit.core.errors import InputError
 from advkit.data._dataset import DATASETS, check_split
 from advkit.data._folders import data_root
 from advkit.data._images import ImageFiles, shorter_side
-from advkit.data._torchvision import Root, missing, open_reader
+from advkit.data._torchvision import Root, missing, open_files
 from advkit.data.folder import class_files
 
 BACKGROUND = ("BACKGROUND_Google", "257.clutter")
@@ -64,15 +64,19 @@ def _open(name: str, reader: str, inner: str, root: Root, download: bool) -> tup
     """The class folders' names, and the folder that holds them."""
     place = data_root(root)
     home = place / name / inner
-    if not download and not home.is_dir():  # torchvision would make the folder first
+    if not download and not home.is_dir():
         raise missing(name, root, place)
-    from torchvision import datasets  # here: the import takes a second
 
-    kind = getattr(datasets, reader)
-    found = open_reader(name, root, place, lambda d: kind(str(place), download=d), (), download=download)
-    return [
-        category for category in found.categories if category not in BACKGROUND and (home / category).is_dir()
-    ], home
+    def fetch() -> object:
+        from torchvision import datasets  # here: the import takes a second, which reading need not wait for
+
+        return getattr(datasets, reader)(str(place), download=True)
+
+    def read() -> list[str]:
+        found = sorted(entry.name for entry in home.iterdir() if entry.is_dir())
+        return [category for category in found if category not in BACKGROUND]
+
+    return open_files(name, root, place, (), read, fetch if download else None), home
 
 
 def _choose(

@@ -7,6 +7,8 @@ It cannot be downloaded without an account at image-net.org. Under the data root
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
+
 from advkit.core.errors import InputError
 from advkit.data._class_names import imagenet_names
 from advkit.data._dataset import DATASETS, check_split
@@ -22,6 +24,7 @@ ARCHIVES = {
     "val": "ILSVRC2012_img_val.tar",
     "devkit": "ILSVRC2012_devkit_t12.tar.gz",
 }
+META_FILE = "meta.bin"
 """Names that torchvision gives them; a message about missing files need not import it."""
 
 
@@ -106,12 +109,10 @@ def class_folders(home: Path, folder: Path) -> tuple[Sequence[str], Sequence[str
 
 def _devkit(home: Path) -> dict[str, str]:
     """Folder name -> class name, in the order of the class numbers; empty without torchvision's `meta.bin`."""
-    from torchvision.datasets.imagenet import META_FILE, load_meta_file
-
     if not (home / META_FILE).is_file():
         return {}
     try:
-        wnid_to_classes = load_meta_file(str(home))[0]
+        wnid_to_classes = torch.load(home / META_FILE, weights_only=True)[0]
         return {wnid: str(wnid_to_classes[wnid][0]) for wnid in sorted(wnid_to_classes)}
     except Exception as error:  # a broken pickle raises nearly anything
         raise InputError(

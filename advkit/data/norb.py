@@ -127,10 +127,7 @@ class NORB(Dataset):
 
 def published(home: Path, split: str) -> dict[str, PublishedFile]:
     """Return the three files of a split: images (dat), labels (cat), and how they were taken (info)."""
-    return {
-        part: PublishedFile(home / f"{STEMS[split]}-{part}.mat", check=lambda path: read_matrix(Path(path)))
-        for part in MD5[split]
-    }
+    return {part: PublishedFile(home / f"{STEMS[split]}-{part}.mat", check=read_matrix) for part in MD5[split]}
 
 
 def read_matrix(path: Path) -> npt.NDArray[Any]:

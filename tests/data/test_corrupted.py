@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers.published_sets import write_corrupted
 from PIL import Image
 from torch import nn
 
@@ -24,17 +25,7 @@ EACH = 4
 
 @pytest.fixture
 def root(tmp_path):
-    draws = np.random.default_rng(0)
-    home = tmp_path / "CIFAR-10-C"
-    home.mkdir()
-    np.save(home / "labels.npy", np.tile(np.arange(EACH, dtype=np.uint8), 5))
-    for kind in KINDS:
-        np.save(home / f"{kind}.npy", draws.integers(0, 256, (5 * EACH, 32, 32, 3), dtype=np.uint8))
-    for kind in MNIST_KINDS:
-        folder = tmp_path / "mnist_c" / kind
-        folder.mkdir(parents=True)
-        np.save(folder / "test_images.npy", draws.integers(0, 256, (EACH, 28, 28, 1), dtype=np.uint8))
-        np.save(folder / "test_labels.npy", np.arange(EACH, dtype=np.int64))
+    write_corrupted(tmp_path, EACH, ("CIFAR-10-C",))
     return tmp_path
 
 

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.published_sets import MAGIC, matrix
+from helpers.published_sets import write_norb as write
 from torchvision.transforms.v2 import functional
 
 from advkit.core.errors import InputError, UnknownNameError
@@ -21,27 +23,6 @@ from advkit.data import MissingDataError, load_data, norb
 from advkit.data.norb import NORB, STEMS, read_matrix
 
 RNG = np.random.default_rng(0)
-MAGIC = {"u1": 0x1E3D4C55, "<i4": 0x1E3D4C54, "<f4": 0x1E3D4C51, "<f8": 0x1E3D4C53, "<i2": 0x1E3D4C56}
-
-
-def matrix(array: np.ndarray[Any, Any], dtype: str) -> bytes:
-    """The bytes of a file, written as the page of the data set describes it."""
-    sizes = [*array.shape, *[1] * (3 - array.ndim)]
-    header = struct.pack(f"<Ii{len(sizes)}i", MAGIC[dtype], array.ndim, *sizes)
-    return header + array.astype(dtype).tobytes()
-
-
-def write(root: Path, count: int = 6, split: str = "test") -> tuple[np.ndarray[Any, Any], ...]:
-    """A small set in the real layout."""
-    pairs = RNG.integers(0, 256, (count, 2, 96, 96), dtype=np.uint8)
-    labels = np.arange(count) % 5
-    taken = [np.arange(count) % 10, np.arange(count) % 9, 2 * (np.arange(count) % 18), np.arange(count) % 6]
-    info = np.stack(taken, 1)
-    folder = root / "norb"
-    folder.mkdir(exist_ok=True)
-    for part, content in (("dat", matrix(pairs, "u1")), ("cat", matrix(labels, "<i4")), ("info", matrix(info, "<i4"))):
-        (folder / f"{STEMS[split]}-{part}.mat").write_bytes(content)
-    return pairs, labels, info
 
 
 def load(root: Path, **options: object) -> NORB:

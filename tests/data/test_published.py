@@ -1,31 +1,59 @@
 """The published sets, on small files in their real formats."""
 
-import pickle
-import struct
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from helpers.published_sets import declare_published, write_cifar, write_idx, write_mnist
 from torchvision import datasets
 
 from advkit.core.errors import InputError
-from advkit.data import MissingDataError, load_data
+from advkit.data import MissingDataError, load_data, published
+from advkit.data._formats import read_idx
 from advkit.data.mnist5k import FILE, split_rows
 
 RNG = np.random.default_rng(0)
 
 
-def write_idx(path: Path, array: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape) + array.tobytes())
+def test_names_and_digests_are_those_that_torchvision_checks() -> None:
+    for ours, theirs in ((published.CIFAR10, datasets.CIFAR10), (published.CIFAR100, datasets.CIFAR100)):
+        assert (ours["train"], ours["test"]) == (dict(theirs.train_list), dict(theirs.test_list))
+        assert ours["names"] == {theirs.meta["filename"]: theirs.meta["md5"]}
+    assert {split: md5 for split, (_, _, md5) in datasets.SVHN.split_list.items()} == published.SVHN
+    assert {f"{split}_32x32.mat" for split in published.SVHN} == {
+        file for _, file, _ in datasets.SVHN.split_list.values()
+    }
+    assert list(published.CLOTHES) == datasets.FashionMNIST.classes
 
 
-def write_mnist(folder: Path, images: np.ndarray[Any, Any], labels: np.ndarray[Any, Any]) -> None:
-    for part in ("train", "t10k"):
-        write_idx(folder / "raw" / f"{part}-images-idx3-ubyte", images)
-        write_idx(folder / "raw" / f"{part}-labels-idx1-ubyte", labels)
+@pytest.mark.parametrize("shape", [(3, 28, 28), (5,), (0, 28, 28), (2, 3)])
+def test_idx_is_read_as_torchvision_reads_it(shape: tuple[int, ...], tmp_path: Path) -> None:
+    write_idx(tmp_path / "file", RNG.integers(0, 256, shape, dtype=np.uint8))
+    ours = read_idx(tmp_path / "file")
+    assert (ours.shape, ours.dtype) == (shape, torch.uint8)
+    if ours.numel():
+        assert torch.equal(ours, datasets.mnist.read_sn3_pascalvincent_tensor(str(tmp_path / "file")))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\0\0\x08",
+        b"\0\0\x08\x01\0\0\0",
+        b"\0\0\x0d\x01\0\0\0\x01\0\0\0\0",
+        b"\0\0\x08\0",
+        b"\0\0\x08\x04" + 16 * b"\0",
+        b"\0\0\x08\x01\0\0\0\x02\0",
+        b"\0\0\x08\x01\0\0\0\x02\0\0\0",
+        b"\x1f\x8b\x08\x01\0\0\0\0",
+    ],
+)
+def test_what_is_no_idx_file_of_bytes_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(ValueError, match="expected"):
+        read_idx(tmp_path / "file")
 
 
 @pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
@@ -55,21 +83,24 @@ def test_mnist_training_leaves_out_the_digits_that_test_mnist5k(tmp_path: Path) 
 @pytest.mark.parametrize(("name", "count"), [("cifar10", 10), ("cifar100", 100)])
 def test_cifar_pickles_are_read(tmp_path: Path, name: str, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
     reader = datasets.CIFAR10 if count == 10 else datasets.CIFAR100
-    folder = tmp_path / reader.base_folder
-    folder.mkdir()
     images = RNG.integers(0, 256, (4, 3, 32, 32), dtype=np.uint8)
-    batch = {"data": images.reshape(4, -1), "labels" if count == 10 else "fine_labels": [0, 1, count - 1, 2]}
-    for file, _ in [*reader.train_list, *reader.test_list]:
-        (folder / file).write_bytes(pickle.dumps(batch))
-    meta = {reader.meta["key"]: [f"class {i}" for i in range(count)]}
-    (folder / reader.meta["filename"]).write_bytes(pickle.dumps(meta))
+    labels = [0, 1, count - 1, 2]
+    with pytest.MonkeyPatch.context() as published_digests:
+        write_cifar(tmp_path, reader, images, labels)
+        with pytest.raises(InputError, match=rf"{name} .*broken: .* files: .*\(not the published file\)"):
+            load_data(name, root=tmp_path)
+        declare_published(published_digests, tmp_path)
+        x, y = load_data(name, root=tmp_path).tensors()
+        train, classes = load_data(name, split="train", root=tmp_path), load_data(name, root=tmp_path).classes
     monkeypatch.setattr(reader, "_check_integrity", lambda self: True)
     monkeypatch.setattr("torchvision.datasets.cifar.check_integrity", lambda *_: True)
-    x, y = load_data(name, root=tmp_path).tensors()
+    theirs = reader(str(tmp_path), train=True)
+    assert np.array_equal(train.stored.permute(0, 2, 3, 1).numpy(), theirs.data)
+    assert (train.labels.tolist(), list(classes)) == (theirs.targets, theirs.classes)
     assert torch.equal(x, torch.from_numpy(images).float() / 255)
     assert y.tolist() == [0, 1, count - 1, 2]
-    assert len(load_data(name, split="train", root=tmp_path)) == 4 * len(reader.train_list)
-    assert load_data(name, root=tmp_path).classes[-1] == f"class {count - 1}"
+    assert len(train) == 4 * len(reader.train_list)
+    assert classes[-1] == f"class {count - 1}"
 
 
 def test_svhn_matlab_files_are_read_and_ten_means_zero(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,8 +108,14 @@ def test_svhn_matlab_files_are_read_and_ten_means_zero(tmp_path: Path, monkeypat
     images = RNG.integers(0, 256, (3, 3, 32, 32), dtype=np.uint8)
     labels = np.array([[10], [1], [9]], dtype=np.uint8)
     io.savemat(tmp_path / "test_32x32.mat", {"X": images.transpose(2, 3, 1, 0), "y": labels})
-    monkeypatch.setattr(datasets.SVHN, "_check_integrity", lambda self: True)
+    with pytest.raises(InputError, match=r"1 of 1 files: test_32x32.mat \(not the published file\)"):
+        load_data("svhn", root=tmp_path)
+    declare_published(monkeypatch, tmp_path)
     x, y = load_data("svhn", root=tmp_path).tensors()
+    monkeypatch.setattr(datasets.SVHN, "_check_integrity", lambda self: True)
+    theirs = datasets.SVHN(str(tmp_path), split="test")
+    assert np.array_equal((x * 255).numpy(), theirs.data)
+    assert y.tolist() == theirs.labels.tolist()
     assert torch.equal(x, torch.from_numpy(images).float() / 255)
     assert y.tolist() == [0, 1, 9]
 
