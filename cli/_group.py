@@ -137,7 +137,8 @@ def _explain(error: Exception, debug: bool) -> int:
     if type(error).__name__ == "OutOfMemoryError":
         more = f"; try a smaller --batch-size{more}"
     kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
-    click.echo(f"Error: {kind}{_one_line(error)}{more}", err=True)
+    told = "; ".join([_one_line(error), *map(_one_line, getattr(error, "__notes__", ()))])
+    click.echo(f"Error: {kind}{told}{more}", err=True)
     return FAILED
 
 

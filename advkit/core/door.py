@@ -20,6 +20,8 @@ def check_model(model: Any) -> None:
     """Check that the model is a callable whose parameters autograd can work with."""
     if not callable(model):
         raise InputError(f"expected a model (an nn.Module or a function from images to logits), got {_kind(model)}")
+    if isinstance(model, type):
+        raise InputError(f"expected a model, got the class {model.__name__} itself: make one, {model.__name__}(...)")
     parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
     if any(isinstance(p, nn.UninitializedParameter) for p in parameters):
         raise InputError(
@@ -47,6 +49,19 @@ def check_place(model: Any, x: Tensor) -> None:
             f"the model takes no images of {x.dtype} on {x.device}: its parameters are {like.dtype} on {like.device}; "
             f"give x.to({like.device.type!r}, {like.dtype}), or move the model"
         )
+
+
+def refused(model: Any, x: Tensor) -> str:
+    """Say what a model that failed was asked, and what may be wrong with it; the text is a note to its own error."""
+    shape = tuple(x.shape)
+    note = f"advkit asked the model about images of shape {shape}, {x.dtype}"
+    if len(shape) == 4 and shape[3] in (1, 3, 4) and shape[1] > 4:
+        return f"{note}; their channels seem to come last: give x.permute(0, 3, 1, 2)"
+    if len(shape) == 3:
+        return f"{note}; a single image needs the axis of the batch: x[None]"
+    if not isinstance(model, nn.Module):
+        return f"{note}; a function that makes a model is none: call it, and give what it returns"
+    return note
 
 
 def check_dense(value: Tensor) -> None:
@@ -102,7 +117,8 @@ def check_classes(what: str, classes: Any, x: Tensor) -> Tensor:
         raise InputError(f"expected {what} as an integer tensor (N,), got {_kind(classes)}")
     if classes.shape != (len(x),):
         raise InputError(
-            f"expected {what} of shape ({len(x)},), one a sample, got {tuple(classes.shape)}{rows_advice(classes)}"
+            f"expected {what} of shape ({len(x)},), one a sample, got {tuple(classes.shape)}"
+            + (SINGLE if x.ndim == 3 and classes.numel() == 1 else rows_advice(classes))
         )
     if classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool:
         whole = classes.dtype == torch.bool or (
@@ -113,6 +129,9 @@ def check_classes(what: str, classes: Any, x: Tensor) -> Tensor:
     if classes.device != x.device:
         raise InputError(f"expected {what} on the images' device {x.device}, got {classes.device}")
     return classes.long()
+
+
+SINGLE = "; a single image needs the axis of the batch, and so does its class: x[None], torch.tensor([y])"
 
 
 def rows_advice(classes: Tensor) -> str:

@@ -6,7 +6,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from advkit.core.door import check_place
+from advkit.core.door import check_place, refused
 from advkit.core.errors import InputError
 from advkit.core.goals import flat, wide
 from advkit.core.guard import Model
@@ -113,6 +113,7 @@ class AnySize:
                 f"the model was exported for images of another shape than {tuple(x.shape)} ({error}): give batches of "
                 "that shape, or export it with dynamic_shapes"
             ) from error
+        error.add_note(refused(self._model, x))
         raise error
 
     def _filled(self, x: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from advkit.core.door import check_model
 from advkit.core.errors import InputError, unknown
 from advkit.core.imported import call, find, needed, parameters_of
 from advkit.core.registry import Spec, parse_spec
@@ -229,6 +230,7 @@ def _factory(name: str, module: str, attribute: str, seed: int | None, options: 
     net = seeded(lambda: _call(name, factory, options), seed)
     if not isinstance(net, nn.Module):
         raise InputError(f"expected {name} to return a torch.nn.Module, got {type(net).__name__}")
+    check_model(net)
     if isinstance(net, Classifier):
         return net
     return _classifier(
