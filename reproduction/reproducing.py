@@ -60,8 +60,10 @@ def reproduce(
             `if __name__ == "__main__":`.
         device: device to train and measure on; "auto" is CUDA if there is one, else the CPU.
         data: spec of your own labelled images, such as "folder:PATH", for `imagenet_crops`, which brings none.
-        model: spec of your own trained network, such as "torchvision:vgg16", for the same.
-        weights: weights of that network: a file, or whatever `load_model` takes.
+        model: spec of your own trained network, such as "torchvision:vgg16", for the same. For an ensemble,
+            write " + " between its networks.
+        weights: weights of that network: a file, or whatever `load_model` takes. For an ensemble, write " + "
+            between the files.
         progress: function that is called with the numbers of finished and of all jobs; True shows a bar.
 
     Returns:

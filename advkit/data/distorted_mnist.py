@@ -85,18 +85,21 @@ class DistortedMNIST(Dataset):
 
     Args:
         variant: "R", rotation by +-90 degrees (S = 32); "RTS", rotation by +-45, scale .7 to 1.2, any place on the
-            canvas (42); "P", projective (32); "E", elastic (32); "cluttered", the digit anywhere among six patches of
-            6x6 from others (60). The ranges are the paper's, quoted from memory; the sizes of R, P and E are ours.
+            canvas (42); "P", projective (32); "E", elastic (32); "cluttered", the digit anywhere among patches of 6x6
+            from others (60). Ranges and numbers are those of public accounts of the paper; the sizes of R, P and E are
+            ours.
         source: data set of the digits, "mnist5k" (the embedded ones) or "mnist".
         strength: share of each range that the distortions take, from 0 (upright in the middle) to 1; for curricula.
             "cluttered" has no other than 1.
         copies: number of distortions of each digit; default: 10 in the training split, 1 in the test split.
+        patches: number of patches of "cluttered"; default: 6. At 0 the digit is alone. Other variants have none.
+        side: side of the canvas of "cluttered" in pixels, 28 or more; default: 60. Other variants have one size.
         seed: seed of the distortions; the splits draw different ones.
         split, root, download: options of the source, see `load_data`.
 
     Raises:
         InputError: there is no such variant, source or split, copies is below 1, a strength outside [0, 1] or that the
-            variant does not have, or the source is missing.
+            variant does not have, a number of patches or a side that it cannot have, or the source is missing.
     """
 
     def __init__(
@@ -109,6 +112,8 @@ class DistortedMNIST(Dataset):
         source: str = "mnist5k",
         strength: float = 1.0,
         copies: int | None = None,
+        patches: int | None = None,
+        side: int | None = None,
         seed: int = 0,
     ) -> None:
         check_split("distorted_mnist", split)
@@ -122,13 +127,15 @@ class DistortedMNIST(Dataset):
         check_strength(strength)
         if strength != 1 and VARIANTS[variant].warp is None:
             raise InputError(f"expected a strength of 1 for the variant {variant!r}, got {strength}")
-        self.name, self.split, self.classes = _name(variant, source, strength, seed), split, DIGITS
+        check_canvas(variant, patches=patches, side=side)
+        self.patches = PATCHES if patches is None else patches
+        self.name, self.split, self.classes = _name(variant, source, strength, patches, side, seed), split, DIGITS
         x, y = SOURCES[source](split=split, root=root, download=download).tensors()
         self._digits = (x[:, 0] * 255).round().byte()  # (D, 32, 32)
         self.labels = y.repeat(copies)
         self.strength = float(strength)
-        self.seed, (side, self._warp) = 2 * seed + (split == "train"), VARIANTS[variant]
-        self.input_shape = (1, side, side)
+        self.seed, (own, self._warp) = 2 * seed + (split == "train"), VARIANTS[variant]
+        self.input_shape = (1, side or own, side or own)
 
     def boxes(self, rows: Tensor | None = None) -> Tensor:
         """Return the box of MNIST's 28x28 frame on the canvas for cluttered digits.
@@ -166,7 +173,7 @@ class DistortedMNIST(Dataset):
         digits = self._digits[rows % len(self._digits)].double() / 255
         if self._warp is not None:
             return _sample(digits, self._warp(draws, _pixels(side), self.strength))
-        return _clutter(digits, self._digits, side, draws)
+        return _clutter(digits, self._digits, side, draws, self.patches)
 
 
 def check_strength(strength: float) -> None:
@@ -179,10 +186,26 @@ def check_strength(strength: float) -> None:
         raise InputError(f"expected strength as a share in [0, 1], got {strength!r}")
 
 
-def _name(variant: str, source: str, strength: float, seed: int) -> str:
+def check_canvas(variant: str, *, patches: int | None, side: int | None) -> None:
+    """Refuse numbers that a variant does not have, and those that are no number of patches or no side of a canvas.
+
+    Raises:
+        InputError: the variant is not "cluttered", or a number is not a whole one from its least value up.
+    """
+    for name, value, least in (("patches", patches, 0), ("side", side, FRAME)):
+        if value is None:
+            continue
+        if VARIANTS[variant].warp is not None:
+            raise InputError(f"expected no {name} for the variant {variant!r}: 'cluttered' alone takes {name}")
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise InputError(f"expected {name} as a whole number of {least} or more, got {value!r}")
+
+
+def _name(variant: str, source: str, strength: float, patches: int | None, side: int | None, seed: int) -> str:
     """What `load_data` takes for these options."""
     given = {
-        "variant": (variant, "RTS"), "source": (source, "mnist5k"), "strength": (strength, 1), "seed": (seed, 0)
+        "variant": (variant, "RTS"), "source": (source, "mnist5k"), "strength": (strength, 1),
+        "patches": (patches, None), "side": (side, None), "seed": (seed, 0),
     }  # fmt: skip
     changed = {key: value for key, (value, default) in given.items() if value != default}
     if set(changed) <= {"variant"}:
@@ -264,11 +287,11 @@ def _kernel(a: Tensor, b: Tensor) -> Tensor:
     return torch.xlogy(squared, squared)
 
 
-def _clutter(digits: Tensor, pool: Tensor, side: int, draws: Draws) -> Tensor:
+def _clutter(digits: Tensor, pool: Tensor, side: int, draws: Draws, patches: int) -> Tensor:
     """Digits (N, h, w) put anywhere on a black canvas, and over it patches from anywhere in any of `pool` (D, h, w)."""
     pad = (digits.shape[1] - FRAME) // 2
     canvas = _window(digits, pad - _places(draws, 0, side - FRAME), side)
-    for patch in range(1, PATCHES + 1):
+    for patch in range(1, patches + 1):
         which = (draws.uniform(patch, ()) * len(pool)).long()
         cut = _window(pool[which].double() / 255, pad + _places(draws, patch, FRAME - PATCH, stream=1), PATCH)
         canvas = canvas.maximum(_window(cut, -_places(draws, patch, side - PATCH, stream=2), side))

@@ -27,7 +27,12 @@ FILE = Path(__file__).parent / "digits" / "mnist5k.npz"
 
 @DATASETS.register("mnist5k")
 def mnist5k(
-    *, split: str = "test", root: str | os.PathLike[str] | None = None, download: bool = False, pad: int = 2
+    *,
+    split: str = "test",
+    root: str | os.PathLike[str] | None = None,
+    download: bool = False,
+    pad: int = 2,
+    channels: int = 1,
 ) -> MemoryDataset:
     """5,000 digits of MNIST's training set, which ship with the package.
 
@@ -36,17 +41,20 @@ def mnist5k(
         root: ignored; the digits lie in the package.
         download: ignored; there is nothing to download.
         pad: number of zeros added on every side of the 28x28 pixels; 2 gives (1, 32, 32), 0 gives (1, 28, 28).
+        channels: number of equal channels; 3 gives images for networks of coloured ones.
 
     Raises:
-        InputError: there is no such split, or pad is not a whole number of at least 0.
+        InputError: there is no such split, pad is not a whole number of at least 0, or channels is not one of at
+            least 1.
     """
     check_split("mnist5k", split)
     with np.load(FILE, allow_pickle=False) as archive:
         images, labels = archive["images"], archive["labels"]
     test, train = split_rows(images.reshape(len(images), -1), labels)
     rows = test if split == "test" else train
-    padded = padded_images(torch.from_numpy(images[rows]), pad)
-    return MemoryDataset(padded_name("mnist5k", pad), split, DIGITS, padded, torch.from_numpy(labels[rows]).long())
+    padded = in_channels(padded_images(torch.from_numpy(images[rows]), pad), channels)
+    name = padded_name("mnist5k", pad, channels)
+    return MemoryDataset(name, split, DIGITS, padded, torch.from_numpy(labels[rows]).long())
 
 
 def padded_images(images: Tensor, pad: int) -> Tensor:
@@ -60,9 +68,21 @@ def padded_images(images: Tensor, pad: int) -> Tensor:
     return torch.nn.functional.pad(images[:, None], (pad,) * 4)
 
 
-def padded_name(name: str, pad: int) -> str:
-    """Return the name that `load_data` takes for this padding; 2 is the default."""
-    return name if pad == 2 else f"{name}(pad={pad})"
+def in_channels(images: Tensor, channels: int) -> Tensor:
+    """(N, 1, H, W) -> (N, channels, H, W): repeat the grey channel.
+
+    Raises:
+        InputError: channels is not a whole number of at least 1.
+    """
+    if not isinstance(channels, int) or isinstance(channels, bool) or channels < 1:
+        raise InputError(f"expected channels as a whole number of at least 1, got {channels!r}")
+    return images.repeat(1, channels, 1, 1)
+
+
+def padded_name(name: str, pad: int, channels: int = 1) -> str:
+    """Return the name that `load_data` takes for this padding and these channels; 2 and 1 are the defaults."""
+    changed = [f"pad={pad}"] * (pad != 2) + [f"channels={channels}"] * (channels != 1)
+    return f"{name}({', '.join(changed)})" if changed else name
 
 
 def split_rows(pixels: Bytes, labels: Bytes) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -1,7 +1,8 @@
 """MNIST, Fashion-MNIST, CIFAR-10, CIFAR-100 and SVHN with their authors' splits; torchvision downloads them.
 
 Each takes `split`, `root` and `download` of `load_data`. The grey ones take `pad` too, the number of zeros added on
-every side of the 28x28 pixels: 2, the default, gives (1, 32, 32), and 0 gives (1, 28, 28).
+every side of the 28x28 pixels: 2, the default, gives (1, 32, 32), and 0 gives (1, 28, 28). With `channels=3` they
+repeat their grey channel.
 """
 
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from advkit.data._dataset import DATASETS, MemoryDataset, check_split
 from advkit.data._folders import data_root
 from advkit.data._formats import read_cifar, read_cifar_names, read_idx, read_svhn
 from advkit.data._torchvision import PublishedFile, Root, digest, open_files
-from advkit.data.mnist5k import DIGITS, mnist5k, padded_images, padded_name
+from advkit.data.mnist5k import DIGITS, in_channels, mnist5k, padded_images, padded_name
 
 CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
 IDX = {"train": "train", "test": "t10k"}
@@ -45,7 +46,9 @@ SVHN = {
 
 
 @DATASETS.register("mnist")
-def mnist(*, split: str = "test", root: Root = None, download: bool = False, pad: int = 2) -> MemoryDataset:
+def mnist(
+    *, split: str = "test", root: Root = None, download: bool = False, pad: int = 2, channels: int = 1
+) -> MemoryDataset:
     """MNIST (LeCun, Cortes, Burges): 10,000 test digits; the training split leaves out the 1,000 that test `mnist5k`.
 
     Those are training digits of MNIST (found by their pixels), so 59,000 remain, and both sets share one test set.
@@ -56,14 +59,17 @@ def mnist(*, split: str = "test", root: Root = None, download: bool = False, pad
         held_out = {image.numpy().tobytes() for image in mnist5k(split="test", pad=pad).stored}
         keep = torch.tensor([image.numpy().tobytes() not in held_out for image in images], dtype=torch.bool)
         images, labels = images[keep], labels[keep]
-    return MemoryDataset(padded_name("mnist", pad), split, DIGITS, images, labels)
+    return MemoryDataset(padded_name("mnist", pad, channels), split, DIGITS, in_channels(images, channels), labels)
 
 
 @DATASETS.register("fashion_mnist")
-def fashion_mnist(*, split: str = "test", root: Root = None, download: bool = False, pad: int = 2) -> MemoryDataset:
+def fashion_mnist(
+    *, split: str = "test", root: Root = None, download: bool = False, pad: int = 2, channels: int = 1
+) -> MemoryDataset:
     """Fashion-MNIST (Xiao, Rasul, Vollgraf 2017, arXiv 1708.07747): 60,000/10,000 pieces of clothing."""
     images, labels = _idx("fashion_mnist", "FashionMNIST", split, root, download)
-    return MemoryDataset(padded_name("fashion_mnist", pad), split, CLOTHES, padded_images(images, pad), labels)
+    images = in_channels(padded_images(images, pad), channels)
+    return MemoryDataset(padded_name("fashion_mnist", pad, channels), split, CLOTHES, images, labels)
 
 
 @DATASETS.register("cifar10")

@@ -9,6 +9,7 @@ that was trained on clean digits, scaled to length 1. Without the scaling all cr
 empty crops are alike too.
 """
 
+from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
@@ -127,6 +128,7 @@ class Colocaliser(nn.Module):
         return grid
 
 
+@dataclass(frozen=True, kw_only=True)
 class TripletLoss:
     """The paper's hinge loss of a batch, in which each image is paired with the next of its set; `loss(model, x, y)`.
 
@@ -135,8 +137,8 @@ class TripletLoss:
         inside: weight of the squared part of a crop's side by which it leaves the image.
     """
 
-    def __init__(self, *, alpha: float = 1.0, inside: float = 10.0) -> None:
-        self.alpha, self.inside = alpha, inside
+    alpha: float = 1.0
+    inside: float = 10.0
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """Compute the loss, a scalar; y (N,) says to which set each image belongs, and is used for nothing else."""

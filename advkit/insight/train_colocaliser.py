@@ -39,9 +39,19 @@ def untrained(*, zoom: float = 1.25, seed: int = 0) -> Classifier:
     """Return a co-localiser that crops the middle, with the LeNet-5 that ships with advkit."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        net = Colocaliser(zoom=zoom)
+        return of_side(CANVAS, zoom=zoom)
+
+
+def of_side(side: int, *, zoom: float = 1.25) -> Classifier:
+    """Return a co-localiser as `untrained` does, for images of another side; torch's global state draws its weights.
+
+    Args:
+        side: side of the images in pixels.
+        zoom: largest factor on the crops' side.
+    """
+    net = Colocaliser(zoom=zoom, side=side)
     net.eye.load_state_dict(load_model("lenet5", device="cpu").state_dict())
-    card = Card(name="colocaliser", input_shape=(1, CANVAS, CANVAS), num_classes=10, parameters=parameters(net))
+    card = Card(name="colocaliser", input_shape=(1, side, side), num_classes=10, parameters=parameters(net))
     return Classifier(net, card=card)
 
 

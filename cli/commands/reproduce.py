@@ -17,7 +17,7 @@ from advkit.cli._perform import perform
 @click.option("--output", type=UserPath(), help="Folder of the run. [runs/reproduce/NAME-BUDGET]")
 @click.option("--workers", type=click.IntRange(min=1), help="Number of processes, of one thread each. [the cores]")
 @click.option("--data", metavar="SPEC", help="Your own labelled images, for studies that bring none.")
-@click.option("--model", metavar="SPEC", help="Your own trained network, for studies that train none.")
+@click.option("--model", metavar="SPEC", help="Your own trained network, for studies that train none; + for more.")
 @click.option("--weights", metavar="FILE", help="Weights of your network.")
 @shared("device")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")

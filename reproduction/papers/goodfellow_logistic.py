@@ -36,7 +36,7 @@ NONE: Mapping[str, float | None] = {}
 TABLE = Table(
     title="3 against 7, eps 0.25",
     where="section 5",
-    checked="as quoted for figure 2; not checked in the paper itself. It prints no table.",
+    checked="against quotations of the paper's LaTeX source in two public reproductions. It prints no table.",
     columns={CLEAN: "percent", FOOLED: "percent", TRAINED: "percent", LENGTH: "number"},
     printed={PLAIN: {CLEAN: 0.016, FOOLED: 0.99}, ADVERSARIAL: NONE, STRONG: NONE, WEAK: NONE},
 )

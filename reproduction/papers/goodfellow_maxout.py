@@ -29,7 +29,7 @@ from advkit.reproduction.study import (
 from advkit.training import Recipe
 
 PAPER = "Goodfellow, Shlens, Szegedy: Explaining and harnessing adversarial examples, 2014, arXiv 1412.6572"
-QUOTED = "against quotations of the paper's LaTeX source in two public reproductions; not in the paper itself."
+QUOTED = "against quotations of the paper's LaTeX source in three public reproductions; not in the paper itself."
 EPS = 0.25
 FREE = (-1, 2)
 """A range that FGSM does not leave: the paper's examples are not clipped to [0, 1]."""

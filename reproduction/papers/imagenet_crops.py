@@ -15,25 +15,29 @@ from advkit.core.errors import InputError
 from advkit.data import load_data
 from advkit.models import Classifier, load_model
 from advkit.reproduction.study import STUDIES, Budget, Cell, Claim, Measured, Pooled, Study, Table, claims
-from advkit.training.augment import CropAverage
+from advkit.training.augment import CropAverage, googlenet_scales
 
 TOP_1, TOP_5 = "top-1 error", "top-5 error"
-ONE, TEN = "one crop", "ten crops"
+ONE, TEN, MANY = "one crop", "ten crops", "144 crops"
+SHARED = tuple(f"{way}, ensemble" for way in (ONE, TEN, MANY))
 WHOLE, SCALES, CROPS, BOTH = "whole, one scale", "whole, three scales", "ten crops, three scales", "whole and crops"
 BATCH = 25
 
 CROP_TABLE = Table(
-    title="Crops of a photograph, seen by one network",
+    title="Crops of a photograph, seen by one network and by an ensemble",
     where="Szegedy 2014, table 3",
-    checked="from memory of the paper; not checked in the paper itself.",
+    checked="in a public copy of the paper's text; the ensemble has seven networks.",
     columns={TOP_1: "percent", TOP_5: "percent"},
-    printed={ONE: {TOP_1: None, TOP_5: 0.1007}, TEN: {TOP_1: None, TOP_5: 0.0915}},
+    printed={
+        row: {TOP_1: None, TOP_5: share}
+        for row, share in zip((ONE, TEN, MANY, *SHARED), (0.1007, 0.0915, 0.0789, 0.0809, 0.0762, 0.0667), strict=True)
+    },
 )
 
 SCALE_TABLE = Table(
     title="Whole photographs and crops, at one scale and at three",
     where="Simonyan 2014, tables 3 to 5",
-    checked="network D, trained at scales of 256 to 512; from memory, not checked in the paper itself.",
+    checked="network D, trained at scales of 256 to 512, in public copies of the paper's tables, which agree.",
     columns={TOP_1: "percent", TOP_5: "percent"},
     printed={
         WHOLE: {TOP_1: 0.256, TOP_5: 0.081},
@@ -45,8 +49,11 @@ SCALE_TABLE = Table(
 
 NEEDS = (
     "imagenet_crops needs labelled photographs and a trained network: give --data folder:PATH (one folder a class, "
-    "called by its ImageNet number) and --model, such as torchvision:vgg16 with --weights FILE"
+    "called by its ImageNet number) and --model, such as torchvision:vgg16 with --weights FILE; the networks of an "
+    "ensemble stand with + between them"
 )
+AND = " + "
+"""The text between the networks of an ensemble, and between their weights."""
 
 
 def scales_of(size: int) -> tuple[int, int, int]:
@@ -67,21 +74,55 @@ def mixed(logs: Sequence[Tensor]) -> Tensor:
     return torch.stack(list(logs)).logsumexp(0) - torch.tensor(float(len(logs))).log()
 
 
-def seen_in_all_ways(network: Classifier, x: Tensor) -> dict[str, Tensor]:
-    """Return the logarithms of the probabilities (N, K) of each way to look at photographs (N, 3, H, W)."""
+def size_of(network: Classifier) -> int:
+    """Return the side of the images that a network's card names."""
     shape = network.card.input_shape
     if shape is None:
         raise InputError(f"expected a network that names the size of its images: give {network.card.name} input_shape=")
-    size = shape[1]
-    sides = scales_of(size)
-    middle = sides[1:2]
+    return int(shape[1])
 
-    def cropped(crops: int, scales: Sequence[int]) -> Tensor:
-        return classify(CropAverage(network, size=size, crops=crops, scales=scales), x).log_softmax(1)
 
-    found = {ONE: cropped(1, middle), TEN: cropped(10, middle)}
-    found |= {WHOLE: whole(network, x, middle), SCALES: whole(network, x, sides), CROPS: cropped(10, sides)}
+def cropped(network: Classifier, x: Tensor, crops: int, scales: Sequence[int]) -> Tensor:
+    """Return the logarithm of the mean probabilities (N, K) of crops at some scales."""
+    average = CropAverage(network, size=size_of(network), crops=crops, scales=scales)
+    return classify(average, x).log_softmax(1)
+
+
+def seen_in_crops(network: Classifier, x: Tensor) -> dict[str, Tensor]:
+    """Return the logarithms of the probabilities (N, K) of one, ten and 144 crops of photographs (N, 3, H, W)."""
+    size = size_of(network)
+    middle = scales_of(size)[1:2]
+    return {
+        ONE: cropped(network, x, 1, middle),
+        TEN: cropped(network, x, 10, middle),
+        MANY: cropped(network, x, 36, googlenet_scales(size)),
+    }
+
+
+def seen_in_all_ways(network: Classifier, x: Tensor) -> dict[str, Tensor]:
+    """Return the logarithms of the probabilities (N, K) of each way to look at photographs (N, 3, H, W)."""
+    sides = scales_of(size_of(network))
+    found = seen_in_crops(network, x)
+    found |= {WHOLE: whole(network, x, sides[1:2]), SCALES: whole(network, x, sides)}
+    found[CROPS] = cropped(network, x, 10, sides)
     return found | {BOTH: mixed([found[SCALES], found[CROPS]])}
+
+
+def seen_by_all(networks: Sequence[Classifier], x: Tensor) -> dict[str, Tensor]:
+    """Return what the first network sees in every way, and what all of them see together in crops.
+
+    Args:
+        networks: the networks; a single one is no ensemble.
+        x: photographs (N, 3, H, W).
+    """
+    found = seen_in_all_ways(networks[0], x)
+    if len(networks) == 1:
+        return found
+    others = [seen_in_crops(network, x) for network in networks[1:]]
+    return found | {
+        shared: mixed([found[way], *(other[way] for other in others)])
+        for shared, way in zip(SHARED, (ONE, TEN, MANY), strict=True)
+    }
 
 
 def missed(logs: Tensor, y: Tensor, most: int) -> Tensor:
@@ -94,6 +135,23 @@ def missed(logs: Tensor, y: Tensor, most: int) -> Tensor:
     if logs.shape[1] < needed:
         raise InputError(f"expected a network of {needed} classes or more for these photographs, got {logs.shape[1]}")
     return (logs.topk(most, dim=1).indices != y[:, None]).all(1).double()
+
+
+def loaded(model: str, weights: str | None) -> list[Classifier]:
+    """Load the networks of an ensemble.
+
+    Args:
+        model: specs of the networks, with + between them.
+        weights: their weights in the same order, with + between them; None: what each name stands for.
+
+    Raises:
+        InputError: there are not as many weights as networks.
+    """
+    names = model.split(AND)
+    files = [None] * len(names) if weights is None else weights.split(AND)
+    if len(files) != len(names):
+        raise InputError(f"expected weights for each of the {len(names)} networks, got {len(files)}")
+    return [load_model(name, weights=file, device="cpu") for name, file in zip(names, files, strict=True)]
 
 
 def measure_crops(
@@ -109,16 +167,17 @@ def measure_crops(
     Args:
         networks: ignored, since nothing is trained.
         data: spec of the photographs; their test split is taken.
-        model: spec of the network.
-        weights: its weights, see `load_model`.
+        model: specs of the networks, see `loaded`.
+        weights: their weights.
         cells: cells of the errors, by way and column.
     """
-    network, photographs = load_model(model, weights=weights, device="cpu"), load_data(data, split="test")
-    parts = [(seen_in_all_ways(network, x), y) for x, y in photographs.batches(BATCH)]
+    given, photographs = loaded(model, weights), load_data(data, split="test")
+    parts = [(seen_by_all(given, x), y) for x, y in photographs.batches(BATCH)]
     most = {TOP_1: 1, TOP_5: 5}
     return {
         cell: Measured.of(torch.cat([missed(ways[way], y, most[column]) for ways, y in parts]))
         for (way, column), cell in cells.items()
+        if way in parts[0][0]
     }
 
 
@@ -136,7 +195,7 @@ def imagenet_crops(*, budget: Budget) -> Study:
         trainings={},
         measurements={"errors": Pooled(networks=(), measure=run)},
         tables=tables,
-        claims=_claims(cells),
+        claims=_claims(cells, ensemble=budget.model is None or AND in budget.model),
         needs="" if budget.data and budget.model else NEEDS,
         differences=(
             f"Photographs: {budget.data or 'the ones you give'}; network: {budget.model or 'the one you give'}.",
@@ -144,20 +203,28 @@ def imagenet_crops(*, budget: Budget) -> Study:
             "Whole photographs go through the network as it is. For one that ends in an average over places this is "
             "the paper's dense evaluation; torchvision's VGG resizes its last maps instead.",
             "The scales are 1, 8/7 and 9/7 of the network's input; the paper takes 256, 384 and 512 pixels.",
-            "Ten crops are taken at each scale; Simonyan and Zisserman take 50. Szegedy's 144 crops and the ensembles "
-            "of both papers are not run.",
+            "Ten crops are taken at each scale; Simonyan and Zisserman take 50. Of Szegedy's 144 crops, the three "
+            "squares of a square photograph are one.",
+            "The ensemble is the networks that you give, with + between them; the paper has seven GoogLeNets. With one "
+            "network its rows stay empty, and nothing is claimed of them. Every other row is the first network's.",
         ),
     )
 
 
-def _claims(cells: Mapping[tuple[str, str], Cell]) -> tuple[Claim, ...]:
+def _claims(cells: Mapping[tuple[str, str], Cell], *, ensemble: bool) -> tuple[Claim, ...]:
     sentences = {
         "Ten crops make fewer errors than one.": (TEN, ONE, TOP_5),
+        "144 crops make fewer errors than ten.": (MANY, TEN, TOP_5),
         "Three scales make fewer errors than one.": (SCALES, WHOLE, TOP_1),
         "Crops make fewer errors than whole photographs.": (CROPS, SCALES, TOP_1),
         "Whole photographs and crops together make fewer errors than whole photographs.": (BOTH, SCALES, TOP_1),
         "Whole photographs and crops together make fewer errors than crops.": (BOTH, CROPS, TOP_1),
     }
+    if ensemble:
+        sentences |= {
+            f"An ensemble makes fewer errors than one network, with {way}.": (shared, way, TOP_5)
+            for shared, way in zip(SHARED, (ONE, TEN, MANY), strict=True)
+        }
     return claims(
         {
             said: (cells[better, column], cells[worse, column], "images")

@@ -19,7 +19,7 @@ ERROR = "test error"
 TABLE = Table(
     title="Regularisation of 784-1024-1024-2048-10",
     where="table 9",
-    checked="as retold in three public notes on the paper, which agree; not checked in the paper itself.",
+    checked="as retold in nine public notes on the paper, which agree; not checked in the paper itself.",
     columns={ERROR: "percent"},
     printed={
         L2: {ERROR: 0.0162},

@@ -272,3 +272,13 @@ def test_a_name_may_carry_options_and_arguments_override_them(root: Path, monkey
         load_data("mnist5k:b", root=root)
     with pytest.raises(InputError, match="cannot read the spec"):
         load_data("made(size=)")
+
+
+def test_grey_digits_have_as_many_equal_channels_as_asked_for():
+    grey, coloured = load_data("mnist5k(pad=0)"), load_data("mnist5k(pad=0, channels=3)")
+    assert (coloured.name, coloured.input_shape) == ("mnist5k(pad=0, channels=3)", (3, 28, 28))
+    assert torch.equal(coloured[:50][0], grey[:50][0].expand(-1, 3, -1, -1))
+    assert load_data("mnist5k(channels=3)").name == "mnist5k(channels=3)"
+    for wrong in ("0", "true", "1.5"):
+        with pytest.raises(InputError, match="channels as a whole number"):
+            load_data(f"mnist5k(channels={wrong})")

@@ -267,3 +267,25 @@ def test_another_source_gives_its_digits(monkeypatch):
 def test_wrong_options_get_one_clear_error(options, message):
     with pytest.raises((InputError, UnknownNameError), match=message):
         load_data("distorted_mnist", **options)
+
+
+def test_clutter_has_as_many_patches_and_as_large_a_canvas_as_asked_for():
+    """The digit and the first patches stay where they are; more patches only add ink."""
+    none, two, six = (load_data(f"distorted_mnist(variant=cluttered, patches={count})") for count in (0, 2, 6))
+    assert torch.equal(six[:20][0], load_data("distorted_mnist:cluttered")[:20][0])
+    for fewer, more in ((none, two), (two, six)):
+        assert (fewer[:20][0] <= more[:20][0]).all()
+        assert not torch.equal(fewer[:20][0], more[:20][0])
+    large = load_data("distorted_mnist(variant=cluttered, patches=16, side=84)")
+    assert large[:3][0].shape == (3, 1, 84, 84)
+    assert large.boxes().max() > 80
+    assert load_data(large.name).input_shape == large.input_shape
+    assert load_data(large.name)[0][0].equal(large[0][0])
+
+
+@pytest.mark.parametrize("options", ["patches=-1", "side=27", "side=true", "patches=1.5"])
+def test_a_wrong_canvas_is_refused(options):
+    with pytest.raises(InputError, match="whole number"):
+        load_data(f"distorted_mnist(variant=cluttered, {options})")
+    with pytest.raises(InputError, match="'cluttered' alone"):
+        load_data(f"distorted_mnist(variant=R, {options})")

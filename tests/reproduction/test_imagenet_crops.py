@@ -14,14 +14,20 @@ from advkit.reproduction import reproduce
 from advkit.reproduction.papers.imagenet_crops import (
     BOTH,
     CROPS,
+    MANY,
     ONE,
     SCALES,
+    SHARED,
     TEN,
     WHOLE,
+    loaded,
     missed,
     scales_of,
+    seen_by_all,
     seen_in_all_ways,
+    seen_in_crops,
 )
+from advkit.reproduction.study import declared
 
 SIDE = 28
 
@@ -37,9 +43,17 @@ class Colours(nn.Module):
         return x.mean((2, 3)) @ self.weight.T
 
 
-def network() -> Classifier:
+def network(*, turned: bool = False) -> Classifier:
     """Return a random network; the spec that names it runs this."""
-    return Classifier(Colours(), card=Card(name="colours", input_shape=(3, SIDE, SIDE)))
+    net = Colours()
+    if turned:
+        net.weight.data = net.weight.data.roll(1, 1)
+    return Classifier(net, card=Card(name="colours", input_shape=(3, SIDE, SIDE)))
+
+
+def other() -> Classifier:
+    """Return another network, for an ensemble."""
+    return network(turned=True)
 
 
 @pytest.fixture
@@ -61,9 +75,9 @@ def spec(monkeypatch: pytest.MonkeyPatch) -> str:
 
 def test_it_runs_on_given_photographs_and_network(photographs: str, spec: str, tmp_path: Path) -> None:
     found = reproduce("imagenet_crops", data=photographs, model=spec, seeds=3, output=tmp_path / "run", device="cpu")
-    assert len(found.figures) == 2 * 6
+    assert len(found.figures) == 2 * 7
     assert all(figure.value * 12 == pytest.approx(round(figure.value * 12)) for figure in found.figures.values())
-    assert len(found.verdicts) == 5
+    assert len(found.verdicts) == 6
     assert all("12 images" in verdict.test for verdict in found.verdicts)
     written = {file: file.stat().st_mtime_ns for file in (tmp_path / "run" / "figures").iterdir()}
     again = reproduce("imagenet_crops", data=photographs, model=spec, seeds=3, output=tmp_path / "run", device="cpu")
@@ -86,6 +100,30 @@ def test_a_killed_run_goes_on_with_the_same_figures(photographs: str, spec: str,
     assert json.loads((tmp_path / "killed" / "reproduction.json").read_text())["figures"]
 
 
+def test_an_ensemble_stands_beside_its_first_network(photographs: str, spec: str, tmp_path: Path) -> None:
+    """The first network's rows stay as they are alone; those of the ensemble come with claims of their own."""
+    both = f"{spec} + {spec.replace('network', 'other')}"
+    ask = {"data": photographs, "seeds": 1, "device": "cpu"}
+    alone = reproduce("imagenet_crops", model=spec, output=tmp_path / "one", **ask)
+    found = reproduce("imagenet_crops", model=both, output=tmp_path / "two", **ask)
+    assert {cell: figure for cell, figure in found.figures.items() if cell.row not in SHARED} == alone.figures
+    assert {cell.row for cell in found.figures} - {cell.row for cell in alone.figures} == set(SHARED)
+    assert len(found.verdicts) == len(alone.verdicts) + 3
+    assert found.study.claims == declared("imagenet_crops", "small").claims
+    with pytest.raises(InputError, match="weights for each of the 2 networks, got 1"):
+        loaded(both, "one.pt")
+
+
+def test_an_ensemble_is_the_mean_of_its_networks_probabilities() -> None:
+    networks, x = [network().eval(), other().eval()], torch.rand(4, 3, 48, 60)
+    found = seen_by_all(networks, x)
+    parts = [seen_in_crops(net, x) for net in networks]
+    for shared, way in zip(SHARED, (ONE, TEN, MANY), strict=True):
+        torch.testing.assert_close(found[shared].exp(), (parts[0][way].exp() + parts[1][way].exp()) / 2)
+        assert not torch.equal(found[shared], found[way])
+    assert set(seen_by_all(networks[:1], x)) == set(found) - set(SHARED)
+
+
 def test_what_is_absent_is_said_in_one_line(photographs: str, tmp_path: Path) -> None:
     for given in ({}, {"data": photographs}, {"model": "vgg16"}):
         with pytest.raises(InputError, match="needs labelled photographs and a trained network: give --data") as said:
@@ -100,7 +138,7 @@ def test_every_way_is_a_mean_of_probabilities() -> None:
     """On images of one colour all crops and scales agree; else the mixture lies between its parts."""
     model, x = network().eval(), torch.rand(4, 3, 48, 48, generator=torch.Generator().manual_seed(2))
     plain = seen_in_all_ways(model, x[:, :, :1, :1].expand(-1, -1, 48, 48).contiguous())
-    for way in (TEN, WHOLE, SCALES, CROPS, BOTH):
+    for way in (TEN, MANY, WHOLE, SCALES, CROPS, BOTH):
         torch.testing.assert_close(plain[way], plain[ONE])
     found = {way: logs.exp() for way, logs in seen_in_all_ways(model, x).items()}
     torch.testing.assert_close(found[BOTH], (found[SCALES] + found[CROPS]) / 2)

@@ -8,7 +8,7 @@ from torchvision.transforms import v2
 from advkit.attacks import FGSM
 from advkit.core.errors import InputError
 from advkit.models import create_model
-from advkit.training.augment import CropAverage, multi_scale, ten_crop, vgg_scales
+from advkit.training.augment import CropAverage, googlenet_crops, googlenet_scales, multi_scale, ten_crop, vgg_scales
 
 
 def images(n: int = 3, height: int = 12, width: int = 14) -> Tensor:
@@ -63,6 +63,42 @@ def test_several_scales_are_resized_and_cropped_in_turn() -> None:
 def test_vggs_scales() -> None:
     assert vgg_scales(256) == (224, 256, 288)
     assert vgg_scales(256, 512) == (256, 384, 512)
+
+
+def test_googlenets_scales_are_the_papers() -> None:
+    assert googlenet_scales(224) == (256, 288, 320, 352)
+
+
+@pytest.mark.parametrize(("height", "width"), [(12, 17), (17, 12)])
+def test_googlenets_144_crops_are_six_views_of_three_squares_at_four_scales_and_mirrored(
+    height: int, width: int
+) -> None:
+    """By hand, with the crops in another order."""
+    model, x, resize = network(7), images(2, height, width), v2.functional.resize
+    expected = []
+    for scale in (8, 9, 10, 11):
+        scaled = resize(x, [scale], antialias=True).clamp(0, 1)
+        longer = max(scaled.shape[2:])
+        for start in (0, (longer - scale) // 2, longer - scale):
+            top, left = (start, 0) if height > width else (0, start)
+            square = v2.functional.crop(scaled, top, left, scale, scale)
+            last = scale - 7
+            corners = [(0, 0), (0, last), (last, 0), (last, last)]
+            six = [v2.functional.crop(square, i, j, 7, 7) for i, j in corners]
+            six += [v2.functional.center_crop(square, [7]), resize(square, [7, 7], antialias=True).clamp(0, 1)]
+            expected += [*six, *(view.flip(3) for view in six)]
+    views = googlenet_crops(model, size=7).views(x)
+    assert len(views) == len(expected) == 144
+    seen, wanted = (torch.stack(some).flatten(1) for some in (views, expected))
+    assert sorted(row.numpy().tobytes() for row in seen) == sorted(row.numpy().tobytes() for row in wanted)
+    mean = torch.stack([model(view).softmax(1) for view in expected]).mean(0)
+    torch.testing.assert_close(googlenet_crops(model, size=7)(x).softmax(1), mean)
+
+
+def test_the_three_squares_of_a_square_image_are_looked_at_once() -> None:
+    average = googlenet_crops(network(7), size=7)
+    assert len(average.views(images(2, 12, 12))) == 48
+    assert len(average.views(images(2, 12, 14))) == 144
 
 
 def test_the_size_is_that_of_the_networks_card() -> None:

@@ -7,7 +7,14 @@ model = ten_crop(model, size=28)  # at test time
 
 from advkit.training.augment._base import AUGMENTATIONS, Augmentation, Compose, Numbers
 from advkit.training.augment._by_spec import create_augmentation, deep_image, list_augmentations
-from advkit.training.augment.averaging import CropAverage, multi_scale, ten_crop, vgg_scales
+from advkit.training.augment.averaging import (
+    CropAverage,
+    googlenet_crops,
+    googlenet_scales,
+    multi_scale,
+    ten_crop,
+    vgg_scales,
+)
 from advkit.training.augment.colour import ColourCast, PCAColour, Vignette
 from advkit.training.augment.crops import Mirror, RandomPatch, ScaleJitter
 from advkit.training.augment.geometry import Affine, Elastic, RotateCrop, Stretch
@@ -30,6 +37,8 @@ __all__ = [
     "Vignette",
     "create_augmentation",
     "deep_image",
+    "googlenet_crops",
+    "googlenet_scales",
     "list_augmentations",
     "multi_scale",
     "ten_crop",

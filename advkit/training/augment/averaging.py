@@ -1,11 +1,11 @@
 """Tests on several crops of an image, whose probabilities are averaged; the average is a network, too.
 
 Ten crops: Krizhevsky, Sutskever, Hinton 2012, sec. 4.1. Several scales: Simonyan, Zisserman 2014, arXiv 1409.1556,
-sec. 3.2 and 4.2.
+sec. 3.2 and 4.2. 144 crops: Szegedy et al. 2014, arXiv 1409.4842, sec. 7.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from advkit.core.errors import InputError
 from advkit.core.goals import wide
 
-CROPS = (1, 5, 10)
+CROPS = (1, 5, 10, 36)
 
 
 class CropAverage(nn.Module):
@@ -25,7 +25,9 @@ class CropAverage(nn.Module):
     Args:
         model: callable that takes images and returns logits.
         size: side of the crops; default: that of the network's card.
-        crops: number of crops: 1, the centre; 5, the corners too; 10, the mirror images of these five too.
+        crops: number of crops: 1, the centre; 5, the corners too; 10, the mirror images of these five too; 36, the
+            corners, the centre and the whole of three squares, all of them mirrored too (GoogLeNet's; the three squares
+            of a square image are one).
         scales: lengths Q to which the shorter side is resized first (bilinear, antialiased); None: no resizing.
 
     Raises:
@@ -46,7 +48,7 @@ class CropAverage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) in [0, 1] -> (N, K)."""
-        logs = [wide(self.model(crop)).log_softmax(1) for crop in self.views(x)]
+        logs = [wide(self.model(crop)).log_softmax(1) for crop in self._views(x)]
         return torch.stack(logs).logsumexp(0) - math.log(len(logs))
 
     def views(self, x: Tensor) -> list[Tensor]:
@@ -55,13 +57,17 @@ class CropAverage(nn.Module):
         Args:
             x: images (N, C, H, W).
         """
+        return list(self._views(x))
+
+    def _views(self, x: Tensor) -> Iterator[Tensor]:
+        """The crops one by one: 144 of a batch of photographs would fill gigabytes."""
         from torchvision.transforms.v2 import functional
 
         if min(x.shape[2:]) < self.size:
             raise InputError(f"expected images of {self.size} pixels or more, got {tuple(x.shape)}")
-        scaled = [x] if self.scales is None else [_resized(x, q) for q in self.scales]
-        cut = {1: _centre, 5: functional.five_crop, 10: functional.ten_crop}[self.crops]
-        return [crop for image in scaled for crop in cut(image, [self.size, self.size])]
+        cut = {1: _centre, 5: functional.five_crop, 10: functional.ten_crop, 36: _of_squares}[self.crops]
+        for scale in self.scales or (None,):
+            yield from cut(x if scale is None else _resized(x, scale), [self.size, self.size])
 
 
 def ten_crop(model: nn.Module, *, size: int | None = None) -> CropAverage:
@@ -81,9 +87,30 @@ def multi_scale(model: nn.Module, *, scales: Sequence[int], size: int | None = N
         model: callable that takes images and returns logits.
         scales: lengths Q to which the shorter side is resized first.
         size: side of the crops; default: that of the network's card.
-        crops: number of crops: 1, 5 or 10, see `CropAverage`.
+        crops: number of crops: 1, 5, 10 or 36, see `CropAverage`.
     """
     return CropAverage(model, size=size, crops=crops, scales=scales)
+
+
+def googlenet_crops(model: nn.Module, *, size: int | None = None) -> CropAverage:
+    """GoogLeNet's test: 36 crops at each of four scales, 144 in all.
+
+    Args:
+        model: callable that takes images and returns logits.
+        size: side of the crops; default: that of the network's card.
+    """
+    size = _own_size(model) if size is None else size
+    return CropAverage(model, size=size, crops=36, scales=googlenet_scales(size))
+
+
+def googlenet_scales(size: int) -> tuple[int, int, int, int]:
+    """Return GoogLeNet's lengths of the shorter side: 256, 288, 320 and 352 for crops of 224, else in proportion.
+
+    Args:
+        size: side of the crops.
+    """
+    first, second, third, fourth = (round(size * share / 7) for share in (8, 9, 10, 11))
+    return first, second, third, fourth
 
 
 def vgg_scales(low: int, high: int | None = None) -> tuple[int, int, int]:
@@ -117,3 +144,22 @@ def _centre(x: Tensor, size: list[int]) -> tuple[Tensor]:
     from torchvision.transforms.v2 import functional
 
     return (functional.center_crop(x, size),)
+
+
+def _of_squares(x: Tensor, size: list[int]) -> Iterator[Tensor]:
+    """Six views of the first, the middle and the last square of x, and their mirror images."""
+    from torchvision.transforms.v2 import functional
+
+    for square in _squares(x):
+        whole = functional.resize(square, size, antialias=True).clamp(0, 1)
+        for view in (*functional.five_crop(square, size), whole):
+            yield view
+            yield functional.horizontal_flip(view)
+
+
+def _squares(x: Tensor) -> Iterator[Tensor]:
+    """The squares at both ends and in the middle of the longer side; one for a square image, where they are one."""
+    height, width = x.shape[2:]
+    side, beyond = min(height, width), abs(height - width)
+    for start in (0, beyond // 2, beyond) if beyond else (0,):
+        yield x[:, :, start : start + side] if height > width else x[..., start : start + side]
