@@ -144,8 +144,8 @@ def _study(title: str, budget: Budget, table: Table, cells: tuple[Cell, ...], ma
         claims=made,
         differences=(
             f"Digits: {_data(budget, next(iter(variants)))} and its like; the paper distorts the 60,000 of MNIST.",
-            "The paper gives all networks about as many parameters, some 400,000; ours have 0.01 to 0.6 million, and up "
-            "to 1.1 million on a canvas of 60 x 60.",
+            "The paper gives all networks about as many parameters, some 400,000; ours have 0.01 to 0.6 million, "
+            "and up to 1.1 million on a canvas of 60 x 60.",
             "The paper trains for 150,000 steps of 256 images by SGD from 0.01, divided by 10 twice. The small budget "
             f"takes {500 if CLUTTERED not in variants else 2500} steps of 32 by AdamW, and its convolutional networks "
             "have an eighth of their maps.",
