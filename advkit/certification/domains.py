@@ -170,6 +170,21 @@ def scores(found: Domains, made: Bounds, C: Tensor) -> tuple[Tensor, Tensor]:
     return torch.cat(score, 1), torch.cat(taps, 1)
 
 
+def settled(found: Domains, made: Bounds) -> Domains:
+    """Return the domains, with the maximum named in every window that the entries left in it decide.
+
+    Args:
+        found: the domains.
+        made: bounds of every node, one row a domain.
+    """
+    splits = {}
+    for i, known in found.splits.items():
+        op, j = made.graph.nodes[i].operation, made.graph.nodes[i].inputs[0]
+        assert isinstance(op, Maximum)
+        splits[i] = op.settled(made.low[j], made.high[j], known)
+    return found._replace(splits=splits)
+
+
 def halved(found: Domains, chosen: Tensor, tap: Tensor, half: int) -> Domains:
     """Return one half of every domain.
 

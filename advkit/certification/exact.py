@@ -15,7 +15,7 @@ from torch import Tensor
 
 from advkit.certification.assumed import assumes, has_own_bounds, narrowed, with_bounds_of, with_own_bounds
 from advkit.certification.bounds import Bounds
-from advkit.certification.domains import Domains, Pool, joined, split, whole_balls
+from advkit.certification.domains import Domains, Pool, joined, settled, split, whole_balls
 from advkit.certification.folded import folded
 from advkit.certification.graph import Graph
 from advkit.certification.inner import open_units, tightened
@@ -217,7 +217,7 @@ class BranchAndBound:
         """Those halves of the domains that are still open; domains without a choice are solved."""
         start = time.perf_counter()
         halves, whole = split(parents, parents.bounds(self.light), self._functions(parents), TRIES)
-        open_ = self._bounded(halves, STEPS) if len(halves.image) else halves
+        open_ = self._bounded(settled(halves, halves.bounds(self.made)), STEPS) if len(halves.image) else halves
         if bool(whole.any()):
             open_ = joined([open_, self._solved(parents.take(whole))])
         if self.assumes:

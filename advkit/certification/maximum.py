@@ -94,18 +94,44 @@ class Maximum:
         taps = self.windows.taps(low)
         return torch.where(taps == -torch.inf, ABSENT, 0).to(torch.int8)
 
+    def settled(self, low: Tensor, high: Tensor, splits: Tensor) -> Tensor:
+        """Return the splits, with the maximum named in every window that the entries left in it decide.
+
+        Only then do the entries without which the maximum is the same have a constraint, see `constrained`.
+
+        Args:
+            low: least values of the input.
+            high: largest values of the input.
+            splits: assumptions on the entries, see `lines`.
+        """
+        if self.is_rectifier:
+            return splits
+        l, u = (torch.where(splits < 0, -torch.inf, self.windows.taps(t)) for t in (low, high))  # noqa: E741
+        u_i, i = u.max(1)
+        l_i = l.gather(1, i[:, None]).squeeze(1)
+        asked = (splits == -1).any(1) & ~(splits > 0).any(1)
+        is_i = asked & (u_i > -torch.inf) & (l_i >= self._second(u, i))
+        is_zero = asked & ~is_i & self.rectified & (u_i <= 0)
+        named = torch.full_like(splits, -1).scatter(1, i[:, None], torch.where(is_i, 1, -1)[:, None].to(splits.dtype))
+        return torch.where((is_i | is_zero)[:, None] & (splits > ABSENT), named, splits)
+
     def height(self, low: Tensor, high: Tensor, splits: Tensor) -> tuple[Tensor, Tensor]:
         """How far the upper line exceeds the maximum (N, outputs), 0 without choice; and the entry to split.
 
-        The line is the chord of max(x_i, u2) over [l_i, u_i], so it exceeds the maximum by most at u2.
+        The line is the chord of max(x_i, u2) over [l_i, u_i]. It exceeds the maximum most where x_i is u2, or where
+        every entry is least.
         """
         lines = self.lines(low, high, splits)
         l, u = self.windows.taps(low), self.windows.taps(high)  # noqa: E741
         i = lines.high_tap[:, None]
         l_i, u_i = l.gather(1, i).squeeze(1), u.gather(1, i).squeeze(1)
         u2 = self._second(torch.where(splits < 0, -torch.inf, u), lines.high_tap)
-        chord = (l_i < u2) & (u2 < u_i) & (splits.gather(1, i).squeeze(1) == 0)
-        return torch.where(chord, (u_i - u2) * (u2 - l_i) / torch.where(chord, u_i - l_i, 1.0), 0.0), lines.high_tap
+        open_ = (l_i < u2) & (u2 <= u_i) & (splits.gather(1, i).squeeze(1) == 0)
+        chord = open_ & (u2 < u_i)
+        at_u2 = torch.where(chord, (u_i - u2) * (u2 - l_i) / torch.where(chord, u_i - l_i, 1.0), 0.0)
+        least = torch.where(splits < 0, -torch.inf, l).amax(1)
+        at_least = u2 - (least.clamp(min=0) if self.rectified else least)
+        return torch.where(open_, torch.maximum(at_u2, at_least), 0.0), lines.high_tap
 
     def counting(self, splits: Tensor) -> Tensor:
         """Return (N, taps, outputs) bool: the entry has a constraint, see `constrained`."""
