@@ -127,6 +127,8 @@ def split(found: Domains, made: Bounds, C: Tensor, tries: int) -> tuple[Domains,
         C: coefficients of the logits (M, K).
         tries: number of maxima that are tried.
     """
+    if not found.splits:  # an affine network
+        return found.take(found.image[:0]), torch.ones_like(found.image, dtype=torch.bool)
     C = C.to(made.ball.x.dtype)
     score, tap = scores(found, made, C)
     best, where = score.topk(min(tries, score.shape[1]), dim=1)  # (M, T)

@@ -16,7 +16,7 @@ from advkit.certification.slopes import Raised, Relaxation, raised
 from advkit.certification.unit_rows import Rows
 
 PRICE = 1e6
-"""Price of leaving the branch, in units of the slope or of 1: an empty branch gets a large bound."""
+"""Price of leaving the branch, in units of the slope: an empty branch gets a large bound."""
 
 STEPS = 60
 """Steps of ascent where no linear program can be solved."""
@@ -68,18 +68,19 @@ def _program(found: Domains, made: Bounds, C: Tensor, row: int) -> tuple[dict[in
     betas = {i: torch.zeros(1, *s.shape[1:], dtype=torch.float64, device=C.device) for i, s in part.splits.items()}
     if not entries:
         return betas, torch.where(slope > 0, low, high).view(1, *shape)
-    A = torch.cat(G)
-    A = torch.cat([A, -A.new_ones(len(A), 1)], 1)  # G x + g <= t, at a price for t
-    price = PRICE * max(float(slope.abs().amax()), 1.0)
+    A, b = torch.cat(G), -torch.cat(g)
+    size, unit = (torch.where(t > 0, t, 1.0) for t in (A.abs().amax(1), slope.abs().amax()))  # numbers near 1
+    A, b = torch.cat([A / size[:, None], -A.new_ones(len(A), 1)], 1), b / size  # A x <= b + t, at a price for t
     answer = linprog(
-        torch.cat([slope, slope.new_tensor([price])]).cpu().numpy(),
+        torch.cat([slope / unit, slope.new_tensor([PRICE])]).cpu().numpy(),
         A_ub=A.cpu().numpy(),
-        b_ub=-torch.cat(g).cpu().numpy(),
+        b_ub=b.cpu().numpy(),
         bounds=[*zip(low.tolist(), high.tolist(), strict=True), (0, None)],
         method="highs",
     )
     if answer.x is None:
         return betas, torch.where(slope > 0, low, high).view(1, *shape)
-    for (i, t, o), value in zip(entries, (-answer.ineqlin.marginals).tolist(), strict=True):
+    prices = unit / size * torch.as_tensor(-answer.ineqlin.marginals, device=C.device)
+    for (i, t, o), value in zip(entries, prices.tolist(), strict=True):
         betas[i][0, t, o] = max(value, 0.0)
     return betas, torch.as_tensor(answer.x[:-1], device=C.device).view(1, *shape)
