@@ -48,7 +48,7 @@ WRONG: dict[str, tuple[Any, Any, Any, dict[str, Any], str]] = {
     "pixels below": (MODEL, X - 1, Y, {}, r"images out of bounds: expected pixels in \[0, 1\], saw -"),
     "pixels outside other bounds": (MODEL, X, Y, {"bounds": (0.9, 1.0)}, r"expected pixels in \[0.9, 1\]"),
     "pixels NaN": (MODEL, NAN, Y, {}, r"the images contain NaN \(32 of 160 entries\)"),
-    "8-bit images": (MODEL, (255 * X).byte(), Y, {}, r"floating-point images.*got torch.uint8; .*x.float\(\) / 255"),
+    "8-bit images": (MODEL, (255 * X).byte(), Y, {}, r"floating-point.*torch.uint8; .*as_tensor.x..float.. / 255"),
     "images as an array": (MODEL, X.numpy(), Y, {}, r"expected images as a torch tensor \(N, C, H, W\), got ndarray"),
     "one image without batch": (
         MODEL,

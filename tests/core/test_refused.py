@@ -104,3 +104,10 @@ def test_the_command_says_it_in_one_line(
     assert found.exit_code == code, found.output
     assert says in found.stderr
     assert len(found.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("given", [(X * 255).byte(), (X * 255).byte().numpy()])
+def test_the_advice_for_8_bit_images_helps_tensors_and_arrays(given: object) -> None:
+    with pytest.raises(InputError, match=r"give torch.as_tensor\(x\).float\(\) / 255"):
+        judge(NET, given, Y if isinstance(given, Tensor) else Y.numpy())  # type: ignore[arg-type]
+    judge(NET, torch.as_tensor(given).float() / 255, Y)
