@@ -6,7 +6,8 @@ fooled. Attacks on labels: the median distance of the nearest point that fooled,
 
 A peer attacks one image at a time, so that a query belongs to that image, and is stopped at the first success or at the
 number of queries: many go on, and what they would spend does not count. The image that it returns is asked about last.
-Behind a peer's figure stands <a:b>: ours is ahead on a of the images, and behind on b of them.
+Behind a peer's figure stands <a:b p>: ours is ahead on a of the images and behind on b of them, by each image's median
+over the seeds, and p is that of the two-sided sign test. Images on which both are equal, or both fail, do not count.
 Ours attacks all images in one batch; each row makes its own queries, and the script checks that the model saw as many.
 
 It needs foolbox, torchattacks, torchattack, adversarial-robustness-toolbox and pyautoattack; the first line names those
@@ -30,6 +31,7 @@ from victims import add_source, load
 
 from advkit.attacks import create_attack, smallest
 from advkit.core.norms import get_norm
+from advkit.reproduction.significance import signs
 
 OURS = {  # {q}: the number of queries; {g}: of generations of 400
     "square": "square(queries={q})",
@@ -167,16 +169,20 @@ def line(victim, case, given):
     """One row of the table."""
     attack, eps, sides = compare(victim, case, given)
     what = "distance" if eps is None else f"queries, {attack.norm} {eps:g}"
-    beside = {name: _pairs(sides["advkit"][0], figures) for name, (figures, _) in sides.items()}
+    beside = {name: _pairs(sides["advkit"][0], figures, given.seeds) for name, (figures, _) in sides.items()}
     cells = {
         name: _cell(figures, eps) + beside[name] + f" [{t:.1f} s]" * given.times for name, (figures, t) in sides.items()
     }
     return [f"`{attack.spec}`", f"{victim}, {what}", ", ".join(f"{name} {cell}" for name, cell in cells.items())]
 
 
-def _pairs(mine, other):
-    """On how many of the same images (and seeds) ours is ahead, and on how many it is behind; ties left out."""
-    return "" if other is mine else f" <{int((mine < other).sum())}:{int((other < mine).sum())}>"
+def _pairs(mine, other, seeds):
+    """On how many images ours is ahead, and on how many it is behind; p of the sign test."""
+    if other is mine:
+        return ""
+    first, second = (figures.view(seeds, -1).median(0).values for figures in (mine, other))
+    ahead, behind = int((first < second).sum()), int((second < first).sum())
+    return f" <{ahead}:{behind} {signs(first.tolist(), second.tolist()).p:.2g}>"
 
 
 def _cell(figures, eps):

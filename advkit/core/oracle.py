@@ -1,7 +1,8 @@
 """The only access of an attack to the model: it counts the passes of every sample and keeps the best point seen."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from itertools import accumulate
 from typing import Any
 
@@ -10,14 +11,18 @@ from torch import Tensor
 
 from advkit.core.best_points import Best, Ranking, Rows, not_finite, sloped, take
 from advkit.core.draws import Draws
+from advkit.core.errors import InputError
 from advkit.core.goals import Goal, wide
 from advkit.core.guard import Model
-from advkit.core.losses import Loss, by_row, climb
+from advkit.core.losses import Loss, Values, by_row, climb
 from advkit.core.pile import Pile, Seen
 from advkit.core.threat import Region
 
 View = Callable[[Tensor], Tensor]
 """Images (M, ...) -> images of the same shape, differentiable."""
+
+JOINT = 2**18
+"""The number of entries of images that pass the model together in `Oracle.looks`. Small batches cost more an image."""
 
 
 def _gradients(values: Tensor, leaf: Tensor) -> Tensor:
@@ -57,6 +62,7 @@ class Oracle:
         self._clean: tuple[Tensor, Tensor] | None = None
         self._adopted: Tensor | None = None  # (M,) bool: the latest query became the best point
         self._pile = Pile(ranking, rows.goal)
+        self._joins = True  # the model has not refused a batch larger than that of the call
         self._latest, self._kept = Seen(fooled=~rows.live), rows.record.best.logits
         self.answer = self._kept
 
@@ -154,8 +160,7 @@ class Oracle:
             loss: the loss that is differentiated, a name or a function.
             through: a differentiable function of images, as there.
         """
-        at_once = loss == self.ranking.loss and "goal" not in self._seen and not self._pile.waits(x)
-        return self._climb(x, loss, through, valued=at_once or not by_row(loss))[1]
+        return self.look(x, loss, through)[1]
 
     def loss_and_gradient(
         self, x: Tensor, loss: str | Loss = "cross_entropy", through: View | None = None
@@ -172,13 +177,58 @@ class Oracle:
                 that with respect to x, and x is no candidate, for its own answer is not known.
         """
         values, gradient = self._climb(x, loss, through, valued=True)
-        assert values is not None
-        return values, gradient
+        return values(), gradient
 
-    def _climb(
-        self, x: Tensor, loss: str | Loss, through: View | None, *, valued: bool
-    ) -> tuple[Tensor | None, Tensor]:
-        """The loss, if it is asked for, and its gradient; the pass is counted and the point remembered."""
+    def look(self, x: Tensor, loss: str | Loss = "cross_entropy", through: View | None = None) -> tuple[Values, Tensor]:
+        """Return the loss (M,), computed when it is asked for, and its gradient, see `loss_and_gradient`.
+
+        Args:
+            x: points (M, ...).
+            loss: the loss that is differentiated, a name or a function.
+            through: a differentiable function of images, as there.
+        """
+        at_once = loss == self.ranking.loss and "goal" not in self._seen and not self._pile.waits(x)
+        return self._climb(x, loss, through, valued=at_once or not by_row(loss))
+
+    def looks(self, x: Tensor, loss: str | Loss, views: Sequence[View | None]) -> Iterator[tuple[Values, Tensor]]:
+        """Yield `look` through each of several functions; while the batches are small, in fewer and larger passes.
+
+        A query and a gradient for each count all the same. The sums inside the model may round otherwise in a larger
+        batch. A model that refuses one gets them one by one.
+
+        Args:
+            x: points (M, ...).
+            loss: the loss that is differentiated, a name or a function.
+            views: differentiable functions of images; None stands for the images themselves.
+        """
+        known = by_row(loss) and isinstance(self.goal, Goal) and isinstance(self._rows.goal, Goal)
+        for part in _runs(views, JOINT // max(1, x.numel()) if known else 1):
+            yield from self._together(x, loss, part)
+
+    def _together(self, x: Tensor, loss: str | Loss, views: Sequence[View | None]) -> Iterable[tuple[Values, Tensor]]:
+        if self._joins and len(views) > 1:
+            try:
+                return list(self._joint(x, loss, [view for view in views if view is not None]))
+            except (AssertionError, InputError, RuntimeError, ValueError):
+                self._joins = False
+        return (self.look(x, loss, view) for view in views)
+
+    def _joint(self, x: Tensor, loss: str | Loss, views: Sequence[View]) -> Iterator[tuple[Values, Tensor]]:
+        """`look` through each of these, in one pass."""
+        count, rows = len(views), len(x)
+        index = torch.arange(rows, device=x.device).repeat(count)
+        with torch.enable_grad():
+            leaf = x.detach().repeat(count, *[1] * (x.ndim - 1)).requires_grad_()
+            seen = torch.cat([view(part) for view, part in zip(views, torch.split(leaf, rows), strict=True)])
+            graph = self._model(seen)
+            find, gradient = climb(loss, take(self.goal, index), graph, leaf, take(self.clean, index))
+        self.passed(graph.detach(), gradient, times=count)
+        values = cache(find)
+        for k, part in enumerate(torch.split(gradient, rows)):
+            yield lambda k=k: values()[k * rows : (k + 1) * rows], part  # type: ignore[misc]
+
+    def _climb(self, x: Tensor, loss: str | Loss, through: View | None, *, valued: bool) -> tuple[Values, Tensor]:
+        """The loss, computed now if `valued`, and its gradient; the pass is counted and the point remembered."""
         with torch.enable_grad():
             leaf, graph, new = self._forward(x, through)
             find, gradient = climb(loss, self.goal, graph, leaf, self.clean)
@@ -188,7 +238,7 @@ class Oracle:
         else:
             known = values if loss == self.ranking.loss and "goal" not in self._seen else None
             self._note(x, logits, known, gradient, queries=int(new))
-        return values, gradient
+        return find if values is None else lambda: values, gradient
 
     def jacobian(self, x: Tensor, rows: int | Tensor) -> tuple[Tensor, Tensor]:
         """Return combinations of logits (M, k) and their gradients (M, k, ...) at x: one query and k gradients a row.
@@ -239,12 +289,23 @@ class Oracle:
         record = record._replace(queries=record.queries + queries, gradients=record.gradients + gradients)
         self.rows = rows._replace(record=record)
 
-    def passed(self, logits: Tensor, gradient: Tensor) -> None:
-        """Count a pass on transformed images; it tells nothing about the rows' own points except zero gradients."""
-        self._count(1, 1)
+    def passed(self, logits: Tensor, gradient: Tensor, times: int = 1) -> None:
+        """Count a pass on transformed images; it tells nothing about the rows' own points except zero gradients.
+
+        Args:
+            logits: the answers (M, K), or (times * M, K), all rows through one transform after the other.
+            gradient: the gradients, (M, ...) or (times * M, ...).
+            times: number of transforms that were seen in one pass.
+        """
+        self._count(times, times)
         rows, record = self._rows, self._rows.record
-        aimed = rows.live & ~rows.goal.clears(logits)
-        zero = record.zero | aimed & ~sloped(gradient)
+        if times == 1:
+            fine = rows.goal.clears(logits) | sloped(gradient)
+        else:
+            index = torch.arange(len(rows.live), device=logits.device).repeat(times)
+            fine = (take(rows.goal, index).clears(logits) | sloped(gradient)).view(times, -1).all(0)
+            logits = logits.view(times, -1, *logits.shape[1:]).transpose(0, 1)
+        zero = record.zero >= (fine >= rows.live)  # zero already, or not fine; who is done may have any gradient
         self._rows = rows._replace(record=record._replace(zero=zero, broken=not_finite(record.broken, logits)))
 
     def _forward(self, x: Tensor, through: View | None = None) -> tuple[Tensor, Tensor, bool]:
@@ -337,6 +398,17 @@ class Oracle:
     def all_live(self) -> None:
         """Say that every row is live: while no row can leave, passes are not counted on the device."""
         self._all_live = not self.stop
+
+
+def _runs(views: Sequence[View | None], most: int) -> list[list[View | None]]:
+    """The views in order, in runs of at most `most`; None stands alone."""
+    runs: list[list[View | None]] = []
+    for view in views:
+        if view is None or not runs or runs[-1][-1] is None or len(runs[-1]) >= most:
+            runs.append([view])
+        else:
+            runs[-1].append(view)
+    return runs
 
 
 def _looked_up(values: list[int], index: Tensor) -> Tensor:

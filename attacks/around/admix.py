@@ -9,7 +9,7 @@ from advkit.attacks.around.gradient import Bent, GradientTransform, then
 from advkit.attacks.around.si import mean, scales
 from advkit.core.attack import ATTACKS, Attack
 from advkit.core.door import check_between
-from advkit.core.losses import Loss
+from advkit.core.losses import Loss, Values
 from advkit.core.oracle import Oracle, View
 
 OTHERS = 3
@@ -58,10 +58,9 @@ class Admix(GradientTransform):
     def _bend(self, oracle: Oracle, i: int) -> Oracle:
         others = [self.share * _other(oracle, i, k) for k in range(OTHERS)]
 
-        def look(x: Tensor, loss: str | Loss, through: View | None) -> tuple[Tensor, Tensor]:
+        def look(x: Tensor, loss: str | Loss, through: View | None) -> tuple[Values, Tensor]:
             mixed = [then(through, lambda seen, other=other: seen + other) for other in others]  # type: ignore[misc]
-            views = (view for mixture in mixed for view in scales(mixture, COPIES))
-            return mean(oracle.loss_and_gradient(x, loss, view) for view in views)
+            return mean(oracle.looks(x, loss, [view for mixture in mixed for view in scales(mixture, COPIES)]))
 
         return Bent(oracle, look)  # type: ignore[return-value]
 

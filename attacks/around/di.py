@@ -1,5 +1,6 @@
 """DI, diverse inputs: Xie et al. 2018, section 3.3 (arXiv 1803.06978)."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import count
 
@@ -10,7 +11,7 @@ from torch import Tensor
 from advkit.attacks.around.gradient import Bent, GradientTransform, then
 from advkit.core.attack import ATTACKS, Attack
 from advkit.core.door import check_between
-from advkit.core.losses import Loss
+from advkit.core.losses import Loss, Values
 from advkit.core.oracle import Oracle, View
 
 LEAST = 0.9
@@ -55,13 +56,17 @@ class DI(GradientTransform):
     def _bend(self, oracle: Oracle, i: int) -> Oracle:
         calls = count()
 
-        def look(x: Tensor, loss: str | Loss, through: View | None) -> tuple[Tensor, Tensor]:
+        def pasted(through: View | None) -> View:
             numbers = oracle.draws.uniform(i, (4,), stream=STREAM + next(calls))
-            return oracle.loss_and_gradient(
-                x, loss, then(through, lambda seen: _paste(seen, numbers, self.probability))
-            )
+            return then(through, lambda seen: _paste(seen, numbers, self.probability))
 
-        return Bent(oracle, look)  # type: ignore[return-value]
+        def look(x: Tensor, loss: str | Loss, through: View | None) -> tuple[Values, Tensor]:
+            return oracle.look(x, loss, pasted(through))
+
+        def looks(x: Tensor, loss: str | Loss, views: Sequence[View | None]) -> Iterator[tuple[Values, Tensor]]:
+            return oracle.looks(x, loss, [pasted(view) for view in views])
+
+        return Bent(oracle, look, looks)  # type: ignore[return-value]
 
 
 def _paste(x: Tensor, numbers: Tensor, probability: float) -> Tensor:

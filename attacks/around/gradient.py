@@ -1,6 +1,6 @@
 """What transforms of the gradient have in common: an attack whose steps follow another one than the point's own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -9,11 +9,14 @@ from torch import Tensor
 from advkit.attacks.around.stand_in import StandIn
 from advkit.attacks.around.wrapper import Wrapper
 from advkit.core.errors import InputError
-from advkit.core.losses import Loss
+from advkit.core.losses import Loss, Values
 from advkit.core.oracle import Oracle, View
 
-Look = Callable[[Tensor, str | Loss, View | None], tuple[Tensor, Tensor]]
-"""(points, loss, through) -> the loss and its gradient, see `Oracle.loss_and_gradient`."""
+Look = Callable[[Tensor, str | Loss, View | None], tuple[Values, Tensor]]
+"""(points, loss, through) -> the loss, when it is asked for, and its gradient, see `Oracle.look`."""
+
+Looks = Callable[[Tensor, str | Loss, Sequence[View | None]], Iterator[tuple[Values, Tensor]]]
+"""(points, loss, several functions) -> the same through each of them, see `Oracle.looks`."""
 
 
 class Bent(StandIn):
@@ -21,18 +24,28 @@ class Bent(StandIn):
 
     Args:
         oracle: the oracle whose gradient is replaced.
-        look: function that is called in place of the oracle's `loss_and_gradient`.
+        look: function that is called in place of the oracle's `look`.
+        looks: function that is called in place of its `looks`; by default each is looked at alone.
     """
 
-    def __init__(self, oracle: Oracle, look: Look) -> None:
+    def __init__(self, oracle: Oracle, look: Look, looks: Looks | None = None) -> None:
         super().__init__(oracle)
-        self._look = look
+        self._look, self._looks = look, looks
+
+    def look(self, x: Tensor, loss: str | Loss = "cross_entropy", through: View | None = None) -> tuple[Values, Tensor]:
+        """Return the replaced gradient."""
+        return self._look(x, loss, through)
+
+    def looks(self, x: Tensor, loss: str | Loss, views: Sequence[View | None]) -> Iterator[tuple[Values, Tensor]]:
+        """Yield the replaced gradients through several functions."""
+        return super().looks(x, loss, views) if self._looks is None else self._looks(x, loss, views)
 
     def loss_and_gradient(
         self, x: Tensor, loss: str | Loss = "cross_entropy", through: View | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Return the replaced gradient."""
-        return self._look(x, loss, through)
+        """Return the loss and the replaced gradient."""
+        values, gradient = self._look(x, loss, through)
+        return values(), gradient
 
 
 @dataclass(frozen=True, kw_only=True)

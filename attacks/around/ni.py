@@ -1,7 +1,7 @@
 """NI, Nesterov's look-ahead: Lin et al. 2019, section 3.2 (arXiv 1908.06281)."""
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -10,6 +10,8 @@ from advkit.attacks.around.gradient import Bent, GradientTransform
 from advkit.core.attack import ATTACKS, Attack
 from advkit.core.door import check_between
 from advkit.core.errors import InputError
+from advkit.core.losses import Loss, Values
+from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle, View
 
 
@@ -19,6 +21,7 @@ class State(NamedTuple):
     x_adv: Tensor  # (M, ...)
     inner: Any
     velocity: Tensor  # (M, ...): of gradients whose mean size an entry is 1
+    length: Tensor  # (M, 1, ...): of a step; 0 where there is one step only
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,25 +58,24 @@ class NI(GradientTransform):
 
     def init(self, oracle: Oracle) -> State:
         """Return the attack's first state, without momentum."""
-        inner = self.attack.init(oracle)
-        return State(inner.x_adv, inner, torch.zeros_like(oracle.x))
+        inner, base, x = self.attack.init(oracle), cast(Any, _innermost(self.attack)), oracle.x
+        length = base.length(oracle) if hasattr(base, "length") else x.new_zeros(len(x), *[1] * (x.ndim - 1))
+        return State(inner.x_adv, inner, torch.zeros_like(x), length)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """Take the attack's step, with the gradient ahead."""
-        base: Any = _innermost(self.attack)
-        ahead = self.decay * state.velocity * base.length(oracle) if hasattr(base, "length") else None
+        kept = self.decay * state.velocity
         seen: list[Tensor] = []
 
-        def look(x: Tensor, loss: str, through: View | None) -> tuple[Tensor, Tensor]:
-            point = x if ahead is None or not i else x + ahead.to(x.dtype)
-            values, gradient = oracle.loss_and_gradient(point, loss, through)
+        def look(x: Tensor, loss: str | Loss, through: View | None) -> tuple[Values, Tensor]:
+            point = x + (kept * state.length).to(x.dtype) if i else x
+            values, gradient = oracle.look(point, loss, through)
             seen.append(gradient)
             return values, gradient
 
         inner = self.attack.step(Bent(oracle, look), state.inner, i)  # type: ignore[arg-type]
-        size = seen[-1].abs().flatten(1).mean(1).view(-1, *[1] * (seen[-1].ndim - 1))
-        step = torch.where(size > 0, seen[-1] / size, 0.0)
-        return State(inner.x_adv, inner, self.decay * state.velocity + step)
+        size = per_row(seen[-1].abs().flatten(1).mean(1), seen[-1])
+        return State(inner.x_adv, inner, kept + seen[-1] / size.masked_fill(size == 0, 1.0), state.length)
 
 
 def _innermost(attack: Attack) -> Attack:

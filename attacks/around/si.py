@@ -1,14 +1,15 @@
 """SI, scale invariance: Lin et al. 2019, section 3.3 (arXiv 1908.06281)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from advkit.attacks.around.gradient import Bent, GradientTransform, then
 from advkit.core.attack import ATTACKS, Attack
 from advkit.core.door import check_count
-from advkit.core.losses import Loss
+from advkit.core.losses import Loss, Values
 from advkit.core.oracle import Oracle, View
 
 
@@ -41,8 +42,8 @@ class SI(GradientTransform):
         return self._with("si", self.copies)
 
     def _bend(self, oracle: Oracle, i: int) -> Oracle:
-        def look(x: Tensor, loss: str | Loss, through: View | None) -> tuple[Tensor, Tensor]:
-            return mean(oracle.loss_and_gradient(x, loss, seen) for seen in scales(through, self.copies))
+        def look(x: Tensor, loss: str | Loss, through: View | None) -> tuple[Values, Tensor]:
+            return mean(oracle.looks(x, loss, list(scales(through, self.copies))))
 
         return Bent(oracle, look)  # type: ignore[return-value]
 
@@ -54,10 +55,15 @@ def scales(through: View | None, copies: int) -> Iterator[View | None]:
     yield through
 
 
-def mean(found: Iterator[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+def mean(found: Iterable[tuple[Values, Tensor]]) -> tuple[Values, Tensor]:
     """Return the mean loss and the mean gradient of several copies."""
-    values, gradients = zip(*found, strict=True)
-    return sum(values) / len(values), sum(gradients) / len(gradients)
+    values: list[Values] = []
+    total: Tensor | None = None
+    for value, gradient in found:
+        values.append(value)
+        total = gradient if total is None else total + gradient
+    assert total is not None
+    return lambda: torch.stack([value() for value in values]).mean(0), total / len(values)
 
 
 @ATTACKS.wrapper("si", rank=5)

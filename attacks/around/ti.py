@@ -10,7 +10,7 @@ from advkit.attacks.around.gradient import Bent, GradientTransform
 from advkit.core.attack import ATTACKS, Attack
 from advkit.core.door import check_count
 from advkit.core.errors import InputError
-from advkit.core.losses import Loss
+from advkit.core.losses import Loss, Values
 from advkit.core.oracle import Oracle, View
 
 
@@ -48,8 +48,8 @@ class TI(GradientTransform):
 
     def _bend(self, oracle: Oracle, i: int) -> Oracle:
 
-        def look(x: Tensor, loss: str | Loss, through: View | None) -> tuple[Tensor, Tensor]:
-            values, gradient = oracle.loss_and_gradient(x, loss, through)
+        def look(x: Tensor, loss: str | Loss, through: View | None) -> tuple[Values, Tensor]:
+            values, gradient = oracle.look(x, loss, through)
             return values, smoothed(gradient, self.size)
 
         return Bent(oracle, look)  # type: ignore[return-value]

@@ -1,6 +1,7 @@
 """VMI, variance tuning: Wang and He 2021, algorithm 1 (arXiv 2103.15571)."""
 
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor
 from advkit.attacks.around.gradient import Bent, GradientTransform, then
 from advkit.core.attack import ATTACKS, Attack
 from advkit.core.door import check_count
+from advkit.core.losses import Loss, Values
 from advkit.core.oracle import Oracle, View
 
 REACH = 1.5
@@ -70,24 +72,26 @@ class VMI(GradientTransform):
         """Take the attack's step along the tuned gradient, and look at the neighbours."""
         variance: list[Tensor] = []
 
-        def look(x: Tensor, loss: str, through: View | None) -> tuple[Tensor, Tensor]:
+        def look(x: Tensor, loss: str | Loss, through: View | None) -> tuple[Values, Tensor]:
             around = self._around(oracle, x, loss, through, i)
-            values, gradient = oracle.loss_and_gradient(x, loss, through)  # who is fooled here may leave after it
+            values, gradient = oracle.look(x, loss, through)  # who is fooled here may leave after it
             variance.append(around - gradient)
             return values, gradient + state.variance
 
         inner = self.attack.step(Bent(oracle, look), state.inner, i)  # type: ignore[arg-type]
         return State(inner.x_adv, inner, variance[-1])
 
-    def _around(self, oracle: Oracle, x: Tensor, loss: str, through: View | None, i: int) -> Tensor:
+    def _around(self, oracle: Oracle, x: Tensor, loss: str | Loss, through: View | None, i: int) -> Tensor:
         """The mean gradient of the neighbours."""
-        total = torch.zeros_like(x)
-        for k in range(self.neighbours):
-            numbers = oracle.draws.branch(k + 1, FAMILY)
-            offset = oracle.region.norm.sample(x, REACH * oracle.region.eps, numbers, i).to(x.dtype)
-            moved = then(lambda at, offset=offset: at + offset, through)  # type: ignore[misc]
-            total += oracle.loss_and_gradient(x, loss, moved)[1]
+        reach = REACH * oracle.region.eps
+        moved = [self._moved(oracle, x, reach, through, i, k) for k in range(1, self.neighbours + 1)]
+        total: Tensor = reduce(torch.add, (gradient for _, gradient in oracle.looks(x, loss, moved)))
         return total / self.neighbours
+
+    def _moved(self, oracle: Oracle, x: Tensor, reach: Tensor, through: View | None, i: int, k: int) -> View:
+        """The k-th neighbour of an image, drawn when it is asked for, and then what the model sees of it."""
+        norm, numbers = oracle.region.norm, oracle.draws.branch(k, FAMILY)
+        return then(lambda at: at + norm.sample(x, reach, numbers, i).to(x.dtype), through)
 
 
 @ATTACKS.wrapper("vmi", rank=3)

@@ -1,6 +1,8 @@
 """DI, TI, SI, NI, VMI and Admix beside plainly written loops."""
 
+import math
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -10,8 +12,9 @@ from torch import Tensor, nn
 from advkit.attacks import MIFGSM, PGD, admix, create_attack, di, ni, si, ti, transfer, vmi
 from advkit.attacks.around.di import STREAM, _paste
 from advkit.attacks.around.ti import smoothed
+from advkit.core import oracle
 from advkit.core.draws import Draws
-from advkit.core.errors import InputError
+from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.norms import get_norm
 from advkit.testing import check_attack
 
@@ -157,7 +160,7 @@ def test_admix_mixes_with_images_of_other_classes_only(case):
             return answer
 
     create_attack("mifgsm(eps=1e-9, steps=1, admix=0.2)")(Watching(), x, y, stop="never")
-    mixtures = asked[1:-1]
+    mixtures = torch.cat(asked[1:-1]).split(len(x))
     assert len(mixtures) == 15
     for k, seen in enumerate(mixtures):
         other = (seen * 2 ** ((k + 1) % 5) - x) / 0.2
@@ -211,6 +214,92 @@ def test_each_costs_what_it_says(spec, passes, case):
     assert int(result.queries.sum()) == model.seen
     first = 0 if spec.split("=")[0] in ("ti", "si", "vmi") else 1  # the clean pass serves as the first
     assert result.queries.eq(passes * STEPS + 1 + first).all()
+
+
+MANY = ["si=5", "vmi=5", "admix=0.2", "si=3, vmi=2", "di=0.7, si=3", "di=0.7, admix=0.2"]
+
+
+class Picky(Counting):
+    """Refuses batches of more images than the first one had, and notes the sizes."""
+
+    def __init__(self, most: float) -> None:
+        super().__init__()
+        self.most, self.sizes = most, [0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > self.most:
+            raise RuntimeError(f"expected at most {self.most} images")
+        self.sizes.append(len(x))
+        return super().forward(x)
+
+
+@pytest.mark.parametrize("stop", ["never", "fooled"])
+@pytest.mark.parametrize("spec", MANY)
+def test_few_large_passes_give_what_many_small_ones_do(spec, stop, case, monkeypatch):
+    model, x, _ = case
+    y = model(x).argmax(1)
+    attack, free, alone = create_attack(f"mifgsm(eps={EPS}, steps=3, {spec})"), Picky(math.inf), Picky(math.inf)
+    together = attack(free, x, y, stop=stop, seed=3)
+    monkeypatch.setattr(oracle, "JOINT", 0)
+    one_by_one = attack(alone, x, y, stop=stop, seed=3)
+    assert max(free.sizes) > len(x) == max(alone.sizes)
+    assert sum(free.sizes) == sum(alone.sizes)
+    torch.testing.assert_close(together.x_adv, one_by_one.x_adv)
+    assert together.queries.equal(one_by_one.queries)
+    assert together.gradients.equal(one_by_one.gradients)
+
+
+@pytest.mark.parametrize("spec", MANY)
+def test_a_model_that_takes_no_larger_batch_gets_them_one_by_one(spec, case):
+    _, x, y = case
+    attack, narrow = create_attack(f"mifgsm(eps={EPS}, steps=3, {spec})"), Picky(len(x))
+    result = attack(narrow, x, y, stop="never", seed=3)
+    torch.testing.assert_close(result.x_adv, attack(Counting(), x, y, stop="never", seed=3).x_adv)
+    assert int(result.queries.sum()) == sum(narrow.sizes)
+
+
+def test_a_gradient_of_zero_in_one_of_the_copies_is_reported(case):
+    """A network that sees bright images only: the darker copies have no gradient there."""
+    _, x, y = case
+    bright = nn.Sequential(nn.Flatten(), nn.Linear(192, 5)).double()
+
+    class Bright(nn.Module):
+        def forward(self, z: Tensor) -> Tensor:
+            answer: Tensor = bright(z * (z.detach().amax((1, 2, 3), keepdim=True) > 0.6))
+            return answer
+
+    y = bright(0 * x).argmax(1)
+    with pytest.warns(AdvkitWarning, match="gradient was exactly zero"):
+        result = create_attack("mifgsm(eps=1e-6, steps=2, si=3)")(Bright(), x, y, stop="never")
+    assert result.zero_gradient.all()
+    plain = create_attack("mifgsm(eps=1e-6, steps=2)")(Bright(), x, y, stop="never")
+    assert not plain.zero_gradient.any()
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_an_attack_that_asks_for_the_loss_gets_it_with_the_replaced_gradient(spec, case):
+    """In the place of `gradient`, as attacks of others may do: the same images."""
+    model, x, y = case
+
+    @dataclass(frozen=True, kw_only=True)
+    class Asking(MIFGSM):
+        def step(self, oracle, state, i):
+            class Both:
+                region = oracle.region
+
+                def gradient(self, x, loss):
+                    values, gradient = oracle.loss_and_gradient(x, loss)
+                    assert values.shape == (len(x),)
+                    assert bool(values.isfinite().all())
+                    return gradient
+
+            return super().step(Both(), state, i)
+
+    option, value = spec.split("=")
+    wrap = {"di": di, "ti": ti, "si": si, "ni": ni, "vmi": vmi, "admix": admix}[option]
+    number = float(value) if "." in value else int(value)
+    found = wrap(Asking(eps=EPS, steps=STEPS), number)(model, x, y, stop="never", seed=3).x_adv
+    torch.testing.assert_close(found, run(case, spec))
 
 
 @pytest.mark.parametrize("spec", [spec for spec in SPECS if "admix" not in spec])
