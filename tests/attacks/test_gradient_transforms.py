@@ -265,7 +265,7 @@ def test_a_gradient_of_zero_in_one_of_the_copies_is_reported(case):
 
     class Bright(nn.Module):
         def forward(self, z: Tensor) -> Tensor:
-            answer: Tensor = bright(z * (z.detach().amax((1, 2, 3), keepdim=True) > 0.6))
+            answer: Tensor = bright(z * (z.detach().amax((1, 2, 3), keepdim=True) > 0.3))
             return answer
 
     y = bright(0 * x).argmax(1)
