@@ -401,7 +401,7 @@ class Oracle:
 
 
 def _runs(views: Sequence[View | None], most: int) -> list[list[View | None]]:
-    """The views in order, in runs of at most `most`; None stands alone."""
+    """The views in order, in runs of at most `most`; None is a run of its own."""
     runs: list[list[View | None]] = []
     for view in views:
         if view is None or not runs or runs[-1][-1] is None or len(runs[-1]) >= most:
