@@ -51,6 +51,9 @@ DONE, FAILED, MENDABLE, INTERRUPTED = 0, 1, 2, 130
 NO_PATH = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
 """What the system says of words that are no path to such a thing, whoever looks there first."""
 
+NOT_ALLOWED = {errno.EACCES, errno.EPERM, errno.EROFS}
+"""What the system says of places that belong to somebody else, or to nobody: another path is the user's to give."""
+
 LONGEST = 2000
 """Characters of a line for people; a longer one quotes something that was given, and loses its middle."""
 
@@ -77,6 +80,14 @@ class Group(click.Group):
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             raise unknown("command", args[0], COMMANDS, "(advkit --help lists them)")
         return super().resolve_command(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; without a current folder nothing would find its files, and libraries end the process."""
+        try:
+            os.getcwd()
+        except OSError as error:
+            raise InputError("the current folder is gone: change to another one (cd), and run that again") from error
+        return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands, without importing one."""
@@ -130,7 +141,7 @@ def _explain(error: Exception, debug: bool) -> int:
     if isinstance(error, click.ClickException):
         click.echo(f"Error: {_one_line(error.format_message())}", err=True)
         return MENDABLE if isinstance(error, click.UsageError) else error.exit_code
-    if isinstance(error, InputError) or (isinstance(error, OSError) and error.errno in NO_PATH):
+    if isinstance(error, InputError) or (isinstance(error, OSError) and error.errno in NO_PATH | NOT_ALLOWED):
         click.echo(f"Error: {_one_line(error)}", err=True)
         return MENDABLE
     more = "" if debug else "; for the traceback run it again with --debug"
@@ -143,8 +154,13 @@ def _explain(error: Exception, debug: bool) -> int:
 
 
 def _one_line(text: object) -> str:
-    """Blanks and line ends become one blank, other control characters are escaped; the middle of a long one goes."""
-    words = " ".join(str(text).split())
+    """Blanks and line ends become one blank, other control characters are escaped; the middle of a long one goes.
+
+    The system's own number of an error says nothing to a reader.
+    """
+    if isinstance(text, OSError) and isinstance(text.filename, str | bytes):
+        text = f"{os.fsdecode(text.filename)}: {text.strerror}"
+    words = re.sub(r"\[Errno -?\d+\] ", "", " ".join(str(text).split()))
     if len(words) > LONGEST:
         words = f"{words[: LONGEST // 2]} ... {words[-LONGEST // 2 :]}"
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in words)

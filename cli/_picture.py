@@ -37,8 +37,9 @@ def check_place(path: Path | None, name: str = NAME, endings: Sequence[str] = EN
         raise InputError(f"--output: expected a folder that exists or a name that ends in {ending}, got {str(path)!r}")
     if not place.parent.is_dir():
         raise InputError(f"--output: there is no folder {str(place.parent)!r}: make it, or give another path")
-    if not os.access(place if place.exists() else place.parent, os.W_OK):
-        raise InputError(f"cannot write {str(place)!r}: give --output PATH, or --no-picture")
+    effective = os.access in os.supports_effective_ids
+    if not os.access(place if place.exists() else place.parent, os.W_OK, effective_ids=effective):
+        raise InputError(f"cannot write {str(place)!r}: give another --output PATH")
     return place
 
 

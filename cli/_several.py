@@ -6,11 +6,11 @@ from typing import Any
 import torch
 
 from advkit.cli._options import check_device
+from advkit.cli._picture import check_place
 from advkit.cli.attack import checkpoint
 from advkit.cli.evaluate import loaded
 from advkit.core.errors import InputError
 from advkit.data import Dataset
-from advkit.figures._examples import ENDINGS
 from advkit.models import Classifier, load_model
 
 
@@ -47,13 +47,8 @@ def picture(output: Path | None, name: str, options: dict[str, Any]) -> Path | N
     """Return the file to draw to: the given one, or `name` in a given or the current folder; None for no picture.
 
     Raises:
-        InputError: there is no such folder, or the file has no picture's ending.
+        InputError: there is no such folder, it cannot be written to, or the file has no picture's ending.
     """
     if options["no_picture"] or (options["as_json"] and output is None):
         return None
-    place = Path(name) if output is None else output / name if output.is_dir() else output
-    if place.suffix.lower() not in ENDINGS:
-        raise InputError(f"--output: expected a folder that exists or a name that ends in .png, got {str(output)!r}")
-    if not place.parent.is_dir():
-        raise InputError(f"--output: there is no folder {str(place.parent)!r}: make it, or give another path")
-    return place
+    return check_place(output, name)

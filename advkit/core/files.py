@@ -1,6 +1,7 @@
 """Files that are written atomically, and locks that give one process a folder for itself."""
 
 import os
+import re
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
@@ -27,16 +28,17 @@ def atomic_write(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]
 
     Raises:
         InputError: the path is that of a folder.
-        OSError: the folder cannot be made or written to.
+        OSError: the folder cannot be made or written to; its file name is `path`.
     """
     path = user_path(path)
     if path.is_dir():
         raise InputError(f"expected a path for a file, got the folder {path}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with _refused(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     os.close(descriptor)
     try:
-        with open(temporary, "wb") as file:  # its name is a path, for writers that open it themselves
+        with _refused(path), open(temporary, "wb") as file:  # its name is a path, for writers that open it themselves
             write(file)
             file.flush()
             os.fsync(file.fileno())
@@ -45,6 +47,31 @@ def atomic_write(path: str | os.PathLike[str], write: Callable[[IO[bytes]], Any]
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """Inside, a refusal of the system is an OSError of the file that was asked for, and not of the temporary one."""
+    try:
+        yield
+    except Exception as error:
+        refused = refusal(error)
+        if refused is None:
+            raise
+        raise OSError(refused.errno, refused.strerror, str(path)) from error
+
+
+def refusal(error: Exception) -> OSError | None:
+    """Return the system's refusal behind the error of a library that writes files; None if there is none.
+
+    Args:
+        error: what the library raised.
+    """
+    for found in (error, error.__context__):  # torch raises an error of its own from the system's
+        if isinstance(found, OSError):
+            return found if found.errno is not None else None
+    number = re.search(r"\(os error (\d+)\)", str(error))  # of safetensors
+    return OSError(int(number[1]), os.strerror(int(number[1]))) if number else None
 
 
 def _umask() -> int:
@@ -63,7 +90,8 @@ def make_folder(home: Path) -> None:
     try:
         home.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:
-        raise InputError(f"expected a folder for the run, got the file {home}: give another path") from error
+        found = f"the link {home} to nothing" if home.is_symlink() and not home.exists() else f"the file {home}"
+        raise InputError(f"expected a folder for the run, got {found}: give another path") from error
     except OSError as error:
         raise InputError(f"cannot make the folder {home}: {error.strerror}") from error
 
@@ -114,6 +142,23 @@ def locked(path: Path) -> Iterator[bool]:
         yield True
     finally:
         os.close(handle)
+
+
+def check_readable(path: Path) -> None:
+    """Raise before a reader makes something else of a refusal; what is missing is left to the reader.
+
+    Args:
+        path: path of a file.
+
+    Raises:
+        InputError: the system does not let this user read the file.
+    """
+    try:
+        path.open("rb").close()
+    except PermissionError as error:
+        raise InputError(f"cannot read {path}: {error.strerror}") from error
+    except OSError:
+        return
 
 
 HARMLESS = 1 << 28

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from advkit.core.door import check_dense, rows_advice
 from advkit.core.errors import InputError, unknown
-from advkit.core.files import refuse_bomb, user_path
+from advkit.core.files import check_readable, refuse_bomb, user_path
 from advkit.core.imported import call, find
 from advkit.core.words import harmless
 from advkit.data._dataset import DATASETS, Dataset, MemoryDataset
@@ -48,6 +48,7 @@ def npz(*, path: str | os.PathLike[str], split: str = "test", root: Root = None,
         InputError: there is no such file or no such arrays, or shapes, types or ranges do not fit.
     """
     file = user_path(path)
+    check_readable(file)
     refuse_bomb(file)
     if file.is_file() and not zipfile.is_zipfile(file):
         raise InputError(

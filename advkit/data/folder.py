@@ -114,11 +114,15 @@ def _walk(folder: Path, deep: bool) -> list[Path]:
 def _tree(folder: Path) -> list[tuple[str, list[str]]]:
     """(folder, names of its files), sorted; links are followed, but for those to a folder around themselves."""
     found = []
-    for place, folders, names in os.walk(folder, followlinks=True):
+    for place, folders, names in os.walk(folder, onerror=_unreadable, followlinks=True):
         around = {os.path.realpath(part) for part in (Path(place), *Path(place).parents)}
         folders[:] = [name for name in folders if os.path.realpath(os.path.join(place, name)) not in around]
         found.append((place, names))
     return sorted(found)
+
+
+def _unreadable(error: OSError) -> None:
+    raise InputError(f"cannot read the folder {error.filename}: {error.strerror}; make it readable, or move it away")
 
 
 def _beside(home: Path) -> list[Path]:

@@ -10,6 +10,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from advkit.core.errors import InputError
+from advkit.core.files import check_readable, refusal
 from advkit.evaluation.measure.stream import Batch
 from advkit.evaluation.measure.tally import Columns
 from advkit.evaluation.runs.digests import of_data, of_record, of_results
@@ -41,7 +42,7 @@ def write_batch(
     try:
         safetensors.torch.save_file(content, file.name, said)  # without a copy of all in memory
     except SafetensorError as error:
-        raise OSError(str(error)) from error
+        raise refusal(error) or OSError(str(error)) from error
 
 
 class BatchFile:
@@ -111,6 +112,7 @@ class BatchFile:
 
 
 def _opened(path: Path) -> Any:
+    check_readable(path)  # safetensors would call it missing
     try:
         return safe_open(path, framework="pt")
     except (SafetensorError, OSError) as error:
