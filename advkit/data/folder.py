@@ -122,7 +122,10 @@ def _tree(folder: Path) -> list[tuple[str, list[str]]]:
 
 
 def _unreadable(error: OSError) -> None:
-    raise InputError(f"cannot read the folder {error.filename}: {error.strerror}; make it readable, or move it away")
+    if not isinstance(error, FileNotFoundError):  # not every split has every class
+        raise InputError(
+            f"cannot read the folder {error.filename}: {error.strerror}; make it readable, or move it away"
+        )
 
 
 def _beside(home: Path) -> list[Path]:
