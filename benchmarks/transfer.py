@@ -1,10 +1,11 @@
-"""`python benchmarks/transfer.py`: examples that transfer, ours against torchattacks' of the same method.
+"""`python benchmarks/transfer.py`: examples that transfer, ours against torchattacks' or torchattack's same method.
 
 Every network is attacked, and the images are shown to all others. Both sides make as many steps of the same length and
 as many gradients, in turns; one thread, processor time. Each seed takes other digits, of those that all networks get
 right. A row gives the mean success over the pairs of different networks, for each seed and over all; the paired t test
-over the digits (the share of pairs in which a digit was fooled, ours minus theirs); our time over theirs. torchattacks'
-TI takes three channels and includes DI, so that row runs with DI on images whose grey is repeated. It has no Admix.
+over the digits (the share of pairs in which a digit was fooled, ours minus theirs), with Student's 95 % interval of the
+mean difference; our time over theirs. torchattacks' TI takes three channels and includes DI, so that row runs with DI
+on images whose grey is repeated. It has no Admix: there the peer is torchattack's.
 
 Names of the module's networks take 28x28 digits (`--module nets.py --images mnist.npz`); shipped ones get two pixels of
 padding on each side.
@@ -29,8 +30,9 @@ from victims import add_source, load
 
 from advkit.attacks import create_attack
 from advkit.models import list_models, load_model
+from advkit.reproduction.significance import mean_interval
 
-METHODS = {  # ours; torchattacks' class and its options; channels
+METHODS = {  # ours; the peer's class and its options; channels
     "mifgsm": ("", "MIFGSM", {"decay": 1.0}, 1),
     "di": ("di=0.5", "DIFGSM", {"decay": 1.0, "diversity_prob": 0.5, "resize_rate": 0.9}, 1),
     "di ti": ("di=0.5, ti=15", "TIFGSM", {"decay": 1.0, "diversity_prob": 0.5, "resize_rate": 0.9}, 3),
@@ -38,7 +40,7 @@ METHODS = {  # ours; torchattacks' class and its options; channels
     "si ni": ("si=5, ni=1.0", "SINIFGSM", {"decay": 1.0, "m": 5}, 1),
     "vmi": ("vmi=5", "VMIFGSM", {"decay": 1.0, "N": 5, "beta": 1.5}, 1),
     "vmi ni": ("vmi=5, ni=1.0", "VNIFGSM", {"decay": 1.0, "N": 5, "beta": 1.5}, 1),
-    "admix": ("admix=0.2", None, {}, 1),
+    "admix": ("admix=0.2", "Admix", {"decay": 1.0, "portion": 0.2, "size": 3, "num_classes": 10}, 1),
 }
 
 
@@ -72,7 +74,7 @@ def networks(names, given):
 
 
 def peer(kind, options, model, x, y, eps, steps):
-    attack = getattr(importlib.import_module("torchattacks"), kind)
+    attack = getattr(importlib.import_module("torchattack" if kind == "Admix" else "torchattacks"), kind)
     return attack(model, eps=eps, alpha=eps / steps, steps=steps, **options)(x, y)
 
 
@@ -101,24 +103,22 @@ def compare(method, nets, x, y, given):
         rows["ours"].append(
             measured(lambda net: attack(net, images, labels, **call).x_adv, nets, images, labels)  # noqa: B023
         )
-        if kind:
-            rows["theirs"].append(
-                measured(
-                    lambda net: peer(kind, theirs, net, images, labels, given.eps, given.steps),  # noqa: B023
-                    nets,
-                    images,
-                    labels,
-                )
+        rows["theirs"].append(
+            measured(
+                lambda net: peer(kind, theirs, net, images, labels, given.eps, given.steps),  # noqa: B023
+                nets,
+                images,
+                labels,
             )
+        )
     ours = [float(fooled.mean()) for fooled, _ in rows["ours"]]
     cells = [f"`{spec}`", " ".join(f"{rate:.3f}" for rate in ours), f"{statistics.mean(ours):.3f}"]
-    if not kind:
-        return [*cells, "-", "-", "-", "-", "-"]
     peers = [float(fooled.mean()) for fooled, _ in rows["theirs"]]
     gains = torch.cat([a.mean(0) - b.mean(0) for (a, _), (b, _) in zip(rows["ours"], rows["theirs"], strict=True)])
     ratio = statistics.median(a / b for (_, a), (_, b) in zip(rows["ours"], rows["theirs"], strict=True))
     shown = [kind, " ".join(f"{rate:.3f}" for rate in peers), f"{statistics.mean(peers):.3f}"]
-    return [*cells, *shown, f"{paired_p(gains.tolist()):.2g}", f"{ratio:.2f}"]
+    low, high = mean_interval(gains.tolist())
+    return [*cells, *shown, f"{low:+.3f} to {high:+.3f}", f"{paired_p(gains.tolist()):.2g}", f"{ratio:.2f}"]
 
 
 if __name__ == "__main__":
@@ -131,11 +131,12 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=3)
     add_source(parser)
     given = parser.parse_args()
-    needed("torchattacks")
+    needed("torchattacks", *["torchattack"] * ("admix" in given.methods))
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
     nets, x, y = networks(given.victims, given)
     print(f"{len(nets)} networks, {given.count} digits a seed, eps {given.eps:g}, torch {torch.__version__}")
-    print("| ours | by seed | mean | torchattacks | by seed | mean | p | time |\n|---|---|---|---|---|---|---|---|")
+    print("| ours | by seed | mean | peer | by seed | mean | difference | p | time |")
+    print("|---" * 9 + "|")
     for method in given.methods:
         print("| " + " | ".join(compare(method, nets, x, y, given)) + " |", flush=True)

@@ -342,3 +342,40 @@ def test_a_class_that_the_model_does_not_have_is_one_line(case):
         find_patch(case[0], case[1:], target=5)
     with pytest.raises(InputError, match="expected target as one class for one patch, got 'all'"):
         find_patch(case[0], case[1:], target="all")
+
+
+def test_finding_a_patch_leaves_the_model_as_it_was():
+    torch.manual_seed(0)
+    layers = nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Dropout(), nn.Flatten(), nn.Linear(6 * 14 * 14, 5)
+    model = nn.Sequential(*layers).train()
+    model[1].eval()
+    model[0].bias.requires_grad_(False)
+    model[5].weight.grad = torch.ones_like(model[5].weight)
+    data = torch.rand(10, 3, 16, 16), torch.arange(10) % 5
+    state, random = {name: value.clone() for name, value in model.state_dict().items()}, torch.get_rng_state()
+    find_patch(model, data, size=0.1, epochs=2, batch_size=4)
+    assert [m.training for m in model.modules()] == [True, True, False, True, True, True, True]
+    assert [p.requires_grad for p in model.parameters()] == [True, False, True, True, True, True]
+    assert torch.equal(model[5].weight.grad, torch.ones_like(model[5].weight))
+    assert all(p.grad is None for name, p in model.named_parameters() if name != "5.weight")
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), random)
+
+
+@pytest.mark.parametrize("shape", ["square", "circle"])
+def test_no_pixel_outside_the_patch_changes_in_any_pose(shape):
+    """Every pose leaves the images' other pixels alone, to the bit: two patches differ where the patch lies only."""
+    torch.manual_seed(0)
+    model, x = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 5)), torch.rand(20, 3, 32, 32) * 0.5 + 0.25
+    options = {"size": 0.05, "shape": shape, "rotation": 45.0, "scale": 0.2, "brightness": 0.1}
+    shown = [
+        AdversarialPatch(patch=torch.full((3, 16, 16), value), **options)(
+            model, x, torch.arange(20) % 5, stop="never", seed=2
+        ).x_adv
+        for value in (0.0, 1.0)
+    ]
+    worn = (shown[0] != shown[1]).any(1)
+    assert torch.equal(torch.where(worn[:, None], x, shown[0]), x)
+    share = worn.double().mean((1, 2))
+    assert float(share.max()) < 0.05 * 1.2**2 + 0.04  # and the smeared edge
+    assert float(share.min()) > 0.02
