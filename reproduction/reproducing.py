@@ -154,8 +154,8 @@ def summed_up(column: Column) -> Figure:
     values = tuple(measured.value for measured in column)
     mean = math.fsum(values) / len(values)
     interval = mean_interval(values)
-    if deviation(values) == 0 and column[0].samples and set(column[0].samples) <= {0.0, 1.0}:
-        samples = column[0].samples
+    samples = [number for number in column[0].samples if not math.isnan(number)]
+    if deviation(values) == 0 and samples and set(samples) <= {0.0, 1.0}:
         interval = wilson_interval(sum(samples), len(samples))
     return Figure(mean, values, interval, deviation(values))
 

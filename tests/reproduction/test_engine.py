@@ -1,6 +1,7 @@
 """The engine: what is kept, what is done again, and what several processes leave."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -10,9 +11,12 @@ import pytest
 from advkit.core.errors import InputError
 from advkit.reproduction import Reproduction, list_reproductions, reproduce
 from advkit.reproduction.kept import IDENTITY, slug
-from advkit.reproduction.study import BUDGETS, declared
+from advkit.reproduction.reproducing import summed_up
+from advkit.reproduction.study import BUDGETS, Measured, declared
 
 NAME = "goodfellow_logistic"
+GIVEN = {"imagenet_crops"}
+"""Studies whose images and networks are the user's: see test_imagenet_crops.py."""
 
 
 @pytest.fixture(scope="module")
@@ -121,6 +125,38 @@ def test_wrong_names_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="seeds"):
         reproduce(NAME, seeds=0, output=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(list_reproductions()) - GIVEN))
+def test_every_study_survives_a_killed_run_and_two_processes(name: str, tmp_path: Path) -> None:
+    """One run is stopped after its first job and goes on alone; two processes do the other."""
+
+    def stop(number: int, _: int | None) -> None:
+        raise KeyboardInterrupt
+
+    ask: dict[str, object] = {"budget": "tiny", "seeds": 1, "device": "cpu"}
+    with pytest.raises(KeyboardInterrupt):
+        reproduce(name, output=tmp_path / "killed", progress=stop, **ask)
+    assert len(list((tmp_path / "killed" / "figures").iterdir())) == 1
+    assert not (tmp_path / "killed" / "reproduction.json").exists()
+    resumed = reproduce(name, output=tmp_path / "killed", **ask)
+    both = reproduce(name, output=tmp_path / "both", workers=2, **ask)
+    assert resumed.records() == both.records()
+    assert [verdict.p for verdict in resumed.verdicts] == pytest.approx(
+        [v.p for v in both.verdicts], abs=0, nan_ok=True
+    )
+    assert resumed.figures
+
+
+def test_images_that_do_not_count_leave_the_interval_as_it_is() -> None:
+    """All of the hundred digits of a class: Wilson's interval, whatever stands for the other classes."""
+    counted = [1.0] * 100
+    alone, among = (summed_up([Measured(1.0, samples)] * 3) for samples in (counted, [math.nan, *counted, math.nan]))
+    assert among.interval == alone.interval
+    low, high = among.interval or (1.0, 1.0)
+    assert low == pytest.approx(1 / (1 + 1.959964**2 / 100))
+    assert high == 1
 
 
 @pytest.mark.parametrize("budget", BUDGETS)

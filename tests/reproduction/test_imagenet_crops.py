@@ -1,6 +1,7 @@
 """Photographs in crops and at several scales, with a network and photographs that are made here."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,17 @@ def test_a_killed_run_goes_on_with_the_same_figures(photographs: str, spec: str,
     whole = reproduce("imagenet_crops", output=tmp_path / "whole", **ask)
     assert resumed.records() == whole.records()
     assert json.loads((tmp_path / "killed" / "reproduction.json").read_text())["figures"]
+
+
+@pytest.mark.slow
+def test_two_processes_leave_the_same_figures(
+    photographs: str, spec: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent), prepend=os.pathsep)
+    ask = {"data": photographs, "model": spec, "seeds": 2, "device": "cpu"}
+    one = reproduce("imagenet_crops", output=tmp_path / "one", **ask)
+    two = reproduce("imagenet_crops", output=tmp_path / "two", workers=2, **ask)
+    assert one.records() == two.records()
 
 
 def test_an_ensemble_stands_beside_its_first_network(photographs: str, spec: str, tmp_path: Path) -> None:

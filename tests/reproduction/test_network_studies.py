@@ -1,8 +1,6 @@
 """The studies of networks: their settings, and what they measure, against plain arithmetic."""
 
 import math
-from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -10,7 +8,6 @@ from torch import nn
 
 from advkit.data import load_data
 from advkit.models import Classifier, create_model
-from advkit.reproduction import reproduce
 from advkit.reproduction.looking_at import data_of
 from advkit.reproduction.papers import jaderberg_transformers, krizhevsky_rectifiers, srivastava_dropout
 from advkit.reproduction.papers.krizhevsky_rectifiers import epochs_to
@@ -154,20 +151,3 @@ def test_the_parts_of_alexnet_are_left_out_and_nothing_else() -> None:
 
 
 SMALL = {"input_shape": (1, 32, 32), "num_classes": 10, "width": 1 / 16, "seed": 0}
-
-
-def stop(*_: object) -> None:
-    raise KeyboardInterrupt
-
-
-@pytest.mark.slow
-def test_the_distorted_digits_survive_a_killed_run_and_two_processes(tmp_path: Path) -> None:
-    """One run is stopped after its first network and goes on alone; two processes do the other."""
-    ask: dict[str, Any] = {"budget": "tiny", "seeds": 1, "device": "cpu"}
-    with pytest.raises(KeyboardInterrupt):
-        reproduce("jaderberg_transformers", output=tmp_path / "killed", progress=stop, **ask)
-    assert len(list((tmp_path / "killed" / "figures").iterdir())) == 1
-    resumed = reproduce("jaderberg_transformers", output=tmp_path / "killed", **ask)
-    both = reproduce("jaderberg_transformers", output=tmp_path / "both", workers=2, **ask)
-    assert resumed.records() == both.records()
-    assert len(resumed.figures) == 2
