@@ -50,7 +50,10 @@ def few_images(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 
 def hurried(study: Study) -> Study:
-    """The study with one epoch in place of many and few digits held out, also where networks are trained while they are measured."""
+    """The study with one epoch in place of many, and few digits held out.
+
+    The epochs count where networks are trained while they are measured, too.
+    """
     trainings = {
         name: replace(training, recipe=replace(recipe, epochs=1, validation=min(recipe.validation, 10)))
         for name, training in study.trainings.items()
