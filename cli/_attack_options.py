@@ -6,16 +6,22 @@ from typing import Any
 from advkit.attacks import ATTACKS, Attack, create_attack
 from advkit.cli._derived import Parameter, flag, parameters, parse_value
 from advkit.core.errors import InputError
-from advkit.core.registry import parse_spec
+from advkit.data import Dataset
+from advkit.evaluation.measure.aims import aimed, not_aimed
 
 
-def build_attack(text: str, given: Mapping[str, Any]) -> Attack:
+def build_attack(text: str, given: Mapping[str, Any], data: Dataset | None = None) -> Attack:
     """Create the attack of a name or spec; the user's flags (None: not given) override the spec.
+
+    Args:
+        text: a name or spec; its `target` may be the name of a class.
+        given: values by option.
+        data: data whose classes the names are; while there are none, a target that can only be such a name is left out.
 
     Raises:
         InputError: the attack or an option is unknown, or the attack refuses a value.
     """
-    spec = parse_spec(text)
+    spec = not_aimed(text) if data is None else aimed(text, data)
     known = parameters(ATTACKS.factory(spec.name))
     options = {}
     for name, value in given.items():

@@ -1,6 +1,7 @@
 """The group of commands: a command is imported when it is called, and errors become one line and an exit code.
 
-Exit codes: 0 done; 2 an error that the user can fix in the input; 1 a crash or an I/O failure; 130 Ctrl-C.
+Exit codes: 0 done; 2 an error that the user can fix in the input; 1 a crash or an I/O failure; 130 Ctrl-C; 141 the
+reader of the output has left (`| head`), as git and grep end then, so that a script can tell it from a crash.
 """
 
 import errno
@@ -46,7 +47,7 @@ COMMANDS = {
 }
 """Name -> help; the command itself is `command` in advkit.cli.commands.NAME, which the list does not import."""
 
-DONE, FAILED, MENDABLE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, MENDABLE, INTERRUPTED, UNREAD = 0, 1, 2, 130, 141
 
 NO_PATH = {errno.ENAMETOOLONG, errno.ENOTDIR, errno.EISDIR, errno.ELOOP}
 """What the system says of words that are no path to such a thing, whoever looks there first."""
@@ -126,7 +127,7 @@ def _exit_code(call: Callable[[], Any], debug: bool) -> int:
         return code if isinstance(code, int) else DONE
     except BrokenPipeError:
         _drop_stdout()
-        return FAILED
+        return UNREAD
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         return INTERRUPTED

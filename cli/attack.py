@@ -8,8 +8,8 @@ import click
 import torch
 
 from advkit.attacks import FGSM, Attack, smallest, transfer
+from advkit.cli._attack_json import print_json
 from advkit.cli._attack_options import build_attack
-from advkit.cli._attack_output import print_json
 from advkit.cli._console import progress_bar, say
 from advkit.cli._options import check_device
 from advkit.cli._picture import check_place, draw
@@ -70,7 +70,8 @@ def run(
     if threads is not None:
         torch.set_num_threads(threads)
     check_device(device)
-    attacker = with_radius(attack, {"eps": eps, "norm": norm, **hyperparameters})
+    given = {"eps": eps, "norm": norm, **hyperparameters}
+    attacker = with_radius(attack, given)
     place = None if no_picture or (as_json and output is None) else check_place(output)
     where: dict[str, Any] = {"split": split, "root": data_root, "download": download, "classes": classes}
     if weights == "random" and model.partition("(")[0].strip() in list_models():
@@ -78,6 +79,7 @@ def run(
     else:
         classifier = load_model(model, data=checkpoint(data), weights=weights, device=device)
         images = load_images(data, classifier, image_size, resize, **where)
+    attacker = with_radius(attack, given, images)
     aim = aim_at(target, images, option="--target")
     judged: Any = classifier if transform is None else Transformed(classifier, transform).eval()
     naive = transform is not None and not adaptive
@@ -117,11 +119,11 @@ def run(
         click.echo(f"Picture: {place} ({shown} images)", err=as_json)
 
 
-def with_radius(text: str, given: dict[str, Any]) -> Attack:
+def with_radius(text: str, given: dict[str, Any], data: Dataset | None = None) -> Attack:
     """Return the user's attack; a budget attack without eps gets the default of its norm."""
-    attacker = build_attack(text, given)
+    attacker = build_attack(text, given, data)
     if attacker.kind == "budget" and getattr(attacker, "eps", None) is None:
-        return build_attack(text, {**given, "eps": EPS.get(attacker.norm, 0.1)})
+        return build_attack(text, {**given, "eps": EPS.get(attacker.norm, 0.1)}, data)
     return attacker
 
 

@@ -13,6 +13,7 @@ from advkit.cli._console import progress_bar
 from advkit.cli._several import load_several, picture
 from advkit.cli.commands.curve import NAME
 from advkit.core.sheet import as_text
+from advkit.data import Dataset
 from advkit.evaluation import Curve, error_curve, nice_radii
 from advkit.evaluation.measure.aims import aim_at
 from advkit.evaluation.show.comparison_text import curves_sheet
@@ -28,6 +29,7 @@ def run(attack: str, target: str | None, output: Path | None, as_json: bool, **o
     searched = minimal(attack)
     place = picture(output, NAME, options)
     models, images = load_several(options)
+    searched = minimal(attack, images)
     shared = {name: options[name] for name in ("batch_size", "count", "seed")}
     shared["target"] = aim_at(target, images, option="--target")
     curves = []
@@ -46,9 +48,9 @@ def run(attack: str, target: str | None, output: Path | None, as_json: bool, **o
         click.echo(f"Picture: {place}", err=as_json)
 
 
-def minimal(text: str) -> Attack:
+def minimal(text: str, data: Dataset | None = None) -> Attack:
     """Create the attack of a name or spec; for a budget attack, the search for its smallest eps."""
-    attack = build_attack(text, {})
+    attack = build_attack(text, {}, data)
     return attack if attack.kind == "minimal" else smallest(attack)
 
 

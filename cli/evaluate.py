@@ -44,6 +44,7 @@ def run(model: str | None, as_json: bool, output: Path | None, **options: Any) -
     attacks = chosen(options["attacks"], options["eps"])
     with together() as speaks:
         classifier, images = loaded(model, device, options)
+        attacks = chosen(options["attacks"], options["eps"], images)
         shown, classifier = classifier, averaged(classifier, options["crops"], options["scales"])
         try:
             report = _evaluated(classifier, images, attacks, output, options, quiet=not speaks)
@@ -62,8 +63,10 @@ def run(model: str | None, as_json: bool, output: Path | None, **options: Any) -
         click.echo(str(report if output is None else load_run(output)))
 
 
-def chosen(texts: tuple[str, ...], eps: float | None) -> list[Attack]:
+def chosen(texts: tuple[str, ...], eps: float | None, data: Dataset | None = None) -> list[Attack]:
     """Return the user's attacks; a budget attack without eps gets `eps`, or the default of its norm.
+
+    Without data, an attack aimed at a class by its name is not aimed yet: what else is wrong is said before they load.
 
     Raises:
         InputError: an attack is unknown, or refuses a value.
@@ -72,9 +75,9 @@ def chosen(texts: tuple[str, ...], eps: float | None) -> list[Attack]:
         return []
     made = []
     for text in texts or DEFAULT:
-        attack = build_attack(text, {})
+        attack = build_attack(text, {}, data)
         if attack.kind == "budget" and getattr(attack, "eps", None) is None:
-            attack = build_attack(text, {"eps": EPS.get(attack.norm, 0.1) if eps is None else eps})
+            attack = build_attack(text, {"eps": EPS.get(attack.norm, 0.1) if eps is None else eps}, data)
         made.append(attack)
     return made
 

@@ -34,6 +34,7 @@ def run(
     (attacker,) = chosen((attack,), eps)
     place = picture(output, NAME, options)
     models, images = load_several(options, least=2)
+    (attacker,) = chosen((attack,), eps, images)
     aim_at(target, images, option="--target")
     together = None if ensemble is None else partial(ensemble_of, average=ensemble)
     shared = {name: options[name] for name in ("batch_size", "count", "seed")}

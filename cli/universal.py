@@ -8,7 +8,7 @@ import click
 import torch
 
 from advkit.attacks import UniversalPerturbation, find_universal
-from advkit.cli._attack_output import print_json
+from advkit.cli._attack_json import print_json
 from advkit.cli._console import progress_bar
 from advkit.cli._halves import network_and_halves
 from advkit.cli._picture import check_place

@@ -1,6 +1,6 @@
 """The result of an attack."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, ClassVar
 
@@ -12,6 +12,11 @@ from advkit.core.saved import alike
 from advkit.core.sheet import Sheet, Table
 from advkit.core.shown import Shown, sheet_of
 from advkit.core.words import CAVEAT, percent, short, span
+
+
+def _left_out() -> Tensor:
+    """Stands for no sample; the result makes it (N,) False."""
+    return torch.zeros(0, dtype=torch.bool)
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,13 +50,13 @@ class Result(Shown):
     gradients: Tensor
     logits: Tensor
     zero_gradient: Tensor
-    non_finite: Tensor = None  # type: ignore[assignment]  # no sample, where left out
-    unsteady: Tensor = None  # type: ignore[assignment]
+    non_finite: Tensor = field(default_factory=_left_out)
+    unsteady: Tensor = field(default_factory=_left_out)
     size: Tensor | None = None
 
     def __post_init__(self) -> None:
         for name in ("non_finite", "unsteady"):
-            if getattr(self, name) is None:
+            if not len(getattr(self, name)):
                 object.__setattr__(self, name, torch.zeros_like(self.success))
 
     def __len__(self) -> int:

@@ -88,9 +88,12 @@ class Shown:
             The matplotlib figure; it has no window and need not be closed.
 
         Raises:
-            InputError: the path has another ending.
+            InputError: the path has another ending, or objects of this class have no picture.
         """
-        return PICTURES.factory(type(self).__name__)(self, *given, path=path, **options)
+        kind = type(self).__name__
+        if kind not in PICTURES.names():
+            raise InputError(f"a {kind} has no picture: print it, or draw what to_frame() returns")
+        return PICTURES.factory(kind)(self, *given, path=path, **options)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the object to one file: safetensors if it holds tensors, otherwise JSON. `load` reads it again.

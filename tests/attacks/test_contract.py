@@ -40,7 +40,7 @@ CHEAPER |= {"one_pixel": {"population": 6, "generations": 5}, "sparse_rs": {"que
 """Hyperparameters that keep an attack short here, by name or by name and norm; others run at their defaults."""
 
 STRONGER: dict[str, dict[str, object]] = {"simba": {"queries": 250}}
-STRONGER |= {"brendel_bethge": {"steps": 20, "search": 6}, "sigma_zero": {"steps": 100}}
+STRONGER |= {"brendel_bethge": {"steps": 12, "search": 4}, "sigma_zero": {"steps": 100}}
 STRONGER |= {"pdpgd": {"steps": 120, "dual_step": 0.5}}
 STRONGER |= {"pdpgd l1": {"steps": 200, "step_size": 0.3}, "pdpgd linf": {"steps": 400}}
 STRONGER |= {name: {"steps": 400, "step_size": 0.3} for name in ("pdpgd l0", "pdpgd l0_pixels")}

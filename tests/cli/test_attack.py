@@ -2,10 +2,13 @@
 
 import json
 import math
+import re
 
+import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers.published_sets import write_mnist
 from PIL import Image
 
 from advkit.attacks import LBFGS
@@ -295,3 +298,25 @@ def test_warnings_are_one_line_on_stderr_and_said_once(module):
     assert len(warned) == len(set(warned)) > 0
     assert not any("AdvkitWarning" in line or ".py" in line for line in result.stderr.splitlines())
     json.loads(result.stdout)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["attack", "--model", "mlp(width=1/16)", "--attack"],
+        ["evaluate", "--model", "mlp(width=1/16)", "--no-checks", "--attacks"],
+        ["curve", "--models", "mlp(width=1/16)", "lenet5(width=1/4)", "--attack"],
+        ["transfer", "--models", "mlp(width=1/16)", "lenet5(width=1/4)", "--attack"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_spec_names_a_class_as_the_option_does(words, tmp_path):
+    write_mnist(tmp_path / "FashionMNIST", np.zeros((6, 28, 28), np.uint8), np.arange(6, dtype=np.uint8))
+    rest = ["--weights", "random", "--data", "fashion_mnist", "--data-root", tmp_path, "--count", "6", "--json"]
+
+    def said(target):
+        done = call(*words, f"fgsm(target={target})", *rest)
+        return done.stderr if done.exit_code else re.sub(r'"seconds": [^,}]*', "", done.stdout)
+
+    assert said("'Ankle boot'") == said("9") != said("runner_up")
+    assert "unknown class 'Bagg'; did you mean 'Bag'" in said("Bagg")

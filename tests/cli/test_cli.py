@@ -161,13 +161,13 @@ def test_the_first_command_imports_neither_torchvision_nor_matplotlib_without_a_
     assert json.loads(done.stdout)["count"] == 20
 
 
-def test_a_reader_that_leaves_is_no_error():
+def test_a_reader_that_leaves_ends_the_command_as_it_ends_git():
     reader, writer = os.pipe()
     os.close(reader)
     done = process("models", stdout=writer, stderr=subprocess.PIPE, capture_output=False)
     os.close(writer)
     assert done.stderr == ""
-    assert done.returncode == 1
+    assert done.returncode == 128 + signal.SIGPIPE  # what the shell says of git or grep then
 
 
 def test_ctrl_c_ends_with_130_and_one_line(tmp_path):

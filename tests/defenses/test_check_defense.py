@@ -2,26 +2,23 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
+from helpers.training_losses import INSIDE, LOSSES
 from torch import Tensor
 
 from advkit.attacks import FGSM, PGD
 from advkit.core.losses import surprise
 from advkit.defenses import (
     AWP,
-    CROWNIBP,
-    IBP,
     MART,
-    NFGSM,
     TRADES,
     AdversarialLoss,
     Fast,
     Free,
-    NoiseLoss,
     TrainingLoss,
     create_defense,
     list_defenses,
@@ -31,23 +28,6 @@ from advkit.defenses._loss import divergence
 from advkit.defenses.mart import boosted
 from advkit.testing import check_defense
 from advkit.testing._formulas import FORMULAS
-
-INSIDE = PGD(eps=0.1, steps=3)
-LOSSES: dict[str, TrainingLoss] = {
-    "adversarial": AdversarialLoss(attack=INSIDE, alpha=0.3, label_smoothing=0.1),
-    "adversarial, fgsm": AdversarialLoss(attack=FGSM(eps=0.1)),
-    "adversarial, examples alone": AdversarialLoss(attack=INSIDE, alpha=0),
-    "trades": TRADES(attack=INSIDE, beta=2.0),
-    "mart": MART(attack=INSIDE),
-    "awp": AWP(loss=AdversarialLoss(attack=replace(INSIDE, random_start=False), alpha=0), gamma=0.05),
-    "free": Free(eps=0.1, replays=3),
-    "fast": Fast(eps=0.1),
-    "nfgsm": NFGSM(eps=0.1),
-    "ibp": IBP(eps=0.1, kappa=0.4),
-    "crown_ibp": CROWNIBP(eps=0.1, kappa=0.4, beta=0.3),
-    "noise": NoiseLoss(eps=0.1),
-    "noise, normal": NoiseLoss(eps=0.1, kind="normal", alpha=0.5),
-}
 
 
 @pytest.mark.parametrize("name", LOSSES)

@@ -2,18 +2,17 @@
 
 import copy
 import inspect
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from helpers.children import ranks
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from advkit.attacks import FGSM, PGD, Attack, Noise, list_attacks
 from advkit.core.errors import AdvkitError, InputError, UnknownNameError
@@ -326,35 +325,23 @@ def test_small_float16_gradients_do_not_vanish() -> None:
     torch.testing.assert_close(ours, expected, rtol=0.02, atol=1e-8)
 
 
-DDP = """
-import gc, os, sys, torch, torch.distributed as dist
-from torch.nn.parallel import DistributedDataParallel
-from advkit.attacks import FGSM, PGD
-from advkit.defenses import AdversarialLoss
-sys.path.insert(0, os.environ["TESTS"])
-from test_defenses import images, net, gradients
-torch.set_num_threads(1)
-rank, folder = int(sys.argv[1]), sys.argv[2]
-dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-for name, attack in (("fgsm", FGSM(eps=0.1)), ("pgd", PGD(eps=0.1, steps=2, random_start=False))):
-    model = DistributedDataParallel(net("convolution"))
-    x, y = images(8)
-    for _ in range(2):  # twice: the buckets are rebuilt after the first
-        found = gradients(AdversarialLoss(attack=attack)(model, x[rank::2], y[rank::2]), model)
-    torch.save({key.removeprefix("module."): g for key, g in found.items()}, f"{folder}/{name}{rank}.pt")
-del model, found
-gc.collect()  # a network that holds the group while Python ends would abort the process
-dist.destroy_process_group()
-"""
+BOTH = {"fgsm": FGSM(eps=0.1), "pgd": PGD(eps=0.1, steps=2, random_start=False)}
+
+
+def half(rank: int, folder: Path) -> None:
+    """Keep the gradients of one process of two, which has every other image."""
+    for name, attack in BOTH.items():
+        model = DistributedDataParallel(net("convolution"))
+        x, y = images(8)
+        for _ in range(2):  # twice: the buckets are rebuilt after the first
+            found = gradients(AdversarialLoss(attack=attack)(model, x[rank::2], y[rank::2]), model)
+        torch.save({key.removeprefix("module."): g for key, g in found.items()}, folder / f"{name}{rank}.pt")
 
 
 def test_two_processes_have_the_gradients_of_one(tmp_path: Path) -> None:
-    environment = {**os.environ, "TESTS": str(Path(__file__).parent), "GLOO_SOCKET_IFNAME": "lo"}
-    commands = [[sys.executable, "-W", "ignore", "-c", DDP, str(rank), str(tmp_path)] for rank in range(2)]
-    processes = [subprocess.Popen(command, env=environment) for command in commands]
-    assert [process.wait(timeout=3600) for process in processes] == [0, 0]
+    assert ranks(lambda rank: half(rank, tmp_path), tmp_path) == [0, 0]
     x, y = images(8)
-    for name, attack in (("fgsm", FGSM(eps=0.1)), ("pgd", PGD(eps=0.1, steps=2, random_start=False))):
+    for name, attack in BOTH.items():
         model = net("convolution")
         expected = gradients(AdversarialLoss(attack=attack)(model, x, y), model)
         for rank in range(2):

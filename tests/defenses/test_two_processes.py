@@ -1,48 +1,41 @@
 """Every training loss on two processes: the gradients are the mean of the plain formula's over both halves."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
+import pytest
 import torch
-
-SCRIPT = """
-import gc, os, sys, torch, torch.distributed as dist
+from helpers.children import ranks
+from helpers.training_losses import LOSSES
+from torch import Tensor
 from torch.nn.parallel import DistributedDataParallel
+
 from advkit.testing._defense import batch, gradients_of, networks
 from advkit.testing._formulas import FORMULAS
-sys.path.insert(0, os.environ["TESTS"])
-from test_check_defense import LOSSES
-torch.set_num_threads(1)
-rank, folder = int(sys.argv[1]), sys.argv[2]
-dist.init_process_group("gloo", init_method=f"file://{folder}/store", rank=rank, world_size=2)
-x, y = batch(8)
-far = {}
-for name, loss in LOSSES.items():
+
+
+def farthest(name: str, rank: int) -> float:
+    """The largest difference of an entry of this rank's averaged gradients from the formula's mean over both halves."""
+    loss, (x, y) = LOSSES[name], batch(8)
     model = DistributedDataParallel(networks()["a convolutional network"])
     torch.manual_seed(7)
     found = gradients_of(loss(model, x[rank::2], y[rank::2]), model)
-    expected = {}
+    expected: dict[str, Tensor] = {}
     for half in range(2):
         rival = networks()["a convolutional network"]
         torch.manual_seed(7)
         value = FORMULAS[loss.name](loss)(rival, x[half::2], y[half::2])
         for key, g in (value[1] if isinstance(value, tuple) else gradients_of(value, rival)).items():
-            expected[key] = expected.get(key, 0) + g / 2
-    far[name] = max(float((found["module." + k] - g).abs().max()) for k, g in expected.items())
-torch.save(far, f"{folder}/{rank}.pt")
-del model, found
-gc.collect()  # a network that holds the group while Python ends would abort the process
-dist.destroy_process_group()
-"""
+            expected[key] = expected.get(key, torch.zeros_like(g)) + g / 2
+    return max(float((found[f"module.{key}"] - g).abs().max()) for key, g in expected.items())
 
 
-def test_every_loss_has_the_plain_formulas_gradients_on_two_processes(tmp_path: Path) -> None:
-    environment = {**os.environ, "TESTS": str(Path(__file__).parent), "GLOO_SOCKET_IFNAME": "lo"}
-    commands = [[sys.executable, "-W", "ignore", "-c", SCRIPT, str(rank), str(tmp_path)] for rank in range(2)]
-    processes = [subprocess.Popen(command, env=environment) for command in commands]
-    assert [process.wait(timeout=3600) for process in processes] == [0, 0]
-    for rank in range(2):
-        far = torch.load(tmp_path / f"{rank}.pt")
-        assert {name: distance for name, distance in far.items() if distance > 1e-10} == {}
+@pytest.fixture(scope="module")
+def far(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, float]]:
+    """Those differences of every loss, by rank."""
+    home = tmp_path_factory.mktemp("two")
+    work = lambda rank: torch.save({name: farthest(name, rank) for name in LOSSES}, home / f"{rank}.pt")  # noqa: E731
+    assert ranks(work, home) == [0, 0]
+    return [torch.load(home / f"{rank}.pt") for rank in range(2)]
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_has_the_plain_formulas_gradients_on_two_processes(name: str, far: list[dict[str, float]]) -> None:
+    assert max(found[name] for found in far) <= 1e-10

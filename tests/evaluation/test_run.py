@@ -8,13 +8,12 @@ import json
 import os
 import signal
 import tracemalloc
-import warnings
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
-from helpers.children import ended, exit_of, forked
+from helpers.children import ended, ranks
 from PIL import Image
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -185,15 +184,7 @@ def test_a_killed_run_ends_with_the_rows_of_an_unbroken_one(tmp_path):
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_two_processes_and_one_have_the_same_rows(tmp_path):
-    def rank(number):
-        warnings.simplefilter("ignore")
-        store = f"file://{tmp_path}/store"
-        torch.distributed.init_process_group("gloo", init_method=store, rank=number, world_size=2)
-        digits(tmp_path / "two")
-        torch.distributed.destroy_process_group()
-
-    processes = [forked(lambda number=number: rank(number)) for number in range(2)]
-    assert [exit_of(process) for process in processes] == [0, 0]
+    assert ranks(lambda _: digits(tmp_path / "two"), tmp_path) == [0, 0]
     digits(tmp_path / "one")
     assert (tmp_path / "two" / "samples.csv").read_bytes() == (tmp_path / "one" / "samples.csv").read_bytes()
     assert figures(tmp_path / "one") == figures(tmp_path / "two")
@@ -393,7 +384,7 @@ def test_memory_does_not_grow_with_the_number_of_images(tmp_path):
 
 
 def test_memory_does_not_grow_with_the_number_of_rows(tmp_path):
-    """Counted, not measured: the most that Python's objects took, and tensors at every fourth pass."""
+    """Counted, not measured: the most that Python's objects took, and tensors at every sixteenth pass."""
     net, attacks = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), [FGSM(eps=0.1), FGSM(eps=0.2)]
     x, y = torch.rand(2000, 1, 2, 2), torch.randint(3, (2000,))
 
@@ -402,7 +393,7 @@ def test_memory_does_not_grow_with_the_number_of_rows(tmp_path):
         tracemalloc.start()
         report = evaluate(
             net, (x[:count], y[:count]), attacks, control=Noise(), batch_size=125, output=home, checks=False,
-            progress=lambda *_: held.append(0 if next(calls) % 4 else living()),
+            progress=lambda *_: held.append(0 if next(calls) % 16 else living()),
         )  # fmt: skip
         assert compare_runs(home, home)[0].count == report.count == count
         objects = tracemalloc.get_traced_memory()[1]

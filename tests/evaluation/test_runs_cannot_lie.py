@@ -1,15 +1,13 @@
 """A run folder says what was measured on what: holes, damage, exchanged data and edits are found, named, and redone."""
 
 import json
-import multiprocessing
 import random
 import shutil
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers.children import ranks
 from torch import nn
 
 from advkit.attacks import FGSM, Noise
@@ -18,8 +16,6 @@ from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.files import alone
 from advkit.evaluation import Keep, compare_runs, evaluate, load_run, merge_runs, verify_run
 from advkit.evaluation.runs.ranks import parse_shard
-
-sys.path.append(str(Path(__file__).resolve().parents[2]))  # spawned processes import this file by its name
 
 COUNT, SIZE = 42, 4
 
@@ -223,11 +219,7 @@ def test_what_is_no_shard_is_refused(text):
         parse_shard(text)
 
 
-def _rank(number, world, home, store):
-    import torch.distributed as dist
-
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", init_method=f"file://{store}", rank=number, world_size=world)
+def _rank(number, home):
     net, x, y = toy()
 
     def slow(z):
@@ -246,18 +238,10 @@ def _rank(number, world, home, store):
 
     evaluate(Slow().eval(), (x, y), [FGSM(eps=0.1)], output=home, batch_size=1, checks=False)
     (home / f"rank{number}").write_text("")
-    dist.destroy_process_group()
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_processes_take_batches_and_leave_no_claims(tmp_path):
-    context = multiprocessing.get_context("spawn")
-    jobs = [context.Process(target=_rank, args=(r, 2, tmp_path / "run", tmp_path / "store")) for r in range(2)]
-    for job in jobs:
-        job.start()
-    for job in jobs:
-        job.join()
-    assert [job.exitcode for job in jobs] == [0, 0]
+    assert ranks(lambda rank: _rank(rank, tmp_path / "run"), tmp_path) == [0, 0]
     assert verify_run(tmp_path / "run") == []
     assert not (tmp_path / "run" / "claims").exists()
 

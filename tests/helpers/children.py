@@ -6,15 +6,19 @@ import random
 import resource
 import signal
 import struct
-import subprocess
 import sys
+import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import distributed
 
+from advkit.cli import main
 from advkit.core.errors import InputError
 
 KILLED = -signal.SIGPROF
@@ -23,7 +27,9 @@ KILLED = -signal.SIGPROF
 
 def forked(work: Callable[[], Any], seconds: float | None = None) -> int:
     """Fork a process that does the work, and is killed after some seconds of its processor time; its number."""
-    number = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # the threads of pytest-xdist wait for nothing of ours
+        number = os.fork()
     if not number:
         if seconds is not None:
             signal.signal(signal.SIGPROF, signal.SIG_DFL)
@@ -88,6 +94,26 @@ def bound_by_modes() -> Iterator[None]:
         assert system.capset(header, before.raw) == 0
 
 
+def ranks(work: Callable[[int], object], home: Path, count: int = 2) -> list[int]:
+    """Do the work, which takes its rank, in forked processes of one group of torch.distributed; how each ended.
+
+    They have imported torch already, which takes two seconds of processor time in a new process.
+    """
+
+    def one(rank: int) -> None:
+        warnings.simplefilter("ignore")
+        os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+        try:
+            distributed.init_process_group("gloo", init_method=f"file://{home}/store", rank=rank, world_size=count)
+            work(rank)
+            distributed.destroy_process_group()
+        except BaseException:
+            traceback.print_exc()
+            raise
+
+    return [exit_of(process) for process in [forked(partial(one, rank)) for rank in range(count)]]
+
+
 STOPPING = """
 import os, signal
 from pathlib import Path
@@ -117,13 +143,29 @@ def stopped(home: Path, words: list[str], number: int, *, at: int) -> tuple[int,
         at: number of the pass.
     """
     (home / "stopping.py").write_text(STOPPING)
-    code = (  # whoever started the tests may have told them, and so their children, to ignore Ctrl-C
-        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
-        f"from advkit.cli import main; main({words_of(words, number, at)!r})"
-    )
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run([sys.executable, "-c", code], cwd=home, env=environment, capture_output=True, text=True)
-    return done.returncode, done.stderr
+    ending = exit_of(forked(lambda: command(home, words_of(words, number, at))))
+    return ending, (home / "stderr").read_text()
+
+
+def command(home: Path, words: list[str]) -> None:
+    """Run a command in a folder as the shell does, and end this process as it ends; stderr goes to a file."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may have it ignored
+    warnings.simplefilter("ignore")
+    os.chdir(home)
+    sys.path.insert(0, str(home))
+    for descriptor, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(home / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+        setattr(sys, name, os.fdopen(descriptor, "w", closefd=False))
+    code: object = 1
+    try:
+        main(words)
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        traceback.print_exc()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code if isinstance(code, int) else 0)
 
 
 def words_of(words: list[str], number: int, at: int) -> list[str]:

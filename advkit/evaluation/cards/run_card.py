@@ -2,15 +2,14 @@
 
 import json
 import os
-import shlex
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 from advkit.core.errors import InputError
 from advkit.core.files import user_path
 from advkit.evaluation.measure.tally import Columns
 from advkit.evaluation.runs import digests
+from advkit.evaluation.runs.identity import typed
 from advkit.evaluation.runs.run_folder import Run, load_run
 
 FORMAT = "advkit-card-1"
@@ -79,7 +78,7 @@ def make_card(run: Run | str | os.PathLike[str]) -> dict[str, Any]:
             "batches": [_counted(columns, len(figures["attacks"])) for columns in run],
             "limits": list(LIMITS),
             "environment": record["environment"],
-            "command": _command(record.get("command")),
+            "command": typed(record["command"]) if record.get("command") else None,
             "started": record["started"],
             "finished": record.get("finished"),
         }
@@ -127,14 +126,6 @@ def _counted(columns: list[Columns], attacks: int) -> dict[str, Any]:
     } | (
         {"open": int((~clean["certified"]).sum()), "broken": int(clean["broken"].sum())} if "certified" in clean else {}
     )
-
-
-def _command(text: str | None) -> str | None:
-    """The command as it is typed anywhere: without the folder of the program."""
-    if text is None:
-        return None
-    first, *rest = shlex.split(text)
-    return shlex.join(["advkit" if "advkit" in Path(first).parts or Path(first).name == "advkit" else first, *rest])
 
 
 def sealed(card: dict[str, Any]) -> dict[str, Any]:

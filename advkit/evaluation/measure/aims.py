@@ -54,11 +54,33 @@ def aimed(spec: str, data: Any) -> Spec:
         InputError: the text is no spec, or the target is neither a class nor a word of the attacks.
     """
     parsed = parse_spec(spec)
-    target = parsed.options.get("target")
-    word = target.name if isinstance(target, Spec) and not target.options else target
-    if not isinstance(word, str):
+    word = _word(parsed)
+    if word is None:
         return parsed
     return Spec(parsed.name, {**parsed.options, "target": aim_at(word, data)})
+
+
+def not_aimed(spec: str) -> Spec:
+    """Return the parsed spec without a target that can only be the name of a class, for while there are no data.
+
+    Args:
+        spec: a name or a spec such as "pgd(eps=0.1, target=cat)".
+
+    Raises:
+        InputError: the text is no spec.
+    """
+    parsed = parse_spec(spec)
+    word = _word(parsed)
+    if word is None or word in TARGETS:
+        return parsed
+    return Spec(parsed.name, {key: value for key, value in parsed.options.items() if key != "target"})
+
+
+def _word(spec: Spec) -> str | None:
+    """The word or name that the spec gives as its target; None for a number, or none."""
+    target = spec.options.get("target")
+    word = target.name if isinstance(target, Spec) and not target.options else target
+    return word if isinstance(word, str) else None
 
 
 def _names(data: Any) -> list[str]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import platform
+import shlex
 import sys
 from dataclasses import asdict
 from importlib.machinery import ModuleSpec
@@ -143,18 +144,29 @@ def command_line() -> list[str]:
     return ["jupyter", "notebook"] if program[-1] == "ipykernel_launcher" else [*program, *sys.argv[1:]]
 
 
+def typed(command: str) -> str:
+    """Return a recorded command as it is typed anywhere; runs of older versions carry the folder of the program.
+
+    Args:
+        command: the words as one line of shell.
+    """
+    first, *rest = shlex.split(command)
+    return shlex.join([*_program(first, None), *rest])
+
+
 def _program(first: str, spec: ModuleSpec | None) -> list[str]:
     """The words that start the program whose file is `first`; `spec` is there where `python -m` found it."""
     module = "" if spec is None else spec.name.removesuffix(".__main__")
     path = Path(first)
-    if "advkit" in (module, path.name):
+    name = path.stem if path.suffix.lower() == ".exe" else path.name  # of Windows
+    if "advkit" in (module, name) or (path.parent.name, name) == ("advkit", "__main__.py"):
         return ["advkit"]
     if module:
         return ["python", "-m", module]
     if first == "-c":
         return ["python", "-c"]
     if path.suffix != ".py":
-        return [path.name or "python"]
+        return [name or "python"]
     here = Path.cwd()
     below = path.relative_to(here) if path.is_relative_to(here) else path
     return ["python", path.name if below.is_absolute() else str(below)]
