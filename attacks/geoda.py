@@ -66,7 +66,7 @@ class GeoDA(DecisionAttack):
         frequencies: share of the frequencies along each side that are used, the lowest ones; at least 8 are used.
         tries: number of points that are tried to find a first adversarial one.
         probe: distance of the probing points from the boundary, in units of distance / sqrt(D).
-        tolerance: share of the distance to which the boundary is found.
+        tolerance: relative precision of the distance at which the boundary is found.
         starts: images (K, C, H, W) that are tried first.
     """
 

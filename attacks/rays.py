@@ -38,7 +38,8 @@ class RayS(MinimalAttack):
 
     Args:
         queries: number of queries, without the check of the clean image and the verdict.
-        tolerance: share of the radius to which it is known, and which a flip has to gain.
+        tolerance: relative precision of the radius; a flip of signs is kept only if it makes the radius smaller by
+            more than this fraction.
     """
 
     norms = ("linf",)

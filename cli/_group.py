@@ -59,8 +59,30 @@ LONGEST = 2000
 """Characters of a line for people; a longer one quotes something that was given, and loses its middle."""
 
 
+class ReaderLeftError(Exception):
+    """Nobody reads our output any more; click would end with 1, as after a crash, if it met the BrokenPipeError."""
+
+
+@contextmanager
+def _noticed() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise ReaderLeftError from error
+
+
 class Group(click.Group):
     """Commands by name; see the module."""
+
+    def make_context(self, *given: Any, **options: Any) -> click.Context:
+        """Read the words; `--help` is printed here."""
+        with _noticed():
+            return super().make_context(*given, **options)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        with _noticed():
+            return super().invoke(ctx)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names, in alphabetical order."""
@@ -125,7 +147,7 @@ def _exit_code(call: Callable[[], Any], debug: bool) -> int:
         code = call()
         sys.stdout.flush()  # a reader that has left is noticed here, not at exit
         return code if isinstance(code, int) else DONE
-    except BrokenPipeError:
+    except (ReaderLeftError, BrokenPipeError):
         _drop_stdout()
         return UNREAD
     except (click.Abort, KeyboardInterrupt):

@@ -95,10 +95,13 @@ def size_on_disk(paths: list[Path]) -> int:
 
 
 def splits(name: str) -> list[str]:
-    """Return the splits of a data set that may exist.
+    """Return the names of the splits of a data set, whether or not they are on the disk; see `inventory` for that.
 
     Args:
         name: name or spec of a data set, as for `load_data`.
+
+    Returns:
+        Names such as "train", "test" and "extra"; of folder:PATH, those of its folders that are splits.
     """
     if name.startswith("folder:"):
         return folder_splits(name.removeprefix("folder:"))
@@ -114,6 +117,9 @@ def inventory(name: str, split: str, root: str | os.PathLike[str] | None = None)
         name: name or spec of a data set, as for `load_data`.
         split: name of the split.
         root: folder of the data sets; default: $ADVKIT_DATA, or else the user's cache.
+
+    Returns:
+        What was counted, and the data set that was opened for it.
 
     Raises:
         MissingDataError: the split is not on the disk.

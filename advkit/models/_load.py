@@ -133,7 +133,10 @@ def robust(name: str) -> dict[str, Card]:
     """Return value of `weights` -> card for the shipped checkpoints of a network that were trained with a defence.
 
     Args:
-        name: registered name of a network.
+        name: registered name of a network, such as "lenet5"; another name has none.
+
+    Returns:
+        Cards by the word that `load_model(name, weights=...)` takes, such as "pgd"; empty if none ships.
     """
     paths = _checkpoints(WEIGHTS / "robust", name)
     cards = {path.stem.rpartition("-")[2]: read_card(path) for path in paths}

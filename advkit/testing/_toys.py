@@ -96,6 +96,9 @@ def affine_case(seed: int = 0, *, samples: int = 9) -> tuple[AffineClassifier, T
     Args:
         seed: seed of the weights and the images.
         samples: number of images.
+
+    Returns:
+        The classifier, x (samples, 1, 4, 4) float64 in [0, 1], and y (samples,): the classes that it gives them.
     """
     model = AffineClassifier.random(SHAPE, 2, seed=seed)
     x = awkward_images(samples, seed=seed)

@@ -123,16 +123,16 @@ def nan_logits(net: nn.Module) -> Wrapped:
     """Make a classifier that returns NaN for every class.
 
     Args:
-        net: the sound classifier.
+        net: the sound classifier, from images (N, C, H, W) to logits (N, K).
     """
     return Wrapped(net, after=lambda logits: logits * torch.nan, maker="nan_logits")
 
 
 def constant_logits(net: nn.Module) -> Wrapped:
-    """Make a classifier that ignores its input.
+    """Make a classifier that ignores its input: its logits are 0, 1, ..., K - 1.
 
     Args:
-        net: the sound classifier.
+        net: the sound classifier, from images (N, C, H, W) to logits (N, K).
     """
 
     def forget(logits: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ def random_logits(net: nn.Module) -> Wrapped:
     """Make a classifier that answers differently at each call: half of each logit is noise from torch's generator.
 
     Args:
-        net: the sound classifier.
+        net: the sound classifier, from images (N, C, H, W) to logits (N, K).
     """
     return Wrapped(net, after=lambda logits: logits + torch.randn_like(logits) * logits.std(), maker="random_logits")
 
@@ -154,7 +154,7 @@ def probabilities(net: nn.Module) -> Wrapped:
     """Make a classifier with a superfluous softmax at the end.
 
     Args:
-        net: the sound classifier.
+        net: the sound classifier, from images (N, C, H, W) to logits (N, K).
     """
     return Wrapped(net, after=lambda logits: logits.softmax(1), maker="probabilities")
 
@@ -163,7 +163,7 @@ def zero_gradient(net: nn.Module) -> Wrapped:
     """Make a classifier that rounds its input to a grid of 1/8, so that the gradient is zero everywhere.
 
     Args:
-        net: the sound classifier.
+        net: the sound classifier, from images (N, C, H, W) to logits (N, K).
     """
     return Wrapped(net, before=lambda x: (8 * x).round() / 8, maker="zero_gradient")
 
@@ -176,7 +176,7 @@ def nan_gradient(net: nn.Module) -> Wrapped:
     """Make a classifier with NaN gradients at images whose first entry is exactly `MARK`; the logits are the net's.
 
     Args:
-        net: the sound classifier.
+        net: the sound classifier, from images (N, C, H, W) to logits (N, K).
     """
 
     def poison(x: Tensor) -> Tensor:

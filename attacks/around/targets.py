@@ -62,11 +62,13 @@ class Targets(Runs):
 
 @ATTACKS.wrapper("targets", rank=9)
 def targets(attack: Attack, number: int | str) -> Attack:
-    """Aim an attack at the `number` likeliest wrong classes in turn, see `Targets`, or at "all".
+    """Aim an attack at the `number` likeliest wrong classes in turn, or at all of them.
+
+    The classes are ranked by the logits on the clean image. Returns a `Targets`, which is an attack.
 
     Args:
         attack: an attack that takes a target and has none set.
-        number: number of target classes, or "all".
+        number: number of target classes, or "all" for every class but the label.
 
     Raises:
         InputError: not an attack, one that takes no target or has one, or a number below 1.

@@ -34,7 +34,7 @@ CHEAPER |= {"lbfgs": {"searches": 5, "leaps": 1, "leap_searches": 2, "first_step
 CHEAPER |= {"superdeepfool": {"steps": 20, "turns": 1}}
 CHEAPER |= {"apgd l1": {"steps": 50}, "apgd_targeted l1": {"steps": 50, "classes": 2}}  # sparse steps take longer
 CHEAPER |= {"simba": {"queries": 40}, "nes": {"steps": 3, "samples": 8}, "spsa": {"steps": 3, "samples": 8}}
-CHEAPER |= {"brendel_bethge": {"steps": 4, "tries": 2, "search": 3}, "sigma_zero": {"steps": 25}}
+CHEAPER |= {"brendel_bethge": {"steps": 3, "tries": 2, "search": 2}, "sigma_zero": {"steps": 25}}
 CHEAPER |= {"pdpgd": {"steps": 12}}
 CHEAPER |= {"one_pixel": {"population": 6, "generations": 5}, "sparse_rs": {"queries": 40}}
 """Hyperparameters that keep an attack short here, by name or by name and norm; others run at their defaults."""
