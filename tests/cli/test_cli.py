@@ -122,7 +122,7 @@ def fail(error):
         (OSError(28, "No space left on device"), 1, "Error: No space left on device; "),
         (torch.OutOfMemoryError("too much"), 1, "try a smaller --batch-size"),
         (KeyboardInterrupt(), 130, "Interrupted."),
-        (BrokenPipeError(), 1, ""),
+        (BrokenPipeError(), 141, ""),
     ],
 )
 def test_crashes_interrupts_and_full_disks_have_their_codes(monkeypatch, error, code, message):
