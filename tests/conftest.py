@@ -2,6 +2,7 @@
 
 import os
 import random
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,8 @@ import torch
 from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # dozens of processes would compile the package, each for itself
+sys.dont_write_bytecode = False  # and pytest would rewrite every file at every start, which is half of the collection
 os.environ.pop("COLUMNS", None)  # xdist sets it in its workers; tables are as wide as in a pipe
 
 collect_ignore = ["outsider"]  # a project of its own: testing/test_outsider.py runs it
