@@ -79,11 +79,6 @@ class Group(click.Group):
         with _noticed():
             return super().make_context(*given, **options)
 
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command."""
-        with _noticed():
-            return super().invoke(ctx)
-
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the names, in alphabetical order."""
         return sorted(COMMANDS)
@@ -110,7 +105,8 @@ class Group(click.Group):
             os.getcwd()
         except OSError as error:
             raise InputError("the current folder is gone: change to another one (cd), and run that again") from error
-        return super().invoke(ctx)
+        with _noticed():
+            return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands, without importing one."""
