@@ -115,7 +115,7 @@ def _measure(networks: Networks, seed: int, *, data: str, count: int) -> dict[Ce
     for name, network in networks.items():
         changed, _ = nearest(network, x, y, target="random", seed=seed)
         cells[ERRORS.cell(name, TEST)] = error(network, *test)
-        cells[STRETCH.cell(name, BOUND)] = Measured.of(torch.full((count,), lipschitz(network, x[:1]).constant))
+        cells[STRETCH.cell(name, BOUND)] = Measured.of(torch.full((len(x),), lipschitz(network, x[:1]).constant))
         cells[STRETCH.cell(name, STRETCHED)] = stretch(network, changed, x)
         cells[STRETCH.cell(name, BY_NOISE)] = stretch(network, noisy(x, distortion(changed, x), seed), x)
     return cells

@@ -9,7 +9,8 @@ from click.testing import CliRunner
 from helpers.browser import CHROMIUM, looked, seen_whole
 
 from advkit.cli import main
-from advkit.reproduction import Reproduction, reproduce
+from advkit.reproduction import Reproduction, list_reproductions, reproduce
+from advkit.reproduction.study import declared
 from advkit.reproduction.study_page import page
 from advkit.reproduction.wording import figure_text, interval_text
 
@@ -92,3 +93,14 @@ def test_wrong_words_are_one_line(words: list[str], part: str, tmp_path: Path) -
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_nothing_is_cut_or_pale_at_any_width(found: Reproduction, tmp_path: Path) -> None:
     seen_whole(looked(page(found), tmp_path))
+
+
+def test_the_summary_of_the_docs_counts_every_claim() -> None:
+    """Each study has a row, whose verdicts are as many as its claims; one network makes no ensemble."""
+    text = (Path(__file__).parents[2] / "docs" / "reproduction.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `advkit reproduce (\w+)[^`]*` \| ([\d |]+) \| [\d.]+ min \|$", text, re.MULTILINE))
+    counted = {name: sum(map(int, cells.split("|"))) for name, cells in rows.items()}
+    given = {"imagenet_crops": {"data": "folder:photographs", "model": "torchvision:vgg16"}}
+    for name in list_reproductions():
+        if name in counted or name not in given:
+            assert counted[name] == len(declared(name, "small", **given.get(name, {})).claims), name
