@@ -1,10 +1,10 @@
 """`python benchmarks/transfer.py`: examples that transfer, ours against torchattacks' or torchattack's same method.
 
-Every network is attacked, and the images are shown to all others. Both sides make as many steps of the same length and
-as many gradients, in turns; one thread, processor time. Each seed takes other digits, of those that all networks get
-right. A row gives the mean success over the pairs of different networks, for each seed and over all; the paired t test
-over the digits (the share of pairs in which a digit was fooled, ours minus theirs), with Student's 95 % interval of the
-mean difference; our time over theirs. torchattacks' TI takes three channels and includes DI, so that row runs with DI
+Every network is attacked, and the images are shown to all others; those of a single network to itself, for the times.
+Both sides make as many steps of the same length and as many gradients, in turns; one thread, processor time. Each seed
+takes other digits, of those that all networks get right. A row gives the mean success over the pairs of different
+networks, for each seed and over all; the paired t test over the digits (the share of pairs in which a digit was fooled,
+ours minus theirs), with Student's 95 % interval of the mean difference; our time over theirs. torchattacks' TI takes three channels and includes DI, so that row runs with DI
 on images whose grey is repeated. It has no Admix: there the peer is torchattack's.
 
 Names of the module's networks take 28x28 digits (`--module nets.py --images mnist.npz`); shipped ones get two pixels of
@@ -86,7 +86,8 @@ def measured(make, nets, x, y):
         x_adv = make(net).detach()
         seconds += time.process_time() - begin
         with torch.no_grad():
-            fooled += [other(x_adv).argmax(1) != y for shown, other in nets.items() if shown != name]
+            others = [other for shown, other in nets.items() if shown != name] or [net]
+            fooled += [other(x_adv).argmax(1) != y for other in others]
     return torch.stack(fooled).double(), seconds
 
 
