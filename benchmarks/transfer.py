@@ -4,8 +4,9 @@ Every network is attacked, and the images are shown to all others; those of a si
 Both sides make as many steps of the same length and as many gradients, in turns; one thread, processor time. Each seed
 takes other digits, of those that all networks get right. A row gives the mean success over the pairs of different
 networks, for each seed and over all; the paired t test over the digits (the share of pairs in which a digit was fooled,
-ours minus theirs), with Student's 95 % interval of the mean difference; our time over theirs. torchattacks' TI takes three channels and includes DI, so that row runs with DI
-on images whose grey is repeated. It has no Admix: there the peer is torchattack's.
+ours minus theirs), with Student's 95 % interval of the mean difference; our time over theirs. torchattacks' TI takes
+three channels and includes DI, so that row runs with DI on images whose grey is repeated. It has no Admix: there the
+peer is torchattack's.
 
 Names of the module's networks take 28x28 digits (`--module nets.py --images mnist.npz`); shipped ones get two pixels of
 padding on each side.
