@@ -54,11 +54,11 @@ def mnist(
     Those are training digits of MNIST (found by their pixels), so 59,000 remain, and both sets share one test set.
     """
     images, labels = _idx("mnist", "MNIST", split, root, download)
-    images = padded_images(images, pad)
     if split == "train":
-        held_out = {image.numpy().tobytes() for image in mnist5k(split="test", pad=pad).stored}
-        keep = torch.tensor([image.numpy().tobytes() not in held_out for image in images], dtype=torch.bool)
+        held_out = {image.tobytes() for image in mnist5k(split="test", pad=0).stored.numpy()}
+        keep = torch.tensor([image.tobytes() not in held_out for image in images.numpy()], dtype=torch.bool)
         images, labels = images[keep], labels[keep]
+    images = padded_images(images, pad)
     return MemoryDataset(padded_name("mnist", pad, channels), split, DIGITS, in_channels(images, channels), labels)
 
 
