@@ -38,7 +38,7 @@ def _template() -> "Template":
 
 
 def _table(table: Table, found: Reproduction) -> dict[str, Any]:
-    """Make the rows of cells: the paper's figure, ours, its interval, and the figure of each seed."""
+    """Make the rows of cells: the paper's figure, ours, its interval, each seed's; say whether the paper prints any."""
     rows = []
     for row, printed in table.printed.items():
         cells = []
@@ -55,4 +55,5 @@ def _table(table: Table, found: Reproduction) -> dict[str, Any]:
                 }
             )
         rows.append((row, cells))
-    return {"table": table, "rows": rows}
+    prints = any(value is not None for printed in table.printed.values() for value in printed.values())
+    return {"table": table, "rows": rows, "prints": prints}

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,16 @@ def test_wrong_words_are_one_line(words: list[str], part: str, tmp_path: Path) -
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here")
 def test_nothing_is_cut_or_pale_at_any_width(found: Reproduction, tmp_path: Path) -> None:
     seen_whole(looked(page(found), tmp_path))
+
+
+def test_a_table_that_the_paper_does_not_print_has_our_figures_alone(found: Reproduction) -> None:
+    (table,) = found.study.tables
+    bare = replace(table, printed={row: {} for row in table.printed})
+    text = page(replace(found, study=replace(found.study, tables=(bare,))))
+    assert "paper</th>" in page(found)
+    assert "paper</th>" not in text
+    assert text.count('<span class="ours">') == page(found).count('<span class="ours">')
+    assert all(f"<th>{column}</th>" in text for column in table.columns)
 
 
 def test_the_summary_of_the_docs_counts_every_claim() -> None:
