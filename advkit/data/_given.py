@@ -60,6 +60,9 @@ def npz(*, path: str | os.PathLike[str], split: str = "test", root: Root = None,
             x, y = archive[x_name], archive[y_name]
     except InputError:
         raise
+    except ValueError as error:
+        advice = "; save numbers, such as y.astype(int)" if "Object arrays" in str(error) else ""
+        raise InputError(f"cannot read {file} as arrays x and y: {' '.join(str(error).split())}{advice}") from error
     except Exception as error:  # a broken archive raises nearly anything
         raise InputError(f"cannot read {file} as arrays x and y: {' '.join(str(error).split())}") from error
     return in_memory(str(path), split, _images(x, file), _labels(y, file))
@@ -77,6 +80,8 @@ def _images(x: Any, source: object) -> Tensor:
     """(N, C, H, W) of an array with or without channels, which may be the last axis."""
     if x.dtype.kind not in "uf" or (x.dtype.kind == "u" and x.dtype != np.uint8):
         raise InputError(f"expected images in {source} as uint8 or as floats in [0, 1], got {x.dtype}")
+    if x.shape[:1] == (0,):
+        raise InputError(f"expected images in {source}, got none: {x.shape}")
     if x.ndim == 3:
         x = x[:, None]
     if x.ndim != 4 or 0 in x.shape:

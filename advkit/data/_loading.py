@@ -142,6 +142,11 @@ def _spec(name: str) -> Spec:
         return Spec(form, {_GIVEN[form]: text})
     spec = parse_spec(name) if "(" in name else Spec(form, {"variant": text} if ":" in name else {})
     if spec.name not in list_datasets():
+        if os.path.isfile(name):
+            raise InputError(
+                f"{name} is a file of another kind: expected FILE.npz with x and y, a table FILE.csv, folder:PATH, or "
+                "package.module:function, which reads your file and returns (x, y)"
+            )
         raise unknown("data set", spec.name, [*list_datasets(), *FORMS])
     if ":" in name and "(" not in name and "variant" not in inspect.signature(DATASETS.factory(spec.name)).parameters:
         raise InputError(

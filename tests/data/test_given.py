@@ -266,3 +266,28 @@ def test_mlp_on_the_papers_mnist_has_the_papers_parameters() -> None:
     data = load_data("mnist5k(pad=0)")
     net = create_model("mlp", input_shape=data.input_shape, num_classes=len(data.classes))
     assert net.card.parameters == 1_276_810
+
+
+@pytest.mark.parametrize("name", ["x.npy", "x.pt", "x.tsv", "x.npz.gz", "x"])
+def test_a_file_of_another_kind_is_told_what_is_read(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).write_bytes(b"12")
+    with pytest.raises(
+        InputError, match=rf"^{name} is a file of another kind: expected FILE.npz .*:function, which reads"
+    ):
+        load_data(name)
+    (tmp_path / name).unlink()
+    with pytest.raises(InputError, match="unknown data set"):
+        load_data(name)
+
+
+def test_archives_without_images_and_with_objects_are_told_so(tmp_path: Path) -> None:
+    file = tmp_path / "a.npz"
+    np.savez(file, x=np.zeros((0, 1, 4, 4)), y=np.zeros(0, dtype=int))
+    with pytest.raises(InputError, match=r"got none: \(0, 1, 4, 4\)"):
+        load_data(str(file))
+    np.savez(file, x=np.zeros((2, 1, 4, 4)), y=np.array([0, 1], dtype=object))
+    with pytest.raises(InputError, match=r"save numbers, such as y\.astype\(int\)"):
+        load_data(str(file))

@@ -12,7 +12,7 @@ from advkit.attacks import FGSM, PGD, Noise
 from advkit.core.errors import InputError
 from advkit.evaluation import Probes, check_evaluation, evaluate
 from advkit.evaluation.measure import signs
-from advkit.evaluation.measure.checks import CHECKS
+from advkit.evaluation.measure.checks import CHECKS, NEEDED, Checks
 from advkit.evaluation.measure.eight_bit import decoded, nearest, nearest_level, toward
 
 
@@ -254,3 +254,16 @@ def test_a_gradient_is_zero_where_every_entry_is_and_broken_where_any_entry_is(g
     found = signs.zero_gradients(seen)
     assert found.figures == {"zero": zero, "not_finite": broken, "of": 40}
     assert found.verdict == ("suspect" if zero + broken > 1 else "ok")
+
+
+def test_trustworthy_needs_a_result_of_each_needed_check_and_of_no_other():
+    def verdict(judged, suspect=()):
+        kinds = {name: "suspect" if name in suspect else "ok" if name in judged else "skipped" for name in CHECKS}
+        findings = [signs.Finding(name=name, verdict=kind, evidence="") for name, kind in kinds.items()]
+        return Checks(findings=findings, samples=9, eps=0.1, seconds=1.0).verdict
+
+    assert verdict(CHECKS) == verdict(NEEDED) == "trustworthy"
+    for name in NEEDED:
+        assert verdict(set(CHECKS) - {name}) == "undecided"
+    assert verdict(()) == "undecided"
+    assert verdict(CHECKS, suspect=["probabilities"]) == verdict((), suspect=["probabilities"]) == "suspect"

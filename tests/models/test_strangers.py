@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import save_file
 from torch import nn
 
+from advkit.cli import main
 from advkit.core import files
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.models import Classifier, load_model, save_checkpoint
@@ -195,3 +197,33 @@ def test_torchvision_and_timm_take_options_in_brackets():
     assert made(X).shape == (2, 7)
     assert made.card.input_shape[0] == 1
     assert made.normalize.mean.numel() == 1
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_network_in_another_precision_gets_images_in_it(dtype: torch.dtype) -> None:
+    """The network's own type reaches it, whatever the statistics of the images."""
+    kinds: list[torch.dtype] = []
+
+    class Half(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.f = nn.Linear(1024, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            kinds.append(x.dtype)
+            return self.f(x.flatten(1))
+
+    made = Classifier(Half().to(dtype), mean=0.25, std=0.5)
+    assert made(X.to(dtype)).dtype == dtype
+    assert kinds == [dtype]
+
+
+@pytest.mark.parametrize(("name", "code"), [("a", "3"), ("b", "'no weights here'"), ("c", ""), ("d", "0")])
+def test_a_factory_that_ends_the_program_is_one_line(
+    name: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / f"leaving_{name}.py").write_text(f"import sys\ndef make(): sys.exit({code})\n")
+    monkeypatch.chdir(tmp_path)
+    done = CliRunner().invoke(main, ["attack", "--model", f"leaving_{name}:make", "--count", "2", "--no-picture"])
+    assert done.exit_code == 2
+    assert done.stderr == f"Error: the code that was given ended the program: sys.exit({code or None})\n"

@@ -92,6 +92,12 @@ def test_failures_are_named(last: Row, word: str) -> None:
     assert bool(found) == bool(word)
 
 
+@pytest.mark.parametrize("name", ["probe_clean", "probe_one_step", "probe_many_steps"])
+def test_an_epoch_with_a_part_of_the_probe_says_nothing(name: str) -> None:
+    """Such is a log that another version wrote."""
+    assert remark((replace(row(9, 0.90, 0.05, 0.99), **{name: None}),), 10) == ""
+
+
 def test_a_fall_from_an_earlier_robustness_is_named() -> None:
     assert "catastrophic" in remark((row(8, 0.05, 0.40, 0.60), row(9, 0.05, 0.40, 0.95)), 10)
 
