@@ -149,13 +149,6 @@ def _exit_code(call: Callable[[], Any], debug: bool) -> int:
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)
         return INTERRUPTED
-    except SystemExit as error:  # no command of ours leaves so; click does where the reader of a pipe has left
-        if isinstance(error.__context__, OSError):
-            raise
-        click.echo(
-            f"Error: the code that was given ended the program: sys.exit({_one_line(repr(error.code))})", err=True
-        )
-        return MENDABLE
     except Exception as error:
         if debug:
             click.echo(traceback.format_exc(), err=True)

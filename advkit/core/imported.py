@@ -4,7 +4,8 @@ import importlib
 import inspect
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from advkit.core.errors import InputError, unknown
@@ -51,7 +52,8 @@ def find(name: str, module: str, attribute: str, kind: str) -> Any:
     """
     try:
         add_current_folder()
-        found: Any = importlib.import_module(module)
+        with _staying(name):
+            found: Any = importlib.import_module(module)
     except (ImportError, ValueError, SyntaxError) as error:
         raise InputError(f"cannot import {module!r} for the {kind} {name!r}: {error}") from error
     for part in attribute.split("."):
@@ -73,7 +75,7 @@ def call(name: str, build: Any, options: Mapping[str, Any], **offered: Any) -> A
     """Call a function with `options`, and with those of the `offered` values that it takes.
 
     Raises:
-        InputError: the object is no function, does not take an option, or needs one that is missing.
+        InputError: the object is no function, does not take an option, needs one that is missing, or calls `sys.exit`.
     """
     if not callable(build):
         return build
@@ -89,4 +91,14 @@ def call(name: str, build: Any, options: Mapping[str, Any], **offered: Any) -> A
         )
         if not optional and parameter.name not in given:
             raise InputError(f"{name} needs {parameter.name}=: give it as an option, or name a factory that does not")
-    return build(**given)
+    with _staying(name):
+        return build(**given)
+
+
+@contextmanager
+def _staying(name: str) -> Iterator[None]:
+    """Inside, foreign code that would end the program ends itself alone."""
+    try:
+        yield
+    except SystemExit as error:
+        raise InputError(f"{name} would have ended the program, by sys.exit({error.code!r})") from error

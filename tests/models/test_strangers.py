@@ -226,4 +226,4 @@ def test_a_factory_that_ends_the_program_is_one_line(
     monkeypatch.chdir(tmp_path)
     done = CliRunner().invoke(main, ["attack", "--model", f"leaving_{name}:make", "--count", "2", "--no-picture"])
     assert done.exit_code == 2
-    assert done.stderr == f"Error: the code that was given ended the program: sys.exit({code or None})\n"
+    assert done.stderr == f"Error: leaving_{name}:make would have ended the program, by sys.exit({code or None})\n"
