@@ -84,7 +84,7 @@ class Classifier(nn.Module):
         self.normalize = Normalize(mean, std)
         kinds = {p.dtype for p in net.parameters() if p.is_floating_point()}
         if len(kinds) == 1 and kinds <= {torch.float16, torch.bfloat16, torch.float64}:
-            self.normalize.to(*kinds)  # else images of this type would reach the network as float32
+            self.normalize.to(dtype=kinds.pop())  # else images of this type would reach the network as float32
         self.net = net
         self.card = card or Card(name=type(net).__name__, parameters=parameters(net), source="given by the caller")
 
