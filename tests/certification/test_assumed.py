@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from advkit.certification import certify
-from advkit.certification.assumed import assumes, has_own_bounds, narrowed, with_own_bounds
+from advkit.certification.assumed import assumes, has_own_bounds, narrowed, with_bounds_of, with_own_bounds
 from advkit.certification.ball import ball_around
 from advkit.certification.bounds import Bounds
 from advkit.certification.domains import Domains, whole_balls
@@ -141,6 +141,38 @@ def check_all() -> None:
         check_what_is_narrowed(seed)
 
 
+def narrowed_to_nothing(made: Callable[..., Domains], found: Domains, *args: object, **options: object) -> Domains:
+    """Every part is said to hold no counterexample."""
+    return made(found, *args, **options)._replace(bound=torch.full_like(found.bound, torch.inf))
+
+
+def half(made: Callable[..., Domains], found: Domains, *args: object, **options: object) -> Domains:
+    """Upper bounds are the middles."""
+    part = made(found, *args, **options)
+    return part._replace(high={i: (h + part.low[i]) / 2 for i, h in part.high.items()})
+
+
+MISUSES: dict[str, tuple[str, Callable[..., object]]] = {
+    "a part with a counterexample is said to hold none": ("narrowed", narrowed_to_nothing),
+    "bounds of half the points": ("narrowed", half),
+}
+
+
+@pytest.mark.parametrize("name", MISUSES)
+def test_every_misuse_of_the_assumption_is_seen(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = importlib.import_module("advkit.certification.exact")
+    function, change = MISUSES[name]
+    made = getattr(exact, function)
+    monkeypatch.setattr(exact, function, lambda *args, **options: change(made, *args, **options))
+    with pytest.raises(AssertionError):
+        check_signs(monkeypatch)
+
+
+def check_signs(monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in (0, 5):
+        check_the_sign(seed, monkeypatch)
+
+
 @pytest.mark.parametrize("seed", [0, 5])
 def test_a_search_that_assumes_counterexamples_says_the_sign_of_the_least_margin(
     seed: int, monkeypatch: pytest.MonkeyPatch
@@ -150,6 +182,19 @@ def test_a_search_that_assumes_counterexamples_says_the_sign_of_the_least_margin
     calls: list[bool] = []
     monkeypatch.setattr(exact, "narrowed", lambda *a, **b: calls.append(False) or narrowed(*a, **b))
     monkeypatch.setattr(exact, "has_own_bounds", lambda *a: calls.append(True) or has_own_bounds(*a))
+    monkeypatch.setattr(exact, "with_bounds_of", lambda *a: checked(with_bounds_of, *a))
+    check_the_sign(seed, monkeypatch)
+    assert False in calls
+    assert True in calls
+
+
+def checked(made: Callable[..., Domains], others: Domains, found: Domains, row: Tensor) -> Domains:
+    assert torch.equal(others.rival[row], found.rival), "these bounds assume a counterexample of another rival"
+    return made(others, found, row)
+
+
+def check_the_sign(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    exact = importlib.import_module("advkit.certification.exact")
     net, x = network(seed)
     y = net(x).argmax(1)
     value = certify(net, x, y, eps=0.2, method="exact", tolerance=1e-7)
@@ -162,5 +207,3 @@ def test_a_search_that_assumes_counterexamples_says_the_sign_of_the_least_margin
         told = certify(net, x, y, eps=0.2, method="exact")
         assert told.exact
         assert bool(told.certified) == (lift > 0)
-    assert False in calls
-    assert True in calls

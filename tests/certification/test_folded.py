@@ -210,6 +210,8 @@ def moved(made: Callable[..., Domains], self: Folded, found: Domains) -> Domains
 MUTANTS: dict[str, tuple[object, str, Callable[..., object]]] = {
     "an open output is taken as affine": (module, "_is_open", affine_where_it_is_not),
     "nothing is stopped at open outputs": (module, "_stopped", lambda made, lines: lines),
+    "the sign of the weights": (module, "_map", lambda made, *a: made(*a)._replace(weight=-made(*a).weight)),
+    "the sign of the bias": (module, "_map", lambda made, *a: made(*a)._replace(bias=-made(*a).bias)),
     "no bias": (module, "_map", lambda made, *a: made(*a)._replace(bias=torch.zeros_like(made(*a).bias))),
     "a weight is missing": (module, "_map", lambda made, *a: Map(made(*a).weight.clamp(max=0.2), *made(*a)[1:])),
     "rounding is not counted": (module, "_map", lambda made, *a: made(*a)._replace(error=0 * made(*a).error)),
