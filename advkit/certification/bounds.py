@@ -126,29 +126,40 @@ class Bounds:
         return (relative + model) * own + self.rounding.tiny
 
     def _refine(self, place: int) -> None:
-        """Linear bounds of the units in front of a bend whose sign is open; each sample has its own."""
+        """Linear bounds of the units in front of a bend whose sign is open; each sample has its own.
+
+        The end that is likely to decide the sign comes first. Where it does, no line depends on the other end.
+        """
+        if self._is_boxed(place):
+            return
         low, high = self.low[place].flatten(1), self.high[place].flatten(1)
         always = not self.ball.norm.boxed or not self.opens(place)
-        open_ = torch.ones_like(low, dtype=torch.bool) if always else (low < 0) & (high > 0)
-        count = int(open_.sum(1).amax()) if len(low) else 0  # note: a wait for the device
-        if not count or self._is_boxed(place):
-            return
-        index = open_.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :count]  # (N, R)
-        below, above = self._units(place, index)
-        low = low.scatter(1, index, torch.maximum(low.gather(1, index), below))
-        high = high.scatter(1, index, torch.minimum(high.gather(1, index), above))
+        sign = torch.ones_like(low) if always else torch.where(low + high < 0, -1.0, 1.0).to(low.dtype)
+        for side in (sign, -sign):
+            open_ = torch.ones_like(low, dtype=torch.bool) if always else (low < 0) & (high > 0)
+            low, high = self._one_side(place, low, high, open_, side)
         self.low[place] = torch.minimum(low, high).view_as(self.low[place])
         self.high[place] = torch.maximum(low, high).view_as(self.high[place])
 
-    def _units(self, place: int, index: Tensor) -> tuple[Tensor, Tensor]:
-        """Linear bounds of single units (N, R)."""
+    def _one_side(self, place: int, low: Tensor, high: Tensor, open_: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
+        """Linear bounds of some units (N, D): below where side is 1, above where it is -1; all units' bounds."""
+        count = int(open_.sum(1).amax()) if len(low) else 0  # note: a wait for the device
+        if not count:
+            return low, high
+        index = open_.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :count]  # (N, R)
+        sign = side.gather(1, index)
+        least = sign * self._units(place, index, sign)
+        l, h = low.gather(1, index), high.gather(1, index)  # noqa: E741
+        l, h = torch.where(sign > 0, torch.maximum(l, least), l), torch.where(sign < 0, torch.minimum(h, least), h)  # noqa: E741
+        return low.scatter(1, index, l), high.scatter(1, index, h)
+
+    def _units(self, place: int, index: Tensor, sign: Tensor) -> Tensor:
+        """Linear lower bounds of single units, each times its sign (N, R)."""
         shape, like = self.graph.nodes[place].shape, self.low[place]
         step = max(1, ENTRIES // (len(index) * self.widest(place, windows=self.windows)))
-        ends = []
-        for sign in (1.0, -1.0):
-            parts = [units(part, shape, sign, like, windows=self.windows) for part in torch.split(index, step, 1)]
-            ends.append(sign * torch.cat([self._lower(place, part) for part in parts], 1))
-        return ends[0], ends[1]
+        parts = zip(torch.split(index, step, 1), torch.split(sign, step, 1), strict=True)
+        rows = (units(some, shape, signs, like, windows=self.windows) for some, signs in parts)
+        return torch.cat([self._lower(place, part) for part in rows], 1)
 
     def widest(self, place: int, *, windows: bool = False) -> int:
         """The most coefficients of one row at any node up to this one."""

@@ -80,7 +80,13 @@ def folded(made: Bounds, functions: Tensor) -> Folded:
     kept: dict[int, int] = {}  # the open bends so far: their places before and now
     for i, j in ((i, j) for i, j in _bends(made.graph) if len(open_[i])):
         windows, entries = _entries(_maximum(made, i).windows, open_[i], math.prod(made.graph.nodes[j].shape))
-        rows = units(entries[None], made.graph.nodes[j].shape, 1.0, made.ball.x, windows=made.windows)
+        rows = units(
+            entries[None],
+            made.graph.nodes[j].shape,
+            made.low[j].new_ones(1, len(entries)),
+            made.ball.x,
+            windows=made.windows,
+        )
         front = _add_front(new, _map(stopped, j, rows, {old: open_[old] for old in kept}), kept)
         new.low[front], new.high[front] = (t[j].flatten(1)[:, entries] for t in (made.low, made.high))
         kept[i] = graph.add(replace(_maximum(made, i), windows=windows), (front,), windows.shape).place

@@ -143,20 +143,20 @@ class Rows:
         return Rows(a=self.whole(shape).a + other.whole(shape).a)
 
 
-def units(index: Tensor, shape: tuple[int, ...], sign: float, like: Tensor, *, windows: bool) -> Rows:
-    """Make rows that select single units, times a sign.
+def units(index: Tensor, shape: tuple[int, ...], sign: Tensor, like: Tensor, *, windows: bool) -> Rows:
+    """Make rows that select single units, times their signs.
 
     Args:
         index: flat positions (N, R) in a node of this shape.
         shape: (*shape) of the node.
-        sign: 1 or -1.
+        sign: 1 or -1 for each (N, R).
         like: a tensor of the type and device of the rows.
         windows: whether to keep them as windows, if the node consists of maps.
     """
     if windows and len(shape) == 3:
         C, H, W = shape
         channel, place = index // (H * W), index % (H * W)
-        a = sign * torch.nn.functional.one_hot(channel, C).to(like.dtype)
+        a = sign[..., None] * torch.nn.functional.one_hot(channel, C).to(like.dtype)
         return Rows(a=a[:, :, None, None], top=place // W, left=place % W, at=place[..., None, None])
-    a = like.new_zeros(*index.shape, torch.Size(shape).numel()).scatter_(2, index[..., None], sign)
+    a = like.new_zeros(*index.shape, torch.Size(shape).numel()).scatter_(2, index[..., None], sign[..., None])
     return Rows(a=a.view(*index.shape, *shape))
