@@ -128,16 +128,20 @@ class Bounds:
     def _refine(self, place: int) -> None:
         """Linear bounds of the units in front of a bend whose sign is open; each sample has its own.
 
-        The end that is likely to decide the sign comes first. Where it does, no line depends on the other end.
+        The end that is likely to decide the sign comes first. Where it does, no line depends on the other end. That end
+        only serves later intervals, so it is found where intervals are poor: where the first end halved them.
         """
         if self._is_boxed(place):
             return
         low, high = self.low[place].flatten(1), self.high[place].flatten(1)
         always = not self.ball.norm.boxed or not self.opens(place)
         sign = torch.ones_like(low) if always else torch.where(low + high < 0, -1.0, 1.0).to(low.dtype)
-        for side in (sign, -sign):
-            open_ = torch.ones_like(low, dtype=torch.bool) if always else (low < 0) & (high > 0)
-            low, high = self._one_side(place, low, high, open_, side)
+        open_ = torch.ones_like(low, dtype=torch.bool) if always else (low < 0) & (high > 0)
+        half = (high - low) / 2
+        low, high = self._one_side(place, low, high, open_, sign)
+        if not always:
+            open_ = open_ & ((low < 0) & (high > 0) | (high - low < half))
+        low, high = self._one_side(place, low, high, open_, -sign)
         self.low[place] = torch.minimum(low, high).view_as(self.low[place])
         self.high[place] = torch.maximum(low, high).view_as(self.high[place])
 
