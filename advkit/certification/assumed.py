@@ -7,11 +7,11 @@ whose margin is at most 0 matter, and fewer points have tighter bounds. Where no
 import torch
 from torch import Tensor
 
+from advkit.certification.alpha_crown import Relaxation, Unit, raised
 from advkit.certification.bounds import Bounds
 from advkit.certification.domains import Domains
 from advkit.certification.graph import Graph
-from advkit.certification.maximum import Maximum
-from advkit.certification.slopes import Relaxation, Unit, raised
+from advkit.certification.relu_and_pooling import Maximum
 
 ROWS = 256
 """Units that are bounded at once."""

@@ -11,7 +11,7 @@ from advkit.certification.curves import Tanh
 from advkit.certification.elementary import Power, Product
 from advkit.certification.graph import Graph, Input
 from advkit.certification.linear import Affine, Combination, Conv, Dense, Move, Scale
-from advkit.certification.maximum import Lines, Maximum
+from advkit.certification.relu_and_pooling import Lines, Maximum
 from advkit.certification.rounding import DOUBLE, Rounding, gamma
 from advkit.certification.unit_rows import Rows, units
 from advkit.core.errors import InputError

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from advkit.certification.alpha_crown import raised
 from advkit.certification.ball import Ball, ball_around
 from advkit.certification.bounds import Bounds
 from advkit.certification.exact import Attacked, BranchAndBound, Decided, Search, check_exact, differences
 from advkit.certification.graph import Graph, Tracing, trace
 from advkit.certification.lipschitz import Stretch, stretch
 from advkit.certification.rounding import rounding_of
-from advkit.certification.slopes import raised
 from advkit.core import door
 from advkit.core.classify import looking
 from advkit.core.errors import InputError, unknown

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from advkit.certification.maximum import Lines
+from advkit.certification.relu_and_pooling import Lines
 from advkit.certification.windows import Windows
 
 HALVINGS = 40

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from advkit.certification.alpha_crown import Relaxation
 from advkit.certification.bounds import Bounds
-from advkit.certification.maximum import Maximum
-from advkit.certification.slopes import Relaxation
+from advkit.certification.relu_and_pooling import Maximum
 
 ROWS = 256
 """Domains that are bounded at once without ascent."""

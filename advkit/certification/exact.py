@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from advkit.certification.alpha_crown import raised
 from advkit.certification.assumed import assumes, has_own_bounds, narrowed, with_bounds_of, with_own_bounds
 from advkit.certification.bounds import Bounds
 from advkit.certification.domains import Domains, Pool, joined, settled, split, whole_balls
@@ -20,8 +21,7 @@ from advkit.certification.folded import folded
 from advkit.certification.graph import Graph
 from advkit.certification.inner import open_units, tightened
 from advkit.certification.leaves import solved
-from advkit.certification.maximum import Maximum
-from advkit.certification.slopes import raised
+from advkit.certification.relu_and_pooling import Maximum
 from advkit.core.errors import InputError
 from advkit.core.outputs import answer_of
 from advkit.core.threat import Region

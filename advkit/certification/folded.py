@@ -16,7 +16,7 @@ from advkit.certification.bounds import ENTRIES, Bounds
 from advkit.certification.domains import Domains
 from advkit.certification.graph import Graph, Input
 from advkit.certification.linear import joint
-from advkit.certification.maximum import Lines, Maximum
+from advkit.certification.relu_and_pooling import Lines, Maximum
 from advkit.certification.rounding import EXACT
 from advkit.certification.unit_rows import Rows, units
 from advkit.certification.windows import Windows

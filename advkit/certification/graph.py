@@ -13,7 +13,7 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from advkit.certification.curves import Tanh
 from advkit.certification.elementary import Power, Product
 from advkit.certification.linear import Affine
-from advkit.certification.maximum import Maximum
+from advkit.certification.relu_and_pooling import Maximum
 from advkit.core.classify import looking
 from advkit.core.errors import InputError
 from advkit.core.outputs import answer_of

@@ -8,9 +8,9 @@ import math
 import torch
 from torch import Tensor
 
+from advkit.certification.alpha_crown import raised
 from advkit.certification.bounds import Bounds
 from advkit.certification.graph import Graph
-from advkit.certification.slopes import raised
 
 STEPS = 10
 """Steps of ascent for every unit."""

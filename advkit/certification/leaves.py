@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from advkit.certification.alpha_crown import Raised, Relaxation, raised
 from advkit.certification.bounds import Bounds
 from advkit.certification.domains import Domains
-from advkit.certification.maximum import Maximum
-from advkit.certification.slopes import Raised, Relaxation, raised
+from advkit.certification.relu_and_pooling import Maximum
 from advkit.certification.unit_rows import Rows
 
 PRICE = 1e6

@@ -16,8 +16,8 @@ from advkit.certification.bounds import Bounds
 from advkit.certification.curves import Tanh
 from advkit.certification.graph import Graph, Input, Node, trace
 from advkit.certification.linear import Affine, Combination, Move, Reshape
-from advkit.certification.maximum import Maximum
 from advkit.certification.operator_norms import ENTRIES, OUTWARD, maximum_norm, operator_norm
+from advkit.certification.relu_and_pooling import Maximum
 from advkit.certification.rounding import DOUBLE, EXACT, gamma, rounding_of
 from advkit.core import door
 from advkit.core.classify import looking

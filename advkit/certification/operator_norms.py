@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from advkit.certification.linear import Affine, Combination, Conv, Dense, Move, Reshape, Scale, Shape
-from advkit.certification.maximum import Maximum
+from advkit.certification.relu_and_pooling import Maximum
 from advkit.certification.rounding import DOUBLE, gamma
 
 TURNS = 14

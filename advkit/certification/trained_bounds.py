@@ -12,7 +12,7 @@ from advkit.certification.ball import ball_around
 from advkit.certification.bounds import Bounds
 from advkit.certification.graph import Graph, Input, Operation, Tracing, trace
 from advkit.certification.linear import Affine, Dense
-from advkit.certification.maximum import Maximum
+from advkit.certification.relu_and_pooling import Maximum
 from advkit.certification.rounding import EXACT
 from advkit.core.errors import InputError
 

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from advkit.certification import certify
+from advkit.certification.alpha_crown import Relaxation
 from advkit.certification.assumed import assumes, has_own_bounds, narrowed, with_bounds_of, with_own_bounds
 from advkit.certification.ball import ball_around
 from advkit.certification.bounds import Bounds
 from advkit.certification.domains import Domains, whole_balls
 from advkit.certification.graph import trace
 from advkit.certification.rounding import EXACT
-from advkit.certification.slopes import Relaxation
 
 K, RIVALS = 4, 3
 

@@ -13,7 +13,7 @@ from advkit.certification.ball import ball_around
 from advkit.certification.bounds import Bounds
 from advkit.certification.curves import Tanh
 from advkit.certification.graph import trace
-from advkit.certification.maximum import Maximum
+from advkit.certification.relu_and_pooling import Maximum
 from advkit.certification.rounding import EXACT, rounding_of
 from advkit.certification.windows import own_entry
 from advkit.core.errors import AdvkitWarning, InputError

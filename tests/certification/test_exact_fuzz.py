@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from advkit.certification import certify
 from advkit.certification.certify import Certificate
-from advkit.certification.maximum import Maximum
+from advkit.certification.relu_and_pooling import Maximum
 from advkit.certification.windows import Windows
 
 exact = importlib.import_module("advkit.certification.exact")

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 
 from advkit.certification import certify
+from advkit.certification.alpha_crown import raised
 from advkit.certification.ball import ball_around
 from advkit.certification.bounds import Bounds
 from advkit.certification.domains import Domains, whole_balls
 from advkit.certification.folded import Folded, Map, folded
 from advkit.certification.graph import Graph, Input, trace
 from advkit.certification.linear import Affine, Joint, joint
-from advkit.certification.maximum import Lines, Maximum
+from advkit.certification.relu_and_pooling import Lines, Maximum
 from advkit.certification.rounding import EXACT, rounding_of
-from advkit.certification.slopes import raised
 
 K = 3
 module = importlib.import_module("advkit.certification.folded")

@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 from advkit.attacks import create_attack
 from advkit.certification import certify
+from advkit.certification.alpha_crown import Relaxation
 from advkit.certification.ball import Ball, ball_around
 from advkit.certification.bounds import Bounds
 from advkit.certification.curves import Tanh
 from advkit.certification.graph import trace
-from advkit.certification.maximum import Lines, Maximum
+from advkit.certification.relu_and_pooling import Lines, Maximum
 from advkit.certification.rounding import EXACT
-from advkit.certification.slopes import Relaxation
 from advkit.certification.unit_rows import Rows
 
 domains = importlib.import_module("advkit.certification.domains")

@@ -5,13 +5,13 @@ import torch
 from torch import Tensor, nn
 
 from advkit.certification import certify
+from advkit.certification.alpha_crown import raised
 from advkit.certification.ball import ball_around
 from advkit.certification.bounds import Bounds
 from advkit.certification.graph import trace
 from advkit.certification.inner import open_units, tightened
-from advkit.certification.maximum import Maximum
+from advkit.certification.relu_and_pooling import Maximum
 from advkit.certification.rounding import EXACT
-from advkit.certification.slopes import raised
 from advkit.certification.windows import Windows, own_entry
 
 K = 3
@@ -114,7 +114,7 @@ def test_the_lines_of_a_rectifier_are_those_of_a_window_of_one() -> None:
     assert torch.equal(short.constrained(splits, beta), general.constrained(splits, beta))
 
 
-def test_slopes_are_chosen_in_float32_and_proven_in_float64() -> None:
+def test_alpha_crown_are_chosen_in_float32_and_proven_in_float64() -> None:
     net, x, _ = network()
     net, x = net.float(), x.float()
     made, C = bounded(net, x, 0.1)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from advkit.certification.bounds import Bounds
 from advkit.certification.curves import Tanh
-from advkit.certification.maximum import Lines, Maximum
+from advkit.certification.relu_and_pooling import Lines, Maximum
 from advkit.certification.unit_rows import Rows
 from advkit.core.norms import per_row
 
