@@ -81,7 +81,7 @@ def check_images(x: Any, bounds: tuple[float, float]) -> None:
     if not x.is_floating_point():
         raise InputError(
             f"expected floating-point images in [{bounds[0]:g}, {bounds[1]:g}], got {x.dtype}; "
-            "for 8-bit images give torch.as_tensor(x).float() / 255"
+            "for 8-bit images use x.float() / 255, or torch.as_tensor(x).float() / 255 of an array"
         )
     if x.ndim < 2:
         raise InputError(

@@ -108,6 +108,6 @@ def test_the_command_says_it_in_one_line(
 
 @pytest.mark.parametrize("given", [(X * 255).byte(), (X * 255).byte().numpy()])
 def test_the_advice_for_8_bit_images_helps_tensors_and_arrays(given: object) -> None:
-    with pytest.raises(InputError, match=r"give torch.as_tensor\(x\).float\(\) / 255"):
+    with pytest.raises(InputError, match=r"or torch.as_tensor\(x\).float\(\) / 255 of an array"):
         judge(NET, given, Y if isinstance(given, Tensor) else Y.numpy())  # type: ignore[arg-type]
     judge(NET, torch.as_tensor(given).float() / 255, Y)
