@@ -69,9 +69,13 @@ def console(*, plain: bool = False) -> "Console":
     """Return a console on standard output, as wide as the terminal or $COLUMNS; no colours if `plain` or in a pipe."""
     from rich.console import Console
 
+    class Heard(Console):
+        def on_broken_pipe(self) -> None:
+            raise  # rich would end the process with 1, as after a crash; the command knows the code
+
     width = columns_of(sys.stdout)
     bare = {"color_system": None, "force_terminal": False, "force_jupyter": False} if plain else {}
-    return Console(width=width, highlight=False, markup=False, soft_wrap=False, **bare)  # type: ignore[arg-type]
+    return Heard(width=width, highlight=False, markup=False, soft_wrap=False, **bare)  # type: ignore[arg-type]
 
 
 def columns_of(stream: TextIO) -> int | None:

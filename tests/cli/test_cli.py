@@ -170,6 +170,17 @@ def test_a_reader_that_leaves_ends_the_command_as_it_ends_git():
     assert done.returncode == 128 + signal.SIGPIPE  # what the shell says of git or grep then
 
 
+def test_a_table_leaves_the_code_of_a_reader_that_left_to_the_command():
+    def meet():
+        try:
+            raise BrokenPipeError
+        except BrokenPipeError:
+            console().on_broken_pipe()  # as rich does when a write fails; its own would exit with 1
+
+    with pytest.raises(BrokenPipeError):
+        meet()
+
+
 def test_ctrl_c_ends_with_130_and_one_line(tmp_path):
     words = ["train", "--model", "MODEL", "--data", "mnist5k", "--epochs", "2", "--threads", "1"]
     code, stderr = stopped(tmp_path, words, signal.SIGINT, at=80)
