@@ -275,8 +275,19 @@ class ReadError(Exception):
     """A script has read its arguments."""
 
 
+SHOWN = [
+    line
+    for page in PAGES.values()
+    for kind, body in BLOCK.findall(page.read_text())
+    if kind == "text" and body.startswith("python ")
+    for line in lines_of(body)
+]
+"""Lines that are shown and not run, since they need files of the reader's own. Their arguments are read here."""
+
 SCRIPTS = sorted(
-    {line for page in PAGES.values() for line in shell(page) if re.match(r"python (-W ignore )?benchmarks/", line)}
+    line
+    for line in {*SHOWN, *(line for page in PAGES.values() for line in shell(page))}
+    if re.match(r"python (-W ignore )?benchmarks/", line)
 )
 
 

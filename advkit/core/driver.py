@@ -111,8 +111,7 @@ def _aim(classify: Model, problem: Problem) -> Goal:
     target, y = problem.target, problem.y
     if isinstance(target, str) and target != "untargeted":
         with torch.no_grad():
-            clean = classify(problem.x) if problem.clean is None else problem.clean
-            return resolve(target, y, clean, problem.draws)
+            return resolve(target, y, classify(problem.x), problem.draws)
     if isinstance(target, str):
         return untargeted(y)
     return targeted(torch.as_tensor(target, device=y.device).expand(len(y)).long(), y)

@@ -305,7 +305,7 @@ class Oracle:
             index = torch.arange(len(rows.live), device=logits.device).repeat(times)
             fine = (take(rows.goal, index).clears(logits) | sloped(gradient)).view(times, -1).all(0)
             logits = logits.view(times, -1, *logits.shape[1:]).transpose(0, 1)
-        zero = record.zero >= (fine >= rows.live)  # zero already, or not fine; who is done may have any gradient
+        zero = record.zero | rows.live & ~fine  # who is done may have any gradient
         self._rows = rows._replace(record=record._replace(zero=zero, broken=not_finite(record.broken, logits)))
 
     def _forward(self, x: Tensor, through: View | None = None) -> tuple[Tensor, Tensor, bool]:

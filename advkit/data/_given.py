@@ -60,11 +60,9 @@ def npz(*, path: str | os.PathLike[str], split: str = "test", root: Root = None,
             x, y = archive[x_name], archive[y_name]
     except InputError:
         raise
-    except ValueError as error:
+    except Exception as error:  # a broken archive raises nearly anything
         advice = "; save numbers, such as y.astype(int)" if "Object arrays" in str(error) else ""
         raise InputError(f"cannot read {file} as arrays x and y: {' '.join(str(error).split())}{advice}") from error
-    except Exception as error:  # a broken archive raises nearly anything
-        raise InputError(f"cannot read {file} as arrays x and y: {' '.join(str(error).split())}") from error
     return in_memory(str(path), split, _images(x, file), _labels(y, file))
 
 

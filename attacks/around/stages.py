@@ -129,7 +129,7 @@ class Stages:
             y=problem.y[index],
             target=take(problem.target, index),
             threat=problem.threat.part(index, eps),
-            clean=None,
+            clean=None,  # each attack looks for itself, as its count of queries says
             draws=draws._replace(sample_ids=draws.sample_ids[index]),
         )
 
