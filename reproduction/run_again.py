@@ -38,7 +38,7 @@ class Reproduction(Shown):
         seeds: number of seeds.
         study: the study as it is declared.
         figures: our figures by cell.
-        verdicts: verdicts on the paper's claims.
+        verdicts: verdicts on the claims.
         seconds: processor time of all jobs, over all calls and processes.
         output: folder of the run.
     """

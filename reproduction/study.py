@@ -220,7 +220,7 @@ class Study:
         trainings: the networks by name.
         measurements: measurements on the networks, by name.
         tables: the paper's tables.
-        claims: the paper's claims.
+        claims: the paper's claims, and our own; `differences` says which are ours.
         differences: differences between the paper's setting and this one, one sentence each.
         needs: what the user has to give before the study can run, in one line; empty if it can.
     """
