@@ -147,29 +147,35 @@ def _exit_code(call: Callable[[], Any], debug: bool) -> int:
         _drop_stdout()
         return UNREAD
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
+        last_word("Interrupted.")
         return INTERRUPTED
     except Exception as error:
         if debug:
-            click.echo(traceback.format_exc(), err=True)
+            last_word(traceback.format_exc())
         return _explain(error, debug)
 
 
 def _explain(error: Exception, debug: bool) -> int:
     """One line on stderr; the exit code."""
     if isinstance(error, click.ClickException):
-        click.echo(f"Error: {_one_line(error.format_message())}", err=True)
+        last_word(f"Error: {_one_line(error.format_message())}")
         return MENDABLE if isinstance(error, click.UsageError) else error.exit_code
     if isinstance(error, InputError) or (isinstance(error, OSError) and error.errno in NO_PATH | NOT_ALLOWED):
-        click.echo(f"Error: {_one_line(error)}", err=True)
+        last_word(f"Error: {_one_line(error)}")
         return MENDABLE
     more = "" if debug else "; for the traceback run it again with --debug"
     if type(error).__name__ == "OutOfMemoryError":
         more = f"; try a smaller --batch-size{more}"
-    kind = "" if isinstance(error, OSError) else f"{type(error).__name__}: "
-    told = "; ".join([_one_line(error), *map(_one_line, getattr(error, "__notes__", ()))])
-    click.echo(f"Error: {kind}{told}{more}", err=True)
+    kind = "" if isinstance(error, OSError) else type(error).__name__
+    said = ": ".join(filter(None, [kind, _one_line(error)]))
+    last_word(f"Error: {'; '.join([said, *map(_one_line, getattr(error, '__notes__', ()))])}{more}")
     return FAILED
+
+
+def last_word(text: str) -> None:
+    """Write to standard error, which may be a terminal that was closed, or a full disk: the exit code stays."""
+    with suppress(OSError):
+        click.echo(text, err=True)
 
 
 def _one_line(text: object) -> str:
@@ -195,7 +201,10 @@ def _drop_stdout() -> None:
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Inside, SIGTERM, which ends batch jobs, is a Ctrl-C: what is done is kept, and how to resume is said."""
+    """Inside, the signals that end batch jobs and closed terminals are a Ctrl-C: what is done is kept, and said.
+
+    A signal that whoever started us ignores, as `nohup` does, stays ignored.
+    """
 
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
@@ -203,11 +212,13 @@ def _terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, stop)
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]  # Windows has one
+    before = {n: signal.signal(n, stop) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

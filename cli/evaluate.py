@@ -10,6 +10,7 @@ from advkit.attacks import Attack
 from advkit.cli._attack_options import build_attack
 from advkit.cli._console import progress_bar
 from advkit.cli._evaluate_output import print_json
+from advkit.cli._group import last_word
 from advkit.cli._options import check_device
 from advkit.cli._picture import draw
 from advkit.cli._workers import cores, own_device, together, world
@@ -50,9 +51,7 @@ def run(model: str | None, as_json: bool, output: Path | None, **options: Any) -
             report = _evaluated(classifier, images, attacks, output, options, quiet=not speaks)
         except KeyboardInterrupt:
             if speaks and output is not None:
-                click.echo(
-                    f"\nStopped. What is done is kept in {output}: the same command with --resume goes on.", err=True
-                )
+                last_word(f"\nStopped. What is done is kept in {output}: the same command with --resume goes on.")
             raise
         if speaks and output is not None and attacks and not (output / EXAMPLES).exists():
             aim = aim_at(options["target"], images, option="--target")

@@ -15,6 +15,7 @@ import torch
 from advkit.attacks import create_attack
 from advkit.cli._console import say, show, table
 from advkit.cli._derived import parameters, parse_value
+from advkit.cli._group import last_word
 from advkit.cli._options import check_device
 from advkit.core.errors import InputError
 from advkit.core.registry import Spec, parse_spec
@@ -101,7 +102,7 @@ def run(
             )
     except KeyboardInterrupt:
         if is_writer():
-            click.echo("\nStopped. What was saved is kept: the same command with --resume goes on.", err=True)
+            last_word("\nStopped. What was saved is kept: the same command with --resume goes on.")
         raise
     if is_writer():
         _tell(run, recipe, home, images)

@@ -17,6 +17,7 @@ from advkit.certification.relu_and_pooling import Maximum
 from advkit.core.classify import looking
 from advkit.core.errors import InputError
 from advkit.core.outputs import answer_of
+from advkit.core.words import cause
 
 BATCH = 2
 """Images in the traced call: the batch has to come out as it went in, which one image would not show."""
@@ -273,7 +274,6 @@ def trace(model: Callable[[Tensor], Tensor], x: Tensor) -> Tracing:
         except InputError:
             raise
         except Exception as error:
-            why = [*str(error).splitlines(), type(error).__name__][0]
-            raise InputError(f"the model cannot be traced, so it cannot be certified ({why})") from error
+            raise InputError(f"the model cannot be traced, so it cannot be certified ({cause(error)})") from error
     module.graph.eliminate_dead_code()
     return Tracing(module, tuple(x.shape[1:]), x.dtype)

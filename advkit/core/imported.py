@@ -97,8 +97,13 @@ def call(name: str, build: Any, options: Mapping[str, Any], **offered: Any) -> A
 
 @contextmanager
 def _staying(name: str) -> Iterator[None]:
-    """Inside, foreign code that would end the program ends itself alone."""
+    """Inside, foreign code that would end the program ends itself alone, and its errors say whose they are."""
     try:
         yield
+    except InputError:
+        raise
+    except Exception as error:
+        error.add_note(f"raised by the code of {name}")
+        raise
     except SystemExit as error:
         raise InputError(f"{name} would have ended the program, by sys.exit({error.code!r})") from error

@@ -14,6 +14,7 @@ from advkit.core.files import writing
 from advkit.core.registry import Registry
 from advkit.core.saved import Content, read, tuples, write
 from advkit.core.sheet import Sheet, as_html, as_latex, as_text
+from advkit.core.words import cause
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -115,7 +116,9 @@ class Shown:
         try:
             return cls._unpacked(content, tensors)
         except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-            raise InputError(f"expected {path} as {cls.__name__}.save wrote it, got something else: {error}") from error
+            raise InputError(
+                f"expected {path} as {cls.__name__}.save wrote it, got something else: {cause(error)}"
+            ) from error
 
     def _packed(self) -> Content:
         """The fields, as what JSON takes and as tensors; for classes whose fields are numbers, tuples and tensors."""

@@ -74,6 +74,12 @@ def short(value: float | None) -> str:
     return "-" if value is None or not isfinite(value) else f"{value:.4g}"
 
 
+def cause(error: BaseException) -> str:
+    """Return the type of an error and the first line of its message; a message alone can be as short as `'x'`."""
+    kind, lines = type(error).__name__, str(error).strip().splitlines()
+    return f"{kind}: {harmless(lines[0])}" if lines else kind
+
+
 def harmless(text: object) -> str:
     """Escape the control characters of foreign text, so that it cannot move the cursor or forge a line."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in str(text))

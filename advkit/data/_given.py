@@ -251,7 +251,7 @@ def factory(*, place: str, split: str = "test", root: Root = None, download: boo
     made = call(place, find(place, module, attribute, "data set"), options, split=split, root=root, download=download)
     if isinstance(made, Dataset):
         return made
-    if is_pair(made):
+    if is_pair(made) or is_two_lists(made):
         return from_pair(made, place, split)
     if isinstance(made, Iterable) or (hasattr(made, "__getitem__") and hasattr(made, "__len__")):
         return _read_through(place, split, made)
@@ -269,6 +269,7 @@ def from_pair(data: Sequence[Any], name: str, split: str) -> MemoryDataset:
     Raises:
         InputError: shapes, types or ranges that do not fit.
     """
+    data = pair(data) if is_two_lists(data) else data
     x, y = (dense(part if isinstance(part, Tensor) else np.asarray(part)).detach().cpu().numpy() for part in data)
     return in_memory(name, split, _images(x, name), _labels(y, name))
 
@@ -316,6 +317,8 @@ def pair(batch: Any) -> tuple[Tensor, Tensor]:
         found = [batch[key] for key in keys]
     if len(found) >= 2 and _is_row(found[0], found[1]):
         found = [_stacked(found[0]), found[1]]
+    elif is_two_lists(found) and isinstance(found[0], tuple | list):
+        found = [_filled(found[0]), found[1]]
     if len(found) < 2 or not isinstance(found[0], Tensor | np.ndarray):
         parts = f" of {', '.join(type(part).__name__ for part in found)}" if found else ""
         advice = (
@@ -331,6 +334,28 @@ def _is_row(images: Any, labels: Any) -> bool:
         return False
     single = all(isinstance(image, Tensor | np.ndarray) and image.ndim == 3 for image in images)
     return single and hasattr(labels, "__len__") and len(labels) == len(images)
+
+
+def is_two_lists(data: Any) -> bool:
+    """Whether these are a pair whose labels are a plain list of numbers, and no list of two items or batches."""
+    if not isinstance(data, tuple | list) or len(data) != 2 or not isinstance(data[1], tuple | list) or not data[1]:
+        return False
+    if not all(isinstance(one, int | float | np.number) for one in data[1]):
+        return False
+    if isinstance(data[0], Tensor | np.ndarray) or _is_row(*data):
+        return True
+    first = data[0]
+    while isinstance(first, tuple | list) and first:
+        first = first[0]
+    return isinstance(first, int | float | np.number)
+
+
+def _filled(images: Sequence[Any]) -> Tensor:
+    """The tensor of nested lists of numbers."""
+    try:
+        return torch.tensor(images)
+    except (ValueError, TypeError, RuntimeError, OverflowError) as error:
+        raise InputError(f"expected images of one size, as lists of numbers: {str(error).splitlines()[0]}") from error
 
 
 def _stacked(images: Sequence[Any]) -> Tensor:

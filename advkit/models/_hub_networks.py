@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from advkit.core.errors import InputError
 from advkit.core.imported import needed
 from advkit.core.outputs import Output
-from advkit.core.words import harmless
+from advkit.core.words import cause, harmless
 from advkit.models._hub import CONFIG, PREPROCESSOR, Snapshot
 from advkit.models._hub_images import flips_channels, preprocessing
 from advkit.models._registry import seeded
@@ -191,10 +191,7 @@ def _built(found: Snapshot, build: Callable[[], Any], seed: int | None) -> Any:
     except InputError:
         raise
     except Exception as error:
-        line = (str(error).strip().splitlines() or [""])[0]
-        raise InputError(
-            f"{CONFIG} of {found.name} describes no network that can be built: {type(error).__name__} {harmless(line)}"
-        ) from error
+        raise InputError(f"{CONFIG} of {found.name} describes no network that can be built: {cause(error)}") from error
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from advkit.core.errors import InputError
+from advkit.core.errors import InputError, unknown
 from advkit.core.files import user_path
 from advkit.core.registry import parse_spec
 from advkit.models._card import SHIPPED, Card
@@ -89,6 +89,7 @@ def _load(name: str, data: str | None, weights: str | Path | None, options: dict
     if isinstance(weights, str) and weights in robust(name):
         return _robust(name, weights, options)
     if weights is not None:
+        _check_word(name, weights)
         return _from_file(name, weights, options)
     if not is_reference(name):
         return _shipped(name, data or _DEFAULT_DATA, options)
@@ -103,6 +104,15 @@ def _load(name: str, data: str | None, weights: str | Path | None, options: dict
             f"{name} needs weights: give 'imagenet' (downloads them), a weights file, or 'random' (untrained)"
         )
     return create_reference(name, options)
+
+
+def _check_word(name: str, weights: str | Path) -> None:
+    """Raise InputError for a word that is neither a path nor one of those that stand for weights."""
+    path = user_path(weights)
+    if isinstance(weights, str) and path.name == weights and not path.suffix and not path.exists():
+        raise unknown(
+            "weights", weights, {*robust(name), "imagenet", "random"}, "(no weights file or run is called so)"
+        )
 
 
 def _shipped(name: str, data: str, options: dict[str, Any]) -> Classifier:

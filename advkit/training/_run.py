@@ -17,6 +17,7 @@ from torch import Tensor
 from advkit._version import __version__
 from advkit.core.errors import InputError
 from advkit.core.files import alone, make_folder
+from advkit.core.words import cause
 from advkit.data import Dataset, atomic_write
 from advkit.models import Card, read_card
 from advkit.training._recipe import Recipe
@@ -166,8 +167,9 @@ def refusing(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        problem = (str(error).splitlines() or [type(error).__name__])[0]
-        raise InputError(f"{path} is broken or belongs to another network ({problem}): give another folder") from error
+        raise InputError(
+            f"{path} is broken or belongs to another network ({cause(error)}): give another folder"
+        ) from error
 
 
 def _csv(log: tuple[Row, ...]) -> bytes:

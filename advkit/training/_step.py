@@ -76,7 +76,6 @@ class Stepper:
             if self.world.size > 1:
                 stack.enter_context(warnings.catch_warnings())
                 warnings.filterwarnings("ignore", "Grad strides do not match")  # of kernels of one pixel or channel
-                warnings.filterwarnings("ignore", "find_unused_parameters=True was specified")  # where all are used
                 self.model = _parallel(self._objective, self.device)
             yield
             self.model = self._objective
@@ -140,8 +139,11 @@ class _Objective(nn.Module):
 def _parallel(objective: nn.Module, device: torch.device) -> DistributedDataParallel:
     """Every process's gradients are averaged; buffers are equal by themselves and are not sent.
 
-    Parameters that a loss leaves alone, such as auxiliary heads, are allowed, as on one process.
+    Parameters that a loss leaves alone, such as auxiliary heads, are allowed, as on one process. Which ones may change
+    from step to step. Where every parameter is used, torch would warn of a needless search, past Python's filters of
+    warnings; so there is one parameter that no loss uses.
     """
+    objective.register_parameter("unused", nn.Parameter(torch.zeros((), device=device)))
     options: dict[str, Any] = {"device_ids": [device.index] if device.type == "cuda" else None}
     options["find_unused_parameters"] = True
     known = signature(DistributedDataParallel.__init__).parameters

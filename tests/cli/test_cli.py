@@ -119,6 +119,8 @@ def fail(error):
     ("error", "code", "message"),
     [
         (RuntimeError("it\nbroke"), 1, "Error: RuntimeError: it broke; for the traceback run it again with --debug"),
+        (KeyError("x"), 1, "Error: KeyError: 'x'; for the traceback run it again with --debug"),
+        (RuntimeError(), 1, "Error: RuntimeError; for the traceback run it again with --debug"),
         (OSError(28, "No space left on device"), 1, "Error: No space left on device; "),
         (torch.OutOfMemoryError("too much"), 1, "try a smaller --batch-size"),
         (KeyboardInterrupt(), 130, "Interrupted."),

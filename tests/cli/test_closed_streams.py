@@ -30,6 +30,12 @@ def test_an_error_ends_with_its_code_though_nobody_hears_of_it() -> None:
     assert shell("2>&-", "attacks", "nothing-of-this-name").returncode == 2
 
 
+@pytest.mark.parametrize("words", [["attacks", "nothing-of-this-name"], ["--debug", "models", "nothing-of-this-name"]])
+def test_an_error_ends_with_its_code_though_there_is_no_room_for_its_text(words: list[str]) -> None:
+    """A terminal that was closed, whose hang-up ends the command, refuses the text in the same way."""
+    assert shell("2> /dev/full", *words).returncode == 2
+
+
 def test_a_full_output_is_one_line() -> None:
     ended = shell("> /dev/full", "attacks")
     assert ended.returncode == 1

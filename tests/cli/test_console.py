@@ -87,10 +87,11 @@ def test_a_terminal_of_no_width_gets_a_bar(monkeypatch):
     assert "pgd" in sys.stderr.getvalue()
 
 
-def test_sigterm_keeps_the_run_and_says_how_to_resume(tmp_path):
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_batch_system_and_a_closed_terminal_keep_the_run_and_say_how_to_resume(tmp_path, number):
     words = "evaluate --model MODEL --data mnist5k --attacks pgd(eps=.05,steps=9) --batch-size 20 --no-checks"
     words = [*words.split(" "), "--threads", "1", "--count", "200", "--output", "run"]
-    code, said = stopped(tmp_path, words, signal.SIGTERM, at=60)
+    code, said = stopped(tmp_path, words, number, at=60)
     assert code == 130, said
     assert "--resume" in said
     assert "Traceback" not in said

@@ -1,5 +1,6 @@
 """The published sets, on small files in their real formats."""
 
+from inspect import signature
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from torchvision import datasets
 
 from advkit.core.errors import InputError
 from advkit.data import MissingDataError, load_data, published
+from advkit.data._dataset import DATASETS
 from advkit.data._formats import read_idx
 from advkit.data.mnist5k import FILE, split_rows
 
@@ -25,6 +27,17 @@ def test_names_and_digests_are_those_that_torchvision_checks() -> None:
         file for _, file, _ in datasets.SVHN.split_list.values()
     }
     assert list(published.CLOTHES) == datasets.FashionMNIST.classes
+
+
+DEFAULTS = {"split": ["test"], "root": [None], "download": [False], "pad": [2], "channels": [1], "size": [None, 224]}
+
+
+@pytest.mark.parametrize("name", DATASETS.names())
+def test_the_same_option_has_the_same_default_in_every_set(name: str) -> None:
+    own = {key: option.default for key, option in signature(DATASETS.factory(name)).parameters.items()}
+    assert {"split", "root", "download"} <= own.keys()
+    for option in DEFAULTS.keys() & own.keys():
+        assert own[option] in DEFAULTS[option], option
 
 
 @pytest.mark.parametrize("shape", [(3, 28, 28), (5,), (0, 28, 28), (2, 3)])

@@ -78,6 +78,8 @@ PAIRS: dict[str, Callable[[Any], Any]] = {
 
 FORMS: dict[str, Callable[[], Any]] = {
     "arrays": lambda: (X.numpy(), Y.numpy()),
+    "lists": lambda: (X.tolist(), Y.tolist()),
+    "tensors and a list": lambda: (X, Y.tolist()),
     "dictionary": lambda: {"image": X, "label": Y},
     "batches": lambda: [(X[:5], Y[:5]), (X[5:], Y[5:])],
     "items": lambda: [(x, int(y)) for x, y in zip(X, Y, strict=True)],
@@ -97,7 +99,8 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "images alone": (lambda: X, "got Tensor"),
     "loader of images alone": (lambda: DataLoader(X), "as two tensors|got DataLoader"),
     "a number": (lambda: 3, "got int"),
-    "lists": (lambda: (X.tolist(), Y.tolist()), "two tensors|got tuple"),
+    "lists of unequal rows": (lambda: ([[[0.1, 0.2]], [[0.1]]], [0, 1]), "of one size"),
+    "lists of texts": (lambda: ([["a"]], ["b"]), "two tensors|got tuple"),
     "empty": (list, "empty data|got list"),
     "fractions": (lambda: (X, Y + 0.5), "labels.* as integers"),
     "the other way round": (lambda: (Y, X), "got .*int64"),

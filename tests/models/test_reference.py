@@ -26,6 +26,7 @@ def nothing(): return None
 def needy(classes): return tiny(classes)
 made = tiny(2)
 def broken(): raise OSError("the factory's own error")
+def short(): return {}["x"]
 """
     name = f"nets_{os.getpid()}_{abs(hash(tmp_path))}"
     (tmp_path / f"{name}.py").write_text(text)
@@ -128,6 +129,13 @@ def test_a_failed_download_says_in_one_line_what_to_do(monkeypatch, error, name)
         ("torchvision:resnet51", "random", "unknown torchvision classifier 'resnet51'"),
         ("nowhere.at_all:net", None, "cannot import 'nowhere.at_all'"),
         (":net", None, "cannot import ''"),
+        (
+            "lenet5",
+            "tradez",
+            r"unknown weights 'tradez'; did you mean 'trades'\? \(no weights file or run is called so\)",
+        ),
+        ("torchvision:resnet18", "imagnet", "unknown weights 'imagnet'; did you mean 'imagenet'"),
+        ("mlp", "zzz", "unknown weights 'zzz'; expected one of: imagenet, .*random"),
         ("math:pie", None, "module 'math' has no 'pie'"),
         ("math:pi", None, "expected math:pi to be a function or class"),
         ("math:tau", "imagenet", "'imagenet' weights exist for torchvision:NAME and timm:NAME"),
@@ -162,6 +170,9 @@ def test_a_factory_of_ones_own_is_run_and_named(code):
         load_model(f"{code}:nothing")
     with pytest.raises(OSError, match="the factory's own error"):
         load_model(f"{code}:broken")
+    with pytest.raises(KeyError) as caught:
+        load_model(f"{code}:short")
+    assert caught.value.__notes__ == [f"raised by the code of {code}:short"]
     assert sys.path[0] != os.getcwd() or len(sys.path) == 1  # installed modules come first
 
 

@@ -148,6 +148,7 @@ def test_the_command_trains_as_one_and_talks_once(two: Two) -> None:
     home, done = two
     assert done.stdout.count("run folder: cli") == done.stdout.count("clean error") == 1
     assert done.stderr.count("epoch 1/1") == 1
+    assert "unused" not in done.stderr  # torch's advice about a search that all other networks need
     images = load_data("mnist5k", split="train")
     recipe = replace(recipe_for("lenet5", images), epochs=1, width=0.5, batch_size=400)
     alone = train(build(recipe), images, recipe=recipe, device="cpu").log[0]

@@ -11,7 +11,7 @@ from torch.utils import data as torch_data
 
 from advkit.core.errors import InputError
 from advkit.data import load_data
-from advkit.data._given import dense, pair
+from advkit.data._given import dense, is_two_lists, pair
 from advkit.evaluation.measure.stream import said_length
 
 
@@ -32,8 +32,8 @@ def as_data(data: Any, *, batch_size: int, count: int | None) -> Any:
     """Convert the data to a form that `batches` reads.
 
     Args:
-        data: a name or a path that `load_data` takes, a pair (x, y) of tensors or arrays, a dictionary of them, a list
-            of items or of batches, a data set with a length or without, or a DataLoader.
+        data: a name or a path that `load_data` takes, a pair (x, y) of tensors, arrays or lists, a dictionary of them,
+            a list of items or of batches, a data set with a length or without, or a DataLoader.
         batch_size: number of images in a batch, if the data are a stream of single images.
         count: number of images to use; None means all, and is refused for data without a length.
 
@@ -61,9 +61,11 @@ def as_data(data: Any, *, batch_size: int, count: int | None) -> Any:
 
 
 def _listed(data: tuple[Any, ...] | list[Any]) -> Any:
-    """A pair of arrays, else batches put together, else a list of items."""
+    """A pair of arrays or of lists, else batches put together, else a list of items."""
     if len(data) == 2 and all(isinstance(part, Tensor | np.ndarray) for part in data):
         return tuple(map(dense, data))
+    if len(data) == 2 and is_two_lists(data):
+        return pair(data)
     if not isinstance(data[0], tuple | list | Mapping):
         raise InputError(
             "expected data as a Dataset, a DataLoader or a pair of tensors or arrays (x, y), got "
