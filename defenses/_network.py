@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 
 from advkit.attacks import Attack
-from advkit.core import door
+from advkit.core import door, model_checks
 from advkit.core.classify import looking
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.layout import Passes
@@ -88,7 +88,7 @@ def enter(model: Any, x: Any, y: Any, bounds: tuple[float, float]) -> tuple[Netw
     Raises:
         InputError: wrong input; the message says what was expected.
     """
-    door.check_model(model)
+    model_checks.check_model(model)
     door.check_images(x, bounds)
     y = door.check_classes("labels", y, x)
     if not len(x):

@@ -14,7 +14,7 @@ from advkit.certification.exact import Attacked, BranchAndBound, Decided, Search
 from advkit.certification.graph import Graph, Tracing, trace
 from advkit.certification.lipschitz import Stretch, stretch
 from advkit.certification.rounding import rounding_of
-from advkit.core import door
+from advkit.core import door, model_checks
 from advkit.core.classify import looking
 from advkit.core.errors import InputError, unknown
 from advkit.core.float64 import lacks_float64
@@ -163,7 +163,7 @@ def certify(
     if method not in METHODS:
         raise unknown("method", str(method), METHODS)
     search = _search(method, attack, time_limit, nodes, tolerance)
-    door.check_model(model)
+    model_checks.check_model(model)
     bounds = door.check_bounds(bounds)
     door.check_images(x, bounds)
     y = door.check_classes("labels", y, x)

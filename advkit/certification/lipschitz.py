@@ -19,7 +19,7 @@ from advkit.certification.linear import Affine, Combination, Move, Reshape
 from advkit.certification.operator_norms import ENTRIES, OUTWARD, maximum_norm, operator_norm
 from advkit.certification.relu_and_pooling import Maximum
 from advkit.certification.rounding import DOUBLE, EXACT, gamma, rounding_of
-from advkit.core import door
+from advkit.core import model_checks
 from advkit.core.classify import looking
 from advkit.core.errors import InputError
 from advkit.core.norms import get_norm
@@ -81,7 +81,7 @@ def lipschitz(model: Callable[[Tensor], Tensor], x: Tensor) -> Lipschitz:
     Raises:
         InputError: no constant is known for a layer, which the message names.
     """
-    door.check_model(model)
+    model_checks.check_model(model)
     tracing = trace(model, x)
     with looking(model, x.device):
         return stretch(tracing.graph(), x.device).table

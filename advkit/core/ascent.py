@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advkit.core import door
+from advkit.core import model_checks
 from advkit.core.draws import Draws
 from advkit.core.goals import check_target_exists
 from advkit.core.guard import Model
@@ -66,7 +66,7 @@ class Slopes:
             leaf = x.detach().requires_grad_()
             logits = self._model(leaf if through is None else through(leaf))
             if not self._checked:
-                door.check_answer(logits.detach(), self.x, self._y)
+                model_checks.check_answer(logits.detach(), self.x, self._y)
                 check_target_exists(self.goal, logits)
                 self._checked = True
             return climb(loss, self.goal, logits, leaf, self.clean if asks_for_clean(loss) else logits.detach())

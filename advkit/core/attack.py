@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Literal, TypeVar
 import torch
 from torch import Tensor
 
-from advkit.core import door
+from advkit.core import door, model_checks
 from advkit.core.classify import classify
 from advkit.core.draws import Draws
 from advkit.core.driver import Problem, drive, last_point
@@ -194,7 +194,7 @@ class Attack(ABC):
         if lacks_float64(x):
             given = {"target": target, "goal": goal, "eps": eps, "sample_ids": sample_ids, "clean": clean}
             given = {name: to_host(value) for name, value in given.items()}
-            door.check_model(model)
+            model_checks.check_model(model)
             model = AsFromHost(model, x.device)
             return back(self(model, x.cpu(), to_host(y), **given, seed=seed, bounds=bounds, stop=stop), x.device)
         problem = self._problem(model, x, y, target, eps, sample_ids, seed, bounds, stop, goal)
@@ -277,7 +277,7 @@ class Attack(ABC):
         stop: Any,
         goal: Any = None,
     ) -> Problem:
-        door.check_model(model)
+        model_checks.check_model(model)
         check_knowledge(model, self, _knowledge_by_name)
         bounds = door.check_bounds(bounds)
         door.check_images(x, bounds)
@@ -386,7 +386,7 @@ def _count_classes(model: Model, problem: Problem) -> int:
         return problem.clean.shape[1]
     x, y = problem.x[:1], problem.y[:1]
     logits = classify(model, x)
-    door.check_answer(logits, x, y)
+    model_checks.check_answer(logits, x, y)
     return logits.shape[1]
 
 

@@ -7,61 +7,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.float64 import in_float64
 from advkit.core.goals import TARGETS
 from advkit.core.threat import Region
 from advkit.core.words import fraction
-
-
-def check_model(model: Any) -> None:
-    """Check that the model is a callable whose parameters autograd can work with."""
-    if not callable(model):
-        raise InputError(f"expected a model (an nn.Module or a function from images to logits), got {_kind(model)}")
-    if isinstance(model, type):
-        raise InputError(f"expected a model, got the class {model.__name__} itself: make one, {model.__name__}(...)")
-    parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
-    if any(isinstance(p, nn.UninitializedParameter) for p in parameters):
-        raise InputError(
-            "the model has lazy layers whose parameters have no shape yet: pass one batch of images through it first"
-        )
-    if any(p.is_meta for p in parameters):
-        raise InputError("the model's parameters have no values, on the device meta: load its weights first")
-    if any(p.is_inference() for p in parameters):
-        raise InputError(
-            "the model was built under torch.inference_mode, so no gradient can pass through it; "
-            "build or load it outside, or copy its state_dict into a model built outside"
-        )
-
-
-def check_place(model: Any, x: Tensor) -> None:
-    """Explain a failed pass if the model's numbers differ from the images in type or device.
-
-    Raises:
-        InputError: they differ; the message says what to do.
-    """
-    parameters = model.parameters() if isinstance(model, nn.Module) else ()
-    like = next((p for p in parameters if p.is_floating_point()), x)
-    if (like.dtype, like.device) != (x.dtype, x.device):
-        raise InputError(
-            f"the model takes no images of {x.dtype} on {x.device}: its parameters are {like.dtype} on {like.device}; "
-            f"give x.to({like.device.type!r}, {like.dtype}), or move the model"
-        )
-
-
-def refused(model: Any, x: Tensor) -> str:
-    """Say what a model that failed was asked, and what may be wrong with it; the text is a note to its own error."""
-    shape = tuple(x.shape)
-    note = f"advkit asked the model about images of shape {shape}, {x.dtype}"
-    if len(shape) == 4 and shape[3] in (1, 3, 4) and shape[1] > 4:
-        return f"{note}; their channels seem to come last: give x.permute(0, 3, 1, 2)"
-    if len(shape) == 3:
-        return f"{note}; a single image needs the axis of the batch: x[None]"
-    if not isinstance(model, nn.Module):
-        return f"{note}; a function that makes a model is none: call it, and give what it returns"
-    return note
 
 
 def check_dense(value: Tensor) -> None:
@@ -76,7 +28,7 @@ def check_dense(value: Tensor) -> None:
 def check_images(x: Any, bounds: tuple[float, float]) -> None:
     """Check that the images (N, ...) are floating-point, finite and within the bounds."""
     if not isinstance(x, Tensor):
-        raise InputError(f"expected images as a torch tensor (N, C, H, W), got {_kind(x)}")
+        raise InputError(f"expected images as a torch tensor (N, C, H, W), got {kind(x)}")
     check_dense(x)
     if not x.is_floating_point():
         raise InputError(
@@ -114,7 +66,7 @@ def check_bounds(bounds: Any) -> tuple[float, float]:
 def check_classes(what: str, classes: Any, x: Tensor) -> Tensor:
     """Check for one integer class a sample and move them to x's device; `check_answer` checks their range."""
     if not isinstance(classes, Tensor):
-        raise InputError(f"expected {what} as an integer tensor (N,), got {_kind(classes)}")
+        raise InputError(f"expected {what} as an integer tensor (N,), got {kind(classes)}")
     if classes.shape != (len(x),):
         raise InputError(
             f"expected {what} of shape ({len(x)},), one a sample, got {tuple(classes.shape)}"
@@ -206,66 +158,6 @@ def check_target(target: Any, x: Tensor) -> str | int | Tensor:
     return check_classes("target", target, x)
 
 
-def _at_once(*truths: Tensor | bool) -> list[bool]:
-    """The truths, 0-dimensional tensors of one device or known already, with one wait for the device."""
-    asked = [truth for truth in truths if isinstance(truth, Tensor)]
-    answers = iter(torch.stack(asked).tolist() if asked else [])
-    return [next(answers) if isinstance(truth, Tensor) else truth for truth in truths]
-
-
-def check_answer(logits: Any, x: Tensor, y: Tensor, loss: Any = None) -> None:
-    """Check the model's answer to the clean images: finite logits (N, K), with a column for every label.
-
-    Warns of logits that look wrong, and of logits that are too small for the attack's `loss`.
-    """
-    if not isinstance(logits, Tensor):
-        raise InputError(
-            f"expected the model to return a tensor of logits, got {_kind(logits)}; wrap it so that it returns them"
-        )
-    if logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
-        raise InputError(
-            f"expected logits of shape ({len(x)}, K) with K >= 2 classes for images {tuple(x.shape)}, "
-            f"got {tuple(logits.shape)}"
-        )
-    classes = logits.shape[1]
-    finite, inside, sums, same, small = _at_once(
-        logits.isfinite().all(),
-        ((y >= 0) & (y < classes)).all(),
-        (logits >= 0).all() & ((in_float64(logits).sum(1) - 1).abs() < 1e-3).all().to(logits.device),
-        (logits == logits[:1]).all() if len(x) > 1 else False,
-        _too_small(loss, logits),
-    )
-    if not finite:
-        rows = int((~logits.isfinite()).any(1).sum())
-        raise InputError(f"the model returned NaN or infinite logits for {rows} of {len(x)} clean images")
-    if not inside:
-        raise InputError(
-            f"labels out of range: saw {int(y.min())} to {int(y.max())}, "
-            f"the model has {classes} classes (0 to {classes - 1})"
-        )
-    if sums:
-        _warn("the model seems to return probabilities; attacks expect logits: remove the final softmax")
-    if same and not bool((x == x[:1]).all()):
-        _warn("the model gives the same logits for different images: does it use its input?")
-    if small:
-        _warn(
-            f"the logits of an image lie no further apart than {SMALL:g}: the cross-entropy hardly depends on which "
-            "class is near, so the attack is weaker than with larger logits; use loss='margin' or 'dlr'"
-        )
-
-
-SMALL = 0.01
-"""Logits that lie no further apart make the cross-entropy linear: every other class counts alike, however far it is."""
-
-
-def _too_small(loss: Any, logits: Tensor) -> Tensor | bool:
-    """Whether the loss is a cross-entropy that cannot see which class is near, K > 2."""
-    if loss not in ("cross_entropy", "rival") or logits.shape[1] == 2:
-        return False
-    spread = (logits.amax(1) - logits.amin(1)).median()
-    return (spread > 0) & (spread < SMALL)
-
-
 def check_effect(region: Region, eps: float | Tensor, bounds: tuple[float, float]) -> None:
     """Warn if eps > 0, a number or (N,), is too small for the images' type, so that no pixel can move."""
     least = torch.finfo(region.x.dtype).eps * max(map(abs, bounds))
@@ -274,30 +166,13 @@ def check_effect(region: Region, eps: float | Tensor, bounds: tuple[float, float
     eps = region.eps.flatten()
     lost = int(((eps > 0) & (eps < least) & (region.low == region.high).flatten(1).all(1)).sum())
     if lost:
-        _warn(f"eps is below the resolution of the images' type for {lost} of {len(eps)} samples: they cannot change")
-
-
-def check_outputs(outputs: Any, x: Tensor) -> None:
-    """Check the model's answer to the clean images for a goal without classes: finite floats (N, ...)."""
-    if not isinstance(outputs, Tensor) or not outputs.ndim or len(outputs) != len(x):
-        seen = tuple(outputs.shape) if isinstance(outputs, Tensor) else _kind(outputs)
-        raise InputError(f"expected the model to return a tensor ({len(x)}, ...), one row an image, got {seen}")
-    if not bool(outputs.isfinite().all()):
-        rows = int((~outputs.reshape(len(outputs), -1).isfinite()).any(1).sum())
-        raise InputError(f"the model returned NaN or infinite outputs for {rows} of {len(x)} clean images")
-
-
-def check_margin(margin: Any, outputs: Tensor) -> None:
-    """Check that the goal returned one number a sample."""
-    if not isinstance(margin, Tensor) or margin.shape != (len(outputs),):
-        seen = tuple(margin.shape) if isinstance(margin, Tensor) else _kind(margin)
-        raise InputError(f"expected the goal's margin as a tensor ({len(outputs)},), one number a sample, got {seen}")
+        warn(f"eps is below the resolution of the images' type for {lost} of {len(eps)} samples: they cannot change")
 
 
 def check_rows(y: Any, x: Tensor) -> Tensor:
     """Check the y of a goal without classes: any tensor of N rows; it is moved to x's device."""
     if not isinstance(y, Tensor) or not y.ndim or len(y) != len(x):
-        seen = tuple(y.shape) if isinstance(y, Tensor) else _kind(y)
+        seen = tuple(y.shape) if isinstance(y, Tensor) else kind(y)
         raise InputError(f"expected y as a tensor of {len(x)} rows, one a sample, got {seen}")
     if y.device != x.device:
         raise InputError(f"expected y on the images' device {x.device}, got {y.device}")
@@ -309,33 +184,11 @@ def check_clean(clean: Any, x: Tensor) -> Tensor | None:
     if clean is None:
         return None
     if not isinstance(clean, Tensor) or not clean.is_floating_point() or not clean.ndim or len(clean) != len(x):
-        seen = f"{clean.dtype} {tuple(clean.shape)}" if isinstance(clean, Tensor) else _kind(clean)
+        seen = f"{clean.dtype} {tuple(clean.shape)}" if isinstance(clean, Tensor) else kind(clean)
         raise InputError(f"expected clean as the model's outputs for the {len(x)} images, one row each, got {seen}")
     if clean.device != x.device:
         raise InputError(f"expected clean on the images' device {x.device}, got {clean.device}")
     return clean.detach().clone()
-
-
-def check_path(zero: Tensor, broken: Tensor, unsteady: Tensor) -> None:
-    """Warn of zero gradients, non-finite answers, and different answers to one image, (N,) bool each."""
-    zeros, broke, moved = torch.stack([zero, broken, unsteady]).sum(1).tolist()
-    if zeros:
-        _warn(
-            f"the gradient was exactly zero for {zeros} of {len(zero)} samples: the attack cannot see where to go "
-            "(saturated or quantised outputs, or an input that is not used), so their robustness may be an illusion; "
-            "try loss='dlr' or 'margin', or a model in float64"
-        )
-    if broke:
-        _warn(
-            f"the model answered NaN or infinity during the search for {broke} of {len(zero)} samples: "
-            "what lies there was not searched, so their robustness may be an illusion; mend the model, or use float64"
-        )
-    if moved:
-        _warn(
-            f"the model gave the same image two answers, which concerns {moved} of {len(zero)} samples: it is "
-            "random, or depends on the rest of the batch; a success is one verdict among many: "
-            "use eot=, or evaluate(verdicts=20)"
-        )
 
 
 def plain(value: Any) -> Any:
@@ -406,9 +259,11 @@ def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _warn(text: str) -> None:
+def warn(text: str) -> None:
+    """Warn as from the line that called the attack."""
     warnings.warn(text, AdvkitWarning, stacklevel=5)
 
 
-def _kind(value: Any) -> str:
+def kind(value: Any) -> str:
+    """Return the name of a value's type, for a message."""
     return type(value).__name__

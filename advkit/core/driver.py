@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from advkit.core import door
+from advkit.core import door, model_checks
 from advkit.core.ascent import Slopes
 from advkit.core.best_points import Best, Ranking, Record, Rows, choose, noise_floor, not_finite, put, take
 from advkit.core.draws import Draws
@@ -209,14 +209,14 @@ def _look_at_clean(attack: Steps, classify: Model, problem: Problem) -> tuple[Or
         graph = problem.clean
     if problem.wish is None or problem.wish.labelled:
         answer = graph.detach() if isinstance(graph, Tensor) else graph
-        door.check_answer(answer, x, y, attack.loss if attack.begins_at_image else None)
+        model_checks.check_answer(answer, x, y, attack.loss if attack.begins_at_image else None)
     else:
-        door.check_outputs(graph, x)
+        model_checks.check_outputs(graph, x)
     logits = graph.detach()
     goal: Any = resolve(problem.target, y, logits, problem.draws)
     if problem.wish is not None:
         goal = problem.wish.bind(goal)
-        door.check_margin(goal.margin(logits), logits)
+        model_checks.check_margin(goal.margin(logits), logits)
     minimal = attack.kind == "minimal"
     wrong = goal.clears(logits)
     if not minimal and problem.stop == "never":
@@ -328,7 +328,7 @@ def _result(whole: Rows, record: Record, *, minimal: bool) -> Result:
     if minimal:
         distance = torch.where(best.fooled, distance, torch.inf)
     broken = ~record.broken.isfinite()
-    door.check_path(record.zero, broken, record.unsteady)
+    model_checks.check_path(record.zero, broken, record.unsteady)
     return Result(
         x_adv=torch.empty_like(region.x).copy_(best.x_adv),
         success=best.fooled,

@@ -1,28 +1,23 @@
 """The only access of an attack to the model: it counts the passes of every sample and keeps the best point seen."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache
 from itertools import accumulate
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from advkit.core import joint_passes
 from advkit.core.best_points import Best, Ranking, Rows, not_finite, sloped, take
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError
 from advkit.core.goals import Goal, wide
 from advkit.core.guard import Model
+from advkit.core.joint_passes import View
 from advkit.core.losses import Loss, Values, by_row, climb
 from advkit.core.pile import Pile, Seen
 from advkit.core.threat import Region
-
-View = Callable[[Tensor], Tensor]
-"""Images (M, ...) -> images of the same shape, differentiable."""
-
-JOINT = 2**18
-"""The number of entries of images that pass the model together in `Oracle.looks`. Small batches cost more an image."""
 
 
 def _gradients(values: Tensor, leaf: Tensor) -> Tensor:
@@ -202,7 +197,7 @@ class Oracle:
             views: differentiable functions of images; None stands for the images themselves.
         """
         known = by_row(loss) and isinstance(self.goal, Goal) and isinstance(self._rows.goal, Goal)
-        for part in _runs(views, JOINT // max(1, x.numel()) if known else 1):
+        for part in joint_passes.runs(views, x if known else None):
             yield from self._together(x, loss, part)
 
     def _together(self, x: Tensor, loss: str | Loss, views: Sequence[View | None]) -> Iterable[tuple[Values, Tensor]]:
@@ -215,17 +210,9 @@ class Oracle:
 
     def _joint(self, x: Tensor, loss: str | Loss, views: Sequence[View]) -> Iterator[tuple[Values, Tensor]]:
         """`look` through each of these, in one pass."""
-        count, rows = len(views), len(x)
-        index = torch.arange(rows, device=x.device).repeat(count)
-        with torch.enable_grad():
-            leaf = x.detach().repeat(count, *[1] * (x.ndim - 1)).requires_grad_()
-            seen = torch.cat([view(part) for view, part in zip(views, torch.split(leaf, rows), strict=True)])
-            graph = self._model(seen)
-            find, gradient = climb(loss, take(self.goal, index), graph, leaf, take(self.clean, index))
-        self.passed(graph.detach(), gradient, times=count)
-        values = cache(find)
-        for k, part in enumerate(torch.split(gradient, rows)):
-            yield lambda k=k: values()[k * rows : (k + 1) * rows], part  # type: ignore[misc]
+        logits, values, gradient = joint_passes.look(self._model, self.goal, loss, x, views, self.clean)
+        self.passed(logits, gradient, times=len(views))
+        yield from joint_passes.each(values, gradient, len(x))
 
     def _climb(self, x: Tensor, loss: str | Loss, through: View | None, *, valued: bool) -> tuple[Values, Tensor]:
         """The loss, computed now if `valued`, and its gradient; the pass is counted and the point remembered."""
@@ -398,17 +385,6 @@ class Oracle:
     def all_live(self) -> None:
         """Say that every row is live: while no row can leave, passes are not counted on the device."""
         self._all_live = not self.stop
-
-
-def _runs(views: Sequence[View | None], most: int) -> list[list[View | None]]:
-    """The views in order, in runs of at most `most`; None is a run of its own."""
-    runs: list[list[View | None]] = []
-    for view in views:
-        if view is None or not runs or runs[-1][-1] is None or len(runs[-1]) >= most:
-            runs.append([view])
-        else:
-            runs[-1].append(view)
-    return runs
 
 
 def _looked_up(values: list[int], index: Tensor) -> Tensor:

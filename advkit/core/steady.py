@@ -6,10 +6,10 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from advkit.core.door import check_place, refused
 from advkit.core.errors import InputError
 from advkit.core.goals import flat, wide
 from advkit.core.guard import Model
+from advkit.core.model_checks import check_place, refused
 from advkit.core.outputs import answer_of
 
 FUNCTION, RANDOM, MIXED = 0, 1, 2

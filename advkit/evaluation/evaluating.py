@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advkit.core import door
+from advkit.core import door, model_checks
 from advkit.core.attack import Attack
 from advkit.core.errors import AdvkitWarning, InputError, unknown
 from advkit.core.guard import Model
@@ -222,7 +222,7 @@ def _checked(model: Model, data: Any, plan: Plan, surrogate: Model | None, repor
 
 
 def _moved(model: Model, device: str | torch.device | None) -> Model:
-    door.check_model(model)
+    model_checks.check_model(model)
     if device is None or not isinstance(model, nn.Module):
         return model
     try:

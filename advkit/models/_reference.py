@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import nn
 
-from advkit.core.door import check_model
 from advkit.core.errors import InputError, unknown
 from advkit.core.imported import call, find, needed, parameters_of
+from advkit.core.model_checks import check_model
 from advkit.core.registry import Spec, parse_spec
 from advkit.models._card import RANDOM, Card
 from advkit.models._classifier import Classifier, parameters

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from advkit.attacks import Attack, create_attack
-from advkit.core import door
+from advkit.core import door, model_checks
 from advkit.core.classify import looking
 from advkit.core.door import check_between, check_count
 from advkit.core.errors import InputError, unknown
@@ -250,7 +250,7 @@ def measure(
     subject = subject_of(create_attack(attack) if isinstance(attack, str) else attack, {})
     eps = _radius(subject, eps)
     bounds = door.check_bounds(bounds)
-    door.check_model(model)
+    model_checks.check_model(model)
     door.check_images(x, bounds)
     judge, verdicts = Judge(None if goal is None else as_wish(goal)), check_count("verdicts", verdicts)
     x, y = _placed(model, x, y, judge)

@@ -9,8 +9,9 @@ from advkit.attacks.around.gradient import Bent, GradientTransform, then
 from advkit.attacks.around.si import mean, scales
 from advkit.core.attack import ATTACKS, Attack
 from advkit.core.door import check_between
+from advkit.core.joint_passes import View
 from advkit.core.losses import Loss, Values
-from advkit.core.oracle import Oracle, View
+from advkit.core.oracle import Oracle
 
 OTHERS = 3
 """Number of images of other classes that are mixed in, one at a time."""

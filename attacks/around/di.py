@@ -11,8 +11,9 @@ from torch import Tensor
 from advkit.attacks.around.gradient import Bent, GradientTransform, then
 from advkit.core.attack import ATTACKS, Attack
 from advkit.core.door import check_between
+from advkit.core.joint_passes import View
 from advkit.core.losses import Loss, Values
-from advkit.core.oracle import Oracle, View
+from advkit.core.oracle import Oracle
 
 LEAST = 0.9
 """The least size of the image that is pasted, as a share of the frame: the paper's 299 of 330."""

@@ -14,13 +14,14 @@ from advkit.attacks.around.average import average as mean_of
 from advkit.attacks.around.stand_in import StandIn
 from advkit.attacks.around.transfer import Transfer
 from advkit.attacks.around.wrapper import Wrapper
-from advkit.core import door
+from advkit.core import model_checks
 from advkit.core.attack import Attack
 from advkit.core.errors import InputError, unknown
 from advkit.core.guard import Model
+from advkit.core.joint_passes import View
 from advkit.core.losses import Loss, loss_values
 from advkit.core.norms import get_norm, per_row
-from advkit.core.oracle import Oracle, View
+from advkit.core.oracle import Oracle
 
 AVERAGES = ("logits", "probabilities", "losses", "gradients")
 
@@ -98,7 +99,7 @@ def ensemble(attack: Attack, surrogates: Sequence[Model], *, average: str = "log
     if average not in AVERAGES:
         raise unknown("average", str(average), AVERAGES)
     for surrogate in surrogates:
-        door.check_model(surrogate)
+        model_checks.check_model(surrogate)
     members, inside = Averaged(surrogates, probabilities=average == "probabilities"), attack
     if average in ("losses", "gradients"):
         inside = MeanLoss(attack=attack, members=members, alike=average == "gradients")

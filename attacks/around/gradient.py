@@ -9,8 +9,9 @@ from torch import Tensor
 from advkit.attacks.around.stand_in import StandIn
 from advkit.attacks.around.wrapper import Wrapper
 from advkit.core.errors import InputError
+from advkit.core.joint_passes import View
 from advkit.core.losses import Loss, Values
-from advkit.core.oracle import Oracle, View
+from advkit.core.oracle import Oracle
 
 Look = Callable[[Tensor, str | Loss, View | None], tuple[Values, Tensor]]
 """(points, loss, through) -> the loss, when it is asked for, and its gradient, see `Oracle.look`."""

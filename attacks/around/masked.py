@@ -11,8 +11,9 @@ from advkit.core.attack import Attack
 from advkit.core.driver import Problem
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
+from advkit.core.joint_passes import View
 from advkit.core.losses import Loss
-from advkit.core.oracle import Oracle, View
+from advkit.core.oracle import Oracle
 from advkit.core.threat import Region, Threat
 
 

@@ -10,9 +10,10 @@ from advkit.attacks.around.gradient import Bent, GradientTransform
 from advkit.core.attack import ATTACKS, Attack
 from advkit.core.door import check_between
 from advkit.core.errors import InputError
+from advkit.core.joint_passes import View
 from advkit.core.losses import Loss, Values
 from advkit.core.norms import per_row
-from advkit.core.oracle import Oracle, View
+from advkit.core.oracle import Oracle
 
 
 class State(NamedTuple):

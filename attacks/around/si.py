@@ -9,8 +9,9 @@ from torch import Tensor
 from advkit.attacks.around.gradient import Bent, GradientTransform, then
 from advkit.core.attack import ATTACKS, Attack
 from advkit.core.door import check_count
+from advkit.core.joint_passes import View
 from advkit.core.losses import Loss, Values
-from advkit.core.oracle import Oracle, View
+from advkit.core.oracle import Oracle
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,9 @@ from typing import Any
 
 from torch import Tensor
 
+from advkit.core.joint_passes import View
 from advkit.core.losses import Loss, Values
-from advkit.core.oracle import Oracle, View
+from advkit.core.oracle import Oracle
 
 
 class StandIn:

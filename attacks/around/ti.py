@@ -10,8 +10,9 @@ from advkit.attacks.around.gradient import Bent, GradientTransform
 from advkit.core.attack import ATTACKS, Attack
 from advkit.core.door import check_count
 from advkit.core.errors import InputError
+from advkit.core.joint_passes import View
 from advkit.core.losses import Loss, Values
-from advkit.core.oracle import Oracle, View
+from advkit.core.oracle import Oracle
 
 
 @dataclass(frozen=True, kw_only=True)

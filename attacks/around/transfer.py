@@ -7,7 +7,7 @@ from torch import Tensor
 from advkit.attacks.around.wrapper import Wrapper
 from advkit.attacks.parts.point import State
 from advkit.attacks.parts.stepless import Stepless
-from advkit.core import door
+from advkit.core import model_checks
 from advkit.core.attack import Attack
 from advkit.core.driver import Problem
 from advkit.core.errors import InputError
@@ -54,7 +54,7 @@ class Transfer(Stepless, Wrapper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        door.check_model(self.surrogate)
+        model_checks.check_model(self.surrogate)
         object.__setattr__(self, "knowledge", "nothing")
 
     @property

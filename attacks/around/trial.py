@@ -3,8 +3,9 @@
 from torch import Tensor
 
 from advkit.attacks.around.stand_in import StandIn
+from advkit.core.joint_passes import View
 from advkit.core.losses import Loss
-from advkit.core.oracle import Oracle, View
+from advkit.core.oracle import Oracle
 from advkit.core.threat import Region
 
 

@@ -10,8 +10,9 @@ from torch import Tensor
 from advkit.attacks.around.gradient import Bent, GradientTransform, then
 from advkit.core.attack import ATTACKS, Attack
 from advkit.core.door import check_count
+from advkit.core.joint_passes import View
 from advkit.core.losses import Loss, Values
-from advkit.core.oracle import Oracle, View
+from advkit.core.oracle import Oracle
 
 REACH = 1.5
 """Distance of the neighbours in units of eps, as in the paper."""

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from advkit.attacks import MIFGSM, PGD, admix, create_attack, di, ni, si, ti, transfer, vmi
 from advkit.attacks.around.di import STREAM, _paste
 from advkit.attacks.around.ti import smoothed
-from advkit.core import oracle
+from advkit.core import joint_passes
 from advkit.core.draws import Draws
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.norms import get_norm
@@ -240,7 +240,7 @@ def test_few_large_passes_give_what_many_small_ones_do(spec, stop, case, monkeyp
     y = model(x).argmax(1)
     attack, free, alone = create_attack(f"mifgsm(eps={EPS}, steps=3, {spec})"), Picky(math.inf), Picky(math.inf)
     together = attack(free, x, y, stop=stop, seed=3)
-    monkeypatch.setattr(oracle, "JOINT", 0)
+    monkeypatch.setattr(joint_passes, "JOINT", 0)
     one_by_one = attack(alone, x, y, stop=stop, seed=3)
     assert max(free.sizes) > len(x) == max(alone.sizes)
     assert sum(free.sizes) == sum(alone.sizes)

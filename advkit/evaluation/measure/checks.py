@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from advkit.core import door
+from advkit.core import door, model_checks
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.guard import Model
 from advkit.evaluation.measure import signs
@@ -134,7 +134,7 @@ def check_evaluation(
     Raises:
         InputError: data or model outputs do not fit, the count is not in 1 to 128, or eps is not > 0.
     """
-    door.check_model(model)
+    model_checks.check_model(model)
     low, high = door.check_bounds(bounds)
     eps = (high - low) / 10 if eps is None else float(door.check_eps(eps))
     if not 0 < eps < float("inf"):

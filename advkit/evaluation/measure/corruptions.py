@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from advkit.core import door
+from advkit.core import door, model_checks
 from advkit.core.classify import looking
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError, unknown
@@ -311,7 +311,7 @@ def wrong_on(model: Model, x: Tensor, y: Tensor) -> int:
     """Count the images x (N, C, H, W) whose predicted class is not y (N,)."""
     with looking(model, x.device):
         logits = Passes(model, x)(x)
-    door.check_answer(logits, x, y)
+    model_checks.check_answer(logits, x, y)
     return int((logits.argmax(1) != y).sum())
 
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from advkit.core import door
+from advkit.core import model_checks
 from advkit.core.classify import classify, looking
 from advkit.core.guard import Model
 from advkit.evaluation.measure.eight_bit import nearest
@@ -61,7 +61,7 @@ def gather(
     with looking(model, batch.x.device):  # one block: it is the random state that it restores
         logits, again = model(batch.x), model(batch.x)
         alone = torch.cat([_alone(model, row[None], logits) for row in batch.x[:FEW]])
-    door.check_answer(logits, batch.x, batch.y)
+    model_checks.check_answer(logits, batch.x, batch.y)
     x, y, ids = (part[logits.argmax(1) == batch.y] for part in batch)
     call: dict[str, Any] = {"sample_ids": ids, "seed": seed, "bounds": bounds}
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advkit.core import door
+from advkit.core import model_checks
 from advkit.core.goals import targeted, untargeted, wide
 from advkit.core.wishes import Wish
 
@@ -36,10 +36,10 @@ class Judge:
             InputError: the shape is wrong, or answers to clean images are not finite.
         """
         if self.labelled:
-            door.check_answer(outputs, x, y)
+            model_checks.check_answer(outputs, x, y)
         else:
-            door.check_outputs(outputs, x)
-            door.check_margin(self.bound(y).margin(outputs), outputs)
+            model_checks.check_outputs(outputs, x)
+            model_checks.check_margin(self.bound(y).margin(outputs), outputs)
 
     def bound(self, y: Tensor, target: Tensor | None = None) -> Any:
         """Return the goal of a batch."""

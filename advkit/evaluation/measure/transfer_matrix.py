@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advkit.core import door
+from advkit.core import door, model_checks
 from advkit.core.attack import Attack
 from advkit.core.classify import looking
 from advkit.core.driver import reporting
@@ -230,5 +230,5 @@ def _answer(model: Model, x: Tensor, batch: Batch, bounds: tuple[float, float]) 
     own = fitted(batch._replace(x=x, y=batch.y.to(x.device)), model, bounds)
     with looking(model, own.x.device):
         logits: Tensor = Passes(model, own.x)(own.x)
-    door.check_answer(logits, own.x, own.y)
+    model_checks.check_answer(logits, own.x, own.y)
     return logits.argmax(1).cpu()

@@ -1,0 +1,157 @@
+"""Checks of the caller's model, and of what it and its goal answer. Messages say what was seen and expected."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from advkit.core.door import kind, warn
+from advkit.core.errors import InputError
+from advkit.core.float64 import in_float64
+
+
+def check_model(model: Any) -> None:
+    """Check that the model is a callable whose parameters autograd can work with."""
+    if not callable(model):
+        raise InputError(f"expected a model (an nn.Module or a function from images to logits), got {kind(model)}")
+    if isinstance(model, type):
+        raise InputError(f"expected a model, got the class {model.__name__} itself: make one, {model.__name__}(...)")
+    parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
+    if any(isinstance(p, nn.UninitializedParameter) for p in parameters):
+        raise InputError(
+            "the model has lazy layers whose parameters have no shape yet: pass one batch of images through it first"
+        )
+    if any(p.is_meta for p in parameters):
+        raise InputError("the model's parameters have no values, on the device meta: load its weights first")
+    if any(p.is_inference() for p in parameters):
+        raise InputError(
+            "the model was built under torch.inference_mode, so no gradient can pass through it; "
+            "build or load it outside, or copy its state_dict into a model built outside"
+        )
+
+
+def check_place(model: Any, x: Tensor) -> None:
+    """Explain a failed pass if the model's numbers differ from the images in type or device.
+
+    Raises:
+        InputError: they differ; the message says what to do.
+    """
+    parameters = model.parameters() if isinstance(model, nn.Module) else ()
+    like = next((p for p in parameters if p.is_floating_point()), x)
+    if (like.dtype, like.device) != (x.dtype, x.device):
+        raise InputError(
+            f"the model takes no images of {x.dtype} on {x.device}: its parameters are {like.dtype} on {like.device}; "
+            f"give x.to({like.device.type!r}, {like.dtype}), or move the model"
+        )
+
+
+def refused(model: Any, x: Tensor) -> str:
+    """Say what a model that failed was asked, and what may be wrong with it; the text is a note to its own error."""
+    shape = tuple(x.shape)
+    note = f"advkit asked the model about images of shape {shape}, {x.dtype}"
+    if len(shape) == 4 and shape[3] in (1, 3, 4) and shape[1] > 4:
+        return f"{note}; their channels seem to come last: give x.permute(0, 3, 1, 2)"
+    if len(shape) == 3:
+        return f"{note}; a single image needs the axis of the batch: x[None]"
+    if not isinstance(model, nn.Module):
+        return f"{note}; a function that makes a model is none: call it, and give what it returns"
+    return note
+
+
+def check_answer(logits: Any, x: Tensor, y: Tensor, loss: Any = None) -> None:
+    """Check the model's answer to the clean images: finite logits (N, K), with a column for every label.
+
+    Warns of logits that look wrong, and of logits that are too small for the attack's `loss`.
+    """
+    if not isinstance(logits, Tensor):
+        raise InputError(
+            f"expected the model to return a tensor of logits, got {kind(logits)}; wrap it so that it returns them"
+        )
+    if logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
+        raise InputError(
+            f"expected logits of shape ({len(x)}, K) with K >= 2 classes for images {tuple(x.shape)}, "
+            f"got {tuple(logits.shape)}"
+        )
+    classes = logits.shape[1]
+    finite, inside, sums, same, small = _at_once(
+        logits.isfinite().all(),
+        ((y >= 0) & (y < classes)).all(),
+        (logits >= 0).all() & ((in_float64(logits).sum(1) - 1).abs() < 1e-3).all().to(logits.device),
+        (logits == logits[:1]).all() if len(x) > 1 else False,
+        _too_small(loss, logits),
+    )
+    if not finite:
+        rows = int((~logits.isfinite()).any(1).sum())
+        raise InputError(f"the model returned NaN or infinite logits for {rows} of {len(x)} clean images")
+    if not inside:
+        raise InputError(
+            f"labels out of range: saw {int(y.min())} to {int(y.max())}, "
+            f"the model has {classes} classes (0 to {classes - 1})"
+        )
+    if sums:
+        warn("the model seems to return probabilities; attacks expect logits: remove the final softmax")
+    if same and not bool((x == x[:1]).all()):
+        warn("the model gives the same logits for different images: does it use its input?")
+    if small:
+        warn(
+            f"the logits of an image lie no further apart than {SMALL:g}: the cross-entropy hardly depends on which "
+            "class is near, so the attack is weaker than with larger logits; use loss='margin' or 'dlr'"
+        )
+
+
+def _at_once(*truths: Tensor | bool) -> list[bool]:
+    """The truths, 0-dimensional tensors of one device or known already, with one wait for the device."""
+    asked = [truth for truth in truths if isinstance(truth, Tensor)]
+    answers = iter(torch.stack(asked).tolist() if asked else [])
+    return [next(answers) if isinstance(truth, Tensor) else truth for truth in truths]
+
+
+SMALL = 0.01
+"""Logits that lie no further apart make the cross-entropy linear: every other class counts alike, however far it is."""
+
+
+def _too_small(loss: Any, logits: Tensor) -> Tensor | bool:
+    """Whether the loss is a cross-entropy that cannot see which class is near, K > 2."""
+    if loss not in ("cross_entropy", "rival") or logits.shape[1] == 2:
+        return False
+    spread = (logits.amax(1) - logits.amin(1)).median()
+    return (spread > 0) & (spread < SMALL)
+
+
+def check_outputs(outputs: Any, x: Tensor) -> None:
+    """Check the model's answer to the clean images for a goal without classes: finite floats (N, ...)."""
+    if not isinstance(outputs, Tensor) or not outputs.ndim or len(outputs) != len(x):
+        seen = tuple(outputs.shape) if isinstance(outputs, Tensor) else kind(outputs)
+        raise InputError(f"expected the model to return a tensor ({len(x)}, ...), one row an image, got {seen}")
+    if not bool(outputs.isfinite().all()):
+        rows = int((~outputs.reshape(len(outputs), -1).isfinite()).any(1).sum())
+        raise InputError(f"the model returned NaN or infinite outputs for {rows} of {len(x)} clean images")
+
+
+def check_margin(margin: Any, outputs: Tensor) -> None:
+    """Check that the goal returned one number a sample."""
+    if not isinstance(margin, Tensor) or margin.shape != (len(outputs),):
+        seen = tuple(margin.shape) if isinstance(margin, Tensor) else kind(margin)
+        raise InputError(f"expected the goal's margin as a tensor ({len(outputs)},), one number a sample, got {seen}")
+
+
+def check_path(zero: Tensor, broken: Tensor, unsteady: Tensor) -> None:
+    """Warn of zero gradients, non-finite answers, and different answers to one image, (N,) bool each."""
+    zeros, broke, moved = torch.stack([zero, broken, unsteady]).sum(1).tolist()
+    if zeros:
+        warn(
+            f"the gradient was exactly zero for {zeros} of {len(zero)} samples: the attack cannot see where to go "
+            "(saturated or quantised outputs, or an input that is not used), so their robustness may be an illusion; "
+            "try loss='dlr' or 'margin', or a model in float64"
+        )
+    if broke:
+        warn(
+            f"the model answered NaN or infinity during the search for {broke} of {len(zero)} samples: "
+            "what lies there was not searched, so their robustness may be an illusion; mend the model, or use float64"
+        )
+    if moved:
+        warn(
+            f"the model gave the same image two answers, which concerns {moved} of {len(zero)} samples: it is "
+            "random, or depends on the rest of the batch; a success is one verdict among many: "
+            "use eot=, or evaluate(verdicts=20)"
+        )
