@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -186,6 +187,8 @@ def test_the_rows_of_a_run_name_the_files(tmp_path: Path) -> None:
     ):
         assert image_files(DataLoader(loader.dataset, **other)) is None
     assert image_files(load_data("mnist5k")) is None
+    assert image_files(SimpleNamespace(files=["a.png", None])) is None
+    assert image_files(SimpleNamespace(samples=[("x/a.png", 0), ("x/b.png", 1)])) == ["a.png", "b.png"]
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
 from advkit.core.errors import InputError
 from advkit.data import MemoryDataset
 from advkit.defenses import create_defense
 from advkit.models import create_model, load_model, robust, save_checkpoint, start_from
 from advkit.training import Recipe, build, train
+from advkit.training._freeze import rates
 
 
 def photographs(count: int = 8) -> MemoryDataset:
@@ -62,3 +64,12 @@ def test_robust_checkpoints_load_by_name_and_carry_their_errors(name: str) -> No
         assert 0 < card.clean_error < 0.1  # type: ignore[operator]
         assert any(spec.startswith("pgd") for spec in card.attack_errors)
         assert all(error > card.clean_error for error in card.attack_errors.values())  # type: ignore[operator]
+
+
+def test_the_rate_falls_from_part_to_part_and_parts_without_parameters_do_not_count() -> None:
+    first, middle, last = nn.Linear(2, 2), nn.Sequential(nn.ReLU(), nn.Linear(2, 2)), nn.Linear(2, 2)
+    inner = nn.Sequential(first, nn.ReLU(), middle, nn.Flatten(), last)
+    for net in (inner, nn.Sequential(nn.Flatten(), inner), nn.Sequential(nn.Sequential(inner), nn.ReLU())):
+        found = rates(net, 0.5)
+        parts = ((first, 0.25), (middle, 0.5), (last, 1.0))
+        assert found == {p: factor for part, factor in parts for p in part.parameters()}

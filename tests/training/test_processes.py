@@ -158,6 +158,18 @@ def test_the_command_trains_as_one_and_talks_once(two: Two) -> None:
     assert float(together["clean_error"]) == pytest.approx(alone.clean_error or 0, abs=0.003)
 
 
+@pytest.mark.parametrize("shape", [(7, 3), (7, 3, 2, 5)])
+def test_moments_over_shares_are_those_of_the_whole(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    x, rows = torch.randn(shape, dtype=torch.float64) * 3 + 5, list[Tensor]()
+    monkeypatch.setattr(_processes._Sum, "apply", lambda own: rows.append(own) or torch.stack(rows).sum(0))
+    for rank, part in enumerate((x[:2], x[2:])):
+        mean, var, count = _processes._moments(part, World(rank, 2))
+    dims = [0, *range(2, len(shape))]
+    assert torch.allclose(mean, x.mean(dims), rtol=1e-12)
+    assert torch.allclose(var, x.var(dims, unbiased=False), rtol=1e-12)
+    assert count == x.numel() / 3
+
+
 def test_shares_are_the_whole_and_differ_by_one_row() -> None:
     rows = torch.arange(11)
     parts = [World(rank, 3).share(rows) for rank in range(3)]
