@@ -53,10 +53,11 @@ RECIPES: dict[str, tuple[Recipe, float]] = {
 """NETWORK-DEFENCE -> how it is trained, and the radius at which it is judged."""
 
 
-def run(name: str, runs: Path, device: str, threads: int) -> Path:
+def run(name: str, runs: Path, device: str, threads: int, epochs: int | None) -> Path:
     """Train it, or go on, or find it trained."""
     torch.set_num_threads(threads)
     recipe, _ = RECIPES[name]
+    recipe = replace(recipe, epochs=epochs or recipe.epochs)
     loss = create_defense(str(recipe.defense))
     train(
         build(recipe), load_data(recipe.data, split="train"), recipe=recipe, loss=loss, probe=probe_for(loss, count=50),
@@ -78,9 +79,9 @@ def said(name: str) -> Callable[[Progress], None]:
     return say
 
 
-def certified_error(model: torch.nn.Module, eps: float) -> float:
+def certified_error(model: torch.nn.Module, eps: float, count: int | None) -> float:
     """Share of the test digits that none of the certifiers proves right."""
-    x, y = load_data("mnist5k", split="test")[:]
+    x, y = load_data("mnist5k", split="test")[:count]
     proven = torch.zeros(len(x), dtype=torch.bool)
     for method in CERTIFIERS:
         left = (~proven).nonzero().squeeze(1)
@@ -89,14 +90,15 @@ def certified_error(model: torch.nn.Module, eps: float) -> float:
     return 1 - float(proven.double().mean())
 
 
-def ship(name: str, runs: Path, weights: Path, device: str, threads: int) -> str:
+def ship(name: str, runs: Path, weights: Path, device: str, threads: int, epochs: int | None, count: int | None) -> str:
     """Train, measure and write one."""
     recipe, eps = RECIPES[name]
-    classifier = load_checkpoint(run(name, runs, device, threads)).cpu()
+    classifier = load_checkpoint(run(name, runs, device, threads, epochs)).cpu()
     specs = [f"pgd(eps={eps}, steps=40)", f"cascade(eps={eps})"]
-    report = evaluate(classifier, load_data(recipe.data, split="test"), attacks=[create_attack(s) for s in specs])
+    attacks = [create_attack(spec) for spec in specs]
+    report = evaluate(classifier, load_data(recipe.data, split="test"), attacks=attacks, count=count)
     errors = {spec: row.adversarial_error for spec, row in zip(specs, report.attacks, strict=True)}
-    certified = {f"linf, eps={eps}": certified_error(classifier, eps)} if name.endswith("ibp") else {}
+    certified = {f"linf, eps={eps}": certified_error(classifier, eps, count)} if name.endswith("ibp") else {}
     model, _, defense = name.rpartition("-")
     path = weights / f"{model}-{recipe.data}-{defense}.safetensors"
     weights.mkdir(parents=True, exist_ok=True)
@@ -115,11 +117,13 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="folder of the runs")
     parser.add_argument("--weights", type=Path, default=WEIGHTS, help="folder of the checkpoints")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--epochs", type=int, help="in place of the recipe's: tries the script itself")
+    parser.add_argument("--count", type=int, help="test digits, in place of all: tries the script itself")
     parser.add_argument("--jobs", type=int, default=1, help="trainings at once")
     parser.add_argument("--threads", type=int, default=1, help="threads of each")
     given = parser.parse_args()
     load_data("mnist5k")
-    make = partial(ship, runs=given.runs, weights=given.weights, device=given.device, threads=given.threads)
+    make = partial(ship, **{key: value for key, value in vars(given).items() if key not in ("names", "jobs")})
     with ProcessPoolExecutor(given.jobs, mp_context=get_context("spawn")) as pool:
         for line in pool.map(make, given.names):
             print(line, flush=True)

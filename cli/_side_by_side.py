@@ -23,11 +23,19 @@ def side_by_side(function: F) -> F:
         ),
         shared("weights", "data", "split", "data-root", "download"),
         click.option("--image-size", type=click.IntRange(min=1), help="Side of a folder's images."),
-        click.option("--resize", type=click.IntRange(min=1), help="Their shorter side before the centre is cut."),
+        click.option(
+            "--resize",
+            type=click.IntRange(min=1),
+            help="Scale the shorter side of an image to this, then cut out the centre.",
+        ),
         click.option("--count", type=int, metavar="N", help="Take N images, a fixed random choice."),
         shared("seed"),
         click.option(
-            "--batch-size", type=click.IntRange(min=1), default=250, show_default=True, help="Images at once."
+            "--batch-size",
+            type=click.IntRange(min=1),
+            default=250,
+            show_default=True,
+            help="Number of images in a batch.",
         ),
         shared("device", "threads"),
         click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else."),

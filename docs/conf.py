@@ -20,6 +20,7 @@ extensions = ["myst_nb", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ex
 source_suffix = {".md": "myst-nb", ".rst": "restructuredtext"}
 exclude_patterns = ["_build"]
 html_theme, html_title, html_show_copyright = "furo", f"advkit {release}", False
+templates_path = ["_templates"]
 html_static_path, html_css_files, html_js_files = ["_static"], ["site.css"], ["search.js"]
 html_theme_options = {"top_of_page_buttons": ["view"]}  # the page as written lies beside it: no address is needed
 

@@ -1,22 +1,61 @@
 """Every code block of docs/howto runs, in the order of its page, in an empty folder; so does Python of other pages."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+from helpers.mirrors import cache_torchvision, hub_of, write_onnx, write_vit
 from helpers.reader import BLOCK, Reader
+from PIL import Image
 
 HOWTO = Path(__file__).parents[1] / "docs" / "howto"
 PAGES = [page for page in sorted(HOWTO.glob("*.md")) if "file_format: mystnb" not in page.read_text()]
 """Notebooks among them run when the site is built."""
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_block_of_the_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def write_photographs(place: Path) -> None:
+    """Two photographs of each of two classes."""
+    draw = np.random.default_rng(0)
+    for i in range(4):
+        file = place / ("cat", "dog")[i % 2] / f"{i}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(draw.integers(0, 256, (230, 224, 3), np.uint8)).save(file)
+
+
+@pytest.fixture
+def empty(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder, in which modules are found."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def brought(empty: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """That folder with what the pages call the reader's own; what they download lies on this machine."""
+    from huggingface_hub import constants
+
+    write_photographs(empty / "PATH")
+    write_onnx(empty / "net.onnx")
+    write_vit(empty / "vit", ("cat", "dog"))
+    cache_torchvision(empty / "torch", monkeypatch)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(empty / "hf" / "hub"))
+    monkeypatch.setenv("HF_HOME", str(empty / "hf"))
+    with hub_of("google/vit-base-patch16-224", empty / "vit") as address:
+        monkeypatch.setenv("HF_ENDPOINT", address)
+        yield empty
+
+
+NEEDS = {"models": ("timm", "huggingface_hub", "transformers"), "black_box": ("onnx", "onnxruntime")}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_block_of_the_page_runs(page: Path, request: pytest.FixtureRequest) -> None:
+    for package in NEEDS.get(page.stem, ()):
+        pytest.importorskip(package)
+    request.getfixturevalue("brought" if page.stem in NEEDS else "empty")
     text, reader = page.read_text(), Reader()
-    if "timm:" in text:
-        pytest.importorskip("timm")
     blocks = BLOCK.findall(text)
     assert blocks
     for kind, body in blocks:

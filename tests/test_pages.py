@@ -156,6 +156,11 @@ def test_the_page_of_installing_names_every_extra() -> None:
     assert sorted(named) == sorted(extras)
 
 
+def test_the_page_of_installing_gives_the_first_command_of_the_readme() -> None:
+    (block,) = re.findall(r"^```console\n(.*?)^```$", (DOCS / "install.md").read_text(), re.MULTILINE | re.DOTALL)
+    assert f"    {' && '.join(block.splitlines())}\n" in README.read_text()  # which .ci/run runs
+
+
 def test_long_sentences_and_bare_blocks_are_seen() -> None:
     page = "# Title\n\n- one\n\n" + "word " * 26 + "end.\n\n```\nbare\n```\n\nText:\n\n    indented\n"
     (long,) = [s for paragraph in prose(page) for s in sentences(paragraph) if len(s.split()) > LONGEST]

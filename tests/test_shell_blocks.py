@@ -11,8 +11,8 @@ import pickle
 import re
 import runpy
 import shlex
-import struct
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,25 +21,23 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers.mirrors import mirror_of_mnist, write_digits
 from helpers.reader import BLOCK, Reader, lines_of
 from PIL import Image
 from torchvision.datasets import CIFAR10
 
 from advkit.cli import main
-from advkit.data import load_data
 from advkit.data.corrupted import KINDS
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {page.stem: page for page in sorted((ROOT / "docs").glob("*.md"))}
 
 NOT_RUN = {
-    r"^(\S*pip install|python3 -m venv)|--download\b|--weights imagenet": "the network",
+    r"^pip install ": "the network: test_the_packages_to_install_are_named_in_the_project",
     r"robustness/ImageNet-C": "the scripts of the authors of ImageNet-C",
-    r"benchmarks/gpu\.py": "a CUDA device",
-    r"benchmarks/ship_robust\.py": "hours: it trains the checkpoints that ship",
     r"benchmarks/defense_table\.py": "it edits this page: tests/defenses/test_defense_table.py runs it",
-    r"^pytest ": "a test of its own",
-    r"^for room in|^done$|tests/mutation\.py": "minutes: it runs the tests of five rooms",
+    r"^pytest ": "a test of its own: test_the_tests_that_a_page_names_are_there",
+    r"^for room in|^ *done$|tests/mutation\.py": "minutes: it runs the tests of five rooms; its arguments are read",
 }
 """Lines that are not run -> what they need."""
 
@@ -75,6 +73,7 @@ SMALLER = {
     "exact_robust.py": "--count 1 --limit 1",
     "fgsm.py": "--count 10 --rounds 1",
     "layout.py": "--turns 1",
+    "gpu.py": "--device cpu --batch 2 --steps 1 --rounds 1 --models lenet5",
     "lbfgs.py": "--count 2 --chunks 1",
     "minimal.py": "--count 2 --turns 1",
     "mnist_certified.py": "--epochs 1 --batch 50 --standing 2 --crown 2",
@@ -82,6 +81,7 @@ SMALLER = {
     "passes.py": "--count 2 --rounds 1",
     "train_colocaliser": "--epochs 1",
     "seeds": "--seeds 1 --epochs 1",
+    "ship_robust.py": "--epochs 1 --count 20 --weights weights",
     "training.py": "--rounds 1",
     "transfer.py": "--count 4 --seeds 1",
     "transformer.py": "--seeds 1 --epochs 1",
@@ -93,6 +93,7 @@ FEWER = {
     r"^(advkit .* )square(?= )": r'\1"square(queries=20)"',
     r"steps=40\b": "steps=4",
     "folder:PATH": "folder:photos",
+    r"mnist --download": "mnist --download --data-root fetched",
     "--model NAME(?=.* --data folder:)": "--model nets:pets",
     "--model NAME(?=.* --data cifar10)": "--model nets:things",
     r'--corrupted hendrycks(?= )|--corrupted "hendrycks.*"': "--corrupted \"hendrycks(kinds='fog', severities='1')\"",
@@ -198,17 +199,6 @@ def pets():
 """
 
 
-def write_digits(place: Path) -> None:
-    """MNIST's four files, with 100 training and 10 test digits of `mnist5k` in place of 60,000 and 10,000."""
-    place.mkdir(parents=True)
-    data = load_data("mnist5k", split="train", pad=0)
-    for part, rows in (("train", slice(100)), ("t10k", slice(100, 110))):
-        x, y = data[rows]
-        for name, array in (("images-idx3", (255 * x[:, 0]).round()), ("labels-idx1", y)):
-            head = struct.pack(f">4B{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
-            (place / f"{part}-{name}-ubyte").write_bytes(head + array.to(torch.uint8).numpy().tobytes())
-
-
 def write_things(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """CIFAR-10's pickles and CIFAR-10-C's arrays, with 6 images in place of 10,000."""
     images, labels = np.random.default_rng(1).integers(0, 256, (6, 3, 32, 32), np.uint8), [3, 8, 8, 0, 6, 6]
@@ -228,7 +218,7 @@ def write_things(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty folder but for what pages call the reader's own: photographs, networks, weights, images, data sets."""
     monkeypatch.chdir(tmp_path)
     draw = np.random.default_rng(0)
@@ -248,7 +238,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     np.savez(tmp_path / "mnist.npz", x=draw.integers(0, 256, (12, 28, 28), np.uint8), y=y)
     np.savez(tmp_path / "cifar10.npz", x=draw.integers(0, 256, (12, 32, 32, 3), np.uint8), y=y)
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    return tmp_path
+    with mirror_of_mnist(tmp_path / "mirror", monkeypatch):
+        yield tmp_path
 
 
 ALL = to_run(PAGES)
@@ -287,7 +278,7 @@ SHOWN = [
 SCRIPTS = sorted(
     line
     for line in {*SHOWN, *(line for page in PAGES.values() for line in shell(page))}
-    if re.match(r"python (-W ignore )?benchmarks/", line)
+    if re.match(r" *python (-W ignore )?(benchmarks|tests)/", line)
 )
 
 
@@ -307,9 +298,38 @@ def test_the_script_takes_its_arguments(line: str, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(argparse.ArgumentParser, "parse_args", read)
     monkeypatch.setattr(sys, "argv", [script, *words])
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    monkeypatch.syspath_prepend((ROOT / script).parent)
     with pytest.raises(ReadError):
         runpy.run_path(str(ROOT / script), run_name="__main__")
+
+
+def test_the_tests_that_a_page_names_are_there() -> None:
+    """`pytest FOLDER -k WORD`, in a block or in a sentence: the folder has a test of that name."""
+    text = "\n".join(page.read_text() for page in ROOT.glob("docs/**/*.md"))
+    named = re.findall(r"\bpytest ((?:--\w+ )*)(tests/[\w/.]+)(?: -k (\w+))?", text)
+    assert len(named) >= 3
+    for _, place, word in named:
+        files = [ROOT / place] if place.endswith(".py") else [*(ROOT / place).rglob("test_*.py")]
+        assert files, place
+        tests = re.findall(r"^ *def (test_\w+)", "\n".join(file.read_text() for file in files), re.MULTILINE)
+        assert [test for test in tests if word in test] or any(word in file.stem for file in files), (
+            f"{place} -k {word}"
+        )
+
+
+def test_the_packages_to_install_are_named_in_the_project() -> None:
+    """`pip install` on a page asks for an extra of advkit, or for a package that is in one of them."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    known = {re.split(r"[\[<>=; ]", each)[0] for extra in extras.values() for each in extra} | {
+        "adv-lib",
+        "tensorboard",
+    }
+    for page in (ROOT / "README.md", *ROOT.glob("docs/**/*.md")):
+        for words in re.findall(r"pip install ([^`\n&)]+)", page.read_text()):
+            for word in shlex.split(words.rstrip("."), comments=True):
+                name, extra = re.fullmatch(r"(-e|[\w.-]+?)(?:\[(\w+)\])?", word).groups()
+                assert name in ("-e", ".") or name in known, f"{page.name}: {word}"
+                assert extra in (None, "NAME", *extras), f"{page.name}: {word}"
 
 
 PEERED = [line for page in PAGES.values() for line in shell(page) if needs(line) and not re.search("ImageNet-C", line)]

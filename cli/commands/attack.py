@@ -34,7 +34,9 @@ class AttackCommand(click.Command):
 @shared("weights", "data", "split", "data-root", "download", "classes")
 @click.option("--image-size", type=click.IntRange(min=1), help="Side of a folder's images. [what the network takes]")
 @click.option(
-    "--resize", type=click.IntRange(min=1), help="Their shorter side before the centre is cut. [--image-size]"
+    "--resize",
+    type=click.IntRange(min=1),
+    help="Scale the shorter side of an image to this, then cut out the centre. [--image-size]",
 )
 @click.option(
     "--count", type=int, metavar="N", help="Take N images, a fixed random choice. [all; minimal attacks: 100]"
@@ -69,7 +71,9 @@ class AttackCommand(click.Command):
     help="Leave an image at its first adversarial point, or go on to the strongest.",
 )
 @shared("seed")
-@click.option("--batch-size", type=click.IntRange(min=1), default=250, show_default=True, help="Images at once.")
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), default=250, show_default=True, help="Number of images in a batch."
+)
 @shared("device", "threads")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 @click.option("--output", type=UserPath(), help=f"File or folder of the picture. [{NAME}; --json: none]")

@@ -18,7 +18,9 @@ from advkit.cli._perform import perform
 @shared("weights", "data", "split", "data-root", "download", "classes")
 @click.option("--image-size", type=click.IntRange(min=1), help="Side of a folder's images. [what the network takes]")
 @click.option(
-    "--resize", type=click.IntRange(min=1), help="Their shorter side before the centre is cut. [--image-size]"
+    "--resize",
+    type=click.IntRange(min=1),
+    help="Scale the shorter side of an image to this, then cut out the centre. [--image-size]",
 )
 @click.option("--count", type=int, metavar="N", help="Take N images, a fixed random choice. [all]")
 @many(
@@ -38,7 +40,9 @@ from advkit.cli._perform import perform
     help="Leave an image at its first adversarial point, or go on to the strongest.",
 )
 @shared("seed")
-@click.option("--batch-size", type=click.IntRange(min=1), default=250, show_default=True, help="Images at once.")
+@click.option(
+    "--batch-size", type=click.IntRange(min=1), default=250, show_default=True, help="Number of images in a batch."
+)
 @click.option("--output", type=UserPath(), metavar="DIR", help="Folder of the run. [none is kept]")
 @click.option("--resume", is_flag=True, help="Go on with the run in that folder, if there is one.")
 @click.option("--no-images", is_flag=True, help="Keep no images in the run.")
@@ -51,7 +55,9 @@ from advkit.cli._perform import perform
     metavar="MODEL",
     help="Another network for these images, for a check by transfer.",
 )
-@click.option("--corruptions", is_flag=True, help="Also the error under noise, blur, rotation, ... at 5 severities.")
+@click.option(
+    "--corruptions", is_flag=True, help="Measure the error under noise, blur, rotation, ... at 5 severities, too."
+)
 @click.option(
     "--corrupted",
     metavar="SET",
@@ -64,9 +70,7 @@ from advkit.cli._perform import perform
     help='Also certify every image, which bounds the error from above: crown, ibp or a spec such as "crown(eps=.1)".',
 )
 @click.option("--crops", type=click.Choice(["1", "5", "10"]), help="Average over crops of the network's size.")
-@click.option(
-    "--scales", metavar="Q,Q", help="Resize the shorter side to each of these before, such as 256,288. [as is]"
-)
+@click.option("--scales", metavar="Q,Q", help="Scale the shorter side to each of these first, such as 256,288. [as is]")
 @shared("device", "threads")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
 def command(**options: Any) -> None:

@@ -32,7 +32,9 @@ class PatchCommand(ManyCommand):
 @click.option("--model", type=Name("model"), help="A network, as for advkit attack.")
 @shared("weights", "data", "split", "data-root", "download", "classes")
 @click.option("--image-size", type=click.IntRange(min=1), help="Side of a folder's images. [what the network takes]")
-@click.option("--resize", type=click.IntRange(min=1), help="Their shorter side before the centre is cut.")
+@click.option(
+    "--resize", type=click.IntRange(min=1), help="Scale the shorter side of an image to this, then cut out the centre."
+)
 @click.option("--count", type=int, default=1000, show_default=True, metavar="N", help="Take N images at random.")
 @click.option("--target", metavar="CLASS", help="Class to reach: a name or a number. [any but the right one]")
 @click.option("--epochs", type=click.IntRange(min=1), default=10, show_default=True, help="Passes over the first half.")

@@ -15,7 +15,9 @@ NAME = "advkit-universal.png"
 @click.option("--model", type=Name("model"), help="A network, as for advkit attack.")
 @shared("weights", "data", "split", "data-root", "download", "classes")
 @click.option("--image-size", type=click.IntRange(min=1), help="Side of a folder's images. [what the network takes]")
-@click.option("--resize", type=click.IntRange(min=1), help="Their shorter side before the centre is cut.")
+@click.option(
+    "--resize", type=click.IntRange(min=1), help="Scale the shorter side of an image to this, then cut out the centre."
+)
 @click.option("--count", type=int, default=1000, show_default=True, metavar="N", help="Take N images at random.")
 @click.option("--eps", type=Eps(), help="Radius in units of the pixels: 0.04 or 10/255. [linf: .1, l2: 1, l1: 10]")
 @click.option("--norm", default="linf", show_default=True, help="linf, l2 or l1.")

@@ -68,7 +68,11 @@ def count_option(default: int, most: int = 20) -> Callable[[Any], Any]:
 images_options = (
     shared("weights", "data", "split", "data-root", "download"),
     click.option("--image-size", type=click.IntRange(min=1), help="Side of a folder's images. [the network's]"),
-    click.option("--resize", type=click.IntRange(min=1), help="Their shorter side before the centre is cut."),
+    click.option(
+        "--resize",
+        type=click.IntRange(min=1),
+        help="Scale the shorter side of an image to this, then cut out the centre.",
+    ),
 )
 first_option = click.option(
     "--first", type=click.IntRange(0), default=0, show_default=True, help="Number of images to pass over."

@@ -1,5 +1,6 @@
 """Someone who follows a page to the letter: its blocks of code, one after the other, in the present folder."""
 
+import importlib.util
 import os
 import re
 import shlex
@@ -13,14 +14,24 @@ from advkit.cli import main
 
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
-NOTE = """advkit() { printf '%s\\0' "$#" "$@" >> "$NOTES"; }; """
-"""A function of bash in place of the command: the number of its words, and the words."""
+NOTE = f"""advkit() {{ printf '%s\\0' "$#" "$@" >> "$NOTES"; }}
+hf() {{ {shlex.quote(sys.executable)} -m huggingface_hub.cli.hf "$@"; }}
+"""
+"""Functions of bash in place of the command (it notes the number of its words, and the words) and of the hub's own."""
+
+OTHERS = {"--tensorboard": "tensorboard", "lightning": "lightning", "onnx:": "onnxruntime"}
+"""Word of a block -> the package that it needs. The block runs where that is installed."""
 
 
 def lines_of(block: str) -> list[str]:
     """The commands of a block of shell, without comments; a line that ends in a backslash goes on."""
     joined = re.sub(r"\\\n\s*", "", block)
     return [line for line in joined.splitlines() if shlex.split(line, comments=True)]
+
+
+def missing(block: str) -> list[str]:
+    """The packages of `OTHERS` that a block needs and that are not installed."""
+    return [name for word, name in OTHERS.items() if word in block and not importlib.util.find_spec(name)]
 
 
 class Reader:
@@ -82,10 +93,15 @@ class Reader:
             words = words[count + 1 :]
 
     def console(self, text: str) -> None:
-        """Commands that need the network, another package, or files of the reader's own: shown, not run."""
+        """Commands of advkit that need another package: they run where it is."""
+        if not missing(text):
+            self.sh(text)
 
     def py(self, text: str) -> None:
-        """Python that needs another package: shown, not run."""
+        """Python that needs another package: it runs where that is."""
+        compile(text, "page", "exec")
+        if not missing(text):
+            self.python(text)
 
     @staticmethod
     def shell(text: str, **variables: str) -> None:

@@ -54,7 +54,8 @@ class Run(Shown):
         self._whole: set[int] = set()  # batches whose columns were found as they were written
 
     def _brief(self) -> str:
-        return f"{len(self.attacks)} attacks in {self.home}, {self.record['status']}"
+        count = len(self.record["config"]["attacks"])
+        return f"{count} attack{'s' * (count != 1)} in {self.home}, {self.record['status']}"
 
     @property
     def complete(self) -> bool:
