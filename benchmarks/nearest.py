@@ -30,11 +30,14 @@ from advkit.models import list_models
 from advkit.reproduction.significance import signs
 
 OURS = {
-    "l0": ["sigma_zero(steps=499)", "pdpgd(norm=l0, steps=499)", "brendel_bethge(norm=l0, steps=480)"],
-    "l1": ["alma(norm=l1, steps=499)", "pdpgd(norm=l1, steps=499)", "brendel_bethge(norm=l1, steps=480)"],
-    "l2": ["alma(steps=499)", "ddn(steps=499)", "pdpgd(norm=l2, steps=499)", "brendel_bethge(norm=l2, steps=480)"],
+    "l0": ["sigma_zero(steps=499)", "pdpgd(norm=l0, steps=499)", "fmn(norm=l0, steps=499)",
+           "brendel_bethge(norm=l0, steps=150, restarts=3)"],
+    "l1": ["alma(norm=l1, steps=499)", "pdpgd(norm=l1, steps=499)", "fmn(norm=l1, steps=499)",
+           "brendel_bethge(norm=l1, steps=150, restarts=3)"],
+    "l2": ["alma(steps=499)", "ddn(steps=499)", "pdpgd(norm=l2, steps=499)", "fmn(norm=l2, steps=499)",
+           "brendel_bethge(norm=l2, steps=480)"],
     "linf": ["fmn(norm=linf, steps=499)", "pdpgd(norm=linf, steps=499)", "brendel_bethge(norm=linf, steps=480)"],
-}
+}  # fmt: skip
 BETHGE = {"l0": "L0", "l1": "L1", "l2": "L2", "linf": "Linfinity"}
 STEPS = 500
 BETHGE_STEPS = 125
@@ -83,8 +86,9 @@ class Counted(nn.Module):
 
 
 def measured(run, net, x, y, norm):
-    """(distances (N,), passes a sample): the verdict is ours."""
+    """(distances (N,), passes a sample): the verdict is ours. Every attack draws from the same seed."""
     counted = Counted(net).eval()
+    torch.manual_seed(0)
     answer = run(counted, x, y)
     points, passes = getattr(answer, "x_adv", answer).detach(), counted.passes / len(x)
     with torch.no_grad():
@@ -107,7 +111,6 @@ def line(victim, norm, given):
     sides = {"advkit": {spec: create_attack(spec) for spec in OURS[norm]}, **peers(norm)}
     cells, best = [victim, norm], {}
     for library, attacks in sides.items():
-        torch.manual_seed(0)
         found = {name: measured(run, net, x, y, norm) for name, run in attacks.items()}
         if not found:
             cells.append("-")

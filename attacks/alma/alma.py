@@ -21,6 +21,12 @@ DUAL = {"l2": "l2", "l1": "linf"}
 FIRST = {"l2": 0.05, "l1": 0.03}
 """Default length of the first step, as a share of the size of the range."""
 
+BEYOND = {"l2": 1.5, "l1": 2.0}
+"""The default first step is at most this many times as long as the way to the linear model's boundary."""
+
+LAST = {"l2": 0.01, "l1": 3e-4}
+"""Length of the last step over that of the first. In l1 every entry moves by it and adds to the distance."""
+
 TOLERANCE = 1e-5
 """How far beyond the boundary the constraint lies, in units of the margin."""
 
@@ -52,7 +58,8 @@ class ALMA(MinimalStepAttack):
         norm: "l2" or "l1".
         target: the class to reach, see `Attack`.
         steps: the number of steps.
-        first_distance: length of the first step, in the norm; the last step is a hundredth of it. See `FIRST`.
+        first_distance: length of the first step, in the norm. The default is at most `FIRST` of the range and `BEYOND`
+            times the way to the linear model's boundary. The last step is `LAST` of the first.
         alpha: decay of the running means of gradient, squared gradient and multiplier; .9 suits 1,000 steps.
         look_every: number of steps between two checks of the constraint, after which the penalty may grow.
         tau: the penalty is kept if the constraint has shrunk below this share of its value at the last check.
@@ -99,7 +106,7 @@ class ALMA(MinimalStepAttack):
         momentum = alpha * state.momentum + descent / (square.sqrt() + 1e-8)
         first = state.lr if i else self._first_length(oracle, momentum, margin, gradient)
         late = ((i - found) / (self.steps - found).clamp(min=1)).clamp(min=0)
-        lr = per_row(first * 0.01**late, momentum).to(momentum.dtype)
+        lr = per_row(first * LAST[self.norm] ** late, momentum).to(momentum.dtype)
         x_adv = region.clamp((state.x_adv - lr * momentum).to(region.x.dtype))
         return State(x_adv, square, momentum, first, penalty, state.spread, found)
 
@@ -108,6 +115,6 @@ class ALMA(MinimalStepAttack):
         region = oracle.region
         moves = region.norm.size(region.free(region.x, -momentum))
         steep = region.norm.dual_size(gradient).double().clamp(min=1e-30)
-        linear = 1.5 * margin.double().abs() / steep  # half as far again as the linear model's boundary
+        linear = BEYOND[self.norm] * margin.double().abs() / steep
         far = (region.widest() * FIRST[self.norm]).minimum(linear)
         return torch.where(moves > 0, (far if self.first_distance is None else self.first_distance) / moves, 0.0)
