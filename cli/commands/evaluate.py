@@ -69,7 +69,7 @@ from advkit.cli._perform import perform
     metavar="METHOD",
     help='Also certify every image, which bounds the error from above: crown, ibp or a spec such as "crown(eps=.1)".',
 )
-@click.option("--crops", type=click.Choice(["1", "5", "10"]), help="Average over crops of the network's size.")
+@click.option("--crops", type=click.Choice(["1", "5", "10", "50"]), help="Average over crops of the network's size.")
 @click.option("--scales", metavar="Q,Q", help="Scale the shorter side to each of these first, such as 256,288. [as is]")
 @shared("device", "threads")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")

@@ -20,7 +20,7 @@ from advkit.training.augment import CropAverage, googlenet_scales
 TOP_1, TOP_5 = "top-1 error", "top-5 error"
 ONE, TEN, MANY = "one crop", "ten crops", "144 crops"
 SHARED = tuple(f"{way}, ensemble" for way in (ONE, TEN, MANY))
-WHOLE, SCALES, CROPS, BOTH = "whole, one scale", "whole, three scales", "ten crops, three scales", "whole and crops"
+WHOLE, SCALES, CROPS, BOTH = "whole, one scale", "whole, three scales", "50 crops, three scales", "whole and crops"
 BATCH = 25
 
 CROP_TABLE = Table(
@@ -57,16 +57,23 @@ AND = " + "
 
 
 def scales_of(size: int) -> tuple[int, int, int]:
-    """Return the lengths of the shorter side: 224, 256 and 288 for a network of 224 pixels, else in proportion."""
-    return size, round(size * 8 / 7), round(size * 9 / 7)
+    """Return the lengths of the shorter side: 256, 384 and 512 for a network of 224 pixels, else in proportion."""
+    return round(size * 8 / 7), round(size * 12 / 7), round(size * 16 / 7)
 
 
 def whole(network: Classifier, x: Tensor, sides: Sequence[int]) -> Tensor:
-    """Return the logarithm of the mean probabilities (N, K) of whole photographs, resized to each length."""
+    """Return the logarithm of the mean probabilities (N, K) of whole photographs and their mirror images.
+
+    Args:
+        network: the network.
+        x: photographs (N, C, H, W).
+        sides: lengths to which the shorter side is resized, one after the other.
+    """
     from torchvision.transforms.v2 import functional
 
     seen = [functional.resize(x, [side], antialias=True).clamp(0, 1) for side in sides]
-    return mixed([classify(network, image).log_softmax(1) for image in seen])
+    views = [view for image in seen for view in (image, functional.horizontal_flip(image))]
+    return mixed([classify(network, view).log_softmax(1) for view in views])
 
 
 def mixed(logs: Sequence[Tensor]) -> Tensor:
@@ -91,10 +98,10 @@ def cropped(network: Classifier, x: Tensor, crops: int, scales: Sequence[int]) -
 def seen_in_crops(network: Classifier, x: Tensor) -> dict[str, Tensor]:
     """Return the logarithms of the probabilities (N, K) of one, ten and 144 crops of photographs (N, 3, H, W)."""
     size = size_of(network)
-    middle = scales_of(size)[1:2]
+    first = scales_of(size)[:1]
     return {
-        ONE: cropped(network, x, 1, middle),
-        TEN: cropped(network, x, 10, middle),
+        ONE: cropped(network, x, 1, first),
+        TEN: cropped(network, x, 10, first),
         MANY: cropped(network, x, 36, googlenet_scales(size)),
     }
 
@@ -104,7 +111,7 @@ def seen_in_all_ways(network: Classifier, x: Tensor) -> dict[str, Tensor]:
     sides = scales_of(size_of(network))
     found = seen_in_crops(network, x)
     found |= {WHOLE: whole(network, x, sides[1:2]), SCALES: whole(network, x, sides)}
-    found[CROPS] = cropped(network, x, 10, sides)
+    found[CROPS] = cropped(network, x, 50, sides)
     return found | {BOTH: mixed([found[SCALES], found[CROPS]])}
 
 
@@ -200,11 +207,12 @@ def imagenet_crops(*, budget: Budget) -> Study:
         differences=(
             f"Photographs: {budget.data or 'the ones you give'}; network: {budget.model or 'the one you give'}.",
             "The paper's networks are VGG D and GoogLeNet on 50,000 photographs of ImageNet.",
-            "Whole photographs go through the network as it is. For one that ends in an average over places this is "
-            "the paper's dense evaluation; torchvision's VGG resizes its last maps instead.",
-            "The scales are 1, 8/7 and 9/7 of the network's input; the paper takes 256, 384 and 512 pixels.",
-            "Ten crops are taken at each scale; Simonyan and Zisserman take 50. Of Szegedy's 144 crops, the three "
-            "squares of a square photograph are one.",
+            "Whole photographs and their mirror images go through the network as it is. For one that ends in an "
+            "average over places this is the paper's dense evaluation; torchvision's VGG resizes its last maps "
+            "instead.",
+            "The scales are 8/7, 12/7 and 16/7 of the network's input: 256, 384 and 512 pixels for a network of 224, "
+            "as in the paper. Its network is trained at these scales; yours may not be.",
+            "Of Szegedy's 144 crops, the three squares of a square photograph are one.",
             "The ensemble is the networks that you give, with + between them; the paper has seven GoogLeNets. With one "
             "network its rows stay empty, and nothing is claimed of them. Every other row is the first network's.",
         ),

@@ -8,6 +8,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torchvision.transforms.v2 import functional
 
 from advkit.core.errors import InputError
 from advkit.models import Card, Classifier
@@ -29,6 +30,7 @@ from advkit.reproduction.papers.imagenet_crops import (
     seen_in_crops,
 )
 from advkit.reproduction.study import declared
+from advkit.training.augment import vgg_scales
 
 SIDE = 28
 
@@ -158,6 +160,24 @@ def test_every_way_is_a_mean_of_probabilities() -> None:
     assert not torch.equal(found[ONE], found[TEN])
 
 
+def test_crops_are_50_at_each_of_three_scales_and_whole_photographs_are_mirrored_too() -> None:
+    """By hand, on photographs that are not square."""
+    model, x = network().eval(), torch.rand(3, 3, 48, 60, generator=torch.Generator().manual_seed(3))
+    found, crops, dense = seen_in_all_ways(model, x), [], []
+    for side in (32, 48, 64):
+        image = functional.resize(x, [side], antialias=True).clamp(0, 1)
+        dense += [model(image).softmax(1), model(image.flip(3)).softmax(1)]
+        for top in range(0, side - SIDE + 1, (side - SIDE) // 4):
+            for i in range(5):
+                left = round(i * (image.shape[3] - SIDE) / 4)
+                crop = image[:, :, top : top + SIDE, left : left + SIDE]
+                crops += [model(crop).softmax(1), model(crop.flip(3)).softmax(1)]
+    assert len(crops) == 150
+    torch.testing.assert_close(found[CROPS].exp(), torch.stack(crops).mean(0))
+    torch.testing.assert_close(found[SCALES].exp(), torch.stack(dense).mean(0))
+    torch.testing.assert_close(found[WHOLE].exp(), torch.stack(dense[2:4]).mean(0))
+
+
 def test_a_class_is_missed_where_it_is_not_among_the_likeliest() -> None:
     logs = torch.tensor([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [1.0, 2.0, 3.0]])
     y = torch.tensor([0, 2, 1])
@@ -166,4 +186,4 @@ def test_a_class_is_missed_where_it_is_not_among_the_likeliest() -> None:
 
 
 def test_the_scales_are_the_papers_for_its_networks() -> None:
-    assert scales_of(224) == (224, 256, 288)
+    assert scales_of(224) == vgg_scales(256, 512) == (256, 384, 512)

@@ -101,6 +101,21 @@ def test_the_three_squares_of_a_square_image_are_looked_at_once() -> None:
     assert len(average.views(images(2, 12, 14))) == 144
 
 
+@pytest.mark.parametrize(("height", "width"), [(12, 16), (15, 12), (8, 8)])
+def test_vggs_50_crops_are_a_grid_from_corner_to_corner_and_mirrored(height: int, width: int) -> None:
+    x = images(2, height, width)
+    views = CropAverage(network(), size=8, crops=50).views(x)
+    assert len(views) == 50
+    tops, lefts = (torch.linspace(0, side - 8, 5, dtype=torch.float64).round().long() for side in (height, width))
+    for number, (top, left) in enumerate((int(top), int(left)) for top in tops for left in lefts):
+        assert torch.equal(views[2 * number], v2.functional.crop(x, top, left, 8, 8))
+        assert torch.equal(views[2 * number + 1], views[2 * number].flip(3))
+    if (height, width) != (8, 8):
+        corners = v2.FiveCrop(8)(x)
+        assert all(any(torch.equal(corner, view) for view in views) for corner in corners)
+    assert len(multi_scale(network(), size=8, scales=(9, 12), crops=50).views(x)) == 100
+
+
 def test_the_size_is_that_of_the_networks_card() -> None:
     model = create_model("lenet5", input_shape=(3, 32, 32))
     average = ten_crop(model)

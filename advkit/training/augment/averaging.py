@@ -1,7 +1,7 @@
 """Tests on several crops of an image, whose probabilities are averaged; the average is a network, too.
 
-Ten crops: Krizhevsky, Sutskever, Hinton 2012, sec. 4.1. Several scales: Simonyan, Zisserman 2014, arXiv 1409.1556,
-sec. 3.2 and 4.2. 144 crops: Szegedy et al. 2014, arXiv 1409.4842, sec. 7.
+Ten crops: Krizhevsky, Sutskever, Hinton 2012, sec. 4.1. Several scales and 50 crops: Simonyan, Zisserman 2014, arXiv
+1409.1556, sec. 3.2, 4.2 and 4.3. 144 crops: Szegedy et al. 2014, arXiv 1409.4842, sec. 7.
 """
 
 import math
@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from advkit.core.errors import InputError
 from advkit.core.goals import wide
 
-CROPS = (1, 5, 10, 36)
+CROPS = (1, 5, 10, 36, 50)
+GRID = 5
+"""Crops along each side of the grid of 50, which is VGG's."""
 
 
 class CropAverage(nn.Module):
@@ -27,7 +29,8 @@ class CropAverage(nn.Module):
         size: side of the crops; default: that of the network's card.
         crops: number of crops: 1, the centre; 5, the corners too; 10, the mirror images of these five too; 36, the
             corners, the centre and the whole of three squares, all of them mirrored too (GoogLeNet's; the three squares
-            of a square image are one).
+            of a square image are one); 50, a grid of 5 x 5 crops from corner to corner, all of them mirrored too
+            (VGG's).
         scales: lengths Q to which the shorter side is resized first (bilinear, antialiased); None: no resizing.
 
     Raises:
@@ -65,7 +68,8 @@ class CropAverage(nn.Module):
 
         if min(x.shape[2:]) < self.size:
             raise InputError(f"expected images of {self.size} pixels or more, got {tuple(x.shape)}")
-        cut = {1: _centre, 5: functional.five_crop, 10: functional.ten_crop, 36: _of_squares}[self.crops]
+        ways = {1: _centre, 5: functional.five_crop, 10: functional.ten_crop, 36: _of_squares, 50: _on_grid}
+        cut = ways[self.crops]
         for scale in self.scales or (None,):
             yield from cut(x if scale is None else _resized(x, scale), [self.size, self.size])
 
@@ -87,7 +91,7 @@ def multi_scale(model: nn.Module, *, scales: Sequence[int], size: int | None = N
         model: callable that takes images and returns logits.
         scales: lengths Q to which the shorter side is resized first.
         size: side of the crops; default: that of the network's card.
-        crops: number of crops: 1, 5, 10 or 36, see `CropAverage`.
+        crops: number of crops at each scale: 1, 5, 10, 36 or 50, see `CropAverage`; the paper takes 50.
     """
     return CropAverage(model, size=size, crops=crops, scales=scales)
 
@@ -144,6 +148,18 @@ def _centre(x: Tensor, size: list[int]) -> tuple[Tensor]:
     from torchvision.transforms.v2 import functional
 
     return (functional.center_crop(x, size),)
+
+
+def _on_grid(x: Tensor, size: list[int]) -> Iterator[Tensor]:
+    """25 crops at equal distances from the first corner to the last, and their mirror images."""
+    from torchvision.transforms.v2 import functional
+
+    tops, lefts = ([round(i * (side - size[0]) / (GRID - 1)) for i in range(GRID)] for side in x.shape[2:])
+    for top in tops:
+        for left in lefts:
+            view = x[:, :, top : top + size[0], left : left + size[1]]
+            yield view
+            yield functional.horizontal_flip(view)
 
 
 def _of_squares(x: Tensor, size: list[int]) -> Iterator[Tensor]:
