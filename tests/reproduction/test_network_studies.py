@@ -150,4 +150,15 @@ def test_the_parts_of_alexnet_are_left_out_and_nothing_else() -> None:
         assert (name == krizhevsky_rectifiers.WHOLE) == (str(whole) == str(part))
 
 
+def test_among_clutter_the_transformer_alone_learns_at_a_tenth_of_the_rate() -> None:
+    for row, training in declared("jaderberg_clutter", "small").trainings.items():
+        model = build(training.recipe)
+        scales = {id(p): group["scale"] for group in training.recipe.make_optimizer(model).param_groups
+                  for p in group["params"]}  # fmt: skip
+        for name, p in model.net.named_parameters():
+            expected = 0.1 if name.startswith("transformer.") and row.startswith("ST-") else 1.0
+            assert scales[id(p)] == pytest.approx(expected), f"{row}: {name}"
+    assert {t.recipe.layer_decay for t in declared("jaderberg_transformers", "small").trainings.values()} == {1.0}
+
+
 SMALL = {"input_shape": (1, 32, 32), "num_classes": 10, "width": 1 / 16, "seed": 0}

@@ -17,6 +17,7 @@ from torchvision import datasets
 
 from advkit.core.errors import InputError
 from advkit.data import MemoryDataset
+from advkit.data.distorted_mnist import COPIES
 from advkit.data.mnist5k import FILE
 from advkit.models import parameters
 from advkit.reproduction import list_reproductions, reproduce
@@ -115,14 +116,55 @@ SIZES = {
     ("szegedy_distortion", "FC100-100-10"): 784 * 100 + 100 + 100 * 100 + 100 + 100 * 10 + 10,
     ("srivastava_dropout", "L2"): 784 * 1024 + 1024 + 1024 * 1024 + 1024 + 1024 * 2048 + 2048 + 2048 * 10 + 10,
     ("deep_image", "no augmentation"): 138_357_544,
+    ("krizhevsky_rectifiers", "as in the paper"): 1_116_490,  # 64 maps of 5x5 twice, 32 of 3x3 at 36 places twice
+    ("krizhevsky_rectifiers", "without response normalisation"): 1_116_490,
+    ("szegedy_distortion", "FC200-200-10"): 784 * 200 + 200 + 200 * 200 + 200 + 200 * 10 + 10,
+    ("szegedy_distortion", "AE400-10"): 784 * 400 + 400 + 400 * 784 + 784 + 400 * 10 + 10,
+    ("szegedy_transfer", "FC123-456-10, half 1"): 784 * 123 + 123 + 123 * 456 + 456 + 456 * 10 + 10,
 }
 
 
 @pytest.mark.parametrize(("name", "row"), SIZES)
 def test_networks_have_the_papers_size(name: str, row: str) -> None:
-    with torch.device("meta"):
-        network = build(declared(name, "paper").trainings[row].recipe)
+    recipe = declared(name, "paper").trainings[row].recipe
+    with torch.device("cpu" if ":" in recipe.model else "meta"):  # a network by reference is looked at when it is made
+        network = build(recipe)
     assert parameters(network) == SIZES[name, row]
+
+
+@pytest.mark.parametrize("name", ["jaderberg_transformers", "jaderberg_clutter"])
+def test_networks_with_and_without_a_transformer_have_400_000_parameters(name: str) -> None:
+    for row, training in declared(name, "paper").trainings.items():
+        with torch.device("meta"):
+            assert parameters(build(training.recipe)) == pytest.approx(400_000, rel=0.02), row
+
+
+IMAGES = {"mnist": 59_000, "cifar10": 50_000, "imagenet": 1_281_167}
+"""Training images; of MNIST's 60,000 the embedded set's 1,000 test digits are left out."""
+STEPS = {
+    "jaderberg_transformers": 150_000,
+    "jaderberg_clutter": 150_000,
+    "deep_image": 74 * 1_281_167 / 256,
+    "krizhevsky_rectifiers": 160 * 50_000 / 50,
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_networks_train_for_as_many_steps_as_the_paper_says(name: str) -> None:
+    """Or for as many as the published files say, where the paper points to them; to two per cent."""
+    for training in declared(name, "paper").trainings.values():
+        source = next(key for key in IMAGES if key in training.recipe.data)
+        copies = COPIES["train"] if "distorted" in training.recipe.data else 1
+        steps = training.recipe.epochs * copies * IMAGES[source] / training.recipe.batch_size
+        assert steps == pytest.approx(STEPS[name], rel=0.02)
+
+
+@pytest.mark.parametrize("name", sorted(set(list_reproductions()) - set(GIVEN)))
+def test_no_network_of_the_papers_size_sees_the_embedded_digits(name: str) -> None:
+    for training in declared(name, "paper").trainings.values():
+        for spec in filter(None, (training.recipe.data, training.test)):
+            assert "mnist5k" not in spec
+            assert any(source in spec for source in IMAGES)
 
 
 def test_tiny_and_small_digits_are_embedded_and_the_papers_are_not() -> None:
