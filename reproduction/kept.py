@@ -54,17 +54,24 @@ class Home:
         self._check_identity()
 
     def _check_identity(self) -> None:
-        """Raise InputError if the folder belongs to another study, other settings or other versions."""
+        """Raise InputError if the folder holds work of another study, other settings or other versions.
+
+        A folder without work, as a wrong spec of the data leaves it, is taken over.
+        """
         file = self.path / IDENTITY
-        there = read_json(file)
-        if there is None:
-            if any((self.path / "figures").iterdir()):
-                raise InputError(f"{file} is missing or broken, so its figures cannot be used: give another folder")
+        there, begun = read_json(file), any(any((self.path / part).iterdir()) for part in ("figures", "networks"))
+        if there is None and begun:
+            raise InputError(f"{file} is missing or broken, so its figures cannot be used: give another folder")
+        if there is None or not begun:
             atomic_write(file, lambda out: out.write(json.dumps(self.identity, indent=1).encode() + b"\n"))
             return
         changed = [key for key, value in self.identity.items() if there.get(key) != value]
         if changed:
-            said = ", ".join(f"{key} {there.get(key)!r} (now {self.identity[key]!r})" for key in changed)
+            said = ", ".join(
+                "other settings, data or networks" if key == "settings" else f"{key} {there.get(key)!r} (now {now!r})"
+                for key, now in self.identity.items()
+                if key in changed
+            )
             raise InputError(f"{self.path} holds a reproduction with {said}: give another folder")
 
     def network(self, name: str, seed: int) -> Path:
@@ -78,7 +85,9 @@ class Home:
     def read(self, name: str) -> Figures | None:
         """Return what a measurement kept; None if the file is missing, incomplete or belongs to something else."""
         found = read_json(self.figures(name))
-        if found is None or found.get("name") != name or found.get("digest") != of_record(found):
+        if found is None or found.get("digest") != of_record(found):
+            return None
+        if found.get("name") != name or found.get("settings") != self.identity["settings"]:
             return None
         cells = {
             Cell(f["table"], f["row"], f["column"]): Measured(_number(f["value"]), [_number(v) for v in f["samples"]])
@@ -92,7 +101,13 @@ class Home:
             {**cell._asdict(), "value": _said(m.value), "samples": [_said(v) for v in m.samples]}
             for cell, m in cells.items()
         ]
-        record = {"name": name, "seconds": round(seconds, 3), "seal": seal, "figures": figures}
+        record = {
+            "name": name,
+            "settings": self.identity["settings"],
+            "seconds": round(seconds, 3),
+            "seal": seal,
+            "figures": figures,
+        }
         record["digest"] = of_record(record)
         atomic_write(self.figures(name), lambda file: file.write(json.dumps(record).encode() + b"\n"))
 

@@ -10,9 +10,9 @@ import pytest
 
 from advkit.core.errors import InputError
 from advkit.reproduction import Reproduction, list_reproductions, reproduce
-from advkit.reproduction.kept import IDENTITY, slug
+from advkit.reproduction.kept import IDENTITY, Home, slug
 from advkit.reproduction.reproducing import summed_up
-from advkit.reproduction.study import BUDGETS, Measured, declared
+from advkit.reproduction.study import BUDGETS, Cell, Measured, declared
 
 NAME = "goodfellow_logistic"
 GIVEN = {"imagenet_crops"}
@@ -103,6 +103,19 @@ def test_a_folder_of_another_reproduction_is_refused(copy: Path) -> None:
     (copy / IDENTITY).write_text("{")
     with pytest.raises(InputError, match="broken"):
         reproduce(NAME, budget="tiny", output=copy, device="cpu")
+
+
+def test_a_folder_in_which_nothing_was_done_is_taken_over(tmp_path: Path) -> None:
+    """A mistyped spec of the data is no obstacle; and a process that still works on it leaves nothing that counts."""
+    first = Home(tmp_path, NAME, "tiny", "cpu", "aaaa")
+    second = Home(tmp_path, NAME, "tiny", "cpu", "bbbb")
+    first.write("errors", {Cell("t", "r", "c"): Measured(0.5)}, 1.0)
+    assert first.read("errors") is not None
+    assert second.read("errors") is None
+    second.write("errors", {Cell("t", "r", "c"): Measured(0.25)}, 1.0)
+    assert second.read("errors") is not None
+    with pytest.raises(InputError, match="other settings, data or networks: give another folder"):
+        Home(tmp_path, NAME, "tiny", "cpu", "aaaa")
 
 
 def test_figures_of_other_settings_are_refused(copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
