@@ -21,6 +21,7 @@ from advkit.models import Classifier
 from advkit.training import Recipe, train
 
 EPS = 0.2
+NODES = 10**9  # the time is the only limit
 LOSS = f"pgd(eps={EPS}, steps=5, step_size=0.08, alpha=0)"
 RECIPE = Recipe(
     model="small", data="mnist", input_shape=(1, 28, 28), epochs=6, batch_size=100, optimizer="adamw", lr=2e-3,
@@ -68,7 +69,7 @@ def main() -> None:
     attack = create_attack(f"pgd(eps={EPS}, steps=40, restarts=2)")
     part, begun = slice(given.first, given.first + given.count), time.process_time()
     found = certify(
-        model, x[part], y[part], eps=EPS, method="exact", time_limit=given.limit,
+        model, x[part], y[part], eps=EPS, method="exact", time_limit=given.limit, nodes=NODES,
         attack=lambda net, images, labels: attack(net, images, labels).x_adv,
     )  # fmt: skip
     spent = time.process_time() - begun
