@@ -17,14 +17,21 @@ from advkit.core.words import fraction
 F = TypeVar("F", bound=Callable[..., Any])
 
 
+MOST = 1024
+"""Threads or processes that a command may start; a system that has no room for them ends the program without a word."""
+
+
 def check_device(name: str) -> None:
     """Raise InputError unless the device is "auto" or one that torch can use."""
     import torch
 
+    advice = f"no device {name!r} here: expected auto, cpu, or a GPU such as cuda or cuda:1"
     try:
-        torch.empty(0, device=None if name == "auto" else name)
+        found = torch.empty(0, device=None if name == "auto" else name)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(f"no device {name!r} here: expected auto, cpu, or a GPU such as cuda or cuda:1") from error
+        raise InputError(advice) from error
+    if found.is_meta:  # a device of torch, without values
+        raise InputError(advice)
 
 
 class Eps(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on
@@ -115,7 +122,7 @@ _SHARED: dict[str, Callable[[Any], Any]] = {
     "device": click.option(
         "--device", default="auto", show_default=True, help="cpu, cuda, cuda:1, ...; auto: a GPU if any."
     ),
-    "threads": click.option("--threads", type=click.IntRange(min=1), help="Number of CPU threads. [torch's choice]"),
+    "threads": click.option("--threads", type=click.IntRange(1, MOST), help="Number of CPU threads. [torch's choice]"),
     "target": click.option(
         "--target", metavar="CLASS", help="Class to reach: a name, a number, runner_up, random or all."
     ),

@@ -23,6 +23,6 @@ class AdvkitWarning(UserWarning):
 def unknown(what: str, name: str, known: Iterable[str], advice: str = "") -> UnknownNameError:
     """Return the error for an unknown name; it suggests the nearest name or lists all of them."""
     known = sorted(known)
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    close = get_close_matches(name, known, n=1, cutoff=0.6) or [one for one in known if one.lower() == name.lower()]
     hint = f"did you mean {close[0]!r}?" if close else f"expected one of: {', '.join(known)}"
     return UnknownNameError(f"unknown {what} {name!r}; {hint}{' ' + advice if advice else ''}")

@@ -52,7 +52,7 @@ def find(name: str, module: str, attribute: str, kind: str) -> Any:
     """
     try:
         add_current_folder()
-        with _staying(name):
+        with staying(name):
             found: Any = importlib.import_module(module)
     except (ImportError, ValueError, SyntaxError) as error:
         raise InputError(f"cannot import {module!r} for the {kind} {name!r}: {error}") from error
@@ -91,13 +91,18 @@ def call(name: str, build: Any, options: Mapping[str, Any], **offered: Any) -> A
         )
         if not optional and parameter.name not in given:
             raise InputError(f"{name} needs {parameter.name}=: give it as an option, or name a factory that does not")
-    with _staying(name):
-        return build(**given)
+    places = [given.pop(p.name) for p in known.values() if p.kind is p.POSITIONAL_ONLY and p.name in given]
+    with staying(name):
+        return build(*places, **given)
 
 
 @contextmanager
-def _staying(name: str) -> Iterator[None]:
-    """Inside, foreign code that would end the program ends itself alone, and its errors say whose they are."""
+def staying(name: str) -> Iterator[None]:
+    """Inside, foreign code that would end the program ends itself alone, and its errors say whose they are.
+
+    Args:
+        name: what the caller named, for the message.
+    """
     try:
         yield
     except InputError:

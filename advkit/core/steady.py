@@ -73,7 +73,7 @@ class AnySize:
     def __call__(self, x: Tensor) -> Tensor:
         """Return the model's answer to x (M, ...), a tensor (M, ...)."""
         answer = self._asked(x)
-        if not (type(answer) is Tensor and answer.is_floating_point()):
+        if not (type(answer) is Tensor and answer.is_floating_point() and answer.layout is torch.strided):
             answer = answer_of(answer)
         if self._first is None:
             self._first = answer.detach()
@@ -92,6 +92,9 @@ class AnySize:
             answer = self._passes(x)
         except (AssertionError, RuntimeError, ValueError) as error:
             return self._after(error, x)
+        except Exception as error:
+            error.add_note(refused(self._model, x))
+            raise
         if not self._known and len(x) == self._size:
             self._known = True
             if isinstance(self._model, nn.Module):

@@ -4,7 +4,7 @@ import codecs
 import csv
 import os
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import Tensor
 from advkit.core.door import check_dense, rows_advice
 from advkit.core.errors import InputError, unknown
 from advkit.core.files import check_readable, refuse_bomb, user_path
-from advkit.core.imported import call, find
+from advkit.core.imported import call, find, staying
 from advkit.core.words import harmless
 from advkit.data._dataset import DATASETS, Dataset, MemoryDataset
 from advkit.data._images import ImageFiles
@@ -276,8 +276,7 @@ def from_pair(data: Sequence[Any], name: str, split: str) -> MemoryDataset:
 
 def _read_through(place: str, split: str, made: Any) -> Dataset:
     """All that a loader or a data set gives, in memory."""
-    sized = hasattr(made, "__getitem__") and hasattr(made, "__len__")
-    items = (made[i] for i in range(len(made))) if sized else made
+    items = _items(place, made)
     images, labels, held = list[Tensor](), list[Tensor](), 0
     for item in items:
         x, y = pair(item)
@@ -294,6 +293,13 @@ def _read_through(place: str, split: str, made: Any) -> Dataset:
     except (RuntimeError, TypeError) as error:
         raise InputError(f"expected images of one size from {place}: {str(error).splitlines()[0]}") from error
     return in_memory(place, split, _images(x.numpy(), place), _labels(y.numpy(), place))
+
+
+def _items(place: str, made: Any) -> Iterator[Any]:
+    """What a data set or a loader of the caller's gives, one after the other."""
+    with staying(place):
+        sized = hasattr(made, "__getitem__") and hasattr(made, "__len__")
+        yield from (made[i] for i in range(len(made))) if sized else made
 
 
 IMAGE_KEYS = ("image", "images", "x", "img", "pixel_values", "input", "inputs", "data", "jpg", "png", "jpeg")
@@ -340,7 +346,7 @@ def is_two_lists(data: Any) -> bool:
     """Whether these are a pair whose labels are a plain list of numbers, and no list of two items or batches."""
     if not isinstance(data, tuple | list) or len(data) != 2 or not isinstance(data[1], tuple | list) or not data[1]:
         return False
-    if not all(isinstance(one, int | float | np.number) for one in data[1]):
+    if not all(isinstance(one, int | float | np.number | str) for one in data[1]):
         return False
     if isinstance(data[0], Tensor | np.ndarray) or _is_row(*data):
         return True

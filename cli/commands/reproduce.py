@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from advkit.cli._options import UserPath, shared
+from advkit.cli._options import MOST, UserPath, shared
 from advkit.cli._perform import perform
 
 
@@ -15,7 +15,7 @@ from advkit.cli._perform import perform
 )
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Number of seeds, from 0 up.")
 @click.option("--output", type=UserPath(), help="Folder of the run. [runs/reproduce/NAME-BUDGET]")
-@click.option("--workers", type=click.IntRange(min=1), help="Number of processes, of one thread each. [the cores]")
+@click.option("--workers", type=click.IntRange(1, MOST), help="Number of processes, of one thread each. [the cores]")
 @click.option("--data", metavar="SPEC", help="Your own labelled images, for studies that bring none.")
 @click.option("--model", metavar="SPEC", help="Your own trained network, for studies that train none; + for more.")
 @click.option("--weights", metavar="FILE", help="Weights of your network.")

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from advkit.cli._derived import option
-from advkit.cli._options import Name, UserPath, shared
+from advkit.cli._options import MOST, Name, UserPath, shared
 from advkit.cli._perform import perform
 from advkit.cli._sources import fields_of
 
@@ -66,7 +66,7 @@ class TrainCommand(click.Command):
 )
 @click.option(
     "--workers",
-    type=click.IntRange(min=0),
+    type=click.IntRange(0, MOST),
     default=0,
     show_default=True,
     help="Processes that read images from the disk.",

@@ -97,6 +97,10 @@ def test_every_command_has_help(command):
         (["train", "--model", "lenet5", "--optimizer", "adam"], "adamw"),
         (["train", "--model", "lenet5", "--defense", "fsgm(eps=0.1)"], "fgsm"),
         (["train", "--model", "lenet5", "--device", "toaster"], "toaster"),
+        (["attack", "--model", "mlp", "--device", "meta"], "no device 'meta' here"),
+        (["attack", "--model", "mlp", "--threads", "100000"], "1<=x<=1024"),
+        (["train", "--model", "lenet5", "--workers", "100000"], "<=1024"),
+        (["attacks", "PGD"], "did you mean 'pgd'?"),
     ],
 )
 def test_wrong_words_are_one_line_and_exit_2(words, message):

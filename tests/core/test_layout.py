@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from advkit.attacks import FGSM, PGD
-from advkit.core.layout import Passes
+from advkit.core.layout import Passes, _is_light
 from advkit.defenses import AdversarialLoss
 
 
@@ -242,3 +242,20 @@ def test_the_layout_of_a_model_is_channels_last_only_if_it_convolves_and_takes_i
     assert not Passes(flat, x).probe(x)
     assert not Passes(convolving.forward, x).probe(x)  # a function's layers are not known
     assert Passes(convolving, x).probe(x)
+
+
+@pytest.mark.parametrize(
+    ("layer", "light"),
+    [
+        (nn.Conv2d(64, 64, 1), True),
+        (nn.Conv2d(512, 512, 1, 2), True),
+        (nn.Conv2d(3, 8, 3), False),
+        (nn.Conv2d(3, 8, 3, (1, 2)), False),
+        (nn.Conv2d(3, 8, 2, 2), True),
+        (nn.Conv2d(64, 64, 3, 2), False),
+        (nn.Conv2d(64, 64, 3, 2, groups=2), True),
+        (nn.ConvTranspose2d(8, 8, 2, 2), True),
+    ],
+)
+def test_light_layers_see_one_pixel_or_are_small_and_strided(layer: nn.Conv2d, light: bool) -> None:
+    assert _is_light(layer) == light

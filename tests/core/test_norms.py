@@ -417,3 +417,19 @@ def test_a_sparse_ascent_moves_the_largest_slopes_that_it_may(share: float | Ten
 def test_an_unknown_norm_is_refused_with_a_suggestion() -> None:
     with pytest.raises(UnknownNameError, match="unknown norm 'linfty'; did you mean 'linf'"):
         get_norm("linfty")
+
+
+@pytest.mark.parametrize("name", sorted(NORMS))
+def test_shrinking_leads_from_the_point_to_the_image_inside_the_box(name: str) -> None:
+    norm, x = get_norm(name), noise(4, 3, 2, 2).sigmoid()
+    low, high = torch.zeros_like(x), torch.ones_like(x)
+    x_adv = (x + noise(4, 3, 2, 2, seed=1)).clamp(0, 1)
+    at = norm.shrinking(x, x_adv, low, high)
+    points = [at(x_adv, torch.full((4,), level, dtype=torch.float64)) for level in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    assert torch.allclose(points[0], x_adv, atol=1e-12)
+    assert torch.allclose(points[-1], x, atol=1e-12)
+    sizes = torch.stack([norm.size(point - x) for point in points])
+    assert bool((sizes.diff(dim=0) <= 1e-12).all())
+    for point in points:
+        assert bool(((point >= low) & (point <= high)).all())
+        assert bool(((point - x) * (x_adv - x) >= -1e-12).all())  # no entry moves past x

@@ -41,6 +41,11 @@ def dynamic() -> Any:
     return torch.export.export(network(), (X,), dynamic_shapes=({0: torch.export.Dim("batch")},)).module()
 
 
+class Sparse(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.to_sparse()
+
+
 FORMS: dict[str, Callable[[], Any]] = {
     "eager": lambda: compiled("eager"),
     "aot_eager": lambda: compiled("aot_eager"),
@@ -50,6 +55,7 @@ FORMS: dict[str, Callable[[], Any]] = {
     "traced": lambda: torch.jit.trace(network(), X),
     "fx": lambda: torch.fx.symbolic_trace(network()),
     "frozen": frozen,
+    "sparse": lambda: nn.Sequential(network(), Sparse()),
 }
 
 

@@ -18,7 +18,7 @@ X, Y = torch.rand(2, 3, 16, 16), torch.tensor([0, 1])
 
 
 def notes(work: Callable[[], object]) -> str:
-    with pytest.raises((RuntimeError, TypeError, ValueError)) as caught:
+    with pytest.raises((RuntimeError, TypeError, ValueError, KeyError)) as caught:
         work()
     return " ".join(getattr(caught.value, "__notes__", []))
 
@@ -57,6 +57,14 @@ def test_a_function_that_makes_models_is_told_from_one() -> None:
         return nn.Linear(3, int(classes))
 
     assert "call it, and give what it returns" in notes(lambda: attack(make, X, Y))
+
+
+def test_any_error_of_a_model_has_the_note() -> None:
+    def model(x: Tensor) -> Tensor:
+        return {}["head"]
+
+    for ask in (attack, judge):
+        assert "about images of shape (2, 3, 16, 16)" in notes(lambda ask=ask: ask(model, X, Y))  # type: ignore[misc]
 
 
 def test_a_class_is_no_model() -> None:

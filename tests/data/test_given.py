@@ -174,6 +174,13 @@ def dataset(split): return TensorDataset(X, Y)
 def items(): return [(x, int(y)) for x, y in zip(X, Y)]
 def dicts(): return [{"image": x, "label": int(y)} for x, y in zip(X, Y)]
 def triples(): return [(x, int(y), "name") for x, y in zip(X, Y)]
+def lists(): return X.tolist(), Y.tolist()
+def places(count, /): return X[:count], Y[:count]
+class Broken:
+    def __len__(self): return 3
+    def __getitem__(self, index): return {}["picture"]
+def broken(): return Broken()
+def names(): return X.tolist(), ["cat"] * 6
 def unsized(): return iter(items())
 def fractions(): return [(x, 3.7) for x in X]
 def truths(): return [(x, True) for x in X]
@@ -188,7 +195,10 @@ def keys(): return [{"a": 1}]
     sys.modules.pop("own_data", None)
 
 
-@pytest.mark.parametrize("name", ["tensors", "numpys", "loader", "dataset", "items", "dicts", "triples", "unsized"])
+@pytest.mark.parametrize(
+    "name",
+    ["tensors", "numpys", "loader", "dataset", "items", "dicts", "triples", "unsized", "lists", "places(count=6)"],
+)
 def test_a_function_gives_data_of_any_form(module: str, name: str) -> None:
     data = load_data(f"{module}:{name}")
     x, y = data.tensors()
@@ -204,6 +214,7 @@ def test_a_function_gives_data_of_any_form(module: str, name: str) -> None:
         ("fractions", "labels as integers, got 3.7"),
         ("truths", "labels as integers, got True"),
         ("texts", "labels as integers, got '3'"),
+        ("names", "labels as integers, got 'cat'"),
         ("sizes", "of one size"),
         ("nothing", "to return a data set"),
         ("keys", "among the keys"),
@@ -215,6 +226,12 @@ def test_other_functions_get_one_line(module: str, name: str, message: str) -> N
     with pytest.raises(InputError, match=message) as caught:
         load_data(f"{module}:{name}")
     assert "\n" not in str(caught.value)
+
+
+def test_the_error_of_a_set_of_ones_own_says_whose_it_is(module: str) -> None:
+    with pytest.raises(KeyError, match="picture") as caught:
+        load_data(f"{module}:broken")
+    assert caught.value.__notes__ == [f"raised by the code of {module}:broken"]
 
 
 def test_a_module_that_is_not_there_gets_one_line() -> None:
