@@ -71,7 +71,10 @@ def _pair_of_names(names: Sequence[str], split: str, file: Path) -> tuple[str, s
     for pair in pairs:
         if set(pair) <= set(names):
             return pair
-    raise InputError(f"expected arrays x and y in {file} for the split {split!r}, got {', '.join(names) or 'none'}")
+    raise InputError(
+        f"expected arrays {' and '.join(pairs[0])}{', or x and y,' if split == 'test' else ''} in {file} for the split "
+        f"{split!r}, got {', '.join(names) or 'none'}"
+    )
 
 
 def _images(x: Any, source: object) -> Tensor:

@@ -137,6 +137,8 @@ class Recipe:
         for name, least in (("epochs", 1), ("batch_size", 1), ("accumulate", 1), ("validation", 0)):
             value = getattr(self, name)
             yield name, isinstance(value, int) and value >= least, f"a whole number of {least} or more"
+        seed = self.seed  # torch's generators take no other number
+        yield "seed", isinstance(seed, int) and -(2**63) <= seed < 2**63, "a whole number below 2^63"
         yield "lr", 0 < self.lr < math.inf, "above 0"
         yield "momentum", 0 <= self.momentum < 1, "in [0, 1)"
         yield "weight_decay", 0 <= self.weight_decay < math.inf, "of 0 or more"

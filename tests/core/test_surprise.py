@@ -62,3 +62,17 @@ def test_a_slope_in_closed_form_is_the_derivative(name, scale, sign):
     torch.testing.assert_close(found[0](), values.detach(), rtol=1e-12, atol=1e-300)
     torch.testing.assert_close(found[1], slope, rtol=1e-11, atol=1e-14)
     assert loss_and_slope(lambda goal, logits: logits[:, 0], goal, logits) is None
+
+
+def test_beyond_the_last_exact_lead_the_loss_still_rises_in_float64() -> None:
+    leads = torch.tensor([-1200.0, -900.0, -650.0, -599.0], dtype=torch.float64)
+    logits = torch.stack([torch.zeros_like(leads), leads], 1).requires_grad_()
+    loss = surprise(logits, torch.zeros(4, dtype=torch.long))
+    (slope,) = torch.autograd.grad(loss.sum(), logits)
+    assert bool((loss.diff() > 0).all())
+    assert bool((slope[:, 1] > 0).all())
+    label = torch.zeros(4, dtype=torch.long)
+    closed = loss_and_slope("cross_entropy", Goal(label, label, 1.0), logits)
+    assert closed is not None
+    torch.testing.assert_close(closed[1], slope, rtol=1e-9, atol=0)
+    assert torch.allclose(slope[:3, 1].log(), torch.full((3,), -600.0, dtype=torch.float64))

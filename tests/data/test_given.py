@@ -42,7 +42,7 @@ def test_channels_may_stand_first_or_last(tmp_path: Path, x: np.ndarray) -> None
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [
-        ({"a": GREY}, "expected arrays x and y"),
+        ({"a": GREY}, "expected arrays x_test and y_test, or x and y, in"),
         ({"x": GREY, "y": Y * 1.0}, "labels .* as integers"),
         ({"x": GREY, "y": Y[:3]}, "images .* and labels"),
         ({"x": GREY.astype(np.int32), "y": Y}, "uint8 or as floats"),

@@ -17,7 +17,7 @@ from torch.nn.parallel import DistributedDataParallel
 from advkit.attacks import FGSM, PGD, Attack, Noise, list_attacks
 from advkit.core.errors import AdvkitError, InputError, UnknownNameError
 from advkit.data import MemoryDataset
-from advkit.defenses import DEFENSES, AdversarialLoss, _carry, create_defense, list_defenses
+from advkit.defenses import DEFENSES, AdversarialLoss, create_defense, list_defenses
 from advkit.defenses._network import Network
 from advkit.models import Classifier, create_model
 from advkit.training import Recipe, train
@@ -434,22 +434,3 @@ def test_every_defence_refuses_an_eps_that_is_no_radius(name: str) -> None:
     for eps in ("-0.1", "nan"):
         with pytest.raises(InputError, match="eps"):
             create_defense(f"{name}(eps={eps})")
-
-
-@pytest.mark.parametrize("size", [1e-6, 1.0, 2.0**4, 2.0**11, 2.0**15])
-def test_float16_gradients_of_every_size_are_those_of_float32(size: float) -> None:
-    """Up to 2**15 they overflow at the first scales; a parameter without a part in the value has no gradient."""
-    w, idle = (torch.linspace(0.25, 1, 4, dtype=torch.float16).requires_grad_() for _ in range(2))
-    value = (w.float() * torch.tensor([1.0, -1.0, 0.5, 0.25])).sum() * size
-    found, none = _carry.gradients(value, [w, idle])
-    assert none is None
-    assert found is not None
-    expected = torch.tensor([1.0, -1.0, 0.5, 0.25]) * size
-    torch.testing.assert_close(found.float(), expected, rtol=1e-3, atol=2**-24)
-
-
-def test_float16_gradients_that_no_scale_holds_are_not_finite() -> None:
-    w = torch.ones(2, dtype=torch.float16).requires_grad_()
-    (found,) = _carry.gradients((w.float() * torch.tensor([1.0, 1e30])).sum(), [w])
-    assert found is not None
-    assert found.isfinite().tolist() == [True, False]  # a GradScaler must see it
