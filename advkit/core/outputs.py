@@ -31,9 +31,8 @@ def answer_of(answer: Any) -> Tensor:
         )
     if answer.is_complex():
         raise InputError(f"expected the model to return real logits, got {answer.dtype}")
-    if answer.layout is not torch.strided:
-        answer = torch.Tensor.to_dense(answer)  # of sparse logits, for example
-    return answer if answer.is_floating_point() else answer.to(torch.get_default_dtype())
+    found: Tensor = answer if answer.layout is torch.strided else answer.to_dense()
+    return found if found.is_floating_point() else found.to(torch.get_default_dtype())
 
 
 def _entry(answer: Mapping[Any, Any]) -> Any:
