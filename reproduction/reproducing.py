@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures import wait as wait_for
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,8 @@ def reproduce(
     if workers > 1 and not all(job.is_done() for job in bench.jobs()):
         _in_processes(workers, (name, budget, seeds, path, device, data, model, weights), bench, tell)
     do_all(bench, tell)
-    found = collected(name, budget, bench)
+    given = {"data": data, "model": model, "weights": weights}
+    found = replace(collected(name, budget, bench), given={key: value for key, value in given.items() if value})
     write_record(found)
     return found
 

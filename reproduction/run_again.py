@@ -1,7 +1,8 @@
 """A study that has been run: its figures beside the paper's, and the verdicts on its claims."""
 
+import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -41,6 +42,7 @@ class Reproduction(Shown):
         verdicts: verdicts on the claims.
         seconds: processor time of all jobs, over all calls and processes.
         output: folder of the run.
+        given: the user's own images and networks, by the options of the command, such as "data"; empty if none.
     """
 
     pictured: ClassVar[bool] = False
@@ -53,6 +55,15 @@ class Reproduction(Shown):
     verdicts: tuple[Verdict, ...]
     seconds: float
     output: Path
+    given: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def command(self) -> str:
+        """The command that runs the study again, in the default folder."""
+        options = {"budget": self.budget, "seeds": self.seeds, **self.given}
+        return shlex.join(
+            ["advkit", "reproduce", self.name, *(part for k, v in options.items() for part in (f"--{k}", str(v)))]
+        )
 
     def records(self) -> list[dict[str, Any]]:
         """Return one row for each figure, with the paper's figure beside it."""

@@ -25,7 +25,7 @@ def page(found: Reproduction) -> str:
         claims=[(v.claim, v.outcome, verdict_text(v, found)) for v in found.verdicts],
         counted=counted(found),
         how_sure=HOW_SURE,
-        command=f"advkit reproduce {found.name} --budget {found.budget} --seeds {found.seeds}",
+        command=found.command,
     )
 
 

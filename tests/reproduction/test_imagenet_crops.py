@@ -1,7 +1,9 @@
 """Photographs in crops and at several scales, with a network and photographs that are made here."""
 
+import html
 import json
 import os
+import shlex
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,12 @@ def test_it_runs_on_given_photographs_and_network(photographs: str, spec: str, t
     assert all(figure.value * 12 == pytest.approx(round(figure.value * 12)) for figure in found.figures.values())
     assert len(found.verdicts) == 6
     assert all("12 images" in verdict.test for verdict in found.verdicts)
+    command = shlex.split(found.command)
+    assert command[:3] == ["advkit", "reproduce", "imagenet_crops"]
+    assert dict(zip(command[3::2], command[4::2], strict=True)) == {
+        "--budget": "small", "--seeds": "3", "--data": photographs, "--model": spec,
+    }  # fmt: skip
+    assert html.escape(found.command, quote=True) in (tmp_path / "run" / "report.html").read_text()
     written = {file: file.stat().st_mtime_ns for file in (tmp_path / "run" / "figures").iterdir()}
     again = reproduce("imagenet_crops", data=photographs, model=spec, seeds=3, output=tmp_path / "run", device="cpu")
     assert again.records() == found.records()
