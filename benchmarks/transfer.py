@@ -119,8 +119,9 @@ def compare(method, nets, x, y, given):
     gains = torch.cat([a.mean(0) - b.mean(0) for (a, _), (b, _) in zip(rows["ours"], rows["theirs"], strict=True)])
     ratio = statistics.median(a / b for (_, a), (_, b) in zip(rows["ours"], rows["theirs"], strict=True))
     shown = [kind, " ".join(f"{rate:.3f}" for rate in peers), f"{statistics.mean(peers):.3f}"]
-    low, high = mean_interval(gains.tolist())
-    return [*cells, *shown, f"{low:+.3f} to {high:+.3f}", f"{paired_p(gains.tolist()):.2g}", f"{ratio:.2f}"]
+    found = mean_interval(gains.tolist())  # None of a single digit
+    interval = "-" if found is None else f"{found[0]:+.3f} to {found[1]:+.3f}"
+    return [*cells, *shown, interval, f"{paired_p(gains.tolist()):.2g}", f"{ratio:.2f}"]
 
 
 if __name__ == "__main__":
