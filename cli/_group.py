@@ -150,9 +150,16 @@ def _exit_code(call: Callable[[], Any], debug: bool) -> int:
         last_word("Interrupted.")
         return INTERRUPTED
     except Exception as error:
+        if _hung_up(error):
+            return INTERRUPTED
         if debug:
             last_word(traceback.format_exc())
         return _explain(error, debug)
+
+
+def _hung_up(error: Exception) -> bool:
+    """Whether a terminal that was closed has refused the last of what was drawn on it, while we ended for its sake."""
+    return isinstance(error, OSError) and error.errno == errno.EIO and isinstance(error.__context__, KeyboardInterrupt)
 
 
 def _explain(error: Exception, debug: bool) -> int:

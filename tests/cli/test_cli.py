@@ -112,6 +112,21 @@ def test_wrong_words_are_one_line_and_exit_2(words, message):
     assert lines[0].startswith("Error: ")
 
 
+def test_a_terminal_that_hangs_up_while_a_bar_is_drawn_is_an_interrupt(monkeypatch):
+    import advkit.cli.attack as command
+
+    def evaluate(*_, **__):
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise OSError(5, "Input/output error")  # the bar's last line
+
+    monkeypatch.setattr(command, "evaluate", evaluate)
+    assert advkit(*ATTACK).exit_code == 130
+    monkeypatch.setattr(command, "evaluate", fail(OSError(5, "Input/output error")))
+    assert advkit(*ATTACK).exit_code == 1
+
+
 def fail(error):
     def evaluate(*_, **__):
         raise error
