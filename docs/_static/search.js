@@ -18,3 +18,10 @@ document.addEventListener("DOMContentLoaded", () => {
     box.placeholder += " (Ctrl+K)";
   }
 });
+// The excerpts of found pages leave out where a page is, which stands above its title.
+document.addEventListener("DOMContentLoaded", () => {
+  if (typeof Search !== "undefined") {
+    const textOf = Search.htmlToText;
+    Search.htmlToText = (page, anchor) => textOf(page.replace(/<nav class="crumbs"[^]*?<\/nav>/, ""), anchor);
+  }
+});
