@@ -158,7 +158,16 @@ def loaded(model: str, weights: str | None) -> list[Classifier]:
     files = [None] * len(names) if weights is None else weights.split(AND)
     if len(files) != len(names):
         raise InputError(f"expected weights for each of the {len(names)} networks, got {len(files)}")
-    return [load_model(name, weights=file, device="cpu") for name, file in zip(names, files, strict=True)]
+    return [_one(name, file) for name, file in zip(names, files, strict=True)]
+
+
+def _one(name: str, file: str | None) -> Classifier:
+    try:
+        return load_model(name, weights=file, device="cpu")
+    except InputError as error:
+        if "+" not in name:
+            raise
+        raise InputError(f"{error}; the networks of an ensemble need a space on each side of the +") from error
 
 
 def measure_crops(

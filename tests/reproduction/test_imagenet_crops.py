@@ -134,6 +134,11 @@ def test_an_ensemble_stands_beside_its_first_network(photographs: str, spec: str
     assert found.study.claims == declared("imagenet_crops", "small").claims
     with pytest.raises(InputError, match="weights for each of the 2 networks, got 1"):
         loaded(both, "one.pt")
+    with pytest.raises(InputError, match=r"a space on each side of the \+"):
+        loaded(both.replace(" ", ""), None)
+    with pytest.raises(InputError) as said:
+        loaded(f"{spec} + vgg61", None)
+    assert "space" not in str(said.value)
 
 
 def test_an_ensemble_is_the_mean_of_its_networks_probabilities() -> None:
