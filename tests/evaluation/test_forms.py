@@ -92,7 +92,6 @@ def test_streams_are_read_and_an_endless_one_ends_after_count() -> None:
         ((X * 255, Y), "out of bounds"),
         ([(X[:5], Y[:5]), (X[5:, :, :9], Y[5:])], "of one size"),
         ([], "empty data"),
-        ((X, Y.tolist()), "a pair of tensors or arrays .* got tuple of Tensor, list"),
         (b"mnist5k", "two tensors, got int"),
         ([(to_pil_image(X[0]), 1)], r"got tuple of Image, int; torchvision's ToTensor\(\)"),
         ([(X[0], 1), (X[0, :, 1:], 1)], "of one size: .*; resize them"),

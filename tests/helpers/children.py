@@ -149,7 +149,9 @@ def stopped(home: Path, words: list[str], number: int, *, at: int) -> tuple[int,
 
 def command(home: Path, words: list[str]) -> None:
     """Run a command in a folder as the shell does, and end this process as it ends; stderr goes to a file."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may have it ignored
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may have these ignored
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
     warnings.simplefilter("ignore")
     os.chdir(home)
     sys.path.insert(0, str(home))
