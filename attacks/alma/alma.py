@@ -25,7 +25,10 @@ BEYOND = {"l2": 1.5, "l1": 2.0}
 """The default first step is at most this many times as long as the way to the linear model's boundary."""
 
 LAST = {"l2": 0.01, "l1": 3e-4}
-"""Length of the last step over that of the first. In l1 every entry moves by it and adds to the distance."""
+"""Length of the last step over that of the first, for images. In l1 every entry moves by it, and all moves add up."""
+
+FEW = 0.2
+"""The last step is at least this over the number of entries, and at most a hundredth: few entries need longer steps."""
 
 TOLERANCE = 1e-5
 """How far beyond the boundary the constraint lies, in units of the margin."""
@@ -59,7 +62,8 @@ class ALMA(MinimalStepAttack):
         target: the class to reach, see `Attack`.
         steps: the number of steps.
         first_distance: length of the first step, in the norm. The default is at most `FIRST` of the range and `BEYOND`
-            times the way to the linear model's boundary. The last step is `LAST` of the first.
+            times the way to the linear model's boundary. The last step is `LAST` of the first, and up to a
+            hundredth for inputs of fewer than some hundred entries.
         alpha: decay of the running means of gradient, squared gradient and multiplier; .9 suits 1,000 steps.
         look_every: number of steps between two checks of the constraint, after which the penalty may grow.
         tau: the penalty is kept if the constraint has shrunk below this share of its value at the last check.
@@ -106,7 +110,8 @@ class ALMA(MinimalStepAttack):
         momentum = alpha * state.momentum + descent / (square.sqrt() + 1e-8)
         first = state.lr if i else self._first_length(oracle, momentum, margin, gradient)
         late = ((i - found) / (self.steps - found).clamp(min=1)).clamp(min=0)
-        lr = per_row(first * LAST[self.norm] ** late, momentum).to(momentum.dtype)
+        last = min(0.01, max(LAST[self.norm], FEW / momentum.shape[1:].numel()))
+        lr = per_row(first * last**late, momentum).to(momentum.dtype)
         x_adv = region.clamp((state.x_adv - lr * momentum).to(region.x.dtype))
         return State(x_adv, square, momentum, first, penalty, state.spread, found)
 

@@ -46,9 +46,6 @@ SHORT = {
 }
 """Hyperparameters of attacks that would take long here."""
 
-LONGER = {"alma": {"steps": 200}}
-"""Hyperparameters of attacks that need more than their default steps where the way lies along a single pixel."""
-
 PAIRS = [
     (name, norm, case)
     for name in list_attacks()
@@ -80,7 +77,7 @@ def test_no_long_attack_is_left_out() -> None:
 @pytest.mark.filterwarnings("ignore:dlr needs")
 @pytest.mark.parametrize(("name", "norm", "case"), [pair(*names) for names in PAIRS])
 def test_the_nearest_point_of_the_goal_is_reached(name: str, norm: str, case: str) -> None:
-    attack, (model, y, goal, gap) = create_attack(name, norm=norm, **SHORT.get(name, LONGER.get(name, {}))), CASES[case]
+    attack, (model, y, goal, gap) = create_attack(name, norm=norm, **SHORT.get(name, {})), CASES[case]
     if (attack.needs_classes or not attack.stepwise) and not goal.of_classes:
         with pytest.raises(InputError, match="compares classes"):
             attack(model, X, y, goal=goal, **({} if attack.kind == "minimal" else {"eps": 0.1}))
