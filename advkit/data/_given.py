@@ -254,7 +254,7 @@ def factory(*, place: str, split: str = "test", root: Root = None, download: boo
     made = call(place, find(place, module, attribute, "data set"), options, split=split, root=root, download=download)
     if isinstance(made, Dataset):
         return made
-    if is_pair(made) or is_two_lists(made):
+    if is_pair(made):
         return from_pair(made, place, split)
     if isinstance(made, Iterable) or (hasattr(made, "__getitem__") and hasattr(made, "__len__")):
         return _read_through(place, split, made)
@@ -262,12 +262,13 @@ def factory(*, place: str, split: str = "test", root: Root = None, download: boo
 
 
 def is_pair(data: Any) -> bool:
-    """Whether these are two arrays or tensors."""
-    return isinstance(data, tuple | list) and len(data) == 2 and all(hasattr(part, "shape") for part in data)
+    """Whether these are two arrays or tensors, or lists in their place."""
+    arrays = isinstance(data, tuple | list) and len(data) == 2 and all(hasattr(part, "shape") for part in data)
+    return arrays or is_two_lists(data)
 
 
 def from_pair(data: Sequence[Any], name: str, split: str) -> MemoryDataset:
-    """The data set of a pair (x, y) of tensors or arrays.
+    """The data set of a pair (x, y) of tensors, arrays or lists.
 
     Raises:
         InputError: shapes, types or ranges that do not fit.

@@ -8,7 +8,7 @@ from typing import Any
 from advkit.core.errors import InputError, unknown
 from advkit.core.registry import Spec, parse_spec
 from advkit.data._dataset import DATASETS, Dataset
-from advkit.data._given import from_pair, is_pair, is_two_lists
+from advkit.data._given import from_pair, is_pair
 from advkit.data._selection import selected
 
 
@@ -78,7 +78,7 @@ def as_dataset(data: Any, split: str) -> Dataset:
         return data
     if isinstance(data, str | os.PathLike):
         return load_data(data, split=split)
-    if is_pair(data) or is_two_lists(data):
+    if is_pair(data):
         return from_pair(data, "the given pair", split)
     raise InputError(
         f"expected data as a Dataset, a name such as 'mnist5k', or a pair (x, y), got {type(data).__name__}: "

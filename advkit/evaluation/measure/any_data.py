@@ -64,7 +64,7 @@ def _listed(data: tuple[Any, ...] | list[Any]) -> Any:
     """A pair of arrays or of lists, else batches put together, else a list of items."""
     if len(data) == 2 and all(isinstance(part, Tensor | np.ndarray) for part in data):
         return tuple(map(dense, data))
-    if len(data) == 2 and is_two_lists(data):
+    if is_two_lists(data):
         return pair(data)
     if not isinstance(data[0], tuple | list | Mapping):
         raise InputError(
