@@ -83,11 +83,13 @@ class FMN(MinimalStepAttack):
         gamma = self.gamma_final + (self.gamma - self.gamma_final) * cosine
         distance, fooled = region.gauge(state.x_adv), oracle.fooled
         nearest = torch.where(fooled, state.nearest.minimum(distance), state.nearest)
-        guess = (1 + gamma) * (distance + _to_boundary(norm, margin, gradient))
-        grown, hit = state.eps * (1 + gamma), (state.eps * (1 - gamma)).minimum(nearest)
-        missed = torch.where(nearest == torch.inf, guess.maximum(grown), grown)
+        hit = (state.eps * (1 - gamma)).minimum(nearest)
         if norm.grain:  # a count says no length: it grows, by one at the least
-            missed, hit = grown.maximum(state.eps + norm.grain), hit.minimum(state.eps - norm.grain).clamp(min=0)
+            missed = (state.eps * (1 + gamma)).maximum(state.eps + norm.grain)
+            hit = hit.minimum(state.eps - norm.grain).clamp(min=0)
+        else:
+            reach = (distance + _to_boundary(norm, margin, gradient)).maximum(state.eps)
+            missed = (1 + gamma) * torch.where(nearest == torch.inf, reach, state.eps)
         eps = torch.where(fooled, hit, missed).minimum(state.most)
         ahead = torch.add(state.x_adv, get_norm("l2").steepest(gradient), alpha=alpha)
         delta = _onto_sphere(norm, norm.project(ahead - region.x, per_row(eps, region.x)), eps)

@@ -14,11 +14,12 @@ from torch import Tensor
 
 from advkit.core import door, model_checks
 from advkit.core.ascent import Slopes
-from advkit.core.best_points import Best, Ranking, Record, Rows, choose, noise_floor, not_finite, put, take
+from advkit.core.best_points import Best, Ranking, Record, Rows, choose, equal_rows, noise_floor, not_finite, put, take
 from advkit.core.draws import Draws
 from advkit.core.goals import Goal, flat, resolve, targeted, untargeted, wide
 from advkit.core.guard import Model, guard
 from advkit.core.knowledge import knowledge_of
+from advkit.core.large import is_large
 from advkit.core.layout import Passes
 from advkit.core.memory import keep_freed
 from advkit.core.norms import per_row
@@ -185,7 +186,7 @@ def _drive(attack: Steps, classify: Model, problem: Problem, share: float) -> Re
     record = _merge(record, oracle.rows)
     last, unseen = record.best.x_adv, torch.zeros_like(clean.fooled)
     if len(oracle.x):  # the steps are over: the last iterate of the rows that are still live is a candidate too
-        last, unseen = _last_iterates(oracle.rows, state.x_adv, last, unseen)
+        last, unseen = _last_iterates(oracle.rows, state.x_adv, last, unseen, idle=clean.fooled)
     record = _judge(
         classify, whole._replace(record=record, live=~clean.fooled), oracle.ranking, last, unseen, everyone=everyone
     )
@@ -270,8 +271,11 @@ def _merge(record: Record, rows: Rows) -> Record:
     return merged
 
 
-def _last_iterates(rows: Rows, x_adv: Tensor, last: Tensor, unseen: Tensor) -> tuple[Tensor, Tensor]:
+def _last_iterates(rows: Rows, x_adv: Tensor, last: Tensor, unseen: Tensor, *, idle: Tensor) -> tuple[Tensor, Tensor]:
+    """The points to judge, and (N,) bool: which of them are last iterates; of `idle` rows no point is judged."""
     if len(x_adv) == len(last):
+        if is_large(last) and _count_true(rows.live | idle) == len(last):
+            return x_adv.to(last.dtype), rows.live
         return choose(rows.live, x_adv.to(last.dtype), last), rows.live
     live = rows.live.nonzero().squeeze(1)
     index = rows.row[live]
@@ -316,7 +320,9 @@ def _judge(
 
 def _moved(points: Tensor, logits: Tensor, old: Best) -> Tensor:
     """(N,) bool: the verdict's point was seen before, and the model now answers otherwise by more than its noise."""
-    same = (points == old.x_adv).flatten(1).all(1)
+    same = equal_rows(points, old.x_adv)
+    if is_large(points) and not _count_true(same):
+        return same
     return same & apart(logits, old.logits)
 
 

@@ -374,7 +374,7 @@ class Oracle:
     def retire(self, done: Tensor) -> None:
         """Mark rows (M,) bool on which the attack needs no further step."""
         self._all_live = False
-        self._rows = self._rows._replace(live=self._rows.live & ~done)
+        self._rows = self._rows._replace(live=self._rows.live > done)
 
     def keep(self, index: Tensor) -> None:
         """Only these rows stay."""

@@ -125,7 +125,7 @@ class CW(SearchAttack):
 
     def _first(self, state: State, margin: Tensor, gradient: Tensor) -> State:
         """c and the step length for a linear model: the first step goes at most a quarter of its way."""
-        slope = gradient.double().flatten(1).abs().sum(1)
+        slope = gradient.flatten(1).abs().sum(1, dtype=torch.float64)
         lr = (margin.double().abs() / (4 * slope).clamp(min=1e-30)).clamp(max=self.lr)
         c = linear_weight(margin, gradient).clamp(1e-10, 1e10) if self.c is None else state.search.c
         return state._replace(search=state.search._replace(c=c), lr=lr)

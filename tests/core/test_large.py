@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from advkit.core import large
-from advkit.core.best_points import LOOK, choose, sloped
+from advkit.core.best_points import LOOK, choose, equal_rows, sloped
 from advkit.core.large import in_pieces, is_large
 from advkit.core.losses import _finite
 from advkit.core.norms.row_by_row import of_unit_length, per_row
@@ -76,6 +76,20 @@ def test_a_gradient_has_a_slope_where_any_entry_is_not_zero():
     assert sloped(gradient).all()
     gradient.flatten(1)[5, 600 : 600 + LOOK] = 0  # all that is looked at first
     assert sloped(gradient).all()
+
+
+@pytest.mark.parametrize("rows", [6, 12])
+def test_rows_are_equal_where_every_entry_is(rows):
+    first = images()[1:][:rows].repeat(2, 1, 1, 1)[:rows]
+    second = first.clone()
+    assert equal_rows(first, second).all()
+    second.flatten(1)[0, 0] += 1  # far from the middle
+    second.flatten(1)[1, 600] += 1  # in it
+    second.flatten(1)[2, -1] += 1
+    assert equal_rows(first, second).tolist() == [False] * 3 + [True] * (rows - 3)
+    assert not equal_rows(first, first + 1).any()
+    first[0, 0, 0, 0] = second[0, 0, 0, 0] = math.nan
+    assert not equal_rows(first, second)[0]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 3e38])

@@ -16,7 +16,7 @@ class L1(Norm):
     sparse = True
 
     def size(self, d: Tensor) -> Tensor:
-        return d.double().flatten(1).abs().sum(1)
+        return d.flatten(1).abs().sum(1, dtype=torch.float64)
 
     def dual_size(self, g: Tensor) -> Tensor:
         return largest_entry(g)
