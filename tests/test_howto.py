@@ -47,14 +47,22 @@ def brought(empty: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         yield empty
 
 
-NEEDS = {"models": ("timm", "huggingface_hub", "transformers"), "black_box": ("onnx", "onnxruntime")}
+NEEDS = {
+    "models": ("timm", "huggingface_hub", "transformers"),
+    "black_box": ("onnx", "onnxruntime"),
+    "interchange": ("tensorboard", "lightning"),
+}
+"""Page -> packages that it needs; the extra `test` has all of them."""
+
+OWN = ("models", "black_box")
+"""Pages that need what they call the reader's own."""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 def test_every_block_of_the_page_runs(page: Path, request: pytest.FixtureRequest) -> None:
     for package in NEEDS.get(page.stem, ()):
         pytest.importorskip(package)
-    request.getfixturevalue("brought" if page.stem in NEEDS else "empty")
+    request.getfixturevalue("brought" if page.stem in OWN else "empty")
     text, reader = page.read_text(), Reader()
     blocks = BLOCK.findall(text)
     assert blocks

@@ -64,7 +64,7 @@ def test_the_workflow_runs_every_python_that_the_package_names_and_the_lowest_ve
     workflow = text(".github/workflows/check.yml")
     assert re.findall(r'"(3\.\d+)"', workflow.partition("matrix:")[2].partition("steps:")[0]) == PYTHONS
     assert [c.rpartition(" ")[2] for c in PROJECT["classifiers"] if ":: 3." in c] == PYTHONS
-    for script in (".ci/run", ".ci/lowest"):
+    for script in (".ci/run", ".ci/lowest", ".ci/peers"):
         assert f"run: {script}" in workflow
         assert (ROOT / script).stat().st_mode & 0o100, f"{script} is not executable"
 

@@ -7,6 +7,7 @@ benchmarks/ reads its arguments here in any case.
 
 import argparse
 import importlib.util
+import os
 import pickle
 import re
 import runpy
@@ -15,6 +16,7 @@ import sys
 import tomllib
 import warnings
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -29,21 +31,21 @@ from torchvision.datasets import CIFAR10
 
 from advkit.cli import main
 from advkit.data.corrupted import KINDS
+from advkit.data.hendrycks.ice import NAMES as ICE
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = {page.stem: page for page in sorted((ROOT / "docs").glob("*.md"))}
 
 NOT_RUN = {
-    r"^pip install ": "the network: test_the_packages_to_install_are_named_in_the_project",
-    r"robustness/ImageNet-C": "the scripts of the authors of ImageNet-C",
     r"benchmarks/defense_table\.py": "it edits this page: tests/defenses/test_defense_table.py runs it",
-    r"^pytest ": "a test of its own: test_the_tests_that_a_page_names_are_there",
-    r"^for room in|^ *done$|tests/mutation\.py": "minutes: it runs the tests of five rooms; its arguments are read",
+    r"^pytest ": "a test of its own, which --slow runs: test_the_tests_that_a_page_names_are_there",
 }
-"""Lines that are not run -> what they need."""
+"""Lines that are not run here -> the test that runs them."""
 
 NEEDS = {
     "cv2": r"benchmarks/against_hendrycks\.py",
+    "skimage": r"benchmarks/against_hendrycks\.py",
+    "imagecorruptions": r"benchmarks/against_hendrycks\.py",
     "adv_lib": r"benchmarks/nearest\.py",
     "foolbox": r"foolbox:|benchmarks/nearest\.py",
     "pyautoattack": r"benchmarks/auto_attack\.py|--peer\b",
@@ -52,7 +54,7 @@ NEEDS = {
     "advertorch": r"--reference advertorch",
     "scipy": r"benchmarks/lbfgs\.py",
 }
-"""Package that the suite does not install -> the lines that need it; they run where it is."""
+"""Package that the extra `test` does not install -> the lines that need it. They run where it is: see .ci/peers."""
 
 SMALLER = {
     "attack": "--count 5 --threads 1",
@@ -78,10 +80,13 @@ SMALLER = {
     "gpu.py": "--device cpu --batch 2 --steps 1 --rounds 1 --models lenet5",
     "lbfgs.py": "--count 2 --chunks 1",
     "minimal.py": "--count 2 --turns 1",
+    "mutation.py": "--count 1 --seconds 3",
     "mnist_certified.py": "--epochs 1 --batch 50 --standing 2 --crown 2",
     "mnist_robust.py": "--epochs 1 --minutes 1 --count 2",
     "nearest.py": "--count 1",
+    "one_for_all.py": "--pixels 64 --count 4 --epochs 1 --seeds 1",
     "passes.py": "--count 2 --rounds 1",
+    "patches.py": "--pixels 64 --count 2 --epochs 1 --places 1 --seeds 1",
     "train_colocaliser": "--epochs 1",
     "seeds": "--seeds 1 --epochs 1",
     "ship_robust.py": "--epochs 1 --count 20 --weights weights",
@@ -97,8 +102,11 @@ FEWER = {
     r"steps=40\b": "steps=4",
     r"--first [35]00\b": "--first 2",
     "folder:PATH": "folder:photos",
+    "--photographs FOLDER": "--photographs photos",
+    "--learn tests/core": f"--learn {ROOT}/tests/core/test_draws.py",
     r"mnist --download": "mnist --download --data-root fetched",
     "--model NAME(?=.* --data folder:)": "--model nets:pets",
+    "--model torchvision:vgg16 --weights FILE$": "--model nets:small_pets",
     "--model NAME(?=.* --data cifar10)": "--model nets:things",
     r'--corrupted hendrycks(?= )|--corrupted "hendrycks.*"': "--corrupted \"hendrycks(kinds='fog', severities='1')\"",
     "--nnodes 2 (--nproc-per-node) 4 (.*) HOST:29500(.*)": r"--nnodes 1 \1 2 \2 localhost:0\3 --output runs/many",
@@ -119,14 +127,14 @@ def is_slow(line: str) -> bool:
 
 
 def shell(page: Path) -> list[str]:
-    """The commands of a page, in its order; those that are shown as text need networks of the reader's own."""
+    """The commands of a page, in its order; those shown as text need networks or photographs of the reader's own."""
     blocks = BLOCK.findall(page.read_text())
     return [line for kind, body in blocks if kind in ("sh", "bash") or is_shown(kind, body) for line in lines_of(body)]
 
 
 def is_shown(kind: str, body: str) -> bool:
-    """Whether a block of text is commands on the reader's own networks and images; photographs of objects are not."""
-    return kind == "text" and body.startswith("python ") and "--photographs" not in body
+    """Whether a block of text is commands on the reader's own networks and images."""
+    return kind == "text" and body.startswith(("python ", "advkit "))
 
 
 def kind_of(line: str) -> str:
@@ -187,17 +195,26 @@ def run(line: str, reader: Reader) -> None:
     elif program == "torchrun":
         reader.shell(f"{line} {SMALLER[words[words.index('advkit') + 1]]}")
     else:
-        script = next(word for word in words if word.startswith(("benchmarks/", "advkit.")))
+        script = next(word for word in words if word.startswith(("benchmarks/", "tests/", "advkit.")))
         name = Path(script).name if "/" in script else script.split(".")[-1]
         words = [str(ROOT / word) if word == script and "/" in word else word for word in words]
         reader.shell(f"{shlex.join([sys.executable, *words])} {SMALLER.get(name, '')}")
 
 
-NETS = """
+NETS = '''
 import torch
-from advkit.models import create_model
+from advkit.models import Card, Classifier, create_model
+
+class Light(torch.nn.Module):
+    """Of 1,000 classes, 0 is dark and 1 is light."""
+
+    def forward(self, x):
+        light = x.mean((1, 2, 3)) - 0.5
+        return torch.nn.functional.pad(torch.stack([-light, light], 1), (0, 998), value=-1.0)
 
 def load(name):
+    if name.startswith("imagenet"):
+        return Light()
     torch.manual_seed(0)
     shape = (3, 32, 32) if name.startswith("cifar") else (1, 28, 28)
     return create_model("lenet5", input_shape=shape, num_classes=10).eval()
@@ -209,7 +226,10 @@ def things(classes=10):
 
 def pets():
     return things(2)
-"""
+
+def small_pets():
+    return Classifier(things(5), card=Card(name="pets", input_shape=(3, 32, 32))).eval()
+'''
 
 
 def write_things(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -230,6 +250,30 @@ def write_things(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         np.save(worn / f"{kind}.npy", np.concatenate([images.transpose(0, 2, 3, 1)] * 5))
 
 
+PUBLISHED = """
+def disk(radius):
+    pass
+# Tell Python about the C method
+# modification of https
+{functions}
+# /////////////// End Distortions
+"""
+
+
+def write_published(place: Path) -> None:
+    """The scripts of the authors of ImageNet-C, where ADVKIT_ROBUSTNESS says; otherwise ones that change no image."""
+    if home := os.environ.get("ADVKIT_ROBUSTNESS"):
+        place.symlink_to(Path(home).resolve())
+        return
+    scripts = place / "ImageNet-C" / "create_c"
+    scripts.mkdir(parents=True)
+    functions = "\n".join(f"def {kind}(x, severity): return x" for kind in KINDS)
+    for table in ("cifar", "imagenet"):
+        (scripts / f"make_{table}_c.py").write_text(PUBLISHED.format(functions=functions))
+    for name in ICE:
+        Image.new("RGB", (400, 400)).save(scripts / name)
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty folder but for what pages call the reader's own: photographs, networks, weights, images, data sets."""
@@ -239,6 +283,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         place = tmp_path / "photos" / ("cat", "dog")[i % 2]
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(draw.integers(0, 256, (256, 260, 3), np.uint8)).save(place / f"{i}.png")
+        numbered = tmp_path / "DIR" / str(i % 2)  # dark, light
+        numbered.mkdir(parents=True, exist_ok=True)
+        pixels = draw.integers(0, 100, (64, 64, 3), np.uint8) + np.uint8(i % 2 * 150)
+        Image.fromarray(pixels).save(numbered / f"{i}.png")
+    write_published(tmp_path / "robustness")
     (tmp_path / "nets.py").write_text(NETS)
     y = np.arange(12) % 10
     write_digits(tmp_path / "MNIST" / "raw")
@@ -286,7 +335,7 @@ SHOWN = [
     if kind == "text" and body.startswith("python ")
     for line in lines_of(body)
 ]
-"""Lines that are shown as text. The arguments of all are read here; those on photographs of objects do not run."""
+"""Lines that are shown as text."""
 
 SCRIPTS = sorted(
     line
@@ -334,7 +383,7 @@ def test_the_packages_to_install_are_named_in_the_project() -> None:
     """`pip install` on a page asks for an extra of advkit, or for a package that is in one of them."""
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     known = {re.split(r"[\[<>=; ]", each)[0] for extra in extras.values() for each in extra}
-    known |= {"adv-lib", "tensorboard"}
+    known.add("adv-lib")
     for page in (ROOT / "README.md", *ROOT.glob("docs/**/*.md")):
         for words in re.findall(r"pip install ([^`\n&)]+)", page.read_text()):
             for word in shlex.split(words.rstrip("."), comments=True):
@@ -343,7 +392,14 @@ def test_the_packages_to_install_are_named_in_the_project() -> None:
                 assert extra in (None, "NAME", *extras), f"{page.name}: {word}"
 
 
-PEERED = [line for page in PAGES.values() for line in shell(page) if needs(line) and not re.search("ImageNet-C", line)]
+@pytest.mark.slow
+@pytest.mark.parametrize("line", [line for lines in ALL.values() for line in lines if needs(line)])
+def test_the_line_runs_beside_its_package(line: str, folder: Path) -> None:
+    """Alone, so that `.ci/peers` runs these lines and no others."""
+    run(line, Reader())
+
+
+PEERED = [line for page in PAGES.values() for line in shell(page) if needs(line)]
 
 
 @pytest.mark.parametrize("line", PEERED)
@@ -366,7 +422,8 @@ def test_without_the_package_one_line_says_what_is_needed(
     named = re.fullmatch("this needs (.*): pip install (.*)", str(end.value.code))
     assert named is not None, end.value.code
     assert set(named[1].split(" and ")) == set(named[2].split())
-    assert {name.replace("-", "_") for name in named[2].split()} <= set(needs(line))
+    imported = {install: name for name, install in import_module("_needed").DISTRIBUTIONS.items()}
+    assert {imported.get(name, name) for name in named[2].split()} <= set(needs(line))
 
 
 def test_every_reason_not_to_run_is_of_some_line() -> None:

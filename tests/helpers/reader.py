@@ -1,11 +1,11 @@
 """Someone who follows a page to the letter: its blocks of code, one after the other, in the present folder."""
 
-import importlib.util
 import os
 import re
 import shlex
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 from click.testing import CliRunner
@@ -19,19 +19,11 @@ hf() {{ {shlex.quote(sys.executable)} -m huggingface_hub.cli.hf "$@"; }}
 """
 """Functions of bash in place of the command (it notes the number of its words, and the words) and of the hub's own."""
 
-OTHERS = {"--tensorboard": "tensorboard", "lightning": "lightning", "onnx:": "onnxruntime"}
-"""Word of a block -> the package that it needs. The block runs where that is installed."""
-
 
 def lines_of(block: str) -> list[str]:
     """The commands of a block of shell, without comments; a line that ends in a backslash goes on."""
     joined = re.sub(r"\\\n\s*", "", block)
     return [line for line in joined.splitlines() if shlex.split(line, comments=True)]
-
-
-def missing(block: str) -> list[str]:
-    """The packages of `OTHERS` that a block needs and that are not installed."""
-    return [name for word, name in OTHERS.items() if word in block and not importlib.util.find_spec(name)]
 
 
 class Reader:
@@ -43,7 +35,10 @@ class Reader:
     def python(self, text: str) -> None:
         """Names of earlier blocks are there; tests are run by pytest."""
         if "def test_" not in text:
-            exec(compile(text, "page", "exec"), self.names)
+            with warnings.catch_warnings():
+                if "from lightning" in text:
+                    warnings.simplefilter("ignore")  # its own
+                exec(compile(text, "page", "exec"), self.names)
             return
         Path("test_page.py").write_text(text)
         alone = ["-p", "advkit.testing", "-p", "no:xdist", "-p", "no:cacheprovider", "-q", "test_page.py"]
@@ -91,17 +86,6 @@ class Reader:
             count = int(words[0])
             self.line(shlex.join(["advkit", *words[1 : count + 1]]))
             words = words[count + 1 :]
-
-    def console(self, text: str) -> None:
-        """Commands of advkit that need another package: they run where it is."""
-        if not missing(text):
-            self.sh(text)
-
-    def py(self, text: str) -> None:
-        """Python that needs another package: it runs where that is."""
-        compile(text, "page", "exec")
-        if not missing(text):
-            self.python(text)
 
     @staticmethod
     def shell(text: str, **variables: str) -> None:
