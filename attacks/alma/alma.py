@@ -30,6 +30,12 @@ LAST = {"l2": 0.01, "l1": 3e-4}
 FEW = 0.2
 """The last step is at least this over the number of entries, and at most a hundredth: few entries need longer steps."""
 
+REST = {"l2": 0.8, "l1": 1.0}
+"""At this share of the steps a row goes back to its nearest adversarial point so far, to come to rest around it."""
+
+FALL = 0.03
+"""By this factor, beyond what `LAST` says, the steps of such a row have become shorter at the end."""
+
 TOLERANCE = 1e-5
 """How far beyond the boundary the constraint lies, in units of the margin."""
 
@@ -63,7 +69,8 @@ class ALMA(MinimalStepAttack):
         steps: the number of steps.
         first_distance: length of the first step, in the norm. The default is at most `FIRST` of the range and `BEYOND`
             times the way to the linear model's boundary. The last step is `LAST` of the first, and up to a
-            hundredth for inputs of fewer than some hundred entries.
+            hundredth for inputs of fewer than some hundred entries. In l2 it is `FALL` times that where an adversarial
+            point was found before the last fifth of the steps.
         alpha: decay of the running means of gradient, squared gradient and multiplier; .9 suits 1,000 steps.
         look_every: number of steps between two checks of the constraint, after which the penalty may grow.
         tau: the penalty is kept if the constraint has shrunk below this share of its value at the last check.
@@ -97,7 +104,10 @@ class ALMA(MinimalStepAttack):
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """One step down |delta| + P2(constraint)."""
-        region = oracle.region
+        region, turn = oracle.region, int(REST[self.norm] * self.steps)
+        if i == turn:
+            near = per_row(oracle.best.fooled, state.x_adv)
+            state = state._replace(x_adv=torch.where(near, oracle.best.x_adv, state.x_adv))
         margin, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
         y = TOLERANCE - margin.double() / state.spread  # the constraint: y < 0
         found = torch.where(oracle.fooled, state.found.clamp(max=i), state.found)
@@ -111,7 +121,10 @@ class ALMA(MinimalStepAttack):
         first = state.lr if i else self._first_length(oracle, momentum, margin, gradient)
         late = ((i - found) / (self.steps - found).clamp(min=1)).clamp(min=0)
         last = min(0.01, max(LAST[self.norm], FEW / momentum.shape[1:].numel()))
-        lr = per_row(first * last**late, momentum).to(momentum.dtype)
+        length = first * last**late
+        if i > turn:
+            length = torch.where(found < turn, length * FALL ** ((i - turn) / (self.steps - turn)), length)
+        lr = per_row(length, momentum).to(momentum.dtype)
         x_adv = region.clamp((state.x_adv - lr * momentum).to(region.x.dtype))
         return State(x_adv, square, momentum, first, penalty, state.spread, found)
 

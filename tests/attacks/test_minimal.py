@@ -236,6 +236,20 @@ def test_alma_comes_to_rest_in_l1() -> None:
     assert (get_norm("l1").size(last - before) <= 0.1 * found.distance).all()
 
 
+def test_alma_spends_its_last_fifth_around_the_nearest_point_that_it_has_found() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(768, 16), nn.ReLU(), nn.Linear(16, 5)).double().eval()
+    x, seen = torch.rand(4, 3, 16, 16, dtype=torch.float64), []
+    y = model(x).argmax(1)
+    hook = model.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach().clone()))
+    found = ALMA(steps=100)(model, x, y)
+    hook.remove()
+    size, steps, points = get_norm("l2").size, seen[:-1], torch.stack(seen[:80])
+    sizes = torch.stack([torch.where(model(p).argmax(1) != y, size(p - x), torch.inf) for p in seen[:80]])
+    assert torch.equal(steps[80], points[sizes.argmin(0), torch.arange(4)])
+    assert (size(steps[-1] - steps[-2]) <= 0.01 * found.distance).all()
+
+
 @pytest.mark.parametrize("classes", [2, 3])
 def test_alma_needs_no_third_class(classes: int) -> None:
     model, x, y = affine(classes)
