@@ -34,8 +34,8 @@ OURS = {
            "brendel_bethge(norm=l0, steps=150, restarts=3)"],
     "l1": ["alma(norm=l1, steps=499)", "pdpgd(norm=l1, steps=499)", "fmn(norm=l1, steps=499)",
            "brendel_bethge(norm=l1, steps=150, restarts=3)"],
-    "l2": ["alma(steps=499)", "ddn(steps=499)", "pdpgd(norm=l2, steps=499)", "fmn(norm=l2, steps=499)",
-           "brendel_bethge(norm=l2, steps=480)"],
+    "l2": ["alma(steps=499)", "alma(steps=249, targets=2)", "ddn(steps=499)", "pdpgd(norm=l2, steps=499)",
+           "fmn(norm=l2, steps=499)", "brendel_bethge(norm=l2, steps=480)"],
     "linf": ["fmn(norm=linf, steps=499)", "pdpgd(norm=linf, steps=499)", "brendel_bethge(norm=linf, steps=480)"],
 }  # fmt: skip
 BETHGE = {"l0": "L0", "l1": "L1", "l2": "L2", "linf": "Linfinity"}
@@ -106,6 +106,15 @@ def images(victim, given):
     return net, x[right], y[right]
 
 
+def short(spec):
+    """The attack and what it is given beside the norm and its steps."""
+    name, _, options = spec.partition("(")
+    kept = [
+        option for option in options.rstrip(")").split(", ") if option and not option.startswith(("norm=", "steps="))
+    ]
+    return f"{name}({', '.join(kept)})" if kept else name
+
+
 def line(victim, norm, given):
     net, x, y = images(victim, given)
     sides = {"advkit": {spec: create_attack(spec) for spec in OURS[norm]}, **peers(norm)}
@@ -118,7 +127,7 @@ def line(victim, norm, given):
         middle = {name: statistics.median(distances.tolist()) for name, (distances, _) in found.items()}
         name = min(middle, key=middle.get)
         best[library] = middle[name], found[name][0]
-        cells.append(f"{middle[name]:.4g}, `{name.split('(')[0]}`, {found[name][1]:.0f}")
+        cells.append(f"{middle[name]:.4g}, `{short(name)}`, {found[name][1]:.0f}")
         if given.all:
             print("  " + ", ".join(f"{library}'s {n} {middle[n]:.4g} ({p:.0f})" for n, (_, p) in found.items()))
     (least, mine), others = best.pop("advkit"), best
