@@ -1,14 +1,17 @@
 """report.html: one file without network, looked at by a browser where there is one."""
 
 import base64
+import csv
 import hashlib
 import html
 import json
 import re
 import statistics
+from collections import Counter
 
 import pytest
 import torch
+from click.testing import CliRunner
 from helpers.browser import CHROMIUM, looked, seen_whole
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +19,7 @@ from torch import nn
 
 from advkit import load_data, load_model
 from advkit.attacks import FGSM, PGD, Noise, smallest
+from advkit.cli import main
 from advkit.core.errors import InputError
 from advkit.core.words import percent
 from advkit.data import MemoryDataset
@@ -314,3 +318,26 @@ def test_every_attack_has_the_same_table_of_classes_whoever_reaches_the_last(tmp
     page = (tmp_path / "run" / "report.html").read_text()
     heads = re.findall(r'<table class="confusion">\s*<thead><tr><th></th>(.*?)</tr>', page)
     assert heads == ["".join(f"<th>{k}</th>" for k in range(5))] * 3
+
+
+def test_the_tables_of_classes_of_the_command_and_of_python_are_one_and_count_the_samples(tmp_path):
+    words = ["--attacks", "fgsm", "pgd(steps=3)", "--eps", "0.1", "--count", "20", "--no-checks", "--output"]
+    done = CliRunner().invoke(main, ["evaluate", "--model", "mlp", *words, str(tmp_path / "typed")])
+    assert done.exit_code == 0, done.output
+    attacks = ["fgsm", "pgd(steps=3)"]
+    evaluate(
+        load_model("mlp"), load_data("mnist5k"), attacks, eps=0.1, count=20, checks=False, output=tmp_path / "ours"
+    )
+    typed, ours = (
+        re.search(r'<section id="confusion">.*?</section>', (tmp_path / home / "report.html").read_text(), re.DOTALL)[0]
+        for home in ("typed", "ours")
+    )
+    assert typed == ours
+    with (tmp_path / "ours" / "samples.csv").open(newline="") as file:
+        samples = [*csv.DictReader(file)]
+    shown = re.findall(r"<summary>(.*?)</summary>.*?<tbody>(.*?)</tbody>", ours, re.DOTALL)
+    for name, body in shown:
+        counts = Counter((int(row["label"]), int(row["prediction"])) for row in samples if row["attack"] == name)
+        cells = [re.findall(r"<td[^>]*>(\d*)</td>", line) for line in body.split("</tr>")[:-1]]
+        assert {(a, b): int(n) for a, line in enumerate(cells) for b, n in enumerate(line) if n} == dict(counts)
+    assert {name for name, _ in shown} >= {"fgsm(eps=0.1)", "pgd(eps=0.1, steps=3)"}

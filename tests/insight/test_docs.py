@@ -5,7 +5,9 @@ import shlex
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from advkit.cli import main
 from advkit.cli.commands.visualize import command
 from advkit.models import create_model
 
@@ -28,6 +30,13 @@ def test_the_python_blocks_run_one_after_another(capsys):
 def test_the_commands_take_their_options(line):
     name, *words = shlex.split(line)
     command.commands[name].make_context(name, words)
+
+
+def test_the_wrong_name_of_the_page_gets_the_line_of_the_page():
+    ((line, said),) = re.findall(r"^\$ advkit (.*)\n(.*)$", PAGE, re.MULTILINE)
+    result = CliRunner().invoke(main, shlex.split(line))
+    assert result.exit_code == 2
+    assert result.stderr == f"{said}\n"
 
 
 def test_every_command_has_its_place():
