@@ -35,6 +35,15 @@ def test_every_python_block_runs(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*errors, clean and adversarial*", "*[[]pgd(steps=20), linf 0.02, 100 images]*"])
 
 
+def test_the_settings_of_the_page_are_taken(pytester: pytest.Pytester) -> None:
+    (settings,) = re.findall(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    pytester.makepyprojecttoml(settings)
+    pytester.makepyfile(
+        "def test_it(pytestconfig):\n    assert pytestconfig.pluginmanager.hasplugin('advkit.testing')\n"
+    )
+    assert pytester.runpytest_inprocess(*INSIDE[0:1], *INSIDE[3:]).ret == 0
+
+
 @pytest.mark.parametrize("block", BLOCKS)
 def test_the_others_are_at_least_python(block: str) -> None:
     compile(block, "docs/testing.md", "exec")
