@@ -73,6 +73,7 @@ SMALLER = {
     "black_box.py": "--count 2 --queries 900",
     "defense_cells.py": "--losses fgsm --eps 0.1 --seeds 1 --epochs 1 --standard 2 --jobs 1",
     "defense_epochs.py": "--batch 8 --steps 1 --rounds 1 --device cpu",
+    "drop_mnist.py": "--epochs 1 --seeds 0",
     "evaluation.py": "--count 40 --rounds 1",
     "exact_robust.py": "--count 1 --limit 1",
     "fgsm.py": "--count 10 --rounds 1",
