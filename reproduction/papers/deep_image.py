@@ -46,20 +46,20 @@ ONE_BY_ONE: Mapping[str, Augmentation] = {
     "stretch": Stretch(),
     "rotation and crop": RotateCrop(),
 }
-OTHERS = ("mirror", "crop", "scales")
-"""What networks on photographs are trained with anyway."""
-
-NAMES = (*ONE_BY_ONE, TOGETHER, *OTHERS)
 
 
 def changes(side: int) -> dict[str, Augmentation]:
-    """The augmentations by name, for images of this side, in pixels."""
-    together = Compose(parts=tuple(ONE_BY_ONE.values()))
-    crop = RandomPatch(size=side, padding=side // 8)
-    scales = ScaleJitter(low=side * 8 // 7, high=side * 12 // 7, size=side)
-    found = *ONE_BY_ONE.values(), together, Mirror(), crop, scales
-    return dict(zip(NAMES, found, strict=True))
+    """The augmentations by name, for images of this side, in pixels; the last three are usual on photographs anyway."""
+    return {
+        **ONE_BY_ONE,
+        TOGETHER: Compose(parts=tuple(ONE_BY_ONE.values())),
+        "mirror": Mirror(),
+        "crop": RandomPatch(size=side, padding=side // 8),
+        "scales": ScaleJitter(low=side * 8 // 7, high=side * 12 // 7, size=side),
+    }
 
+
+NAMES = tuple(changes(32))
 
 TABLE = Table(
     title="Error of networks (rows) on test digits as they are, and changed by each augmentation (columns)",

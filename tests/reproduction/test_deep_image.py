@@ -6,7 +6,7 @@ import torch
 from advkit.core.draws import Draws
 from advkit.data import load_data
 from advkit.models import create_model
-from advkit.reproduction.papers.deep_image import CLEAN, NONE, ONE_BY_ONE, OTHERS, TABLE, TOGETHER, _measure, changes
+from advkit.reproduction.papers.deep_image import CLEAN, NONE, ONE_BY_ONE, TABLE, TOGETHER, _measure, changes
 from advkit.reproduction.study import declared
 from advkit.training.augment import deep_image
 
@@ -31,7 +31,7 @@ def test_the_changes_keep_the_size_and_move_by_shares_of_it():
         x = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
         shown = {name: change(x, Draws(0, torch.arange(2))) for name, change in changes(side).items()}
         assert {image.shape for image in shown.values()} == {x.shape}
-        assert all(not torch.equal(shown[name], x) for name in OTHERS)
+        assert all(not torch.equal(shown[name], x) for name in ("mirror", "crop", "scales"))
         assert changes(side)["crop"].padding * 8 == side
 
 
