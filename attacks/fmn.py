@@ -92,8 +92,8 @@ class FMN(MinimalStepAttack):
             missed = (1 + gamma) * torch.where(nearest == torch.inf, reach, state.eps)
         eps = torch.where(fooled, hit, missed).minimum(state.most)
         ahead = torch.add(state.x_adv, get_norm("l2").steepest(gradient), alpha=alpha)
-        delta = _onto_sphere(norm, norm.project(ahead - region.x, per_row(eps, region.x)), eps)
-        x_adv = region.clamp((region.x + delta).to(region.x.dtype))
+        delta = norm.project(ahead - region.x, per_row(eps, region.x))
+        x_adv = region.clamp(_onto_sphere(norm, region.x, delta, eps).to(region.x.dtype))
         return self._look(state._replace(x_adv=x_adv, eps=eps, nearest=nearest), i)
 
     def _look(self, state: State, i: int) -> State:
@@ -105,12 +105,12 @@ class FMN(MinimalStepAttack):
         return state._replace(before=state.nearest, done=done)
 
 
-def _onto_sphere(norm: Norm, delta: Tensor, eps: Tensor) -> Tensor:
-    """delta, whose rows are at most eps (M,) long, stretched to that length."""
+def _onto_sphere(norm: Norm, x: Tensor, delta: Tensor, eps: Tensor) -> Tensor:
+    """x + delta, where the rows of delta, at most eps (M,) long, are stretched to that length."""
     if norm.grain:
-        return delta
+        return x + delta
     factor = (eps / norm.size(delta).clamp_(min=1e-30)).clamp_(1, 1e4)  # of delta = 0 nothing comes
-    return delta * per_row(factor, delta).to(delta.dtype)
+    return torch.addcmul(x, delta, per_row(factor, delta).to(delta.dtype))
 
 
 def _to_boundary(norm: Norm, margin: Tensor, gradient: Tensor) -> Tensor:

@@ -23,8 +23,8 @@ CEILINGS = {
     ("ddn", "l2"): 37,
     ("apgd", "linf"): 36,
     ("apgd", "l2"): 53,
-    ("fmn", "l2"): 59,
-    ("fmn", "linf"): 61,
+    ("fmn", "l2"): 58,
+    ("fmn", "linf"): 60,
     ("alma", "l2"): 95,
     ("alma", "l1"): 92,
 }
