@@ -184,7 +184,7 @@ def _distance(state: State) -> Tensor:
 
 def _spread(count: int) -> Tensor:
     """The numbers of at most `POOL` of `count` images, evenly spread."""
-    return torch.linspace(0, count - 1, min(POOL, count), dtype=torch.float64).round().long()
+    return torch.linspace(0, count - 1, min(POOL, count), dtype=torch.float64, device="cpu").round().long()
 
 
 def margins_of(goal: Goal, answers: Tensor, count: int) -> Tensor:

@@ -29,6 +29,7 @@ def smoothed_figures(
     radii = sigma / 2 * torch.arange(math.floor(2 * max(furthest, 0) / sigma) + 1, dtype=torch.float64)
     curve = certified_accuracy(found, y, radii).tolist()
     figures = {
+        "exact": False,  # a certificate may be wrong, with probability alpha
         "sigma": sigma,
         "draws": draws,
         "alpha": alpha,

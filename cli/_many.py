@@ -19,6 +19,8 @@ class ManyCommand(click.Command):
         waiting = False  # the flag's first word is still to come
         for word in args:
             if word.startswith("-") and not _number(word):
+                if waiting:  # click would take the next option for the word
+                    raise click.UsageError(f"Option '{flag}' requires an argument.", ctx)
                 flag, waiting = (word, True) if word in many else (None, False)
             elif flag is not None and not waiting:
                 spread.append(flag)

@@ -57,7 +57,9 @@ class UserPath(click.Path):
         super().__init__(path_type=Path)
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """Return the path."""
+        """Return the path, or raise a usage error if it is empty, as an unset variable of a shell leaves it."""
+        if not os.fspath(value):
+            self.fail("expected a path, got an empty text; . is the current folder", param, ctx)
         return user_path(os.fsdecode(super().convert(value, param, ctx)))
 
 

@@ -106,7 +106,8 @@ def _say_both(figures: dict[str, Any]) -> None:
         return
     if left := figures.get("undecided"):
         say(f"{left} images are undecided: allow more with --time-limit and --nodes.")
-    say("Between the two, nothing is known.")
+    if figures["adversarial_error"] < figures["certified_error"]:
+        say("Between the two, nothing is known.")
 
 
 def _say_smoothed(more: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from advkit.cli._derived import parameters, parse_value
 from advkit.cli._group import last_word
 from advkit.cli._options import check_device
 from advkit.core.errors import InputError
+from advkit.core.files import check_name
 from advkit.core.registry import Spec, parse_spec
 from advkit.core.sheet import columns_of
 from advkit.data import Dataset, load_data
@@ -78,6 +79,7 @@ def run(
     images = images if classes is None else numbered_by(images, classes)
     recipe = changed(known, model, images, {**changes, "defense": defense, "augment": augment, "seed": seed})
     home = output or Path("runs") / f"{recipe.model}-{recipe.data}".replace("/", "_").replace(":", "_")
+    check_name(home)
     loss = None if recipe.defense is None else create_defense(recipe.defense)
     watcher = None if loss is None or not probe else probe_for(loss, count=probe)
     watch = None if recipe.watch == "clean" else create_attack(recipe.watch)

@@ -13,12 +13,15 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from advkit.core.door import check_positive
+from advkit.core.door import check_count, check_positive, check_seed
 from advkit.core.errors import InputError
 from advkit.core.registry import Registry
 from advkit.defenses.soft_jpeg import soft_jpeg
 
 TRANSFORMS: "Registry[Transform]" = Registry("transform", "advkit.defenses")
+
+REACH = 8
+"""The most that a blur may reach beyond the image, in lengths of its longer side: wider ones fill the memory."""
 
 ROUNDED = 1e-3
 """What the total variation adds under its square root; its curvature is then at most 1 / sqrt(ROUNDED)."""
@@ -119,6 +122,8 @@ class JPEG(Transform):
         """Encode and decode each image; it must have one or three channels."""
         if x.shape[1] not in (1, 3):
             raise InputError(f"expected images of 1 or 3 channels for jpeg, got {x.shape[1]}")
+        if not len(x):
+            return x.clone()
         pixels = (x.detach().clamp(0, 1) * 255).round().to(torch.uint8).cpu().permute(0, 2, 3, 1).numpy()
         read = torch.stack([self._coded(image) for image in pixels])  # (N, H, W, C)
         return read.permute(0, 3, 1, 2).to(x.device, x.dtype) / 255
@@ -155,6 +160,8 @@ class Median(Transform):
         """By channel, the borders mirrored."""
         n, c, h, w = x.shape
         side = self.size // 2
+        if side >= min(h, w):
+            raise InputError(f"expected size at most {2 * min(h, w) - 1} for images of {h}x{w} pixels, got {self.size}")
         padded = F.pad(x, [side] * 4, mode="reflect")
         windows = F.unfold(padded.reshape(n * c, 1, h + 2 * side, w + 2 * side), self.size)  # (N C, size^2, H W)
         return windows.median(dim=1).values.view(n, c, h, w)
@@ -178,12 +185,15 @@ class Gaussian(Transform):
 
     def change(self, x: Tensor) -> Tensor:
         """Blur with a kernel of three standard deviations; the borders are repeated."""
-        side = max(1, round(3 * self.sigma))
+        (c, h, w), side = x.shape[1:], max(1, round(3 * self.sigma))
+        if side > REACH * max(h, w):
+            most = REACH * max(h, w) // 3
+            raise InputError(f"expected sigma at most {most} for images of {h}x{w} pixels, got {self.sigma:g}")
         at = torch.arange(-side, side + 1, device=x.device, dtype=x.dtype)
         kernel = (-(at**2) / (2 * self.sigma**2)).softmax(0)
-        c = x.shape[1]
-        x = F.pad(x, [side] * 4, mode="replicate")
+        x = F.pad(x, [side, side, 0, 0], mode="replicate")
         x = F.conv2d(x, kernel.view(1, 1, 1, -1).expand(c, 1, 1, -1), groups=c)
+        x = F.pad(x, [0, 0, side, side], mode="replicate")
         return F.conv2d(x, kernel.view(1, 1, -1, 1).expand(c, 1, -1, 1), groups=c)
 
 
@@ -207,7 +217,7 @@ class TotalVariation(Transform):
 
     def __post_init__(self) -> None:
         check_positive("weight", self.weight)
-        check_positive("steps", self.steps)
+        check_count("steps", self.steps)
 
     def change(self, x: Tensor) -> Tensor:
         """Return the last z."""
@@ -246,7 +256,9 @@ class ResizePad(Transform):
     seed: int | None = None
 
     def __post_init__(self) -> None:
-        check_positive("pixels", self.pixels)
+        check_count("pixels", self.pixels)
+        if self.seed is not None:
+            check_seed(self.seed)
 
     @property
     def draws(self) -> bool:
@@ -256,6 +268,8 @@ class ResizePad(Transform):
     def change(self, x: Tensor) -> Tensor:
         """One bilinear resampling; without a seed, sizes and places come from torch's global generator."""
         n, _, h, w = x.shape
+        if self.pixels >= min(h, w):
+            raise InputError(f"expected pixels below {min(h, w)} for images of {h}x{w} pixels, got {self.pixels}")
         if self.seed is None:
             lost = torch.randint(self.pixels + 1, (n,), device=x.device)
             place = torch.rand(n, 2, device=x.device, dtype=x.dtype) * 2 - 1
@@ -289,7 +303,7 @@ def create_transform(spec: str) -> Transform:
     Raises:
         InputError: the name or an option is unknown, or the transform refuses a value.
     """
-    alone = re.fullmatch(r"\s*(\w+)\(\s*([0-9.]+)\s*\)\s*", spec)
+    alone = re.fullmatch(r"\s*(\w+)\(\s*([0-9.e/+-]+)\s*\)\s*", spec)
     if alone:
         first = next(iter(inspect.signature(TRANSFORMS.factory(alone[1])).parameters))
         spec = f"{alone[1]}({first}={alone[2]})"

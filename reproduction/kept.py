@@ -13,7 +13,8 @@ import torch
 
 from advkit._version import __version__
 from advkit.core.errors import InputError
-from advkit.core.files import atomic_write, locked
+from advkit.core.files import atomic_write, locked, make_folder
+from advkit.core.occupants import REPRODUCE, check_vacant
 from advkit.evaluation.runs.digests import of_file, of_record
 from advkit.reproduction.study import Cell, Measured
 
@@ -39,8 +40,8 @@ class Home:
         settings: digest of the study's settings.
 
     Raises:
-        InputError: the folder holds another study, budget, version or settings.
-        OSError: the folder cannot be made.
+        InputError: the folder holds another study, budget, version or settings, or what another command wrote, or it
+            cannot be made.
     """
 
     def __init__(self, path: Path, name: str, budget: str, device: str, settings: str) -> None:
@@ -49,8 +50,9 @@ class Home:
             "study": name, "budget": budget, "device": device, "advkit": __version__, "torch": torch.__version__,
             "python": platform.python_version(), "settings": settings,
         }  # fmt: skip
+        check_vacant(path, REPRODUCE, IDENTITY, ("reproduction.json", "report.html", "networks", "figures"))
         for folder in ("networks", "figures", "locks"):
-            (path / folder).mkdir(parents=True, exist_ok=True)
+            make_folder(path / folder)
         self._check_identity()
 
     def _check_identity(self) -> None:

@@ -103,7 +103,7 @@ class Attack(ABC):
                 door.check_flag(field.name, getattr(self, field.name))
         if not isinstance(self.target, str | int):
             raise InputError("expected target as a word or a class; a tensor of targets belongs to the call")
-        door.check_target(self.target, torch.empty(0))
+        door.check_target(self.target, torch.empty(0, device="cpu"))
 
     @property
     def deterministic(self) -> bool:
@@ -346,7 +346,7 @@ class BudgetAttack(Attack):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.eps is not None:
-            object.__setattr__(self, "eps", float(door.check_eps(self.eps)))
+            object.__setattr__(self, "eps", door.check_one_eps(self.eps))
 
     def _radius(self, eps: Any, x: Tensor) -> float | Tensor:
         eps = self.eps if eps is None else eps
@@ -368,7 +368,7 @@ def _finite(eps: float | Tensor, norm: str, x: Tensor, bounds: tuple[float, floa
     """The radius; in place of an infinite one that of the whole range, which is all that it can use."""
     if isinstance(eps, float) and math.isfinite(eps):
         return eps
-    whole = get_norm(norm).size(torch.full((1, *x.shape[1:]), bounds[1] - bounds[0], dtype=torch.float64))
+    whole = get_norm(norm).size(torch.full((1, *x.shape[1:]), bounds[1] - bounds[0], dtype=torch.float64, device="cpu"))
     return torch.where(eps.isinf(), whole.to(eps.device), eps) if isinstance(eps, Tensor) else float(whole)
 
 

@@ -44,7 +44,7 @@ def check_images(x: Any, bounds: tuple[float, float]) -> None:
     low, high = torch.stack(torch.aminmax(x)).tolist()
     if not low <= high:  # aminmax propagates NaN
         raise InputError(f"the images contain NaN ({int(x.isnan().sum())} of {x.numel()} entries)")
-    least, most = torch.tensor(bounds, dtype=x.dtype).tolist()
+    least, most = torch.tensor(bounds, dtype=x.dtype, device="cpu").tolist()
     if low < least or high > most:
         raise InputError(
             f"images out of bounds: expected pixels in [{bounds[0]:g}, {bounds[1]:g}], saw {low:.6g} to {high:.6g}; "
@@ -126,6 +126,17 @@ def check_eps(eps: Any, x: Tensor | None = None) -> float | Tensor:
     if not eps >= 0:
         raise InputError(f"expected eps >= 0, got {eps:g}")
     return float(eps)
+
+
+def check_one_eps(eps: Any) -> float:
+    """Check that eps is one number >= 0 for all samples, or a text such as "8/255"."""
+    found = check_eps(eps)
+    if isinstance(found, Tensor):
+        raise InputError(
+            f"expected one eps for all samples, got a tensor {tuple(found.shape)}: the call of an attack takes one a "
+            "sample, attack(model, x, y, eps=...)"
+        )
+    return found
 
 
 def check_seed(seed: Any) -> int:

@@ -13,7 +13,13 @@ from advkit.core.errors import InputError
 
 
 def user_path(path: str | os.PathLike[str]) -> Path:
-    """Return the path with the user's home in place of a leading ~; that of an unknown user stays as it is."""
+    """Return the path with the user's home in place of a leading ~; that of an unknown user stays as it is.
+
+    Raises:
+        InputError: the text is empty, as an unset variable of a shell leaves it. It would mean the current folder.
+    """
+    if not os.fspath(path):
+        raise InputError("expected a path, got an empty text; . is the current folder")
     return Path(os.path.expanduser(path))
 
 
@@ -81,12 +87,25 @@ def _umask() -> int:
     return mask
 
 
+def check_name(home: Path) -> None:
+    """Check that the name of a run's folder is UTF-8, which the libraries that read its files need.
+
+    Raises:
+        InputError: it is not.
+    """
+    try:
+        os.fsencode(home).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InputError(f"expected a folder whose name is UTF-8, got {home}: give another path") from error
+
+
 def make_folder(home: Path) -> None:
     """Make the folder of a run and its parents.
 
     Raises:
-        InputError: a file is in the way, or the folder cannot be made.
+        InputError: a file is in the way, the folder cannot be made, or its name is not UTF-8.
     """
+    check_name(home)
     try:
         home.mkdir(parents=True, exist_ok=True)
     except FileExistsError as error:

@@ -17,4 +17,4 @@ def keep_freed() -> None:
     the maximum. Otherwise a step's tensors would come from the system page by page and return to it. With another
     allocator this has no effect.
     """
-    torch.empty(LARGEST, dtype=torch.uint8)  # freed at once
+    torch.empty(LARGEST, dtype=torch.uint8, device="cpu")  # freed at once

@@ -45,7 +45,9 @@ def confident(*, lead: float | None = None, probability: float | None = None) ->
         if math.isinf(lead):
             raise InputError("expected lead as a finite number >= 0, got inf")
         return Confident(lead, f"confident(lead={lead:g})")
-    odds = torch.logit(torch.tensor(check_between("probability", probability, 0, 1, ends=False), dtype=torch.float64))
+    odds = torch.logit(
+        torch.tensor(check_between("probability", probability, 0, 1, ends=False), dtype=torch.float64, device="cpu")
+    )
 
     def sure(logits: Tensor, y: Tensor) -> Tensor:
         scores = logits.log_softmax(1)

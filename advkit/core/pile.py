@@ -46,7 +46,7 @@ class Pile:
         self._ranking, self._most = ranking, MOST if known and isinstance(goal, Goal) else 1
         self._seen: list[Seen] = []
         self._room = 1
-        self._x = self._logits = torch.empty(0)  # (room, M, ...), (room, M, K)
+        self._x = self._logits = torch.empty(0, device="cpu")  # (room, M, ...), (room, M, K)
 
     def __len__(self) -> int:
         return len(self._seen)

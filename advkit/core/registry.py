@@ -38,13 +38,15 @@ def parse_spec(text: str) -> Spec:
     An attack of another library has the library's name in front: `"foolbox:LinfPGD(steps=40)"`.
 
     Raises:
-        InputError: the text is no spec string.
+        InputError: the text is no spec string, or an option stands there twice.
     """
     library, colon, rest = text.partition(":")
     foreign = bool(colon) and library.strip().isidentifier()
     try:
         spec = _spec(ast.parse((rest if foreign else text).strip(), mode="eval").body)
         return Spec(f"{library.strip()}:{spec.name}", spec.options) if foreign else spec
+    except InputError:
+        raise
     except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:
         expected = "expected NAME or NAME(option=value, ...), such as 'pgd(eps=.1, steps=9)'"
         several = "; give several apart, not in one text with commas" if _several(text) else ""
@@ -63,6 +65,9 @@ def _spec(node: ast.expr) -> Spec:
         return Spec(node.id)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
         options = {k.arg: _value(k.value) for k in node.keywords if k.arg is not None}
+        names = [k.arg for k in node.keywords]
+        if twice := [name for name in options if names.count(name) > 1]:
+            raise InputError(f"expected every option once, got {twice[0]}= several times in a spec")
         if len(options) == len(node.keywords):
             return Spec(node.func.id, options)
     raise ValueError("not a spec")

@@ -16,7 +16,7 @@ from advkit.core.words import CAVEAT, percent, short, span
 
 def _left_out() -> Tensor:
     """Stands for no sample; the result makes it (N,) False."""
-    return torch.zeros(0, dtype=torch.bool)
+    return torch.zeros(0, dtype=torch.bool, device="cpu")
 
 
 @dataclass(frozen=True, repr=False)

@@ -40,18 +40,19 @@ def beyond_the_range(eps: float, boxed: bool) -> str:
 
 
 def fraction(text: str) -> float:
-    """Parse `"0.007"` or `"8/255"`.
+    """Parse `"0.007"`, `"8/255"` or `"2.5/255"`.
 
     Raises:
         InputError: the text is neither, or the number is not finite.
     """
+    above, slash, below = text.replace(" ", "").partition("/")
     try:
-        value = float(Fraction(text.replace(" ", ""))) if "/" in text else float(text)
+        value = float(Fraction(above) / Fraction(below)) if slash else float(text)
     except (ValueError, ZeroDivisionError, OverflowError):
         value = nan
-    if not isfinite(value):
+    if not isfinite(value) or "/" in below:
         raise InputError(f"expected a number such as 0.007 or 8/255, got {text!r}")
-    return value
+    return value + 0.0  # -0 is 0
 
 
 def percent(fraction: float | None) -> str:

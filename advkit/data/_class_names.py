@@ -17,6 +17,9 @@ from advkit.data._dataset import Dataset
 IDS = Path(__file__).parent / "digits" / "imagenet_ids.txt"
 """The WordNet ids of ImageNet's 1,000 classes in the order of torchvision's numbers, which is that of the alphabet."""
 
+DIGITS = ("mnist", "mnist5k", "mnist_c", "distorted_mnist", "svhn")
+"""The data sets whose classes are digits."""
+
 Names = Sequence[Sequence[str]]
 """What each class of a network may be called; the first is shown."""
 
@@ -35,7 +38,7 @@ class Renumbered(Dataset):
 
     def __init__(self, data: Dataset, numbers: Sequence[int], classes: Sequence[str]) -> None:
         self.data, self.name, self.split, self.input_shape = data, data.name, data.split, data.input_shape
-        self.labels, self.classes = torch.tensor(numbers)[data.labels.cpu()], tuple(classes)
+        self.labels, self.classes = torch.tensor(numbers, device="cpu")[data.labels.cpu()], tuple(classes)
         files = getattr(data, "files", None)
         if files is not None:
             self.files = files
@@ -152,6 +155,15 @@ def renumbered(data: Dataset, names: Names) -> Dataset | None:
 
 def _plain(name: str) -> str:
     return " ".join(re.split(r"[\s_-]+", name.strip().lower()))
+
+
+def learned_digits(name: str | None) -> bool:
+    """Return whether the classes of a data set are digits: names such as "eight" are not in their order.
+
+    Args:
+        name: what a network's card says it learned, such as "mnist5k"; None if it does not say.
+    """
+    return name is not None and name.partition("(")[0] in DIGITS
 
 
 def has_names(classes: Iterable[str]) -> bool:

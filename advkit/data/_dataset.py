@@ -57,10 +57,10 @@ class Dataset(torch_data.Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, index: Index) -> tuple[Tensor, Tensor]:
         if (isinstance(index, Tensor) and index.ndim) or (not isinstance(index, slice) and isinstance(index, Sequence)):
-            return self._batch(self._rows(torch.as_tensor(index)))
+            return self._batch(self._rows(torch.as_tensor(index, device="cpu")))
         if isinstance(index, slice):
-            return self._batch(torch.arange(len(self))[_forward(index, len(self))])
-        x, y = self._batch(self._rows(torch.tensor([operator.index(index)])))
+            return self._batch(torch.arange(len(self), device="cpu")[_forward(index, len(self))])
+        x, y = self._batch(self._rows(torch.tensor([operator.index(index)], device="cpu")))
         return x[0], y[0]
 
     def _rows(self, index: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class Dataset(torch_data.Dataset[tuple[Tensor, Tensor]]):
                 raise IndexError(f"expected a mask of {len(self)} rows, got {tuple(index.shape)}")
             return index.nonzero()[:, 0]
         if not index.numel():
-            return torch.empty(0, dtype=torch.int64)
+            return torch.empty(0, dtype=torch.int64, device="cpu")
         if index.is_floating_point() or index.ndim != 1:
             raise IndexError(f"expected row numbers (N,), got {index.dtype} {tuple(index.shape)}")
         outside = index[(index < -len(self)) | (index >= len(self))]

@@ -34,7 +34,7 @@ def read_idx(path: Path) -> Tensor:
     if len(content) - begin != expected:
         raise ValueError(f"expected {expected} bytes for {tuple(shape)}, got {len(content) - begin}")
     if not expected:
-        return torch.empty(shape, dtype=torch.uint8)
+        return torch.empty(shape, dtype=torch.uint8, device="cpu")
     return torch.frombuffer(content, dtype=torch.uint8, offset=begin).reshape(shape)
 
 
@@ -47,7 +47,7 @@ def read_cifar(paths: Iterable[Path]) -> tuple[Tensor, Tensor]:
     parts = [_unpickled(path) for path in paths]
     images = np.vstack([part["data"] for part in parts]).reshape(-1, 3, 32, 32)
     labels = [label for part in parts for label in part["labels" if "labels" in part else "fine_labels"]]
-    return torch.from_numpy(images), torch.tensor(labels)
+    return torch.from_numpy(images), torch.tensor(labels, device="cpu")
 
 
 def read_cifar_names(path: Path, key: str) -> tuple[str, ...]:

@@ -363,7 +363,7 @@ def is_two_lists(data: Any) -> bool:
 def _filled(images: Sequence[Any]) -> Tensor:
     """The tensor of nested lists of numbers."""
     try:
-        return torch.tensor(images)
+        return torch.tensor(images, device="cpu")
     except (ValueError, TypeError, RuntimeError, OverflowError) as error:
         raise InputError(f"expected images of one size, as lists of numbers: {str(error).splitlines()[0]}") from error
 

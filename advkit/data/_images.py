@@ -53,7 +53,7 @@ class ImageFiles(Dataset):
     ) -> None:
         check_size(size, resize)
         self.name, self.split, self.classes = name, split, tuple(classes)
-        self.files, self.labels = list(files), torch.tensor(labels, dtype=torch.int64)
+        self.files, self.labels = list(files), torch.tensor(labels, dtype=torch.int64, device="cpu")
         self.size, self.resize, self.grey = size, resize or size, grey
         height, width = _common_size(self.files, name) if size is None else (size, size)
         self.input_shape = (1 if grey else 3, height, width)
@@ -67,7 +67,7 @@ class ImageFiles(Dataset):
                 yield file, str(error)
 
     def _images(self, rows: Tensor) -> Tensor:
-        images, broken = torch.empty(len(rows), *self.input_shape), []
+        images, broken = torch.empty(len(rows), *self.input_shape, device="cpu"), []
         for image, row in zip(images, rows.tolist(), strict=True):
             try:
                 image.copy_(self._decode(self.files[row]))

@@ -41,18 +41,20 @@ def _moved(draws: Draws, p: Tensor, strength: float) -> Tensor:
 
 def _stretched(draws: Draws, p: Tensor, strength: float) -> Tensor:
     """P: scaled by .75 to 1, then each corner of the frame moved by N(0, sd 5 pixels) along x and y."""
-    signs = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]], dtype=p.dtype)  # around the frame
+    signs = torch.tensor(
+        [[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]], dtype=p.dtype, device="cpu"
+    )  # around the frame
     frame = signs * (_scale(draws, 0, 0.75, 1.0, strength) * FRAME / 2)[:, None, None]  # (N, 4, 2)
     tried = frame[:, None] + strength * 5 * draws.normal(1, (CANDIDATES, 4, 2))  # (N, 16, 4, 2)
     first = _is_convex(tried).byte().argmax(1)
-    corners = tried[torch.arange(len(tried)), first]
+    corners = tried[torch.arange(len(tried), device="cpu"), first]
     x, y, w = (_unit_square(corners)[:, None, None] * F.pad(p, (0, 1), value=1.0)[..., None, :]).sum(-1).unbind(-1)
     return (torch.stack([x / w, y / w], -1) - 0.5) * FRAME
 
 
 def _warped(draws: Draws, p: Tensor, strength: float) -> Tensor:
     """E: scaled by .75 to 1, then the 4 x 4 control points of a thin-plate spline moved by N(0, sd 1.5 pixels)."""
-    lines = torch.linspace(-FRAME / 2, FRAME / 2, 4, dtype=p.dtype)
+    lines = torch.linspace(-FRAME / 2, FRAME / 2, 4, dtype=p.dtype, device="cpu")
     moves = strength * 1.5 * draws.normal(1, (16, 2))  # (N, 16, 2)
     for weight, move in zip(_spline(torch.cartesian_prod(lines, lines), p), moves.unbind(1), strict=True):
         p = p + weight[..., None] * move[:, None, None]
@@ -151,7 +153,7 @@ class DistortedMNIST(Dataset):
         """
         if self._warp is not None:
             raise InputError(f"expected the variant 'cluttered', whose digits are upright in a frame, got {self.name}")
-        rows = torch.arange(len(self)) if rows is None else rows
+        rows = torch.arange(len(self), device="cpu") if rows is None else rows
         corner = _places(Draws(self.seed, rows), 0, self.input_shape[1] - FRAME).float()
         return torch.cat([corner, corner + FRAME], 1)
 
@@ -161,7 +163,7 @@ class DistortedMNIST(Dataset):
         return MemoryDataset(self.name, self.split, self.classes, images, self.labels)
 
     def _images(self, rows: Tensor) -> Tensor:
-        images = torch.empty(len(rows), *self.input_shape)
+        images = torch.empty(len(rows), *self.input_shape, device="cpu")
         for start in range(0, len(rows), BLOCK):
             made = self._block(rows[start : start + BLOCK]).clamp(0, 1)
             images[start : start + BLOCK, 0] = made.mul(255).round().float().div(255)
@@ -225,13 +227,13 @@ def _scale(draws: Draws, step: int, low: float, high: float, strength: float) ->
 
 def _pixels(side: int) -> Tensor:
     """The centres of a canvas's pixels: (side, side, 2) float64."""
-    places = torch.arange(side, dtype=torch.float64) - (side - 1) / 2
+    places = torch.arange(side, dtype=torch.float64, device="cpu") - (side - 1) / 2
     return torch.stack(torch.meshgrid(places, places, indexing="xy"), -1)
 
 
 def _sample(digits: Tensor, points: Tensor) -> Tensor:
     """Digits (N, h, w) at points (N, S, S, 2), bilinear, 0 outside: (N, S, S)."""
-    size = torch.tensor(digits.shape[:0:-1], dtype=points.dtype)  # w, h
+    size = torch.tensor(digits.shape[:0:-1], dtype=points.dtype, device="cpu")  # w, h
     return F.grid_sample(digits[:, None], points * 2 / size, padding_mode="zeros", align_corners=False)[:, 0]
 
 
@@ -306,7 +308,7 @@ def _places(draws: Draws, step: int, largest: int, stream: int = 0) -> Tensor:
 def _window(images: Tensor, corner: Tensor, side: int) -> Tensor:
     """What is seen of images (N, h, w) from row and column `corner` (N, 2) on, 0 outside: (N, side, side)."""
     height, width = images.shape[1:]
-    rows, columns = (start[:, None] + torch.arange(side) for start in corner.unbind(1))  # (N, side)
+    rows, columns = (start[:, None] + torch.arange(side, device="cpu") for start in corner.unbind(1))  # (N, side)
     inside = ((rows >= 0) & (rows < height))[:, :, None] & ((columns >= 0) & (columns < width))[:, None]
     rows, columns = rows.clamp(0, height - 1)[:, :, None], columns.clamp(0, width - 1)[:, None]
-    return images[torch.arange(len(images))[:, None, None], rows, columns] * inside
+    return images[torch.arange(len(images), device="cpu")[:, None, None], rows, columns] * inside

@@ -59,7 +59,7 @@ class MNISTAddition(Dataset):
             for channel in (0, 1)
         )
         self.name, self.split, self.classes = _name(source, strength, seed), split, SUMS
-        draws = Draws(2 * seed + (split == "train"), torch.arange(len(self._first)))
+        draws = Draws(2 * seed + (split == "train"), torch.arange(len(self._first), device="cpu"))
         self._partner = (draws.uniform(0, (), stream=1) * len(self._second)).long()  # (N,)
         self.addends = torch.stack([self._first.labels, self._second.labels[self._partner]], 1)
         self.labels = self.addends.sum(1)

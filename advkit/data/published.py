@@ -56,7 +56,9 @@ def mnist(
     images, labels = _idx("mnist", "MNIST", split, root, download)
     if split == "train":
         held_out = {image.tobytes() for image in mnist5k(split="test", pad=0).stored.numpy()}
-        keep = torch.tensor([image.tobytes() not in held_out for image in images.numpy()], dtype=torch.bool)
+        keep = torch.tensor(
+            [image.tobytes() not in held_out for image in images.numpy()], dtype=torch.bool, device="cpu"
+        )
         images, labels = images[keep], labels[keep]
     images = padded_images(images, pad)
     return MemoryDataset(padded_name("mnist", pad, channels), split, DIGITS, in_channels(images, channels), labels)

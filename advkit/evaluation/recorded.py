@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.data import DataLoader
 
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.files import alone, make_folder, user_path
@@ -29,7 +30,7 @@ from advkit.evaluation.runs.digests import of_data
 from advkit.evaluation.runs.identity import command_line, configuration, environment
 from advkit.evaluation.runs.keep import Keep
 from advkit.evaluation.runs.png import write_pngs
-from advkit.evaluation.runs.ranks import Claims, parse_shard, place, wait_for_all
+from advkit.evaluation.runs.ranks import Claims, Shard, parse_shard, place, wait_for_all
 from advkit.evaluation.runs.run_folder import CORRUPTIONS, Run
 from advkit.evaluation.runs.run_json import earlier
 from advkit.evaluation.show.page import page
@@ -80,12 +81,33 @@ def run(job: Job, output: str | os.PathLike[str], *, resume: bool) -> Report:
 
 def _begun(job: Job) -> Begun:
     """What the run is begun with, looked at before there is a folder."""
+    _check_shard(job)
     raw = next(batches(job.data, **job.parts))
     first = fitted(raw, job.model, job.plan.options["bounds"], labelled=job.plan.judge.labelled)
     config = configuration(job.model, job.data, job.plan, first, **job.parts, **job.keep.config)
     if job.keep.png and (first.x.ndim != 4 or first.x.shape[1] not in (1, 3)):
         raise InputError(f"expected images (N, C, H, W) of 1 or 3 channels for PNG, got {tuple(first.x.shape)}")
     return Begun(config, environment(job.model, first))
+
+
+def _check_shard(job: Job) -> None:
+    """Raise InputError if the data have no batch for the shard; a loader says it at its end alone."""
+    shard = parse_shard(job.keep.shard)
+    if shard.jobs > 1 and not isinstance(job.data, DataLoader):
+        numbers = [number for number, *_ in numbered(job.data, **job.parts, wanted=lambda _: False)]
+        _mine(shard, numbers)
+
+
+def _mine(shard: Shard, numbers: list[int]) -> list[int]:
+    """The batches of this shard.
+
+    Raises:
+        InputError: there is none.
+    """
+    mine = [number for number in numbers if shard.takes(number)]
+    if not mine:
+        raise InputError(f"expected a batch for shard {shard}, got data of {len(numbers)} batches: use fewer shards")
+    return mine
 
 
 def _begin(job: Job, home: Path, begun: Begun) -> Run:
@@ -129,9 +151,7 @@ def _work(job: Job, made: Run) -> None:
         if job.keep.png:
             write_pngs(made, own, columns, images, job.plan)
         made.commit(number, batch, columns, [own.x, *images] if job.keep.images else [])
-    mine = [number for number in numbers if shard.takes(number)]
-    if not mine:
-        raise InputError(f"expected a batch for shard {shard}, got data of {len(numbers)} batches: use fewer shards")
+    mine = _mine(shard, numbers)
     if stray := sorted(set(made.numbers()) - set(mine)):
         files = ", ".join(f"batches/{number:06d}.safetensors" for number in stray)
         raise InputError(f"the run in {made.home} has batches that the data have not: remove {files} there")
@@ -176,12 +196,15 @@ def _finish(job: Job, made: Run) -> None:
         made.write(CORRUPTIONS, lambda file: file.write(text.encode()))
     listed = {str(number): made.digests(number)["rows"] for number in made.record["wanted"]["numbers"]}
     whole = made.complete and made.record.get("batches") == listed and made.stands("samples.csv", "report.html")
-    if whole and not spoilt:
+    unchecked = not whole or made.record.get("checks") is None  # a run without checks may be asked for them now
+    checks = job.look(job.plan.report(origin(job.data), made)) if unchecked else None
+    if whole and not spoilt and checks is None:
         return
     made.record["batches"] = listed
     if not whole:
-        checks = job.look(job.plan.report(origin(job.data), made))
-        made.record.update(finished=_now(), checks=checks and checks.to_dict())
+        made.record["finished"] = _now()
+    if unchecked:
+        made.record["checks"] = checks and checks.to_dict()
     conclude(made, rows=not whole)
 
 

@@ -305,7 +305,7 @@ def _radius(subject: Subject, eps: float | None) -> float | None:
         raise InputError("expected eps, the radius within which an image counts as wrong: give eps=")
     if isinstance(eps, Tensor) and eps.ndim:
         raise InputError("expected eps as one number for all images, got a tensor")
-    return None if eps is None else float(door.check_eps(eps))
+    return None if eps is None else door.check_one_eps(eps)
 
 
 def _own_eps(attack: Any) -> float | None:

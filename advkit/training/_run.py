@@ -17,6 +17,7 @@ from torch import Tensor
 from advkit._version import __version__
 from advkit.core.errors import InputError
 from advkit.core.files import alone, make_folder
+from advkit.core.occupants import TRAIN, check_vacant, occupant
 from advkit.core.words import cause
 from advkit.data import Dataset, atomic_write
 from advkit.models import Card, read_card
@@ -85,12 +86,14 @@ def begin(
         The finished run in the folder, or None.
 
     Raises:
-        InputError: there is a run, and `resume` was not asked for, its recipe or data are others, or its log is broken.
+        InputError: there is a run, and `resume` was not asked for, its recipe or data are others, or its log is broken;
+            or there is what another command wrote.
     """
     if home is None:
         if resume:
             raise InputError("expected the folder of the run to resume, got none: give output=")
         return None
+    check_vacant(home, TRAIN, CONFIG, (LOG,))
     weights, config = home / WEIGHTS, {**_config(recipe, data), **conditions}
     if any((home / name).exists() for name in (STATE, WEIGHTS)):
         if not resume:
@@ -99,6 +102,8 @@ def begin(
             )
         _check_same(home, config)
         return None if (home / STATE).exists() else Finished(weights, _read_log(home / LOG))
+    if (home / CONFIG).exists() and occupant(home) != TRAIN:
+        raise InputError(f"{home / CONFIG} is there already, and is of no run of {TRAIN}: give another folder")
     atomic_write(home / CONFIG, lambda file: file.write(json.dumps(config, indent=2).encode() + b"\n"))
     return None
 

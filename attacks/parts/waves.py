@@ -14,7 +14,7 @@ def rings(shape: tuple[int, ...], share: float) -> Tensor:
     It is 0 for the lowest `share` along each side, at least one.
     """
     channels, height, width = frame(shape)
-    above = [torch.arange(side) + 1 - max(1, round(share * side)) for side in (height, width)]
+    above = [torch.arange(side, device="cpu") + 1 - max(1, round(share * side)) for side in (height, width)]
     ring = torch.maximum(above[0][:, None], above[1]).clamp(min=0)
     return ring.expand(channels, -1, -1).flatten()
 

@@ -80,8 +80,8 @@ class AdversarialPatch(Stepless, Patch):
     def covered(self) -> Tensor:
         """Return (S, S) bool: the pixels that the shape keeps."""
         side = self.patch.shape[1]
-        blank = torch.zeros(1, 1, side, side)
-        still = Placing(0, 0, 0, "centre").pose(Draws(0, torch.zeros(1, dtype=torch.int64)), 0, blank)
+        blank = torch.zeros(1, 1, side, side, device="cpu")
+        still = Placing(0, 0, 0, "centre").pose(Draws(0, torch.zeros(1, dtype=torch.int64, device="cpu")), 0, blank)
         return put_on(blank, blank, still, self.shape)[1][0, 0]
 
     @property

@@ -38,12 +38,12 @@ def inks() -> Tensor:
     A halftone is a mosaic of solid colours. Its colour is their mean in linear light, weighted by their areas, which
     are products of the coverages (Neugebauer's equations). Black is printed on paper at 1/2 and 1.
     """
-    solid = (torch.tensor(list(SOLIDS.values()), dtype=torch.float64) / 255) ** GAMMA  # (8, 3)
-    inked = torch.tensor(list(SOLIDS), dtype=torch.bool)  # (8, 3)
-    third = torch.tensor([0, 0.5, 1], dtype=torch.float64)
+    solid = (torch.tensor(list(SOLIDS.values()), dtype=torch.float64, device="cpu") / 255) ** GAMMA  # (8, 3)
+    inked = torch.tensor(list(SOLIDS), dtype=torch.bool, device="cpu")  # (8, 3)
+    third = torch.tensor([0, 0.5, 1], dtype=torch.float64, device="cpu")
     cover = torch.cartesian_prod(third, third, third)[:, None]  # (27, 1, 3)
     area = torch.where(inked, cover, 1 - cover).prod(2)  # (27, 8)
-    black = (torch.tensor(BLACK, dtype=torch.float64) / 255) ** GAMMA
+    black = (torch.tensor(BLACK, dtype=torch.float64, device="cpu") / 255) ** GAMMA
     linear: Tensor = torch.cat([area @ solid, torch.stack([(solid[0] + black) / 2, black])])
     return linear ** (1 / GAMMA)
 
@@ -61,7 +61,7 @@ def colours_of(palette: Palette) -> Tensor:
     if isinstance(palette, str):
         return inks() if palette == "inks" else _read(palette)
     try:
-        colours = torch.as_tensor(palette, dtype=torch.float64)
+        colours = torch.as_tensor(palette, dtype=torch.float64, device="cpu")
     except (TypeError, ValueError, RuntimeError) as error:
         raise _refused(f"{palette!r}"[:60]) from error
     return _checked(colours, f"numbers of shape {tuple(colours.shape)}")
@@ -73,7 +73,7 @@ def _read(path: str) -> Tensor:
         raise unknown("palette", path, ["inks"], "(or the path of a file with a colour on each line)")
     try:
         lines = [line.partition("#")[0].replace(",", " ") for line in file.read_text(encoding="utf-8").splitlines()]
-        colours = torch.tensor([[float(word) for word in line.split()] for line in lines if line.strip()])
+        colours = torch.tensor([[float(word) for word in line.split()] for line in lines if line.strip()], device="cpu")
     except (OSError, ValueError) as error:
         raise _refused(f"the file {path}: {' '.join(str(error).split())}") from error
     colours = colours.double()

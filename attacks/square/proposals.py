@@ -79,7 +79,7 @@ class Corners:
 @lru_cache(maxsize=64)
 def _pyramids(height: int, width: int) -> tuple[Tensor, ...]:
     """eta (height, width) of l2 size 1: one pyramid beside another of opposite sign; upright, and lying if square."""
-    lying = torch.zeros(height, width, dtype=torch.float64)
+    lying = torch.zeros(height, width, dtype=torch.float64, device="cpu")
     if height < width:
         lying = _pyramids(width, height)[0].T
     else:
@@ -92,10 +92,10 @@ def _pyramids(height: int, width: int) -> tuple[Tensor, ...]:
 
 def _pyramid(height: int, width: int) -> Tensor:
     """(height, width): sum of 1 / k^2 over the rings k = d + 1, d + 2, ... where d is the distance from the centre."""
-    down = (torch.arange(height) - height // 2).abs()[:, None]
-    across = (torch.arange(width) - width // 2).abs()
+    down = (torch.arange(height, device="cpu") - height // 2).abs()[:, None]
+    across = (torch.arange(width, device="cpu") - width // 2).abs()
     rings = max(height, width) // 2 + 1
-    tail = (1 / torch.arange(1, rings + 1, dtype=torch.float64) ** 2).flip(0).cumsum(0).flip(0)
+    tail = (1 / torch.arange(1, rings + 1, dtype=torch.float64, device="cpu") ** 2).flip(0).cumsum(0).flip(0)
     return tail[torch.maximum(down, across).clamp(max=rings - 1)]
 
 

@@ -82,6 +82,16 @@ def test_smoothing_prints_both_sides_and_a_falling_curve() -> None:
     assert "of the smoothed classifier" in said
 
 
+def test_a_certificate_that_may_be_wrong_is_not_exact_where_both_sides_meet() -> None:
+    least = (*SMOOTHING[:-1], "0")
+    found = json.loads(call(*least, "--json").stdout)
+    assert found["adversarial_error"] == found["certified_error"]  # both sides meet
+    assert found["exact"] is False
+    said = call(*least).stdout
+    assert "Exactly" not in said
+    assert "nothing is known" not in said
+
+
 def test_lipschitz_certifies_the_least_balls() -> None:
     errors = [
         json.loads(call("--eps", e, "--norm", "l2", "--method", "lipschitz", "--json").stdout)["certified_error"]

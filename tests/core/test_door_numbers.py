@@ -9,6 +9,7 @@ import torch
 from advkit.attacks import PGD, create_attack
 from advkit.core import door
 from advkit.core.errors import InputError
+from advkit.core.words import fraction
 
 ONES = [1, np.int64(1), np.uint8(1), np.array(1), torch.tensor(1)]
 HALVES = [0.5, np.float32(0.5), np.float16(0.5), np.array(0.5), torch.tensor(0.5), Fraction(1, 2)]
@@ -51,3 +52,32 @@ def test_a_call_takes_them_too() -> None:
     y = model(x).argmax(1)
     found = PGD(eps=0.25, steps=2)(model, x, y, eps=np.float32(0.125), seed=np.int64(3))  # type: ignore[arg-type]
     assert torch.equal(found.x_adv, PGD(eps=0.125, steps=2)(model, x, y, seed=3).x_adv)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("25.5/255", 0.1), ("8.0/255", 8 / 255), ("8 / 255", 8 / 255), ("1/3", 1 / 3), ("2e1/255", 20 / 255), (".5", 0.5)],
+)
+def test_a_text_of_a_number_is_one_whole_or_not_above_the_line(text: str, value: float) -> None:
+    assert fraction(text) == value
+    assert PGD(eps=text).eps == value
+
+
+@pytest.mark.parametrize("text", ["1/0", "1/", "/2", "1/2/3", "a/2", "inf", "nan/1", "", "1e999"])
+def test_what_is_no_number_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="expected a number such as"):
+        fraction(text)
+
+
+def test_minus_nothing_is_nothing() -> None:
+    assert str(fraction("-0")) == str(fraction("-0/5")) == "0.0"
+
+
+def test_one_eps_a_sample_belongs_into_the_call() -> None:
+    with pytest.raises(InputError, match=r"expected one eps for all samples, got a tensor \(4,\): the call"):
+        PGD(eps=torch.full((4,), 0.1))
+
+
+def test_an_option_that_stands_twice_is_named() -> None:
+    with pytest.raises(InputError, match="got eps= several times"):
+        create_attack("pgd(eps=0.1, eps=0.2)")

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import warnings
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ from advkit.data import MemoryDataset, imagenet_names, load_data, read_names, re
 from advkit.evaluation import Keep, evaluate, merge_runs
 from advkit.evaluation.measure.belong import belonging
 from advkit.evaluation.measure.stream import image_files
-from advkit.models import Card, Classifier, load_model
+from advkit.models import Card, Classifier, create_model, load_model
 
 
 def picture(path: Path) -> None:
@@ -211,3 +212,24 @@ def test_json_that_is_cut_is_no_list_of_names(tmp_path: Path) -> None:
     (tmp_path / "classes.txt").write_text('["cat",')
     with pytest.raises(InputError, match=r"cannot read .* Expecting value"):
         read_names(tmp_path / "classes.txt")
+
+
+def digits(home: Path) -> str:
+    """Ten folders, one of each digit by its name."""
+    for name in ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"):
+        (home / name).mkdir()
+        Image.new("L", (32, 32)).save(home / name / "0.png")
+    return f"folder:{home}"
+
+
+def test_names_of_digits_are_in_the_order_of_the_alphabet_and_a_warning_says_so(tmp_path: Path) -> None:
+    data, names = load_data(digits(tmp_path), grey=True), tmp_path.parent / f"{tmp_path.name}.txt"
+    names.write_text("zero\none\ntwo\nthree\nfour\nfive\nsix\nseven\neight\nnine\n")
+    model = load_model("lenet5")
+    with pytest.warns(AdvkitWarning, match=r"learned the digits of mnist5k: .*eight is 0.*--classes FILE"):
+        belonging(model, data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = belonging(model, data, names)
+        belonging(create_model("lenet5"), data)  # whatever it learns, it has not learned digits
+    assert sorted(found.labels.tolist()) == list(range(10))

@@ -246,3 +246,36 @@ def test_the_step_of_total_variation_is_its_derivative() -> None:
     z = torch.rand(2, 3, 7, 5, dtype=torch.float64, requires_grad=True)
     (slope,) = torch.autograd.grad(variation(z).sum(), z)
     torch.testing.assert_close(_inward(z.detach()), -slope)
+
+
+@pytest.mark.parametrize(
+    ("spec", "shape", "says"),
+    [
+        ("median(99)", (2, 3, 32, 32), "expected size at most 63 for images of 32x32 pixels, got 99"),
+        ("median(3)", (1, 1, 1, 1), "expected size at most 1 for images of 1x1 pixels, got 3"),
+        ("median(11)", (1, 1, 5, 40), "expected size at most 9 for images of 5x40 pixels, got 11"),
+        ("gaussian(1e6)", (1, 3, 32, 32), "expected sigma at most 85 for images of 32x32 pixels, got 1e\\+06"),
+        ("resize_pad(32)", (1, 3, 32, 40), "expected pixels below 32 for images of 32x40 pixels, got 32"),
+        ("resize_pad(pixels=2.5)", (1, 3, 8, 8), "expected pixels as an integer"),
+        ("resize_pad(seed=1.5)", (1, 3, 8, 8), "expected seed as an integer"),
+        ("total_variation(steps=2.5)", (1, 3, 8, 8), "expected steps as an integer"),
+    ],
+)
+def test_what_no_image_of_this_size_can_have_is_one_line(spec: str, shape: tuple[int, ...], says: str) -> None:
+    with pytest.raises(InputError, match=says):
+        create_transform(spec)(torch.rand(shape))
+
+
+@pytest.mark.parametrize("name", list_transforms())
+@pytest.mark.parametrize("shape", [(0, 3, 8, 8), (1, 1, 5, 40), (1, 3, 5, 5)])
+def test_no_images_few_pixels_and_long_images_are_images(name: str, shape: tuple[int, ...]) -> None:
+    y = create_transform(name)(torch.rand(shape))
+    assert y.shape == shape
+    assert bool(y.isfinite().all())
+
+
+def test_the_blur_is_as_wide_as_it_can_be() -> None:
+    x = torch.rand(1, 1, 8, 8, dtype=torch.float64)
+    y = create_transform("gaussian(21)")(x)
+    assert bool(y.isfinite().all())
+    assert float(y.max() - y.min()) < float(x.max() - x.min()) / 2

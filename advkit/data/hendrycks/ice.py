@@ -68,6 +68,8 @@ def _photograph(path: Path, *, shrink: bool) -> Tensor:
         ) from error
     image = torch.from_numpy(pixels.copy()).permute(2, 0, 1).double()
     if shrink:  # OpenCV's resize by a fifth looks up the middle one of five pixels
-        rows, columns = ((torch.arange(round(side / 5)) * 5 + 2).clamp(max=side - 1) for side in image.shape[1:])
+        rows, columns = (
+            (torch.arange(round(side / 5), device="cpu") * 5 + 2).clamp(max=side - 1) for side in image.shape[1:]
+        )
         image = image[:, rows][:, :, columns]
     return image / 255

@@ -105,10 +105,10 @@ def zoomed(x: Tensor, factor: float) -> Tensor:
 
 def _stretch(size: int, length: int) -> Tensor:
     """(length, size): linear interpolation, the first and the last points upon each other."""
-    at = torch.arange(length, dtype=torch.float64) * ((size - 1) / (length - 1) if length > 1 else 0.0)
+    at = torch.arange(length, dtype=torch.float64, device="cpu") * ((size - 1) / (length - 1) if length > 1 else 0.0)
     below = at.floor().clamp(max=size - 1).long()
     share = at - below
-    matrix = torch.zeros(length, size, dtype=torch.float64)
+    matrix = torch.zeros(length, size, dtype=torch.float64, device="cpu")
     matrix.scatter_add_(1, below[:, None], (1 - share)[:, None])
     return matrix.scatter_add_(1, (below + 1).clamp(max=size - 1)[:, None], share[:, None])
 
@@ -123,7 +123,7 @@ def motion_blurred(x: Tensor, radius: float, sigma: float, angle: Tensor) -> Ten
         angle: (N,) direction in degrees.
     """
     width = 2 * math.ceil(radius) + 1
-    weights = torch.exp(-(torch.arange(width, dtype=torch.float64) ** 2) / (2 * sigma**2))
+    weights = torch.exp(-(torch.arange(width, dtype=torch.float64, device="cpu") ** 2) / (2 * sigma**2))
     down, right = torch.sin(torch.deg2rad(angle)), torch.cos(torch.deg2rad(angle))
     out = torch.zeros_like(x)
     for step, weight in enumerate((weights / weights.sum()).tolist()):

@@ -73,7 +73,7 @@ def export_result(x: Tensor, y: Tensor, result: Result, path: str | os.PathLike[
     if len(x) != len(result) or len(y) != len(x) or x.shape != result.x_adv.shape:
         raise InputError(f"expected as many images and labels as results ({len(result)}), got {len(x)} and {len(y)}")
     pairs = {"x": x, "y": y, "x_adversarial": result.x_adv, "y_adversarial": y}
-    pairs |= {"ids": torch.arange(len(x)), "success": result.success}
+    pairs |= {"ids": torch.arange(len(x), device="cpu"), "success": result.success}
     return write_pairs(pairs, path, about, (0.0, 1.0))
 
 

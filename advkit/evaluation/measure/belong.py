@@ -11,7 +11,7 @@ from advkit.core.classify import classify
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.guard import Model, modules_of
 from advkit.data import Dataset, has_names, imagenet_names, renumbered
-from advkit.data._class_names import numbered_by
+from advkit.data._class_names import learned_digits, numbered_by
 
 IMAGENET = 1000
 
@@ -30,7 +30,8 @@ def belonging(model: Model, data: Any, classes: str | Path | None = None) -> Any
             names do not fit.
 
     Warns:
-        AdvkitWarning: the data have fewer classes than the network, and their names do not identify them.
+        AdvkitWarning: the data have fewer classes than the network, or names where the network learned digits, and the
+            names do not identify them.
     """
     card = getattr(model, "card", None)
     if not isinstance(data, Dataset):
@@ -46,9 +47,12 @@ def belonging(model: Model, data: Any, classes: str | Path | None = None) -> Any
             f"{data.name} has labels up to {most}, {name} has {outputs} outputs (0 to {outputs - 1}): "
             "give data of the network's classes"
         )
-    if outputs is not None and len(data.classes) < outputs and has_names(data.classes):
+    learned = getattr(card, "data", None)
+    fewer, digits = outputs is not None and len(data.classes) < outputs, classes is None and learned_digits(learned)
+    if (fewer or digits) and has_names(data.classes):
+        what = f"{outputs:,} outputs" if fewer else f"learned the digits of {learned}"
         warnings.warn(
-            f"{data.name} has {len(data.classes)} classes and {name} has {outputs:,} outputs: the labels count as "
+            f"{data.name} has {len(data.classes)} classes and {name} has {what}: the labels count as "
             f"outputs 0 to {len(data.classes) - 1} ({data.classes[0]} is 0); --classes FILE says which they are",
             AdvkitWarning,
             stacklevel=4,
@@ -62,7 +66,7 @@ def belonging(model: Model, data: Any, classes: str | Path | None = None) -> Any
 def _try_size(model: Model, shape: Sequence[int]) -> None:
     """One black image of another size than the network's own: it answers, or says that it cannot."""
     weights = (p for part in modules_of(model) for p in part.parameters() if p.is_floating_point())
-    classify(model, next(weights, torch.ones(0)).new_zeros(1, *shape))
+    classify(model, next(weights, torch.ones(0, device="cpu")).new_zeros(1, *shape))
 
 
 def _numbered(data: Dataset, outputs: int | None, classes: str | Path | None) -> Dataset:

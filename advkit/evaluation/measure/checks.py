@@ -136,7 +136,7 @@ def check_evaluation(
     """
     model_checks.check_model(model)
     low, high = door.check_bounds(bounds)
-    eps = (high - low) / 10 if eps is None else float(door.check_eps(eps))
+    eps = (high - low) / 10 if eps is None else door.check_one_eps(eps)
     if not 0 < eps < float("inf"):
         raise InputError(f"expected eps > 0 for the checks, got {eps:g}")
     if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST:

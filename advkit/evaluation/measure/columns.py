@@ -38,7 +38,7 @@ def clean_columns(
         "sample_ids": batch.sample_ids.cpu(),
         **judge.told(batch.y, logits, prefix="clean_"),
         "clean_wrong": judge.wrong(logits, batch.y).cpu(),
-        "nature": torch.full((len(batch.y),), kind, dtype=torch.int8),
+        "nature": torch.full((len(batch.y),), kind, dtype=torch.int8, device="cpu"),
         **_fresh(model, batch, batch.x, judge.wrong, verdicts, seed),
     }
     return columns, logits if kind == FUNCTION else None

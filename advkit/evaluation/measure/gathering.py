@@ -109,7 +109,7 @@ def _transferred(
 def _wrong(model: Model, x: Tensor, y: Tensor) -> Tensor:
     """(N,) bool on the CPU."""
     if not len(x):
-        return torch.zeros(0, dtype=torch.bool)
+        return torch.zeros(0, dtype=torch.bool, device="cpu")
     return (classify(model, x).argmax(1) != y).cpu()
 
 
@@ -137,7 +137,7 @@ def _alone(model: Model, x: Tensor, logits: Tensor) -> Tensor:
 
 def _finite_near(model: Model, x: Tensor, gradient: Tensor, eps: float, bounds: tuple[float, float]) -> Tensor:
     """(n,) bool on the CPU: finite answers one step along the gradient, and where all pixels are lighter, or darker."""
-    finite = torch.ones(len(x), dtype=torch.bool)
+    finite = torch.ones(len(x), dtype=torch.bool, device="cpu")
     ones = torch.ones_like(x)
     for step in (gradient.sign().nan_to_num(), ones, -ones) if len(x) else ():
         finite &= classify(model, (x + eps * step).clamp(*bounds)).isfinite().all(1).cpu()

@@ -58,13 +58,13 @@ class Judge:
     def told(self, y: Tensor, outputs: Tensor, prefix: str = "") -> dict[str, Tensor]:
         """Return further columns of the outputs, on the CPU; the class is unknown if the outputs are no logits."""
         if not self.labelled:
-            none = torch.zeros(len(y), dtype=torch.float64)
+            none = torch.zeros(len(y), dtype=torch.float64, device="cpu")
             own = {"confidence": none + torch.nan, "top5_wrong": none.bool()}
             told = {
-                "prediction": torch.full((len(y),), UNKNOWN),
+                "prediction": torch.full((len(y),), UNKNOWN, device="cpu"),
                 **{prefix + name: value for name, value in own.items()},
             }
-            return {"y": torch.full((len(y),), UNKNOWN), **told}
+            return {"y": torch.full((len(y),), UNKNOWN, device="cpu"), **told}
         below = (outputs > outputs.gather(1, y[:, None])).sum(1) >= 5
         return {
             "y": y.cpu(),

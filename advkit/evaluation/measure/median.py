@@ -43,7 +43,7 @@ def by_bits(parts: Parts, counts: Sequence[int]) -> list[float | None]:
     middle = [(column, rank) for column, n in enumerate(counts) if n for rank in ((n - 1) // 2, n // 2)]
     found, left = [0] * len(middle), [rank for _, rank in middle]
     for shift in range(DIGIT * (PASSES - 1), -1, -DIGIT) if middle else ():
-        seen = torch.zeros(len(middle), 1 << DIGIT, dtype=torch.int64)
+        seen = torch.zeros(len(middle), 1 << DIGIT, dtype=torch.int64, device="cpu")
         for part in parts():
             for i, (column, _) in enumerate(middle):
                 bits = part[column].view(torch.int64) >> shift
@@ -54,5 +54,5 @@ def by_bits(parts: Parts, counts: Sequence[int]) -> list[float | None]:
             digit = int(torch.searchsorted(below[i], rank, right=True))
             left[i] -= int(below[i, digit - 1]) if digit else 0
             found[i] = found[i] << DIGIT | digit
-    values = iter(torch.tensor(found, dtype=torch.int64).view(torch.float64).tolist())
+    values = iter(torch.tensor(found, dtype=torch.int64, device="cpu").view(torch.float64).tolist())
     return [(next(values) + next(values)) / 2 if n else None for n in counts]

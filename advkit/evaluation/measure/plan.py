@@ -78,7 +78,7 @@ class Plan:
             columns.append(
                 attack_columns(model, batch, result, aim, clean, **often)
             )  # to the CPU: a CPU-GPU sync point
-            columns[-1]["seconds"] = torch.tensor([time.perf_counter() - start], dtype=torch.float64)
+            columns[-1]["seconds"] = torch.tensor([time.perf_counter() - start], dtype=torch.float64, device="cpu")
             if self.certificate is not None:
                 wrong = broken_by(self.certificate, clean, columns[-1], batch.x, result.x_adv)
                 points = torch.where(per_row(wrong.to(points.device), points), result.x_adv, points)

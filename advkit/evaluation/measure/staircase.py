@@ -112,8 +112,8 @@ def drawn(name: str, parts: Iterable[tuple[Tensor, Tensor]], radii: Sequence[flo
         radii: radii at which to count, ascending.
         every: whether larger radii were tried too.
     """
-    grid = torch.tensor(radii, dtype=torch.float64)
-    fallen, clean, count = torch.zeros(len(grid), dtype=torch.int64), 0, 0
+    grid = torch.tensor(radii, dtype=torch.float64, device="cpu")
+    fallen, clean, count = torch.zeros(len(grid), dtype=torch.int64, device="cpu"), 0, 0
     for wrong, distance in parts:
         within = torch.searchsorted(grid, distance[~wrong])
         fallen += torch.bincount(within[within < len(grid)], minlength=len(grid))

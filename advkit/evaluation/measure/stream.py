@@ -37,8 +37,8 @@ def chosen(length: int, count: int | None) -> Tensor:
     depend on the attack's seed, so that figures stay comparable. A larger count contains the choice of a smaller one.
     """
     if count is None or count >= length:
-        return torch.arange(length)
-    return torch.randperm(length, generator=torch.Generator().manual_seed(0))[:count].sort().values
+        return torch.arange(length, device="cpu")
+    return torch.randperm(length, generator=torch.Generator().manual_seed(0), device="cpu")[:count].sort().values
 
 
 def check_count(count: int | None) -> None:
@@ -156,7 +156,9 @@ def _items(data: Any, ids: Tensor) -> tuple[Tensor, Tensor]:
 def _parts(length: int, count: int | None, batch_size: int) -> Iterator[Tensor]:
     """The chosen numbers, a batch at a time."""
     if count is None or count >= length:
-        return (torch.arange(start, min(start + batch_size, length)) for start in range(0, length, batch_size))
+        return (
+            torch.arange(start, min(start + batch_size, length), device="cpu") for start in range(0, length, batch_size)
+        )
     ids = chosen(length, count)
     return (ids[start : start + batch_size] for start in range(0, len(ids), batch_size))
 
@@ -172,7 +174,7 @@ def _loaded(loader: DataLoader[Any], count: int | None) -> Iterator[tuple[Tensor
                 "its sampler or data set may never end; give count=N"
             )
         keep = len(x) if count is None else min(len(x), count - seen)
-        yield torch.arange(seen, seen + keep), partial(_rows, x, y, torch.arange(keep))
+        yield torch.arange(seen, seen + keep, device="cpu"), partial(_rows, x, y, torch.arange(keep, device="cpu"))
         seen += keep
         if seen == count:
             return

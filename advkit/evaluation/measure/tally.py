@@ -101,7 +101,7 @@ def tally(samples: Samples, attacks: int) -> Tally:
         wrong += _count(clean["clean_wrong"])
         top5_wrong += _count(clean["clean_top5_wrong"])
         worst += _count(torch.stack([clean["clean_wrong"], *(row["wrong"] for row in rows[:attacks])]).any(0))
-        nature = clean.get("nature", torch.zeros(0))  # runs of earlier versions have none
+        nature = clean.get("nature", torch.zeros(0, device="cpu"))  # runs of earlier versions have none
         random, mixed = random + _count(nature == RANDOM), mixed + _count(nature == MIXED)
         verdicts = _sum_up(verdicts, _verdicts(clean))
         control = rows[attacks] if len(rows) > attacks else None

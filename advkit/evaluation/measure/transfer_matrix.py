@@ -183,8 +183,11 @@ def transfer_matrix(
     if isinstance(aim, str | Tensor):
         raise InputError(f"expected target as one class, got {target!r}: transfer shows how often it is reached")
     call = {"seed": seed, "bounds": bounds, "stop": "never", "target": aim}
-    seen, clean = 0, torch.zeros(size, dtype=torch.int64)
-    both, wrong = torch.zeros(rows, size, dtype=torch.int64), torch.zeros(rows, size, dtype=torch.int64)
+    seen, clean = 0, torch.zeros(size, dtype=torch.int64, device="cpu")
+    both, wrong = (
+        torch.zeros(rows, size, dtype=torch.int64, device="cpu"),
+        torch.zeros(rows, size, dtype=torch.int64, device="cpu"),
+    )
     for batch in batches(data, batch_size=batch_size, count=count):
         right = torch.stack([_answer(net, batch.x, batch, bounds) for net in nets]) == batch.y.cpu()  # (M, N)
         meant = torch.ones_like(right[0]) if aim is None else batch.y.cpu() != aim

@@ -5,11 +5,15 @@ from typing import Any, NamedTuple
 
 from advkit.core.errors import InputError
 from advkit.core.files import make_folder, user_path
+from advkit.core.occupants import EVALUATE, check_vacant
 from advkit.evaluation.runs.identity import BINDING, check_same
 from advkit.evaluation.runs.run_folder import Run
 from advkit.evaluation.runs.run_json import FORMAT, earlier
 
 Path_ = str | os.PathLike[str]
+
+WRITTEN = ("samples.csv", "report.html", "corruptions.json", "examples.png", "png", "batches")
+"""What a run writes beside run.json."""
 
 
 class Begun(NamedTuple):
@@ -23,12 +27,14 @@ def check_place(home: Path_, *, resume: bool) -> None:
     """Raise InputError early if a run cannot begin.
 
     Raises:
-        InputError: a file is in the way, or the folder holds a run that is not to be continued.
+        InputError: a file is in the way, or the folder holds a run that is not to be continued, or what is not of
+            `evaluate`.
     """
     home = user_path(home)
     if home.exists() and not home.is_dir():
         raise InputError(f"expected a folder for the run, got the file {home}: give another path")
-    if not resume and (home / "run.json").exists():
+    check_vacant(home, EVALUATE, "run.json", WRITTEN)
+    if earlier(home) is not None and not resume:
         raise InputError(f"there is a run in {home} already: go on with it by --resume (resume=True), or give another")
 
 

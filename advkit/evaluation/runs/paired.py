@@ -106,7 +106,7 @@ def compare_runs(first: str | os.PathLike[str], second: str | os.PathLike[str]) 
         raise InputError(f"expected two runs on the same data, got {names[0]!r} and {names[1]!r}")
     specs = [run.attacks for run in runs]
     shared = ["clean", *(["worst case"] if all(map(_attacks, runs)) else []), *(s for s in specs[0] if s in specs[1])]
-    counts = torch.zeros(len(shared), 4, dtype=torch.int64)  # wrong in each, wrong in one only
+    counts = torch.zeros(len(shared), 4, dtype=torch.int64, device="cpu")  # wrong in each, wrong in one only
     count = 0
     for parts in _common(*runs):
         (y, v), (y_, w) = (_verdicts(run, part) for run, part in zip(runs, parts, strict=True))

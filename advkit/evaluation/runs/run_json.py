@@ -8,6 +8,7 @@ from typing import Any
 
 from advkit.core.errors import InputError
 from advkit.core.files import user_path
+from advkit.core.occupants import EVALUATE, TRAIN, occupant
 from advkit.evaluation.runs.digests import of_record
 
 FORMAT, READ = 2, (1, 2)
@@ -81,7 +82,8 @@ def _checked(record: Any, path: Path) -> dict[str, Any]:
         InputError: the file is of another kind or format, or was edited.
     """
     if not isinstance(record, dict) or not {"format", "config"} <= record.keys():
-        raise InputError(f"expected {path} as the record of a run, got something else")
+        there = f"that of {TRAIN}" if occupant(path.parent) == TRAIN else "something else"
+        raise InputError(f"expected {path} as the record of a run of {EVALUATE}, got {there}")
     if record["format"] not in READ or isinstance(record["format"], bool):
         known = " or ".join(map(str, READ))
         raise InputError(f"expected {path} in format {known}, got {record['format']!r}: it needs another advkit")

@@ -188,7 +188,7 @@ def _plot(report: Report, farthest: Sequence[float]) -> list[dict[str, Any]]:
 def _fallen(report: Report, rows: Sequence[AttackReport]) -> Iterator[tuple[Tensor, Tensor]]:
     """Of each batch who is wrong without an attack, and the least distance or eps at which each image is wrong."""
     for parts in report.samples:
-        least = torch.full(parts[0]["y"].shape, math.inf, dtype=torch.float64)
+        least = torch.full(parts[0]["y"].shape, math.inf, dtype=torch.float64, device="cpu")
         for row in rows:
             mine = parts[row.place]
             distance = mine["distance"] if row.eps is None else torch.full_like(least, row.eps)

@@ -1,0 +1,48 @@
+"""What is in a folder, so that no command writes over the work of another."""
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from advkit.core.errors import InputError
+
+EVALUATE, TRAIN, REPRODUCE = "advkit evaluate", "advkit train", "advkit reproduce"
+
+
+def occupant(home: Path) -> str | None:
+    """Return the command whose run the folder holds; None if it holds none that is known.
+
+    Args:
+        home: the folder, which may be missing.
+    """
+    if (home / "study.json").exists():
+        return REPRODUCE
+    try:
+        record = json.loads((home / "run.json").read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(record, dict):
+        return None
+    return EVALUATE if {"format", "config"} <= record.keys() else TRAIN if "recipe" in record else None
+
+
+def check_vacant(home: Path, own: str, record: str, written: Iterable[str]) -> None:
+    """Check that a run in this folder writes over nothing but a run of the same command.
+
+    Args:
+        home: the folder, which may be missing.
+        own: the command that is about to run there.
+        record: name of the file that tells its runs.
+        written: names of the other files and folders that it writes.
+
+    Raises:
+        InputError: the folder holds a run of another command, or files of these names without a record.
+    """
+    there = occupant(home)
+    if there not in (None, own):
+        raise InputError(f"{home} holds a run of {there}: give another folder")
+    if there is None and not (home / record).exists():
+        for name in written:
+            path = home / name
+            if any(path.iterdir()) if path.is_dir() else path.exists():
+                raise InputError(f"{path} is there already, and is of no run of {own}: give another folder")
