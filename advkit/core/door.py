@@ -131,12 +131,12 @@ def check_eps(eps: Any, x: Tensor | None = None) -> float | Tensor:
 def check_one_eps(eps: Any) -> float:
     """Check that eps is one number >= 0 for all samples, or a text such as "8/255"."""
     found = check_eps(eps)
-    if isinstance(found, Tensor):
+    if isinstance(found, Tensor) and found.numel() != 1:
         raise InputError(
             f"expected one eps for all samples, got a tensor {tuple(found.shape)}: the call of an attack takes one a "
             "sample, attack(model, x, y, eps=...)"
         )
-    return found
+    return float(found)
 
 
 def check_seed(seed: Any) -> int:

@@ -76,6 +76,7 @@ def test_minus_nothing_is_nothing() -> None:
 def test_one_eps_a_sample_belongs_into_the_call() -> None:
     with pytest.raises(InputError, match=r"expected one eps for all samples, got a tensor \(4,\): the call"):
         PGD(eps=torch.full((4,), 0.1))
+    assert PGD(eps=torch.tensor([0.5])).eps == 0.5
 
 
 def test_an_option_that_stands_twice_is_named() -> None:
