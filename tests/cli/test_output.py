@@ -1,14 +1,19 @@
 """What is said of a difference: only a clear one goes without a remark."""
 
+import re
+from dataclasses import replace
+
+import numpy as np
 import pytest
 import torch
 
 from advkit.attacks import FGSM, LBFGS, Noise, create_attack
+from advkit.core.knowledge import KNOWLEDGE
 from advkit.evaluation.measure.plan import Plan
-from advkit.evaluation.measure.setting import setting_of
+from advkit.evaluation.measure.setting import Setting, setting_of
 from advkit.evaluation.show.remarks import remarks
 from advkit.evaluation.show.report_text import radius_text as radius
-from advkit.models import Normalize
+from advkit.models import BlackBox, Normalize
 
 N = 1000
 
@@ -37,13 +42,16 @@ def row(mask, clean, blind=0):
     }
 
 
-def said(attacked, noise, *, clean=20, half=None, attack=FGSM(eps=0.1), blind=0):  # noqa: B008
+def said(attacked, noise, *, clean=20, half=None, attack=FGSM(eps=0.1), blind=0, knowledge=None):  # noqa: B008
     """The remarks on so many wrong images: clean, under noise, under attack."""
     mask, ids = wrong(clean), torch.arange(N)
     heads = {"sample_ids": ids, "y": ids, "prediction": ids, "clean_wrong": mask, "clean_top5_wrong": mask}
     columns = [heads, row(wrong(attacked), mask, blind), row(wrong(noise), mask)]
     plan = Plan([attack], Noise(), None, {"seed": 0, "stop": "fooled", "bounds": (0, 1)})
-    return " ".join(remarks(plan.report("toys:test", [columns]), half))
+    report = plan.report("toys:test", [columns])
+    if knowledge is not None:
+        report = replace(report, setting=Setting(model="mine", knowledge=knowledge))
+    return " ".join(remarks(report, half))
 
 
 def test_a_clear_difference_needs_no_remark():
@@ -72,6 +80,19 @@ def test_the_advice_knows_where_half_of_the_images_fall():
     assert "half of the images" not in said(23, 20, half=0.12, attack=FGSM(norm="l2", eps=1.0))
     assert "the attack lbfgs" not in said(23, 20, attack=LBFGS())
     assert "the attack lbfgs or the attack cascade" in said(23, 20, attack=create_attack("pgd(eps=0.1, restarts=2)"))
+
+
+@pytest.mark.parametrize("knowledge", ["scores", "labels"])
+def test_an_attack_is_proposed_only_if_the_model_shows_enough(knowledge):
+    proposed = re.findall(r"the attack (\w+)", said(23, 20, knowledge=knowledge))
+    assert len(proposed) == 2
+    rank = KNOWLEDGE.index(knowledge)
+    assert all(KNOWLEDGE.index(create_attack(name).knowledge) <= rank for name in proposed)
+
+
+def test_what_a_black_box_shows_is_part_of_the_setting():
+    box = BlackBox(lambda x: np.zeros((len(x), 3)), num_classes=3)
+    assert setting_of(box, (torch.zeros(1, 1, 2, 2), torch.zeros(1))).knowledge == "scores"
 
 
 def test_a_model_that_is_always_wrong_is_asked_about_and_not_attacked_harder():

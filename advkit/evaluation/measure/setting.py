@@ -7,6 +7,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from advkit.core.guard import Model, modules_of
+from advkit.core.knowledge import knowledge_of
 from advkit.core.words import percent
 from advkit.evaluation.measure.stream import total
 
@@ -23,6 +24,7 @@ class Setting:
         chosen: how the images were chosen, if not all were used.
         std: divisor of each channel in the model's normalisation, to express eps in units of its input; empty if none.
         published: errors under attack that the model's card states, for comparison; empty if none.
+        knowledge: what an attacker sees of the model: "gradients", "scores" or "labels".
     """
 
     model: str
@@ -32,6 +34,7 @@ class Setting:
     chosen: str = "a fixed random choice"
     std: tuple[float, ...] = ()
     published: str = ""
+    knowledge: str = "gradients"
 
     @classmethod
     def from_dict(cls, found: dict[str, Any]) -> "Setting":
@@ -57,6 +60,7 @@ def setting_of(model: Model, data: Any) -> Setting:
         images=total(data, None),
         chosen="the first ones" if isinstance(data, DataLoader) else "a fixed random choice",
         published="" if card is None else _published(card),
+        knowledge=knowledge_of(model),
         std=() if std is None or bool((std == 1).all()) else tuple(std.flatten().tolist()),
     )
 

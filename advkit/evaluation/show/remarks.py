@@ -11,6 +11,13 @@ from advkit.core.words import beyond_the_range, percent, short, span
 from advkit.evaluation.measure.attack_report import AttackReport
 from advkit.evaluation.measure.report import Report
 
+STRONGER = {
+    "gradients": ("pgd", "lbfgs", "cascade"),
+    "scores": ("square", "nes", "simba"),
+    "labels": ("hopskipjump", "geoda", "rays"),
+}
+"""Attacks that may find more, by what the model shows."""
+
 SIGNIFICANT = 0.05
 """Above this p-value two errors on the same images are called equal."""
 
@@ -114,8 +121,8 @@ def advice(report: Report, half: float | None, tried: frozenset[str] = frozenset
         ideas.append(f"a larger eps (half of the images fall at {half:.2g})")
     elif row.eps is not None:
         ideas.append("a larger eps")
-    known = tried | _names(report)
-    ideas += [f"the attack {name}" for name in ("pgd", "lbfgs", "cascade") if name not in known][:2]
+    known, shown = tried | _names(report), "gradients" if report.setting is None else report.setting.knowledge
+    ideas += [f"the attack {name}" for name in STRONGER.get(shown, ()) if name not in known][:2]
     if not ideas:
         return "more steps"
     return f"{', '.join(ideas[:-1])} or {ideas[-1]}" if len(ideas) > 1 else ideas[0]
