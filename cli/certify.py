@@ -14,6 +14,7 @@ from advkit.cli._console import percent, say, show, table
 from advkit.cli._options import check_device
 from advkit.cli.attack import checkpoint, load_images
 from advkit.core.errors import InputError
+from advkit.core.knowledge import check_open
 from advkit.core.norms import get_norm
 from advkit.core.words import beyond_the_range, number
 from advkit.evaluation import Certification
@@ -32,6 +33,8 @@ def run(
     norm = _norm(norm, method, sigma)
     limits = _limits(method, time_limit=time_limit, nodes=nodes)
     classifier = load_model(model, data=checkpoint(data), weights=weights, device=device)
+    if method != "smoothing":
+        check_open(classifier, "certificates")
     where: dict[str, Any] = {"split": split, "root": data_root, "download": download}
     x, y = load_images(data, classifier, None, None, classes=classes, **where)[:count]
     x, y = (t.to(classifier.normalize.mean.device) for t in (x, y))

@@ -16,6 +16,7 @@ from advkit.certification.linear import Affine
 from advkit.certification.relu_and_pooling import Maximum
 from advkit.core.classify import looking
 from advkit.core.errors import InputError
+from advkit.core.knowledge import check_open
 from advkit.core.outputs import answer_of
 from advkit.core.words import cause
 
@@ -265,8 +266,10 @@ def trace(model: Callable[[Tensor], Tensor], x: Tensor) -> Tracing:
         x: images (N, ...); only shape, type and device are used.
 
     Raises:
-        InputError: the model branches on the values of the image, or does not return one tensor.
+        InputError: the model branches on the values of the image, does not return one tensor, or shows scores or labels
+            only.
     """
+    check_open(model, "certificates")
     probe = torch.zeros(BATCH, *x.shape[1:], dtype=x.dtype, device=x.device)
     with looking(model, x.device):
         try:

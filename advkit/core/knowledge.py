@@ -20,6 +20,24 @@ def knowledge_of(model: Any) -> str:
     return min(said, key=KNOWLEDGE.index, default="gradients")
 
 
+def check_open(model: Any, purpose: str, advice: str = "") -> None:
+    """Check that the model shows its gradients, and so what is inside.
+
+    Args:
+        model: the model.
+        purpose: what looks inside, for the message.
+        advice: what to do otherwise, for the message.
+
+    Raises:
+        InputError: the model shows less.
+    """
+    shown = knowledge_of(model)
+    if shown != "gradients":
+        raise InputError(
+            f"{purpose} look inside the network, and the model shows {shown} only{advice and ': '}{advice}"
+        )
+
+
 def check_knowledge(model: Any, attack: Any, registered: Callable[[], dict[str, str]]) -> None:
     """Raise an error if the attack needs more than the model shows.
 

@@ -13,6 +13,7 @@ from advkit.core import door, model_checks
 from advkit.core.attack import Attack
 from advkit.core.errors import AdvkitWarning, InputError, unknown
 from advkit.core.guard import Model
+from advkit.core.knowledge import check_open, knowledge_of
 from advkit.core.norms import get_norm
 from advkit.core.progress_bar import Progress, shows_progress
 from advkit.core.wishes import as_wish
@@ -149,6 +150,13 @@ def evaluate(
     if not plan.judge.labelled and (corruptions or checks):
         raise InputError(f"expected a goal of classes for checks and corruptions, got {plan.goal}: leave them out")
     spoilt = _corrupted_passes(data, corruptions)
+    if certificate is not None:
+        check_open(model, "certificates")
+    if (shown := knowledge_of(model)) != "gradients":
+        if checks:
+            remark = f"the checks follow gradients, and the model shows {shown} only: there are none"
+            warnings.warn(remark, AdvkitWarning, stacklevel=4)
+        checks = False
     tick = Ticker(progress, None if length is None else length * (plan.passes + spoilt))
 
     def look(report: Report) -> Checks | None:

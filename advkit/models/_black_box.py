@@ -43,6 +43,8 @@ class BlackBox(nn.Module):
         InputError: `ask` is not a function, the form of answers is unknown, or labels lack `num_classes`.
     """
 
+    counters = ("billed", "cached", "num_classes")  # what calls change: they are not part of a run's identity
+
     def __init__(
         self,
         ask: Callable[[np.ndarray[Any, Any]], Any],

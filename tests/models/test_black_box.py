@@ -22,9 +22,11 @@ from advkit.attacks import (
     list_attacks,
     transfer,
 )
+from advkit.certification import certify
 from advkit.cli import main
-from advkit.core.errors import InputError
+from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.knowledge import knowledge_of
+from advkit.evaluation import check_evaluation
 from advkit.models import BlackBox, create_model
 
 W = np.random.default_rng(0).normal(size=(3, 16)).astype(np.float32)
@@ -300,3 +302,31 @@ def test_the_command_attacks_an_onnx_file_and_refuses_gradients(lenet, tmp_path,
     refused = CliRunner().invoke(main, [*command, "--attack", "pgd"])
     assert refused.exit_code == 2
     assert "no gradient" in refused.output
+
+
+@pytest.mark.parametrize("ask", [scores, labels])
+def test_an_evaluation_leaves_out_the_checks_that_it_cannot_make_and_says_so(ask, tmp_path: Path) -> None:
+    answers = "labels" if ask is labels else "logits"
+    model, y = BlackBox(ask, answers=answers, num_classes=3), torch.from_numpy(labels(X.numpy()))
+    attack = "square(eps=0.1, queries=5)" if answers == "logits" else "noise(eps=0.1)"
+    with pytest.warns(AdvkitWarning, match="the checks follow gradients, and the model shows (scores|labels) only"):
+        report = evaluate(model, (X, y), [attack], checks=True)
+    assert report.checks is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # nobody asked for them
+        assert evaluate(model, (X, y), [attack], output=tmp_path / "run").checks is None
+        assert evaluate(model, (X, y), [attack], output=tmp_path / "run", resume=True).checks is None
+    with pytest.raises(InputError, match=r"the checks look inside the network.*checks=False"):
+        check_evaluation(model, (X, y), eps=0.1)
+
+
+def test_certificates_and_bounds_of_a_black_box_are_refused_by_name() -> None:
+    model, y = BlackBox(scores, num_classes=3), torch.zeros(10, dtype=torch.int64)
+    for method in ("ibp", "crown", "exact", "lipschitz"):
+        norm = "l2" if method == "lipschitz" else "linf"
+        with pytest.raises(InputError, match="certificates look inside the network, and the model shows scores only"):
+            certify(model, X, y, eps=0.1, norm=norm, method=method)
+    asked = model.billed
+    with pytest.raises(InputError, match="certificates look inside the network"):
+        evaluate(model, (X, y), ["square(eps=0.1)"], certify="ibp")
+    assert model.billed == asked  # before any image is sent

@@ -15,6 +15,7 @@ import torch
 from advkit.core import door, model_checks
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.guard import Model
+from advkit.core.knowledge import check_open
 from advkit.evaluation.measure import signs
 from advkit.evaluation.measure.any_data import as_data
 from advkit.evaluation.measure.fit import fitted
@@ -132,9 +133,11 @@ def check_evaluation(
         The findings, each with its evidence and what to do.
 
     Raises:
-        InputError: data or model outputs do not fit, the count is not in 1 to 128, or eps is not > 0.
+        InputError: data or model outputs do not fit, the model shows no gradients, the count is not in 1 to 128, or eps
+            is not > 0.
     """
     model_checks.check_model(model)
+    check_open(model, "the checks", "evaluate with checks=False (--no-checks)")
     low, high = door.check_bounds(bounds)
     eps = (high - low) / 10 if eps is None else door.check_one_eps(eps)
     if not 0 < eps < float("inf"):

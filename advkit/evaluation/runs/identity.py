@@ -127,12 +127,16 @@ def model_digest(model: Model) -> str | None:
 
 
 def _settings(module: nn.Module) -> list[tuple[str, Any]]:
-    """The attributes that are numbers, words or tuples of them, such as a stride; not the mode."""
+    """The attributes that are numbers, words or tuples of them, such as a stride; not the mode, and not the counters.
+
+    A module names its counters in a tuple `counters` of its class: they change with every call.
+    """
+    left_out = {"training", *getattr(type(module), "counters", ())}
 
     def plain(value: Any) -> bool:
         return isinstance(value, bool | int | float | str) or (isinstance(value, tuple) and all(map(plain, value)))
 
-    return sorted((k, v) for k, v in vars(module).items() if plain(v) and k != "training")
+    return sorted((k, v) for k, v in vars(module).items() if plain(v) and k not in left_out)
 
 
 def command_line() -> list[str]:
