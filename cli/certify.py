@@ -34,7 +34,7 @@ def run(
     limits = _limits(method, time_limit=time_limit, nodes=nodes)
     classifier = load_model(model, data=checkpoint(data), weights=weights, device=device)
     if method != "smoothing":
-        check_open(classifier, "certificates")
+        check_open(classifier, "certificates and bounds")
     where: dict[str, Any] = {"split": split, "root": data_root, "download": download}
     x, y = load_images(data, classifier, None, None, classes=classes, **where)[:count]
     x, y = (t.to(classifier.normalize.mean.device) for t in (x, y))

@@ -269,7 +269,7 @@ def trace(model: Callable[[Tensor], Tensor], x: Tensor) -> Tracing:
         InputError: the model branches on the values of the image, does not return one tensor, or shows scores or labels
             only.
     """
-    check_open(model, "certificates")
+    check_open(model, "certificates and bounds")
     probe = torch.zeros(BATCH, *x.shape[1:], dtype=x.dtype, device=x.device)
     with looking(model, x.device):
         try:

@@ -151,7 +151,7 @@ def evaluate(
         raise InputError(f"expected a goal of classes for checks and corruptions, got {plan.goal}: leave them out")
     spoilt = _corrupted_passes(data, corruptions)
     if certificate is not None:
-        check_open(model, "certificates")
+        check_open(model, "certificates and bounds")
     if (shown := knowledge_of(model)) != "gradients":
         if checks:
             remark = f"the checks follow gradients, and the model shows {shown} only: there are none"
