@@ -324,7 +324,9 @@ def test_certificates_and_bounds_of_a_black_box_are_refused_by_name() -> None:
     model, y = BlackBox(scores, num_classes=3), torch.zeros(10, dtype=torch.int64)
     for method in ("ibp", "crown", "exact", "lipschitz"):
         norm = "l2" if method == "lipschitz" else "linf"
-        with pytest.raises(InputError, match="certificates and bounds look inside the network, and the model shows scores only"):
+        with pytest.raises(
+            InputError, match="certificates and bounds look inside the network, and the model shows scores only"
+        ):
             certify(model, X, y, eps=0.1, norm=norm, method=method)
     asked = model.billed
     with pytest.raises(InputError, match="certificates and bounds look inside the network"):
