@@ -96,7 +96,7 @@ def flowed(x: Tensor, flow: Tensor) -> Tensor:
     """x (M, C, H, W) sampled at every pixel plus its flow (M, 2, H, W), in pixels to the right and down."""
     H, W = x.shape[2:]
     scale = flow.new_tensor([2 / W, 2 / H])
-    places = regular_grid((H, W)).to(flow) + flow.permute(0, 2, 3, 1) * scale  # (M, H, W, 2)
+    places = regular_grid((H, W), flow.device).to(flow) + flow.permute(0, 2, 3, 1) * scale  # (M, H, W, 2)
     edge = 1 - 1 / flow.new_tensor([W, H])  # the centres of the outermost pixels
     return bilinear(x, torch.maximum(torch.minimum(places, edge), -edge))
 

@@ -270,6 +270,8 @@ class ResizePad(Transform):
         n, _, h, w = x.shape
         if self.pixels >= min(h, w):
             raise InputError(f"expected pixels below {min(h, w)} for images of {h}x{w} pixels, got {self.pixels}")
+        if not n:
+            return x.clone()
         if self.seed is None:
             lost = torch.randint(self.pixels + 1, (n,), device=x.device)
             place = torch.rand(n, 2, device=x.device, dtype=x.dtype) * 2 - 1

@@ -38,7 +38,7 @@ def parse_spec(text: str) -> Spec:
     An attack of another library has the library's name in front: `"foolbox:LinfPGD(steps=40)"`.
 
     Raises:
-        InputError: the text is no spec string, or an option stands there twice.
+        InputError: the text is no spec string, or it gives an option twice.
     """
     library, colon, rest = text.partition(":")
     foreign = bool(colon) and library.strip().isidentifier()

@@ -15,9 +15,9 @@ from advkit.core.errors import InputError, unknown
 _TINY = 1e-6  # a projective denominator closer to 0 than this counts as this
 
 
-def regular_grid(size: tuple[int, int]) -> Tensor:
+def regular_grid(size: tuple[int, int], device: torch.device | None = None) -> Tensor:
     """Return the target points G of an image (H, W): (H, W, 2), the last axis x, y."""
-    y, x = ((2 * torch.arange(n, device="cpu") + 1) / n - 1 for n in size)
+    y, x = ((2 * torch.arange(n, device=device) + 1) / n - 1 for n in size)
     return torch.stack([x.expand(size[0], -1), y[:, None].expand(-1, size[1])], -1)
 
 

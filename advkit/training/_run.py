@@ -93,7 +93,6 @@ def begin(
         if resume:
             raise InputError("expected the folder of the run to resume, got none: give output=")
         return None
-    check_vacant(home, TRAIN, CONFIG, (LOG,))
     weights, config = home / WEIGHTS, {**_config(recipe, data), **conditions}
     if any((home / name).exists() for name in (STATE, WEIGHTS)):
         if not resume:
@@ -102,6 +101,7 @@ def begin(
             )
         _check_same(home, config)
         return None if (home / STATE).exists() else Finished(weights, _read_log(home / LOG))
+    check_vacant(home, TRAIN, CONFIG, (LOG,))
     if (home / CONFIG).exists() and occupant(home) != TRAIN:
         raise InputError(f"{home / CONFIG} is there already, and is of no run of {TRAIN}: give another folder")
     atomic_write(home / CONFIG, lambda file: file.write(json.dumps(config, indent=2).encode() + b"\n"))

@@ -20,7 +20,7 @@ def move(x: Tensor, angle: Tensor, right: Tensor, down: Tensor) -> Tensor:
     H, W = x.shape[2:]
     cos, sin = angle.cos(), angle.sin()
     rows = torch.stack([cos, -sin * H / W, -2 * right, sin * W / H, cos, -2 * down], 1)  # to where a pixel comes from
-    points = regular_grid((H, W)).to(rows) + rows[:, None, None, 2::3]  # the shift first, then the turn
+    points = regular_grid((H, W), rows.device).to(rows) + rows[:, None, None, 2::3]  # the shift first, then the turn
     A = rows.view(-1, 1, 1, 2, 3)[..., :2]  # (M, 1, 1, 2, 2)
     return bilinear(x, (A * points[..., None, :]).sum(-1))
 

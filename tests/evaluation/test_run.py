@@ -312,7 +312,7 @@ def test_a_folder_that_is_no_place_for_a_run_is_refused_before_any_work(tmp_path
         go(tmp_path / "file")
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "run.json").write_text("[]")
-    with pytest.raises(InputError, match="record of a run, got something else"):
+    with pytest.raises(InputError, match="record of a run of advkit evaluate, got something else"):
         go(tmp_path / "other", resume=True)
     (tmp_path / "other" / "run.json").write_text("{")
     with pytest.raises(InputError, match="cannot read"):

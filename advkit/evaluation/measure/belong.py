@@ -30,8 +30,8 @@ def belonging(model: Model, data: Any, classes: str | Path | None = None) -> Any
             names do not fit.
 
     Warns:
-        AdvkitWarning: the data have fewer classes than the network, or names where the network learned digits, and the
-            names do not identify them.
+        AdvkitWarning: the data have fewer classes than the network, or names in the order of the alphabet where the
+            network learned digits, and the names do not identify them.
     """
     card = getattr(model, "card", None)
     if not isinstance(data, Dataset):
@@ -48,7 +48,8 @@ def belonging(model: Model, data: Any, classes: str | Path | None = None) -> Any
             "give data of the network's classes"
         )
     learned = getattr(card, "data", None)
-    fewer, digits = outputs is not None and len(data.classes) < outputs, classes is None and learned_digits(learned)
+    fewer = outputs is not None and len(data.classes) < outputs
+    digits = classes is None and learned_digits(learned) and list(data.classes) == sorted(data.classes)
     if (fewer or digits) and has_names(data.classes):
         what = f"{outputs:,} outputs" if fewer else f"learned the digits of {learned}"
         warnings.warn(
