@@ -15,6 +15,7 @@ from advkit import evaluate
 from advkit.attacks import create_attack, list_attacks
 from advkit.data import MemoryDataset, load_data
 from advkit.defenses import Smoothed, Transformed, list_transforms
+from advkit.evaluation.measure.stream import chosen
 
 SHORT = {
     "steps": 2,
@@ -63,6 +64,7 @@ def test_data_are_read_and_chosen() -> None:
     ):
         assert x.device.type == "cpu"
     assert float(data[0][0].max()) == 1
+    assert all(chosen(9, count).device.type == "cpu" for count in (None, 4))
 
 
 @pytest.mark.usefixtures("elsewhere")
