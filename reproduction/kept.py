@@ -50,7 +50,7 @@ class Home:
             "study": name, "budget": budget, "device": device, "advkit": __version__, "torch": torch.__version__,
             "python": platform.python_version(), "settings": settings,
         }  # fmt: skip
-        check_vacant(path, REPRODUCE, IDENTITY, ("reproduction.json", "report.html", "networks", "figures"))
+        check_vacant(path, REPRODUCE, ("reproduction.json", "report.html", "networks", "figures"))
         for folder in ("networks", "figures", "locks"):
             make_folder(path / folder)
         self._check_identity()

@@ -303,8 +303,6 @@ def _radius(subject: Subject, eps: float | None) -> float | None:
     eps = _own_eps(subject.attack) if eps is None else eps
     if eps is None and subject.kind == "minimal":
         raise InputError("expected eps, the radius within which an image counts as wrong: give eps=")
-    if isinstance(eps, Tensor) and eps.ndim:
-        raise InputError("expected eps as one number for all images, got a tensor")
     return None if eps is None else door.check_one_eps(eps)
 
 

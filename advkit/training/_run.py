@@ -17,7 +17,7 @@ from torch import Tensor
 from advkit._version import __version__
 from advkit.core.errors import InputError
 from advkit.core.files import alone, make_folder
-from advkit.core.occupants import TRAIN, check_vacant, occupant
+from advkit.core.occupants import TRAIN, check_vacant
 from advkit.core.words import cause
 from advkit.data import Dataset, atomic_write
 from advkit.models import Card, read_card
@@ -101,9 +101,7 @@ def begin(
             )
         _check_same(home, config)
         return None if (home / STATE).exists() else Finished(weights, _read_log(home / LOG))
-    check_vacant(home, TRAIN, CONFIG, (LOG,))
-    if (home / CONFIG).exists() and occupant(home) != TRAIN:
-        raise InputError(f"{home / CONFIG} is there already, and is of no run of {TRAIN}: give another folder")
+    check_vacant(home, TRAIN, (CONFIG, LOG))
     atomic_write(home / CONFIG, lambda file: file.write(json.dumps(config, indent=2).encode() + b"\n"))
     return None
 

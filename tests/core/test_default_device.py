@@ -3,6 +3,7 @@
 The device "meta" stands in for a GPU: a tensor that strays there has no values.
 """
 
+import ast
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+import advkit
 from advkit import evaluate
 from advkit.attacks import create_attack, list_attacks
 from advkit.data import MemoryDataset, load_data
@@ -51,6 +53,31 @@ def test_an_attack_runs_where_its_images_are(name: str, network: nn.Module) -> N
     result = attack(network, X, Y, **({"eps": 0.1} if attack.kind == "budget" else {}))
     assert result.x_adv.device == X.device
     assert result.x_adv.shape == X.shape
+
+
+@pytest.mark.parametrize("room", ["core", "attacks", "data", "evaluation"])
+def test_no_tensor_of_our_own_is_made_without_a_device(room: str) -> None:
+    made = {
+        "tensor",
+        "zeros",
+        "ones",
+        "full",
+        "empty",
+        "arange",
+        "eye",
+        "rand",
+        "randn",
+        "linspace",
+        "randperm",
+        "randint",
+    }
+    loose = []
+    for file in (Path(advkit.__file__).parent / room).rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in {f"torch.{name}" for name in made}:
+                given = {keyword.arg for keyword in node.keywords}
+                loose += [] if given & {"device", "out", None} else [f"{file.name}:{node.lineno}"]
+    assert loose == []
 
 
 @pytest.mark.usefixtures("elsewhere")

@@ -33,7 +33,8 @@ def check_place(home: Path_, *, resume: bool) -> None:
     home = user_path(home)
     if home.exists() and not home.is_dir():
         raise InputError(f"expected a folder for the run, got the file {home}: give another path")
-    check_vacant(home, EVALUATE, "run.json", WRITTEN)
+    begun = (home / "run.json").exists()  # if it is of no known form, `earlier` says so
+    check_vacant(home, EVALUATE, () if begun else WRITTEN)
     if earlier(home) is not None and not resume:
         raise InputError(f"there is a run in {home} already: go on with it by --resume (resume=True), or give another")
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from advkit.core.errors import InputError
 from advkit.core.files import user_path
-from advkit.core.occupants import EVALUATE, TRAIN, occupant
+from advkit.core.occupants import EVALUATE, TRAIN, command_of
 from advkit.evaluation.runs.digests import of_record
 
 FORMAT, READ = 2, (1, 2)
@@ -81,8 +81,8 @@ def _checked(record: Any, path: Path) -> dict[str, Any]:
     Raises:
         InputError: the file is of another kind or format, or was edited.
     """
-    if not isinstance(record, dict) or not {"format", "config"} <= record.keys():
-        there = f"that of {TRAIN}" if occupant(path.parent) == TRAIN else "something else"
+    if not isinstance(record, dict) or command_of(record) != EVALUATE:
+        there = f"that of {TRAIN}" if command_of(record) == TRAIN else "something else"
         raise InputError(f"expected {path} as the record of a run of {EVALUATE}, got {there}")
     if record["format"] not in READ or isinstance(record["format"], bool):
         known = " or ".join(map(str, READ))
