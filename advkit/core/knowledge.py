@@ -20,6 +20,16 @@ def knowledge_of(model: Any) -> str:
     return min(said, key=KNOWLEDGE.index, default="gradients")
 
 
+def is_enough(model: Any, attack: Any) -> bool:
+    """Return whether the model shows what the attack needs.
+
+    Args:
+        model: the model.
+        attack: an attack with the trait `knowledge`.
+    """
+    return KNOWLEDGE.index(attack.knowledge) <= KNOWLEDGE.index(knowledge_of(model))
+
+
 def check_open(model: Any, purpose: str, advice: str = "") -> None:
     """Check that the model shows its gradients, and so what is inside.
 
@@ -49,10 +59,10 @@ def check_knowledge(model: Any, attack: Any, registered: Callable[[], dict[str, 
     Raises:
         InputError: the attack needs more; the message names attacks that do not.
     """
+    if is_enough(model, attack):
+        return
     shown = knowledge_of(model)
     rank = KNOWLEDGE.index(shown)
-    if KNOWLEDGE.index(attack.knowledge) <= rank:
-        return
     fit = [name for name, needs in registered().items() if 1 <= KNOWLEDGE.index(needs) <= rank]
     have = "there is no gradient: the model shows scores only" if shown == "scores" else f"the model shows {shown} only"
     raise InputError(

@@ -13,6 +13,7 @@ from advkit.attacks import FGSM, LBFGS, PGD, ensemble
 from advkit.cli import main
 from advkit.core.errors import InputError
 from advkit.evaluation import error_curve, evaluate, transfer_matrix, wilson_interval
+from advkit.models import BlackBox
 
 
 @pytest.fixture(autouse=True)
@@ -131,6 +132,35 @@ def test_the_row_of_all_others_is_the_ensemble_counted_by_hand():
     assert [row["made_on"] for row in found.records()][-3:] == ["all others"] * 3
     with pytest.raises(InputError, match="three models or more, got 2"):
         transfer_matrix({name: nets[name] for name in ("mlp", "maxout")}, (x, y), attack, together=ensemble)
+
+
+def test_a_model_that_shows_too_little_is_shown_the_images_of_the_others():
+    nets = {name: load_model(name) for name in ("mlp", "maxout", "lenet5")}
+    x, y = load_data("mnist5k")[:40]
+
+    def labels(images):
+        return nets["lenet5"](torch.as_tensor(images)).argmax(1)
+
+    closed = {"box": BlackBox(labels, answers="labels", num_classes=10)}
+    open_ones = {name: nets[name] for name in ("mlp", "maxout")}
+    attack = FGSM(eps=0.1)
+    found = transfer_matrix({**open_ones, **closed}, (x, y), attack)
+    whole = transfer_matrix(nets, (x, y), attack)
+    assert found.closed == ("box",)
+    assert whole.closed == ()
+    assert (found.both[:2], found.wrong[:2]) == (whole.both[:2], whole.wrong[:2])
+    assert found.both[2] == found.wrong[2] == (0, 0, 0)
+    assert found.rates[2] == [None, None, None]
+    assert found.clean_wrong == whole.clean_wrong
+    assert "Not attacked, since it shows less than the attack needs: box" in str(found)
+    assert transfer_matrix({**open_ones, **closed}, (x, y), "boundary(queries=50)").closed == ()  # labels are enough
+    with pytest.raises(InputError, match="fgsm needs gradients, and the model shows labels only"):
+        transfer_matrix(closed, (x, y), attack)
+    with pytest.raises(InputError, match="three models or more that show gradients, got 2"):
+        transfer_matrix({**open_ones, **closed}, (x, y), attack, together=ensemble)
+    four = transfer_matrix({**nets, **closed}, (x, y), attack, together=ensemble)
+    assert four.wrong[4][3] > 0
+    assert four.wrong[4][:3] == transfer_matrix(nets, (x, y), attack, together=ensemble).wrong[3]
 
 
 def test_the_command_has_a_row_of_all_others():

@@ -14,6 +14,7 @@ from advkit.core.driver import reporting
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.core.intervals import wilson_interval
+from advkit.core.knowledge import is_enough
 from advkit.core.layout import Passes
 from advkit.core.progress_bar import Progress, shows_progress
 from advkit.core.shown import Shown
@@ -47,6 +48,8 @@ class TransferMatrix(Shown):
         wrong: `wrong[s][t]`, number of these images that t gets wrong after the attack on s; with a target, that t then
             takes for this class.
         target: the class to reach, by its name or number; empty without one.
+        closed: names of the models that show less than the attack needs, such as an ONNX file under `pgd`. They are
+            shown the images of the others; their own rows of `both` and `wrong` are 0.
 
     Where all models but t were attacked together, `both` and `wrong` have one row more, the last; its denominators are
     the images that all models get right.
@@ -60,6 +63,7 @@ class TransferMatrix(Shown):
     both: tuple[tuple[int, ...], ...]
     wrong: tuple[tuple[int, ...], ...]
     target: str = ""
+    closed: tuple[str, ...] = ()
 
     def _brief(self) -> str:
         return f"{self.attack} on {len(self.names)} models, {self.count:,} images"
@@ -122,6 +126,7 @@ class TransferMatrix(Shown):
             "count": self.count,
             "models": list(self.names),
             "made_on": list(self.sources),
+            "closed": list(self.closed),
             "clean_error": [wrong / self.count for wrong in self.clean_wrong],
             "both": [list(row) for row in self.both],
             "wrong": [list(row) for row in self.wrong],
@@ -146,6 +151,7 @@ def transfer_matrix(
 ) -> TransferMatrix:
     """Attack every model and show the images to all of them.
 
+    A model that shows less than the attack needs (an ONNX file has no gradients) is shown the images of the others.
     Budget attacks continue to the strongest point (stop "never"), which transfers better than the first adversarial
     one. An image on which the attack failed counts as one that does not transfer.
 
@@ -154,8 +160,8 @@ def transfer_matrix(
         data: a Dataset, a DataLoader or a pair of tensors (x, y), see `evaluate`.
         attack: an attack of either kind, or its spec.
         together: function that makes the attack on several models at once, such as `advkit.attacks.ensemble`; the
-            matrix then has one more row, made on all models but the one that is shown the images. It needs three
-            models or more. Default: no such row.
+            matrix then has one more row, made on all models but the one that is shown the images and those that
+            show too little. It needs three models or more that are attacked. Default: no such row.
         target: the class to reach, by its number or by its name in the data. A rate then counts the images that are
             taken for this class. By default every mistake counts.
         batch_size, count, seed, bounds: options of the evaluation, see `evaluate`.
@@ -165,20 +171,24 @@ def transfer_matrix(
         Counts, rates and intervals; the diagonal is each model under its own attack.
 
     Raises:
-        InputError: there is no model, or data, attacks or outputs do not fit.
+        InputError: there is no model, or none shows what the attack needs, or data, attacks or outputs do not fit.
     """
     if not models:
         raise InputError("expected at least one model, got none")
-    if together is not None and len(models) < 3:
-        raise InputError(f"all others together: expected three models or more, got {len(models)}")
     if not isinstance(attack, Attack | str):
         raise InputError(f"expected an attack such as FGSM(eps=0.1), or its spec, got {attack!r}")
     (attack,) = asked_attacks(attack, data=data)
+    nets = list(models.values())
+    given = [s for s, net in enumerate(nets) if is_enough(net, attack)] or [*range(len(nets))]  # or it says so
+    if together is not None and len(given) < 3:
+        shown = "" if len(given) == len(nets) else f" that show {attack.knowledge}"
+        raise InputError(f"all others together: expected three models or more{shown}, got {len(given)}")
     bounds = door.check_bounds(bounds)
     data = as_data(data, batch_size=batch_size, count=count)
     length = total(data, count)
-    nets, size, rows = list(models.values()), len(models), len(models) + (together is not None)
-    tick = Ticker(progress, None if length is None else length * (2 * size if together else size) * most_passes(attack))
+    size, rows = len(models), len(models) + (together is not None)
+    made = len(given) + (size if together else 0)
+    tick = Ticker(progress, None if length is None else length * made * most_passes(attack))
     aim = aim_at(target, data)
     if isinstance(aim, str | Tensor):
         raise InputError(f"expected target as one class, got {target!r}: transfer shows how often it is reached")
@@ -191,13 +201,13 @@ def transfer_matrix(
     for batch in batches(data, batch_size=batch_size, count=count):
         right = torch.stack([_answer(net, batch.x, batch, bounds) for net in nets]) == batch.y.cpu()  # (M, N)
         meant = torch.ones_like(right[0]) if aim is None else batch.y.cpu() != aim
-        for s, net in enumerate(nets):
-            fooled = _fooled(attack, net, nets, batch, call, tick)
+        for s in given:
+            fooled = _fooled(attack, nets[s], nets, batch, call, tick)
             shared = right[s] & right & meant
             both[s] += shared.sum(1)
             wrong[s] += (shared & fooled).sum(1)
         for t, net in enumerate(nets if together is not None else []):
-            others = together(attack, nets[:t] + nets[t + 1 :])  # type: ignore[misc]
+            others = together(attack, [nets[s] for s in given if s != t])  # type: ignore[misc]
             fooled = _fooled(others, net, [net], batch, call, tick)[0]
             shared = right.all(0) & meant
             both[size, t] += shared.sum()
@@ -213,6 +223,7 @@ def transfer_matrix(
         both=tuple(map(tuple, both.tolist())),
         wrong=tuple(map(tuple, wrong.tolist())),
         target="" if target is None else str(target),
+        closed=tuple(name for s, name in enumerate(models) if s not in given),
     )
 
 

@@ -49,7 +49,9 @@ def _(matrix: TransferMatrix) -> Sheet:
         f"Columns: shown to. {counted} of the images that both get right without an attack; in brackets 95 % intervals."
     )
     all_right = f"{OTHERS}: made on all but the one in the column together; of the images that all get right."
-    return [head, made, said, *([all_right] if OTHERS in matrix.sources else []), CAVEAT]
+    closed = f"Not attacked, since {'they show' if len(matrix.closed) > 1 else 'it shows'} less than the attack needs: "
+    more = [closed + ", ".join(matrix.closed)] if matrix.closed else []
+    return [head, made, said, *more, *([all_right] if OTHERS in matrix.sources else []), CAVEAT]
 
 
 @sheet_of.register
