@@ -1,8 +1,9 @@
 """Exact certificates on a network trained by PGD: `python benchmarks/exact_robust.py --data ROOT --output DIR`.
 
-Trains two strided convolutions and two linear layers by PGD on MNIST, six epochs at eps .2, and asks `exact` about the
-first --count test digits, --limit seconds of processor time each. ROOT is a data root of advkit that holds MNIST. The
-run in DIR is used again if it is there.
+Trains two strided convolutions and two linear layers by PGD on MNIST, eight epochs at eps .3, and asks `exact` about
+the first --count test digits at eps .2, --limit seconds of processor time each. ROOT is a data root that holds
+MNIST. The run in DIR is used again if it is there. The radius of the training was chosen among .2 and .3 by the share
+that CROWN certifies of 100 training digits that were held out.
 """
 
 import argparse
@@ -22,9 +23,9 @@ from advkit.training import Recipe, train
 
 EPS = 0.2
 NODES = 10**9  # the time is the only limit
-LOSS = f"pgd(eps={EPS}, steps=5, step_size=0.08, alpha=0)"
+LOSS = "pgd(eps=0.3, steps=7, step_size=0.08, alpha=0)"
 RECIPE = Recipe(
-    model="small", data="mnist", input_shape=(1, 28, 28), epochs=6, batch_size=100, optimizer="adamw", lr=2e-3,
+    model="small", data="mnist", input_shape=(1, 28, 28), epochs=8, batch_size=100, optimizer="adamw", lr=2e-3,
     weight_decay=0.01, clip=1.0, ramp=0.4, defense=LOSS,
 )  # fmt: skip
 
@@ -49,7 +50,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="data root with MNIST")
     parser.add_argument("--output", type=Path, default=Path("runs/exact"), help="folder of the training run")
     parser.add_argument("--first", type=int, default=0, help="number of the first digit")
-    parser.add_argument("--count", type=int, default=50)
+    parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--limit", type=float, default=30.0, help="processor seconds for each digit")
     given = parser.parse_args()
     torch.set_num_threads(1)
@@ -65,7 +66,7 @@ def main() -> None:
     by_crown = certify(model, x[:100], y[:100], eps=EPS, method="crown").certified
     print(f"clean error {run.card.clean_error:.2%}; PGD-40 fools {int(fooled.sum())} of 1,000; ", end="")
     print(f"CROWN certifies {int(by_crown.sum())} of 100")
-    search.time = ProcessorTime  # type: ignore[assignment]
+    setattr(search, "time", ProcessorTime)  # noqa: B010
     attack = create_attack(f"pgd(eps={EPS}, steps=40, restarts=2)")
     part, begun = slice(given.first, given.first + given.count), time.process_time()
     found = certify(
@@ -73,6 +74,7 @@ def main() -> None:
         attack=lambda net, images, labels: attack(net, images, labels).x_adv,
     )  # fmt: skip
     spent = time.process_time() - begun
+    assert found.broken is not None
     undecided = [given.first + i for i in found.undecided.nonzero().squeeze(1).tolist()]
     print(
         f"exact: {int(found.certified.sum())} certified, {int(found.broken.sum())} broken, undecided {undecided}; ",
