@@ -20,10 +20,8 @@ from advkit.data import Dataset
 from advkit.evaluation import Keep, Report, evaluate, load_run
 from advkit.evaluation.measure.aims import aim_at
 from advkit.evaluation.measure.asked import EPS, noise_like
+from advkit.evaluation.runs.run_folder import EXAMPLES
 from advkit.models import Classifier, list_models, load_model
-
-EXAMPLES = "examples.png"
-"""The picture in the folder of a run: a few images under the first attack."""
 
 DEFAULT = ("fgsm", "pgd")
 """Attacks where none is named."""
@@ -53,9 +51,10 @@ def run(model: str | None, as_json: bool, output: Path | None, **options: Any) -
             if speaks and output is not None:
                 last_word(f"\nStopped. What is done is kept in {output}: the same command with --resume goes on.")
             raise
-        if speaks and output is not None and attacks and not (output / EXAMPLES).exists():
+        if speaks and output is not None and attacks and not (made := load_run(output)).stands(EXAMPLES):
             aim = aim_at(options["target"], images, option="--target")
             draw(output / EXAMPLES, report, classifier, attacks[0], images, target=aim, goal=options["goal"])
+            made.enlist(EXAMPLES)
     if speaks and as_json:
         print_json(report, model, shown, output)
     elif speaks:

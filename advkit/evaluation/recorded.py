@@ -31,7 +31,7 @@ from advkit.evaluation.runs.identity import command_line, configuration, environ
 from advkit.evaluation.runs.keep import Keep
 from advkit.evaluation.runs.png import write_pngs
 from advkit.evaluation.runs.ranks import Claims, Shard, parse_shard, place, wait_for_all
-from advkit.evaluation.runs.run_folder import CORRUPTIONS, Run
+from advkit.evaluation.runs.run_folder import CORRUPTIONS, EXAMPLES, Run
 from advkit.evaluation.runs.run_json import earlier
 from advkit.evaluation.show.page import page
 
@@ -148,9 +148,8 @@ def _work(job: Job, made: Run) -> None:
             continue
         own = fitted(batch, job.model, job.plan.options["bounds"], labelled=job.plan.judge.labelled)
         columns, images = job.plan.measure(job.model, own, job.tick)
-        if job.keep.png:
-            write_pngs(made, own, columns, images, job.plan)
-        made.commit(number, batch, columns, [own.x, *images] if job.keep.images else [])
+        pngs = write_pngs(made, own, columns, images, job.plan) if job.keep.png else {}
+        made.commit(number, batch, columns, [own.x, *images] if job.keep.images else [], pngs)
     mine = _mine(shard, numbers)
     if stray := sorted(set(made.numbers()) - set(mine)):
         files = ", ".join(f"batches/{number:06d}.safetensors" for number in stray)
@@ -190,7 +189,7 @@ def _redone(made: Run, number: int, why: str) -> None:
 
 def _finish(job: Job, made: Run) -> None:
     """What is not there yet of corruptions, rows, figures and page; run.json says last that the run is complete."""
-    spoilt = job.spoil is not None and made.corruptions is None
+    spoilt = job.spoil is not None and (made.altered(CORRUPTIONS) or made.corruptions is None)
     if job.spoil is not None and spoilt:
         text = json.dumps(job.spoil().to_dict(), indent=1)
         made.write(CORRUPTIONS, lambda file: file.write(text.encode()))
@@ -218,7 +217,8 @@ def conclude(made: Run, *, rows: bool = True) -> None:
     made.record["figures"] = figures
     shown = page(made, report)
     made.write("report.html", lambda file: file.write(shown.encode("utf-8", "replace")))
-    made.update(status="complete", files=made.files("samples.csv", "report.html"))
+    more = [name for name in (CORRUPTIONS, EXAMPLES) if (made.home / name).is_file() and not made.altered(name)]
+    made.update(status="complete", files=made.files("samples.csv", "report.html", *more))
 
 
 @contextmanager

@@ -289,3 +289,48 @@ def test_edited_folders_are_one_line_for_every_command(whole, tmp_path, part):
             assert ended.exit_code == 0 or ended.stderr.startswith("Error: ")
             assert len(ended.stderr.strip().splitlines()) <= 1
         shutil.rmtree(home)
+
+
+def faulty(home):
+    try:
+        return bool(verify_run(home))
+    except InputError:
+        return True
+
+
+def test_every_file_of_a_run_is_held_against_its_digest(tmp_path):
+    home = tmp_path / "run"
+    said = "--model mlp --attacks fgsm(eps=.2) --count 6 --batch-size 3 --no-checks --png --corruptions --threads 1"
+    words = ["evaluate", *said.split(), "--output", str(home)]
+    assert CliRunner().invoke(main, words).exit_code == 0
+    files = sorted(path for path in home.rglob("*") if path.is_file() and path.stat().st_size)
+    kinds = {path.relative_to(home).parts[0] for path in files}
+    assert {"run.json", "samples.csv", "report.html", "examples.png", "png", "batches", "corruptions.json"} <= kinds
+    assert not verify_run(home)
+    for path in files:
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        assert faulty(home), path
+        path.unlink()
+        assert faulty(home), path
+        path.write_bytes(content)
+    assert not verify_run(home)
+    broken = [home / "examples.png", home / "corruptions.json", next(path for path in files if "png" in path.parts)]
+    before = [path.read_bytes() for path in broken]
+    for path in broken:
+        path.unlink()
+    again = CliRunner().invoke(main, [*words, "--resume"])
+    assert again.exit_code == 0, again.stderr
+    assert not verify_run(home)
+    assert [path.read_bytes() for path in broken] == before
+
+
+def test_a_merged_run_keeps_the_digests_of_its_pictures(tmp_path):
+    for shard in ("1/2", "2/2"):
+        go(tmp_path / shard[0], keep=Keep(png=True, shard=shard))
+    merge_runs([tmp_path / "1", tmp_path / "2"], output=tmp_path / "whole")
+    assert not verify_run(tmp_path / "whole")
+    picture = next((tmp_path / "whole" / "png").rglob("*.png"))
+    picture.write_bytes(b"")
+    (wrong,) = verify_run(tmp_path / "whole")
+    assert wrong.endswith(f"png/{picture.parent.name}/{picture.name} is not what was written")

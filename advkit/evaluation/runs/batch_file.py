@@ -1,5 +1,6 @@
 """The file of one batch of a run: its columns, its images, and digests by which damage is found."""
 
+import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,11 +14,16 @@ from advkit.core.errors import InputError
 from advkit.core.files import check_readable, refusal
 from advkit.evaluation.measure.stream import Batch
 from advkit.evaluation.measure.tally import Columns
-from advkit.evaluation.runs.digests import of_data, of_record, of_results
+from advkit.evaluation.runs.digests import of_data, of_file, of_record, of_results
 
 
 def write_batch(
-    file: IO[bytes], number: int, batch: Batch, columns: Sequence[Columns], images: Sequence[Tensor]
+    file: IO[bytes],
+    number: int,
+    batch: Batch,
+    columns: Sequence[Columns],
+    images: Sequence[Tensor],
+    pngs: Mapping[str, str],
 ) -> None:
     """Write a batch with digests of its data and of the results.
 
@@ -27,6 +33,7 @@ def write_batch(
         batch: the batch as the data gave it.
         columns: columns of the clean pass, of each attack and of the control.
         images: the clean images and the adversarial ones of each attack; none if they are not kept.
+        pngs: digests of the PNG files of the batch, by their names in the folder of the run.
 
     Raises:
         OSError: the disk is full or cannot be written to.
@@ -37,7 +44,12 @@ def write_batch(
     if images:
         tensors.update({"x": images[0], **{f"{i}.x_adv": found for i, found in enumerate(images[1:])}})
     content = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    said = {"number": str(number), **of_data(batch), **of_results(content)}
+    said = {
+        "number": str(number),
+        **of_data(batch),
+        **of_results(content),
+        **({"png": json.dumps(pngs)} if pngs else {}),
+    }
     said["digest"] = of_record(said)
     try:
         safetensors.torch.save_file(content, file.name, said)  # without a copy of all in memory
@@ -63,6 +75,7 @@ class BatchFile:
         """
         self._file = _opened(path)
         self.digests: dict[str, str] = dict(self._file.metadata() or {})
+        self._home = path.parent.parent
 
     def columns(self, attacks: int) -> list[Columns]:
         """Return the columns of the clean pass, of each attack and of the control.
@@ -108,7 +121,19 @@ class BatchFile:
             return f"it is the file of batch {said.get('number')}"
         if said["rows"] != found["rows"] or (images and said["rest"] != found["rest"]):
             return "its content is not what was written"
-        return None if listed == said["rows"] else "it is not the batch that run.json lists"
+        if listed != said["rows"]:
+            return "it is not the batch that run.json lists"
+        return self._spoilt_png() if images else None
+
+    def _spoilt_png(self) -> str | None:
+        """What is wrong with the PNG files beside the batch, by the first of them."""
+        for name, digest in json.loads(self.digests.get("png", "{}")).items():
+            path = self._home / name
+            if not path.is_file():
+                return f"{name} is missing"
+            if of_file(path) != digest:
+                return f"{name} is not what was written"
+        return None
 
 
 def _opened(path: Path) -> Any:

@@ -52,6 +52,11 @@ def of_record(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
+def of_bytes(content: bytes) -> str:
+    """Return the digest of a file's content, as `of_file` does."""
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
 def of_file(path: Path) -> str:
     """Return the digest of a file's content."""
     with path.open("rb") as file:

@@ -9,7 +9,7 @@ import io
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -37,6 +37,9 @@ from advkit.evaluation.runs.run_json import earlier, read_json
 
 CORRUPTIONS = "corruptions.json"
 """The errors under corruptions, where they were asked for."""
+
+EXAMPLES = "examples.png"
+"""The picture that the command adds to a finished run."""
 
 Path_ = str | os.PathLike[str]
 
@@ -155,6 +158,14 @@ class Run(Shown):
         listed = self.record.get("files", {})
         return all((self.home / name).is_file() and listed.get(name) == of_file(self.home / name) for name in names)
 
+    def altered(self, name: str) -> bool:
+        """Return whether run.json lists a file that is missing now or not what was written.
+
+        Args:
+            name: name of the file.
+        """
+        return name in self.record.get("files", {}) and not self.stands(name)
+
     def has(self, number: int) -> bool:
         """Return whether the batch of this number is committed.
 
@@ -171,7 +182,9 @@ class Run(Shown):
         """Return the numbers of the batches that a complete run lists and the folder lacks."""
         return sorted(set(map(int, self.record.get("batches", {}))) - set(self.numbers()))
 
-    def commit(self, number: int, batch: Batch, columns: Sequence[Columns], images: list[Tensor]) -> None:
+    def commit(
+        self, number: int, batch: Batch, columns: Sequence[Columns], images: list[Tensor], pngs: Mapping[str, str]
+    ) -> None:
         """Write a batch atomically, with digests of its data and of the results.
 
         Args:
@@ -179,10 +192,11 @@ class Run(Shown):
             batch: the batch as the data gave it.
             columns: columns of the clean pass, of each attack and of the control.
             images: the clean images and the adversarial ones of each attack; none if they are not kept.
+            pngs: digests of the PNG files of the batch, by their names in the folder.
         """
 
         def write(file: IO[bytes]) -> None:
-            write_batch(file, number, batch, columns, images)
+            write_batch(file, number, batch, columns, images, pngs)
 
         self.write(f"batches/{number:06d}.safetensors", write)
 
@@ -202,7 +216,7 @@ class Run(Shown):
 
         Args:
             number: number of the batch.
-            images: whether to check the images and times too, which takes as long as reading them.
+            images: whether to check the images, PNG files and times too, which takes as long as reading them.
         """
         try:
             file = self._opened(number)
@@ -309,12 +323,20 @@ class Run(Shown):
         with self._explained(name):
             atomic_write(self.home / name, content)
 
-    def write_loose(self, name: str, content: Any) -> None:
+    def enlist(self, name: str) -> None:
+        """Add the digest of a file of the folder to run.json.
+
+        Args:
+            name: name of the file.
+        """
+        self.update(files={**self.record["files"], **self.files(name)})
+
+    def write_loose(self, name: str, content: bytes) -> None:
         """Write a file of a batch that is not committed yet, neither atomically nor flushed: it would be written again.
 
         Args:
             name: name of the file.
-            content: function that fills the open binary file that it is given.
+            content: what the file holds.
 
         Raises:
             OSError: the disk is full or cannot be written to.
@@ -322,8 +344,7 @@ class Run(Shown):
         with self._explained(name):
             path = self.home / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            with path.open("wb") as file:
-                content(file)
+            path.write_bytes(content)
 
     @contextmanager
     def _explained(self, name: str) -> Iterator[None]:
