@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advkit.core.errors import InputError
+from advkit.models._black_box import BlackBox
 from advkit.models._card import Card
 
 
@@ -98,7 +99,8 @@ class Classifier(nn.Module):
             logits: Tensor | tuple[Tensor, ...] = self.net(self.normalize(x))
         except (RuntimeError, AssertionError, ValueError) as error:  # torch's own, and checks of vision transformers
             expected = self.card.input_shape
-            if expected is None or x.shape[1:] == expected or isinstance(error, torch.OutOfMemoryError):
+            own = isinstance(error, torch.OutOfMemoryError) or isinstance(self.net, BlackBox)  # it says what is wrong
+            if own or expected is None or x.shape[1:] == expected:
                 raise
             raise InputError(
                 f"{self.card.name} was built for images (N, {', '.join(map(str, expected))}), got {tuple(x.shape)}: "

@@ -137,9 +137,8 @@ def _onnx(name: str, options: dict[str, Any], *, pretrained: bool) -> Classifier
         raise InputError(f"{name} holds its own weights: leave weights out")
     net, known = black_box(name.partition(":")[2], options)
     given = {key: value for key, value in options.items() if key not in known}
-    return _classifier(
-        name, net, known, given, source=f"{name.partition(':')[2]}, run by ONNX Runtime", licence="unknown"
-    )
+    source = f"{name.partition(':')[2]}, run by ONNX Runtime{known.pop('note')}"
+    return _classifier(name, net, known, given, source=source, licence="unknown")
 
 
 def check_reference(name: str) -> None:

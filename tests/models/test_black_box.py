@@ -1,4 +1,4 @@
-"""Models that can only be asked: NumPy functions and ONNX files, what an attack may do with them, and what it costs."""
+"""Models that can only be asked: what an attack may do with them, and what it costs."""
 
 import warnings
 from collections import Counter
@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
 
-from advkit import evaluate, load_model
+from advkit import evaluate
 from advkit.attacks import (
     NES,
     PGD,
@@ -23,7 +22,6 @@ from advkit.attacks import (
     transfer,
 )
 from advkit.certification import certify
-from advkit.cli import main
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.knowledge import knowledge_of
 from advkit.evaluation import check_evaluation
@@ -211,97 +209,6 @@ def test_a_report_is_made_of_a_black_box():
     report = evaluate(BlackBox(scores), (X, Y), ["square(eps=0.2, queries=40)"])
     assert report.clean_error == 0
     assert report.adversarial_error > 0
-
-
-# ONNX
-
-
-@pytest.fixture(scope="module")
-def lenet():
-    pytest.importorskip("onnxruntime", reason="advkit[onnx] is not installed")
-    pytest.importorskip("onnx", reason="only `onnx` writes the test's files")
-    return load_model("lenet5", device="cpu")
-
-
-def exported(model: torch.nn.Module, path: Path | str, **options: object) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the exporter that needs no further package is deprecated
-        torch.onnx.export(model, (torch.rand(1, 1, 32, 32),), str(path), dynamo=False, input_names=["x"], **options)
-
-
-def written(path: Path, *, batch: int | str = "N", last: bool = False, label: bool = False) -> Path:
-    """A linear classifier of images (N, 1, 4, 4), or (N, 4, 4, 1), as an ONNX file."""
-    from onnx import TensorProto, helper, numpy_helper, save
-
-    nodes = [helper.make_node("Flatten", ["x"], ["flat"]), helper.make_node("Gemm", ["flat", "w", "b"], ["scores"])]
-    outputs = [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [batch, 3])]
-    if label:
-        nodes.append(helper.make_node("ArgMax", ["scores"], ["label"], axis=1, keepdims=0))
-        outputs.append(helper.make_tensor_value_info("label", TensorProto.INT64, [batch]))
-    shape = [batch, 4, 4, 1] if last else [batch, 1, 4, 4]
-    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
-    weights = [numpy_helper.from_array(W.T.copy(), "w"), numpy_helper.from_array(B, "b")]
-    graph = helper.make_graph(nodes, "linear", inputs, outputs, weights)
-    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
-    return path
-
-
-def test_an_exported_network_answers_as_the_network(lenet, tmp_path):
-    x = torch.rand(5, 1, 32, 32, generator=torch.Generator().manual_seed(0))
-    path = tmp_path / "lenet5.onnx"
-    exported(lenet, path, dynamic_axes={"x": {0: "N"}})
-    model = load_model(f"onnx:{path}")
-    torch.testing.assert_close(model(x), lenet(x), atol=1e-5, rtol=1e-4)
-    assert model.card.input_shape == (1, 32, 32)
-    assert model.card.num_classes == 10
-    y = lenet(x).argmax(1)
-    attack = Square(eps=0.3, queries=50)
-    found = attack(model, x, y)
-    assert torch.equal(found.success, attack(lenet, x, y).success)
-    assert model.net.billed == 5 + int(found.queries.sum())
-
-
-@pytest.mark.parametrize("options", [{"batch": 1}, {"batch": 4}, {"last": True}, {"label": True}])
-def test_files_of_every_form_are_read(lenet, tmp_path, options):
-    path = written(tmp_path / "net.onnx", **options)
-    model = load_model(f"onnx:{path}{'(channels_last=True)' if options.get('last') else ''}")
-    torch.testing.assert_close(model(X), as_torch(X))
-    assert model.card.input_shape == (1, 4, 4)
-    assert "ONNX" in model.card.source
-
-
-def test_a_file_that_answers_labels(lenet, tmp_path):
-    path = written(tmp_path / "net.onnx", label=True)
-    model = load_model(f"onnx:{path}(output=label, answers=labels, num_classes=3)")
-    assert knowledge_of(model) == "labels"
-    assert HopSkipJump(queries=100)(model, X, Y).success.all()
-
-
-def test_what_is_wrong_with_a_file_is_one_line(lenet, tmp_path):
-    path = written(tmp_path / "net.onnx")
-    (tmp_path / "broken.onnx").write_bytes(b"no graph")
-    for name, words in {
-        f"onnx:{tmp_path}/none.onnx": "no file",
-        f"onnx:{tmp_path}/broken.onnx": "cannot read",
-        f"onnx:{path}(output=logits)": "output of",
-        f"onnx:{path}(width=2)": "option of",
-    }.items():
-        with pytest.raises(InputError, match=words):
-            load_model(name)
-    with pytest.raises(InputError, match="its own weights"):
-        load_model(f"onnx:{path}", weights="random")
-
-
-def test_the_command_attacks_an_onnx_file_and_refuses_gradients(lenet, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    exported(lenet, "net.onnx")
-    command = ["attack", "--model", "onnx:net.onnx", "--count", "20", "--no-picture"]
-    done = CliRunner().invoke(main, [*command, "--attack", "square(queries=20)", "--eps", "0.3"])
-    assert done.exit_code == 0, done.output
-    assert "adversarial error" in done.output.lower()
-    refused = CliRunner().invoke(main, [*command, "--attack", "pgd"])
-    assert refused.exit_code == 2
-    assert "no gradient" in refused.output
 
 
 @pytest.mark.parametrize("ask", [scores, labels])
