@@ -14,6 +14,7 @@ from advkit.core.classify import looking
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.layout import Passes
 from advkit.core.losses import surprise
+from advkit.core.outputs import answer_of
 from advkit.defenses._carry import gradients
 
 Term = Callable[..., Tensor]
@@ -21,18 +22,20 @@ Term = Callable[..., Tensor]
 
 
 class Network:
-    """A model and the batch's memory layout.
+    """A model, the batch's memory layout, and the classes that occur in it.
 
     A model defines its training loss by `training_logits(x)`: a list of (weight, logits). Without that method its only
-    output is `model(x)`. Every loss is the sum over the outputs of weight times the loss of that output.
+    output is `model(x)`. Every loss is the sum over the outputs of weight times the loss of that output. Of an answer
+    that is a dict or an object with `logits`, these are the output.
 
     Args:
         model: callable that returns logits (N, K); a wrapper such as DistributedDataParallel is fine.
         x: the images of the batch.
+        classes: the smallest and the largest label of the batch.
     """
 
-    def __init__(self, model: Any, x: Tensor) -> None:
-        self.model = model
+    def __init__(self, model: Any, x: Tensor, classes: tuple[int, int] = (0, 0)) -> None:
+        self.model, self._classes = model, classes
         self.bare = model.module if isinstance(model, DistributedDataParallel | DataParallel) else model
         self._format = torch.channels_last if Passes(model, x).probe(x) else torch.preserve_format
 
@@ -43,7 +46,15 @@ class Network:
         """
         x = x.clone(memory_format=self._format)
         own = getattr(self.model, "training_logits", None)
-        return [(1.0, self.model(x))] if own is None else list(own(x))
+        answers = [(1.0, self.model(x))] if own is None else own(x)
+        return [(weight, self._logits(answer, x)) for weight, answer in answers]
+
+    def _logits(self, answer: Any, x: Tensor) -> Tensor:
+        """The logits (N, K) in an answer to x, with a column for every label of the batch."""
+        logits = answer_of(answer)
+        model_checks.check_logits(logits, x)
+        model_checks.check_labels(self._classes, logits.shape[1])
+        return logits
 
     def mean(self, term: Term, *batches: Tensor) -> Tensor:
         """One pass over all batches together: the sum over the outputs of weight * term(logits of each batch)."""
@@ -77,7 +88,7 @@ class Network:
         """The gradient of the cross-entropy with respect to the images, by one pass in eval mode without trace."""
         with looking(self.bare, x.device, gradients=True):
             leaf = x.clone().requires_grad_()
-            logits = self.bare(leaf.clone(memory_format=self._format))
+            logits = self._logits(self.bare(leaf.clone(memory_format=self._format)), x)
             (gradient,) = gradients(surprise(logits, y).sum(), [leaf])
         return torch.zeros_like(x) if gradient is None else gradient
 
@@ -95,4 +106,5 @@ def enter(model: Any, x: Any, y: Any, bounds: tuple[float, float]) -> tuple[Netw
         raise InputError("expected a batch of at least one image, got none")
     with torch.inference_mode(False):  # tensors made in inference mode cannot be part of a graph, their copies can
         x, y = (t.clone() if t.is_inference() else t.detach() for t in (x, y))
-    return Network(model, x), x, y
+    least, most = torch.stack(torch.aminmax(y)).tolist()  # note: a wait for the device
+    return Network(model, x, (least, most)), x, y

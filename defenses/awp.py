@@ -67,27 +67,28 @@ class AWP(TrainingLoss):
 
 @contextmanager
 def moved(weights: list[nn.Parameter], gradient: tuple[Tensor | None, ...], gamma: float) -> Iterator[None]:
-    """Context manager: kernels and matrices are moved by `gamma` of their norm along the gradient, and restored."""
+    """Context manager: kernels and matrices are moved by `gamma` of their norm along the gradient, and restored.
+
+    They are written through `.data`, which raises no version: a graph of the caller's may hold them, and its backward
+    pass finds them restored. A graph made inside must be differentiated inside.
+    """
     pairs = [(w, g) for w, g in zip(weights, gradient, strict=True) if w.ndim > 1 and g is not None]
     before = [w.detach().clone() for w, _ in pairs]
     try:
-        with torch.no_grad():
-            for w, g in pairs:
-                w.add_(gamma * w.norm() / (g.norm() + 1e-12) * g)
+        for w, g in pairs:
+            w.data.add_(gamma * w.data.norm() / (g.norm() + 1e-12) * g)
         yield
     finally:
-        with torch.no_grad():
-            for (w, _), old in zip(pairs, before, strict=True):
-                w.copy_(old)
+        for (w, _), old in zip(pairs, before, strict=True):
+            w.data.copy_(old)
 
 
 @contextmanager
 def buffers_kept(model: nn.Module) -> Iterator[None]:
-    """Context manager: every buffer of the model is restored on leaving."""
+    """Context manager: every buffer of the model is restored on leaving, with its version where a graph may hold it."""
     saved = [(b, b.clone()) for m in modules_of(model) for b in m._buffers.values() if b is not None]
     try:
         yield
     finally:
-        with torch.no_grad():
-            for buffer, old in saved:
-                buffer.copy_(old)
+        for buffer, old in saved:
+            buffer.data.copy_(old)

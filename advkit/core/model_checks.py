@@ -67,11 +67,7 @@ def check_answer(logits: Any, x: Tensor, y: Tensor, loss: Any = None) -> None:
         raise InputError(
             f"expected the model to return a tensor of logits, got {kind(logits)}; wrap it so that it returns them"
         )
-    if logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
-        raise InputError(
-            f"expected logits of shape ({len(x)}, K) with K >= 2 classes for images {tuple(x.shape)}, "
-            f"got {tuple(logits.shape)}"
-        )
+    check_logits(logits, x)
     classes = logits.shape[1]
     finite, inside, sums, same, small = _at_once(
         logits.isfinite().all(),
@@ -84,10 +80,7 @@ def check_answer(logits: Any, x: Tensor, y: Tensor, loss: Any = None) -> None:
         rows = int((~logits.isfinite()).any(1).sum())
         raise InputError(f"the model returned NaN or infinite logits for {rows} of {len(x)} clean images")
     if not inside:
-        raise InputError(
-            f"labels out of range: saw {int(y.min())} to {int(y.max())}, "
-            f"the model has {classes} classes (0 to {classes - 1})"
-        )
+        check_labels((int(y.min()), int(y.max())), classes)
     if sums:
         warn("the model seems to return probabilities; attacks expect logits: remove the final softmax")
     if same and not bool((x == x[:1]).all()):
@@ -96,6 +89,24 @@ def check_answer(logits: Any, x: Tensor, y: Tensor, loss: Any = None) -> None:
         warn(
             f"the logits of an image lie no further apart than {SMALL:g}: the cross-entropy hardly depends on which "
             "class is near, so the attack is weaker than with larger logits; use loss='margin' or 'dlr'"
+        )
+
+
+def check_logits(logits: Tensor, x: Tensor) -> None:
+    """Check that the answer to the images has one row of at least two numbers for each: (N, K)."""
+    if logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
+        raise InputError(
+            f"expected logits of shape ({len(x)}, K) with K >= 2 classes for images {tuple(x.shape)}, "
+            f"got {tuple(logits.shape)}"
+        )
+
+
+def check_labels(seen: tuple[int, int], classes: int) -> None:
+    """Check that the smallest and the largest label are columns of the logits (N, K), K = `classes`."""
+    least, most = seen
+    if not 0 <= least <= most < classes:
+        raise InputError(
+            f"labels out of range: saw {least} to {most}, the model has {classes} classes (0 to {classes - 1})"
         )
 
 

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advkit.core.errors import InputError
+from advkit.core.outputs import answer_of
 from advkit.models._black_box import BlackBox
 from advkit.models._card import Card
 
@@ -127,7 +128,7 @@ class Classifier(nn.Module):
             label_smoothing: label smoothing of each cross-entropy, in [0, 1).
         """
         outputs = self.training_logits(x)
-        losses = [w * F.cross_entropy(logits, y, label_smoothing=label_smoothing) for w, logits in outputs]
+        losses = [w * F.cross_entropy(answer_of(logits), y, label_smoothing=label_smoothing) for w, logits in outputs]
         return torch.stack(losses).sum()
 
 
