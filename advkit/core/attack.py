@@ -309,6 +309,7 @@ class Attack(ABC):
     def _threat(self, eps: Any, x: Tensor, bounds: tuple[float, float]) -> Threat:
         """What the attack may do; a budget attack gets a finite radius, for steps of no size times inf would be NaN."""
         radius = self._radius(eps, x)
+        door.check_grain(self.name, get_norm(self.norm), radius)
         return Threat(self.norm, radius if self.kind == "minimal" else _finite(radius, self.norm, x, bounds), bounds)
 
     def _radius(self, eps: Any, x: Tensor) -> float | Tensor:
@@ -347,6 +348,7 @@ class BudgetAttack(Attack):
         super().__post_init__()
         if self.eps is not None:
             object.__setattr__(self, "eps", door.check_one_eps(self.eps))
+            door.check_grain(self.name, get_norm(self.norm), self.eps)
 
     def _radius(self, eps: Any, x: Tensor) -> float | Tensor:
         eps = self.eps if eps is None else eps

@@ -12,6 +12,7 @@ from torch import Tensor
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.float64 import in_float64
 from advkit.core.goals import TARGETS
+from advkit.core.norms import Norm
 from advkit.core.threat import Region
 from advkit.core.words import fraction
 
@@ -126,6 +127,21 @@ def check_eps(eps: Any, x: Tensor | None = None) -> float | Tensor:
     if not eps >= 0:
         raise InputError(f"expected eps >= 0, got {eps:g}")
     return float(eps)
+
+
+def check_grain(name: str, norm: Norm, eps: float | Tensor) -> None:
+    """Check that a norm that counts has an eps that allows one change, or 0.
+
+    Raises:
+        InputError: an eps, a number or a tensor (N,), lies between 0 and the least change.
+    """
+    within = (eps > 0) & (eps < norm.grain) if isinstance(eps, Tensor) else 0 < eps < norm.grain
+    if bool(within.any() if isinstance(within, Tensor) else within):
+        seen = "one below 1" if isinstance(eps, Tensor) else f"{eps:g}"
+        raise InputError(
+            f"{name} counts what changes ({norm.name}), and nothing may change at an eps below 1: expected eps as 0 "
+            f"or a number >= 1, got {seen}"
+        )
 
 
 def check_one_eps(eps: Any) -> float:

@@ -68,7 +68,7 @@ def stays_in_the_ball(subject: Subject) -> None:
         for j, factor in enumerate((0.07, 1.0, 3.0)):
             stop = STOPS[(i + j) % 2]  # every two of type, radius and stop meet
             case = toy_case(i, dtype=dtype)
-            eps = factor * subject.eps
+            eps = max(factor * subject.eps, get_norm(subject.norm).grain)
             found = subject(case.model, case.x, case.y, eps=eps, stop=stop)
             with_context(case.x, found.x_adv, Threat(subject.norm, eps), f"{dtype}, eps {eps:g}, stop {stop!r}")
 
@@ -210,7 +210,8 @@ def never_does_the_impossible(subject: Subject) -> None:
     for seed in range(3):
         model, x, y = affine_case(seed)
         nearest, _ = model.nearest(x, y, subject.norm)
-        found = subject(model, x, y, **({"eps": nearest * (1 - 1e-9)} if budget(subject) else {}))
+        below = (nearest - grain).clamp(min=0) if (grain := get_norm(subject.norm).grain) else nearest * (1 - 1e-9)
+        found = subject(model, x, y, **({"eps": below} if budget(subject) else {}))
         fooled = subject.reached(model, found.x_adv, y)
         claimed = fooled if found.success is None else found.success
         size = get_norm(subject.norm).size(found.x_adv.double() - x)

@@ -7,7 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from advkit.attacks import FGSM, PGD
+from advkit import evaluate
+from advkit.attacks import FGSM, PGD, create_attack, list_attacks
 from advkit.core.draws import Draws
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.norms import get_norm, step_toward
@@ -132,6 +133,33 @@ def test_an_eps_below_the_resolution_of_the_images_warns(attack: FGSM | PGD) -> 
     with pytest.warns(AdvkitWarning, match="below the resolution"):
         result = attack(model, x, model(x).argmax(1))
     assert torch.equal(result.x_adv, x)
+
+
+COUNTING = [
+    (name, norm)
+    for name in list_attacks()
+    for norm in ("l0", "l0_pixels")
+    if create_attack(name).kind == "budget" and norm in create_attack(name).norms
+]
+
+
+@pytest.mark.parametrize(("name", "norm"), COUNTING)
+def test_an_eps_at_which_nothing_may_change_is_refused_wherever_it_is_given(name: str, norm: str) -> None:
+    model, x = AffineClassifier.random(), torch.full((2, 1, 4, 4), 0.7)
+    y, words = model(x).argmax(1), f"{name} counts what changes .{norm}.*eps as 0 or a number >= 1"
+    with pytest.raises(InputError, match=words):
+        create_attack(name, norm=norm, eps=0.5)
+    for attack in (create_attack(name, norm=norm), create_attack(name, norm=norm, restarts=2)):
+        for eps in (0.1, 1 - 1e-9, torch.tensor([3.0, 0.5])):
+            with pytest.raises(InputError, match=words):
+                attack(model, x, y, eps=eps)
+    assert torch.equal(create_attack(name, norm=norm, eps=0.0)(model, x, y).x_adv, x)
+
+
+def test_the_eps_of_a_command_is_none_for_attacks_that_count() -> None:
+    model, x = AffineClassifier.random(), torch.full((2, 1, 4, 4), 0.7)
+    with pytest.raises(InputError, match=r"sparse_rs counts what changes .*got 0\.1"):
+        evaluate(model, (x, model(x).argmax(1)), ["fgsm", "sparse_rs(queries=20)"], eps=0.1)
 
 
 def test_assert_in_threat_takes_tensors_only() -> None:
