@@ -9,11 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from advkit.core.door import check_count, check_flag
+from advkit.core.door import check_between, check_count, check_flag, kind
 from advkit.core.errors import InputError, unknown
 
 ANSWERS = {"logits": "scores", "probabilities": "scores", "labels": "labels"}
 """What the function returns -> what an attacker learns from it."""
+
+LONGEST = 86_400.0
+"""The longest first pause, a day."""
 
 LEAST = 1e-12
 """Probabilities below this count as this, so that their logarithm is finite."""
@@ -40,7 +43,8 @@ class BlackBox(nn.Module):
         pause: seconds between the first two tries; each further pause is twice as long.
 
     Raises:
-        InputError: `ask` is not a function, the form of answers is unknown, or labels lack `num_classes`.
+        InputError: `ask` is not a function, the form of answers is unknown, labels lack `num_classes`, or another
+            option is no number of its range.
     """
 
     counters = ("billed", "cached", "num_classes")  # what calls change: they are not part of a run's identity
@@ -63,12 +67,13 @@ class BlackBox(nn.Module):
             raise unknown("form of answers", str(answers), ANSWERS)
         if answers == "labels" and num_classes is None:
             raise InputError("labels do not tell how many classes there are: give num_classes=")
-        for name, value in (("num_classes", num_classes), ("batch_size", batch_size), ("tries", tries)):
-            if value is not None:
-                check_count(name, value)
+        least = 1 if answers == "logits" else 2  # one logit is a form of its own, see `advkit.goals.one_logit`
+        self.num_classes = None if num_classes is None else check_count("num_classes", num_classes, least=least)
+        self.batch_size = None if batch_size is None else check_count("batch_size", batch_size)
+        self.tries = check_count("tries", tries)
+        self.pause = check_between("pause", pause, 0, LONGEST)
         check_flag("cache", cache)
-        self.ask, self.answers, self.num_classes, self.batch_size = ask, answers, num_classes, batch_size
-        self.tries, self.pause = tries, pause
+        self.ask, self.answers = ask, answers
         self.knowledge = ANSWERS[answers]
         self.billed = self.cached = 0
         self._kept: dict[bytes, np.ndarray[Any, Any]] | None = {} if cache else None
@@ -100,9 +105,7 @@ class BlackBox(nn.Module):
     def _asked(self, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         size = self.batch_size or len(images)
         parts = [images[i : i + size] for i in range(0, len(images), size)]
-        found = np.concatenate([self._understood(self._tried(part), len(part)) for part in parts])
-        self.num_classes = found.shape[1]
-        return found
+        return np.concatenate([self._understood(self._tried(part), len(part)) for part in parts])
 
     def _tried(self, images: np.ndarray[Any, Any]) -> Any:
         for left in reversed(range(self.tries)):
@@ -117,13 +120,24 @@ class BlackBox(nn.Module):
 
     def _understood(self, answer: Any, count: int) -> np.ndarray[Any, Any]:
         """The answer to `count` images as logits (count, K)."""
-        found = np.asarray(answer)
+        try:
+            found = np.asarray(answer)
+        except (ValueError, TypeError, RuntimeError):  # rows of several lengths; a tensor of torch that has a gradient
+            found = np.asarray(None)
+        seen = f"{found.dtype} {found.shape}" if found.dtype.kind != "O" else _kind(answer)
         if self.answers == "labels":
-            return self._votes(found, count)
+            return self._votes(found, count, seen)
         if found.ndim != 2 or len(found) != count or found.dtype.kind not in "fiu":
             raise InputError(
-                f"expected the function to return scores ({count}, K), got {found.dtype} {found.shape}"
+                f"expected the function to return scores ({count}, K), got {seen}"
                 + ("; labels need answers='labels'" if found.shape == (count,) else "")
+            )
+        if self.num_classes is None:
+            self.num_classes = found.shape[1]
+        if found.shape[1] != self.num_classes:
+            raise InputError(
+                f"expected the function to return scores ({count}, {self.num_classes}), as num_classes or its earlier "
+                f"answers say, got {seen}"
             )
         found = found if found.dtype in (np.float32, np.float64) else found.astype(np.float32)
         if self.answers == "logits":
@@ -135,16 +149,22 @@ class BlackBox(nn.Module):
         logs: np.ndarray[Any, Any] = np.log(np.maximum(found, LEAST))
         return logs
 
-    def _votes(self, found: np.ndarray[Any, Any], count: int) -> np.ndarray[Any, Any]:
+    def _votes(self, found: np.ndarray[Any, Any], count: int, seen: str) -> np.ndarray[Any, Any]:
         """+1 for the class named, -1 for the others."""
         classes = self.num_classes or 0
         if found.shape != (count,) or found.dtype.kind not in "iu":
-            raise InputError(
-                f"expected the function to return integer labels ({count},), got {found.dtype} {found.shape}"
-            )
+            raise InputError(f"expected the function to return integer labels ({count},), got {seen}")
         if not 0 <= found.min() <= found.max() < classes:
             raise InputError(
                 f"expected labels from 0 to {classes - 1}, got {found.min()} to {found.max()}: give num_classes="
             )
         votes: np.ndarray[Any, Any] = 2 * np.eye(classes, dtype=np.float32)[found.astype(np.int64)] - 1
         return votes
+
+
+def _kind(answer: Any) -> str:
+    """The type of an answer that is no array of numbers, and those of its parts."""
+    if not isinstance(answer, list | tuple) or not len(answer):
+        return kind(answer)
+    parts = {f"{len(part)} entries" if isinstance(part, list) else kind(part) for part in answer}
+    return f"a {kind(answer)} of {len(answer)}: {', '.join(sorted(parts))}"

@@ -81,7 +81,7 @@ def test_every_query_that_is_billed_is_counted_and_no_other(spec, stop):
     fields = create_attack(spec).__dataclass_fields__
     attack = create_attack(spec, **{name: value for name, value in short.items() if name in fields})
     model = BlackBox(scores)
-    options = {"eps": 0.3} if attack.kind == "budget" else {}
+    options = {"eps": 3.0 if attack.norm.startswith("l0") else 0.3} if attack.kind == "budget" else {}
     y = torch.where(torch.arange(10) < 3, (Y + 1) % 3, Y)  # three are wrong already
     found = attack(model, X, y, stop=stop, **options)
     assert model.billed == int(found.queries.sum())
@@ -186,6 +186,56 @@ def test_probabilities_become_logits_that_differ_by_a_constant():
 def test_what_does_not_fit_is_refused_in_one_line(ask, options, words):
     with pytest.raises(InputError, match=words):
         BlackBox(ask, **options)(X)
+
+
+@pytest.mark.parametrize("options", [{}, {"answers": "labels", "num_classes": 3}, {"answers": "probabilities"}])
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (lambda n: (np.zeros((n, 3)), 1), "got a tuple of 2: int, ndarray"),
+        (lambda n: [[1, 2, 3]] * (n - 1) + [[1, 2]], "got a list of 10: 2 entries, 3 entries"),
+        (lambda n: None, "got NoneType"),
+        (lambda n: {"logits": np.zeros((n, 3))}, "got dict"),
+        (lambda n: torch.zeros(n, 3, requires_grad=True), "got Tensor"),
+        (lambda n: [{"cat": 1.0}] * n, "got a list of 10: dict"),
+        (lambda n: "seven", "got <U5"),
+    ],
+)
+def test_an_answer_of_no_known_form_is_one_line_that_says_its_type(answer, words, options):
+    model = BlackBox(lambda images: answer(len(images)), **options)
+    with pytest.raises(InputError, match=rf"expected the function to return [a-z ]+\(10,.*{words}") as caught:
+        model(X)
+    assert "\n" not in str(caught.value)
+
+
+def test_another_number_of_scores_than_was_said_is_refused_at_the_first_answer():
+    model = BlackBox(scores, num_classes=7)
+    with pytest.raises(InputError, match=r"scores \(10, 7\).*got float32 \(10, 3\)"):
+        model(X)
+    assert model.num_classes == 7
+    changing = BlackBox(lambda images: scores(images)[:, : 2 + len(images) % 2])
+    assert changing(X[:3]).shape == (3, 3)
+    with pytest.raises(InputError, match=r"scores \(4, 3\)"):
+        changing(X[:4])
+    assert BlackBox(lambda images: scores(images)[:, :1], num_classes=1)(X).shape == (10, 1)  # for goals of one logit
+    with pytest.raises(InputError, match="expected num_classes as an integer >= 2, got 1"):
+        BlackBox(labels, answers="labels", num_classes=1)
+
+
+@pytest.mark.parametrize(
+    ("option", "values"),
+    [
+        ("num_classes", (0, -1, 2.5, "3", True)),
+        ("batch_size", (0, 2.5)),
+        ("tries", (0, 2.5)),
+        ("pause", (-1, "a", float("nan"), float("inf"), None)),
+        ("cache", ("no", 1)),
+    ],
+)
+def test_every_option_is_checked_before_anything_is_asked(option, values):
+    for value in values:
+        with pytest.raises(InputError, match=f"expected {option}"):
+            BlackBox(scores, **{option: value})
 
 
 @pytest.mark.parametrize("spec", ["simba(limit=20)", "nes(limit=25)", "hopskipjump(limit=30)", "square(limit=12)"])
