@@ -80,12 +80,15 @@ def test_the_nearest_point_of_the_goal_is_reached(name: str, norm: str, case: st
     attack, (model, y, goal, gap) = create_attack(name, norm=norm, **SHORT.get(name, {})), CASES[case]
     if (attack.needs_classes or not attack.stepwise) and not goal.of_classes:
         with pytest.raises(InputError, match="compares classes"):
-            attack(model, X, y, goal=goal, **({} if attack.kind == "minimal" else {"eps": 0.1}))
+            attack(
+                model, X, y, goal=goal, **({} if attack.kind == "minimal" else {"eps": max(0.1, get_norm(norm).grain)})
+            )
         return
-    nearest = 1.0 if get_norm(norm).grain else gap / DUAL[norm]
+    grain = get_norm(norm).grain
+    nearest = 1.0 if grain else gap / DUAL[norm]
     if attack.kind == "budget":
         assert bool(attack(model, X, y, goal=goal, eps=1.05 * nearest).success)
-        assert not bool(attack(model, X, y, goal=goal, eps=0.999 * nearest).success)
+        assert not bool(attack(model, X, y, goal=goal, eps=nearest - (grain or 0.001 * nearest)).success)
     else:
         found = attack(model, X, y, goal=goal)
         assert bool(found.success)

@@ -64,6 +64,7 @@ def calls(draw: st.DrawFn) -> tuple[Attack, dict[str, Any], Tensor, Tensor, int]
         call["eps"] = draw(st.sampled_from([0.0, RADII[norm], 3 * RADII[norm]]))
         if draw(st.booleans()):
             call["eps"] = call["eps"] * torch.linspace(0, 1, samples, dtype=torch.float64)
+            call["eps"] = call["eps"].ceil() if get_norm(norm).grain else call["eps"]
     return attack, call, x, y, classes * 10 + model_seed
 
 

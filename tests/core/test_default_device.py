@@ -15,6 +15,7 @@ from torch import nn
 import advkit
 from advkit import evaluate
 from advkit.attacks import create_attack, list_attacks
+from advkit.core.norms import get_norm
 from advkit.data import MemoryDataset, load_data
 from advkit.defenses import Smoothed, Transformed, list_transforms
 from advkit.evaluation.measure.stream import chosen
@@ -50,7 +51,9 @@ def test_an_attack_runs_where_its_images_are(name: str, network: nn.Module) -> N
     factory = create_attack(name)
     options = {field.name for field in dataclasses.fields(factory)} & SHORT.keys()  # type: ignore[arg-type]
     attack = create_attack(name, **{option: SHORT[option] for option in options})
-    result = attack(network, X, Y, **({"eps": 0.1} if attack.kind == "budget" else {}))
+    result = attack(
+        network, X, Y, **({"eps": max(0.1, get_norm(attack.norm).grain)} if attack.kind == "budget" else {})
+    )
     assert result.x_adv.device == X.device
     assert result.x_adv.shape == X.shape
 

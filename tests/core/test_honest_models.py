@@ -15,6 +15,7 @@ from advkit.attacks import FGSM, FMN, PGD, create_attack, list_attacks
 from advkit.core.attack import ATTACKS, Attack, BudgetAttack
 from advkit.core.classify import classify
 from advkit.core.errors import AdvkitWarning, InputError
+from advkit.core.norms import get_norm
 from advkit.core.oracle import Oracle
 from advkit.models import Output
 
@@ -174,7 +175,7 @@ def test_an_attack_that_says_so_asks_about_feasible_points_only(
     monkeypatch.setattr(Oracle, "_observe", watched)
     for norm in attack.norms:
         one = replace(attack, norm=norm)
-        one(Net(), X, Y, **({} if attack.kind == "minimal" else {"eps": 0.1}))
+        one(Net(), X, Y, **({} if attack.kind == "minimal" else {"eps": max(0.1, get_norm(norm).grain)}))
     assert asked or attack.total_steps == 1  # of FGSM the clean image is known, the rest is the verdict
     assert all(asked)
 

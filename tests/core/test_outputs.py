@@ -12,6 +12,7 @@ from advkit import evaluate
 from advkit.attacks import DeepFool, create_attack, list_attacks
 from advkit.core.attack import Attack
 from advkit.core.errors import InputError
+from advkit.core.norms import get_norm
 
 X = torch.rand(6, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 FEW = {"queries": 20, "steps": 4, "searches": 2, "leaps": 0, "rotations": 3, "shifts": 3, "tries": 5, "first": 4}
@@ -69,7 +70,7 @@ def attacked(name: str, model: Any) -> Any:
     finite = attack.kind == "budget" and name not in ("patch", "lavan", "spatial")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return attack(model, X, Y, **({"eps": 0.1} if finite else {}))
+        return attack(model, X, Y, **({"eps": max(0.1, get_norm(attack.norm).grain)} if finite else {}))
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -15,6 +15,7 @@ from advkit.core.best_points import Best, Ranking, Record, Rows
 from advkit.core.draws import Draws
 from advkit.core.goals import Goal, untargeted
 from advkit.core.losses import cross_entropy, loss_values
+from advkit.core.norms import get_norm
 from advkit.core.oracle import Oracle
 from advkit.core.pile import Pile, Seen
 from advkit.core.threat import Threat
@@ -168,7 +169,9 @@ def test_an_attack_finds_what_it_finds_when_every_point_is_compared_at_once(
         pytest.skip("a minimal attack has no budget to stop in")
     model = Net().eval()
     y = model(X).argmax(1)
-    budget: dict[str, Any] = {"eps": 0.05, "stop": stop} if attack.kind == "budget" else {}
+    budget: dict[str, Any] = (
+        {"eps": max(0.05, get_norm(attack.norm).grain), "stop": stop} if attack.kind == "budget" else {}
+    )
     found = attack(model, X, y, **budget)
     monkeypatch.setattr(pile, "MOST", 1)
     at_once = attack(model, X, y, **budget)
