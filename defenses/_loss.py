@@ -36,7 +36,13 @@ class TrainingLoss(ABC):
     bounds: tuple[float, float] = (0, 1)
 
     def __post_init__(self) -> None:
+        """Numbers of NumPy and torch become Python's, and a radius is one finite number, "8/255" among them."""
+        for field in dataclasses.fields(self):
+            if field.init:
+                object.__setattr__(self, field.name, door.plain(getattr(self, field.name)))
         door.check_bounds(self.bounds)
+        if getattr(self, "eps", None) is not None:
+            object.__setattr__(self, "eps", door.check_finite_eps(getattr(self, "eps")))  # noqa: B009
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """Return the loss of a batch, a scalar whose `backward` reaches the model's parameters.

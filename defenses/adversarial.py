@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from advkit.core.door import check_between
 from advkit.core.errors import InputError
 from advkit.core.goals import wide
 from advkit.core.losses import surprise
@@ -59,9 +60,8 @@ class AdversarialLoss(AttackedLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.alpha <= 1:
-            raise InputError(f"expected alpha in [0, 1], got {self.alpha!r}")
-        if not 0 <= self.label_smoothing < 1:
+        check_between("alpha", self.alpha, 0, 1)
+        if check_between("label_smoothing", self.label_smoothing, 0, 1) == 1:
             raise InputError(f"expected label_smoothing in [0, 1), got {self.label_smoothing!r}")
 
     @property

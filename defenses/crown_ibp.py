@@ -6,7 +6,7 @@ from typing import Self
 from torch import Tensor
 
 from advkit.certification.trained_bounds import TrainedBounds
-from advkit.core.errors import InputError
+from advkit.core.door import check_between
 from advkit.defenses._registry import register_defense
 from advkit.defenses.ibp import IBP
 
@@ -37,8 +37,7 @@ class CROWNIBP(IBP):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.beta <= 1:
-            raise InputError(f"expected beta in [0, 1], got {self.beta!r}")
+        check_between("beta", self.beta, 0, 1)
 
     def at(self, share: float) -> Self:
         """Like IBP; beta is that fraction of the way from 1 to its own value."""

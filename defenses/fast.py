@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from advkit.core.door import check_eps, check_positive
+from advkit.core.door import check_finite_eps, check_positive
 from advkit.core.float64 import lacks_float64
 from advkit.core.losses import surprise
 from advkit.core.threat import Threat
@@ -38,7 +38,7 @@ class Fast(TrainingLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_eps(self.eps)
+        check_finite_eps(self.eps)
         check_positive("step_size", self.step_size, optional=True)
 
     @property

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advkit.core.door import check_count, check_eps, check_positive
+from advkit.core.door import check_count, check_finite_eps, check_positive
 from advkit.core.losses import surprise
 from advkit.defenses._carry import carry, gradients
 from advkit.defenses._loss import TrainingLoss
@@ -45,7 +45,7 @@ class Free(TrainingLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_eps(self.eps)
+        check_finite_eps(self.eps)
         check_count("replays", self.replays)
         check_positive("step_size", self.step_size, optional=True)
 

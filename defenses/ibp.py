@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from advkit.certification.trained_bounds import TrainedBounds
-from advkit.core.door import check_positive
-from advkit.core.errors import InputError
+from advkit.core.door import check_between, check_positive
 from advkit.core.losses import surprise
 from advkit.defenses._loss import TrainingLoss
 from advkit.defenses._network import Network
@@ -49,8 +48,7 @@ class IBP(TrainingLoss):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive("eps", self.eps)
-        if not 0 <= self.kappa <= 1:
-            raise InputError(f"expected kappa in [0, 1], got {self.kappa!r}")
+        check_between("kappa", self.kappa, 0, 1)
 
     @property
     def passes(self) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from advkit.core.door import check_eps, check_positive
+from advkit.core.door import check_finite_eps, check_positive
 from advkit.core.losses import surprise
 from advkit.defenses._loss import TrainingLoss
 from advkit.defenses._network import Network
@@ -36,7 +36,7 @@ class NFGSM(TrainingLoss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_eps(self.eps)
+        check_finite_eps(self.eps)
         check_positive("noise", self.noise)
         check_positive("step_size", self.step_size, optional=True)
 

@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advkit.core.door import check_positive
-from advkit.core.errors import InputError, unknown
+from advkit.core.door import check_between, check_positive
+from advkit.core.errors import unknown
 from advkit.core.losses import surprise
 from advkit.defenses._loss import TrainingLoss
 from advkit.defenses._network import Network
@@ -56,8 +56,7 @@ class NoiseLoss(TrainingLoss):
         check_positive("eps", self.eps)
         if self.kind not in KINDS:
             raise unknown("kind of noise", str(self.kind), KINDS)
-        if not 0 <= self.alpha <= 1:
-            raise InputError(f"expected alpha in [0, 1], got {self.alpha!r}")
+        check_between("alpha", self.alpha, 0, 1)
 
     @property
     def stays_in_range(self) -> bool:

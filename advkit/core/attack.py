@@ -92,7 +92,7 @@ class Attack(ABC):
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, door.plain(getattr(self, field.name)))
+            object.__setattr__(self, field.name, door.without_graph(door.plain(getattr(self, field.name))))
         if self.norm not in self.norms:
             raise unknown(f"norm of {self.name}", str(self.norm), self.norms)
         check_loss(self.loss)
@@ -283,7 +283,7 @@ class Attack(ABC):
         door.check_images(x, bounds)
         wish = self._wish(goal)
         y = door.check_classes("labels", y, x) if wish is None or wish.labelled else door.check_rows(y, x)
-        target = getattr(wish, "target", None) if target is None else target
+        target = door.one_target(target, getattr(wish, "target", None), x)
         target = door.check_target(self.target if target is None else target, x)
         if not self.targetable and not (isinstance(target, str) and target == "untargeted"):
             raise InputError(f"{self.name} has no targeted form: leave target out")

@@ -120,7 +120,7 @@ def check_eps(eps: Any, x: Tensor | None = None) -> float | Tensor:
             )
         if len(eps) and not bool((eps >= 0).all()):
             raise InputError("expected every eps >= 0, got a negative one or NaN")
-        return eps if x is None else eps.to(x.device, torch.float64)
+        return eps.detach() if x is None else eps.detach().to(x.device, torch.float64)
     eps = _read(eps) if isinstance(eps, str) else plain(eps)
     if not _is_real(eps):
         raise InputError(f"expected eps as a number >= 0, got {eps!r}")
@@ -147,12 +147,22 @@ def check_grain(name: str, norm: Norm, eps: float | Tensor) -> None:
 def check_one_eps(eps: Any) -> float:
     """Check that eps is one number >= 0 for all samples, or a text such as "8/255"."""
     found = check_eps(eps)
-    if isinstance(found, Tensor) and found.numel() != 1:
+    if not isinstance(found, Tensor):
+        return found
+    if found.numel() != 1:
         raise InputError(
             f"expected one eps for all samples, got a tensor {tuple(found.shape)}: the call of an attack takes one a "
             "sample, attack(model, x, y, eps=...)"
         )
-    return float(found)
+    return float(found.item())
+
+
+def check_finite_eps(eps: Any) -> float:
+    """Check that eps is one finite number >= 0 for all samples, or a text such as "8/255"."""
+    found = check_one_eps(eps)
+    if math.isinf(found):
+        raise InputError("expected eps as a finite number >= 0, got inf")
+    return found
 
 
 def check_seed(seed: Any) -> int:
@@ -183,6 +193,22 @@ def check_target(target: Any, x: Tensor) -> str | int | Tensor:
     if _is_integer(target):
         return int(target)
     return check_classes("target", target, x)
+
+
+def one_target(target: Any, wished: Any, x: Tensor) -> Any:
+    """Return the target of the call or that of its goal; None if neither is given.
+
+    Raises:
+        InputError: both are given, and they differ for a sample.
+    """
+    if target is None or wished is None:
+        return wished if target is None else target
+    words = [one for one in (target, wished) if isinstance(one, str)]
+    ours, theirs = check_target(target, x), check_target(wished, x)
+    differ = torch.as_tensor(ours, device=x.device).ne(torch.as_tensor(theirs, device=x.device)) if not words else None
+    if len(words) == 1 or (ours != theirs if differ is None else bool(differ.any())):
+        raise InputError("expected one target, got target= and a goal with another target: leave one of them out")
+    return target
 
 
 def check_effect(region: Region, eps: float | Tensor, bounds: tuple[float, float]) -> None:
@@ -225,6 +251,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, numbers.Real) and not isinstance(value, int | float):
         return float(value)
     return value
+
+
+def without_graph(value: Any) -> Any:
+    """Detach a tensor that the caller differentiates; leave anything else."""
+    return value.detach() if isinstance(value, Tensor) and value.requires_grad else value
 
 
 def check_count(name: str, value: Any, *, least: int = 1) -> int:

@@ -101,12 +101,12 @@ def check_logits(logits: Tensor, x: Tensor) -> None:
         )
 
 
-def check_labels(seen: tuple[int, int], classes: int) -> None:
+def check_labels(seen: tuple[int, int], classes: int, advice: str = "") -> None:
     """Check that the smallest and the largest label are columns of the logits (N, K), K = `classes`."""
     least, most = seen
     if not 0 <= least <= most < classes:
         raise InputError(
-            f"labels out of range: saw {least} to {most}, the model has {classes} classes (0 to {classes - 1})"
+            f"labels out of range: saw {least} to {most}, the model has {classes} classes (0 to {classes - 1}){advice}"
         )
 
 

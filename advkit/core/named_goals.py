@@ -1,13 +1,16 @@
 """The named goals. A goal is the condition on the model's outputs under which a sample counts as a success."""
 
 import math
+from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
 
 from advkit.core.door import check_between, check_count, check_positive
 from advkit.core.errors import InputError
-from advkit.core.wishes import GOALS, Confident, OfForm, Towards, Wish
+from advkit.core.model_checks import check_labels
+from advkit.core.wishes import GOALS, Confident, Margin, OfForm, Towards, Wish
 
 
 @GOALS.register("untargeted")
@@ -85,9 +88,11 @@ def one_logit() -> Wish:
     def wrong(outputs: Tensor, y: Tensor) -> Tensor:
         if outputs.numel() != len(outputs):
             raise InputError(f"expected one logit an image for one_logit, got outputs of shape {tuple(outputs.shape)}")
+        if y.numel() != len(outputs):
+            raise InputError(f"expected y (N,), one number an image, for one_logit, got {tuple(y.shape)}")
         return (1 - 2 * y.reshape(-1).to(outputs.dtype)) * outputs.reshape(-1)
 
-    return OfForm(wrong, "one_logit")
+    return OfForm(wrong, "one_logit", check=_zeros_and_ones("one_logit"))
 
 
 @GOALS.register("multi_label")
@@ -98,12 +103,14 @@ def multi_label() -> Wish:
         _same_shape("multi_label", outputs, y)
         return ((1 - 2 * y.to(outputs.dtype)) * outputs).flatten(1).amax(1)
 
-    return OfForm(wrong, "multi_label")
+    return OfForm(wrong, "multi_label", check=_zeros_and_ones("multi_label"))
 
 
 @GOALS.register("regression")
 def regression(tolerance: float) -> Wish:
     """Make the goal of an output that differs from y by more than `tolerance`; y has the outputs' shape.
+
+    An axis of length 1 may be missing: y (N,) goes with outputs (N, 1).
 
     Args:
         tolerance: largest distance of an output from y that is still right, in the units of the outputs.
@@ -112,35 +119,59 @@ def regression(tolerance: float) -> Wish:
     assert most is not None
 
     def away(outputs: Tensor, y: Tensor) -> Tensor:
-        if y.numel() != outputs.numel():
+        if _long_axes(y) != _long_axes(outputs):
             _same_shape("regression", outputs, y)
         off = outputs - y.to(outputs.dtype).reshape(outputs.shape)
         return torch.where(off >= 0, off, -off).reshape(len(y), -1).amax(1) - most  # at 0 the slope of abs() is 0
 
-    return OfForm(away, f"regression(tolerance={most:g})")
+    return OfForm(away, f"regression(tolerance={most:g})", check=_check_finite)
 
 
 @GOALS.register("segmentation")
-def segmentation(share: float) -> Wish:
+def segmentation(share: float, *, ignore: int | None = None) -> Wish:
     """Make the goal of wrong classes for more than this share of the pixels: outputs (N, K, H, W), y (N, H, W).
 
     Args:
         share: share of the pixels that must get a wrong class, in [0, 1).
+        ignore: label of pixels that do not count, such as 255; default: every pixel has a class.
+
+    Raises:
+        InputError: the share is out of range, or `ignore` is no integer.
     """
     least = check_between("share", share, 0, 1)
     if least == 1:
         raise InputError("expected share as a number from 0 to below 1, got 1: more than all pixels cannot be wrong")
+    left_out = None if ignore is None else check_count("ignore", ignore, least=-(2**31))
+    advice = "; segmentation(share, ignore=255) leaves pixels of that label out"
 
-    def wrong(outputs: Tensor, y: Tensor) -> Tensor:
+    def check(y: Tensor) -> Margin:
+        if y.is_floating_point() or y.is_complex() or y.ndim < 2:
+            raise InputError(f"expected y as integers (N, H, W) for segmentation, got {y.dtype} {tuple(y.shape)}")
+        classes = y.long() if left_out is None else y.long()[y != left_out]
+        if left_out is not None and not bool((y != left_out).flatten(1).any(1).all()):
+            raise InputError(f"expected a pixel with a class in each image, got one where all are {left_out}")
+        return partial(wrong, (int(classes.min()), int(classes.max())) if classes.numel() else (0, 0))
+
+    def wrong(seen_classes: tuple[int, int], outputs: Tensor, y: Tensor) -> Tensor:
         if outputs.ndim < 3 or y.shape != (len(outputs), *outputs.shape[2:]):
             seen = f"{tuple(outputs.shape)} and {tuple(y.shape)}"
             raise InputError(f"expected outputs (N, K, H, W) and y (N, H, W) for segmentation, got {seen}")
-        label = y.long()[:, None]
-        lead = outputs.scatter(1, label, -torch.inf).amax(1) - outputs.gather(1, label).squeeze(1)
-        lead = lead.flatten(1)
-        return lead.topk(math.floor(least * lead.shape[1]) + 1, dim=1).values[:, -1]
+        counts = None if left_out is None else (y != left_out).flatten(1)  # (N, P)
+        label = y.long() if left_out is None else y.long().masked_fill(y == left_out, 0)
+        check_labels(seen_classes, outputs.shape[1], advice)
+        label = label[:, None]
+        lead = (outputs.scatter(1, label, -torch.inf).amax(1) - outputs.gather(1, label).squeeze(1)).flatten(1)
+        if counts is None:
+            return lead.topk(math.floor(least * lead.shape[1]) + 1, dim=1).values[:, -1]
+        last = (least * counts.sum(1).double()).floor().long()[:, None]
+        return lead.masked_fill(~counts, -torch.inf).sort(dim=1, descending=True).values.gather(1, last).squeeze(1)
 
-    return OfForm(wrong, f"segmentation(share={least:g})")
+    more = "" if left_out is None else f", ignore={left_out}"
+
+    def unseen(outputs: Tensor, y: Tensor) -> Tensor:
+        return check(y)(outputs, y)
+
+    return OfForm(unseen, f"segmentation(share={least:g}{more})", check=check)
 
 
 GOALS.register("topk")(top_k)
@@ -149,3 +180,28 @@ GOALS.register("topk")(top_k)
 def _same_shape(goal: str, outputs: Tensor, y: Tensor) -> None:
     if y.shape != outputs.shape:
         raise InputError(f"expected y of the outputs' shape {tuple(outputs.shape)} for {goal}, got {tuple(y.shape)}")
+
+
+def _long_axes(t: Tensor) -> tuple[int, ...]:
+    """The shape without axes of length 1 behind the first."""
+    return (len(t), *(size for size in t.shape[1:] if size != 1))
+
+
+def _check_finite(y: Tensor) -> None:
+    if not bool(y.isfinite().all()):
+        raise InputError(f"expected y as finite numbers for regression, got NaN or infinity in {_rows(~y.isfinite())}")
+
+
+def _zeros_and_ones(goal: str) -> Callable[[Tensor], None]:
+    def check(y: Tensor) -> None:
+        other = (y != 0) & (y != 1)
+        if bool(other.any()):
+            seen = y[other][0].item()
+            raise InputError(f"expected y as 0 or 1 for {goal}, got {seen:g} among {_rows(other)}")
+
+    return check
+
+
+def _rows(wrong: Tensor) -> str:
+    """How many rows of (N, ...) have an entry that is true."""
+    return f"{int(wrong.reshape(len(wrong), -1).any(1).sum())} of {len(wrong)} rows"

@@ -150,16 +150,21 @@ class Towards:
 
 @dataclass(frozen=True)
 class OfForm:
-    """A goal given as a function of the outputs and of y."""
+    """A goal given as a function of the outputs and of y.
+
+    `check` looks at y once a batch: it refuses a y that cannot be judged, and may return the function for this y.
+    """
 
     function: Margin
     spec: str
     labelled: bool = False
     of_classes: bool = False
+    check: Callable[[Tensor], Margin | None] | None = None
 
     def bind(self, goal: Goal) -> Any:
         """Return the function with the y of the batch."""
-        return Open(goal.y, self.function)
+        made = None if self.check is None else self.check(goal.y)
+        return Open(goal.y, self.function if made is None else made)
 
 
 GOALS: Registry[Wish] = Registry("goal", "advkit.core.named_goals")
