@@ -25,7 +25,7 @@ from advkit.evaluation.measure.report import Report
 from advkit.evaluation.measure.setting import setting_of
 from advkit.evaluation.measure.stream import Batch, batches, image_files, numbered, origin
 from advkit.evaluation.measure.ticker import Ticker
-from advkit.evaluation.runs.begin_run import Begun, begin, check_place, sweep
+from advkit.evaluation.runs.begin_run import Begun, begin, check_place, sweep, vacate
 from advkit.evaluation.runs.digests import of_data
 from advkit.evaluation.runs.identity import command_line, configuration, environment
 from advkit.evaluation.runs.keep import Keep
@@ -59,12 +59,14 @@ def run(job: Job, output: str | os.PathLike[str], *, resume: bool) -> Report:
     """Do the remaining part of the run, and return its report."""
     home = user_path(output)
     check_place(home, resume=resume)
-    old = earlier(home)
+    old = earlier(home) if resume else None
     with _threads(old["environment"]["threads"] if old else None):
         begun = _begun(job)
         if place().first:
             make_folder(home)
         with alone(home) if place().first else nullcontext():
+            if place().first and not resume:
+                vacate(home)
             made = _begin(job, home, begun)
             if place().first:
                 sweep(made)

@@ -61,6 +61,8 @@ def load_model(
             failed.
     """
     place = _device(device)
+    if not is_reference(name) and ".onnx" in name.lower():
+        raise InputError(f"an ONNX file is a model by its reference: write onnx:{name}, got {name}")
     if _is_file(name):
         if weights is not None:
             raise InputError(

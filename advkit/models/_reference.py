@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from advkit.core.errors import InputError, unknown
+from advkit.core.files import user_path
 from advkit.core.imported import call, find, needed, parameters_of
 from advkit.core.model_checks import check_model
 from advkit.core.registry import Spec, parse_spec
@@ -54,7 +55,8 @@ def split_reference(name: str) -> tuple[str, dict[str, Any]]:
     Raises:
         InputError: the brackets hold anything but options with plain values.
     """
-    bare, bracket, inside = name.partition("(")
+    end = _file_end(name)
+    bare, bracket, inside = (name[:end], *name[end:].partition("(")[1:]) if end else name.partition("(")
     if not bracket:
         return name.strip(), {}
     try:
@@ -65,6 +67,16 @@ def split_reference(name: str) -> tuple[str, dict[str, Any]]:
             "'timm:resnet18(in_chans=1)'"
         ) from error
     return bare.strip(), {key: value.name if isinstance(value, Spec) else value for key, value in options.items()}
+
+
+def _file_end(name: str) -> int | None:
+    """Where the path ends in a reference to a file or folder that exists; its name may have brackets."""
+    source, _, entry = name.partition(":")
+    if source not in ("onnx", "hf") or not entry:
+        return None
+    ends = [len(entry), *(i for i in reversed(range(1, len(entry))) if entry[i] == "(")]
+    found = (end for end in ends if user_path(entry[:end].strip()).exists())
+    return next((len(source) + 1 + end for end in found), None)
 
 
 def create_reference(name: str, options: dict[str, Any], *, pretrained: bool = False) -> Classifier:

@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, TensorDataset
 from advkit import load_data, load_model
 from advkit.attacks import FGSM, LBFGS, PGD, Noise
 from advkit.core.errors import InputError
+from advkit.core.files import locked
 from advkit.data import _folders
 from advkit.evaluation import Keep, compare_runs, evaluate, load_run
 from advkit.evaluation.runs.digests import of_record
@@ -188,6 +189,33 @@ def test_two_processes_and_one_have_the_same_rows(tmp_path):
     digits(tmp_path / "one")
     assert (tmp_path / "two" / "samples.csv").read_bytes() == (tmp_path / "one" / "samples.csv").read_bytes()
     assert figures(tmp_path / "one") == figures(tmp_path / "two")
+
+
+def test_a_run_that_ended_before_its_first_batch_leaves_its_place_to_another(tmp_path):
+    home, other = tmp_path / "run", nn.Sequential(nn.Flatten(), nn.Linear(25, K))  # of another size
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="mat1"):
+            go(home, net=other, attacks=["fgsm(eps=0.2)"])
+    begun = (home / "run.json").read_bytes()
+    with locked(home), pytest.raises(InputError, match="another process is at work"):
+        go(home)
+    assert (home / "run.json").read_bytes() == begun
+    (home / "png").mkdir()
+    go(home)
+    go(tmp_path / "fresh")
+    assert figures(home) == figures(tmp_path / "fresh")
+    assert {p.name for p in home.iterdir()} == {p.name for p in (tmp_path / "fresh").iterdir()}
+
+
+def test_a_run_with_one_batch_keeps_its_place(tmp_path):
+    def stop(done, whole):
+        if list((tmp_path / "batches").glob("*.safetensors")):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path, progress=stop)
+    with pytest.raises(InputError, match=r"a run in .* already.*--resume"):
+        go(tmp_path, resume=False)
 
 
 def test_a_run_that_is_interrupted_keeps_what_is_done(tmp_path):

@@ -172,6 +172,24 @@ def test_what_is_wrong_with_a_file_is_one_line(lenet, tmp_path):
         load_model(f"onnx:{path}", weights="random")
 
 
+@pytest.mark.parametrize("name", ["net(1).onnx", "a (b)(c).onnx", "net(mean=2).onnx", "(1)"])
+def test_brackets_in_the_name_of_a_file_are_part_of_it(lenet, tmp_path, name):
+    path = written(tmp_path / name)
+    torch.testing.assert_close(load_model(f"onnx:{path}")(X), as_torch(X))
+    torch.testing.assert_close(load_model(f"onnx:{path}(mean=0.25, std=0.5)")(X), as_torch((X - 0.25) / 0.5))
+    assert load_model(f"onnx:{path}").card.name == f"onnx:{path}"
+    with pytest.raises(InputError, match="no file"):
+        load_model(f"onnx:{tmp_path}/none.onnx(mean=0.25)")
+
+
+@pytest.mark.parametrize("options", ["", "(mean=0.5)"])
+def test_an_onnx_file_without_its_prefix_is_told_how_to_write_it(lenet, tmp_path, options):
+    path = f"{written(tmp_path / 'net.onnx')}{options}"
+    with pytest.raises(InputError, match="write onnx:") as caught:
+        load_model(path)
+    assert f"onnx:{path}" in str(caught.value)
+
+
 def test_the_command_attacks_an_onnx_file_and_refuses_gradients(lenet, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exported(lenet, "net.onnx")

@@ -1,6 +1,8 @@
 """The beginning of a run: a new folder, or one that is continued under the same configuration."""
 
 import os
+import shutil
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from advkit.core.errors import InputError
@@ -35,8 +37,29 @@ def check_place(home: Path_, *, resume: bool) -> None:
         raise InputError(f"expected a folder for the run, got the file {home}: give another path")
     begun = (home / "run.json").exists()  # if it is of no known form, `earlier` says so
     check_vacant(home, EVALUATE, () if begun else WRITTEN)
-    if earlier(home) is not None and not resume:
+    if (record := earlier(home)) is not None and not resume and not is_empty(home, record):
         raise InputError(f"there is a run in {home} already: go on with it by --resume (resume=True), or give another")
+
+
+def is_empty(home: Path, record: dict[str, Any]) -> bool:
+    """Return whether a run ended before its first batch, so that another may take its place.
+
+    Args:
+        home: folder of the run.
+        record: the content of its run.json.
+    """
+    return record["status"] == "running" and not record.get("batches") and not Run(home, record).numbers()
+
+
+def vacate(home: Path) -> None:
+    """Remove a run that ended before its first batch; no other process may be at work in the folder.
+
+    Args:
+        home: folder, which may hold no run.
+    """
+    if (record := earlier(home)) is not None and is_empty(home, record):
+        shutil.rmtree(home / "png", ignore_errors=True)  # files of the batch that was not committed
+        (home / "run.json").unlink()
 
 
 def begin(home: Path_, begun: Begun, **more: Any) -> Run:
