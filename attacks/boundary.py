@@ -42,7 +42,7 @@ class Boundary(DecisionAttack):
     The walk begins on the segment between x and the first of `tries` images of noise that is adversarial; towards a
     target noise seldom is: give `starts`, images of that class.
 
-    Cost per sample: `queries` + 2 queries, no gradient.
+    Cost per sample: at most `queries` + 3 queries, no gradient.
 
     Args:
         queries: number of queries, without the check of the clean image and the verdict.

@@ -57,7 +57,7 @@ class GeoDA(DecisionAttack):
     The first adversarial point is the first of `tries` images of noise that is one; towards a target noise seldom is:
     give `starts`, images of that class.
 
-    Cost per sample: `queries` + 2 queries, no gradient.
+    Cost per sample: at most `queries` + 3 queries, no gradient.
 
     Args:
         queries: number of queries, without the check of the clean image and the verdict.

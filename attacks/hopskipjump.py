@@ -46,7 +46,7 @@ class HopSkipJump(DecisionAttack):
     The first adversarial point is the first of `tries` images of noise that is one; towards a target noise seldom is:
     give `starts`, images of that class. Every row spends its own queries, and the nearest point of all is returned.
 
-    Cost per sample: `queries` + 2 queries, no gradient.
+    Cost per sample: at most `queries` + 3 queries, no gradient.
 
     Args:
         queries: number of queries, without the check of the clean image and the verdict.

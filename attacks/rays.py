@@ -34,7 +34,7 @@ class RayS(MinimalAttack):
     A flip is tried just within the best radius. If it fools there, the radius is halved down to `tolerance`, and the
     flip stays. After the blocks of one entry it begins again with the whole, and ends when nothing has changed.
 
-    Cost per sample: at most `queries` + 2 queries, no gradient.
+    Cost per sample: at most `queries` + 3 queries, no gradient.
 
     Args:
         queries: number of queries, without the check of the clean image and the verdict.

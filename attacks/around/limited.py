@@ -24,8 +24,8 @@ class State(NamedTuple):
 class Limited(Wrapper):
     """The attack inside, with at most `queries` queries a sample, those of the clean image and of the verdict included.
 
-    A sample whose queries are spent leaves with the best point that it has seen. An attack whose step takes several
-    queries, such as one with `vmi=`, may exceed the limit by those of one step.
+    A sample whose queries are spent leaves with the best point that it has seen. A step that has begun is finished: an
+    attack whose step takes several queries, such as one with `vmi=`, `si=` or `admix=`, may exceed the limit by them.
 
     Args:
         queries: maximum number of queries of a sample, at least 3.

@@ -1,5 +1,6 @@
 """Models that can only be asked: what an attack may do with them, and what it costs."""
 
+import re
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 
 from advkit import evaluate
 from advkit.attacks import (
+    ATTACKS,
     NES,
     PGD,
     Boundary,
@@ -24,6 +26,7 @@ from advkit.attacks import (
 from advkit.certification import certify
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.knowledge import knowledge_of
+from advkit.core.norms import get_norm
 from advkit.evaluation import check_evaluation
 from advkit.models import BlackBox, create_model
 
@@ -246,6 +249,28 @@ def test_no_sample_spends_more_than_its_limit(spec):
     assert int(found.queries.max()) >= attack.queries - 1
     assert model.billed == int(found.queries.sum())
     assert create_attack(attack.spec) == attack
+
+
+COSTS = {
+    name: int(found[1])
+    for name in list_attacks()
+    if (found := re.search(r"at most `queries` \+ (\d) queries", ATTACKS.factory(name).__doc__ or ""))
+}
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_no_sample_costs_more_than_the_docs_say(name):
+    docs = (Path(__file__).parents[2] / "docs" / "attacks.md").read_text()
+    assert f"`queries` + {COSTS[name]} queries" in docs
+    most = []
+    for norm in ATTACKS.factory(name).norms:
+        eps = {"eps": max(1e-3, get_norm(norm).grain)} if create_attack(name).kind == "budget" else {}
+        for queries in (3, 20, 51):
+            found = create_attack(name, norm=norm, queries=queries)(as_torch, X, Y, **eps)
+            most.append(int(found.queries.max()) - queries)
+    assert max(most) <= COSTS[name]
+    assert {"hopskipjump", "boundary", "geoda", "rays"} <= COSTS.keys()
+    assert COSTS[name] < 3 or max(most) == COSTS[name]  # no more is said than is spent
 
 
 def test_a_limit_beyond_reach_changes_nothing():
