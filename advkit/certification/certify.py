@@ -11,6 +11,7 @@ from advkit.certification.alpha_crown import raised
 from advkit.certification.ball import Ball, ball_around
 from advkit.certification.bounds import Bounds
 from advkit.certification.exact import Attacked, BranchAndBound, Decided, Search, check_exact, differences
+from advkit.certification.faithful import check_faithful
 from advkit.certification.graph import Graph, Tracing, trace
 from advkit.certification.lipschitz import Stretch, stretch
 from advkit.certification.rounding import rounding_of
@@ -173,6 +174,7 @@ def certify(
     tracing = trace(model, x)
     with looking(model, x.device):
         graph = _graph(tracing, method, y)
+        check_faithful(model, graph, x, rounding_of(graph.dtype, x.device), bounds)
         ask = _Question(graph, norm, method, bounds, stretch(graph, x.device) if method == "lipschitz" else None)
         if search is not None:
             ask = _Search(graph, norm, method, bounds, model=model, search=search, attack=attack)

@@ -77,8 +77,7 @@ def check_answer(logits: Any, x: Tensor, y: Tensor, loss: Any = None) -> None:
         _too_small(loss, logits),
     )
     if not finite:
-        rows = int((~logits.isfinite()).any(1).sum())
-        raise InputError(f"the model returned NaN or infinite logits for {rows} of {len(x)} clean images")
+        check_finite(logits, x)
     if not inside:
         check_labels((int(y.min()), int(y.max())), classes)
     if sums:
@@ -115,6 +114,13 @@ def _at_once(*truths: Tensor | bool) -> list[bool]:
     asked = [truth for truth in truths if isinstance(truth, Tensor)]
     answers = iter(torch.stack(asked).tolist() if asked else [])
     return [next(answers) if isinstance(truth, Tensor) else truth for truth in truths]
+
+
+def check_finite(logits: Tensor, x: Tensor) -> None:
+    """Check that the logits (N, K) of the clean images are finite."""
+    rows = int((~logits.isfinite()).any(1).sum())  # note: a wait for the device
+    if rows:
+        raise InputError(f"the model returned NaN or infinite logits for {rows} of {len(x)} clean images")
 
 
 SMALL = 0.01

@@ -131,6 +131,9 @@ def _clamped(call: Call) -> Ref:
     high = call.kwargs.get("max", call.kwargs.get("max_val", high))
     if "hardtanh" in str(call.target):
         low, high = (-1 if low is None else low), (1 if high is None else high)
+    if not isinstance(z, Ref) or isinstance(low, Ref) or isinstance(high, Ref):
+        raise call.refusal("has limits that depend on the image")
+    z = expanded(call, z)
     if low is not None:
         part = call.add(Combination(factors=(1.0,), bias=call.constant(-low), terms=2), z)
         z = call.add(Combination(factors=(1.0,), bias=call.constant(low), terms=2), _rectified(call, part))

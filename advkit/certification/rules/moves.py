@@ -64,6 +64,10 @@ def _moved(call: Call) -> Ref:
 @rule("mean", "sum", "avg_pool2d", "_adaptive_avg_pool2d", "avg_pool3d", "avg_pool1d", "_adaptive_avg_pool3d")
 def _averaged(call: Call) -> Ref:
     """Weighted sums with weights >= 0."""
+    dtype = call.kwargs.get("dtype")
+    if dtype is not None and dtype != call.graph.dtype:
+        raise call.refusal(f"changes the type to {dtype}")
+    call.kwargs = {name: value for name, value in call.kwargs.items() if name != "dtype"}  # bounds have a type of theirs
     run, z = _replay(call), call.args[0]
     call.shape  # noqa: B018 - refuses a result without a batch
     _check_batch(call, run, z)
@@ -112,3 +116,5 @@ def _check_batch(call: Call, run: Callable[[Tensor], Tensor], z: Ref) -> None:
     out = run(probe)
     if out.shape != (BATCH + 1, *call.shape) or bool(out[0].isnan().any()):
         raise call.refusal("mixes the images of a batch")
+    if bool((run(torch.ones(1, *z.shape)) < 0).any()):  # such as an average with a negative divisor
+        raise call.refusal("has negative weights")
