@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.overrides import TorchFunctionMode
 
 from advkit.certification.curves import Tanh
 from advkit.certification.elementary import Power, Product
@@ -199,8 +200,7 @@ class Call:
 
     def constant(self, value: Any) -> Tensor:
         """Return a constant without its batch axis, in the type of the bounds."""
-        t = torch.as_tensor(value)
-        t = t.double() if self.double else t
+        t = torch.as_tensor(value, dtype=torch.float64 if self.double else None)  # a Python float has all its digits
         if self.batch_shape is not None and t.ndim == len(self.batch_shape):
             if t.shape[0] != 1:
                 raise self.refusal("has constants that differ by image")
@@ -246,6 +246,23 @@ def _needed(graph: Graph, last: int) -> list[int]:
     return sorted(needed)
 
 
+EXITS = ("numpy", "__array__", "__dlpack__", "data_ptr", "untyped_storage", "storage", "__reduce_ex__")
+"""Methods that hand out the memory of a tensor. While the model is recorded an image has none: it would be read raw."""
+
+
+class _Inside(TorchFunctionMode):
+    """Refuses what depends on the image and leaves torch."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in EXITS and args and torch._is_functional_tensor(args[0]):
+            raise InputError(
+                f"the model cannot be traced, so it cannot be certified (it leaves torch by Tensor.{name}, and no bound "
+                "follows it there)"
+            )
+        return func(*args, **(kwargs or {}))
+
+
 def _recorded(model: Callable[[Tensor], Tensor], probe: Tensor) -> fx.GraphModule:
     """The operations, with the module that holds each where torch can tell."""
     if isinstance(model, nn.Module):
@@ -271,7 +288,7 @@ def trace(model: Callable[[Tensor], Tensor], x: Tensor) -> Tracing:
     """
     check_open(model, "certificates and bounds")
     probe = torch.zeros(BATCH, *x.shape[1:], dtype=x.dtype, device=x.device)
-    with looking(model, x.device):
+    with looking(model, x.device), _Inside():
         try:
             module = _recorded(model, probe)
         except InputError:

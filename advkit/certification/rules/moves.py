@@ -67,7 +67,9 @@ def _averaged(call: Call) -> Ref:
     dtype = call.kwargs.get("dtype")
     if dtype is not None and dtype != call.graph.dtype:
         raise call.refusal(f"changes the type to {dtype}")
-    call.kwargs = {name: value for name, value in call.kwargs.items() if name != "dtype"}  # bounds have a type of theirs
+    call.kwargs = {
+        name: value for name, value in call.kwargs.items() if name != "dtype"
+    }  # bounds have a type of theirs
     run, z = _replay(call), call.args[0]
     call.shape  # noqa: B018 - refuses a result without a batch
     _check_batch(call, run, z)
