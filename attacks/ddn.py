@@ -33,8 +33,9 @@ class DDN(MinimalStepAttack):
         loss: the loss that the steps increase.
         steps: number of steps, K in algorithm 1.
         gamma: the share by which the radius grows or shrinks in a step.
-        init_norm: the first radius, in units of the pixels.
-        step_size: length of the first step; it falls on half a cosine to a hundredth of that.
+        init_norm: the first radius, with pixels in units of their range.
+        step_size: length of the first step, with pixels in units of their range; it falls on half a cosine to a
+            hundredth of that.
         levels: pixels are rounded to this many values, 256 in the paper; None switches rounding off.
     """
 
@@ -57,13 +58,14 @@ class DDN(MinimalStepAttack):
 
     def init(self, oracle: Oracle) -> State:
         """Begin at the clean image with the first radius."""
-        return State(oracle.x, oracle.x.new_full((len(oracle.x),), self.init_norm, dtype=torch.float64))
+        first = self.init_norm * oracle.region.span
+        return State(oracle.x, oracle.x.new_full((len(oracle.x),), first, dtype=torch.float64))
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """x + delta, delta <- eps (delta + alpha g / |g|) / |delta + alpha g / |g||."""
         region = oracle.region
         gradient = oracle.gradient(state.x_adv, self.loss)
-        alpha = self.step_size * (0.01 + 0.99 * (1 + math.cos(math.pi * i / self.steps)) / 2)
+        alpha = self.step_size * region.span * (0.01 + 0.99 * (1 + math.cos(math.pi * i / self.steps)) / 2)
         delta = torch.add(state.x_adv - region.x, region.norm.steepest(gradient), alpha=alpha)
         eps = torch.where(oracle.fooled, state.eps * (1 - self.gamma), state.eps * (1 + self.gamma))
         size = region.norm.size(delta).clamp_(min=torch.finfo(torch.float32).tiny)

@@ -46,7 +46,8 @@ class EAD(SearchAttack):
         searches: maximum number of values of c.
         steps: maximum number of steps for each value of c.
         step_size: length of the first step of a search; it falls to 0 with the root of the steps left.
-        beta: weight of the l1 length; a pixel that would move by less than this in a step does not move.
+        beta: weight of the l1 length, with pixels in units of their range; a pixel that would move by less than this
+            in a step does not move.
         c: first weight of the margin; default: 2 margin / |gradient|^2 on the clean image, or the least weight at
             which the steepest pixel moves in the first step.
     """
@@ -72,17 +73,18 @@ class EAD(SearchAttack):
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """One step of FISTA; where it was a search's last, the next begins."""
         region, search, record = oracle.region, state.search, oracle.best.value
+        beta = self.beta * region.span
         margin, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
         if i == 0 and self.c is None:
-            search = search._replace(c=self._first(margin, gradient))
+            search = search._replace(c=self._first(margin, gradient, beta))
         delta, k = state.x_adv - region.x, per_row(search.k, gradient).to(gradient.dtype)
-        length = (delta.abs() * (self.beta + delta.abs())).flatten(1).sum(1)
+        length = (delta.abs() * (beta + delta.abs())).flatten(1).sum(1)
         push = per_row(search.c * (margin <= 0), gradient).to(gradient.dtype) * gradient
         gained = oracle.best.value > record
         every = torch.where(search.hit | gained, max(1, self.steps // LOOKS_AFTER), max(1, self.steps // LOOKS))
         search, over = search.updated(length + search.c * (-margin).clamp(min=0), gained, self.steps, every)
         delta = delta - self.step_size * (1 - k / self.steps) ** 0.5 * (2 * delta - push)
-        shrunk = region.x + delta.sign() * (delta.abs() - self.beta).clamp(min=0)
+        shrunk = region.x + delta.sign() * (delta.abs() - beta).clamp(min=0)
         point = region.clamp(shrunk.to(region.x.dtype))
         slack = region.clamp((point + k / (k + 3) * (point - state.point)).to(region.x.dtype))
         first = torch.lerp(region.x, oracle.best.x_adv, BACK)  # x itself until it is fooled
@@ -90,8 +92,8 @@ class EAD(SearchAttack):
         state = choose(over, begins, State(slack, point, search, state.done))
         return state._replace(done=state.search.over(self.searches))
 
-    def _first(self, margin: Tensor, gradient: Tensor) -> Tensor:
+    def _first(self, margin: Tensor, gradient: Tensor, beta: float) -> Tensor:
         """(M,) float64: c for a linear model, or the least c at which the steepest pixel moves in the first step."""
         steepest = gradient.double().flatten(1).abs().amax(1)
-        moves = 1.5 * self.beta / (self.step_size * steepest).clamp(min=1e-30)
+        moves = 1.5 * beta / (self.step_size * steepest).clamp(min=1e-30)
         return linear_weight(margin, gradient).maximum(moves).clamp(1e-10, 1e10)

@@ -47,7 +47,7 @@ class FMN(MinimalStepAttack):
         target: the class to reach, see `Attack`.
         loss: the loss that the steps increase.
         steps: the number of steps.
-        step_size: l2 length of the first step, in units of the pixels; the last step is a hundredth of it.
+        step_size: l2 length of the first step, with pixels in units of their range; the last is a hundredth of it.
         gamma: share by which the radius changes in the first step.
         gamma_final: share by which the radius changes in the last step.
     """
@@ -79,7 +79,7 @@ class FMN(MinimalStepAttack):
         region, norm = oracle.region, oracle.region.norm
         margin, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
         cosine = (1 + math.cos(math.pi * i / self.steps)) / 2
-        alpha = self.step_size * (0.01 + 0.99 * cosine)
+        alpha = self.step_size * region.span * (0.01 + 0.99 * cosine)
         gamma = self.gamma_final + (self.gamma - self.gamma_final) * cosine
         distance, fooled = region.gauge(state.x_adv), oracle.fooled
         nearest = torch.where(fooled, state.nearest.minimum(distance), state.nearest)

@@ -21,7 +21,7 @@ class NES(EstimateAttack):
         norm: the norm of the ball, and of the steps.
         steps: number of steps.
         samples: number n of queries in an estimate of the gradient.
-        sigma: standard deviation of the points around the iterate, as a length in units of the pixels.
+        sigma: standard deviation of the points around the iterate, with pixels in units of their range.
         step_size: length of a step in units of the pixels; default: 2.5 * eps / steps.
     """
 

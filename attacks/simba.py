@@ -43,7 +43,7 @@ class SimBA(BudgetAttack):
     Args:
         norm: the norm of the ball.
         queries: number of queries, including those of the clean image and of the verdict.
-        step_size: length a of a step in units of the pixels.
+        step_size: length a of a step, with pixels in units of their range.
         basis: "pixel" tries single entries; "dct" tries cosine waves, each in one channel.
         frequencies: share of the waves' frequencies along each side that are tried first, the lowest ones; the higher
             ones follow, each frequency after the last. The value 1 tries all waves in random order.
@@ -115,7 +115,7 @@ class SimBA(BudgetAttack):
         x, count = state.x_max, state.order.shape[1]
         index = state.order.gather(1, (state.turn % count)[:, None]).squeeze(1)
         q = DIRECTIONS[self.basis](index, tuple(x.shape[1:]))
-        a = self.step_size / 2 ** (state.turn // count).double()
+        a = self.step_size * oracle.region.span / 2 ** (state.turn // count).double()
         step = per_row(torch.where(state.back, -a, a), q) * q
         return oracle.region.project((x + step).to(x.dtype)).to(x.dtype)
 

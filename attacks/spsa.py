@@ -39,7 +39,7 @@ class SPSA(EstimateAttack):
         loss: the loss that is increased; "margin" is the paper's.
         steps: number of steps.
         samples: number n of queries in an estimate of the gradient.
-        sigma: distance of every entry of the probing points from the iterate, in units of the pixels.
+        sigma: distance of every entry of the probing points from the iterate, with pixels in units of their range.
         lr: length of an entry's first step in units of the pixels; default: the length at which the whole step is
             2.5 * eps / steps in the norm.
     """

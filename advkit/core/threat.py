@@ -24,6 +24,7 @@ class Region(NamedTuple):
         low: the least feasible value of every entry (N, ...), x's type.
         high: the largest feasible value of every entry (N, ...), x's type.
         most: an upper bound of the radii, a Python number.
+        span: the range of the pixels, highest less lowest bound: lengths that an attack has by default scale with it.
     """
 
     norm: Norm
@@ -32,6 +33,7 @@ class Region(NamedTuple):
     low: Tensor
     high: Tensor
     most: float = math.inf
+    span: float = 1.0
 
     def take(self, rows: Tensor) -> "Region":
         """Return the regions of some samples, by index."""
@@ -159,7 +161,8 @@ class Threat:
         """
         low, high = (x.new_tensor(bound).expand_as(x) for bound in self.bounds)
         everything = x.new_full((len(x),), torch.inf, dtype=torch.float64)
-        whole = Region(get_norm(self.norm), x, per_row(everything, x), low, high)
+        span = float(self.bounds[1] - self.bounds[0])
+        whole = Region(get_norm(self.norm), x, per_row(everything, x), low, high, span=span)
         if isinstance(self.eps, float) and math.isinf(self.eps):
             return whole
         narrowed = whole.narrowed(torch.as_tensor(self.eps, dtype=torch.float64, device=x.device).expand(len(x)))

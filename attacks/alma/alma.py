@@ -49,6 +49,7 @@ class State(NamedTuple):
     lr: Tensor  # (M,) float64: the first step length
     penalty: Lagrangian
     spread: Tensor  # (M,) float64: the unit of the margin
+    unit: Tensor  # (M,) float64: the same, over the range of the pixels
     found: Tensor  # (M,) float64: the step of the first hit
 
 
@@ -100,7 +101,8 @@ class ALMA(MinimalStepAttack):
         """Begin at the clean image."""
         spread, still = spread_of(oracle), torch.zeros_like(wide(oracle.x))
         one = torch.ones_like(spread)
-        return State(oracle.x, still + 1, still, one, Lagrangian(one, one, one), spread, one * self.steps)
+        unit, penalty = spread / oracle.region.span, Lagrangian(one, one, one)
+        return State(oracle.x, still + 1, still, one, penalty, spread, unit, one * self.steps)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """One step down |delta| + P2(constraint)."""
@@ -114,7 +116,7 @@ class ALMA(MinimalStepAttack):
         alpha, every, tau, gamma = self.alpha, self.look_every, self.tau, self.gamma
         penalty = state.penalty.updated(y, found < self.steps, i, alpha=alpha, every=every, tau=tau, gamma=gamma)
         pull = get_norm(DUAL[self.norm]).steepest(state.x_adv - region.x)
-        push = per_row(penalty.slope(y) / state.spread, gradient).to(gradient.dtype) * gradient
+        push = per_row(penalty.slope(y) / state.unit, gradient).to(gradient.dtype) * gradient
         descent = pull - push  # at x the first term is 0, as in the paper's first step
         square = alpha * state.square + (1 - alpha) * descent**2
         momentum = alpha * state.momentum + descent / (square.sqrt() + 1e-8)
@@ -126,7 +128,7 @@ class ALMA(MinimalStepAttack):
             length = torch.where(found < turn, length * FALL ** ((i - turn) / (self.steps - turn)), length)
         lr = per_row(length, momentum).to(momentum.dtype)
         x_adv = region.clamp((state.x_adv - lr * momentum).to(region.x.dtype))
-        return State(x_adv, square, momentum, first, penalty, state.spread, found)
+        return State(x_adv, square, momentum, first, penalty, state.spread, state.unit, found)
 
     def _first_length(self, oracle: Oracle, momentum: Tensor, margin: Tensor, gradient: Tensor) -> Tensor:
         """(M,) float64: the step length at which the free entries move by the first distance."""

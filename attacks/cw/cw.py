@@ -132,6 +132,6 @@ class CW(SearchAttack):
 
     def _turn(self, oracle: Oracle, state: State, over: Tensor) -> State:
         """Begin the next search, from the clean image, in the rows whose search has ended."""
-        search, tau = RULES[self.norm].next(state.search, state.tau, -oracle.best.value)
+        search, tau = RULES[self.norm].next(state.search, state.tau, -oracle.best.value / oracle.region.span)
         state = choose(over, State(oracle.x, adam.at_rest(state.adam.first), state.lr, tau, search, state.done), state)
         return state._replace(done=state.search.over(self.searches))

@@ -93,13 +93,14 @@ class EstimateAttack(BudgetAttack):
         if j < self.samples:
             return self._opposite(oracle, state) if j % 2 else self._pair(oracle, state, i + 1)
         mean = per_row(state.f / self.samples, state.offset).to(state.offset.dtype)
-        centre, memory = self.move(oracle, state, (state.total - mean * state.offset) / (self.samples * self.sigma**2))
+        sigma = self.sigma * oracle.region.span
+        centre, memory = self.move(oracle, state, (state.total - mean * state.offset) / (self.samples * sigma**2))
         return state._replace(x_adv=centre, centre=centre, memory=memory)
 
     def _pair(self, oracle: Oracle, state: State, i: int) -> State:
         """Query i is the first point of a pair: a random direction away from the centre."""
         step, j = divmod(i, self.samples + 1)
-        u = self.sigma * self.direction(oracle, step * self.samples + j // 2)
+        u = self.sigma * oracle.region.span * self.direction(oracle, step * self.samples + j // 2)
         return self._at(oracle, state._replace(u=u))
 
     def _opposite(self, oracle: Oracle, state: State) -> State:
