@@ -4,6 +4,7 @@ arXiv 1902.02918, section 3: SampleUnderNoise is `counts`, Predict `predict`, Ce
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from advkit.core import door
 from advkit.core.classify import looking
 from advkit.core.clopper_pearson import clopper_pearson
 from advkit.core.draws import Draws
+from advkit.core.errors import InputError
 from advkit.core.intervals import mcnemar
 from advkit.core.outputs import answer_of
 from advkit.defenses._wrapped import Wrapped
@@ -185,16 +187,26 @@ class Smoothed(Wrapped):
         return int(answer_of(self.model(x[:1])).shape[1])
 
 
-def certified_accuracy(found: SmoothedRadii, y: Tensor, radii: Tensor) -> Tensor:
+def certified_accuracy(found: SmoothedRadii, y: Tensor, radii: Tensor | Sequence[float]) -> Tensor:
     """Return the curve of Cohen et al. 2019: for each r the fraction of images whose true class is certified beyond r.
 
     Args:
         found: result of `Smoothed.certify`.
         y: true classes (N,).
-        radii: l2 radii (R,).
+        radii: l2 radii (R,), a tensor or a list of numbers.
 
     Returns:
         (R,) float64; NaN for no images.
+
+    Raises:
+        InputError: y is not one integer an image, or the radii are not numbers (R,).
     """
-    reach = found.radius.where(found.classes == y.to(found.classes.device), 0.0)  # 0 is beyond no radius
-    return (reach > radii.to(reach)[:, None]).double().mean(1)
+    y = door.check_classes("labels", y.to(found.classes.device) if isinstance(y, Tensor) else y, found.classes)
+    reach = found.radius.where(found.classes == y, 0.0)  # 0 is beyond no radius
+    try:
+        asked = torch.as_tensor(radii).to(reach)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"expected radii as numbers (R,), got {radii!r}") from error
+    if asked.ndim != 1:
+        raise InputError(f"expected radii as numbers (R,), got shape {tuple(asked.shape)}")
+    return (reach > asked[:, None]).double().mean(1)

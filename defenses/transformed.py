@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from advkit.core.door import check_count
+from advkit.core.errors import InputError
 from advkit.defenses._wrapped import Wrapped
 from advkit.defenses.transforms import Transform, create_transform
 
@@ -28,6 +29,8 @@ class Transformed(Wrapped):
         super().__init__(model)
         check_count("samples", samples)
         self.transform = create_transform(transform) if isinstance(transform, str) else transform
+        if not isinstance(self.transform, Transform):
+            raise InputError(f"expected transform as a spec such as 'jpeg(75)' or a Transform, got {transform!r}")
         self.samples = samples
 
     def forward(self, x: Tensor) -> Tensor:

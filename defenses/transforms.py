@@ -101,7 +101,7 @@ class BitDepth(Transform):
 @TRANSFORMS.register("jpeg")
 @dataclass(frozen=True)
 class JPEG(Transform):
-    """Saved as JPEG and read again (Dziugaite, Ghahramani, Roy 2016).
+    """Saved as JPEG and read again (Dziugaite, Ghahramani, Roy 2016); pixels outside [0, 1] are clipped.
 
     An adaptive attack goes through the same cosine transform and tables with a smooth rounding, see `soft_jpeg`.
 
@@ -120,6 +120,7 @@ class JPEG(Transform):
 
     def change(self, x: Tensor) -> Tensor:
         """Encode and decode each image; it must have one or three channels."""
+        _check_maps(self, x)
         if x.shape[1] not in (1, 3):
             raise InputError(f"expected images of 1 or 3 channels for jpeg, got {x.shape[1]}")
         if not len(x):
@@ -158,6 +159,7 @@ class Median(Transform):
 
     def change(self, x: Tensor) -> Tensor:
         """By channel, the borders mirrored."""
+        _check_maps(self, x)
         n, c, h, w = x.shape
         side = self.size // 2
         if side >= min(h, w):
@@ -185,6 +187,7 @@ class Gaussian(Transform):
 
     def change(self, x: Tensor) -> Tensor:
         """Blur with a kernel of three standard deviations; the borders are repeated."""
+        _check_maps(self, x)
         (c, h, w), side = x.shape[1:], max(1, round(3 * self.sigma))
         if side > REACH * max(h, w):
             most = REACH * max(h, w) // 3
@@ -221,6 +224,7 @@ class TotalVariation(Transform):
 
     def change(self, x: Tensor) -> Tensor:
         """Return the last z."""
+        _check_maps(self, x)
         L = 1 + 8 * self.weight / ROUNDED**0.5  # |gradient of the differences|^2 <= 8
         inertia = (L**0.5 - 1) / (L**0.5 + 1)
         z = ahead = x
@@ -267,6 +271,7 @@ class ResizePad(Transform):
 
     def change(self, x: Tensor) -> Tensor:
         """One bilinear resampling; without a seed, sizes and places come from torch's global generator."""
+        _check_maps(self, x)
         n, _, h, w = x.shape
         if self.pixels >= min(h, w):
             raise InputError(f"expected pixels below {min(h, w)} for images of {h}x{w} pixels, got {self.pixels}")
@@ -285,6 +290,13 @@ class ResizePad(Transform):
         theta[:, :, 2] = place * (scale - 1)
         grid = F.affine_grid(theta, list(x.shape), align_corners=False)
         return F.grid_sample(x, grid, align_corners=False, padding_mode="zeros")
+
+
+def _check_maps(transform: Transform, x: Tensor) -> None:
+    """Refuse what has no height and width, such as rows of features (N, D)."""
+    if x.ndim != 4:
+        name = type(transform).__name__
+        raise InputError(f"expected images (N, C, H, W) for the transform {name}, got shape {tuple(x.shape)}")
 
 
 def list_transforms(pattern: str = "*") -> list[str]:

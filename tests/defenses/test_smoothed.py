@@ -219,3 +219,14 @@ def test_a_call_makes_as_many_passes_as_samples_and_no_batch_is_larger_than_aske
     Smoothed(Counting(), SIGMA, batch_size=7).counts(x, 20)
     assert sum(size for size in sizes if size > 1) >= 100
     assert max(sizes) == 7
+
+
+def test_the_curve_takes_one_class_an_image_and_a_list_of_radii() -> None:
+    found, y = SmoothedRadii(torch.tensor([0, 1, -1]), torch.tensor([0.5, 0.2, 0.0]).double()), torch.tensor([0, 1, 1])
+    assert torch.equal(certified_accuracy(found, y, [0.1, 0.3]), torch.tensor([2, 1]).double() / 3)
+    for bad in (y[:, None], y[:1], y.float(), y.tolist()):
+        with pytest.raises(InputError, match="expected labels"):
+            certified_accuracy(found, bad, [0.1])  # type: ignore[arg-type]
+    for radii in (0.1, [[0.1]], ["a"], None):
+        with pytest.raises(InputError, match="expected radii as numbers"):
+            certified_accuracy(found, y, radii)  # type: ignore[arg-type]

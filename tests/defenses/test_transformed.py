@@ -279,3 +279,16 @@ def test_the_blur_is_as_wide_as_it_can_be() -> None:
     y = create_transform("gaussian(21)")(x)
     assert bool(y.isfinite().all())
     assert float(y.max() - y.min()) < float(x.max() - x.min()) / 2
+
+
+@pytest.mark.parametrize("name", [name for name in list_transforms() if name != "bit_depth"])
+@pytest.mark.parametrize("shape", [(2, 9), (2, 9, 9), (9,)])
+def test_rows_of_features_are_no_images(name: str, shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"expected images \(N, C, H, W\) for the transform"):
+        create_transform(name)(torch.rand(shape))
+
+
+@pytest.mark.parametrize("transform", [nn.Identity(), 75, None, lambda x: x])
+def test_what_is_no_transform_is_refused_at_once(transform: object) -> None:
+    with pytest.raises(InputError, match="expected transform as a spec"):
+        Transformed(nn.Flatten(), transform)  # type: ignore[arg-type]
