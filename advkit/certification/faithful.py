@@ -59,7 +59,7 @@ def check_faithful(
     if wrong:
         raise InputError(
             "the model cannot be traced, so it cannot be certified (its recorded operations give other logits than "
-            f"the model for {wrong} of {len(x)} images: does it branch on pixels, leave torch, or use the batch's size?)"
+            f"the model for {wrong} of {len(x)} images: does it branch on pixels, leave torch, or count its batch?)"
         )
 
 

@@ -257,8 +257,8 @@ class _Inside(TorchFunctionMode):
         name = getattr(func, "__name__", "")
         if name in EXITS and args and torch._is_functional_tensor(args[0]):
             raise InputError(
-                f"the model cannot be traced, so it cannot be certified (it leaves torch by Tensor.{name}, and no bound "
-                "follows it there)"
+                f"the model cannot be traced, so it cannot be certified (it leaves torch by Tensor.{name}, where no "
+                "bound follows)"
             )
         return func(*args, **(kwargs or {}))
 

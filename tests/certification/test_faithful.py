@@ -1,4 +1,4 @@
-"""A model that is not what was recorded is refused, by every method; no rule assumes a sign that a layer need not have."""
+"""A model that is not what was recorded is refused, by every method; no rule assumes a sign of its options."""
 
 import numpy as np
 import pytest
