@@ -75,8 +75,8 @@ def moved(weights: list[nn.Parameter], gradient: tuple[Tensor | None, ...], gamm
     pairs = [(w, g) for w, g in zip(weights, gradient, strict=True) if w.ndim > 1 and g is not None]
     before = [w.detach().clone() for w, _ in pairs]
     try:
-        for w, g in pairs:
-            w.data.add_(gamma * w.data.norm() / (g.norm() + 1e-12) * g)
+        for (w, g), old in zip(pairs, before, strict=True):
+            w.data.copy_(old + gamma * old.norm() / (g.norm() + 1e-12) * g)
         yield
     finally:
         for (w, _), old in zip(pairs, before, strict=True):
