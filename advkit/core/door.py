@@ -135,8 +135,9 @@ def check_grain(name: str, norm: Norm, eps: float | Tensor) -> None:
     Raises:
         InputError: an eps, a number or a tensor (N,), lies between 0 and the least change.
     """
-    within = (eps > 0) & (eps < norm.grain) if isinstance(eps, Tensor) else 0 < eps < norm.grain
-    if bool(within.any() if isinstance(within, Tensor) else within):
+    if not norm.grain:
+        return
+    if bool(((eps > 0) & (eps < norm.grain)).any()) if isinstance(eps, Tensor) else 0 < eps < norm.grain:
         seen = "one below 1" if isinstance(eps, Tensor) else f"{eps:g}"
         raise InputError(
             f"{name} counts what changes ({norm.name}), and nothing may change at an eps below 1: expected eps as 0 "
@@ -203,10 +204,12 @@ def one_target(target: Any, wished: Any, x: Tensor) -> Any:
     """
     if target is None or wished is None:
         return wished if target is None else target
-    words = [one for one in (target, wished) if isinstance(one, str)]
     ours, theirs = check_target(target, x), check_target(wished, x)
-    differ = torch.as_tensor(ours, device=x.device).ne(torch.as_tensor(theirs, device=x.device)) if not words else None
-    if len(words) == 1 or (ours != theirs if differ is None else bool(differ.any())):
+    if isinstance(ours, str) or isinstance(theirs, str):
+        same = isinstance(ours, str) and isinstance(theirs, str) and ours == theirs
+    else:
+        same = bool((torch.as_tensor(ours, device=x.device) == torch.as_tensor(theirs, device=x.device)).all())
+    if not same:
         raise InputError("expected one target, got target= and a goal with another target: leave one of them out")
     return target
 

@@ -1,6 +1,7 @@
 """What an attacker may do: the part of a ball around the image that lies within the range of the pixels."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -75,11 +76,18 @@ class Region(NamedTuple):
 
     def start(self, draws: Draws, step: int) -> Tensor:
         """Return a random feasible start; see `Norm.start`."""
-        return self.settle(self.x.double() + self.norm.start(self.x, self.eps, draws, step))
+        return self.settle(self.x.double() + self.drawn(self.norm.start, self.eps, draws, step))
 
     def far(self, draws: Draws, step: int) -> Tensor:
         """Return a random feasible point on the surface of the ball, or as far as the range allows; see `Norm.far`."""
-        return self.project(self.x.double() + self.norm.far(self.x, self.eps, draws, step))
+        return self.project(self.x.double() + self.drawn(self.norm.far, self.eps, draws, step))
+
+    def drawn(self, draw: Callable[..., Tensor], eps: Tensor, draws: Draws, step: int) -> Tensor:
+        """Return a random perturbation (N, ...) float64 by a norm's `sample`, `start` or `far`, in any unit of pixels.
+
+        Norms draw with pixels in units of their range. A count has no unit.
+        """
+        return self.span * draw(self.x, eps if self.norm.grain else eps / self.span, draws, step)
 
     def settle(self, x_adv: Tensor) -> Tensor:
         """Convert x_adv to x's type, feasible as measured in float64; `project` ensures this up to rounding only."""

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from advkit.core.errors import InputError
 from advkit.core.outputs import answer_of
-from advkit.models._black_box import BlackBox
 from advkit.models._card import Card
 
 
@@ -100,7 +99,7 @@ class Classifier(nn.Module):
             logits: Tensor | tuple[Tensor, ...] = self.net(self.normalize(x))
         except (RuntimeError, AssertionError, ValueError) as error:  # torch's own, and checks of vision transformers
             expected = self.card.input_shape
-            own = isinstance(error, torch.OutOfMemoryError) or isinstance(self.net, BlackBox)  # it says what is wrong
+            own = isinstance(error, torch.OutOfMemoryError | InputError)  # they say what is wrong
             if own or expected is None or x.shape[1:] == expected:
                 raise
             raise InputError(

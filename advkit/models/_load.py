@@ -1,5 +1,6 @@
 """Trained networks: `load_model` finds the weights, states their source, and downloads only on request."""
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,7 +62,7 @@ def load_model(
             failed.
     """
     place = _device(device)
-    if not is_reference(name) and ".onnx" in name.lower():
+    if not is_reference(name) and re.search(r"\.onnx(\(.*\))?$", name, re.IGNORECASE):
         raise InputError(f"an ONNX file is a model by its reference: write onnx:{name}, got {name}")
     if _is_file(name):
         if weights is not None:

@@ -91,8 +91,8 @@ class VMI(GradientTransform):
 
     def _moved(self, oracle: Oracle, x: Tensor, reach: Tensor, through: View | None, i: int, k: int) -> View:
         """The k-th neighbour of an image, drawn when it is asked for, and then what the model sees of it."""
-        norm, numbers = oracle.region.norm, oracle.draws.branch(k, FAMILY)
-        return then(lambda at: at + norm.sample(x, reach, numbers, i).to(x.dtype), through)
+        region, numbers = oracle.region, oracle.draws.branch(k, FAMILY)
+        return then(lambda at: at + region.drawn(region.norm.sample, reach, numbers, i).to(x.dtype), through)
 
 
 @ATTACKS.wrapper("vmi", rank=3)

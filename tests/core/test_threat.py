@@ -62,9 +62,9 @@ def test_a_point_is_held_up_to_a_millionth_of_eps_and_no_further(norm: str) -> N
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_a_far_point_lies_on_the_surface_where_the_range_allows_it(norm: str) -> None:
     x = torch.zeros(50, 1, 4, 4, dtype=torch.float64)
-    region = Threat(norm, 0.3, (-9.0, 9.0)).around(x)
+    region = Threat(norm, 5.4, (-9.0, 9.0)).around(x)  # draws are in units of the range
     far, other = (region.far(Draws(0, torch.arange(50)), step) for step in (0, 1))
-    assert torch.allclose(region.distance(far), torch.full((50,), 0.3, dtype=torch.float64))
+    assert torch.allclose(region.distance(far), torch.full((50,), 5.4, dtype=torch.float64))
     assert not torch.equal(far, other)
     assert len(far.flatten(1).unique(dim=0)) > 40  # in l1 one entry may take all
 

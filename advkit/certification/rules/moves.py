@@ -67,9 +67,8 @@ def _averaged(call: Call) -> Ref:
     dtype = call.kwargs.get("dtype")
     if dtype is not None and dtype != call.graph.dtype:
         raise call.refusal(f"changes the type to {dtype}")
-    call.kwargs = {
-        name: value for name, value in call.kwargs.items() if name != "dtype"
-    }  # bounds have a type of theirs
+    # The bounds have a type of their own.
+    call.kwargs = {name: value for name, value in call.kwargs.items() if name != "dtype"}
     run, z = _replay(call), call.args[0]
     call.shape  # noqa: B018 - refuses a result without a batch
     _check_batch(call, run, z)
