@@ -174,4 +174,6 @@ class Threat:
         if isinstance(self.eps, float) and math.isinf(self.eps):
             return whole
         narrowed = whole.narrowed(torch.as_tensor(self.eps, dtype=torch.float64, device=x.device).expand(len(x)))
-        return narrowed._replace(most=float(self.eps.max()) if isinstance(self.eps, Tensor) else self.eps)
+        if isinstance(self.eps, Tensor):
+            return narrowed._replace(most=float(self.eps.max()) if self.eps.numel() else 0.0)
+        return narrowed._replace(most=self.eps)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from advkit.certification import certify
 from advkit.certification.ball import ball_around
 from advkit.certification.bounds import Bounds
+from advkit.certification.certify import METHODS
 from advkit.certification.curves import Tanh
 from advkit.certification.graph import trace
 from advkit.certification.relu_and_pooling import Maximum
@@ -331,3 +332,11 @@ def test_answers_that_hold_logits_are_certified_and_others_named(method: str) ->
         certify(Answers(lambda z: {"out": z}), x, y, **ask)
     with pytest.raises(InputError, match="got a tuple of 2"):
         certify(Answers(lambda z: (z, z)), x, y, **ask)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_no_images_are_none_certified(method: str) -> None:
+    norm = "l2" if method == "lipschitz" else "linf"
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 3), nn.ReLU(), nn.Linear(3, 2))
+    found = certify(model, torch.rand(0, 1, 4, 4), torch.zeros(0, dtype=torch.int64), eps=0.1, method=method, norm=norm)
+    assert found.certified.shape == (0,)
