@@ -1,5 +1,6 @@
 """Training on noise: Goodfellow et al. 2014, section 6 (arXiv 1412.6572); Cohen et al. 2019 (arXiv 1902.02918)."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,7 @@ from torch import Tensor
 from advkit.core.door import check_between, check_positive
 from advkit.core.errors import unknown
 from advkit.core.losses import surprise
+from advkit.core.pixel_range import leaving_range
 from advkit.defenses._loss import TrainingLoss
 from advkit.defenses._network import Network
 from advkit.defenses._registry import register_defense
@@ -75,6 +77,10 @@ class NoiseLoss(TrainingLoss):
 
     def value(self, network: Network, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
         """Return the mixed cross-entropies."""
+        with nullcontext() if self.stays_in_range else leaving_range():
+            return self._mixed(network, x, x_adv, y)
+
+    def _mixed(self, network: Network, x: Tensor, x_adv: Tensor, y: Tensor) -> Tensor:
         if self.alpha == 0:
             return network.mean(lambda logits: surprise(logits, y).mean(), x_adv)
 

@@ -17,6 +17,7 @@ from advkit.core.draws import Draws
 from advkit.core.errors import InputError
 from advkit.core.intervals import mcnemar
 from advkit.core.outputs import answer_of
+from advkit.core.pixel_range import leaving_range
 from advkit.defenses._wrapped import Wrapped
 
 ABSTAIN = -1
@@ -69,7 +70,8 @@ class Smoothed(Wrapped):
         """Logarithms of the mean probabilities (N, K)."""
         draws = Draws(0, torch.arange(self.samples, device=x.device))
         noise = self.sigma * draws.normal(LOGITS, tuple(x.shape[1:])).to(x.device, x.dtype)  # (samples, ...)
-        answers = [answer_of(self.model(x + one)).log_softmax(1) for one in noise]
+        with leaving_range():
+            answers = [answer_of(self.model(x + one)).log_softmax(1) for one in noise]
         return torch.stack(answers).logsumexp(0) - math.log(self.samples)
 
     def predict(
@@ -171,7 +173,7 @@ class Smoothed(Wrapped):
         n, first = door.check_count("n", n), door.check_count("first", first, least=0)
         door.check_images(x, door.check_bounds(bounds))
         names, seed = door.check_ids(sample_ids, x), door.check_seed(seed)
-        with looking(self.model, x.device):
+        with looking(self.model, x.device), leaving_range():
             counts = torch.zeros(len(x), self._classes(x), dtype=torch.int64, device=x.device)
             for start in range(0, len(x) * n, self.batch_size):
                 row = torch.arange(start, min(start + self.batch_size, len(x) * n), device=x.device)

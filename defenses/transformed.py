@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from advkit.core.door import check_count
+from advkit.core.door import check_bounds, check_count
 from advkit.core.errors import InputError
 from advkit.defenses._wrapped import Wrapped
 from advkit.defenses.transforms import Transform, create_transform
@@ -23,11 +23,23 @@ class Transformed(Wrapped):
         model: callable that takes images and returns logits.
         transform: a spec such as "bit_depth(3)", or a `Transform`.
         samples: number of draws of a random transform in each gradient pass.
+        bounds: range of the pixels. The transform does to your images what it does to the same images in [0, 1].
+
+    Raises:
+        InputError: no model, no transform, or wrong options; in a call: pixels outside `bounds`.
     """
 
-    def __init__(self, model: nn.Module, transform: str | Transform, *, samples: int = 10) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        transform: str | Transform,
+        *,
+        samples: int = 10,
+        bounds: tuple[float, float] = (0, 1),
+    ) -> None:
         super().__init__(model)
         check_count("samples", samples)
+        self.bounds = check_bounds(bounds)
         self.transform = create_transform(transform) if isinstance(transform, str) else transform
         if not isinstance(self.transform, Transform):
             raise InputError(f"expected transform as a spec such as 'jpeg(75)' or a Transform, got {transform!r}")
@@ -36,7 +48,10 @@ class Transformed(Wrapped):
     def forward(self, x: Tensor) -> Tensor:
         """Logits (N, K)."""
         if not (self.transform.draws and x.requires_grad and torch.is_grad_enabled()):
-            logits: Tensor = self.model(self.transform(x))
+            logits: Tensor = self.model(self._changed(x))
             return logits
-        draws = [self.model(self.transform(x)) for _ in range(self.samples)]
+        draws = [self.model(self._changed(x)) for _ in range(self.samples)]
         return torch.stack(draws).mean(0)
+
+    def _changed(self, x: Tensor) -> Tensor:
+        return self.transform(x, bounds=self.bounds)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from advkit.core.door import check_count, check_positive, check_seed
 from advkit.core.errors import InputError
+from advkit.core.pixel_range import Bounds, check_range, from_unit, to_unit
 from advkit.core.registry import Registry
 from advkit.defenses.soft_jpeg import soft_jpeg
 
@@ -29,7 +30,7 @@ ROUNDED = 1e-3
 
 @dataclass(frozen=True)
 class Transform(ABC):
-    """A change of images (N, C, H, W) in [0, 1].
+    """A change of images (N, C, H, W): `change` takes them in [0, 1], a call in any range that is stated.
 
     Traits: `paper`; `straight_through` (the derivative is 0 or does not exist: an adaptive attack takes that of
     `stand_in`, BPDA, Athalye et al. 2018, arXiv 1802.00420); `random` (it is not the same twice: an adaptive attack
@@ -53,8 +54,20 @@ class Transform(ABC):
             x: images (N, C, H, W) in [0, 1].
         """
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """The changed images, with the derivative that an adaptive attack uses."""
+    def __call__(self, x: Tensor, *, bounds: Bounds = (0, 1)) -> Tensor:
+        """The changed images, with the derivative that an adaptive attack uses.
+
+        Args:
+            x: images (N, C, H, W) within `bounds`.
+            bounds: range of the pixels.
+
+        Raises:
+            InputError: the images have pixels outside `bounds`.
+        """
+        check_range(f"the transform {type(self).__name__}", x, bounds)
+        return from_unit(self._passed(to_unit(x, bounds)), bounds)
+
+    def _passed(self, x: Tensor) -> Tensor:
         if not self.straight_through:
             return self.change(x)
         with torch.no_grad():
@@ -101,7 +114,9 @@ class BitDepth(Transform):
 @TRANSFORMS.register("jpeg")
 @dataclass(frozen=True)
 class JPEG(Transform):
-    """Saved as JPEG and read again (Dziugaite, Ghahramani, Roy 2016); pixels outside [0, 1] are clipped.
+    """Saved as JPEG and read again (Dziugaite, Ghahramani, Roy 2016).
+
+    Noise, and the look-ahead of some attacks, leave the range of the pixels on purpose: there pixels are clipped.
 
     An adaptive attack goes through the same cosine transform and tables with a smooth rounding, see `soft_jpeg`.
 

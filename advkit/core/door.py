@@ -54,13 +54,18 @@ def check_images(x: Any, bounds: tuple[float, float]) -> None:
 
 
 def check_bounds(bounds: Any) -> tuple[float, float]:
-    """Check that the bounds are a pair of numbers, low < high."""
+    """Check that the bounds are a pair of finite numbers, low < high."""
     try:
-        low, high = (float(bound) for bound in bounds)
-    except (TypeError, ValueError) as error:
+        low, high = (float(plain(bound)) for bound in (() if isinstance(bounds, str | bytes | dict) else bounds))
+    except (TypeError, ValueError, OverflowError) as error:
         raise InputError(f"expected bounds=(low, high), got {bounds!r}") from error
     if not low < high:
         raise InputError(f"expected bounds with low < high, got ({low:g}, {high:g})")
+    if math.isinf(high - low):
+        raise InputError(
+            f"expected finite bounds, got ({low:g}, {high:g}): lengths and random starts scale with the range; "
+            "give the least and the largest value that your pixels can have"
+        )
     return low, high
 
 

@@ -14,6 +14,7 @@ from advkit.core.joint_passes import View
 from advkit.core.losses import Loss, Values
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
+from advkit.core.pixel_range import leaving_range
 
 
 class State(NamedTuple):
@@ -70,7 +71,8 @@ class NI(GradientTransform):
 
         def look(x: Tensor, loss: str | Loss, through: View | None) -> tuple[Values, Tensor]:
             point = x + (kept * state.length).to(x.dtype) if i else x
-            values, gradient = oracle.look(point, loss, through)
+            with leaving_range():
+                values, gradient = oracle.look(point, loss, through)
             seen.append(gradient)
             return values, gradient
 

@@ -13,6 +13,7 @@ from advkit.core.door import check_count
 from advkit.core.joint_passes import View
 from advkit.core.losses import Loss, Values
 from advkit.core.oracle import Oracle
+from advkit.core.pixel_range import leaving_range
 
 REACH = 1.5
 """Distance of the neighbours in units of eps, as in the paper."""
@@ -86,7 +87,8 @@ class VMI(GradientTransform):
         """The mean gradient of the neighbours."""
         reach = REACH * oracle.region.eps
         moved = [self._moved(oracle, x, reach, through, i, k) for k in range(1, self.neighbours + 1)]
-        total: Tensor = reduce(torch.add, (gradient for _, gradient in oracle.looks(x, loss, moved)))
+        with leaving_range():
+            total: Tensor = reduce(torch.add, (gradient for _, gradient in oracle.looks(x, loss, moved)))
         return total / self.neighbours
 
     def _moved(self, oracle: Oracle, x: Tensor, reach: Tensor, through: View | None, i: int, k: int) -> View:

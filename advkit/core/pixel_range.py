@@ -1,0 +1,58 @@
+"""The range of the pixels that a function of images takes, and points that leave it on purpose."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+import torch
+from torch import Tensor
+
+from advkit.core.errors import InputError
+
+Bounds = tuple[float, float]
+"""The lowest and the highest value of a pixel."""
+
+_leaving: ContextVar[bool] = ContextVar("leaving", default=False)
+
+
+@contextmanager
+def leaving_range() -> Iterator[None]:
+    """Context manager: inside the block points outside the range are asked about on purpose, and none is refused."""
+    token = _leaving.set(True)
+    try:
+        yield
+    finally:
+        _leaving.reset(token)
+
+
+def check_range(what: str, x: Tensor, bounds: Bounds) -> None:
+    """Check that the images (N, ...) lie in the stated range, up to rounding; one host sync.
+
+    Raises:
+        InputError: no floating-point tensor; a pixel that is NaN or lies outside. Pixels are not looked at inside
+            `leaving_range`, nor while torch compiles.
+    """
+    if not isinstance(x, Tensor) or not x.is_floating_point():
+        seen = x.dtype if isinstance(x, Tensor) else type(x).__name__
+        raise InputError(f"{what} takes images as a floating-point tensor, got {seen}; 8-bit images: x.float() / 255")
+    if _leaving.get() or not x.numel() or torch.compiler.is_compiling():
+        return
+    low, high = torch.stack(torch.aminmax(x.detach())).tolist()
+    slack = 16 * torch.finfo(x.dtype).eps * max(map(abs, bounds))
+    if not (low >= bounds[0] - slack and high <= bounds[1] + slack):  # so that NaN is refused as well
+        raise InputError(
+            f"{what} takes pixels in [{bounds[0]:g}, {bounds[1]:g}], saw {low:.6g} to {high:.6g}: "
+            "state the range of your pixels by bounds=(low, high)"
+        )
+
+
+def to_unit(x: Tensor, bounds: Bounds) -> Tensor:
+    """Map pixels from their range to [0, 1]; the range [0, 1] itself is left as it is."""
+    low, high = bounds
+    return x if (low, high) == (0, 1) else (x - low) / (high - low)
+
+
+def from_unit(x: Tensor, bounds: Bounds) -> Tensor:
+    """Map pixels from [0, 1] to their range; the inverse of `to_unit`."""
+    low, high = bounds
+    return x if (low, high) == (0, 1) else x * (high - low) + low
