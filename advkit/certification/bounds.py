@@ -39,6 +39,8 @@ class Bounds:
     high: list[Tensor] = field(default_factory=list)
     slack: list[Tensor] = field(default_factory=list)
     """What rounding may change of every node; empty: rounding is not counted."""
+    most: Tensor | float = 0.0
+    """Bound of every number in the network's own arithmetic (N,), sums that are not complete included."""
     lines: dict[int, Lines] = field(default_factory=dict)
     pulls: dict[int, Tensor] = field(default_factory=dict)
     """What a multiplier of a constraint adds to the coefficients (N, *in) in front of a bend, by its place."""
@@ -97,21 +99,34 @@ class Bounds:
         elif isinstance(op, Affine):
             middle = op.linear([(a + b) / 2 for a, b in zip(lows, highs, strict=True)])
             radius = op.size([(b - a) / 2 for a, b in zip(lows, highs, strict=True)])
-            size = op.size([torch.maximum(a.abs(), b.abs()) for a, b in zip(lows, highs, strict=True)])
+            sizes = [torch.maximum(a.abs(), b.abs()) for a, b in zip(lows, highs, strict=True)]
+            size = op.size(sizes)
             if op.bias is not None:
                 offset = op.offset_size
                 assert offset is not None, "a bias has a size"
                 middle, size = middle + op.bias, size + offset
             slack = self.rounding.slack(size, op.terms, op.width + middle[0].numel())
             low, high = middle - radius - slack, middle + radius + slack
+            self._saw(op.peak(sizes, size) + slack)
         else:
             low, high = op.interval(*(t for pair in zip(lows, highs, strict=True) for t in pair))
             slack = self._bend_slack(op, torch.maximum(lows[0].abs(), highs[0].abs()), low, high)
             if not isinstance(op, Maximum):
                 low, high = low - slack, high + slack
+                self._saw(torch.maximum(low.abs(), high.abs()))
         self.low.append(low)
         self.high.append(high)
         self.slack.append(slack)
+
+    def _saw(self, size: Tensor) -> None:
+        """Count magnitudes (N, *shape) in the network's own arithmetic."""
+        self.most = torch.as_tensor(self.most, device=size.device).maximum(size.flatten(1).amax(1))
+
+    @property
+    def fits(self) -> Tensor:
+        """(N,) bool: nowhere in the ball a number of the network exceeds the largest one of its type."""
+        most = torch.as_tensor(self.most, dtype=torch.float64, device=self.ball.x.device)
+        return (most <= self.rounding.largest).expand(len(self.ball.x))  # not where it is NaN
 
     def _bend_slack(self, op: Maximum | Tanh | Product | Power, size: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Rounding of a line, and of the network's own function where it is not exact."""

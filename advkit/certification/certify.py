@@ -14,7 +14,7 @@ from advkit.certification.exact import Attacked, BranchAndBound, Decided, Search
 from advkit.certification.faithful import check_faithful
 from advkit.certification.graph import Graph, Tracing, trace
 from advkit.certification.lipschitz import Stretch, stretch
-from advkit.certification.rounding import rounding_of
+from advkit.certification.rounding import rounding_of, without_overflow
 from advkit.core import door, model_checks
 from advkit.core.classify import looking
 from advkit.core.errors import InputError, unknown
@@ -42,7 +42,8 @@ class Certificate(Shown):
     Attributes:
         certified: (N,) bool: True where every point of the ball is classified as y. False means unknown or broken.
         margin: (N, K) float64: lower bounds of logit y minus the other logit over the ball; 0 at y itself. A bound of
-            2^-1022, by the method "exact", says that the margin is positive and no more.
+            2^-1022, by the method "exact", says that the margin is positive and no more. All are -inf where a number in
+            the network may exceed the largest of its type.
         method: name of the method.
         norm: norm of the ball.
         radius: (N,) float64: a radius at which the image is certified, 0 if none was found; None if not requested.
@@ -260,19 +261,25 @@ class _Question:
         """Intervals for all, and the method for those that intervals leave open; Lipschitz constants for all."""
         if self.stretch is not None:
             return self.stretch.margins(ball, y)
-        plain = _bounds(self.graph, ball, refined=False)
-        rows = differences(y, self.graph.nodes[-1].shape[0])
-        margin = _interval_margins(plain, rows)
+        _, margin = self._plain(ball, y)
         left = (~_is_safe(margin, y)).nonzero().squeeze(1)  # note: a wait for the device
         if self.method == "ibp" or not len(left):
             return margin
-        return margin.index_copy(0, left, self._tighter(ball.take(left), rows[left], margin[left])[1])
+        return margin.index_copy(0, left, self._tighter(ball.take(left), y[left], margin[left])[1])
 
-    def _tighter(self, ball: Ball, rows: Tensor, margin: Tensor) -> tuple[Bounds, Tensor]:
+    def _plain(self, ball: Ball, y: Tensor) -> tuple[Bounds, Tensor]:
+        """Intervals of every node, and the margins that follow."""
+        plain = _bounds(self.graph, ball, refined=False)
+        margin = _interval_margins(plain, differences(y, self.graph.nodes[-1].shape[0]))
+        return plain, without_overflow(margin, y, plain.fits)
+
+    def _tighter(self, ball: Ball, y: Tensor, margin: Tensor) -> tuple[Bounds, Tensor]:
         """Linear bounds of every node, and the margins that follow where they are larger."""
+        rows = differences(y, self.graph.nodes[-1].shape[0])
         better = _bounds(self.graph, ball, refined=self.method != "crown_ibp")
         lower = torch.maximum(margin, better.lower(len(self.graph.nodes) - 1, rows))
-        return better, _raise(better, rows, lower) if self.method == "alpha_crown" else lower
+        lower = _raise(better, rows, lower) if self.method == "alpha_crown" else lower
+        return better, without_overflow(lower, y, better.fits)
 
 
 @dataclass(frozen=True)
@@ -294,9 +301,7 @@ class _Search(_Question):
         return Decided(*(torch.cat(parts) for parts in zip(*found, strict=True)))
 
     def _search(self, ball: Ball, region: Region, y: Tensor, points: list[Tensor]) -> Decided:
-        plain = _bounds(self.graph, ball, refined=False)
-        rows = differences(y, self.graph.nodes[-1].shape[0])
-        margin = _interval_margins(plain, rows)
+        plain, margin = self._plain(ball, y)
         first = BranchAndBound(self.model, plain, region, y, margin, self.search)
         for some in points:
             first.tried(some)
@@ -305,12 +310,12 @@ class _Search(_Question):
         n = left.nonzero().squeeze(1)  # note: a wait for the device
         if not len(n):
             return found
-        better, lower = self._tighter(ball.take(n), rows[n], margin[n])
+        better, lower = self._tighter(ball.take(n), y[n], margin[n])
         second = BranchAndBound(self.model, better, region.take(n), y[n], lower, self.search, first.upper[n])
         last = second.run()
         x_adv = torch.where(per_row(first.broken[n], last.x_adv), first.x_adv[n], last.x_adv)
         return Decided(
-            margin.index_copy(0, n, last.margin),
+            margin.index_copy(0, n, without_overflow(last.margin, y[n], better.fits)),
             first.x_adv.index_copy(0, n, x_adv),
             first.broken.index_copy(0, n, first.broken[n] | last.broken),
         )

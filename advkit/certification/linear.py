@@ -43,6 +43,15 @@ class Affine:
         """The map with absolute weights: tensors (N, *in) >= 0 -> (N, *out)."""
         return self.linear(inputs)
 
+    def peak(self, inputs: Sequence[Tensor], size: Tensor) -> Tensor:
+        """Bound the numbers on the way to the output, in any order of the sums: (N, ...).
+
+        Args:
+            inputs: magnitudes (N, *in) of the inputs.
+            size: result of `size` for them, with that of the bias.
+        """
+        return size
+
     def transpose(self, A: Tensor, shapes: Sequence[Shape]) -> list[Tensor]:
         """Coefficients (B, *out) -> one tensor (B, *in) for each input."""
         raise NotImplementedError
@@ -168,15 +177,26 @@ def joint(weight: Tensor, bias: Tensor) -> Joint:
 
 @dataclass(frozen=True, kw_only=True)
 class Scale(Affine):
-    """A factor for every entry, of a shape that broadcasts against (*out)."""
+    """A factor for every entry, of a shape that broadcasts against (*out).
+
+    Args:
+        factor: the factor.
+        first: what some devices compute first, such as a difference from the mean: a factor and the magnitude of a
+            constant, of such shapes; None for nothing.
+    """
 
     factor: Tensor
+    first: tuple[Tensor, Tensor] | None = None
 
     def linear(self, inputs: Sequence[Tensor]) -> Tensor:
         return inputs[0] * self.factor
 
     def size(self, inputs: Sequence[Tensor]) -> Tensor:
         return inputs[0] * self.factor.abs()
+
+    def peak(self, inputs: Sequence[Tensor], size: Tensor) -> Tensor:
+        size = torch.maximum(size, self.factor.abs())  # the network may compute the factor, such as 1 / c
+        return size if self.first is None else torch.maximum(size, inputs[0] * self.first[0] + self.first[1])
 
     def transpose(self, A: Tensor, shapes: Sequence[Shape]) -> list[Tensor]:
         return [A * self.factor]
@@ -224,13 +244,21 @@ class Move(Affine):
 
     Args:
         run: the operation, tensors (B, *in) -> (B, *out).
+        divided: number of entries that are summed before a division, as a mean does; 0 for no division.
     """
 
     run: Callable[..., Tensor] = field(repr=False)
     name: str = ""
+    divided: int = 0
 
     def linear(self, inputs: Sequence[Tensor]) -> Tensor:
         return self.run(*inputs)
+
+    def peak(self, inputs: Sequence[Tensor], size: Tensor) -> Tensor:
+        if not self.divided:
+            return size
+        most = inputs[0].flatten(1).amax(1) * self.divided
+        return torch.maximum(size, most.view(-1, *[1] * (size.ndim - 1)))
 
     def transpose(self, A: Tensor, shapes: Sequence[Shape]) -> list[Tensor]:
         """Transpose by autograd: the operation is linear, so the gradient at any point is its transpose."""

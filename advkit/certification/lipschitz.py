@@ -18,7 +18,7 @@ from advkit.certification.graph import Graph, Input, Node, trace
 from advkit.certification.linear import Affine, Combination, Move, Reshape
 from advkit.certification.operator_norms import ENTRIES, OUTWARD, maximum_norm, operator_norm
 from advkit.certification.relu_and_pooling import Maximum
-from advkit.certification.rounding import DOUBLE, EXACT, gamma, rounding_of
+from advkit.certification.rounding import DOUBLE, EXACT, gamma, rounding_of, without_overflow
 from advkit.core import model_checks
 from advkit.core.classify import looking
 from advkit.core.errors import InputError
@@ -108,16 +108,15 @@ class Stretch:
         low, high = real.low[-1], real.high[-1]
         lead = low.gather(1, y[:, None]) - high
         lead = lead - _reach(ball)[:, None] * self.table.pairs.to(lead.device)[y]
-        lead = lead - math.sqrt(2) * self._rounding(ball)[:, None]
-        own = torch.nn.functional.one_hot(y, lead.shape[1]).bool()
-        return lead.where(~own, 0.0)
+        moved, fits = self._rounding(ball)
+        return without_overflow(lead - math.sqrt(2) * moved[:, None], y, fits)
 
-    def _rounding(self, ball: Ball) -> Tensor:
-        """(N,): how far the network's arithmetic may move the logits, in l2, anywhere in the ball."""
+    def _rounding(self, ball: Ball) -> tuple[Tensor, Tensor]:
+        """(N,): how far the network's arithmetic may move the logits, in l2, anywhere in the ball; if it is finite."""
         box = Bounds(self.graph, ball._replace(norm=get_norm("linf")), rounding_of(self.graph.dtype, ball.x.device))
         box.forward(refined=False)
         parts = [c * s.flatten(1).norm(dim=1) for c, s in zip(self.onward, box.slack, strict=True)]
-        return torch.stack(parts).sum(0) * OUTWARD
+        return torch.stack(parts).sum(0) * OUTWARD, box.fits
 
 
 def _point(ball: Ball) -> Ball:
@@ -179,7 +178,7 @@ def _through(node: Node, norm: float, before: list[float]) -> float:
     if not before:
         return 1.0
     parts = [g * b for g, b in zip(_gains(node, norm), before, strict=True)]
-    return (math.hypot(*parts) if isinstance(node.operation, Move) else math.fsum(parts)) * OUTWARD
+    return (math.hypot(*parts) if isinstance(node.operation, Move) else sum(parts)) * OUTWARD
 
 
 def _layers(graph: Graph, norms: list[float], reached: list[float]) -> tuple[LayerStretch, ...]:

@@ -45,6 +45,8 @@ def matrix_norm(W: Tensor) -> float:
     error = gamma(4 * G.shape[-2] + 64, DOUBLE)  # of a product of matrices whose Frobenius norm is 1, complex or not
     error = error + gamma(G[0].numel(), DOUBLE)  # and of a Frobenius norm of at most 1
     size = _frobenius(G)
+    if not bool(size.isfinite().all()):  # note: a wait for the device
+        return math.inf
     log, G = torch.zeros_like(size)[size > 0], G[size > 0]
     if not len(G):
         return 0.0

@@ -35,10 +35,12 @@ class Rounding:
     Args:
         unit: unit roundoff of its type.
         tiny: smallest normal number of its type; smaller numbers may become 0.
+        largest: largest number of its type; beyond it the network answers infinity or NaN, and no bound holds.
     """
 
     unit: float
     tiny: float
+    largest: float = math.inf
 
     def slack(self, size: Tensor, terms: int, width: int) -> Tensor:
         """Bound the error of a computed sum and of one step of a bound through it.
@@ -65,7 +67,19 @@ def rounding_of(dtype: torch.dtype, device: torch.device) -> Rounding:
             AdvkitWarning,
             stacklevel=2,
         )
-    return Rounding(unit=unit, tiny=float(info.smallest_normal))
+    return Rounding(unit=unit, tiny=float(info.smallest_normal), largest=float(info.max))
+
+
+def without_overflow(margin: Tensor, y: Tensor, fits: Tensor) -> Tensor:
+    """Return the margins (N, K) with -inf where the network may overflow; 0 at y.
+
+    Args:
+        margin: lower bounds of the margins.
+        y: true classes (N,).
+        fits: (N,) bool, False where a number of the network may exceed the largest of its type.
+    """
+    margin = margin.where(fits[:, None], -math.inf)
+    return margin.scatter(1, y[:, None], 0.0)
 
 
 EXACT = Rounding(unit=0.0, tiny=0.0)

@@ -67,15 +67,17 @@ def _batch_norm(call: Call) -> tuple[Ref, None, None]:
         raise call.refusal("normalises by the statistics of the batch: the bound needs those of the training")
     eps = rest[-1]
     mean, var = (_kept(call, t) for t in (mean, var))
-    scale = (var + eps).rsqrt()
+    scale = inverse = (var + eps).rsqrt()
     if gain is not None:
         scale = scale * _kept(call, gain)
     bias = -mean * scale
     size = bias.abs()
     if shift is not None:
         bias, size = bias + _kept(call, shift), size + _kept(call, shift).abs()
-    scale, bias, size = (t.view(-1, *[1] * (len(z.shape) - 1)) for t in (scale, bias, size))
-    made = call.add(Scale(factor=scale, bias=bias, bias_size=size, terms=8), z, shape=z.shape)
+    first = inverse.clamp(min=1)  # the difference from the mean, and that times 1 / deviation
+    shaped = (t.view(-1, *[1] * (len(z.shape) - 1)) for t in (scale, bias, size, first, first * mean.abs()))
+    scale, bias, size, *first = shaped
+    made = call.add(Scale(factor=scale, bias=bias, bias_size=size, first=tuple(first), terms=8), z, shape=z.shape)
     return made, None, None
 
 

@@ -75,7 +75,9 @@ def _averaged(call: Call) -> Ref:
     terms = math.prod(z.shape) // max(1, min(math.prod(call.shape), math.prod(z.shape)))
     if "pool" in str(call.target):
         terms = math.prod(z.shape)  # no window is larger than the image
-    return call.add(Move(run=run, name=str(call.target), terms=terms + 1, width=math.prod(call.shape)), z)
+    divided = 0 if "sum" in str(call.target) else terms
+    name, width = str(call.target), math.prod(call.shape)
+    return call.add(Move(run=run, name=name, terms=terms + 1, width=width, divided=divided), z)
 
 
 @rule("cat")
