@@ -13,6 +13,7 @@ from advkit.core.door import check_between, check_positive
 from advkit.core.errors import InputError
 from advkit.core.norms import get_norm, per_row
 from advkit.core.oracle import Oracle
+from advkit.core.threat import Region
 from advkit.models.spatial_transformer import bilinear, precise, regular_grid
 
 
@@ -62,22 +63,22 @@ class Flow(RenderedAttack):
         f = precise(x).new_zeros(len(x), 2, *x.shape[2:])
         return f, Memory(at_rest(f), torch.zeros(len(x), dtype=torch.int64, device=x.device))
 
-    def render(self, x: Tensor, theta: Tensor) -> Tensor:
+    def render(self, region: Region, theta: Tensor) -> Tensor:
         """Return the image along the flow theta (M, 2, H, W), in pixels to the right and down."""
-        return flowed(x, theta)
+        return flowed(region.x, theta)
 
-    def size(self, x: Tensor, theta: Tensor) -> Tensor:
+    def size(self, region: Region, theta: Tensor) -> Tensor:
         """Return the roughness of the flow."""
         return roughness(theta).double() / theta[0, 0].numel()
 
-    def slope(self, x: Tensor, theta: Tensor, gradient: Tensor) -> Tensor:
+    def slope(self, region: Region, theta: Tensor, gradient: Tensor) -> Tensor:
         """By differences over half a pixel to either side.
 
         At a pixel's centre, where the flow begins, the bilinear image has a kink: its derivative there sees one of the
         two neighbours only.
         """
         halves = 0.5 * torch.eye(2, dtype=theta.dtype, device=theta.device)[..., None, None]  # (2, 2, 1, 1)
-        sides = [flowed(x, theta + half) - flowed(x, theta - half) for half in halves]
+        sides = [flowed(region.x, theta + half) - flowed(region.x, theta - half) for half in halves]
         return torch.stack([(side * gradient).sum(1) for side in sides], 1).to(theta.dtype)
 
     def move(self, oracle: Oracle, state: State, slope: Tensor) -> tuple[Tensor, Memory]:

@@ -1,6 +1,6 @@
 """The range of the pixels that a function of images takes, and points that leave it on purpose."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
@@ -56,3 +56,14 @@ def from_unit(x: Tensor, bounds: Bounds) -> Tensor:
     """Map pixels from [0, 1] to their range; the inverse of `to_unit`."""
     low, high = bounds
     return x if (low, high) == (0, 1) else x * (high - low) + low
+
+
+def onto(black: float, x: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Return `change(x)` for a change of images that takes 0 for black, with another value as black.
+
+    Args:
+        black: the value of a black pixel, the lower end of the range.
+        x: images (N, ...).
+        change: function of images, such as a shift that leaves 0 behind.
+    """
+    return change(x - black) + black if black else change(x)

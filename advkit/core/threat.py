@@ -25,7 +25,7 @@ class Region(NamedTuple):
         low: the least feasible value of every entry (N, ...), x's type.
         high: the largest feasible value of every entry (N, ...), x's type.
         most: an upper bound of the radii, a Python number.
-        span: the range of the pixels, highest less lowest bound: lengths that an attack has by default scale with it.
+        lowest, highest: the range of the pixels.
     """
 
     norm: Norm
@@ -34,7 +34,18 @@ class Region(NamedTuple):
     low: Tensor
     high: Tensor
     most: float = math.inf
-    span: float = 1.0
+    lowest: float = 0.0
+    highest: float = 1.0
+
+    @property
+    def span(self) -> float:
+        """The width of the range of the pixels: lengths that an attack has by default scale with it."""
+        return self.highest - self.lowest
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The range of the pixels. Beyond the edge of an image, and in the dark, is its lower end."""
+        return self.lowest, self.highest
 
     def take(self, rows: Tensor) -> "Region":
         """Return the regions of some samples, by index."""
@@ -169,8 +180,8 @@ class Threat:
         """
         low, high = (x.new_tensor(bound).expand_as(x) for bound in self.bounds)
         everything = x.new_full((len(x),), torch.inf, dtype=torch.float64)
-        span = float(self.bounds[1] - self.bounds[0])
-        whole = Region(get_norm(self.norm), x, per_row(everything, x), low, high, span=span)
+        lowest, highest = map(float, self.bounds)
+        whole = Region(get_norm(self.norm), x, per_row(everything, x), low, high, lowest=lowest, highest=highest)
         if isinstance(self.eps, float) and math.isinf(self.eps):
             return whole
         narrowed = whole.narrowed(torch.as_tensor(self.eps, dtype=torch.float64, device=x.device).expand(len(x)))

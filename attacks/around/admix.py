@@ -12,6 +12,7 @@ from advkit.core.door import check_between
 from advkit.core.joint_passes import View
 from advkit.core.losses import Loss, Values
 from advkit.core.oracle import Oracle
+from advkit.core.pixel_range import leaving_range
 
 OTHERS = 3
 """Number of images of other classes that are mixed in, one at a time."""
@@ -25,7 +26,7 @@ FAMILY = 10
 
 @dataclass(frozen=True, kw_only=True)
 class Admix(GradientTransform):
-    """The mean of the gradients at mixtures with images of other classes, `(x + share * other) / 2^i`.
+    """The mean of the gradients at mixtures with images of other classes, `(x + share * other) / 2^i`, 0 being black.
 
     It uses three other images, drawn at every step from the clean images of the batch, and five scales, as in the
     paper. A sample without another class in its batch is attacked without a mixture. So a sample's result depends on
@@ -61,18 +62,20 @@ class Admix(GradientTransform):
 
         def look(x: Tensor, loss: str | Loss, through: View | None) -> tuple[Values, Tensor]:
             mixed = [then(through, lambda seen, other=other: seen + other) for other in others]  # type: ignore[misc]
-            return mean(oracle.looks(x, loss, [view for mixture in mixed for view in scales(mixture, COPIES)]))
+            views = [view for mixture in mixed for view in scales(mixture, COPIES, oracle.region.lowest)]
+            with leaving_range():
+                return mean(oracle.looks(x, loss, views))
 
         return Bent(oracle, look)  # type: ignore[return-value]
 
 
 def _other(oracle: Oracle, i: int, k: int) -> Tensor:
-    """(M, ...): for each row the clean image of a random row of another class; 0 where there is none."""
+    """(M, ...): how far the clean image of a random row of another class is from black; 0 where there is none."""
     y, x = oracle.goal.y, oracle.x
     scores = oracle.draws.branch(k + 1, FAMILY).uniform(i, (len(x),))
     scores = torch.where(y[:, None] == y, -1.0, scores)
     best, row = scores.max(1)
-    found: Tensor = x[row] * (best >= 0).view(-1, *[1] * (x.ndim - 1))
+    found: Tensor = (x[row] - oracle.region.lowest) * (best >= 0).view(-1, *[1] * (x.ndim - 1))
     return found
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import count
 
 import torch
@@ -14,6 +15,7 @@ from advkit.core.door import check_between
 from advkit.core.joint_passes import View
 from advkit.core.losses import Loss, Values
 from advkit.core.oracle import Oracle
+from advkit.core.pixel_range import onto
 
 LEAST = 0.9
 """The least size of the image that is pasted, as a share of the frame: the paper's 299 of 330."""
@@ -26,8 +28,8 @@ STREAM = 200
 class DI(GradientTransform):
     """The gradient at the image after a random change of size: shrunk to .9 of its size or more, pasted at random.
 
-    Each sample has its own size and place at every step. The frame is the image's own and black; the paper enlarges
-    images of 299 pixels to a frame of 330, which networks of one input size do not take.
+    Each sample has its own size and place at every step. The frame is the image's own and black, the lower end of
+    `bounds`. The paper enlarges images of 299 pixels to a frame of 330, which networks of one input size do not take.
 
     Cost: that of the attack inside. No sample leaves early, for the image itself is seen at the verdict only.
 
@@ -59,7 +61,12 @@ class DI(GradientTransform):
 
         def pasted(through: View | None) -> View:
             numbers = oracle.draws.uniform(i, (4,), stream=STREAM + next(calls))
-            return then(through, lambda seen: _paste(seen, numbers, self.probability))
+            return then(
+                through,
+                lambda seen: onto(
+                    oracle.region.lowest, seen, partial(_paste, numbers=numbers, probability=self.probability)
+                ),
+            )
 
         def look(x: Tensor, loss: str | Loss, through: View | None) -> tuple[Values, Tensor]:
             return oracle.look(x, loss, pasted(through))

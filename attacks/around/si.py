@@ -12,11 +12,14 @@ from advkit.core.door import check_count
 from advkit.core.joint_passes import View
 from advkit.core.losses import Loss, Values
 from advkit.core.oracle import Oracle
+from advkit.core.pixel_range import onto
 
 
 @dataclass(frozen=True, kw_only=True)
 class SI(GradientTransform):
     """The mean of the gradients at the image and at its darker copies, x / 2^i for i < `copies`.
+
+    Black is the lower end of `bounds`: for pixels from -1 to 1 a copy is (x + 1) / 2^i - 1.
 
     Cost: `copies` times the passes of the attack inside.
 
@@ -44,15 +47,15 @@ class SI(GradientTransform):
 
     def _bend(self, oracle: Oracle, i: int) -> Oracle:
         def look(x: Tensor, loss: str | Loss, through: View | None) -> tuple[Values, Tensor]:
-            return mean(oracle.looks(x, loss, list(scales(through, self.copies))))
+            return mean(oracle.looks(x, loss, list(scales(through, self.copies, oracle.region.lowest))))
 
         return Bent(oracle, look)  # type: ignore[return-value]
 
 
-def scales(through: View | None, copies: int) -> Iterator[View | None]:
+def scales(through: View | None, copies: int, black: float) -> Iterator[View | None]:
     """The darker copies and then the image, which is `through` itself: who is fooled there may leave after it."""
     for k in range(1, copies):
-        yield then(through, lambda seen, k=k: seen / 2**k)  # type: ignore[misc]
+        yield then(through, lambda seen, k=k: onto(black, seen, lambda x: x / 2**k))  # type: ignore[misc]
     yield through
 
 

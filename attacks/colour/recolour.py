@@ -1,7 +1,6 @@
 """ReColorAdv: Laidlaw and Feizi 2019, Functional adversarial attacks, section 3 (arXiv 1906.00001)."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -12,6 +11,8 @@ from advkit.core.attack import register_attack
 from advkit.core.door import check_between, check_count, check_positive
 from advkit.core.errors import InputError
 from advkit.core.oracle import Oracle
+from advkit.core.pixel_range import Bounds, to_unit
+from advkit.core.threat import Region
 from advkit.models.spatial_transformer import precise
 
 
@@ -23,7 +24,7 @@ class Colour(RenderedAttack):
     The function is a table over the space of colours with `table` values along each axis, linear in between, that says
     by how much a colour moves, at most by `reach` along each axis. Steps go along the sign of the loss's gradient by
     the table. Images of three channels are sRGB, and their colours are in CIELUV; of one or two channels, the values
-    themselves.
+    themselves. Black and white are the ends of `bounds`.
 
     `Result.size` is the largest move of a pixel's colour along an axis. The threat is no lp ball: eps is infinite by
     default; with an eps, images are brought into the ball as well.
@@ -50,11 +51,6 @@ class Colour(RenderedAttack):
         check_count("table", self.table, least=2)
         check_positive("step_size", self.step_size, optional=True)
 
-    def _threat(self, eps: Any, x: Tensor, bounds: tuple[float, float]) -> Any:
-        if bounds != (0, 1):
-            raise InputError(f"colour reads pixels as colours: expected bounds (0, 1), got {bounds}")
-        return super()._threat(eps, x, bounds)
-
     def at_rest(self, oracle: Oracle) -> tuple[Tensor, None]:
         """Return a table of zeros (M, C, n, n, n), with one value along the missing axes."""
         x = oracle.x
@@ -65,15 +61,15 @@ class Colour(RenderedAttack):
         axes = [self.table if axis < x.shape[1] else 1 for axis in (2, 1, 0)]
         return precise(x).new_zeros(len(x), x.shape[1], *axes), None
 
-    def render(self, x: Tensor, theta: Tensor) -> Tensor:
+    def render(self, region: Region, theta: Tensor) -> Tensor:
         """Return the image whose colours have moved as the table theta says."""
-        colours = colours_of(x)
+        colours = colours_of(region.x, region.bounds)
         moved = pixels_of(colours + looked_up(theta, colours)) - pixels_of(colours)  # the way there and back rounds
-        return x + moved.to(x.dtype)
+        return region.x + (region.span * moved).to(region.x.dtype)
 
-    def size(self, x: Tensor, theta: Tensor) -> Tensor:
+    def size(self, region: Region, theta: Tensor) -> Tensor:
         """Return the largest move that a pixel has made."""
-        return looked_up(theta, colours_of(x)).flatten(1).abs().amax(1).double()
+        return looked_up(theta, colours_of(region.x, region.bounds)).flatten(1).abs().amax(1).double()
 
     def move(self, oracle: Oracle, state: State, slope: Tensor) -> tuple[Tensor, None]:
         """Take a step of every value."""
@@ -81,9 +77,10 @@ class Colour(RenderedAttack):
         return (state.theta + length * slope.sign()).clamp(-self.reach, self.reach), None
 
 
-def colours_of(x: Tensor) -> Tensor:
-    """(M, C, H, W) in [0, 1]: the place of each pixel in the space of colours."""
-    return to_luv(precise(x)) if x.shape[1] == 3 else precise(x)
+def colours_of(x: Tensor, bounds: Bounds = (0, 1)) -> Tensor:
+    """(M, C, H, W) within bounds: the place of each pixel in the space of colours."""
+    x = to_unit(precise(x), bounds)
+    return to_luv(x) if x.shape[1] == 3 else x
 
 
 def pixels_of(colours: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor
 from advkit.core.attack import BudgetAttack
 from advkit.core.door import check_count
 from advkit.core.oracle import Oracle
+from advkit.core.threat import Region
 
 
 class State(NamedTuple):
@@ -52,18 +53,18 @@ class RenderedAttack(BudgetAttack):
         """Return the theta (M, ...) that draws x, all 0, and the first memory."""
 
     @abstractmethod
-    def render(self, x: Tensor, theta: Tensor) -> Tensor:
-        """(M, ...) of x's type, differentiable by theta."""
+    def render(self, region: Region, theta: Tensor) -> Tensor:
+        """(M, ...): the image that theta draws from `region.x`, of its type, differentiable by theta."""
 
     @abstractmethod
-    def size(self, x: Tensor, theta: Tensor) -> Tensor:
+    def size(self, region: Region, theta: Tensor) -> Tensor:
         """(M,): the attack's own measure of the change."""
 
-    def slope(self, x: Tensor, theta: Tensor, gradient: Tensor) -> Tensor:
+    def slope(self, region: Region, theta: Tensor, gradient: Tensor) -> Tensor:
         """(M, ...): the gradient of the loss by theta, from that by the image."""
         with torch.enable_grad():
             leaf = theta.detach().requires_grad_()
-            (found,) = torch.autograd.grad((self.render(x, leaf) * gradient).sum(), leaf)
+            (found,) = torch.autograd.grad((self.render(region, leaf) * gradient).sum(), leaf)
         return found
 
     @abstractmethod
@@ -79,11 +80,11 @@ class RenderedAttack(BudgetAttack):
         """Look at the image and its size, and step along the gradient by theta."""
         if i == self.steps:
             oracle.logits(state.x_adv)
-            oracle.measured(self.size(oracle.x, state.theta))
+            oracle.measured(self.size(oracle.region, state.theta))
             return state._replace(done=torch.ones_like(state.done))
         gradient = oracle.gradient(state.x_adv, self.loss)
-        oracle.measured(self.size(oracle.x, state.theta))
-        slope = self.slope(oracle.x, state.theta, gradient)
+        oracle.measured(self.size(oracle.region, state.theta))
+        slope = self.slope(oracle.region, state.theta, gradient)
         theta, memory = self.move(oracle, state, slope.nan_to_num(0.0))
-        x_adv = oracle.region.clamp(self.render(oracle.x, theta).to(oracle.x.dtype))
+        x_adv = oracle.region.clamp(self.render(oracle.region, theta).to(oracle.x.dtype))
         return State(x_adv, theta, memory, state.done)

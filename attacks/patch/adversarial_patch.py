@@ -19,8 +19,10 @@ from advkit.core.driver import last_point
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.core.oracle import Oracle
+from advkit.core.pixel_range import Bounds, to_unit
 from advkit.evaluation.measure.aims import aim_at
 from advkit.evaluation.measure.any_data import as_data
+from advkit.evaluation.measure.eight_bit import nearest_level
 from advkit.evaluation.measure.stream import Batch, batches
 
 
@@ -35,6 +37,7 @@ class AdversarialPatch(Stepless, Patch):
 
     Args:
         patch: the pixels of the patch (C, S, S).
+        bounds: range of the pixels, those of the images on which the patch is put.
     """
 
     name = "adversarial_patch"
@@ -42,9 +45,11 @@ class AdversarialPatch(Stepless, Patch):
     total_steps = 0
 
     patch: Tensor = field(compare=False, repr=False)
+    bounds: Bounds = (0, 1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "bounds", door.check_bounds(self.bounds))
         if not isinstance(self.patch, Tensor) or self.patch.ndim != 3 or self.patch.shape[1] != self.patch.shape[2]:
             raise InputError("expected patch as a tensor (C, S, S)")
         object.__setattr__(self, "per_sample", True)
@@ -59,6 +64,10 @@ class AdversarialPatch(Stepless, Patch):
         x = oracle.x
         if x.ndim != 4 or x.shape[1] != len(self.patch):
             raise InputError(f"the patch is of shape {tuple(self.patch.shape)}, the images {tuple(x.shape[1:])}")
+        if oracle.region.bounds != self.bounds:
+            raise InputError(
+                f"the patch has pixels in {self.bounds}, the images in {oracle.region.bounds}: give bounds="
+            )
         patch = scaled(self.patch[None].to(x), side_of(self.size, x.shape[2], x.shape[3])).expand(len(x), -1, -1, -1)
         return State(self.judged(oracle, patch), patch, self.length(oracle))
 
@@ -73,7 +82,7 @@ class AdversarialPatch(Stepless, Patch):
         channels, side = self.patch.shape[:2]
         if channels not in (1, 3):
             raise InputError(f"a picture has 1 or 3 channels, the patch has {channels}")
-        colours = (self.patch.detach().cpu().float().clamp(0, 1) * 255).round().byte().expand(3, side, side)
+        colours = nearest_level(self.patch.detach().cpu().float(), self.bounds).byte().expand(3, side, side)
         pixels = torch.cat([colours, self.covered()[None].byte() * 255]).permute(1, 2, 0).numpy()
         Image.fromarray(pixels, "RGBA").save(path)
 
@@ -86,15 +95,15 @@ class AdversarialPatch(Stepless, Patch):
 
     @property
     def non_printability(self) -> float:
-        """The mean distance of its pixels to the nearest colour of `palette`, for pixels from 0 to 1."""
-        patch = self.patch[None].detach().cpu().float()
+        """The mean distance of its pixels to the nearest colour of `palette`, as a share of the range of the pixels."""
+        patch = to_unit(self.patch[None].detach().cpu().float(), self.bounds)
         way = strayed(patch, seen_by(colours_of(self.palette), patch)).norm(dim=1)[0]
         return float(way[self.covered()].mean())
 
     @property
     def total_variation(self) -> float:
-        """The mean squared difference of neighbours, of columns and of rows together."""
-        return float(total_variation(self.patch[None].detach().cpu().double()))
+        """The mean squared difference of neighbours, of columns and of rows together; pixels in [0, 1]."""
+        return float(total_variation(to_unit(self.patch[None].detach().cpu().double(), self.bounds)))
 
 
 def scaled(patch: Tensor, side: int) -> Tensor:
@@ -177,4 +186,4 @@ def find_patch(
     if not held:
         raise InputError("expected data with at least one image")
     door.check_images(held[0][None], bounds)
-    return AdversarialPatch(patch=held[0], **options)
+    return AdversarialPatch(patch=held[0], bounds=bounds, **options)

@@ -20,6 +20,7 @@ from advkit.core.attack import register_attack
 from advkit.core.door import check_between, check_flag
 from advkit.core.errors import InputError
 from advkit.core.oracle import Oracle
+from advkit.core.pixel_range import Bounds, to_unit
 
 LAST = 2**31 - 1
 """The step whose random numbers place the patch that is judged."""
@@ -53,7 +54,7 @@ class Patch(StepAttack):
         place: "random", "centre", "top_left", "top_right", "bottom_left" or "bottom_right".
         rotation: the largest angle in degrees, either way.
         scale: the largest change of the patch's side, as a share of it, either way.
-        brightness: the largest number that is added to the patch, either way.
+        brightness: largest change of the patch's light, either way, as a share of the range of the pixels.
         shared: True makes one patch for all images of the batch, False one for each image.
         smooth: the weight of the patch's total variation, a mean an entry, beside the loss.
         printable: the weight of the mean distance of the patch's pixels to the nearest printable colour.
@@ -116,34 +117,44 @@ class Patch(StepAttack):
         if x.ndim != 4:
             raise InputError(f"a patch lies on images (N, C, H, W), got images of shape {tuple(x.shape[1:])}")
         side = side_of(self.size, x.shape[2], x.shape[3])
-        low, high = _range(oracle)
-        grey = x.new_zeros(*x.shape[:2], side, side) + (low + high) / 2
+        grey = x.new_full((*x.shape[:2], side, side), sum(oracle.region.bounds) / 2)
         return State(self.judged(oracle, grey), grey, self.length(oracle))
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """Up the mean of the gradients at random poses."""
-        pose = self.placing.pose(oracle.draws, i, state.patch)
+        pose = self.pose(oracle, i, state.patch)
         gradient = oracle.gradient(state.patch, self.loss, lambda patch: self.worn(oracle, patch, pose))
         if self.shared:
             gradient = gradient.mean(0, keepdim=True).expand_as(gradient)
-        gradient = gradient - self.blemish(state.patch, *_range(oracle))
-        patch = (state.patch + state.length * gradient.sign()).clamp(*_range(oracle)).to(state.patch.dtype)
+        gradient = gradient - self.blemish(state.patch, oracle.region.bounds)
+        patch = (state.patch + state.length * gradient.sign()).clamp(*oracle.region.bounds).to(state.patch.dtype)
         return state._replace(x_adv=self.judged(oracle, patch), patch=patch)
 
-    def blemish(self, patch: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    def pose(self, oracle: Oracle, step: int, patch: Tensor) -> Pose:
+        """Draw a pose for each image.
+
+        Args:
+            oracle: the oracle that holds the images.
+            step: number of the step to which the draws belong.
+            patch: patches (M, C, S, S).
+        """
+        drawn = self.placing.pose(oracle.draws, step, patch)
+        return drawn._replace(light=drawn.light * oracle.region.span)
+
+    def blemish(self, patch: Tensor, bounds: Bounds) -> Tensor:
         """Return the gradient of what the patch loses by its total variation and its unprintable colours, or 0.
 
         Args:
             patch: patches (M, C, S, S).
-            low, high: the range of the pixels.
+            bounds: the range of the pixels.
         """
-        own, slope = (patch[:1] if self.shared else patch), patch.new_zeros(1)
+        own, slope = to_unit(patch[:1] if self.shared else patch, bounds), patch.new_zeros(1)
         if self.smooth:
             slope = slope + self.smooth * total_variation_slope(own)
         if self.printable:
-            colours = seen_by(colours_of(self.palette), own, low, high)
+            colours = seen_by(colours_of(self.palette), own)
             slope = slope + self.printable * non_printability_slope(own, colours)
-        return slope
+        return slope / (bounds[1] - bounds[0])
 
     def worn(self, oracle: Oracle, patch: Tensor, pose: Pose) -> Tensor:
         """Return the images (M, C, H, W) with their patches (M, C, S, S) in these poses, within range and eps.
@@ -165,20 +176,14 @@ class Patch(StepAttack):
             oracle: the oracle that holds the images.
             patch: patches (M, C, S, S).
         """
-        shown, _ = put_on(oracle.x, patch, self.placing.pose(oracle.draws, LAST, patch), self.shape)
+        shown, _ = put_on(oracle.x, patch, self.pose(oracle, LAST, patch), self.shape)
         return shown.clamp(oracle.region.low, oracle.region.high)
 
     def length(self, oracle: Oracle) -> Tensor:
         """(M, 1, 1, 1): that of a step."""
-        low, high = _range(oracle)
-        length = torch.zeros_like(oracle.region.eps) + (
-            0.05 * (high - low) if self.step_size is None else self.step_size
-        )
+        step = 0.05 * oracle.region.span if self.step_size is None else self.step_size
+        length = torch.full_like(oracle.region.eps, step)
         return length.to(torch.promote_types(oracle.x.dtype, torch.float32))
-
-
-def _range(oracle: Oracle) -> tuple[Tensor, Tensor]:
-    return oracle.region.low.amin(), oracle.region.high.amax()
 
 
 def _plain(palette: Palette) -> Palette:

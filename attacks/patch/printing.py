@@ -5,7 +5,6 @@ Sharif, Bhagavatula, Bauer, Reiter 2016, *Accessorize to a Crime*, ACM CCS 2016.
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -92,13 +91,12 @@ def _refused(source: str) -> InputError:
     return InputError(f"expected palette as colours of one number or three, from 0 to 1, got {source}")
 
 
-def seen_by(colours: Tensor, patch: Tensor, low: Any = 0.0, high: Any = 1.0) -> Tensor:
-    """Return the colours (K, C) with the channels, the type and the range of a patch (M, C, S, S).
+def seen_by(colours: Tensor, patch: Tensor) -> Tensor:
+    """Return the colours (K, C) with the channels and the type of a patch (M, C, S, S).
 
     Args:
         colours: colours (K, 1) or (K, 3) from 0 to 1. For images of one channel, three become their luma.
         patch: the patch.
-        low, high: the range of the pixels.
 
     Raises:
         InputError: the images have other than one or three channels.
@@ -108,8 +106,7 @@ def seen_by(colours: Tensor, patch: Tensor, low: Any = 0.0, high: Any = 1.0) -> 
         colours = (colours * colours.new_tensor(LUMA)).sum(1, keepdim=True)
     if channels not in (1, 3):
         raise InputError(f"printable colours are for images of 1 or 3 channels, got {channels}")
-    seen: Tensor = low + (high - low) * colours.expand(-1, channels).to(patch)
-    return seen
+    return colours.expand(-1, channels).to(patch)
 
 
 def strayed(patch: Tensor, colours: Tensor) -> Tensor:

@@ -6,23 +6,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from advkit.core.pixel_range import onto
 from advkit.models.spatial_transformer import bilinear, regular_grid
 
 
-def move(x: Tensor, angle: Tensor, right: Tensor, down: Tensor) -> Tensor:
-    """Return the images rotated about their centre and shifted, bilinear, 0 beyond their edge; differentiable.
+def move(x: Tensor, angle: Tensor, right: Tensor, down: Tensor, black: float = 0.0) -> Tensor:
+    """Return the images rotated about their centre and shifted, bilinear, black beyond their edge; differentiable.
 
     Args:
         x: images (M, C, H, W).
         angle: (M,), angle in radians, counter-clockwise.
         right, down: (M,), shifts as shares of width and height.
+        black: value of a pixel beyond the edge.
     """
     H, W = x.shape[2:]
     cos, sin = angle.cos(), angle.sin()
     rows = torch.stack([cos, -sin * H / W, -2 * right, sin * W / H, cos, -2 * down], 1)  # to where a pixel comes from
     points = regular_grid((H, W), rows.device).to(rows) + rows[:, None, None, 2::3]  # the shift first, then the turn
     A = rows.view(-1, 1, 1, 2, 3)[..., :2]  # (M, 1, 1, 2, 2)
-    return bilinear(x, (A * points[..., None, :]).sum(-1))
+    return onto(black, x, lambda seen: bilinear(seen, (A * points[..., None, :]).sum(-1)))
 
 
 def grid_point(i: int, counts: Sequence[int]) -> Iterator[float]:

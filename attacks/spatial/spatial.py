@@ -30,7 +30,8 @@ class Spatial(BudgetAttack):
     """The worst rotation and translation of each image.
 
     The threat is not an lp ball: eps is infinite by default, and `distance` says how far the pixels changed in linf.
-    If you give eps, the moved image is brought into the ball as well. Pixels from beyond the image's edge are 0.
+    If you give eps, the moved image is brought into the ball as well. Pixels from beyond the image's edge are
+    black: the lower end of `bounds`.
 
     Cost per sample: "grid": `rotations * shifts**2` + 1 queries; "random": `steps` + 1 queries; "gradient": `steps`
     gradients and `steps` + 2 queries.
@@ -110,5 +111,6 @@ class Spatial(BudgetAttack):
 
     def _moved(self, oracle: Oracle, theta: Tensor) -> State:
         angle, right, down = theta.unbind(1)
-        moved = move(oracle.x, angle * math.radians(self.rotation), right * self.translation, down * self.translation)
+        turn, right, down = angle * math.radians(self.rotation), right * self.translation, down * self.translation
+        moved = move(oracle.x, turn, right, down, oracle.region.lowest)
         return State(oracle.region.clamp(moved), theta)

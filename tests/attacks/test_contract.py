@@ -131,7 +131,6 @@ DRAWN = "{} of a few pixels reaches few points of a ball, whatever its radius"
 FLOW = dict.fromkeys(STRENGTH, DRAWN.format("a flow")) | {"works_on_other_shapes": "only images (N, C, H, W) flow"}
 COLOUR = dict.fromkeys(STRENGTH, DRAWN.format("a function of colour")) | {
     "works_on_other_shapes": "only images (N, C, H, W) have colours",
-    "stays_in_the_bounds": "pixels are read as colours, so that other bounds than (0, 1) are refused",
 }
 FEATURES = {
     "works_on_a_function": "a plain function has no inner layer: its logits serve instead",

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from advkit.attacks import MIFGSM, PGD, masked, ni, vmi
+from advkit.attacks import MIFGSM, PGD, admix, masked, ni, vmi
 from advkit.core.errors import InputError
 from advkit.defenses import NoiseLoss, Smoothed, Transformed, create_transform, list_transforms
 
@@ -123,7 +123,7 @@ def test_attacks_that_look_outside_the_range_and_noise_go_through(bounds: tuple[
     defended = Transformed(Moved(network(), bounds), "bit_depth(3)", bounds=bounds)
     x, y = there(IMAGES, bounds), torch.tensor([0, 1])
     inner = MIFGSM(eps=0.5, steps=3)
-    for attack in (ni(inner, 1.0), vmi(inner, 2)):
+    for attack in (ni(inner, 1.0), vmi(inner, 2), admix(inner, 0.5)):
         assert attack(defended, x, y, bounds=bounds, stop="never").x_adv.shape == x.shape
     smoothed = Smoothed(defended, 0.5, samples=2)
     assert smoothed(x).isfinite().all()
