@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from advkit.certification.ball import ball_around
 from advkit.certification.bounds import Bounds
+from advkit.certification.contents import contents_of
 from advkit.certification.graph import Graph, Input, Operation, Tracing, trace
 from advkit.certification.linear import Affine, Dense
 from advkit.certification.relu_and_pooling import Maximum
@@ -29,17 +30,18 @@ _TRACINGS: "WeakKeyDictionary[nn.Module, _Known]" = WeakKeyDictionary()
 
 
 def tracing_of(model: Callable[[Tensor], Tensor], x: Tensor) -> Tracing:
-    """Record the model's operations in eval mode, once for each model, form of image and set of tensors.
+    """Record the model's operations in eval mode, and again once the form of the images or the model has changed.
 
-    Parameters that are changed in place, as every optimizer does, are seen by the next `graph()`.
+    Parameters and buffers that are changed in place, as every optimizer does, are seen by the next `graph()`. A change
+    of the model is what `contents_of` sees: other modules, tensors, hooks or attributes. Not seen are changes of
+    globals, of closures and of classes, and numbers that the model reads from a tensor by `item()`.
 
     Raises:
         InputError: the model cannot be traced.
     """
     if not isinstance(model, nn.Module):
         return trace(model, x)
-    tensors = tuple(id(t) for t in (*model.parameters(), *model.buffers()))  # the recorded graph keeps them alive
-    made_for = (tuple(x.shape[1:]), x.dtype, x.device, tensors)
+    made_for = (tuple(x.shape[1:]), x.dtype, x.device, contents_of(model))
     known = _TRACINGS.get(model)
     if known is None or known.made_for != made_for:
         known = _TRACINGS[model] = _Known(made_for, trace(model, x))

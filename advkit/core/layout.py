@@ -1,5 +1,6 @@
 """The memory layout of a batch: it does not change any value, but on a CPU it changes the time of convolutions."""
 
+from contextlib import suppress
 from math import prod
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -58,15 +59,13 @@ class Passes:
         if self._known is None or (self._light and not x.requires_grad):
             return self._plainly(x)
         if self._known.get(self._shape, True):
-            try:
+            with suppress(RuntimeError):  # also of a model that took them once: it may have been changed since
                 answer = self._channels_last(x.clone(memory_format=torch.channels_last))
                 self._known[self._shape] = True
                 return answer
-            except RuntimeError:
-                if self._shape in self._known:
-                    raise
+        answer = self._plainly(x)  # may raise the same
         self._known[self._shape] = False
-        return self._plainly(x)
+        return answer
 
     def _channels_last(self, x: Tensor) -> Any:
         if self._kernels is None:

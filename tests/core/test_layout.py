@@ -52,6 +52,15 @@ def test_a_network_that_refuses_is_asked_once_and_then_gets_the_images_as_they_l
     assert model.seen == [False, False]
 
 
+def test_a_network_that_was_changed_may_refuse_what_it_took(batch):
+    model = net(by_view=False)
+    PGD(eps=0.1, steps=2)(model, *batch)
+    model.by_view = True
+    fresh = net(by_view=True)
+    one, other = (PGD(eps=0.1, steps=2, random_start=False)(m, *batch, stop="never") for m in (model, fresh))
+    assert torch.equal(one.x_adv, other.x_adv)
+
+
 def test_another_size_of_images_is_tried_again(batch):
     x, _ = batch
     model = net(by_view=True)
