@@ -9,12 +9,12 @@ from torch import Tensor
 
 from advkit.attacks.parts.steps import MinimalStepAttack
 from advkit.core.attack import register_attack
-from advkit.core.door import check_positive
+from advkit.core.door import check_between, check_positive
 from advkit.core.norms import Norm, get_norm, per_row
 from advkit.core.oracle import Oracle
 
-LATE, LOOKS, GAIN = 0.7, 10, 0.002
-"""From the share LATE of the steps on, a row ends that has gained less than the share GAIN since its last check."""
+LATE, LOOKS = 0.7, 10
+"""From the share LATE of the steps on, a row whose distance falls too little between two looks leaves, see `gain`."""
 
 
 class State(NamedTuple):
@@ -38,7 +38,7 @@ class FMN(MinimalStepAttack):
 
     Until the first hit the radius is the distance at which the linearised margin is 0, and a share more: without it a
     linear model is never crossed. The step and the share by which the radius changes fall on half a cosine. Towards the
-    end, a row that gains nothing any more leaves, see `LATE`.
+    end, a row that gains next to nothing leaves, see `gain`; the paper makes every step.
 
     Cost per sample: at most `steps` gradients and `steps` + 1 queries.
 
@@ -50,6 +50,8 @@ class FMN(MinimalStepAttack):
         step_size: l2 length of the first step, with pixels in units of their range; the last is a hundredth of it.
         gamma: share by which the radius changes in the first step.
         gamma_final: share by which the radius changes in the last step.
+        gain: share in [0, 1] by which a tenth of the steps has to shorten the distance, or the sample is done; looked at
+            in the last three tenths. 0 makes every step.
     """
 
     norms = ("l2", "linf", "l1", "l0", "l0_pixels")
@@ -61,11 +63,13 @@ class FMN(MinimalStepAttack):
     step_size: float = 1.0
     gamma: float = 0.05
     gamma_final: float = 0.001
+    gain: float = 0.002
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("step_size", "gamma", "gamma_final"):
             check_positive(name, getattr(self, name))
+        check_between("gain", self.gain, 0, 1)
 
     def init(self, oracle: Oracle) -> State:
         """Begin at the clean image."""
@@ -97,11 +101,11 @@ class FMN(MinimalStepAttack):
         return self._look(state._replace(x_adv=x_adv, eps=eps, nearest=nearest), i)
 
     def _look(self, state: State, i: int) -> State:
-        if i % max(self.steps // LOOKS, 1):
+        if not self.gain or i % max(self.steps // LOOKS, 1):
             return state
         if i < LATE * self.steps:
             return state._replace(before=state.nearest)
-        done = (state.nearest < torch.inf) & (state.nearest >= (1 - GAIN) * state.before)
+        done = (state.nearest < torch.inf) & (state.nearest >= (1 - self.gain) * state.before)
         return state._replace(before=state.nearest, done=done)
 
 

@@ -159,6 +159,15 @@ def test_fab_needs_no_more_than_to_touch_the_boundary() -> None:
 
 
 @pytest.mark.parametrize("norm", FMN.norms)
+def test_fmn_without_a_gain_to_wait_for_makes_every_step_of_the_same_walk(norm: str) -> None:
+    model, x, y = affine(3)
+    every, some = (FMN(norm=norm, steps=60, gain=gain)(model, x, y, stop="never") for gain in (0.0, 0.2))
+    assert (every.gradients == 60).all()
+    assert (some.gradients < 60).any()
+    assert (every.distance <= some.distance).all()
+
+
+@pytest.mark.parametrize("norm", FMN.norms)
 def test_fmn_fools_images_in_a_corner_of_the_range(norm: str) -> None:
     model, _, _ = affine(2, seed=1)
     x = interior(6, seed=9).sub(0.5).mul(100).clamp(0, 1).round()
@@ -277,7 +286,7 @@ def test_a_duel_is_won_exactly_when_the_goal_is_reached() -> None:
     "spec",
     [
         "ddn(steps=0)", "ddn(gamma=0)", "ddn(levels=1)", "deepfool(rivals=0)", "deepfool(overshoot=0)",
-        "cw(searches=0)", "cw(lr=-1)", "cw(c=0)", "fmn(gamma=-1)", "alma(alpha=0)", "ead(beta=0)",
+        "cw(searches=0)", "cw(lr=-1)", "cw(c=0)", "fmn(gamma=-1)", "fmn(gain=2)", "alma(alpha=0)", "ead(beta=0)",
         "superdeepfool(turns=0)", "cw(norm=l1)", "fab(rivals=0)", "jsma(pool=0)",
     ],
 )  # fmt: skip
