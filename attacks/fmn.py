@@ -50,8 +50,8 @@ class FMN(MinimalStepAttack):
         step_size: l2 length of the first step, with pixels in units of their range; the last is a hundredth of it.
         gamma: share by which the radius changes in the first step.
         gamma_final: share by which the radius changes in the last step.
-        gain: share in [0, 1] by which a tenth of the steps has to shorten the distance, or the sample is done; looked at
-            in the last three tenths. 0 makes every step.
+        gain: share in [0, 1] by which a tenth of the steps has to shorten the distance, or the sample is done. It is
+            looked at in the last three tenths; 0 makes every step.
     """
 
     norms = ("l2", "linf", "l1", "l0", "l0_pixels")

@@ -36,7 +36,8 @@ OURS = {
            "brendel_bethge(norm=l1, steps=150, restarts=3)"],
     "l2": ["alma(steps=499)", "alma(steps=249, targets=2)", "ddn(steps=499)", "pdpgd(norm=l2, steps=499)",
            "fmn(norm=l2, steps=499)", "brendel_bethge(norm=l2, steps=480)"],
-    "linf": ["fmn(norm=linf, steps=499, gain=0)", "pdpgd(norm=linf, steps=499)", "brendel_bethge(norm=linf, steps=480)"],
+    "linf": ["fmn(norm=linf, steps=499, gain=0)", "pdpgd(norm=linf, steps=499)",
+             "brendel_bethge(norm=linf, steps=480)"],
 }  # fmt: skip
 BETHGE = {"l0": "L0", "l1": "L1", "l2": "L2", "linf": "Linfinity"}
 STEPS = 500
