@@ -9,7 +9,7 @@ from advkit.attacks.around.masked import MaskedThreat
 from advkit.attacks.parts.placing import check_place, corner, side_of
 from advkit.attacks.parts.steps import State, StepAttack
 from advkit.core.attack import register_attack
-from advkit.core.door import check_between
+from advkit.core.door import check_share
 from advkit.core.driver import Problem
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
@@ -48,7 +48,7 @@ class LaVAN(StepAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_between("size", self.size, 0, 1)
+        check_share("size", self.size)
         check_place(self.place)
 
     @property

@@ -1,5 +1,6 @@
 """MI-FGSM, the momentum iterative method: Dong et al. 2017, algorithm 1 (arXiv 1710.06081)."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ from torch import Tensor
 
 from advkit.attacks.parts.steps import StepAttack
 from advkit.core.attack import register_attack
-from advkit.core.errors import InputError
+from advkit.core.door import check_between
 from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
 
@@ -43,8 +44,7 @@ class MIFGSM(StepAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if isinstance(self.decay, bool) or not isinstance(self.decay, int | float) or not self.decay >= 0:
-            raise InputError(f"expected decay as a number >= 0, got {self.decay!r}")
+        check_between("decay", self.decay, 0, math.inf)
 
     def init(self, oracle: Oracle) -> State:
         """Begin at the clean image, at rest."""

@@ -8,8 +8,7 @@ from torch import Tensor
 
 from advkit.core.attack import BudgetAttack, register_attack
 from advkit.core.best_points import choose
-from advkit.core.door import check_count
-from advkit.core.errors import InputError
+from advkit.core.door import check_count, check_share
 from advkit.core.losses import loss_values
 from advkit.core.oracle import Oracle
 from advkit.core.threat import Region
@@ -66,8 +65,7 @@ class SparseRS(BudgetAttack):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("queries", self.queries, least=3)
-        if isinstance(self.share, bool) or not isinstance(self.share, int | float) or not 0 < self.share <= 1:
-            raise InputError(f"expected share as a share of the pixels > 0 and <= 1, got {self.share!r}")
+        check_share("share", self.share)
 
     @property
     def total_steps(self) -> int:

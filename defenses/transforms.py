@@ -101,8 +101,7 @@ class BitDepth(Transform):
     bits: int = 3
 
     def __post_init__(self) -> None:
-        if not isinstance(self.bits, int) or not 1 <= self.bits <= 8:
-            raise InputError(f"expected bits as an integer from 1 to 8, got {self.bits!r}")
+        check_count("bits", self.bits, most=8)
 
     def change(self, x: Tensor) -> Tensor:
         """Rounded to the nearest level."""
@@ -130,8 +129,7 @@ class JPEG(Transform):
     quality: int = 75
 
     def __post_init__(self) -> None:
-        if not isinstance(self.quality, int) or not 1 <= self.quality <= 100:
-            raise InputError(f"expected quality as an integer from 1 to 100, got {self.quality!r}")
+        check_count("quality", self.quality, most=100)
 
     def change(self, x: Tensor) -> Tensor:
         """Encode and decode each image; it must have one or three channels."""
@@ -169,7 +167,7 @@ class Median(Transform):
     size: int = 3
 
     def __post_init__(self) -> None:
-        if not isinstance(self.size, int) or self.size < 1 or self.size % 2 == 0:
+        if not check_count("size", self.size) % 2:
             raise InputError(f"expected size as an odd number, got {self.size!r}")
 
     def change(self, x: Tensor) -> Tensor:

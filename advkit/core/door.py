@@ -13,8 +13,12 @@ from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.float64 import in_float64
 from advkit.core.goals import TARGETS
 from advkit.core.norms import Norm
+from advkit.core.option_numbers import MOST, shown
 from advkit.core.threat import Region
 from advkit.core.words import fraction
+
+MOST_REAL = 2**1023
+"""Integers from here on are no floats."""
 
 
 def check_dense(value: Tensor) -> None:
@@ -58,7 +62,7 @@ def check_bounds(bounds: Any) -> tuple[float, float]:
     try:
         low, high = (float(plain(bound)) for bound in (() if isinstance(bounds, str | bytes | dict) else bounds))
     except (TypeError, ValueError, OverflowError) as error:
-        raise InputError(f"expected bounds=(low, high), got {bounds!r}") from error
+        raise InputError(f"expected bounds=(low, high), got {shown(bounds)}") from error
     if not low < high:
         raise InputError(f"expected bounds with low < high, got ({low:g}, {high:g})")
     if math.isinf(high - low):
@@ -128,7 +132,7 @@ def check_eps(eps: Any, x: Tensor | None = None) -> float | Tensor:
         return eps.detach() if x is None else eps.detach().to(x.device, torch.float64)
     eps = _read(eps) if isinstance(eps, str) else plain(eps)
     if not _is_real(eps):
-        raise InputError(f"expected eps as a number >= 0, got {eps!r}")
+        raise InputError(f"expected eps as a number >= 0, got {shown(eps)}")
     if not eps >= 0:
         raise InputError(f"expected eps >= 0, got {eps:g}")
     return float(eps)
@@ -266,15 +270,16 @@ def without_graph(value: Any) -> Any:
     return value.detach() if isinstance(value, Tensor) and value.requires_grad else value
 
 
-def check_count(name: str, value: Any, *, least: int = 1) -> int:
+def check_count(name: str, value: Any, *, least: int = 1, most: int = MOST) -> int:
     """Check an integer hyperparameter and return it as a Python int.
 
     Raises:
-        InputError: the value is no integer, or it is below `least`.
+        InputError: the value is no integer, or it is below `least`, or above `most`.
     """
     value = plain(value)
-    if not _is_integer(value) or value < least:
-        raise InputError(f"expected {name} as an integer >= {least}, got {value!r}")
+    if not _is_integer(value) or not least <= value <= most:
+        span = f"from {least} to {most}" if most < MOST else f">= {least}"
+        raise InputError(f"expected {name} as an integer {span}, got {shown(value)}")
     return int(value)
 
 
@@ -300,7 +305,19 @@ def check_positive(name: str, value: Any, *, optional: bool = False) -> float | 
         return None
     value = plain(value)
     if not _is_real(value) or not 0 < value < math.inf:
-        raise InputError(f"expected {name} as a number > 0, got {value!r}")
+        raise InputError(f"expected {name} as a number > 0, got {shown(value)}")
+    return float(value)
+
+
+def check_share(name: str, value: Any) -> float:
+    """Check that a hyperparameter is a number above 0 and at most 1, such as a share of an area.
+
+    Raises:
+        InputError: the value is no number, or outside the range.
+    """
+    value = plain(value)
+    if not _is_real(value) or not 0 < value <= 1:
+        raise InputError(f"expected {name} as a number above 0 and at most 1, got {shown(value)}")
     return float(value)
 
 
@@ -311,14 +328,16 @@ def check_between(name: str, value: Any, low: float, high: float, *, ends: bool 
         InputError: the value is no number, or outside the range.
     """
     value = plain(value)
-    if not _is_real(value) or not (low <= value <= high if ends else low < value < high):
+    if not _is_real(value) or not (low <= value <= high if ends else low < value < high) or math.isinf(value):
         span = f"from {low} to {high}" if ends else f"above {low} and below {high}"
-        raise InputError(f"expected {name} as a number {span}, got {value!r}")
+        span = f">= {low}" if ends and math.isinf(high) else span
+        raise InputError(f"expected {name} as a number {span}, got {shown(value)}")
     return float(value)
 
 
 def _is_real(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether it is a number, and an integer that a float can hold."""
+    return isinstance(value, float) or (_is_integer(value) and abs(value) < MOST_REAL)
 
 
 def _is_integer(value: Any) -> bool:

@@ -14,6 +14,8 @@ from importlib import import_module
 from typing import Any, Generic, TypeVar
 
 from advkit.core.errors import InputError, unknown
+from advkit.core.option_numbers import check_kinds, check_name, is_huge, number_in_spec
+from advkit.core.words import cause
 
 T = TypeVar("T")
 Factory = TypeVar("Factory", bound=Callable[..., Any])
@@ -64,7 +66,7 @@ def _spec(node: ast.expr) -> Spec:
     if isinstance(node, ast.Name):
         return Spec(node.id)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
-        options = {k.arg: _value(k.value) for k in node.keywords if k.arg is not None}
+        options = {k.arg: number_in_spec(k.arg, k.value, _value) for k in node.keywords if k.arg is not None}
         names = [k.arg for k in node.keywords]
         if twice := [name for name in options if names.count(name) > 1]:
             raise InputError(f"expected every option once, got {twice[0]}= several times in a spec")
@@ -76,6 +78,10 @@ def _spec(node: ast.expr) -> Spec:
 def _value(node: ast.expr) -> Any:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
         return _value(node.left) / _value(node.right)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Name):
+        check_name(node.operand)
+    if isinstance(node, ast.Name):
+        check_name(node)
     if isinstance(node, ast.Name) and node.id in WORDS:
         return WORDS[node.id]
     if isinstance(node, ast.Name | ast.Call):
@@ -171,9 +177,27 @@ class Registry(Generic[T]):
         own = inspect.signature(factory).parameters
         around = {name: options.pop(name) for name in self.wrappers if name in options and name not in own}
         self.check_options(spec.name, factory, options)
-        entry = factory(**options)
+        entry = self._made(spec.name, factory, options)
         for name, value in around.items():
             entry = self.wrappers[name](entry, value)
+        return entry
+
+    def _made(self, name: str, factory: Callable[..., T], options: dict[str, Any]) -> T:
+        """The entry; a number that it refuses in its own words, or takes though it is none, is the caller's mistake."""
+        numbers = [option for option, value in options.items() if isinstance(value, int | float)]
+        try:
+            check_kinds(f"{self.kind} {name!r}", factory, {o: v for o, v in options.items() if is_huge(v)})
+            entry = factory(**options)
+        except InputError:
+            raise
+        except (AttributeError, TypeError, ValueError, ArithmeticError, RuntimeError) as error:
+            check_kinds(f"{self.kind} {name!r}", factory, options)
+            if not numbers:
+                raise
+            raise InputError(
+                f"{self.kind} {name!r} refuses its options ({', '.join(numbers)}): {cause(error)}"
+            ) from error
+        check_kinds(f"{self.kind} {name!r}", factory, options)
         return entry
 
     def _option(self, value: Any) -> Any:

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import nn
 
+from advkit.core.door import check_count
 from advkit.models._build import Shape, output_shape, scaled
 from advkit.models._registry import register_model
 from advkit.models.layers import Maxout, MaxoutConv2d
@@ -40,7 +41,7 @@ def maxout(
         pieces: number of affine functions under each unit's maximum.
         input_dropout, dropout: probabilities of dropping an input and a hidden unit.
     """
-    hidden = scaled(units, width)
+    hidden = scaled(check_count("units", units), width)
     net = nn.Sequential()
     net.add_module("flatten", nn.Flatten())
     net.add_module("dropout0", nn.Dropout(input_dropout))

@@ -4,6 +4,7 @@ import math
 
 from torch import Tensor, nn
 
+from advkit.core.door import check_between
 from advkit.core.errors import unknown
 from advkit.models._build import Shape, activated, he_, output_shape, scaled
 from advkit.models._registry import register_model
@@ -44,6 +45,7 @@ class NIN(nn.Module):
         if head not in HEADS:
             raise unknown("head", head, HEADS)
         connected = head == "connected"
+        check_between("head_dropout", head_dropout, 0, 1)
         m160, m96, m192 = (scaled(n, width) for n in (160, 96, 192))
         self.features = nn.Sequential(  # at 32 pixels:
             mlpconv(input_shape[0], (m192, m160, m96), 5),  # 96 maps of 32x32

@@ -8,8 +8,7 @@ from advkit.attacks.apgd.schedules import SCHEDULES, State, first_state
 from advkit.attacks.parts.random_start import RandomStart
 from advkit.core.attack import register_attack
 from advkit.core.best_points import choose
-from advkit.core.door import check_count
-from advkit.core.errors import InputError
+from advkit.core.door import check_between, check_count
 from advkit.core.oracle import Oracle
 
 
@@ -38,8 +37,7 @@ class APGD(RandomStart):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("steps", self.steps)
-        if not isinstance(self.rho, int | float) or not 0 <= self.rho <= 1:
-            raise InputError(f"expected rho as a number from 0 to 1, got {self.rho!r}")
+        check_between("rho", self.rho, 0, 1)
 
     @property
     def total_steps(self) -> int:

@@ -125,6 +125,11 @@ def check_shape(shape: str | Tensor) -> None:
     if isinstance(shape, Tensor):
         if shape.ndim != 2 or not bool(((shape == 0) | (shape == 1)).all()) or not bool(shape.any()):
             raise InputError("expected shape as a mask (S, S) of 0 and 1 with at least one 1, or 'square' or 'circle'")
+    elif not isinstance(shape, str):
+        seen = type(shape).__name__
+        raise InputError(
+            f"expected shape as 'square', 'circle' or a tensor (S, S), got {seen}; torch.tensor(...) makes one"
+        )
     elif shape not in SHAPES:
         raise unknown("shape", str(shape), SHAPES)
 
@@ -135,5 +140,5 @@ def check_place(place: str) -> None:
     Raises:
         UnknownNameError: any other.
     """
-    if place not in PLACES:
+    if not isinstance(place, str) or place not in PLACES:
         raise unknown("place", str(place), PLACES)

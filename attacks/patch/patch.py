@@ -17,7 +17,7 @@ from advkit.attacks.patch.printing import (
     total_variation_slope,
 )
 from advkit.core.attack import register_attack
-from advkit.core.door import check_between, check_flag
+from advkit.core.door import check_between, check_flag, check_share
 from advkit.core.errors import InputError
 from advkit.core.oracle import Oracle
 from advkit.core.pixel_range import Bounds, to_unit
@@ -84,7 +84,7 @@ class Patch(StepAttack):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_between("size", self.size, 0, 1)
+        check_share("size", self.size)
         check_shape(self.shape)
         check_place(self.place)
         for name, most in (("rotation", 180), ("scale", 0.9), ("brightness", 1)):

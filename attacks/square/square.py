@@ -9,8 +9,7 @@ from torch import Tensor
 from advkit.attacks.square.proposals import PROPOSALS, sides
 from advkit.core.attack import BudgetAttack, register_attack
 from advkit.core.best_points import choose
-from advkit.core.door import check_count
-from advkit.core.errors import InputError
+from advkit.core.door import check_count, check_share
 from advkit.core.losses import loss_values
 from advkit.core.oracle import Oracle
 
@@ -60,8 +59,7 @@ class Square(BudgetAttack):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("queries", self.queries, least=3)
-        if isinstance(self.area, bool) or not isinstance(self.area, int | float) or not 0 < self.area <= 1:
-            raise InputError(f"expected area as a share of the image > 0 and <= 1, got {self.area!r}")
+        check_share("area", self.area)
 
     @property
     def total_steps(self) -> int:

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,7 +10,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from advkit import load_data, load_model
-from advkit.attacks import PGD, AdversarialPatch, LaVAN, Patch, create_attack, find_patch, masked
+from advkit.attacks import ATTACKS, PGD, AdversarialPatch, LaVAN, Patch, create_attack, find_patch, masked
 from advkit.attacks.parts.placing import PLACES, Placing, Pose, corner, put_on, side_of
 from advkit.attacks.patch.printing import (
     BLACK,
@@ -379,3 +380,24 @@ def test_no_pixel_outside_the_patch_changes_in_any_pose(shape):
     share = worn.double().mean((1, 2))
     assert float(share.max()) < 0.05 * 1.2**2 + 0.04  # and the smeared edge
     assert float(share.min()) > 0.02
+
+
+@pytest.mark.parametrize("size", [0, -0.1, 1.1, math.nan, math.inf, "half", True, None])
+@pytest.mark.parametrize("name", ["patch", "lavan"])
+def test_a_patch_of_no_area_or_more_than_the_image_is_refused(name, size):
+    with pytest.raises(InputError, match="expected size as a number above 0 and at most 1, got"):
+        ATTACKS.factory(name)(size=size)
+
+
+@pytest.mark.parametrize("shape", [[[1, 0]], ((1, 1),), np.ones((2, 2)), 3, None, {"square": 1}])
+def test_a_shape_that_is_no_tensor_is_told_how_to_become_one(shape):
+    says = r"expected shape as 'square', 'circle' or a tensor \(S, S\), got \w+; torch.tensor\(...\) makes one$"
+    with pytest.raises(InputError, match=says):
+        Patch(shape=shape)
+
+
+@pytest.mark.parametrize("place", [["centre"], None, {}, (0, 0)])
+@pytest.mark.parametrize("name", ["patch", "lavan"])
+def test_a_place_that_is_no_word_is_refused(name, place):
+    with pytest.raises(InputError, match="unknown place"):
+        ATTACKS.factory(name)(place=place)
