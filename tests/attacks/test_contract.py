@@ -32,7 +32,6 @@ CHEAPER |= {"geoda": {"queries": 60, "first": 6, "tries": 20}, "rays": {"queries
 CHEAPER |= {"patch": {"steps": 6}, "lavan": {"steps": 8}}
 CHEAPER |= {"lbfgs": {"searches": 5, "leaps": 1, "leap_searches": 2, "first_steps": 20, "later_steps": 10}}
 CHEAPER |= {"superdeepfool": {"steps": 20, "turns": 1}}
-CHEAPER |= {"apgd l1": {"steps": 50}, "apgd_targeted l1": {"steps": 50, "classes": 2}}  # sparse steps take longer
 CHEAPER |= {"simba": {"queries": 40}, "nes": {"steps": 3, "samples": 8}, "spsa": {"steps": 3, "samples": 8}}
 CHEAPER |= {"brendel_bethge": {"steps": 3, "tries": 2, "search": 2}, "sigma_zero": {"steps": 25}}
 CHEAPER |= {"pdpgd": {"steps": 12}}
@@ -40,6 +39,7 @@ CHEAPER |= {"one_pixel": {"population": 6, "generations": 5}, "sparse_rs": {"que
 """Hyperparameters that keep an attack short here, by name or by name and norm; others run at their defaults."""
 
 STRONGER: dict[str, dict[str, object]] = {"simba": {"queries": 250}}
+STRONGER |= {"apgd l1": {"steps": 50}, "apgd_targeted l1": {"steps": 50, "classes": 2}}  # sparse steps take longer
 STRONGER |= {"brendel_bethge": {"steps": 12, "search": 4}, "sigma_zero": {"steps": 100}}
 STRONGER |= {"pdpgd": {"steps": 120, "dual_step": 0.5}}
 STRONGER |= {"pdpgd l1": {"steps": 200, "step_size": 0.3}, "pdpgd linf": {"steps": 400}}
@@ -93,10 +93,11 @@ def specs(options_of: dict[str, dict[str, object]] = CHEAPER) -> list[str]:
 
 ALIKE = ("asks_no_gradient_of_parameters", "attacks_in_eval_mode", "keeps_the_memory_format", "leaves_a_pending_graph")
 ALIKE += ("leaves_its_input_alone", "leaves_no_trace_after_an_exception", "leaves_no_trace_on_the_model")
+ALIKE += ("follows_a_permutation_of_the_classes", "ignores_a_constant_on_the_logits", "works_for_any_number_of_classes")
 ALIKE += ("leaves_the_random_state", "lets_no_nan_gradient_spread", "refuses_wrong_input", "reports_a_zero_gradient")
 ALIKE += ("returns_images_of_the_same_form", "warns_of_a_suspicious_model", "works_on_a_function", "works_on_no_images")
 ALIKE += ("works_under_autocast", "works_without_gradients_around")
-"""Checks of what the driver and the oracle do in every norm alike: each attack is tried in its first and last form."""
+"""Checks of what the driver, the oracle, the loss and the goal do in every norm alike: each attack is tried in its first and last form."""
 
 
 def first_and_last(names: list[str]) -> set[str]:

@@ -61,7 +61,7 @@ def exhaustive(model: nn.Module, x: Tensor, y: Tensor, pixels: int, colours: lis
 def test_one_pixel_equals_an_exhaustive_search(seed: int) -> None:
     model, x = network(seed), images(5, seed=seed)
     y = model(x).argmax(1)
-    grid = [[a, b] for a in torch.linspace(0, 1, 41).tolist() for b in torch.linspace(0, 1, 41).tolist()]
+    grid = [[a, b] for a in torch.linspace(0, 1, 31).tolist() for b in torch.linspace(0, 1, 31).tolist()]
     best = exhaustive(model, x, y, 1, grid)
     attack = OnePixel(population=60, generations=40, loss="margin")
     found = attack(model, x, y, stop="never")

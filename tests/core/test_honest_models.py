@@ -158,6 +158,8 @@ SHORT = {
     "brendel_bethge": {"steps": 4, "tries": 2, "search": 3},
     "one_pixel": {"population": 8, "generations": 4},
     "sparse_rs": {"queries": 60},
+    "square": {"queries": 100},
+    "pdpgd": {"steps": 60},
 }
 INSIDE = [create_attack(name, **SHORT.get(name, {})) for name in list_attacks() if ATTACKS.factory(name).stays_inside]  # type: ignore[attr-defined]
 

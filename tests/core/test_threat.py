@@ -135,6 +135,9 @@ def test_an_eps_below_the_resolution_of_the_images_warns(attack: FGSM | PGD) -> 
     assert torch.equal(result.x_adv, x)
 
 
+FEW: dict[str, dict[str, int]] = {"one_pixel": {"population": 4, "generations": 2}, "sparse_rs": {"queries": 10}}
+"""Options of attacks that take thousands of queries, also where nothing may change."""
+
 COUNTING = [
     (name, norm)
     for name in list_attacks()
@@ -149,11 +152,12 @@ def test_an_eps_at_which_nothing_may_change_is_refused_wherever_it_is_given(name
     y, words = model(x).argmax(1), f"{name} counts what changes .{norm}.*eps as 0 or a number >= 1"
     with pytest.raises(InputError, match=words):
         create_attack(name, norm=norm, eps=0.5)
-    for attack in (create_attack(name, norm=norm), create_attack(name, norm=norm, restarts=2)):
+    few = FEW.get(name, {})
+    for attack in (create_attack(name, norm=norm, **few), create_attack(name, norm=norm, restarts=2, **few)):
         for eps in (0.1, 1 - 1e-9, torch.tensor([3.0, 0.5])):
             with pytest.raises(InputError, match=words):
                 attack(model, x, y, eps=eps)
-    assert torch.equal(create_attack(name, norm=norm, eps=0.0)(model, x, y).x_adv, x)
+    assert torch.equal(create_attack(name, norm=norm, eps=0.0, **few)(model, x, y).x_adv, x)
 
 
 def test_the_eps_of_a_command_is_none_for_attacks_that_count() -> None:
