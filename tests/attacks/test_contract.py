@@ -97,7 +97,7 @@ ALIKE += ("follows_a_permutation_of_the_classes", "ignores_a_constant_on_the_log
 ALIKE += ("leaves_the_random_state", "lets_no_nan_gradient_spread", "refuses_wrong_input", "reports_a_zero_gradient")
 ALIKE += ("returns_images_of_the_same_form", "warns_of_a_suspicious_model", "works_on_a_function", "works_on_no_images")
 ALIKE += ("works_under_autocast", "works_without_gradients_around")
-"""Checks of what driver, oracle, loss and goal do in every norm alike: an attack is tried in its first and last form."""
+"""Checks of what driver, oracle, loss and goal do in every norm alike: each attack is tried in two forms."""
 
 
 def first_and_last(names: list[str]) -> set[str]:
