@@ -120,6 +120,8 @@ class Bounds:
 
     def _saw(self, size: Tensor) -> None:
         """Count magnitudes (N, *shape) in the network's own arithmetic."""
+        if not math.prod(size.shape[1:]):  # a node without entries
+            return
         self.most = torch.as_tensor(self.most, device=size.device).maximum(size.flatten(1).amax(1))
 
     @property

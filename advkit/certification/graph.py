@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from advkit.certification.curves import Tanh
 from advkit.certification.elementary import Power, Product
-from advkit.certification.linear import Affine
+from advkit.certification.linear import Affine, Move, Reshape
 from advkit.certification.relu_and_pooling import Maximum
 from advkit.core.classify import looking
 from advkit.core.errors import InputError
@@ -67,8 +67,12 @@ class Graph:
     dtype: torch.dtype = torch.float32
 
     def add(self, operation: Operation, inputs: tuple[int, ...], shape: tuple[int, ...]) -> "Ref":
-        """Append a node."""
-        self.nodes.append(Node(operation, inputs, shape))
+        """Append a node; that of a single number for each image, of shape (), gets the shape (1,)."""
+        if not shape and isinstance(operation, Reshape):
+            operation = replace(operation, shape=(1,))
+        elif not shape and isinstance(operation, Maximum | Tanh):
+            operation = replace(operation, windows=replace(operation.windows, shape=(1,)))
+        self.nodes.append(Node(operation, inputs, shape or (1,)))
         return Ref(len(self.nodes) - 1, shape)
 
     def cast(self, dtype: torch.dtype) -> "Graph":
@@ -102,7 +106,7 @@ class Graph:
 
 
 class Ref(NamedTuple):
-    """A value that depends on the image: its node, and the shape of one sample."""
+    """A value that depends on the image: its node, and the shape of one sample in the network, which may be ()."""
 
     place: int
     shape: tuple[int, ...]
@@ -164,7 +168,14 @@ def _evaluate(graph: Graph, node: fx.Node, known: dict[fx.Node, Any], rules: dic
     shape = tuple(meta.shape) if meta is not None and hasattr(meta, "shape") else None
     call = Call(graph, node.target, args, kwargs, shape, double, _layer(node))
     first = len(graph.nodes)
-    made = rules[name](call)
+    try:
+        made = rules[name](call)
+    except InputError:
+        raise
+    except Exception as error:
+        raise call.refusal(f"is used in a form that is not known ({cause(error)})") from error
+    if any(0 in n.shape and isinstance(n.operation, Maximum | Tanh) for n in graph.nodes[first:]):
+        raise call.refusal("has no entries")
     graph.nodes[first:] = [replace(n, layer=_module(node)) for n in graph.nodes[first:]]
     return made
 
@@ -209,7 +220,22 @@ class Call:
 
     def add(self, operation: Operation, *inputs: Ref, shape: tuple[int, ...] | None = None) -> Ref:
         """Append a node."""
-        return self.graph.add(operation, tuple(i.place for i in inputs), self.shape if shape is None else shape)
+        shape = self.shape if shape is None else shape
+        if isinstance(operation, Move) and not all((*(i.shape for i in inputs), shape)):
+            operation = replace(operation, run=_on_numbers(operation.run, [i.shape for i in inputs], shape))
+        return self.graph.add(operation, tuple(i.place for i in inputs), shape)
+
+
+def _on_numbers(
+    run: Callable[..., Tensor], before: list[tuple[int, ...]], after: tuple[int, ...]
+) -> Callable[..., Tensor]:
+    """The operation on nodes (B, 1), where it takes or gives single numbers (B,)."""
+
+    def on(*inputs: Tensor) -> Tensor:
+        out = run(*(z if shape else z.squeeze(1) for z, shape in zip(inputs, before, strict=True)))
+        return out if after else out.unsqueeze(1)
+
+    return on
 
 
 def _module(node: fx.Node) -> tuple[str, str]:

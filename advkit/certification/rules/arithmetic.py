@@ -53,6 +53,14 @@ def _mm(call: Call) -> Ref:
     return _dense(call, z, weight, None)
 
 
+@rule("mv")
+def _mv(call: Call) -> Ref:
+    z, weight = call.args
+    if isinstance(weight, Ref) or not isinstance(z, Ref):
+        raise call.refusal("multiplies two layers")
+    return _dense(call, z, weight[:, None], None)
+
+
 def _dense(call: Call, z: Ref, weight: Tensor, bias: Tensor | None) -> Ref:
     W = _kept(call, weight).T  # (out, in)
     b = None if bias is None else _kept(call, bias).reshape(-1)
@@ -139,6 +147,11 @@ def _power(call: Call) -> Ref:
     if not isinstance(p, int | float) or not isinstance(z, Ref):
         raise call.refusal("has an exponent that depends on the image")
     return call.add(Power(p=float(p)), z)
+
+
+@rule("reciprocal")
+def _reciprocal(call: Call) -> Ref:
+    return call.add(Power(p=-1.0), call.args[0])
 
 
 @rule("square")

@@ -68,6 +68,17 @@ def _maximum(call: Call, z: Ref, windows: Callable[[Sequence[int]], Any], shape:
     return call.graph.add(Maximum(windows=windows(z.shape), rectified=joins), inputs, shape)
 
 
+@rule("amin", "min")
+def _least_over_axes(call: Call) -> Any:
+    """-max(-z)."""
+    z = call.args[0]
+    call.args = (call.add(Combination(factors=(-1.0,)), z, shape=z.shape), *call.args[1:])
+    found = _over_axes(call)
+    if isinstance(found, Ref):
+        return call.add(Combination(factors=(-1.0,)), found, shape=found.shape)
+    return call.add(Combination(factors=(-1.0,)), found[0], shape=found[0].shape), None
+
+
 @rule("amax", "max")
 def _over_axes(call: Call) -> Any:
     given: list[Any] = [*call.args, None]
@@ -76,7 +87,7 @@ def _over_axes(call: Call) -> Any:
     keep = bool(call.args[2]) if len(call.args) > 2 else bool(call.kwargs.get("keepdim", False))
     shape = tuple(1 if a in listed else n for a, n in enumerate(z.shape) if keep or a not in listed)
     made = _maximum(call, z, lambda inputs: reduced(inputs, listed, shape, torch.device("cpu")), shape)
-    return made if ".amax" in str(call.target) or str(call.target) == "aten.amax.default" else (made, None)
+    return made if ".amax" in str(call.target) or ".amin" in str(call.target) else (made, None)
 
 
 def _axes(call: Call, z: Ref, axes: Sequence[int] | None) -> list[int]:
@@ -101,6 +112,22 @@ def _larger(call: Call) -> Ref:
     edge = call.constant(b)
     lead = _rectified(call, call.add(Combination(factors=(1.0,), bias=-edge, terms=2), expanded(call, a)))
     return call.add(Combination(factors=(1.0,), bias=edge, terms=2), lead)
+
+
+@rule("minimum")
+def _smaller(call: Call) -> Ref:
+    """min(a, b) = b - relu(b - a)."""
+    a, b = call.args
+    if not isinstance(a, Ref):
+        a, b = b, a
+    a = expanded(call, a)
+    if isinstance(b, Ref):
+        b = expanded(call, b)
+        lead = _rectified(call, call.add(Combination(factors=(1.0, -1.0), terms=2, width=2), b, a))
+        return call.add(Combination(factors=(1.0, -1.0), terms=2, width=2), b, lead)
+    edge = call.constant(b)
+    lead = _rectified(call, call.add(Combination(factors=(-1.0,), bias=edge, terms=2), a))
+    return call.add(Combination(factors=(-1.0,), bias=edge, terms=2), lead)
 
 
 @rule("leaky_relu")

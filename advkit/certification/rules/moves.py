@@ -46,7 +46,8 @@ def _dropped(call: Call) -> tuple[Ref, None]:
 @rule("permute", "transpose", "t", "slice", "select", "constant_pad_nd", "index_select", "expand", "flip", "roll",
       "pixel_shuffle", "channel_shuffle", "permute_copy", "transpose_copy", "slice_copy", "select_copy", "expand_copy",
       "narrow", "unfold", "upsample_nearest2d", "replication_pad2d", "reflection_pad2d", "as_strided",
-      "index", "_unsafe_index")  # fmt: skip
+      "index", "_unsafe_index", "repeat", "rot90", "diagonal", "diagonal_copy", "tril", "triu", "pixel_unshuffle",
+      "im2col", "_upsample_nearest_exact2d", "upsample_nearest1d", "unfold_copy")  # fmt: skip
 def _moved(call: Call) -> Ref:
     """Entries chosen, copied or filled with 0."""
     if "as_strided" in str(call.target):
@@ -80,15 +81,37 @@ def _averaged(call: Call) -> Ref:
     return call.add(Move(run=run, name=name, terms=terms + 1, width=width, divided=divided), z)
 
 
-@rule("cat")
+@rule("cat", "stack")
 def _joined(call: Call) -> Ref:
     parts, axis = [*call.args, 0][:2]
     if axis % (len(call.shape) + 1) == 0:
         raise call.refusal("joins batches")
     if not all(isinstance(p, Ref) for p in parts):
         raise call.refusal("joins images and constants")
-    run = lambda *ts: torch.cat(ts, axis)  # noqa: E731
-    return call.add(Move(run=run, name="cat"), *parts)
+    run = lambda *ts: call.target(ts, axis)  # noqa: E731
+    return call.add(Move(run=run, name=str(call.target)), *parts)
+
+
+@rule("split", "split_with_sizes", "unbind", "split_copy", "split_with_sizes_copy", "unbind_copy")
+def _parted(call: Call) -> tuple[Ref, ...]:
+    z = call.args[0]
+    parts = _replay(call)(torch.zeros(BATCH, *z.shape))
+    return tuple(_part(call, z, i, tuple(part.shape[1:])) for i, part in enumerate(parts))
+
+
+def _part(call: Call, z: Ref, i: int, shape: tuple[int, ...]) -> Ref:
+    """One result of an operation that has several."""
+    whole = _replay(call)
+    run = lambda t: whole(t)[i]  # noqa: E731
+    _check_batch(call, run, z, shape)
+    return call.add(Move(run=run, name=str(call.target), width=math.prod(shape)), z, shape=shape)
+
+
+@rule("zeros_like", "ones_like", "full_like")
+def _filled(call: Call) -> Tensor:
+    """A constant (1, ...) of the image's shape."""
+    filled: Tensor = call.target(torch.zeros(1, *call.args[0].shape, dtype=call.graph.dtype), *call.args[1:])
+    return filled
 
 
 def _replay(call: Call, changed: dict[int, Any] | None = None) -> Callable[[Tensor], Tensor]:
@@ -108,7 +131,7 @@ def _replay(call: Call, changed: dict[int, Any] | None = None) -> Callable[[Tens
     return run
 
 
-def _check_batch(call: Call, run: Callable[[Tensor], Tensor], z: Ref) -> None:
+def _check_batch(call: Call, run: Callable[[Tensor], Tensor], z: Ref, shape: tuple[int, ...] | None = None) -> None:
     """The operation leaves the axis of the batch alone.
 
     Raises:
@@ -117,7 +140,7 @@ def _check_batch(call: Call, run: Callable[[Tensor], Tensor], z: Ref) -> None:
     probe = torch.zeros(BATCH + 1, *z.shape)
     probe[1:] = math.nan
     out = run(probe)
-    if out.shape != (BATCH + 1, *call.shape) or bool(out[0].isnan().any()):
+    if out.shape != (BATCH + 1, *(call.shape if shape is None else shape)) or bool(out[0].isnan().any()):
         raise call.refusal("mixes the images of a batch")
     if bool((run(torch.ones(1, *z.shape)) < 0).any()):  # such as an average with a negative divisor
         raise call.refusal("has negative weights")
