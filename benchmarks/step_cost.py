@@ -17,6 +17,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 from helpers.cost import network, passes, watching
 
 from advkit.attacks import create_attack
+from advkit.core.norms import get_norm
 
 ATTACKS = ["pgd", "mifgsm", "ddn", "apgd", "fmn", "alma", "superdeepfool", "lbfgs"]
 
@@ -31,10 +32,10 @@ def main() -> None:
     print('| attack | norm | stop="never" | stop="fooled" |\n|---|---|---|---|')
     for name in sys.argv[1:] or ATTACKS:
         for norm in type(create_attack(name)).norms:
-            attack, cells = create_attack(name, norm=norm), []
+            attack, eps, cells = create_attack(name, norm=norm), max(1e-4, get_norm(norm).grain), []
             for stop in ("never", "fooled") if attack.kind == "budget" else ("never",):
                 with watching() as notes:
-                    attack(model, x, y, stop=stop, **({"eps": 1e-4} if attack.kind == "budget" else {}))
+                    attack(model, x, y, stop=stop, **({"eps": eps} if attack.kind == "budget" else {}))
                 floor = passes(model, x)
                 steps = [sum(names.values()) - floor for names in notes[1:]]
                 cells.append(f"{sum(steps) / max(len(steps), 1):.0f}")

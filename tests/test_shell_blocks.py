@@ -85,6 +85,7 @@ SMALLER = {
     "mnist_certified.py": "--epochs 1 --batch 50 --standing 2 --crown 2",
     "mnist_robust.py": "--epochs 1 --minutes 1 --count 2",
     "nearest.py": "--count 1",
+    "one_image.py": "--rounds 1",
     "one_for_all.py": "--pixels 64 --count 4 --epochs 1 --seeds 1",
     "passes.py": "--count 2 --rounds 1",
     "patches.py": "--pixels 64 --count 2 --epochs 1 --places 1 --seeds 1",

@@ -19,7 +19,7 @@ from advkit.core.draws import Draws
 from advkit.core.goals import Goal, flat, resolve, targeted, untargeted, wide
 from advkit.core.guard import Model, guard
 from advkit.core.knowledge import knowledge_of
-from advkit.core.large import is_large
+from advkit.core.large import is_large, known_none
 from advkit.core.layout import Passes
 from advkit.core.memory import keep_freed
 from advkit.core.norms import per_row
@@ -175,10 +175,11 @@ def _drive(attack: Steps, classify: Model, problem: Problem, share: float) -> Re
         state = attack.init(oracle)
     for i in range(attack.total_steps if len(oracle.x) else 0):
         state = attack.step(oracle, state, i)
-        if hasattr(state, "done"):
+        leave = hasattr(state, "done") and not (i and known_none(state.done))  # who is wrong already leaves at i = 0
+        if leave:
             oracle.retire(state.done)
         at_once = x.device.type == "cpu" or not share
-        if (oracle.stop or hasattr(state, "done")) and (at_once or i % ASK_EVERY == ASK_EVERY - 1):
+        if (oracle.stop or leave) and (at_once or i % ASK_EVERY == ASK_EVERY - 1):
             record, state = _compact(oracle, record, state, share)
         _report(i + 1, attack.total_steps)
         if not len(oracle.x):

@@ -74,8 +74,10 @@ class Goal(NamedTuple):
         logits = wide(logits)
         own = logits.gather(1, self.label[:, None]).squeeze(1)
         if self.sign > 0:  # the label's own logit never clears itself
-            return logits.amax(1) > own + by if isinstance(by, Tensor) or by else logits.amax(1) > own
-        return self.margin(logits) > by
+            low, high = own, logits.amax(1)
+        else:
+            low, high = _without(logits, self.label).amax(1), own
+        return high > low + by if isinstance(by, Tensor) or by else high > low
 
     def gap(self, logits: Tensor) -> Tensor:
         """Return the logit of the class to reach minus that of y, (N, K) -> (N,): for untargeted goals the margin.

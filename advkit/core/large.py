@@ -16,6 +16,15 @@ def is_large(t: Tensor) -> bool:
     return type(t) is Tensor and t.device.type == "cpu" and t.numel() >= MANY
 
 
+def known_none(rows: Tensor) -> bool:
+    """Return whether no entry is True; False where the host would have to wait for a device to know it.
+
+    Args:
+        rows: a tensor of bool.
+    """
+    return type(rows) is Tensor and rows.device.type == "cpu" and not rows.numpy().any()
+
+
 def in_pieces(t: Tensor) -> Tensor | None:
     """Return the rows (M, ...) as pieces of 16 bytes (M, P) complex128, to be moved and not to be computed with.
 

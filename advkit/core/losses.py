@@ -42,7 +42,8 @@ def surprise(logits: Tensor, label: Tensor) -> Tensor:
 def _of_lead(lead: Tensor) -> Tensor:
     """J (N,) of log sum exp(others) - own (N,)."""
     last = LAST.get(lead.dtype, -600.0)
-    return F.softplus(lead.clamp(min=last), threshold=50) + math.exp(last) * (lead - last).clamp(max=0)
+    near = lead.clamp(min=last)
+    return F.softplus(near, threshold=50).add_(lead - near, alpha=math.exp(last))
 
 
 def _lead_and_slope(logits: Tensor, label: Tensor) -> tuple[Tensor, Tensor]:

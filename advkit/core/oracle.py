@@ -127,8 +127,16 @@ class Oracle:
     def fooled(self) -> Tensor:
         """(M,) bool: the points of the latest call reach the goal."""
         if self._latest.fooled is None:
-            self._latest.fooled = self.ranking.fools(self._rows.goal, self._kept)
+            self._latest.fooled = self.fools(self._kept)
         return self._latest.fooled
+
+    def fools(self, logits: Tensor) -> Tensor:
+        """Return whether these answers reach the goal: (M, K) -> (M,) bool.
+
+        Args:
+            logits: answers (M, K) to points of the rows.
+        """
+        return self.ranking.fools(self._rows.goal, logits)
 
     def start_from(self, leaf: Tensor, logits: Tensor) -> None:
         """Keep the graph of the forward pass on the clean images for the first gradient."""

@@ -10,8 +10,8 @@ from advkit.attacks.lbfgs import minimisation, search_for_c
 from advkit.core.attack import MinimalAttack, register_attack
 from advkit.core.best_points import choose
 from advkit.core.door import check_count, check_positive
+from advkit.core.large import known_none
 from advkit.core.losses import Loss
-from advkit.core.norms import per_row
 from advkit.core.oracle import Oracle
 
 
@@ -25,7 +25,6 @@ class State(NamedTuple):
     reached: minimisation.Iterate  # the minimiser for the largest c of this round that hit
     downhill: Tensor  # (M, D): the sign of minus the gradient at x
     done: Tensor  # (M,) bool
-    unit: Tensor  # (M,): what the loss is counted in
 
 
 @register_attack("lbfgs")
@@ -66,6 +65,7 @@ class LBFGS(MinimalAttack):
     norms = ("l2",)
     paper = "Szegedy et al. 2013, arXiv 1312.6199"
     needs_classes = True
+    stays_inside = True
 
     norm: str = "l2"
     target: str | int = "runner_up"
@@ -100,32 +100,45 @@ class LBFGS(MinimalAttack):
 
     def init(self, oracle: Oracle) -> State:
         """Take the clean image as the first trial point, which every row accepts."""
-        box = minimisation.unit_box(oracle.region)
-        descent = minimisation.first_descent(box, self.memory, minimisation.LENGTHS[self.squared])
-        unit = _unit(oracle, self.loss).to(box.x.dtype)
-        search = search_for_c.first_round((self.c or 0.0) / unit)
-        none = torch.zeros_like(oracle.fooled)
-        return State(oracle.x, box, descent, search, descent.now, descent.direction, none, unit)
+        unit = _unit(oracle, self.loss)
+        box = minimisation.unit_box(oracle.region, unit)
+        descent = minimisation.first_descent(
+            box, oracle.clean, self.memory, minimisation.LENGTHS[self.squared], self.first_steps
+        )
+        search = search_for_c.first_round((self.c or 0.0) / unit.to(box.x.dtype))
+        never = torch.zeros_like(oracle.live)
+        return State(oracle.x, box, descent, search, descent.now, descent.direction, never)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """Classify the trial points, let each row accept or shorten its step, and set out for the next."""
-        box, search, downhill, distance = state.box, state.search, state.downhill, minimisation.LENGTHS[self.squared]
+        box, search, distance = state.box, state.search, minimisation.LENGTHS[self.squared]
         loss, gradient = oracle.loss_and_gradient(state.x_adv, self.loss)
-        loss, gradient = loss / state.unit, gradient / per_row(state.unit, gradient)
-        point = box.inside(state.x_adv, loss, gradient, oracle.fooled)
-        descent, accepted, flat = state.descent.updated(box, distance, search.c, point, self.tolerance)
+        point = box.inside(state.x_adv, loss, gradient, oracle.answer)
+        descent, turns, flat = state.descent.updated(distance, search.c, point, self.tolerance)
         if i == 0:
-            search = search.started(point.loss, point.gradient, oracle.goal.margin(oracle.answer) / state.unit)
-            downhill = -point.gradient.sign()
-        over = descent.over(accepted, flat, torch.where(search.hit == 0, self.first_steps, self.later_steps))
-        hit = descent.now.fooled
+            margin = oracle.goal.margin(oracle.answer) * box.worth
+            search = search.started(point.loss, point.gradient, margin)
+            descent = descent._replace(f=point.f(distance, search.c))
+            state = state._replace(search=search, downhill=-point.gradient.sign())
+        over = descent.over(flat)
+        if known_none(over):
+            descent, trial = descent.trial(box, distance, search.c, turns)
+        else:
+            state, leap = self._began_anew(oracle, state._replace(descent=descent), over)
+            descent, trial = state.descent.trial(box, distance, state.search.c, turns | over)
+            trial = torch.where(leap[:, None], state.search.away(box.x, state.downhill), trial)
+        return state._replace(x_adv=box.outside(trial, oracle.region), descent=descent)
+
+    def _began_anew(self, oracle: Oracle, state: State, over: Tensor) -> tuple[State, Tensor]:
+        """The next minimisation of the rows `over` (M,) bool, and (M,) bool: the rows that leap to its start."""
+        descent, hit = state.descent, oracle.fools(state.descent.now.answer)
         reached = choose(over & hit, descent.now, state.reached)
-        search, leap = search.after(over, hit, self.searches, self.leap_searches)
-        descent = descent.again(over, reached, fresh=(over & ~hit) | leap, unseen=leap)
-        descent, trial = descent.trial(box, distance, search.c, accepted | over)
-        x_adv = box.outside(torch.where(leap[:, None], search.away(box.x, downhill), trial), oracle.x)
+        search, leap = state.search.after(over, hit, self.searches, self.leap_searches)
+        most = torch.where(search.hit == 0, self.first_steps, self.later_steps)
+        descent = descent.again(over, reached, most, fresh=(over & ~hit) | leap, unseen=leap)
+        descent = descent._replace(f=descent.now.f(minimisation.LENGTHS[self.squared], search.c))
         done = (search.number >= self._most) & (oracle.best.fooled | (search.number >= 3 * self._most))
-        return State(x_adv, box, descent, search, reached, downhill, done, state.unit)
+        return state._replace(descent=descent, search=search, reached=reached, done=done), leap
 
 
 def _unit(oracle: Oracle, loss: str | Loss) -> Tensor:

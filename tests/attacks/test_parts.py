@@ -22,7 +22,7 @@ from advkit.core.best_points import noise_floor
 from advkit.core.door import check_between, check_positive
 from advkit.core.errors import InputError
 from advkit.core.norms import get_norm
-from advkit.core.threat import Threat
+from advkit.core.threat import Region, Threat
 
 
 def numbers(*shape: int, seed: int = 0) -> Tensor:
@@ -169,17 +169,18 @@ def test_the_grid_has_every_combination_once_the_last_running_fastest() -> None:
     assert [tuple(grid_point(i, (3, 1, 2))) for i in range(6)] == expected
 
 
-def box(rows: int, entries: int) -> minimisation.Box:
+def region(rows: int, entries: int) -> Region:
     """Around points in [0, 1]."""
     x = torch.rand(rows, entries, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
-    return minimisation.unit_box(Threat("l2", torch.inf, (0.0, 1.0)).around(x))
+    return Threat("l2", torch.inf, (0.0, 1.0)).around(x)
 
 
 @pytest.mark.parametrize("squared", [True, False])
 def test_a_descent_ends_where_scipy_s_does(squared: bool) -> None:
     """A convex quadratic and c times the length, whose minimum touches the box."""
     rows, entries = 4, 6
-    b, space = minimisation.LENGTHS[squared], box(rows, entries)
+    b, feasible = minimisation.LENGTHS[squared], region(rows, entries)
+    space = minimisation.unit_box(feasible)
     A = numbers(rows, entries, entries, seed=1)
     A = A @ A.mT / entries + 0.3 * torch.eye(entries, dtype=torch.float64)
     q, c = 2 * numbers(rows, entries, seed=2), torch.tensor([0.1, 0.5, 1.0, 2.0], dtype=torch.float64)
@@ -187,15 +188,16 @@ def test_a_descent_ends_where_scipy_s_does(squared: bool) -> None:
     def look(point: Tensor) -> minimisation.Iterate:
         gradient = (A @ point[:, :, None]).squeeze(2) + q
         loss = ((gradient + q) * point).sum(1) / 2
-        return space.inside(point, -loss, -gradient, torch.zeros(rows, dtype=torch.bool))
+        return space.inside(point, -loss, -gradient, answer)
 
-    now, trial = minimisation.first_descent(space, 5, b), space.x
+    answer = torch.zeros(rows, 2)
+    now, trial = minimisation.first_descent(space, answer, 5, b, 300), space.x
     before = torch.full((rows,), torch.inf, dtype=torch.float64)
     for _ in range(300):
-        now, accepted, _ = now.updated(space, b, c, look(trial), 1e-12)
+        now, accepted, _ = now.updated(b, c, look(trial), 1e-12)
         now, ahead = now.trial(space, b, c, accepted)
-        trial = space.outside(ahead, space.x)
-        after = now.now.loss + c * b(now.now.point - space.x, now.now.gradient)[0]
+        trial = space.outside(ahead, feasible)
+        after = now.now.loss + c * b.of(now.now.point - space.x)
         assert (after <= before + 1e-12).all()
         before = after
     found = now.now.point

@@ -21,12 +21,13 @@ CEILINGS = {
     ("bim", "l2"): 28,
     ("mifgsm", "linf"): 23,
     ("ddn", "l2"): 37,
-    ("apgd", "linf"): 36,
-    ("apgd", "l2"): 53,
+    ("apgd", "linf"): 33,
+    ("apgd", "l2"): 50,
     ("fmn", "l2"): 58,
     ("fmn", "linf"): 60,
     ("alma", "l2"): 95,
     ("alma", "l1"): 92,
+    ("lbfgs", "l2"): 177,
 }
 """The most operations of a step, on the mean of all steps, beside the model's: docs/benchmarks.md.
 

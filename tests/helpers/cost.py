@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from advkit.core import attack as attack_module
 
 _SHAPES = {"view", "_unsafe_view", "reshape", "_reshape_alias", "expand", "as_strided", "alias", "detach"}
-_PARTS = {"permute", "transpose", "t", "slice", "select", "split", "unbind", "squeeze", "unsqueeze"}
+_PARTS = {"permute", "transpose", "t", "slice", "select", "split", "unbind", "squeeze", "unsqueeze", "diagonal"}
 
 VIEWS = frozenset(_SHAPES | _PARTS)
 """Operations that move no data and launch nothing."""
