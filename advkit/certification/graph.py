@@ -17,8 +17,11 @@ from advkit.certification.linear import Affine, Move, Reshape
 from advkit.certification.relu_and_pooling import Maximum
 from advkit.core.classify import looking
 from advkit.core.errors import InputError
+from advkit.core.guard import modules_of
 from advkit.core.knowledge import check_open
+from advkit.core.model_checks import check_place
 from advkit.core.outputs import answer_of
+from advkit.core.steady import EXPORTED
 from advkit.core.words import cause
 
 BATCH = 2
@@ -299,6 +302,24 @@ def _recorded(model: Callable[[Tensor], Tensor], probe: Tensor) -> fx.GraphModul
     return make_fx(torch.func.functionalize(lambda z: answer_of(model(z))))(probe)
 
 
+def _check_eager(model: Callable[[Tensor], Tensor]) -> None:
+    """Compiled code may compute otherwise, such as by weights that were merged, and its rounding is not bounded.
+
+    Raises:
+        InputError: the model, or a module in it, is compiled.
+    """
+    parts: list[Any] = [model, *modules_of(model)]
+    if any(hasattr(part, mark) for part in parts for mark in ("_orig_mod", "_torchdynamo_orig_callable")):
+        raise InputError(
+            "the model is compiled, so it cannot be certified: give what torch.compile took (model._orig_mod if that "
+            "was a module)"
+        )
+    if any(getattr(part, "_compiled_call_impl", None) is not None for part in parts):
+        raise InputError(
+            "the model is compiled, so it cannot be certified: give a copy of it on which compile() was not called"
+        )
+
+
 def trace(model: Callable[[Tensor], Tensor], x: Tensor) -> Tracing:
     """Record the model's operations on a batch of images of x's shape.
 
@@ -309,10 +330,11 @@ def trace(model: Callable[[Tensor], Tensor], x: Tensor) -> Tracing:
         x: images (N, ...); only shape, type and device are used.
 
     Raises:
-        InputError: the model branches on the values of the image, does not return one tensor, or shows scores or labels
-            only.
+        InputError: the model branches on the values of the image, does not return one tensor, shows scores or labels
+            only, is compiled, or has another type than the images.
     """
     check_open(model, "certificates and bounds")
+    _check_eager(model)
     probe = torch.zeros(BATCH, *x.shape[1:], dtype=x.dtype, device=x.device)
     with looking(model, x.device), _Inside():
         try:
@@ -320,6 +342,12 @@ def trace(model: Callable[[Tensor], Tensor], x: Tensor) -> Tracing:
         except InputError:
             raise
         except Exception as error:
+            check_place(model, x)
+            if str(error).startswith(EXPORTED):
+                raise InputError(
+                    "the model was exported for one size of batch, so it cannot be certified: export it with "
+                    "dynamic_shapes, or certify the module that was exported"
+                ) from error
             raise InputError(f"the model cannot be traced, so it cannot be certified ({cause(error)})") from error
     module.graph.eliminate_dead_code()
     return Tracing(module, tuple(x.shape[1:]), x.dtype)

@@ -108,14 +108,14 @@ class TrainedBounds:
         if self.graph.closed:
             raise InputError(f"no linear bound passes through {self.graph.closed[0]}: train with ibp")
         ball = ball_around(self.x, self.eps, "linf", self.bounds)
-        ball = ball._replace(x=self.x, eps=ball.eps.to(self.x.dtype), low=self.ends[0][0], high=self.ends[0][1])
+        ball = ball._replace(x=self.x, low=self.ends[0][0], high=self.ends[0][1]).cast(self.ends[-1][0].dtype)
         low, high = ([pair[i] for pair in self.ends] for i in (0, 1))
         made = Bounds(self.graph, ball, EXACT, low=low, high=high, slack=[torch.zeros_like(t) for t in low])
         return made.lower(len(low) - 1, self._differences(y))
 
     def _differences(self, y: Tensor) -> Tensor:
         """(N, K, K): row k of sample n takes logit k from logit y_n."""
-        eye = torch.eye(self.classes, dtype=self.x.dtype, device=self.x.device)
+        eye = torch.eye(self.classes, dtype=self.ends[-1][0].dtype, device=self.x.device)
         return eye[y][:, None] - eye
 
 

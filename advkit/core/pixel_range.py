@@ -30,12 +30,12 @@ def check_range(what: str, x: Tensor, bounds: Bounds) -> None:
 
     Raises:
         InputError: no floating-point tensor; a pixel that is NaN or lies outside. Pixels are not looked at inside
-            `leaving_range`, nor while torch compiles.
+            `leaving_range`, nor while torch compiles or records a model, when they have no values.
     """
     if not isinstance(x, Tensor) or not x.is_floating_point():
         seen = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise InputError(f"{what} takes images as a floating-point tensor, got {seen}; 8-bit images: x.float() / 255")
-    if _leaving.get() or not x.numel() or torch.compiler.is_compiling():
+    if _leaving.get() or not x.numel() or torch.compiler.is_compiling() or torch._is_functional_tensor(x):
         return
     low, high = torch.stack(torch.aminmax(x.detach())).tolist()
     slack = 16 * torch.finfo(x.dtype).eps * max(map(abs, bounds))

@@ -10,9 +10,9 @@ from advkit.certification.linear import Combination, Conv, Dense, Move, Scale
 from advkit.certification.rules.registering import rule
 
 
-@rule("convolution")
+@rule("convolution", "_convolution")
 def _convolution(call: Call) -> Ref:
-    z, weight, bias, stride, padding, dilation, transposed, output_padding, groups = call.args
+    z, weight, bias, stride, padding, dilation, transposed, output_padding, groups, *_ = call.args
     weight = call.constant(weight) if weight.ndim != len(call.batch_shape or ()) else _kept(call, weight)
     per_output = weight[0] if not transposed else weight[:, 0]
     return call.add(

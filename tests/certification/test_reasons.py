@@ -1,0 +1,99 @@
+"""A model that cannot be certified as it is given: the line says why, and what to give."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from advkit.certification import certify, lipschitz
+from advkit.certification.trained_bounds import TrainedBounds
+from advkit.core.errors import InputError
+from advkit.defenses import CROWNIBP, IBP, Transformed
+
+
+def network(dtype: torch.dtype = torch.float32) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3)).to(dtype).eval()
+
+
+class Centred(nn.Module):
+    """A network whose first layer has images of any type, such as a normalisation by buffers."""
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.net, self.mean = network(dtype), torch.tensor([0.5], dtype=dtype)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x - self.mean)
+
+
+def images(dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0)).to(dtype)
+
+
+Y = torch.zeros(3, dtype=torch.int64)
+TYPES = [
+    (a, b) for a in (torch.float16, torch.float32, torch.float64) for b in (torch.float32, torch.float64) if a != b
+]
+
+
+@pytest.mark.parametrize(("own", "theirs"), TYPES, ids=str)
+def test_another_type_of_images_is_said(own: torch.dtype, theirs: torch.dtype) -> None:
+    line = f"the model takes no images of {theirs} on cpu: its parameters are {own}"
+    for ask in (
+        lambda: certify(network(own), images(theirs), Y, eps=0.1),
+        lambda: lipschitz(network(own), images(theirs)),
+        lambda: TrainedBounds(network(own), images(theirs), 0.1),
+    ):
+        with pytest.raises(InputError, match=line):
+            ask()
+
+
+def test_a_float64_network_that_takes_float32_images_is_bounded_in_float64() -> None:
+    model, x = Centred(torch.float64).eval(), images()
+    y = model(x).argmax(1)
+    assert model(x).dtype == torch.float64
+    margin = certify(model, x, y, eps=0.01).margin
+    torch.testing.assert_close(margin, certify(model, x.double(), y, eps=0.01).margin, atol=1e-4, rtol=0)
+    assert (margin <= certify(model, x.double(), y, eps=0.01).margin + 1e-12).all()
+    for loss in (IBP(eps=0.1), CROWNIBP(eps=0.1)):
+        torch.testing.assert_close(loss(model, x, Y), loss(model, x.double(), Y), atol=1e-5, rtol=0)
+
+
+def test_a_compiled_model_is_refused_and_its_module_certified() -> None:
+    model, x = network(), images()
+    compiled = torch.compile(model, backend="eager")
+    inner = network()
+    inner.compile(backend="eager")
+    for given, advice in (
+        (compiled, "what torch.compile took \\(model._orig_mod"),
+        (nn.Sequential(compiled), "what torch.compile took"),
+        (torch.compile(lambda z: model(z), backend="eager"), "what torch.compile took"),
+        (inner, r"a copy of it on which compile\(\) was not called"),
+    ):
+        with pytest.raises(InputError, match=f"the model is compiled, so it cannot be certified: give .*{advice}"):
+            certify(given, x, Y, eps=0.1)
+    y = model(x).argmax(1)
+    assert torch.equal(certify(compiled._orig_mod, x, y, eps=0.01).margin, certify(model, x, y, eps=0.01).margin)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:FutureWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_a_traced_script_is_the_network() -> None:
+    model, x = network(), images()
+    y = model(x).argmax(1)
+    script = torch.jit.trace(model, x)
+    assert torch.equal(certify(script, x, y, eps=0.01).margin, certify(model, x, y, eps=0.01).margin)
+
+
+def test_an_export_for_one_size_of_batch_is_said() -> None:
+    model = torch.export.export(network(), (images(),)).module()
+    with pytest.raises(InputError, match="exported for one size of batch"):
+        certify(model, images(), Y, eps=0.1)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"), [("jpeg", r"leaves torch by Tensor\.numpy"), ("bit_depth", "of round"), ("median", "of median")]
+)
+def test_a_transform_is_refused_for_what_it_does(name: str, why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        certify(Transformed(network(), name), images(), Y, eps=0.1)
