@@ -15,6 +15,7 @@ from advkit.core.goals import TARGETS
 from advkit.core.norms import Norm
 from advkit.core.option_numbers import MOST, shown
 from advkit.core.threat import Region
+from advkit.core.transformed_code import check_eager
 from advkit.core.words import fraction
 
 MOST_REAL = 2**1023
@@ -34,6 +35,7 @@ def check_images(x: Any, bounds: tuple[float, float]) -> None:
     """Check that the images (N, ...) are floating-point, finite and within the bounds."""
     if not isinstance(x, Tensor):
         raise InputError(f"expected images as a torch tensor (N, C, H, W), got {kind(x)}")
+    check_eager()
     check_dense(x)
     if not x.is_floating_point():
         raise InputError(

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from advkit.core.transformed_code import check_eager
+
 Model = Callable[[Tensor], Tensor]
 """An `nn.Module`, or any function from images (N, C, H, W) to logits (N, K)."""
 
@@ -44,6 +46,7 @@ def guard(
         mode: "eval", or "keep" to attack the model in the mode it is in.
         device: the device of the images, if the model has no parameters to tell.
     """
+    check_eager()
     with _turns, _kept(model, mode, device):
         yield
 

@@ -48,6 +48,8 @@ class _Free(StandIn):
         self, x: Tensor, loss: str | Loss = "cross_entropy", through: View | None = None
     ) -> tuple[Tensor, Tensor]:
         values, gradient = self._oracle.loss_and_gradient(x, loss, through)
+        if gradient.shape != self._free.shape:  # of a patch, which is cut off at the mask where it is put on
+            return values, gradient
         return values, gradient * self._free
 
     def jacobian(self, x: Tensor, rows: int | Tensor) -> tuple[Tensor, Tensor]:
