@@ -73,7 +73,7 @@ def _module(module: nn.Module, seen: set[int]) -> object:
     ]
     parts = [(name, _only(part)) for name, part in module._modules.items()]
     hooks = (tuple(module._forward_pre_hooks), tuple(module._forward_hooks))
-    return (Same(module), Same(type(module).forward), hooks, tensors, parts, plain)
+    return (Same(module), _only(getattr(type(module), "forward", None)), hooks, tensors, parts, plain)
 
 
 def _only(value: Any) -> Same | None:

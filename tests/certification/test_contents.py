@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from advkit.certification import trained_bounds
 from advkit.certification.contents import LONG, contents_of
 from advkit.certification.trained_bounds import tracing_of
 from advkit.defenses import CROWNIBP, IBP
@@ -142,6 +143,38 @@ def test_steps_modes_and_counters_are_no_change() -> None:
     for _ in range(3):
         used(model, x)
         assert tracing_of(model, x) is first
+
+
+def plain() -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(16, 6), nn.BatchNorm1d(6), nn.ReLU(), nn.Linear(6, 3)).double()
+
+
+def with_weight_norm() -> nn.Module:
+    model = plain()
+    nn.utils.weight_norm(model[1])  # type: ignore[index]
+    return model
+
+
+KINDS: dict[str, Callable[[], nn.Module]] = {
+    "script": lambda: torch.jit.script(plain().eval()),
+    "fx": lambda: torch.fx.symbolic_trace(plain()),
+    "weights made by a hook": with_weight_norm,
+    "parametrized": lambda: nn.Sequential(
+        nn.Flatten(), nn.utils.parametrizations.weight_norm(nn.Linear(16, 3))
+    ).double(),
+}
+
+
+@pytest.mark.filterwarnings("ignore:`torch")
+@pytest.mark.parametrize("name", KINDS)
+def test_training_records_a_model_once(name: str) -> None:
+    model, (x, y) = KINDS[name](), images()
+    descent, seen = torch.optim.SGD(model.parameters(), lr=0.1), []
+    for _ in range(3):
+        IBP(eps=0.1)(model, x, y).backward()
+        descent.step()
+        seen.append(trained_bounds._TRACINGS[model].tracing)
+    assert seen[0] is seen[1] is seen[2]
 
 
 def test_a_model_is_not_kept_alive() -> None:
