@@ -15,6 +15,7 @@ from advkit.cli.commands.attack import NAME
 from advkit.core.attack import Attack
 from advkit.core.classify import classify
 from advkit.core.errors import AdvkitWarning, InputError
+from advkit.core.words import either
 from advkit.data import Dataset
 from advkit.evaluation import Report
 from advkit.evaluation.measure.aims import Target
@@ -33,8 +34,8 @@ def check_place(path: Path | None, name: str = NAME, endings: Sequence[str] = EN
     """
     place = Path(name) if path is None else path / name if path.is_dir() else path
     if place.suffix.lower() not in endings:
-        ending = Path(name).suffix
-        raise InputError(f"--output: expected a folder that exists or a name that ends in {ending}, got {str(path)!r}")
+        ends = either(endings)
+        raise InputError(f"--output: expected a folder that exists or a name that ends in {ends}, got {str(path)!r}")
     if not place.parent.is_dir():
         raise InputError(f"--output: there is no folder {str(place.parent)!r}: make it, or give another path")
     effective = os.access in os.supports_effective_ids

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeVar
 from torch import Tensor, nn
 
 from advkit.attacks import create_attack, list_attacks
-from advkit.core.errors import unknown
+from advkit.core.errors import check_given, unknown
 from advkit.core.registry import Registry, Spec, parse_spec
 
 
@@ -64,6 +64,7 @@ def create_defense(spec: str | Spec, **options: Any) -> Defense:
     Raises:
         InputError: the name or an option is unknown, or defence or attack refuse a value.
     """
+    check_given("spec", spec, (str, Spec), "text such as 'trades(eps=0.3)'")
     spec = parse_spec(spec) if isinstance(spec, str) else spec
     given = {**spec.options, **options}
     if spec.name in list_defenses():

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from advkit.core.door import check_count, check_positive, check_seed
-from advkit.core.errors import InputError
+from advkit.core.errors import InputError, check_given
 from advkit.core.pixel_range import Bounds, check_range, from_unit, to_unit
 from advkit.core.registry import Registry
 from advkit.defenses.soft_jpeg import soft_jpeg
@@ -330,6 +330,7 @@ def create_transform(spec: str) -> Transform:
     Raises:
         InputError: the name or an option is unknown, or the transform refuses a value.
     """
+    check_given("spec", spec, str, "text such as 'jpeg(75)'")
     alone = re.fullmatch(r"\s*(\w+)\(\s*([0-9.e/+-]+)\s*\)\s*", spec)
     if alone:
         first = next(iter(inspect.signature(TRANSFORMS.factory(alone[1])).parameters))

@@ -26,3 +26,19 @@ def unknown(what: str, name: str, known: Iterable[str], advice: str = "") -> Unk
     close = get_close_matches(name, known, n=1, cutoff=0.6) or [one for one in known if one.lower() == name.lower()]
     hint = f"did you mean {close[0]!r}?" if close else f"expected one of: {', '.join(known)}"
     return UnknownNameError(f"unknown {what} {name!r}; {hint}{' ' + advice if advice else ''}")
+
+
+def check_given(what: str, value: object, kinds: type | tuple[type, ...], example: str) -> None:
+    """Check that an argument is of one of these types.
+
+    Args:
+        what: name of the argument.
+        value: the argument.
+        kinds: the types that it may have.
+        example: what the caller gives instead, such as "a network (an nn.Module)".
+
+    Raises:
+        InputError: it is of another type.
+    """
+    if not isinstance(value, kinds):
+        raise InputError(f"expected {what} as {example}, got {type(value).__name__}")

@@ -16,8 +16,10 @@ def user_path(path: str | os.PathLike[str]) -> Path:
     """Return the path with the user's home in place of a leading ~; that of an unknown user stays as it is.
 
     Raises:
-        InputError: the text is empty, as an unset variable of a shell leaves it. It would mean the current folder.
+        InputError: no path. An empty text, as an unset variable of a shell leaves it, would mean the current folder.
     """
+    if not isinstance(path, str | os.PathLike):
+        raise InputError(f"expected a path as text or a pathlib.Path, got {type(path).__name__}")
     if not os.fspath(path):
         raise InputError("expected a path, got an empty text; . is the current folder")
     return Path(os.path.expanduser(path))

@@ -13,7 +13,7 @@ from functools import partial
 from importlib import import_module
 from typing import Any, Generic, TypeVar
 
-from advkit.core.errors import InputError, unknown
+from advkit.core.errors import InputError, check_given, unknown
 from advkit.core.option_numbers import check_kinds, check_name, is_huge, number_in_spec
 from advkit.core.words import cause
 
@@ -144,6 +144,7 @@ class Registry(Generic[T]):
 
     def names(self, pattern: str = "*") -> list[str]:
         """Return the registered names that match a shell pattern, in alphabetical order."""
+        check_given("pattern", pattern, str, "text such as 'p*'")
         import_module(self.package)
         return sorted(name for name in self._factories if fnmatch(name, pattern))
 

@@ -1,5 +1,6 @@
 """Formatting and parsing of numbers (eps, percentages, intervals) for commands, objects and pages."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from math import isfinite, isnan, nan
 
@@ -53,6 +54,11 @@ def fraction(text: str) -> float:
     if not isfinite(value) or "/" in below:
         raise InputError(f"expected a number such as 0.007 or 8/255, got {text!r}")
     return value + 0.0  # -0 is 0
+
+
+def either(words: Sequence[str]) -> str:
+    """(".png", ".pdf", ".svg") -> ".png, .pdf or .svg"."""
+    return " or ".join([*([", ".join(words[:-1])] if words[1:] else []), words[-1]])
 
 
 def percent(fraction: float | None) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from advkit.certification.certify import Certificate
-from advkit.core.errors import InputError
+from advkit.core.errors import InputError, check_given
 from advkit.core.result import Result
 from advkit.core.shown import PICTURES
 from advkit.evaluation.measure.attack_report import AttackReport
@@ -120,6 +120,7 @@ def attack_picture(row: AttackReport, *, title: str = "", path: Path_ | None = N
         title: a line above the picture.
         path: file to write, PNG, PDF or SVG by its ending; by default none.
     """
+    check_given("row", row, AttackReport, "the report of an attack, such as report.attacks[0]")
     if row.kind != "minimal":
         return error_bars(row, title=title, path=path)
     return error_curves([row], title=title, path=path)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from advkit.core.errors import InputError
 from advkit.core.files import user_path, writing
-from advkit.core.words import harmless
+from advkit.core.words import either, harmless
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -196,4 +196,4 @@ def check_ending(path: str | os.PathLike[str]) -> None:
     """Raise InputError unless the file has a picture's ending."""
     name = Path(path).name
     if Path(path).suffix.lower() not in ENDINGS:
-        raise InputError(f"cannot write a picture to {name!r}: end the name with .png, .pdf or .svg")
+        raise InputError(f"cannot write a picture to {name!r}: end the name with {either(ENDINGS)}")

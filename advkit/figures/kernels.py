@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from advkit.core.errors import InputError
+from advkit.core.errors import InputError, check_given
 from advkit.figures._examples import WRONG
 from advkit.figures._panels import HEAT, SIGNED, Panel, Row, sheet
 from advkit.insight import Filters
@@ -40,6 +40,7 @@ def filters_sheet(
         data: name of the data on which `silent` was measured, for the caption.
         path: file to write, PNG, PDF or SVG by its ending; by default none.
     """
+    check_given("found", found, Filters, "the result of filters(model)")
     kernels, colour = found.scaled(together=together), found.kernels.shape[1] == 3
     panels = []
     for i, kernel in enumerate(kernels):

@@ -3,6 +3,7 @@
 import os
 from typing import TYPE_CHECKING
 
+from advkit.core.errors import check_given
 from advkit.figures._examples import MUTED, _canvas, _written
 from advkit.figures._panels import BOX, wrapped
 from advkit.figures.answers import OWN
@@ -23,6 +24,7 @@ def movement_chart(
         data: images, attack and noise, for the caption.
         path: file to write, PNG, PDF or SVG by its ending; by default none.
     """
+    check_given("found", found, Movement, "the result of movement(model, x, x_adv)")
     width = max(0.32 * len(found.layers) + 2.0, 5.5)
     figure = _canvas(width, 4.4, title)
     axes = figure.subplots()

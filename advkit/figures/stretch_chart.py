@@ -4,6 +4,7 @@ import os
 from typing import TYPE_CHECKING
 
 from advkit.certification import Lipschitz
+from advkit.core.errors import check_given
 from advkit.figures._examples import MUTED, _canvas, _written
 from advkit.figures._panels import BOX, wrapped
 from advkit.figures.answers import OWN
@@ -23,6 +24,7 @@ def lipschitz_chart(
         data: source of the input sizes, for the caption.
         path: file to write, PNG, PDF or SVG by its ending; by default none.
     """
+    check_given("found", found, Lipschitz, "the result of lipschitz(model, x)")
     names = [layer.name or layer.kind for layer in found.layers]
     width = max(0.42 * len(names) + 1.5, 5.5)
     figure = _canvas(width, 5.6, title)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from advkit.core.classify import looking
-from advkit.core.errors import InputError, UnknownNameError
+from advkit.core.errors import InputError, UnknownNameError, check_given
 
 
 class Reached(Exception):  # noqa: N818
@@ -25,6 +25,7 @@ def layer_names(model: nn.Module) -> list[str]:
     Args:
         model: any network.
     """
+    check_given("model", model, nn.Module, "a network (an nn.Module)")
     return [name.removeprefix("net.") for name, _ in model.named_modules() if name not in ("", "net")]
 
 
@@ -38,6 +39,7 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
     Raises:
         UnknownNameError: no such layer; the message suggests the nearest name.
     """
+    check_given("model", model, nn.Module, "a network (an nn.Module)")
     known = dict(model.named_modules())
     for found in (f"net.{name}", name):
         if name and found in known:
@@ -60,6 +62,7 @@ def convolutions(model: nn.Module) -> list[str]:
     Args:
         model: any network.
     """
+    check_given("model", model, nn.Module, "a network (an nn.Module)")
     return [name.removeprefix("net.") for name, module in model.named_modules() if name and is_convolution(module)]
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from advkit.core.classify import looking
-from advkit.core.errors import InputError, unknown
+from advkit.core.errors import InputError, check_given, unknown
 from advkit.insight._backward import METHODS, backward_by
 from advkit.insight._named_layers import run_to
 
@@ -46,6 +46,7 @@ def deconv(
     """
     if method not in METHODS:
         raise unknown("method", method, METHODS)
+    check_given("model", model, nn.Module, "a network (an nn.Module)")
     with looking(model, x.device, gradients=True), backward_by(method, model):
         pixels = x.detach().clone().requires_grad_(True)
         output = run_to(model, pixels, layer)

@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
-from advkit.core.errors import InputError
+from advkit.core.errors import InputError, check_given
 from advkit.core.files import atomic_write, refuse_bomb, user_path
 from advkit.core.words import harmless
 from advkit.models._card import Card
@@ -55,7 +55,9 @@ def save_checkpoint(path: str | Path, classifier: Classifier, card: Card | None 
         half: whether to store kernels and matrices in 16-bit floats; vectors (biases, batch-norm statistics) stay as
             they are.
     """
-    path = Path(path) / WEIGHTS_FILE if Path(path).is_dir() else Path(path)
+    check_given("classifier", classifier, Classifier, "a network of load_model or create_model")
+    path = user_path(path)
+    path = path / WEIGHTS_FILE if path.is_dir() else path
     state = {k: _stored(v, half).contiguous().clone() for k, v in classifier.net.state_dict().items()}
     metadata = {CARD: (card or classifier.card).to_json()}  # one entry: safetensors writes several in random order
     atomic_write(path, lambda file: file.write(save(state, metadata)))

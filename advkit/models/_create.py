@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from advkit.core.errors import check_given
 from advkit.core.registry import parse_spec
 from advkit.models._classifier import Classifier
 from advkit.models._reference import create_reference, is_reference, split_reference
@@ -22,6 +23,7 @@ def create_model(name: str, **options: Any) -> Classifier:
     Raises:
         InputError: the name or an option is unknown, or the network refuses a value.
     """
+    check_given("name", name, str, "text such as 'lenet5'")
     if is_reference(name):
         name, given = split_reference(name)
         return create_reference(name, {**given, **options})

@@ -1,5 +1,6 @@
 """Trained networks: `load_model` finds the weights, states their source, and downloads only on request."""
 
+import os
 import re
 from dataclasses import replace
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import torch
 
-from advkit.core.errors import InputError, unknown
+from advkit.core.errors import InputError, check_given, unknown
 from advkit.core.files import user_path
 from advkit.core.registry import parse_spec
 from advkit.models._card import SHIPPED, Card
@@ -61,6 +62,7 @@ def load_model(
         InputError: the name, an option or the device is unknown, the weights are missing or do not fit, or a download
             failed.
     """
+    check_given("name", name, (str, os.PathLike), "text such as 'lenet5', or the path of a weights file")
     place = _device(device)
     if not is_reference(name) and re.search(r"\.onnx(\(.*\))?$", name, re.IGNORECASE):
         raise InputError(f"an ONNX file is a model by its reference: write onnx:{name}, got {name}")
@@ -92,6 +94,11 @@ def _load(name: str, data: str | None, weights: str | Path | None, options: dict
     if isinstance(weights, str) and weights in robust(name):
         return _robust(name, weights, options)
     if weights is not None:
+        if str(weights).lower().endswith(".onnx"):
+            raise InputError(
+                f"an ONNX file is a whole network, not weights of {name}: give it as the model, --model onnx:{weights} "
+                f"or load_model('onnx:{weights}'), and leave weights out"
+            )
         _check_word(name, weights)
         return _from_file(name, weights, options)
     if not is_reference(name):

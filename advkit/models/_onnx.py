@@ -28,16 +28,20 @@ TYPES = {
 """Type of the file's input -> that of the array."""
 
 
+COLOURS = (1, 3, 4)
+"""Numbers of channels that images have."""
+
+
 class _Session:
     """A file as a function of NumPy arrays.
 
     Args:
         path: the ONNX file.
         output: name of the output that counts; None takes the first.
-        channels_last: True where the file takes images (N, H, W, C).
+        channels_last: True where the file takes images (N, H, W, C); None refuses a file that seems to.
     """
 
-    def __init__(self, path: Path, output: str | None, channels_last: bool) -> None:
+    def __init__(self, path: Path, output: str | None, channels_last: bool | None) -> None:
         self._session = _opened(path)
         inputs, outputs = self._session.get_inputs(), [found.name for found in self._session.get_outputs()]
         if len(inputs) != 1 or inputs[0].type not in TYPES:
@@ -47,8 +51,14 @@ class _Session:
             raise unknown(f"output of {path}", output, outputs)
         self._path, self._name, self.type = path, inputs[0].name, np.dtype(TYPES[inputs[0].type])
         self._output = output or outputs[0]
-        self._last = channels_last
+        self._last = bool(channels_last)
         self.shape = [side if isinstance(side, int) else None for side in inputs[0].shape]
+        if channels_last is None and len(self.shape) == 4 and self.shape[3] in COLOURS and self.shape[1] not in COLOURS:
+            sides = ", ".join("any" if side is None else str(side) for side in self.shape[1:])
+            raise InputError(
+                f"{path} takes images (N, {sides}), which have their channels last: write "
+                f"onnx:{path}(channels_last=True), or channels_last=False if {self.shape[3]} is the width"
+            )
 
     def __call__(self, images: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
         """The answers to images (N, C, H, W); a file for batches of one size gets them filled up.
@@ -113,7 +123,7 @@ def black_box(file: str, options: dict[str, Any]) -> tuple[BlackBox, dict[str, A
             raise unknown(f"option of onnx:{file}", option, OPTIONS)
     given = dict(options)
     shape = given.pop("input_shape", None)
-    session = _Session(user_path(file), given.pop("output", None), bool(given.pop("channels_last", False)))
+    session = _Session(user_path(file), given.pop("output", None), given.pop("channels_last", None))
     known = _statistics(session, given.pop("mean", None), given.pop("std", None))
     box = BlackBox(session, batch_size=session.shape[0], **given)
     known["input_shape"] = shape or _image_shape(session.shape, bool(options.get("channels_last")))

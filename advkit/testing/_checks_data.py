@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from advkit.core.errors import InputError
+from advkit.core.errors import InputError, check_given
 from advkit.data import Dataset, MissingDataError, load_data
 from advkit.testing._check import CheckReport
 from advkit.testing._family import expect, judged, promises_of
@@ -51,6 +51,7 @@ def check_dataset(
         InputError: the data set is missing.
         UnknownNameError: there is no such check.
     """
+    check_given("data", data, (str, Dataset), "a Dataset or the name of one")
     parts = [load_data(data, split=split, **options) for split in splits] if isinstance(data, str) else [data]
     checks = _Checks(parts, data if isinstance(data, str) else None, options)
     promises = promises_of(checks, lambda check: isinstance(data, str) or check not in BY_NAME)

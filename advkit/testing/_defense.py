@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from advkit.attacks import create_attack
+from advkit.core.errors import InputError
 from advkit.defenses import DEFENSES, create_defense
 from advkit.testing._check import BrokenPromiseError, CheckOutcome, CheckReport
 from advkit.testing._formulas import FORMULAS, Formula
@@ -242,6 +243,8 @@ def check_defense(loss: Any, *, formula: Callable[[Any], Formula] | None = None,
     Raises:
         BrokenPromiseError: an AssertionError that names every broken promise.
     """
+    if not callable(loss):
+        raise InputError(f"expected a training loss such as TRADES(attack=PGD(eps=0.3)), got {type(loss).__name__}")
     formula = formula or FORMULAS.get(getattr(loss, "name", ""))
     promise = (formula_equals.__doc__ or "").strip()
     if formula is None:

@@ -5,6 +5,8 @@ import math
 import torch
 from torch import nn
 
+from advkit.core.errors import check_given
+
 AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 
@@ -19,6 +21,7 @@ def interval_init(model: nn.Module, *, seed: int = 0) -> None:
         model: the network; it is changed in place.
         seed: seed of the draws.
     """
+    check_given("model", model, nn.Module, "a network (an nn.Module)")
     draws = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for module in model.modules():

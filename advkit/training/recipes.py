@@ -9,7 +9,7 @@ from dataclasses import replace
 from fnmatch import fnmatch
 from typing import Any
 
-from advkit.core.errors import unknown
+from advkit.core.errors import check_given, unknown
 from advkit.data import Dataset
 from advkit.training._recipe import Recipe
 from advkit.training._resampled_augment import Augment
@@ -133,6 +133,7 @@ def find_recipe(name: str) -> Recipe:
     Raises:
         UnknownNameError: there is no such recipe; the message suggests the nearest.
     """
+    check_given("name", name, str, "text such as 'lenet5-mnist5k'")
     if name not in RECIPES:
         raise unknown("recipe", name, RECIPES)
     return RECIPES[name]

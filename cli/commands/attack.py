@@ -76,7 +76,9 @@ class AttackCommand(click.Command):
 )
 @shared("device", "threads")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-@click.option("--output", type=UserPath(), help=f"File or folder of the picture. [{NAME}; --json: none]")
+@click.option(
+    "--output", type=UserPath(), help=f"File (.png, .pdf, .svg, .jpg) or folder of the picture. [{NAME}; --json: none]"
+)
 @click.option("--no-picture", is_flag=True, help="Draw no picture.")
 def command(**options: Any) -> None:
     """Attack a model, and print its error on clean and on attacked images.

@@ -23,7 +23,9 @@ NAME = "advkit-curve.png"
 )
 @shared("target")
 @side_by_side
-@click.option("--output", type=UserPath(), help=f"File or folder of the picture. [{NAME}; --json: none]")
+@click.option(
+    "--output", type=UserPath(), help=f"File (.png, .pdf, .svg, .jpg) or folder of the picture. [{NAME}; --json: none]"
+)
 def command(**options: Any) -> None:
     """Draw the error against eps, for one or several models.
 

@@ -25,7 +25,9 @@ NAME = "advkit-transfer.png"
 )
 @click.option("--target", metavar="CLASS", help="Class to reach, a name or a number: rates then count how often it is.")
 @side_by_side
-@click.option("--output", type=UserPath(), help=f"File or folder of the picture. [{NAME}; --json: none]")
+@click.option(
+    "--output", type=UserPath(), help=f"File (.png, .pdf, .svg, .jpg) or folder of the picture. [{NAME}; --json: none]"
+)
 def command(**options: Any) -> None:
     """Test the adversarial images of each model on all others (Szegedy et al. 2013).
 

@@ -32,7 +32,7 @@ def add(name: str, *options: Callable[[Any], Any]) -> Callable[[Any], click.Comm
         place = click.option(
             "--output",
             type=UserPath(),
-            help=f"File (.png, .pdf, .svg) or folder of the picture. [advkit-{name}.png]",
+            help=f"File (.png, .pdf, .svg, .jpg) or folder of the picture. [advkit-{name}.png]",
         )
         for option in reversed((*options, place)):
             call = option(call)

@@ -198,7 +198,7 @@ def test_the_picture_goes_where_it_is_told(somewhere):
         (["--weights", "missing.safetensors"], "missing.safetensors"),
         (["--weights", "imagenet"], "imagenet"),
         (["--output", "no/such/folder/a.png"], "no folder"),
-        (["--output", "a.txt"], ".png"),
+        (["--output", "a.txt"], "a name that ends in .png, .pdf, .svg, .jpg or .jpeg, got"),
         (["--stepz", "3"], "--stepz"),
         (["--stop", "later"], "never"),
         (["surplus"], "surplus"),

@@ -1,12 +1,19 @@
 """The picture shows images that fell, attacked as they were when they were counted."""
 
+import re
+from pathlib import Path
+
 import pytest
 import torch
+from click.testing import CliRunner
 
 from advkit.attacks import PGD
-from advkit.cli import _picture
+from advkit.cli import _picture, main
+from advkit.cli.commands import visualize
+from advkit.core.errors import InputError
 from advkit.data import load_data
 from advkit.evaluation import evaluate
+from advkit.figures._examples import ENDINGS
 from advkit.models import load_model
 
 
@@ -39,3 +46,21 @@ def test_the_images_are_those_that_were_counted(outcome, monkeypatch, tmp_path):
     assert torch.allclose(confidence, report.attacks[0].confidence[rows], rtol=1e-4)
     assert torch.equal(seen["logits"].argmax(1), report.prediction[rows])
     assert ((x_adv - x).abs().flatten(1).amax(1) > 0).equal(report.attacks[0].distance[rows] > 0)
+
+
+@pytest.mark.parametrize(
+    "command", ["attack", "curve", "transfer", *(f"visualize {name}" for name in visualize.command.commands)]
+)
+def test_the_help_of_a_picture_names_what_can_be_written(command: str) -> None:
+    said = " ".join(CliRunner().invoke(main, [*command.split(), "--help"]).output.split())
+    place = said[said.index("--output") :]
+    named = set(re.findall(r"\.[a-z]+", place[: place.index("folder of the picture")]))
+    assert named == set(ENDINGS) - {".jpeg"}
+
+
+@pytest.mark.parametrize(("endings", "said"), [((".png",), ".png"), (ENDINGS, ".png, .pdf, .svg, .jpg or .jpeg")])
+def test_a_wrong_ending_names_every_right_one(endings: tuple[str, ...], said: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"a name that ends in {re.escape(said)}, got"):
+        _picture.check_place(tmp_path / "a.bmp", "b.png", endings)
+    for ending in endings:
+        assert _picture.check_place(tmp_path / f"a{ending}", "b.png", endings).suffix == ending

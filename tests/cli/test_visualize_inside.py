@@ -79,7 +79,10 @@ def test_every_command_is_tried_here():
         ("occlusion --size 40", "expected a square of 1 to 32 pixels"),
         ("occlusion --attack nothing", "unknown attack 'nothing'"),
         ("examples --first 5000", "--first: expected less than the 1000 images"),
-        ("examples --output a.xyz", "--output: expected a folder that exists or a name that ends in .png"),
+        (
+            "examples --output a.xyz",
+            "that exists or a name that ends in .png, .pdf, .svg, .jpg or .jpeg, got",
+        ),
         ("examples --image-size 8", "--image-size and --resize are for folder:PATH"),
         ("lipschitz --model alexnet", "no Lipschitz constant is known"),
         ("layers --layer f7", "unknown layer 'f7'"),

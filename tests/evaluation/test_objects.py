@@ -183,7 +183,7 @@ def test_a_notebook_shows_the_figure_that_plot_returns(made, kind):
 @kinds
 def test_an_unknown_ending_is_one_line(made, kind, tmp_path):
     for name in ("picture.xyz", "picture"):
-        with pytest.raises(InputError, match=r"end the name with \.png, \.pdf or \.svg"):
+        with pytest.raises(InputError, match=r"end the name with \.png, \.pdf, \.svg, \.jpg or \.jpeg"):
             plot(made[kind], tmp_path / name)
     assert list(tmp_path.iterdir()) == []
 

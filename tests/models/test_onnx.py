@@ -200,3 +200,20 @@ def test_the_command_attacks_an_onnx_file_and_refuses_gradients(lenet, tmp_path,
     refused = CliRunner().invoke(main, [*command, "--attack", "pgd"])
     assert refused.exit_code == 2
     assert "no gradient" in refused.output
+
+
+def test_a_file_of_colours_last_is_told_so_when_it_is_opened(lenet, tmp_path):
+    path = written(tmp_path / "net.onnx", side="S", last=True)
+    with pytest.raises(InputError, match=r"\(N, any, any, 1\), which have their channels last: write onnx:.*channels_"):
+        load_model(f"onnx:{path}")
+    assert load_model(f"onnx:{path}(channels_last=True)")(X).shape == (len(X), 3)
+
+
+def test_an_onnx_file_is_no_weights(lenet, tmp_path):
+    path = written(tmp_path / "net.onnx")
+    for weights in (path, str(path), str(tmp_path / "missing.ONNX")):
+        with pytest.raises(
+            InputError, match=r"an ONNX file is a whole network.*--model onnx:.*load_model\('onnx:"
+        ) as caught:
+            load_model("lenet5", weights=weights)
+        assert "\n" not in str(caught.value)

@@ -1,7 +1,7 @@
 """The attacks and the control of an evaluation: accepted forms and defaults."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,6 +26,8 @@ def asked_attacks(
     Raises:
         InputError: an attack is unknown or refuses a value, or the object is no attack.
     """
+    if not isinstance(attacks, Attack | str | Iterable):
+        raise InputError(f"expected attacks such as [FGSM(eps=0.1), 'pgd(eps=8/255)'], got {type(attacks).__name__}")
     listed = [attacks] if isinstance(attacks, Attack | str) else list(attacks)
     return [_attack(attack, eps, data) for attack in listed]
 

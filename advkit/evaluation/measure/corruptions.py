@@ -225,6 +225,7 @@ def corruption_errors(
     Raises:
         InputError: a name or severity is unknown, or data and outputs do not fit.
     """
+    model_checks.check_model(model)
     data = as_data(data, batch_size=batch_size, count=count)
     names = fitting(data) if names is None else list(names)
 

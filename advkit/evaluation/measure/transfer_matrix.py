@@ -173,6 +173,14 @@ def transfer_matrix(
     Raises:
         InputError: there is no model, or none shows what the attack needs, or data, attacks or outputs do not fit.
     """
+    if not isinstance(models, Mapping):
+        raise InputError(
+            f"expected models as a mapping of names to models, such as {{'lenet5': model}}, got {type(models).__name__}"
+        )
+    for name, model in models.items():
+        if not isinstance(name, str):
+            raise InputError(f"expected the names of models as text, got {name!r}")
+        model_checks.check_model(model)
     if not models:
         raise InputError("expected at least one model, got none")
     if not isinstance(attack, Attack | str):
