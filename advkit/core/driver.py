@@ -308,10 +308,12 @@ def _judge(
     )
     slack = noise_floor(logits)  # rounding must not tell a point from itself
     adopted = rows.live & (~unseen | ranking.improves(new, old, slack))
-    best = choose(adopted, new._replace(fooled=(rows.goal.margin(logits) > 0) & finite), old)
-    record = record._replace(best=best, queries=record.queries + rows.live)
+    new = new._replace(fooled=(rows.goal.margin(logits) > 0) & finite)
     rest = rows.live & ~adopted
-    if not bool(rest.any()):
+    over = not bool(rest.any())
+    best = new if over and everyone else choose(adopted, new, old)
+    record = record._replace(best=best, queries=record.queries + rows.live)
+    if over:
         return record
     settled = torch.where(per_row(rest, last), region.settle(best.x_adv), best.x_adv)
     record = record._replace(best=best._replace(x_adv=settled))

@@ -83,7 +83,8 @@ class Region(NamedTuple):
 
     def maximise(self, gradient: Tensor) -> Tensor:
         """Return the feasible point that maximises the linear function with this gradient."""
-        return self.settle(self.norm.maximise(gradient, self.x, self.eps, self.low, self.high))
+        point = self.norm.maximise(gradient, self.x, self.eps, self.low, self.high)
+        return point.to(self.x.dtype) if self.norm.boxed else self.settle(point)  # in a box it is feasible already
 
     def start(self, draws: Draws, step: int) -> Tensor:
         """Return a random feasible start; see `Norm.start`."""
@@ -131,7 +132,7 @@ class Region(NamedTuple):
 
     def distance(self, x_adv: Tensor) -> Tensor:
         """(N,) float64: the size of x_adv - x."""
-        return blockwise(lambda x_adv, x: self.norm.size(x_adv.double() - x.double()), x_adv, self.x)
+        return blockwise(lambda a, b: self.norm.size(a.to(torch.float64, copy=True).sub_(b.double())), x_adv, self.x)
 
 
 def _edge(x: Tensor, offset: Tensor, **inside: float) -> Tensor:
