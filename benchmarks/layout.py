@@ -1,6 +1,6 @@
 """PGD beside a plain loop of as many passes whose images and weights lie channels-last, as a Markdown table.
 
-    python benchmarks/layout.py [--turns 7]
+    python benchmarks/layout.py [--turns 7] [--networks NAME ...]
 
 Random weights, 10 steps, every step made, one thread, processor time, medians of the turns, both sides in turns.
 """
@@ -77,12 +77,13 @@ def main() -> None:
     """One row a network."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--turns", type=int, default=7)
-    turns = parser.parse_args().turns
+    parser.add_argument("--networks", nargs="+", default=[name for name, *_ in ROWS])
+    given = parser.parse_args()
     torch.set_num_threads(1)
     torch.manual_seed(0)
     print("| network | pixels | batch | PGD | PGD, random start | with `clean=` |\n|---|---|---|---|---|---|")
-    for name, side, channels, batch in ROWS:
-        shares = " | ".join(f"{share:.2f}" for share in ratios(name, side, channels, batch, turns))
+    for name, side, channels, batch in [row for row in ROWS if row[0] in given.networks]:
+        shares = " | ".join(f"{share:.2f}" for share in ratios(name, side, channels, batch, given.turns))
         print(f"| {name} | {side} | {batch} | {shares} |", flush=True)
 
 
