@@ -119,10 +119,11 @@ def passes_are_counted(loss: Any) -> None:
         return
     x, y = batch()
     model = networks()["a convolutional network"]
-    copy.deepcopy(loss)(model, x, y)  # the layout is looked for once
     seen: list[int] = []
     first = next(model.children())
     first.register_forward_hook(lambda module, given, answer: seen.append(len(given[0])))
+    copy.deepcopy(loss)(model, x, y)  # the layout is looked for, and the network recorded, once
+    seen.clear()
     copy.deepcopy(loss)(model, x, y)
     assert sum(seen) == loss.passes * len(x), f"expected {loss.passes} passes, saw {sum(seen) / len(x):g}"
 
@@ -177,14 +178,13 @@ def keeps_to_the_range(loss: Any) -> None:
         if hasattr(part, "bounds"):
             object.__setattr__(part, "bounds", (low, high))
     model, (x, y) = networks()["a convolutional network"], batch()
-    copy.deepcopy(loss)(model, x.clamp(low, high), y)  # the network is recorded once, which no hook may look into
-    seen: list[tuple[float, float]] = []
-    next(model.children()).register_forward_hook(
-        lambda module, given, answer: seen.append((float(given[0].min()), float(given[0].max())))
-    )
+    seen: list[Tensor] = []
+    next(model.children()).register_forward_hook(lambda module, given, answer: seen.append(given[0]))
+    copy.deepcopy(loss)(model, x.clamp(low, high), y)  # the network is recorded once, with images that have no values
+    seen.clear()
     for _ in range(2):
         loss(model, x.clamp(low, high), y)
-    least, most = min(a for a, _ in seen), max(b for _, b in seen)
+    least, most = min(float(t.min()) for t in seen), max(float(t.max()) for t in seen)
     assert low <= least <= most <= high, f"expected pixels from {low} to {high}, saw {least:g} to {most:g}"
 
 
