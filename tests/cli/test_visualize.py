@@ -123,7 +123,7 @@ def test_motion_writes_a_gif_or_the_positions_side_by_side(somewhere):
         assert strip.width > 700
     for more, message in (
         (("--attack", "fgsm(eps=0.1)"), "leave out --attack"),
-        (("--output", "a.xyz"), "ends in .gif"),
+        (("--output", "a.xyz"), ".jpeg or .gif, got"),
     ):
         result = advkit(*words, *more)
         assert result.exit_code == 2
