@@ -132,10 +132,11 @@ class Ranking:
         goal = rows.goal
         fooled = self.fools(goal, logits) if fooled is None else fooled
         if self.minimal:
-            values = -rows.region.gauge(x)
-        elif values is None:
+            return Best(x, logits, fooled, -rows.region.gauge(x))
+        if values is None:
             values = loss_values(self.loss, goal, logits, rows.clean)
-        return Best(x, logits, fooled, values)
+        none = fooled & values.isnan()  # an infinite answer has no loss: any other point that fools is better
+        return Best(x, logits, fooled, values.masked_fill(none, -torch.inf))
 
     def improves(self, new: Best, old: Best, slack: Tensor | None = None) -> Tensor:
         """(M,) bool: the new point is better, or equally good to within `slack` (M,) of the loss.
