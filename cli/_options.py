@@ -85,6 +85,16 @@ class Name(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5
         return [CompletionItem(name) for name in known if name.startswith(incomplete)]
 
 
+def picture(default: str) -> Callable[[F], F]:
+    """Decorator: add --output, the place of a command's picture, to a command.
+
+    Args:
+        default: what it is where the option is not given, as the help says it.
+    """
+    endings = ".png, .pdf, .svg, .jpg"
+    return click.option("--output", type=UserPath(), help=f"File ({endings}) or folder of the picture. [{default}]")
+
+
 def shared(*options: str) -> Callable[[F], F]:
     """Decorator: add these of the options below to a command, in this order."""
 

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from advkit.cli._derived import derived_options
-from advkit.cli._options import Eps, Name, UserPath, shared
+from advkit.cli._options import Eps, Name, picture, shared
 from advkit.cli._perform import perform
 
 NAME = "advkit-attack.png"
@@ -76,9 +76,7 @@ class AttackCommand(click.Command):
 )
 @shared("device", "threads")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object and nothing else.")
-@click.option(
-    "--output", type=UserPath(), help=f"File (.png, .pdf, .svg, .jpg) or folder of the picture. [{NAME}; --json: none]"
-)
+@picture(f"{NAME}; --json: none")
 @click.option("--no-picture", is_flag=True, help="Draw no picture.")
 def command(**options: Any) -> None:
     """Attack a model, and print its error on clean and on attacked images.

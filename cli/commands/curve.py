@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from advkit.cli._many import ManyCommand
-from advkit.cli._options import Name, UserPath, shared
+from advkit.cli._options import Name, picture, shared
 from advkit.cli._perform import perform
 from advkit.cli._side_by_side import side_by_side
 
@@ -23,9 +23,7 @@ NAME = "advkit-curve.png"
 )
 @shared("target")
 @side_by_side
-@click.option(
-    "--output", type=UserPath(), help=f"File (.png, .pdf, .svg, .jpg) or folder of the picture. [{NAME}; --json: none]"
-)
+@picture(f"{NAME}; --json: none")
 def command(**options: Any) -> None:
     """Draw the error against eps, for one or several models.
 

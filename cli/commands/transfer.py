@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from advkit.cli._many import ManyCommand
-from advkit.cli._options import Eps, Name, UserPath
+from advkit.cli._options import Eps, Name, picture
 from advkit.cli._perform import perform
 from advkit.cli._side_by_side import side_by_side
 
@@ -25,9 +25,7 @@ NAME = "advkit-transfer.png"
 )
 @click.option("--target", metavar="CLASS", help="Class to reach, a name or a number: rates then count how often it is.")
 @side_by_side
-@click.option(
-    "--output", type=UserPath(), help=f"File (.png, .pdf, .svg, .jpg) or folder of the picture. [{NAME}; --json: none]"
-)
+@picture(f"{NAME}; --json: none")
 def command(**options: Any) -> None:
     """Test the adversarial images of each model on all others (Szegedy et al. 2013).
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import click
 
-from advkit.cli._options import Name, UserPath, shared
+from advkit.cli._options import Name, UserPath, picture, shared
 from advkit.cli._perform import perform
 
 METHODS = ("deconv", "guided", "gradient")
@@ -29,11 +29,7 @@ def add(name: str, *options: Callable[[Any], Any]) -> Callable[[Any], click.Comm
             perform(f"visualize.{name}", given)
 
         call.__doc__ = function.__doc__
-        place = click.option(
-            "--output",
-            type=UserPath(),
-            help=f"File (.png, .pdf, .svg, .jpg) or folder of the picture. [advkit-{name}.png]",
-        )
+        place = picture(f"advkit-{name}.png")
         for option in reversed((*options, place)):
             call = option(call)
         made = click.command(name)(call)
