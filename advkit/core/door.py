@@ -19,7 +19,7 @@ from advkit.core.transformed_code import check_eager
 from advkit.core.words import fraction
 
 MOST_REAL = 2**1023
-"""Integers from here on are no floats."""
+"""Integers of this size and more are refused as real numbers: beyond twice as much no float holds them."""
 
 
 def check_dense(value: Tensor) -> None:
