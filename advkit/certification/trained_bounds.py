@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from advkit.certification.ball import ball_around
 from advkit.certification.bounds import Bounds
-from advkit.certification.contents import contents_of
 from advkit.certification.graph import Graph, Input, Operation, Tracing, trace
 from advkit.certification.linear import Affine, Dense
 from advkit.certification.relu_and_pooling import Maximum
 from advkit.certification.rounding import EXACT
+from advkit.core.contents import contents_of
 from advkit.core.errors import InputError
 
 Ends = tuple[Tensor, Tensor]

@@ -73,6 +73,8 @@ class Classifier(nn.Module):
         card: what is known about the network.
     """
 
+    counters = ("card",)  # no part of what the network answers
+
     def __init__(
         self,
         net: nn.Module,

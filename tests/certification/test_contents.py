@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from advkit.certification import trained_bounds
-from advkit.certification.contents import LONG, contents_of
 from advkit.certification.trained_bounds import tracing_of
+from advkit.core.contents import LONG, contents_of
 from advkit.defenses import CROWNIBP, IBP
 
 

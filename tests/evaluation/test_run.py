@@ -237,9 +237,11 @@ def test_a_run_that_is_interrupted_keeps_what_is_done(tmp_path):
 
 
 def test_a_complete_run_is_read_and_not_done_again(tmp_path):
-    net, x, y = toy()
-    first, calls = go(tmp_path), []
+    (net, x, y), calls = toy(), []
     net.register_forward_hook(lambda *_: calls.append(len(_[1][0])))
+    first = go(tmp_path, net=net)
+    assert calls
+    calls.clear()
     second = evaluate(net, (x, y), ATTACKS, control=Noise(), batch_size=13, output=tmp_path, resume=True, checks=False)
     assert first.to_dict() == second.to_dict()
     assert sum(calls) == 0
@@ -276,14 +278,14 @@ def test_what_would_mix_two_runs_is_refused(tmp_path):
 
 
 def test_other_versions_are_refused_and_the_threads_are_those_of_the_beginning(tmp_path):
-    threads = []
-    go(tmp_path, count=13)
+    net, threads = toy()[0], []
+    net.register_forward_hook(lambda *_: threads.append(torch.get_num_threads()))
+    go(tmp_path, count=13, net=net)
+    threads.clear()
     record = json.loads((tmp_path / "run.json").read_text())
     record["status"], record["environment"]["threads"] = "running", 2
     (tmp_path / "run.json").write_text(json.dumps({**record, "digest": of_record(record)}))
     (tmp_path / "batches" / "000000.safetensors").unlink()
-    net = toy()[0]
-    net.register_forward_hook(lambda *_: threads.append(torch.get_num_threads()))
     before = torch.get_num_threads()
     go(tmp_path, count=13, resume=True, net=net)
     assert set(threads) == {2}
@@ -291,7 +293,7 @@ def test_other_versions_are_refused_and_the_threads_are_those_of_the_beginning(t
     record["environment"]["torch"] = "1.0"
     (tmp_path / "run.json").write_text(json.dumps({**record, "digest": of_record(record)}))
     with pytest.raises(InputError, match=r"its torch is 1\.0, now torch is"):
-        go(tmp_path, count=13, resume=True)
+        go(tmp_path, count=13, resume=True, net=net)
 
 
 def test_a_disk_that_fills_up_within_a_batch_is_told_like_one_that_was_full(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from advkit.core.contents import digests_of
 from advkit.data import load_data
 from advkit.evaluation.evaluating import evaluate
 from advkit.evaluation.measure.report import Report
@@ -41,8 +42,11 @@ def check_again(
         InputError: the model or the data are missing.
     """
     classifier = load_model(model or card["model"]["name"], weights=weights)
-    if model_digest(classifier) != card["model"]["digest"]:
-        return ["the model here is not the card's: its parameters or settings differ; give the model and its weights"]
+    hooks = digests_of(classifier)["hooks"]  # their code differs between versions of Python
+    if model_digest(classifier) != card["model"]["digest"] or (hooks is None) != (card["model"].get("hooks") is None):
+        return [
+            "the model here is not the card's: its parameters, settings or hooks differ; give the model and its weights"
+        ]
     name, _, split = (card["data"]["name"] or "").rpartition(":")
     data = load_data(name, split=split or "test", root=root)
     count = len(card["batches"])

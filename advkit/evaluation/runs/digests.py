@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
+from advkit.core.contents import tensor_bytes
 from advkit.evaluation.measure.stream import Batch
 
 
@@ -19,13 +19,6 @@ def digest(*tensors: Tensor) -> str:
         made.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
         made.update(tensor_bytes(tensor))
     return made.hexdigest()[:16]
-
-
-def tensor_bytes(tensor: Tensor) -> bytes:
-    """Return the values as bytes."""
-    # One value may have any stride.
-    flat = tensor.detach().cpu().reshape(-1).clone(memory_format=torch.contiguous_format)
-    return flat.view(torch.uint8).numpy().tobytes() if flat.numel() else b""
 
 
 def of_data(batch: Batch) -> dict[str, str]:

@@ -14,13 +14,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from advkit._version import __version__
+from advkit.core.contents import digests_of, is_left_out, tensor_bytes
 from advkit.core.errors import InputError
 from advkit.core.guard import Model, modules_of
 from advkit.core.layout import Passes
 from advkit.evaluation.measure.plan import Plan
 from advkit.evaluation.measure.setting import model_name
 from advkit.evaluation.measure.stream import Batch, origin, total
-from advkit.evaluation.runs.digests import digest, tensor_bytes
+from advkit.evaluation.runs.digests import digest
 
 
 def configuration(
@@ -38,7 +39,7 @@ def configuration(
     """Return everything that determines the rows of a run, as JSON; `first` is the first batch of the data."""
     own = data.batch_size if isinstance(data, DataLoader) else batch_size
     return {
-        "model": {"name": model_name(model), "digest": model_digest(model)},
+        "model": {"name": model_name(model), "digest": model_digest(model), **_beside(model)},
         "attacks": [attack.spec for attack in plan.attacks],
         "control": None if plan.control is None else plan.control.spec,
         "certify": None if plan.certificate is None else asdict(plan.certificate),
@@ -54,6 +55,14 @@ def configuration(
         "png": png,
         "shard": shard,
     }
+
+
+NO_HOOKS = {"hooks": None, "attributes": None}
+"""What is beside the digest of a model that is a plain function."""
+
+
+def _beside(model: Model) -> dict[str, str | None]:
+    return digests_of(model) if isinstance(model, nn.Module) else dict(NO_HOOKS)
 
 
 def _asked(plan: Plan) -> dict[str, Any]:
@@ -93,10 +102,14 @@ def processor() -> str:
 
 
 def check_same(home: str, old: dict[str, Any], new: dict[str, Any]) -> None:
-    """Raise InputError at the first difference between two configurations (or the binding parts of environments)."""
+    """Raise InputError at the first difference between two configurations (or the binding parts of environments).
+
+    A run whose model has no entries for hooks and attributes is of a model without hooks; its attributes pass.
+    """
     for key, value in new.items():
-        if old.get(key) != value:
-            was, now = _told(old.get(key), value)
+        had = {**value, "hooks": None, **old["model"]} if key == "model" and old.get("model") else old.get(key)
+        if had != value:
+            was, now = _told(had, value)
             raise InputError(
                 f"cannot go on with the run in {home}: its {key} is {was}, now {key} is {now}; "
                 "go on with what it began with, or give another folder"
@@ -127,16 +140,14 @@ def model_digest(model: Model) -> str | None:
 
 
 def _settings(module: nn.Module) -> list[tuple[str, Any]]:
-    """The attributes that are numbers, words or tuples of them, such as a stride; not the mode, and not the counters.
-
-    A module names its counters in a tuple `counters` of its class: they change with every call.
-    """
-    left_out = {"training", *getattr(type(module), "counters", ())}
+    """The attributes that are numbers, words or tuples of them, such as a stride; not the mode and the counters."""
 
     def plain(value: Any) -> bool:
         return isinstance(value, bool | int | float | str) or (isinstance(value, tuple) and all(map(plain, value)))
 
-    return sorted((k, v) for k, v in vars(module).items() if plain(v) and k not in left_out)
+    return sorted(
+        (k, v) for k, v in vars(module).items() if plain(v) and k != "training" and not is_left_out(module, k)
+    )
 
 
 def command_line() -> list[str]:
