@@ -15,6 +15,7 @@ from hypothesis import HealthCheck, settings
 torch.set_num_threads(1)
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # dozens of processes would compile the package, each for itself
 sys.dont_write_bytecode = False  # and pytest would rewrite every file at every start, which is half of the collection
+os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start: both workers have a core each
 os.environ.pop("COLUMNS", None)  # xdist sets it in its workers; tables are as wide as in a pipe
 
 collect_ignore = ["outsider"]  # a project of its own: testing/test_outsider.py runs it

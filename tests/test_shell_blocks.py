@@ -301,7 +301,6 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("ADVKIT_DATA", str(tmp_path))
     np.savez(tmp_path / "mnist.npz", x=draw.integers(0, 256, (12, 28, 28), np.uint8), y=y)
     np.savez(tmp_path / "cifar10.npz", x=draw.integers(0, 256, (12, 32, 32, 3), np.uint8), y=y)
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     with mirror_of_mnist(tmp_path / "mirror", monkeypatch):
         yield tmp_path
 

@@ -41,8 +41,8 @@ def advkit(*words):
 
 
 def process(*words, **options):
-    """The command in a process of its own, on one thread."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", **options.pop("env", {})}
+    """The command in a process of its own."""
+    environment = {**os.environ, **options.pop("env", {})}
     given = {"capture_output": True, "text": True, "timeout": 600, **options}
     return subprocess.run([sys.executable, "-m", "advkit", *words], env=environment, check=False, **given)
 

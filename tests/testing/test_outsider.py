@@ -14,7 +14,7 @@ def test_an_outsiders_project_runs_with_its_own_settings_and_ends_with_the_table
     shutil.copytree(OUTSIDER, folder, ignore=shutil.ignore_patterns("__pycache__", ".*"))
     assert {path.name for path in folder.iterdir()} == {"model.py", "test_model.py", "pyproject.toml"}
     command = [sys.executable, "-m", "pytest", "-q", "-p", "advkit.testing", "-p", "no:cacheprovider"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=3600)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "5 passed" in done.stdout

@@ -107,7 +107,7 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> "Two":
     done = subprocess.run(
         [*launch, "worker.py", str(home), *COMMAND.split()],
         cwd=home,
-        env={**os.environ, "TESTS": str(Path(__file__).parents[1]), "OMP_NUM_THREADS": "1"},
+        env={**os.environ, "TESTS": str(Path(__file__).parents[1])},
         capture_output=True,
         text=True,
         timeout=3600,
