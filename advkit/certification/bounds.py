@@ -8,6 +8,7 @@ from torch import Tensor
 
 from advkit.certification.ball import Ball, rows_of
 from advkit.certification.curves import Tanh
+from advkit.certification.early import Early
 from advkit.certification.elementary import Power, Product
 from advkit.certification.graph import Graph, Input
 from advkit.certification.linear import Affine, Combination, Conv, Dense, Move, Scale
@@ -18,6 +19,9 @@ from advkit.core.errors import InputError
 
 ENTRIES = 2**21
 """Coefficients at once in a backward pass."""
+
+FAR = 4.0
+"""How far the end of an interval may lie beyond the values of its layer before linear bounds are asked for it."""
 
 
 @dataclass
@@ -41,6 +45,8 @@ class Bounds:
     """What rounding may change of every node; empty: rounding is not counted."""
     most: Tensor | float = 0.0
     """Bound of every number in the network's own arithmetic (N,), sums that are not complete included."""
+    centre: list[Tensor] = field(default_factory=list)
+    """Values of the first nodes at the centre of each ball, about."""
     lines: dict[int, Lines] = field(default_factory=dict)
     pulls: dict[int, Tensor] = field(default_factory=dict)
     """What a multiplier of a constraint adds to the coefficients (N, *in) in front of a bend, by its place."""
@@ -51,7 +57,7 @@ class Bounds:
         low, high, slack = kept
         lines = {i: lines.take(rows) for i, lines in self.lines.items()}
         ball = self.ball.take(rows)
-        return replace(self, ball=ball, low=low, high=high, slack=slack, lines=lines, pulls={})
+        return replace(self, ball=ball, low=low, high=high, slack=slack, lines=lines, pulls={}, centre=[])
 
     def light(self) -> "Bounds":
         """The same in the network's own type and without an allowance for rounding, to choose slopes by.
@@ -145,42 +151,67 @@ class Bounds:
     def _refine(self, place: int) -> None:
         """Linear bounds of the units in front of a bend whose sign is open; each sample has its own.
 
-        The end that is likely to decide the sign comes first. Where it does, no line depends on the other end. That end
-        only serves later intervals, so it is found where intervals are poor: where the first end halved them.
+        Only the end towards which a unit is at the centre can decide its sign, so that one comes first. Where it does,
+        no line depends on the other end. That end only serves later intervals and what rounding may change there, so it
+        is found where it lies far off, and only until it does not.
         """
         if self._is_boxed(place):
             return
         low, high = self.low[place].flatten(1), self.high[place].flatten(1)
-        always = not self.ball.norm.boxed or not self.opens(place)
-        sign = torch.ones_like(low) if always else torch.where(low + high < 0, -1.0, 1.0).to(low.dtype)
-        open_ = torch.ones_like(low, dtype=torch.bool) if always else (low < 0) & (high > 0)
-        half = (high - low) / 2
-        low, high = self._one_side(place, low, high, open_, sign)
-        if not always:
-            open_ = open_ & ((low < 0) & (high > 0) | (high - low < half))
-        low, high = self._one_side(place, low, high, open_, -sign)
+        if not self.ball.norm.boxed or not self.opens(place):
+            every, one = torch.ones_like(low, dtype=torch.bool), torch.ones_like(low)
+            for side in (one, -one):
+                low, high = self._one_side(place, low, high, every, side, one * torch.inf)
+        else:
+            centre, open_ = self._middle(place), (low < 0) & (high > 0)
+            side = torch.where(centre < 0, -1.0, 1.0).to(low.dtype)
+            low, high = self._one_side(place, low, high, open_, side, torch.zeros_like(low))
+            far = FAR * (centre + centre.abs().mean(1, keepdim=True))
+            still = (low < 0) & (high > 0)
+            open_ = still | open_ & (low >= 0) & (high > far)
+            low, high = self._one_side(place, low, high, open_, -side, torch.where(still, torch.inf, -far))
         self.low[place] = torch.minimum(low, high).view_as(self.low[place])
         self.high[place] = torch.maximum(low, high).view_as(self.high[place])
 
-    def _one_side(self, place: int, low: Tensor, high: Tensor, open_: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
+    def _middle(self, place: int) -> Tensor:
+        """The units of a node at the centre of the ball (N, D): only the end of that sign can decide theirs."""
+        for i in range(len(self.centre), place + 1):
+            node = self.graph.nodes[i]
+            op, before = node.operation, [self.centre[j] for j in node.inputs]
+            if isinstance(op, Input):
+                value = self.ball.x
+            elif isinstance(op, Affine):
+                value = op.linear(before) if op.bias is None else op.linear(before) + op.bias
+            else:
+                value = op.interval(*(z for z in before for _ in range(2)))[0]
+            self.centre.append(value)
+        return self.centre[place].flatten(1)
+
+    def _one_side(
+        self, place: int, low: Tensor, high: Tensor, open_: Tensor, side: Tensor, limit: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Linear bounds of some units (N, D): below where side is 1, above where it is -1; all units' bounds."""
         count = int(open_.sum(1).amax()) if len(low) else 0  # note: a wait for the device
         if not count:
             return low, high
         index = open_.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :count]  # (N, R)
         sign = side.gather(1, index)
-        least = sign * self._units(place, index, sign)
+        least = sign * self._units(place, index, sign, limit.gather(1, index))
         l, h = low.gather(1, index), high.gather(1, index)  # noqa: E741
         l, h = torch.where(sign > 0, torch.maximum(l, least), l), torch.where(sign < 0, torch.minimum(h, least), h)  # noqa: E741
         return low.scatter(1, index, l), high.scatter(1, index, h)
 
-    def _units(self, place: int, index: Tensor, sign: Tensor) -> Tensor:
-        """Linear lower bounds of single units, each times its sign (N, R)."""
+    def _units(self, place: int, index: Tensor, sign: Tensor, limit: Tensor) -> Tensor:
+        """Linear lower bounds of single units, each times its sign (N, R); any bound will do that exceeds its limit."""
         shape, like = self.graph.nodes[place].shape, self.low[place]
         step = max(1, ENTRIES // (len(index) * self.widest(place, windows=self.windows)))
-        parts = zip(torch.split(index, step, 1), torch.split(sign, step, 1), strict=True)
-        rows = (units(some, shape, signs, like, windows=self.windows) for some, signs in parts)
-        return torch.cat([self._lower(place, part) for part in rows], 1)
+        found = []
+        for some, signs, limits in zip(*(torch.split(t, step, 1) for t in (index, sign, limit)), strict=True):
+            early = Early(limits) if bool((limits < torch.inf).any()) else None  # note: a wait for the device
+            row, constant = self.line(place, units(some, shape, signs, like, windows=self.windows), early=early)
+            bound = constant + self.ball.least(row)
+            found.append(bound if early is None else early.ended(bound))
+        return torch.cat(found, 1)
 
     def widest(self, place: int, *, windows: bool = False) -> int:
         """The most coefficients of one row at any node up to this one."""
@@ -230,7 +261,12 @@ class Bounds:
         return constant + self.ball.least(row)
 
     def line(
-        self, place: int, rows: Rows, seen: dict[int, Rows] | None = None, more: dict[int, Rows] | None = None
+        self,
+        place: int,
+        rows: Rows,
+        seen: dict[int, Rows] | None = None,
+        more: dict[int, Rows] | None = None,
+        early: Early | None = None,
     ) -> tuple[Rows, Tensor]:
         """A linear lower bound of <A, node> over the ball: coefficients of the image, and a constant (N, R).
 
@@ -239,6 +275,7 @@ class Bounds:
             rows: the coefficients A.
             seen: dictionary that is filled with the rows of every nonlinear node's output, by its place.
             more: coefficients of earlier nodes, by their places; these functions are added.
+            early: the rows that it takes out are not in the result.
         """
         held: dict[int, Rows] = {place: rows, **(more or {})}
         total = rows.a.new_zeros(rows.a.shape[:2])
@@ -246,6 +283,8 @@ class Bounds:
             if i not in held:
                 continue
             row, node = held.pop(i), self.graph.nodes[i]
+            if early is not None and i < place and not held and isinstance(node.operation, Conv | Dense):
+                row, total = early.left(row, total, (self.low[i], self.high[i]))
             if self.slack:
                 total = total - row.size(self.slack[i])
             if isinstance(node.operation, Input):

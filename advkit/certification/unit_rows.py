@@ -42,6 +42,13 @@ class Rows:
             at=None if self.at is None else self.at[:, some],
         )
 
+    def chosen(self, some: Tensor) -> "Rows":
+        """Return functions of each sample's own choice, by index (N, R')."""
+        n = torch.arange(len(some), device=some.device)[:, None]
+        places = (None if t is None else t[n, some] for t in (self.top, self.left, self.at))
+        top, left, at = places
+        return Rows(a=self.a[n, some], top=top, left=left, at=at)
+
     def position(self, shape: tuple[int, ...]) -> Tensor:
         """Where each entry lies on the flat map (C, H, W): (N, R, h, w); H W stands for outside."""
         if self.at is not None:
@@ -78,16 +85,12 @@ class Rows:
 
     def times(self, t: Tensor, shape: tuple[int, ...]) -> Tensor:
         """<a, t> for t (N, *shape): (N, R)."""
-        if self.top is None and self.a.shape[1] == 1:
-            return (self.a.flatten(1) * t.flatten(1)).sum(1, keepdim=True)
-        if self.top is None:
-            return torch.einsum("nrd,nd->nr", self.a.flatten(2), t.flatten(1))
         return (self.a * self.cut(t, shape)).flatten(2).sum(2)
 
     def size(self, slack: Tensor) -> Tensor:
         """An upper bound of <|a|, slack> for slack (N, *shape) >= 0: (N, R). A window uses the largest slack."""
         if self.top is None:
-            return torch.einsum("nrd,nd->nr", self.a.abs().flatten(2), slack.flatten(1))
+            return (self.a.flatten(2).abs() * slack.flatten(1)[:, None]).sum(2)
         return self.a.abs().flatten(2).sum(2) * slack.flatten(1).amax(1)[:, None]
 
     def constant(self, bias: Tensor, shape: tuple[int, ...]) -> Tensor:

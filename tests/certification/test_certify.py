@@ -214,7 +214,7 @@ def test_the_end_that_is_left_out_changes_no_line(monkeypatch: pytest.MonkeyPatc
     x = torch.rand(6, 1, 8, 8, dtype=torch.float64)
     asked: list[int] = []
     units = Bounds._units
-    monkeypatch.setattr(Bounds, "_units", lambda self, p, i, s: asked.append(i.numel()) or units(self, p, i, s))
+    monkeypatch.setattr(Bounds, "_units", lambda self, p, i, *more: asked.append(i.numel()) or units(self, p, i, *more))
 
     def bounds() -> tuple[Bounds, int]:
         made = Bounds(trace(net, x).graph(), ball_around(x, 0.06, "linf", (0, 1)), EXACT)
@@ -226,9 +226,11 @@ def test_the_end_that_is_left_out_changes_no_line(monkeypatch: pytest.MonkeyPatc
     made, few = bounds()
     one_side = Bounds._one_side
 
-    def both(self: Bounds, place: int, low: Tensor, high: Tensor, open_: Tensor, side: Tensor) -> tuple[Tensor, Tensor]:
+    def both(
+        self: Bounds, place: int, low: Tensor, high: Tensor, open_: Tensor, side: Tensor, limit: Tensor
+    ) -> tuple[Tensor, Tensor]:
         for sign in (side, -side):
-            low, high = one_side(self, place, low, high, open_, sign)
+            low, high = one_side(self, place, low, high, open_, sign, torch.full_like(limit, torch.inf))
         return low, high
 
     monkeypatch.setattr(Bounds, "_one_side", both)
