@@ -166,7 +166,8 @@ def _evaluate(graph: Graph, node: fx.Node, known: dict[fx.Node, Any], rules: dic
         return node.target(*args, **kwargs)  # type: ignore[operator]
     name = str(node.target).removeprefix("aten.").partition(".")[0]
     if name not in rules:
-        raise InputError(f"no bound is known of {name}, {_layer(node)}: certify the network without it")
+        more = PRODUCT if name == "bmm" else ""
+        raise InputError(f"no bound is known of {name}, {_layer(node)}: certify the network without it{more}")
     meta = node.meta.get("tensor_meta")
     shape = tuple(meta.shape) if meta is not None and hasattr(meta, "shape") else None
     call = Call(graph, node.target, args, kwargs, shape, double, _layer(node))
@@ -181,6 +182,11 @@ def _evaluate(graph: Graph, node: fx.Node, known: dict[fx.Node, Any], rules: dic
         raise call.refusal("has no entries")
     graph.nodes[first:] = [replace(n, layer=_module(node)) for n in graph.nodes[first:]]
     return made
+
+
+COVERED = "Linear layers and products with a matrix are covered on images flattened to (N, D), and convolutions"
+JOINED = f", or joins another axis to theirs, as a layer on (N, T, C), matmul and einsum do. {COVERED}"
+PRODUCT = f"; matmul and einsum are recorded as it. {COVERED}"
 
 
 @dataclass
@@ -204,7 +210,7 @@ class Call:
         """
         assert self.batch_shape is not None
         if not self.batch_shape or self.batch_shape[0] != BATCH:
-            raise self.refusal("mixes the images of a batch")
+            raise self.refusal("mixes the images of a batch" + (JOINED if "view" in str(self.target) else ""))
         return self.batch_shape[1:]
 
     def refusal(self, why: str) -> InputError:

@@ -334,7 +334,8 @@ class BudgetAttack(Attack):
     """An attack that maximises a loss within a ball.
 
     Args:
-        eps: the radius of the ball in units of the pixels; the call's `eps` overrides it.
+        eps: the radius of the ball in units of the pixels; the call's `eps` overrides it. `math.inf` sets no
+            limit but the range of the pixels; a spec, which holds finite numbers only, gives the width of the range.
         norm: the norm of the ball.
         loss: the loss that is maximised: "cross_entropy", "margin", "dlr", or a function.
         target: default of the call's `target`, see `Attack`.

@@ -203,6 +203,8 @@ def check_target(target: Any, x: Tensor) -> str | int | Tensor:
         return target
     target = plain(target)
     if _is_integer(target):
+        if target < 0:
+            raise InputError(f"expected target as the number of a class, 0 or more, got {shown(int(target))}")
         return int(target)
     return check_classes("target", target, x)
 

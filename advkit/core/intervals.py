@@ -1,10 +1,11 @@
 """The uncertainty of error rates: Wilson's interval (1927) for one, McNemar's exact test (1947) for two."""
 
+import numbers
 from math import exp, lgamma, log, sqrt
 from statistics import NormalDist
 
-from advkit.core.door import check_between
-from advkit.core.errors import InputError
+from advkit.core.door import check_between, plain
+from advkit.core.errors import InputError, check_given
 
 
 def wilson_interval(errors: float, count: int, *, confidence: float = 0.95) -> tuple[float, float]:
@@ -23,8 +24,11 @@ def wilson_interval(errors: float, count: int, *, confidence: float = 0.95) -> t
         Lower and upper end, fractions in [0, 1].
 
     Raises:
-        InputError: a number outside its range.
+        InputError: a number outside its range, or none.
     """
+    errors, count = plain(errors), plain(count)
+    check_given("errors", errors, numbers.Real, "a number")
+    check_given("count", count, numbers.Integral, "a whole number")
     if count < 1 or not 0 <= errors <= count:
         raise InputError(f"expected 0 <= errors <= count and count >= 1, got errors {errors} and count {count}")
     check_between("confidence", confidence, 0, 1, ends=False)
@@ -56,8 +60,11 @@ def mcnemar(first_only: int, second_only: int) -> float:
         A probability in [0, 1]; 1 if no image differs.
 
     Raises:
-        InputError: a number is negative.
+        InputError: a number is negative, or no whole one.
     """
+    first_only, second_only = plain(first_only), plain(second_only)
+    check_given("first_only", first_only, numbers.Integral, "a whole number")
+    check_given("second_only", second_only, numbers.Integral, "a whole number")
     if first_only < 0 or second_only < 0:
         raise InputError(f"expected two counts >= 0, got {first_only} and {second_only}")
     flips, fewer = first_only + second_only, min(first_only, second_only)

@@ -1,5 +1,6 @@
 """Checks of the caller's model, and of what it and its goal answer. Messages say what was seen and expected."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from advkit.core.float64 import in_float64
 
 def check_model(model: Any) -> None:
     """Check that the model is a callable whose parameters autograd can work with."""
+    _check_one(model)
     if not callable(model):
         raise InputError(f"expected a model (an nn.Module or a function from images to logits), got {kind(model)}")
     if isinstance(model, type):
@@ -28,6 +30,24 @@ def check_model(model: Any) -> None:
             "the model was built under torch.inference_mode, so no gradient can pass through it; "
             "build or load it outside, or copy its state_dict into a model built outside"
         )
+
+
+def _check_one(model: Any) -> None:
+    """Say of a container, and of a module without a forward, what to give instead."""
+    if isinstance(model, Mapping) and model and all(isinstance(value, Tensor) for value in model.values()):
+        raise InputError(
+            f"expected a model (an nn.Module), got {kind(model)} of tensors: load them, net.load_state_dict(...)"
+        )
+    if isinstance(model, list | tuple | set | Mapping | nn.ModuleList | nn.ModuleDict):
+        named = isinstance(model, Mapping | nn.ModuleDict)
+        one = f"models[{next(iter(model), 'name')!r}]" if named else "models[0]"
+        raise InputError(
+            f"expected a model (an nn.Module or a function from images to logits), got {kind(model)} of "
+            f"{len(model)}: give one of them, such as {one}, or join layers by nn.Sequential"
+        )
+    own = getattr(type(model), "forward", None) is nn.Module.forward and "forward" not in vars(model)
+    if isinstance(model, nn.Module) and own:
+        raise InputError(f"expected a model, got the module {kind(model)}, which has no forward: give it one")
 
 
 def check_place(model: Any, x: Tensor) -> None:

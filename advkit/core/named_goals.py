@@ -7,7 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from advkit.core.door import check_between, check_count, check_positive
+from advkit.core.door import check_between, check_count, check_positive, check_target
 from advkit.core.errors import InputError
 from advkit.core.model_checks import check_labels
 from advkit.core.wishes import GOALS, Confident, Margin, OfForm, Towards, Wish
@@ -25,7 +25,12 @@ def target(classes: Tensor | str | int) -> Wish:
 
     Args:
         classes: class to reach: a tensor (N,), a number, or a word such as "runner_up".
+
+    Raises:
+        InputError: the class is no number of 0 or more, no word and no tensor.
     """
+    if not isinstance(classes, Tensor):
+        check_target(classes, torch.empty(0, device="cpu"))
     word = "a tensor of classes" if isinstance(classes, Tensor) else classes
     return Towards(classes, f"target(classes={word})")
 

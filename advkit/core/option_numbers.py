@@ -22,13 +22,14 @@ MOST_SHOWN = 60
 """Number of letters of a wrong value that a message shows."""
 
 
-def number_in_spec(name: str, node: ast.expr, value: Callable[[ast.expr], Any]) -> Any:
+def number_in_spec(name: str, node: ast.expr, value: Callable[[ast.expr], Any], text: str) -> Any:
     """Return the value of an option in a spec.
 
     Args:
         name: name of the option.
         node: the value as the spec writes it.
         value: function that reads it.
+        text: the whole spec, as it was written.
 
     Raises:
         InputError: a number in it is infinite, NaN, or too large.
@@ -39,7 +40,10 @@ def number_in_spec(name: str, node: ast.expr, value: Callable[[ast.expr], Any]) 
     except ArithmeticError:
         endless = True
     if endless:
-        raise InputError(f"expected {name} as a finite number, such as 0.03 or 8/255, got {_short(ast.unparse(node))}")
+        written = ast.get_source_segment(text, node) or ast.unparse(node)  # which makes 1e309 of 1e400
+        raise InputError(
+            f"expected {name} as a finite number, such as 0.03 or 8/255, got {_short(' '.join(written.split()))}"
+        )
     return found
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advkit.core.errors import InputError
+from advkit.core.errors import InputError, check_given
 
 
 def answer_of(answer: Any) -> Tensor:
@@ -51,10 +51,18 @@ class Output(nn.Module):
     Args:
         model: a model that returns a tuple, a list, a dict or an object.
         which: the position, the key or the attribute of the output that holds the logits.
+
+    Raises:
+        InputError: no model, or a position that is neither an integer nor a word.
     """
 
     def __init__(self, model: nn.Module, which: int | str) -> None:
         super().__init__()
+        if isinstance(model, type) or not callable(model):
+            raise InputError(f"expected model as a network (an nn.Module) or a function, got {type(model).__name__}")
+        if isinstance(which, bool):
+            raise InputError("expected which as a position or a key, got bool")
+        check_given("which", which, (int, str), "a position or a key")
         self.model, self.which = model, which
 
     def forward(self, x: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ def parse_spec(text: str) -> Spec:
     library, colon, rest = text.partition(":")
     foreign = bool(colon) and library.strip().isidentifier()
     try:
-        spec = _spec(ast.parse((rest if foreign else text).strip(), mode="eval").body)
+        spec = _spec((rest if foreign else text).strip())
         return Spec(f"{library.strip()}:{spec.name}", spec.options) if foreign else spec
     except InputError:
         raise
@@ -62,11 +62,14 @@ def _several(text: str) -> bool:
         return False
 
 
-def _spec(node: ast.expr) -> Spec:
+def _spec(text: str, node: ast.expr | None = None) -> Spec:
+    """What a text says, or a node within it."""
+    node = ast.parse(text, mode="eval").body if node is None else node
     if isinstance(node, ast.Name):
         return Spec(node.id)
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and not node.args:
-        options = {k.arg: number_in_spec(k.arg, k.value, _value) for k in node.keywords if k.arg is not None}
+        read = partial(_value, text)
+        options = {k.arg: number_in_spec(k.arg, k.value, read, text) for k in node.keywords if k.arg is not None}
         names = [k.arg for k in node.keywords]
         if twice := [name for name in options if names.count(name) > 1]:
             raise InputError(f"expected every option once, got {twice[0]}= several times in a spec")
@@ -75,9 +78,9 @@ def _spec(node: ast.expr) -> Spec:
     raise ValueError("not a spec")
 
 
-def _value(node: ast.expr) -> Any:
+def _value(text: str, node: ast.expr) -> Any:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
-        return _value(node.left) / _value(node.right)
+        return _value(text, node.left) / _value(text, node.right)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Name):
         check_name(node.operand)
     if isinstance(node, ast.Name):
@@ -85,7 +88,7 @@ def _value(node: ast.expr) -> Any:
     if isinstance(node, ast.Name) and node.id in WORDS:
         return WORDS[node.id]
     if isinstance(node, ast.Name | ast.Call):
-        return _spec(node)
+        return _spec(text, node)
     return ast.literal_eval(node)
 
 

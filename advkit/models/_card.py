@@ -1,13 +1,14 @@
 """The card of a network: its architecture, its training data, its errors, and the source of its weights."""
 
 import json
+import numbers
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from advkit.core.errors import InputError
+from advkit.core.errors import InputError, check_given
 
 SHIPPED = "ships with advkit"
 RANDOM = "random (untrained)"
@@ -103,7 +104,11 @@ def count(number: int) -> str:
 
     Args:
         number: the number to write.
+
+    Raises:
+        InputError: it is no number.
     """
+    check_given("number", number, numbers.Real, "a number")
     if number < 100_000:
         return f"{number:,}"
     return f"{number / 1e6:.3g} M" if number >= 1e6 else f"{number / 1e6:.2f} M"

@@ -171,7 +171,7 @@ def robustness() -> None:
 @add("stn", model_option("stn_cnn"), shared("weights", "data", "split", "data-root", "download"), count_option(6),
      attack_option,
      click.option("--motion", type=click.IntRange(2, 100), metavar="FRAMES",
-                  help="Let the objects go round in this many positions; writes a GIF, or one image's positions."),
+                  help="Let the objects go round in this many positions: a film, .gif, or a picture of one image's."),
      shared("seed", "device"))  # fmt: skip
 def stn() -> None:
     """Draw images, the sampling grid of a spatial transformer on them, and its output.

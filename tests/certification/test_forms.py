@@ -150,3 +150,31 @@ def test_a_rule_that_fails_is_a_refusal(error: Exception, monkeypatch: pytest.Mo
     model = nn.Sequential(nn.Flatten(), nn.Tanh(), nn.Linear(32, 3)).double()
     with pytest.raises(InputError, match=r"no bound is known of tanh, in 1 \(Tanh\): it is used in .* two"):
         certify(model, images(), torch.zeros(3, dtype=torch.int64), eps=0.1)
+
+
+class OnLastAxis(nn.Module):
+    """A product on the last axis of (N, T, C), in one of the ways to write it."""
+
+    def __init__(self, way: str) -> None:
+        super().__init__()
+        self.way, self.layer, self.out = way, nn.Linear(4, 5), nn.Linear(20, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = x.flatten(1, 2)
+        if self.way == "bmm":
+            return torch.einsum("ntc,nsc->nts", z, z).flatten(1)
+        ways = {
+            "linear": lambda: self.layer(z),
+            "matmul": lambda: z @ self.layer.weight.T,
+            "einsum": lambda: torch.einsum("ntc,dc->ntd", z, self.layer.weight),
+        }
+        made: Tensor = self.out(ways[self.way]().relu().flatten(1))
+        return made
+
+
+@pytest.mark.parametrize("way", ["linear", "matmul", "einsum", "bmm"])
+def test_products_on_the_last_axis_are_refused_with_what_is_covered(way: str) -> None:
+    said = r"no bound is known of \w+, in .*matmul and einsum .* \(N, D\), and conv"
+    with pytest.raises(InputError, match=said) as caught:
+        certify(OnLastAxis(way).double(), torch.rand(2, 1, 4, 4).double(), torch.tensor([0, 1]), eps=0.1)
+    assert "\n" not in str(caught.value)

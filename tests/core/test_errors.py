@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from advkit import goals
 from advkit.attacks import FGSM, LBFGS, PGD, Noise, create_attack, list_attacks
 from advkit.core.attack import ATTACKS
 from advkit.core.errors import AdvkitError, AdvkitWarning, InputError, UnknownNameError, unknown
@@ -76,6 +77,19 @@ WRONG: dict[str, tuple[Any, Any, Any, dict[str, Any], str]] = {
     "ids too few": (MODEL, X, Y, {"sample_ids": torch.arange(4)}, r"expected sample_ids of shape \(5,\)"),
     "ids as floats": (MODEL, X, Y, {"sample_ids": torch.rand(5)}, r"expected sample_ids as integers"),
     "seed": (MODEL, X, Y, {"seed": "abc"}, r"expected seed as an integer, got 'abc'"),
+    "a model in a list": (
+        [MODEL],
+        X,
+        Y,
+        {},
+        r"expected a model .*, got list of 1: give one of them, such as models\[0\]",
+    ),
+    "a model in a tuple": ((MODEL,), X, Y, {}, r"expected a model .*, got tuple of 1: give one"),
+    "a model in a dict": ({"a": MODEL}, X, Y, {}, r"expected a model .*, got dict of 1: give one .* models\['a'\]"),
+    "a list of modules": (nn.ModuleList([MODEL]), X, Y, {}, r"expected a model .*, got ModuleList of 1: give one"),
+    "a module without forward": (nn.Module(), X, Y, {}, r"got the module Module, which has no forward"),
+    "a state dict": ({"w": X}, X, Y, {}, r"got dict of tensors: load them, net.load_state_dict"),
+    "negative class": (MODEL, X, Y, {"target": -1}, r"expected target as the number of a class, 0 or more, got -1$"),
     "no model": ("vgg16", X, Y, {}, r"expected a model \(an nn.Module or a function.*got str"),
     "inference-mode model": (built_under_inference_mode(), X, Y, {}, r"built under torch.inference_mode.*state_dict"),
     "NaN logits": (nan_logits(MODEL), X, Y, {}, r"NaN or infinite logits for 5 of 5 clean images"),
@@ -126,6 +140,11 @@ OPTIONS: dict[str, tuple[Callable[[], object], str]] = {
     "loss": (lambda: FGSM(loss="crossentropy"), r"unknown loss 'crossentropy'; did you mean 'cross_entropy'"),
     "target": (lambda: FGSM(target="all_"), r"unknown target 'all_'"),
     "a tensor of targets": (lambda: FGSM(target=Y), r"a tensor of targets belongs to the call"),
+    "negative target": (lambda: FGSM(eps=1, target=-1), r"target as the number of a class, 0 or more, got -1$"),
+    "negative target in a spec": (lambda: create_attack("pgd(eps=1, target=-2)"), r"a class, 0 or more, got -2$"),
+    "negative target of a goal": (lambda: goals.target(-1), r"target as the number of a class, 0 or more, got -1$"),
+    "too large a number": (lambda: create_attack("pgd(eps=1e400)"), r"as a finite number, .* got 1e400$"),
+    "too large a number inside": (lambda: create_attack("pgd(steps=4, eps=-1_0e400/2)"), r".* got -1_0e400/2$"),
     "negative eps": (lambda: FGSM(eps=-1), r"expected eps >= 0, got -1"),
     "steps": (lambda: PGD(steps=0), r"expected steps as an integer >= 1, got 0"),
     "steps as a float": (lambda: PGD(steps=2.5), r"expected steps as an integer >= 1, got 2.5"),
@@ -141,7 +160,7 @@ OPTIONS: dict[str, tuple[Callable[[], object], str]] = {
     "spec": (lambda: create_attack("pgd(steps=4"), r"cannot read the spec 'pgd\(steps=4': expected NAME or NAME\("),
     "code in a spec": (lambda: create_attack("pgd(steps=exit())"), r"cannot read|unknown|expected"),
     "positional in a spec": (lambda: create_attack("pgd(4)"), r"cannot read the spec"),
-    "division by zero": (lambda: create_attack("pgd(eps=1/0)"), r"expected eps as a finite number, .* got 1 / 0$"),
+    "division by zero": (lambda: create_attack("pgd(eps=1/0)"), r"expected eps as a finite number, .* got 1/0$"),
     "division of a word": (lambda: create_attack("pgd(eps=a/255)"), r"cannot read the spec 'pgd\(eps=a/255\)'"),
     "a key that cannot be one": (lambda: create_attack("pgd(eps={[]: 1})"), r"cannot read the spec"),
     "no spec": (lambda: create_attack(FGSM()), r"expected attack as a name or a spec, got FGSM"),  # type: ignore[arg-type]

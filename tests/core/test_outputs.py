@@ -13,6 +13,7 @@ from advkit.attacks import DeepFool, create_attack, list_attacks
 from advkit.core.attack import Attack
 from advkit.core.errors import InputError
 from advkit.core.norms import get_norm
+from advkit.core.outputs import Output
 
 X = torch.rand(6, 3, 4, 4, generator=torch.Generator().manual_seed(0))
 FEW = {"queries": 20, "steps": 4, "searches": 2, "leaps": 0, "rotations": 3, "shifts": 3, "tries": 5, "first": 4}
@@ -133,3 +134,12 @@ def test_an_exported_module_says_which_batches_it_takes() -> None:
         DeepFool()(exported, X.repeat(2, 1, 1, 1), Y.repeat(2))
     report = evaluate(exported, (X, Y), ["pgd(eps=.1, steps=3)"])
     assert report.adversarial_error == evaluate(network(), (X, Y), ["pgd(eps=.1, steps=3)"]).adversarial_error
+
+
+WRONG_OUTPUTS = [([network()], 0), (nn.Module, 0), (network(), None), (network(), 1.5), (network(), True)]
+
+
+@pytest.mark.parametrize("wrong", WRONG_OUTPUTS)
+def test_what_is_no_output_of_a_model_is_refused(wrong: Any) -> None:
+    with pytest.raises(InputError, match=r"^expected (model|which) as a [^\n]*, got \w+$"):
+        Output(*wrong)

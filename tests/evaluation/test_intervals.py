@@ -8,6 +8,7 @@ from scipy import stats
 
 from advkit.core.errors import InputError
 from advkit.core.intervals import mcnemar, wilson_interval
+from advkit.models import count
 
 counts = st.integers(1, 5000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -67,3 +68,16 @@ def test_impossible_confidence_and_negative_flips_are_refused():
         wilson_interval(1, 2, confidence=1.0)
     with pytest.raises(InputError, match="counts"):
         mcnemar(-1, 2)
+
+
+@pytest.mark.parametrize("wrong", ["3", None, [3], (1, 2), torch.ones(2)], ids=repr)
+def test_what_is_no_number_is_refused(wrong):
+    for call in (wilson_interval, mcnemar):
+        for both in ((wrong, 5), (2, wrong)):
+            with pytest.raises(InputError, match=r"^expected \w+ as a (whole )?number, got "):
+                call(*both)
+    with pytest.raises(InputError, match="whole number, got float"):
+        mcnemar(1.5, 2)
+    with pytest.raises(InputError, match="expected number as a number, got str"):
+        count("850")
+    assert wilson_interval(torch.tensor(2), torch.tensor(5)) == wilson_interval(2, 5)

@@ -225,7 +225,7 @@ def test_pca_colour_by_name_finds_its_colours_in_the_data() -> None:
     ],
 )
 def test_impossible_strengths_are_refused(kind: type[Augmentation], options: dict[str, float]) -> None:
-    with pytest.raises(InputError, match=f"expected .*{next(iter(options))}"):
+    with pytest.raises(InputError, match=f"expect.* .*{next(iter(options))}"):
         kind(**options)
 
 
@@ -243,3 +243,35 @@ def test_images_that_are_too_small_or_have_no_colour_are_refused() -> None:
     for augment in (ColourCast(), COLOURS):
         with pytest.raises(InputError, match="three colours"):
             augment(images(channels=1), draws())
+
+
+WRONG_INPUT = {
+    "a list": ([[0.5]], draws(), 0),
+    "an array": (torch.rand(2, 1, 8, 8).numpy(), draws(), 0),
+    "bytes": (torch.zeros(2, 1, 8, 8, dtype=torch.uint8), draws(), 0),
+    "no draws": (torch.rand(2, 1, 8, 8), None, 0),
+    "a seed for draws": (torch.rand(2, 1, 8, 8), 3, 0),
+    "ids in a list": (torch.rand(2, 1, 8, 8), Draws(0, [0, 1]), 0),  # type: ignore[arg-type]
+    "step as a word": (torch.rand(2, 1, 8, 8), Draws(0, torch.arange(2)), "one"),
+    "negative step": (torch.rand(2, 1, 8, 8), Draws(0, torch.arange(2)), -1),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_INPUT)
+def test_wrong_input_of_a_call_is_one_line(name):
+    x, given, step = WRONG_INPUT[name]
+    for augment in (Mirror(), Compose(parts=(Mirror(), Stretch()))):
+        with pytest.raises(InputError, match=r"^expected ") as caught:
+            augment(x, given, step=step)
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [RandomPatch, Mirror, Affine, Elastic, Stretch, RotateCrop, Vignette])
+def test_a_wrong_strength_is_one_line_without_a_spec_too(kind):
+    for field in fields(kind):
+        for wrong in ("a", [1], None):
+            with pytest.raises(InputError, match="expect") as caught:
+                kind(**{field.name: wrong})
+            assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match="expected every part as an augmentation, got str"):
+        Compose(parts=("mirror",))

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from advkit.core.door import check_count
 from advkit.core.draws import Draws
-from advkit.core.errors import InputError
+from advkit.core.errors import InputError, check_given
 from advkit.core.float64 import lacks_float64
+from advkit.core.option_numbers import check_kinds
 from advkit.core.registry import Registry
 
 AUGMENTATIONS: Registry["Augmentation"] = Registry("augmentation", "advkit.training.augment")
@@ -26,6 +28,8 @@ class Numbers:
     """
 
     def __init__(self, draws: Draws | torch.Generator, step: int, count: int, device: torch.device) -> None:
+        check_given("draws", draws, (Draws, torch.Generator), "Draws(seed, sample_ids) or a torch.Generator")
+        check_count("step", step, least=0)
         if isinstance(draws, torch.Generator):
             seed = int(torch.randint(2**62, (), generator=draws))
             draws = Draws(seed, torch.arange(count, device=device))
@@ -84,10 +88,21 @@ class Augmentation(ABC):
     on the rest of the batch. Labels do not change, and x is left as it is.
     """
 
+    def __post_init__(self) -> None:
+        check_kinds(type(self).__name__, type(self), vars(self))
+
     def __call__(self, x: Tensor, draws: Draws | torch.Generator, *, step: int = 0) -> Tensor:
-        """Return changed copies of x; the random numbers come from `draws` only (see Numbers)."""
+        """Return changed copies of x; the random numbers come from `draws` only (see Numbers).
+
+        Raises:
+            InputError: x is no batch of images, or `draws` no random numbers.
+        """
+        check_given("x", x, Tensor, "images (N, C, H, W) of floats in [0, 1]")
         if x.ndim != 4 or not x.is_floating_point():
             raise InputError(f"expected images (N, C, H, W) of floats in [0, 1], got {x.dtype} {tuple(x.shape)}")
+        check_given("draws", draws, (Draws, torch.Generator), "Draws(seed, sample_ids) or a torch.Generator")
+        if isinstance(draws, Draws):
+            check_given("sample_ids", draws.sample_ids, Tensor, "a tensor (N,) of integers")
         if lacks_float64(x):
             held = draws._replace(sample_ids=draws.sample_ids.cpu()) if isinstance(draws, Draws) else draws
             return self(x.cpu(), held, step=step).to(x.device)
@@ -122,6 +137,11 @@ class Compose(Augmentation):
     """
 
     parts: tuple[Augmentation, ...]
+
+    def __post_init__(self) -> None:
+        check_given("parts", self.parts, (tuple, list), "a tuple of augmentations")
+        for part in self.parts:
+            check_given("every part", part, Augmentation, "an augmentation")
 
     def apply(self, x: Tensor, numbers: Numbers) -> Tensor:
         """Apply all parts."""

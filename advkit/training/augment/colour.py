@@ -46,6 +46,7 @@ class PCAColour(Augmentation):
     root: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check("sd", self.sd, self.sd >= 0, "of 0 or more")
         check("the smallest of values", min(self.values), min(self.values) >= 0, "of 0 or more")
 
@@ -106,6 +107,7 @@ class ColourCast(Augmentation):
     channels: tuple[int, ...] = (0, 1, 2)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check("amount", self.amount, 0 <= self.amount <= 1, "in [0, 1]")
         check("p", self.p, 0 <= self.p <= 1, "in [0, 1]")
         if not set(self.channels) <= {0, 1, 2}:
@@ -140,6 +142,7 @@ class Vignette(Augmentation):
     radius: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check("strength", self.strength, 0 <= self.strength <= 1, "in [0, 1]")
         check("radius", self.radius, 0 <= self.radius < 1, "in [0, 1)")
 

@@ -34,6 +34,7 @@ class RandomPatch(Augmentation):
     padding: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check("size", self.size, self.size >= 1, "of 1 or more")
         check("padding", self.padding, self.padding >= 0, "of 0 or more")
 
@@ -70,6 +71,7 @@ class Mirror(Augmentation):
     p: float = 0.5
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check("p", self.p, 0 <= self.p <= 1, "in [0, 1]")
 
     def apply(self, x: Tensor, numbers: Numbers) -> Tensor:
@@ -100,6 +102,7 @@ class ScaleJitter(Augmentation):
     size: int = 224
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not 1 <= self.size <= self.low <= self.high:
             raise InputError(f"expected 1 <= size <= low <= high, got {self}")
 

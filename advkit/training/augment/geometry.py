@@ -37,6 +37,7 @@ class Affine(Augmentation):
     shear: float = 10.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check("rotation", self.rotation, 0 <= self.rotation < math.inf, "of 0 or more")
         check("shift", self.shift, 0 <= self.shift < math.inf, "of 0 or more")
         check("scale", self.scale, 0 <= self.scale < 1, "in [0, 1)")
@@ -82,6 +83,7 @@ class Elastic(Augmentation):
     sigma: float = 4.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check("alpha", self.alpha, 0 <= self.alpha < math.inf, "of 0 or more")
         check("sigma", self.sigma, 0 < self.sigma < math.inf, "above 0")
 
@@ -128,6 +130,7 @@ class Stretch(Augmentation):
     vertical: float = 0.3
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check("horizontal", self.horizontal, 0 <= self.horizontal < math.inf, "of 0 or more")
         check("vertical", self.vertical, 0 <= self.vertical < math.inf, "of 0 or more")
 
@@ -154,6 +157,7 @@ class RotateCrop(Augmentation):
     degrees: float = 20.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check("degrees", self.degrees, 0 <= self.degrees <= 90, "in [0, 90]")
 
     def apply(self, x: Tensor, numbers: Numbers) -> Tensor:
