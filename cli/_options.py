@@ -85,13 +85,14 @@ class Name(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5
         return [CompletionItem(name) for name in known if name.startswith(incomplete)]
 
 
-def picture(default: str) -> Callable[[F], F]:
+def picture(default: str, more: str = "") -> Callable[[F], F]:
     """Decorator: add --output, the place of a command's picture, to a command.
 
     Args:
         default: what it is where the option is not given, as the help says it.
+        more: further endings, and what they need.
     """
-    endings = ".png, .pdf, .svg, .jpg"
+    endings = f".png, .pdf, .svg, .jpg{more}"
     return click.option("--output", type=UserPath(), help=f"File ({endings}) or folder of the picture. [{default}]")
 
 

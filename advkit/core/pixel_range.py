@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 
 import torch
 from torch import Tensor
@@ -12,17 +11,19 @@ from advkit.core.errors import InputError
 Bounds = tuple[float, float]
 """The lowest and the highest value of a pixel."""
 
-_leaving: ContextVar[bool] = ContextVar("leaving", default=False)
+_leaving: list[bool] = []
+"""One entry for each block of `leaving_range` that is open, in any thread: a model that is copied over several devices
+(`DataParallel`) is asked in threads of its own, which see no context variable. One attack at a time asks a model."""
 
 
 @contextmanager
 def leaving_range() -> Iterator[None]:
     """Context manager: inside the block points outside the range are asked about on purpose, and none is refused."""
-    token = _leaving.set(True)
+    _leaving.append(True)
     try:
         yield
     finally:
-        _leaving.reset(token)
+        _leaving.pop()
 
 
 def check_range(what: str, x: Tensor, bounds: Bounds) -> None:
@@ -35,7 +36,7 @@ def check_range(what: str, x: Tensor, bounds: Bounds) -> None:
     if not isinstance(x, Tensor) or not x.is_floating_point():
         seen = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise InputError(f"{what} takes images as a floating-point tensor, got {seen}; 8-bit images: x.float() / 255")
-    if _leaving.get() or not x.numel() or torch.compiler.is_compiling() or torch._is_functional_tensor(x):
+    if _leaving or not x.numel() or torch.compiler.is_compiling() or torch._is_functional_tensor(x):
         return
     low, high = torch.stack(torch.aminmax(x.detach())).tolist()
     slack = 16 * torch.finfo(x.dtype).eps * max(map(abs, bounds))

@@ -21,7 +21,7 @@ def command() -> None:
     """
 
 
-def add(name: str, *options: Callable[[Any], Any]) -> Callable[[Any], click.Command]:
+def add(name: str, *options: Callable[[Any], Any], more: str = "") -> Callable[[Any], click.Command]:
     """Decorator that adds the command `advkit visualize NAME` with these options; the docstring is its help."""
 
     def register(function: Any) -> click.Command:
@@ -29,7 +29,7 @@ def add(name: str, *options: Callable[[Any], Any]) -> Callable[[Any], click.Comm
             perform(f"visualize.{name}", given)
 
         call.__doc__ = function.__doc__
-        place = picture(f"advkit-{name}.png")
+        place = picture(f"advkit-{name}.png", more)
         for option in reversed((*options, place)):
             call = option(call)
         made = click.command(name)(call)
@@ -172,7 +172,7 @@ def robustness() -> None:
      attack_option,
      click.option("--motion", type=click.IntRange(2, 100), metavar="FRAMES",
                   help="Let the objects go round in this many positions: a film, .gif, or a picture of one image's."),
-     shared("seed", "device"))  # fmt: skip
+     shared("seed", "device"), more="; with --motion .gif")  # fmt: skip
 def stn() -> None:
     """Draw images, the sampling grid of a spatial transformer on them, and its output.
 

@@ -128,3 +128,9 @@ def test_motion_writes_a_gif_or_the_positions_side_by_side(somewhere):
         result = advkit(*words, *more)
         assert result.exit_code == 2
         assert message in result.stderr
+
+
+def test_the_help_names_the_ending_of_a_film():
+    said = " ".join(advkit("--help").stdout.split())
+    assert "(.png, .pdf, .svg, .jpg; with --motion .gif)" in said
+    assert "a film, .gif, or a picture" in said

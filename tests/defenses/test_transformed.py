@@ -1,6 +1,7 @@
 """Transforms at inference: what they do, the gradients they carry, and that adaptive attacks see through them."""
 
 import io
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -296,3 +297,26 @@ def test_rows_of_features_are_no_images(name: str, shape: tuple[int, ...]) -> No
 def test_what_is_no_transform_is_refused_at_once(transform: object) -> None:
     with pytest.raises(InputError, match="expected transform as a spec"):
         Transformed(nn.Flatten(), transform)  # type: ignore[arg-type]
+
+
+class InAThread(nn.Module):
+    """Asks a network in a thread of its own, as `nn.DataParallel` asks its copies."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Tensor:
+        with ThreadPoolExecutor(1) as threads:
+            answer: Tensor = threads.submit(torch.set_grad_enabled(torch.is_grad_enabled())(self.net), x).result()
+        return answer
+
+
+@pytest.mark.parametrize("spec", ["mifgsm(eps=0.5, ni=1)", "mifgsm(eps=0.5, vmi=2)", "mifgsm(eps=0.5, admix=1)"])
+def test_points_outside_the_range_are_asked_about_in_threads_too(spec: str) -> None:
+    net, attack = Transformed(load_model("mlp").double(), "bit_depth(5)"), create_attack(spec)
+    x, y = load_data("mnist5k")[:4]
+    alone, threaded = (attack(model, x.double(), y, stop="never") for model in (net, InAThread(net)))
+    assert torch.equal(alone.x_adv, threaded.x_adv)
+    with pytest.raises(InputError, match="takes pixels in"):
+        InAThread(net)(x.double() + 1)
