@@ -80,8 +80,11 @@ def kinds_of(annotation: Any) -> set[Any]:
 
 
 def shown(value: Any) -> str:
-    """Return a value as a message shows it; Python refuses to write integers of thousands of digits."""
-    return f"an integer of {value.bit_length()} bits" if is_huge(value) else repr(value)
+    """Return a value as a message shows it, in one line; Python refuses to write integers of thousands of digits."""
+    if is_huge(value):
+        return f"an integer of {value.bit_length()} bits"
+    said = repr(value)
+    return " ".join(said.split()) if "\n" in said else said
 
 
 def is_huge(value: Any) -> bool:

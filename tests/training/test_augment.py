@@ -28,6 +28,8 @@ from advkit.training.augment import (
     create_augmentation,
     deep_image,
     list_augmentations,
+    multi_scale,
+    ten_crop,
 )
 
 COLOURS = PCAColour.fit(images())
@@ -275,3 +277,25 @@ def test_a_wrong_strength_is_one_line_without_a_spec_too(kind):
             assert "\n" not in str(caught.value)
     with pytest.raises(InputError, match="expected every part as an augmentation, got str"):
         Compose(parts=("mirror",))
+
+
+WRONG_PARTS = {
+    "values": lambda wrong: PCAColour(values=wrong),
+    "vectors": lambda wrong: PCAColour(vectors=wrong),
+    "channels": lambda wrong: ColourCast(channels=wrong),
+    "strength": lambda wrong: deep_image(strength=wrong),
+    "spec": lambda wrong: create_augmentation([wrong]),
+    "x": lambda wrong: ten_crop(torch.nn.Flatten(), size=4)(wrong),
+    "views": lambda wrong: ten_crop(torch.nn.Flatten(), size=4).views(wrong),
+    "size": lambda wrong: ten_crop(torch.nn.Flatten(), size=wrong),
+    "scales": lambda wrong: multi_scale(torch.nn.Flatten(), size=4, scales=[wrong]),
+    "model": lambda wrong: ten_crop([wrong], size=4),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_PARTS)
+@pytest.mark.parametrize("wrong", ["abc", [1, "a"], 0.5j, torch.zeros(2, 3)], ids=["word", "list", "complex", "matrix"])
+def test_what_augmentations_and_averages_cannot_take_is_one_line(name, wrong):
+    with pytest.raises(InputError, match="expect") as caught:
+        WRONG_PARTS[name](wrong)
+    assert "\n" not in str(caught.value)

@@ -1,5 +1,6 @@
 """The base of augmentations: changed copies of a batch, with random numbers for each sample."""
 
+import math
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ from advkit.core.door import check_count
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError, check_given
 from advkit.core.float64 import lacks_float64
-from advkit.core.option_numbers import check_kinds
+from advkit.core.option_numbers import check_kinds, shown
 from advkit.core.registry import Registry
 
 AUGMENTATIONS: Registry["Augmentation"] = Registry("augmentation", "advkit.training.augment")
@@ -159,6 +160,18 @@ class Compose(Augmentation):
 def per_image(values: Tensor, like: Tensor) -> Tensor:
     """Reshape (N,) to (N, 1, 1, 1), in the type of `like`."""
     return values.to(like)[:, None, None, None]
+
+
+def check_numbers(name: str, values: object, shape: tuple[int, ...]) -> None:
+    """Raise InputError unless the values are finite numbers in this shape; -1 stands for any length."""
+    try:
+        found = torch.as_tensor(values, dtype=torch.float64, device="cpu")
+    except (TypeError, ValueError, RuntimeError):
+        found = torch.full((), math.nan, device="cpu")
+    fits = found.ndim == len(shape) and all(want in (-1, have) for want, have in zip(shape, found.shape, strict=True))
+    if not fits or not bool(found.isfinite().all()):
+        form = " of ".join("some" if want == -1 else str(want) for want in shape)
+        raise InputError(f"expected {name} as a tuple of {form} finite numbers, got {shown(values)}")
 
 
 def check(name: str, value: float, okay: bool, range_: str) -> None:

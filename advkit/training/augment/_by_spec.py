@@ -1,5 +1,7 @@
 """Augmentations by name, and Deep Image's set as one."""
 
+from advkit.core.errors import check_given
+from advkit.core.option_numbers import check_kinds
 from advkit.core.registry import parse_spec
 from advkit.data import Dataset
 from advkit.training.augment._base import AUGMENTATIONS, Augmentation, Compose, check
@@ -18,6 +20,7 @@ def deep_image(*, strength: float = 1.0) -> Compose:
     Raises:
         InputError: the strength is outside [0, 1].
     """
+    check_kinds("deep_image", deep_image, {"strength": strength})
     check("strength", strength, 0 <= strength <= 1, "in [0, 1]")
     parts = (
         ColourCast(amount=strength * 20 / 255),
@@ -49,6 +52,7 @@ def create_augmentation(spec: str, *, data: Dataset | None = None) -> Augmentati
     Raises:
         InputError: a name or option is unknown, a value is out of its range, or `pca_colour` has data without colours.
     """
+    check_given("spec", spec, str, "text such as 'patch(size=28) + mirror'")
     parts = [_one(part, data) for part in _split(spec)]
     return parts[0] if len(parts) == 1 else Compose(parts=tuple(parts))
 

@@ -10,8 +10,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from advkit.core.errors import InputError
+from advkit.core.door import check_count
+from advkit.core.errors import InputError, check_given
 from advkit.core.goals import wide
+from advkit.core.model_checks import check_model
 
 CROPS = (1, 5, 10, 36, 50)
 GRID = 5
@@ -42,9 +44,13 @@ class CropAverage(nn.Module):
         self, model: nn.Module, *, size: int | None = None, crops: int = 10, scales: Sequence[int] | None = None
     ) -> None:
         super().__init__()
+        check_model(model)
         self.model, self.size = model, _own_size(model) if size is None else size
+        check_count("size", self.size)
         if crops not in CROPS:
             raise InputError(f"expected crops to be one of {CROPS}, got {crops}")
+        for scale in scales or ():
+            check_count("every scale", scale)
         if scales is not None and (not scales or min(scales) < self.size):
             raise InputError(f"expected scales of {self.size} or more, the size of the crops, got {list(scales)}")
         self.crops, self.scales = crops, None if scales is None else tuple(scales)
@@ -66,6 +72,9 @@ class CropAverage(nn.Module):
         """The crops one by one: 144 of a batch of photographs would fill gigabytes."""
         from torchvision.transforms.v2 import functional
 
+        check_given("x", x, Tensor, "images (N, C, H, W) of floats in [0, 1]")
+        if x.ndim != 4 or not x.is_floating_point():
+            raise InputError(f"expected images (N, C, H, W) of floats in [0, 1], got {x.dtype} {tuple(x.shape)}")
         if min(x.shape[2:]) < self.size:
             raise InputError(f"expected images of {self.size} pixels or more, got {tuple(x.shape)}")
         ways = {1: _centre, 5: functional.five_crop, 10: functional.ten_crop, 36: _of_squares, 50: _on_grid}

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from advkit.core.errors import InputError
 from advkit.data import Dataset
-from advkit.training.augment._base import AUGMENTATIONS, Augmentation, Numbers, check, per_image
+from advkit.training.augment._base import AUGMENTATIONS, Augmentation, Numbers, check, check_numbers, per_image
 
 Triple = tuple[float, float, float]
 
@@ -48,6 +48,8 @@ class PCAColour(Augmentation):
     def __post_init__(self) -> None:
         super().__post_init__()
         check("sd", self.sd, self.sd >= 0, "of 0 or more")
+        check_numbers("values", self.values, (3,))
+        check_numbers("vectors", self.vectors, (3, 3))
         check("the smallest of values", min(self.values), min(self.values) >= 0, "of 0 or more")
 
     @classmethod
@@ -110,6 +112,7 @@ class ColourCast(Augmentation):
         super().__post_init__()
         check("amount", self.amount, 0 <= self.amount <= 1, "in [0, 1]")
         check("p", self.p, 0 <= self.p <= 1, "in [0, 1]")
+        check_numbers("channels", self.channels, (-1,))
         if not set(self.channels) <= {0, 1, 2}:
             raise InputError(f"expected channels among 0, 1 and 2, got {self.channels}")
 
