@@ -299,16 +299,22 @@ class BranchAndBound:
         self.broken[image[wrong]] = True
 
     def _descend(self, points: Tensor, found: Domains) -> None:
-        """Signed steps from points (M, ...) to where the margins of these domains are smaller; the ends are tried."""
+        """Signed steps from points (M, ...) to where the margins of these domains are smaller; the ends are tried.
+
+        A model without a gradient of the pixels (it detaches them, or works under no_grad) leaves the points in place.
+        """
         region = self.region.take(found.image)
         C = differences(self.y, self.known.shape[1])[found.image, found.rival].to(points.dtype)
         for step in range(DESCENT):
             with torch.enable_grad():
                 leaf = points.requires_grad_()
-                (g,) = torch.autograd.grad((self.model(leaf) * -C).sum(), leaf)
+                value = (self.model(leaf) * -C).sum()
+                g = torch.autograd.grad(value, leaf, allow_unused=True)[0] if value.requires_grad else None
+            if g is None:
+                break
             length = region.eps * (0.5 * 0.75**step)
             points = region.step(leaf.detach(), g, length)
-        self._try(region.settle(points), found.image)
+        self._try(region.settle(points.detach()), found.image)
 
     def tried(self, points: Tensor) -> None:
         """Try one feasible point an image (N, ...)."""

@@ -35,12 +35,15 @@ def check_range(what: str, x: Tensor, bounds: Bounds) -> None:
     """
     if not isinstance(x, Tensor) or not x.is_floating_point():
         seen = x.dtype if isinstance(x, Tensor) else type(x).__name__
-        raise InputError(f"{what} takes images as a floating-point tensor, got {seen}; 8-bit images: x.float() / 255")
+        advice = "x.float()" if tuple(bounds) == (0, 255) else "x.float() / 255"
+        raise InputError(f"{what} takes images as a floating-point tensor, got {seen}; 8-bit images: {advice}")
     if _leaving or not x.numel() or torch.compiler.is_compiling() or torch._is_functional_tensor(x):
         return
     low, high = torch.stack(torch.aminmax(x.detach())).tolist()
     slack = 16 * torch.finfo(x.dtype).eps * max(map(abs, bounds))
-    if not (low >= bounds[0] - slack and high <= bounds[1] + slack):  # so that NaN is refused as well
+    if low != low:  # the least entry is NaN where any is
+        raise InputError(f"{what} takes pixels in [{bounds[0]:g}, {bounds[1]:g}], the images contain NaN")
+    if not (low >= bounds[0] - slack and high <= bounds[1] + slack):
         raise InputError(
             f"{what} takes pixels in [{bounds[0]:g}, {bounds[1]:g}], saw {low:.6g} to {high:.6g}: "
             "state the range of your pixels by bounds=(low, high)"

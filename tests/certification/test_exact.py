@@ -249,3 +249,31 @@ def test_a_network_of_more_than_ten_layers_is_bounded_soundly() -> None:
     assert exact.broken is not None
     assert exact.x_adv is not None
     assert torch.equal((net(exact.x_adv).argmax(1) != y), exact.broken)
+
+
+class Hidden(nn.Module):
+    """A network whose answers are those of another, and which shows no gradient of the pixels."""
+
+    def __init__(self, net: nn.Module, where: str) -> None:
+        super().__init__()
+        self.net, self.where = net, where
+        self.scale = nn.Parameter(torch.ones((), dtype=torch.float64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.where == "no_grad":
+            with torch.no_grad():
+                return self.net(x)
+        return self.net(x).detach() * (self.scale if self.where == "pixels" else 1)
+
+
+@pytest.mark.parametrize("where", ["no_grad", "detach", "pixels"])
+def test_a_network_that_shows_no_gradient_is_searched_all_the_same(where: str) -> None:
+    net = small_net(2)
+    x = torch.rand(6, 4, dtype=torch.float64)
+    y = net(x).argmax(1)
+    plain = certify(net, x, y, eps=0.3, method="exact")
+    found = certify(Hidden(net, where), x, y, eps=0.3, method="exact")
+    assert plain.certified.any()
+    assert plain.broken.any()
+    assert torch.equal(found.certified, plain.certified)
+    assert torch.equal(found.broken, plain.broken)

@@ -76,7 +76,6 @@ def test_a_stated_range_is_of_no_account(spec: str, bounds: tuple[float, float])
         (IMAGES - 0.02, (0, 1)),
         (255 * IMAGES, (-1, 1)),
         (2 * IMAGES - 1, (0, 255)),
-        (IMAGES.where(IMAGES.min() < IMAGES, torch.nan), (0, 1)),
     ],
 )
 def test_images_outside_the_stated_range_are_refused(spec: str, x: Tensor, bounds: tuple[float, float]) -> None:
@@ -137,3 +136,17 @@ def test_an_attack_in_a_wider_range_than_the_stated_one_is_refused() -> None:
         PGD(eps=0.5, steps=3)(defended, x, y, bounds=(-1, 1), stop="never")
     mask = torch.ones(12, 10)
     assert masked(PGD(eps=0.5, steps=3), mask)(defended, x, y, stop="never").x_adv.shape == x.shape
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_images_that_hold_nan_are_refused_as_such(spec: str) -> None:
+    x = IMAGES.where(IMAGES.min() < IMAGES, torch.nan)
+    for ask in (lambda: Transformed(network(), spec)(x), lambda: create_transform(spec)(x)):
+        with pytest.raises(InputError, match=r"takes pixels in \[0, 1\], the images contain NaN$"):
+            ask()
+
+
+@pytest.mark.parametrize(("bounds", "advice"), [((0, 1), r"x\.float\(\) / 255$"), ((0, 255), r"x\.float\(\)$")])
+def test_bytes_are_told_how_to_reach_the_stated_range(bounds: tuple[float, float], advice: str) -> None:
+    with pytest.raises(InputError, match=f"8-bit images: {advice}"):
+        Transformed(network(), "median", bounds=bounds)((255 * IMAGES).byte())
