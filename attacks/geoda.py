@@ -74,8 +74,8 @@ class GeoDA(DecisionAttack):
     paper = "Rahmati et al. 2020, arXiv 2003.06468"
     climbs = False
 
-    first: int = 60
-    decay: float = 0.6
+    first: int = 30
+    decay: float = 0.75
     frequencies: float = 0.3
     probe: float = 1.0
     tolerance: float = 0.0003
