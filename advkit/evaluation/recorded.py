@@ -27,7 +27,7 @@ from advkit.evaluation.measure.stream import Batch, batches, image_files, number
 from advkit.evaluation.measure.ticker import Ticker
 from advkit.evaluation.runs.begin_run import Begun, begin, check_place, sweep, vacate
 from advkit.evaluation.runs.digests import of_data
-from advkit.evaluation.runs.identity import command_line, configuration, environment
+from advkit.evaluation.runs.identity import command_line, configuration, environment, forgiven
 from advkit.evaluation.runs.keep import Keep
 from advkit.evaluation.runs.png import write_pngs
 from advkit.evaluation.runs.ranks import Claims, Shard, parse_shard, place, wait_for_all
@@ -61,7 +61,7 @@ def run(job: Job, output: str | os.PathLike[str], *, resume: bool) -> Report:
     check_place(home, resume=resume)
     old = earlier(home) if resume else None
     with _threads(old["environment"]["threads"] if old else None):
-        begun = _begun(job)
+        begun = _begun(job, old)
         if place().first:
             make_folder(home)
         with alone(home) if place().first else nullcontext():
@@ -81,12 +81,14 @@ def run(job: Job, output: str | os.PathLike[str], *, resume: bool) -> Report:
     return Run(home, earlier(home) or {}).report
 
 
-def _begun(job: Job) -> Begun:
-    """What the run is begun with, looked at before there is a folder."""
+def _begun(job: Job, old: dict[str, Any] | None) -> Begun:
+    """What the run is begun with, looked at before there is a folder; `old` is the record that it continues."""
     _check_shard(job)
     raw = next(batches(job.data, **job.parts))
     first = fitted(raw, job.model, job.plan.options["bounds"], labelled=job.plan.judge.labelled)
     config = configuration(job.model, job.data, job.plan, first, **job.parts, **job.keep.config)
+    if old is not None:
+        config = forgiven(job.model, first.x, old["config"], config)
     if job.keep.png and (first.x.ndim != 4 or first.x.shape[1] not in (1, 3)):
         raise InputError(f"expected images (N, C, H, W) of 1 or 3 channels for PNG, got {tuple(first.x.shape)}")
     return Begun(config, environment(job.model, first))

@@ -277,6 +277,31 @@ def test_what_would_mix_two_runs_is_refused(tmp_path):
     assert (tmp_path / "run.json").read_bytes() == before
 
 
+class Remembering(nn.Module):
+    """A network that keeps its last features, and divides by a tensor that is not registered."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net, self.features, self.scale = net, [], torch.tensor(2.0)
+
+    def forward(self, x):
+        self.features = [x.detach()] if self.keeps else []
+        return self.net(x / self.scale)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_what_passes_change_is_no_other_model_and_what_they_use_is(tmp_path, keeps):
+    net = Remembering(toy()[0])
+    net.keeps = keeps
+    go(tmp_path, net=net)
+    net(torch.full((1, 1, 4, 4), 0.3))
+    go(tmp_path, net=net, resume=True)
+    net.scale = torch.tensor(3.0)
+    if not keeps:
+        with pytest.raises(InputError, match=r"its model is .*attributes"):
+            go(tmp_path, net=net, resume=True)
+
+
 def test_other_versions_are_refused_and_the_threads_are_those_of_the_beginning(tmp_path):
     net, threads = toy()[0], []
     net.register_forward_hook(lambda *_: threads.append(torch.get_num_threads()))
