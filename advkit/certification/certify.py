@@ -14,7 +14,7 @@ from advkit.certification.exact import Attacked, BranchAndBound, Decided, Search
 from advkit.certification.faithful import check_faithful
 from advkit.certification.graph import Graph, Tracing, trace
 from advkit.certification.lipschitz import Stretch, stretch
-from advkit.certification.rounding import rounding_of, without_overflow
+from advkit.certification.rounding import check_digits, rounding_of, without_overflow
 from advkit.core import door, model_checks
 from advkit.core.classify import looking
 from advkit.core.errors import InputError, unknown
@@ -175,7 +175,9 @@ def certify(
     tracing = trace(model, x)
     with looking(model, x.device):
         graph = _graph(tracing, method, y)
-        check_faithful(model, graph, x, rounding_of(graph.dtype, x.device), bounds)
+        rounding = rounding_of(graph.dtype, x.device)
+        check_digits(max(getattr(n.operation, "terms", 1) for n in graph.nodes), rounding, graph.dtype)
+        check_faithful(model, graph, x, rounding, bounds)
         ask = _Question(graph, norm, method, bounds, stretch(graph, x.device) if method == "lipschitz" else None)
         if search is not None:
             ask = _Search(graph, norm, method, bounds, model=model, search=search, attack=attack)
@@ -200,6 +202,8 @@ def _search(
     for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
             raise InputError(f"expected {name} as a number > 0, got {value!r}")
+        if name == "nodes" and value != int(value):
+            raise InputError(f"expected nodes as a whole number > 0, got {value!r}")
     return Search(**given)  # type: ignore[arg-type]
 
 

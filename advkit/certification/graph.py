@@ -159,15 +159,16 @@ def _evaluate(graph: Graph, node: fx.Node, known: dict[fx.Node, Any], rules: dic
     """A constant, or a new node."""
     args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), lambda n: known[n])
     if torch.Tag.nondeterministic_seeded in getattr(node.target, "tags", ()):
+        more = "; F.dropout needs training=self.training" if "bernoulli" in str(node.target) else ""
         raise InputError(
-            f"the model draws random numbers ({node.target}), {_layer(node)}: no single network is certified"
+            f"the model draws random numbers ({node.target}), {_layer(node)}: no single network is certified{more}"
         )
     if not any(isinstance(known[n], Ref) for n in node.all_input_nodes):
         return node.target(*args, **kwargs)  # type: ignore[operator]
     name = str(node.target).removeprefix("aten.").partition(".")[0]
     if name not in rules:
-        more = PRODUCT if name == "bmm" else ""
-        raise InputError(f"no bound is known of {name}, {_layer(node)}: certify the network without it{more}")
+        more = ADVICE.get(name, "certify the network without it")
+        raise InputError(f"no bound is known of {name}, {_layer(node)}: {more}")
     meta = node.meta.get("tensor_meta")
     shape = tuple(meta.shape) if meta is not None and hasattr(meta, "shape") else None
     call = Call(graph, node.target, args, kwargs, shape, double, _layer(node))
@@ -186,7 +187,17 @@ def _evaluate(graph: Graph, node: fx.Node, known: dict[fx.Node, Any], rules: dic
 
 COVERED = "Linear layers and products with a matrix are covered on images flattened to (N, D), and convolutions"
 JOINED = f", or joins another axis to theirs, as a layer on (N, T, C), matmul and einsum do. {COVERED}"
-PRODUCT = f"; matmul and einsum are recorded as it. {COVERED}"
+MOVED = ", or moves their axis to another place, as attention does"
+LOGITS = "certify the network that gives its logits"
+WRITES = "entries are written into a tensor, as by an assignment or by circular padding; certify the network without it"
+ADVICE = {
+    "bmm": f"certify the network without it; matmul and einsum are recorded as it. {COVERED}",
+    **dict.fromkeys(("_softmax", "_log_softmax", "softmax", "log_softmax"), LOGITS),
+    **dict.fromkeys(
+        ("new_empty", "fill", "copy", "index_put", "index_fill", "slice_scatter", "select_scatter"), WRITES
+    ),
+}
+"""What to do about operations without a rule."""
 
 
 @dataclass
@@ -210,8 +221,21 @@ class Call:
         """
         assert self.batch_shape is not None
         if not self.batch_shape or self.batch_shape[0] != BATCH:
-            raise self.refusal("mixes the images of a batch" + (JOINED if "view" in str(self.target) else ""))
+            why = JOINED if "view" in str(self.target) else MOVED if self._moves else ""
+            raise self.refusal("mixes the images of a batch" + why)
         return self.batch_shape[1:]
+
+    @property
+    def _moves(self) -> bool:
+        """Whether it permutes axes."""
+        return str(self.target).split(".")[1] in (
+            "t",
+            "transpose",
+            "permute",
+            "transpose_copy",
+            "permute_copy",
+            "t_copy",
+        )
 
     def refusal(self, why: str) -> InputError:
         """Return the error for a layer without a known bound."""
@@ -280,6 +304,8 @@ def _needed(graph: Graph, last: int) -> list[int]:
             needed.update(graph.nodes[i].inputs)
     return sorted(needed)
 
+
+BRANCHES = "it reads a number that depends on the image, as `if`, float() and item() do"
 
 EXITS = ("numpy", "__array__", "__dlpack__", "data_ptr", "untyped_storage", "storage", "__reduce_ex__")
 """Methods that hand out the memory of a tensor. While the model is recorded an image has none: it would be read raw."""
@@ -354,6 +380,7 @@ def trace(model: Callable[[Tensor], Tensor], x: Tensor) -> Tracing:
                     "the model was exported for one size of batch, so it cannot be certified: export it with "
                     "dynamic_shapes, or certify the module that was exported"
                 ) from error
-            raise InputError(f"the model cannot be traced, so it cannot be certified ({cause(error)})") from error
+            said = BRANCHES if "value out of a tracing tensor" in str(error) else cause(error)
+            raise InputError(f"the model cannot be traced, so it cannot be certified ({said})") from error
     module.graph.eliminate_dead_code()
     return Tracing(module, tuple(x.shape[1:]), x.dtype)

@@ -70,6 +70,23 @@ def rounding_of(dtype: torch.dtype, device: torch.device) -> Rounding:
     return Rounding(unit=unit, tiny=float(info.smallest_normal), largest=float(info.max))
 
 
+def check_digits(terms: int, rounding: Rounding, dtype: torch.dtype) -> None:
+    """Warn if the network's sums may have no correct digit, so that no bound says anything.
+
+    Args:
+        terms: number of terms in its longest sum.
+        rounding: its arithmetic.
+        dtype: its type.
+    """
+    if math.isinf(gamma(terms + 2, rounding.unit)):
+        warnings.warn(
+            f"sums of {terms:,} terms in {str(dtype).removeprefix('torch.')} may have no correct digit, so "
+            "no image can be certified: convert network and images, such as by model.float() and x.float()",
+            AdvkitWarning,
+            stacklevel=3,
+        )
+
+
 def without_overflow(margin: Tensor, y: Tensor, fits: Tensor) -> Tensor:
     """Return the margins (N, K) with -inf where the network may overflow; 0 at y.
 

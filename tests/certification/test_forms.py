@@ -50,6 +50,10 @@ AFFINE: dict[str, Callable[[Tensor], Tensor]] = {
     "corners": lambda z: torch.cat([z.tril().flatten(1), z.diagonal(dim1=2, dim2=3).flatten(1)], 1),
     "turn": lambda z: z.rot90(1, (2, 3)) - z.flip(-1) + z.roll(1, 2),
     "a vector": lambda z: torch.stack([z.mean((2, 3)) @ row for row in SIGNS.to(z)], 1),
+    "a product and a sum": lambda z: (
+        torch.addmm(SIGNS.to(z)[0], z.mean((2, 3)), SIGNS.to(z), beta=3, alpha=-2)
+        + torch.addmm(SIGNS.to(z)[0], z.mean((2, 3)), SIGNS.to(z), beta=0, alpha=0.5)
+    ),
     "constants of its shape": lambda z: torch.full_like(z, 2.0) * z - torch.ones_like(z),
 }
 
@@ -74,6 +78,8 @@ OTHERS: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
     "repeat of the batch": ("repeat", lambda z: z.repeat(2, 1, 1, 1)[: len(z)]),
     "images in one row": ("view", lambda z: z.flatten().view(len(z), -1)),
     "einsum of two": ("view", lambda z: torch.einsum("nchw,nchw->nc", z, z)),
+    "another axis first": ("t", lambda z: (z.flatten(1).t() * 2).t()),
+    "entries written": ("index_fill", lambda z: z.index_fill(1, torch.tensor([0]), 0.0)),
     "images and constants": ("cat", lambda z: torch.cat([z, torch.ones_like(z)], 1)),
     "bilinear": ("upsample_bilinear2d", lambda z: F.interpolate(z, scale_factor=2, mode="bilinear")),
     "a maximum of nothing": ("relu", lambda z: torch.cat([z.flatten(1), z[:, :0].relu().flatten(1)], 1)),

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from advkit.certification import certify, lipschitz
 from advkit.certification.trained_bounds import TrainedBounds
-from advkit.core.errors import InputError
+from advkit.core.errors import AdvkitWarning, InputError
 from advkit.defenses import CROWNIBP, IBP, Transformed
 
 
@@ -97,3 +97,58 @@ def test_an_export_for_one_size_of_batch_is_said() -> None:
 def test_a_transform_is_refused_for_what_it_does(name: str, why: str) -> None:
     with pytest.raises(InputError, match=why):
         certify(Transformed(network(), name), images(), Y, eps=0.1)
+
+
+ADVICE = {
+    "probabilities": (lambda z: z.flatten(1)[:, :3].softmax(1), "certify the network that gives its logits"),
+    "log-probabilities": (lambda z: z.flatten(1)[:, :3].log_softmax(1), "certify the network that gives its logits"),
+    "an assignment": (lambda z: assigned(z)[:, :3], "entries are written into a tensor, as by an assignment"),
+    "circular padding": (lambda z: circular(z)[:, :3], "entries are written .* circular padding"),
+    "attention": (lambda z: attended(z)[:, :3], "mixes the images of a batch, or .* as attention does"),
+    "a branch": (
+        lambda z: z.flatten(1)[:, :3] * (2 if z.mean() > 0 else 1),
+        "reads a number that depends on the image",
+    ),
+    "a number": (lambda z: z.flatten(1)[:, :3] * z.sum().item(), "reads a number that depends on the image"),
+    "dropout": (lambda z: nn.functional.dropout(z.flatten(1)[:, :3]), r"training=self\.training"),
+}
+
+
+def assigned(z: Tensor) -> Tensor:
+    z = z.flatten(1).clone()
+    z[:, 0] = 0
+    return z
+
+
+def circular(z: Tensor) -> Tensor:
+    return nn.functional.pad(z, (1, 1, 1, 1), mode="circular").flatten(1)
+
+
+ATTENTION = nn.MultiheadAttention(4, 2, batch_first=True).eval()
+
+
+def attended(z: Tensor) -> Tensor:
+    z = z.flatten(2).transpose(1, 2).expand(-1, -1, 4)
+    made: Tensor = ATTENTION(z, z, z)[0].flatten(1)
+    return made
+
+
+@pytest.mark.parametrize("name", ADVICE)
+def test_what_has_no_bound_is_told_what_to_do(name: str) -> None:
+    form, said = ADVICE[name]
+    with pytest.raises(InputError, match=said) as caught:
+        certify(form, images(), Y, eps=0.1)
+    assert "\n" not in str(caught.value)
+    assert "tracing tensor" not in str(caught.value)
+
+
+def test_sums_without_a_correct_digit_are_said() -> None:
+    x = images(torch.bfloat16)
+    with pytest.warns(AdvkitWarning, match=r"sums of 14\d terms in bfloat16 may have no correct digit"):
+        found = certify(network(torch.bfloat16), x, Y, eps=0.01)
+    assert not found.certified.any()
+
+
+def test_a_part_of_a_node_is_no_limit() -> None:
+    with pytest.raises(InputError, match=r"expected nodes as a whole number > 0, got 2\.5"):
+        certify(network(), images(), Y, eps=0.01, method="exact", nodes=2.5)

@@ -19,6 +19,12 @@ class Lambda(nn.Module):
         return self.function(x)
 
 
+def slopes(*values: float) -> nn.PReLU:
+    layer = nn.PReLU(len(values))
+    layer.weight.data = torch.tensor(values)
+    return layer
+
+
 LAYERS = {
     "relu6": nn.ReLU6(),
     "hardtanh": nn.Hardtanh(-0.3, 0.4),
@@ -27,6 +33,8 @@ LAYERS = {
     "clamp from below": Lambda(lambda z: z.clamp(min=0.1)),
     "clamp from above": Lambda(lambda z: z.clamp(max=0.1)),
     "leaky relu": nn.LeakyReLU(0.2),
+    "one learned slope": nn.PReLU(init=0.3),
+    "learned slopes": slopes(-0.5, 0.2, 1.7),
     "abs": Lambda(torch.abs),
     "maximum": Lambda(lambda z: torch.maximum(z, 0.5 - z)),
     "transposed convolution": nn.ConvTranspose2d(3, 3, 3, stride=2, padding=1, output_padding=1),

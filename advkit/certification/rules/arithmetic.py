@@ -40,9 +40,14 @@ def _kept(call: Call, weight: Tensor) -> Tensor:
 @rule("addmm")
 def _addmm(call: Call) -> Ref:
     bias, z, weight = call.args
-    if isinstance(weight, Ref) or isinstance(bias, Ref) or call.kwargs:
+    if isinstance(weight, Ref) or isinstance(bias, Ref):
         raise call.refusal("multiplies two layers")
-    return _dense(call, z, weight, bias)
+    alpha, beta = (call.kwargs.get(name, 1) for name in ("alpha", "beta"))
+    if alpha == beta == 1:
+        return _dense(call, z, weight, bias)
+    shift = call.constant(beta).to(weight.device) * _kept(call, bias).reshape(-1) if beta else None
+    factor = call.constant(alpha).to(weight.device)
+    return call.add(Scale(factor=factor, bias=shift, terms=3), _dense(call, z, weight, None))
 
 
 @rule("mm")

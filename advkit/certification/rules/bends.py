@@ -139,6 +139,20 @@ def _leaky(call: Call) -> Ref:
     return call.add(Combination(factors=(slope, 1 - slope), terms=4, width=2), z, _rectified(call, z))
 
 
+@rule("_prelu_kernel", "prelu")
+def _learned_leaky(call: Call) -> Ref:
+    """slope z + (1 - slope) relu(z), with a slope for every channel."""
+    z, slope = call.args
+    if isinstance(slope, Ref):
+        raise call.refusal("has slopes that depend on the image")
+    a = call.constant(slope)
+    if a.ndim == 1 and a.numel() > 1:  # the batch axis of the slopes is not in it
+        a = a.view(-1, *[1] * (len(z.shape) - 1))
+    straight = call.add(Scale(factor=a, terms=2), z, shape=z.shape)
+    bent = call.add(Scale(factor=1 - a, terms=2), _rectified(call, z), shape=z.shape)
+    return call.add(Combination(factors=(1.0, 1.0), terms=4, width=2), straight, bent)
+
+
 @rule("abs")
 def _absolute(call: Call) -> Ref:
     """2 relu(z) - z."""
