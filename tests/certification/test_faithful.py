@@ -48,6 +48,7 @@ def test_a_branch_that_the_recording_does_not_show_is_refused(name: str, count: 
             certify(model, x, y, eps=0.001, method=method, norm="l2" if method == "lipschitz" else "linf")
 
 
+@pytest.mark.filterwarnings("ignore:sums of .* in bfloat16:advkit.core.errors.AdvkitWarning")
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
 def test_rounding_alone_is_no_difference(dtype: torch.dtype) -> None:
     torch.manual_seed(0)

@@ -67,13 +67,14 @@ def test_what_stands_beside_the_network_is_left_out_and_said(net, tmp_path):
 
 def test_a_network_inside_a_wrapper_of_its_own_takes_bare_names(net, tmp_path, monkeypatch):
     (tmp_path / "wrapped_net.py").write_text(
-        "from torch import nn\ndef make(): return nn.ModuleDict({'net': nn.Linear(2, 3)})\n"
+        "from collections import OrderedDict\nfrom torch import nn\n"
+        "def make(): return nn.Sequential(OrderedDict(net=nn.Linear(2, 3)))\n"
     )
     monkeypatch.chdir(tmp_path)
     layer = nn.Linear(2, 3)
     torch.save(layer.state_dict(), tmp_path / "w.pt")
     after = load_model("wrapped_net:make", weights=tmp_path / "w.pt", device="cpu")
-    assert torch.equal(after.net["net"].weight, layer.weight)
+    assert torch.equal(after.net.net.weight, layer.weight)
     assert "prefix 'net.' put before the names" in after.card.source
 
 
