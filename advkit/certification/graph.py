@@ -165,7 +165,7 @@ def _evaluate(graph: Graph, node: fx.Node, known: dict[fx.Node, Any], rules: dic
         )
     if not any(isinstance(known[n], Ref) for n in node.all_input_nodes):
         return node.target(*args, **kwargs)  # type: ignore[operator]
-    name = str(node.target).removeprefix("aten.").partition(".")[0]
+    name = _name(node.target)
     if name not in rules:
         more = ADVICE.get(name, "certify the network without it")
         raise InputError(f"no bound is known of {name}, {_layer(node)}: {more}")
@@ -185,9 +185,14 @@ def _evaluate(graph: Graph, node: fx.Node, known: dict[fx.Node, Any], rules: dic
     return made
 
 
+def _name(target: Any) -> str:
+    return str(target).removeprefix("aten.").partition(".")[0]
+
+
 COVERED = "Linear layers and products with a matrix are covered on images flattened to (N, D), and convolutions"
 JOINED = f", or joins another axis to theirs, as a layer on (N, T, C), matmul and einsum do. {COVERED}"
 MOVED = ", or moves their axis to another place, as attention does"
+PERMUTE = ("t", "transpose", "permute", "t_copy", "transpose_copy", "permute_copy")
 LOGITS = "certify the network that gives its logits"
 WRITES = "entries are written into a tensor, as by an assignment or by circular padding; certify the network without it"
 ADVICE = {
@@ -221,26 +226,18 @@ class Call:
         """
         assert self.batch_shape is not None
         if not self.batch_shape or self.batch_shape[0] != BATCH:
-            why = JOINED if "view" in str(self.target) else MOVED if self._moves else ""
+            why = JOINED if "view" in self.name else MOVED if self.name in PERMUTE else ""
             raise self.refusal("mixes the images of a batch" + why)
         return self.batch_shape[1:]
 
     @property
-    def _moves(self) -> bool:
-        """Whether it permutes axes."""
-        return str(self.target).split(".")[1] in (
-            "t",
-            "transpose",
-            "permute",
-            "transpose_copy",
-            "permute_copy",
-            "t_copy",
-        )
+    def name(self) -> str:
+        """Name of the operation, without its library and its form."""
+        return _name(self.target)
 
     def refusal(self, why: str) -> InputError:
         """Return the error for a layer without a known bound."""
-        name = str(self.target).removeprefix("aten.").partition(".")[0]
-        return InputError(f"no bound is known of {name}, {self.layer}: it {why}")
+        return InputError(f"no bound is known of {self.name}, {self.layer}: it {why}")
 
     def constant(self, value: Any) -> Tensor:
         """Return a constant without its batch axis, in the type of the bounds."""

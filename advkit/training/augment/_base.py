@@ -98,9 +98,7 @@ class Augmentation(ABC):
         Raises:
             InputError: x is no batch of images, or `draws` no random numbers.
         """
-        check_given("x", x, Tensor, "images (N, C, H, W) of floats in [0, 1]")
-        if x.ndim != 4 or not x.is_floating_point():
-            raise InputError(f"expected images (N, C, H, W) of floats in [0, 1], got {x.dtype} {tuple(x.shape)}")
+        check_batch(x)
         check_given("draws", draws, (Draws, torch.Generator), "Draws(seed, sample_ids) or a torch.Generator")
         if isinstance(draws, Draws):
             check_given("sample_ids", draws.sample_ids, Tensor, "a tensor (N,) of integers")
@@ -160,6 +158,13 @@ class Compose(Augmentation):
 def per_image(values: Tensor, like: Tensor) -> Tensor:
     """Reshape (N,) to (N, 1, 1, 1), in the type of `like`."""
     return values.to(like)[:, None, None, None]
+
+
+def check_batch(x: Tensor) -> None:
+    """Raise InputError unless x is a batch of images."""
+    check_given("x", x, Tensor, "images (N, C, H, W) of floats in [0, 1]")
+    if x.ndim != 4 or not x.is_floating_point():
+        raise InputError(f"expected images (N, C, H, W) of floats in [0, 1], got {x.dtype} {tuple(x.shape)}")
 
 
 def check_numbers(name: str, values: object, shape: tuple[int, ...]) -> None:

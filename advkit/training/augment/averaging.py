@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from advkit.core.door import check_count
-from advkit.core.errors import InputError, check_given
+from advkit.core.errors import InputError
 from advkit.core.goals import wide
 from advkit.core.model_checks import check_model
+from advkit.training.augment._base import check_batch
 
 CROPS = (1, 5, 10, 36, 50)
 GRID = 5
@@ -72,9 +73,7 @@ class CropAverage(nn.Module):
         """The crops one by one: 144 of a batch of photographs would fill gigabytes."""
         from torchvision.transforms.v2 import functional
 
-        check_given("x", x, Tensor, "images (N, C, H, W) of floats in [0, 1]")
-        if x.ndim != 4 or not x.is_floating_point():
-            raise InputError(f"expected images (N, C, H, W) of floats in [0, 1], got {x.dtype} {tuple(x.shape)}")
+        check_batch(x)
         if min(x.shape[2:]) < self.size:
             raise InputError(f"expected images of {self.size} pixels or more, got {tuple(x.shape)}")
         ways = {1: _centre, 5: functional.five_crop, 10: functional.ten_crop, 36: _of_squares, 50: _on_grid}
