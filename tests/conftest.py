@@ -13,6 +13,7 @@ import torch
 from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
+torch.ones((), requires_grad=True).backward()  # no passes work in forks where the first came after torch.compile
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # dozens of processes would compile the package, each for itself
 sys.dont_write_bytecode = False  # and pytest would rewrite every file at every start, which is half of the collection
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start: both workers have a core each
