@@ -23,7 +23,7 @@ from advkit.data._images import ImageFiles
 Root = str | os.PathLike[str] | None
 
 PAIRS = (("x", "y"), ("images", "labels"), ("data", "labels"), ("data", "targets"), ("arr_0", "arr_1"))
-"""Names under which archives keep images and labels; `x_test` and `y_test` come first for the split "test"."""
+"""Names under which archives keep images and labels, capital or not; those with the name of the split come first."""
 
 FILE_COLUMNS = ("file", "filename", "file_name", "path", "image", "name")
 LABEL_COLUMNS = ("label", "class", "target", "y", "category")
@@ -40,8 +40,9 @@ def npz(*, path: str | os.PathLike[str], split: str = "test", root: Root = None,
 
     Args:
         path: path of FILE.npz with `x` (N, H, W), (N, C, H, W) or (N, H, W, C), uint8 or floats in [0, 1], and `y` (N,)
-            integers. `images` and `labels`, `arr_0` and `arr_1`, and `x_test` and `y_test` are understood too.
-        split: "test", or another split after which arrays are named, such as `x_train`.
+            integers. `X` and `y`, `images` and `labels`, `arr_0` and `arr_1` are understood too, and each with the
+            split: `x_test` and `y_test`, `test_images` and `test_labels`.
+        split: "test", or another split after which arrays are named, such as `x_train` or `train_images`.
         root, download: ignored; every data set takes them.
 
     Raises:
@@ -67,12 +68,14 @@ def npz(*, path: str | os.PathLike[str], split: str = "test", root: Root = None,
 
 
 def _pair_of_names(names: Sequence[str], split: str, file: Path) -> tuple[str, str]:
-    pairs: list[tuple[str, str]] = [(f"x_{split}", f"y_{split}"), *(PAIRS if split == "test" else ())]
-    for pair in pairs:
-        if set(pair) <= set(names):
-            return pair
+    by_split = [pair for x, y in PAIRS for pair in ((f"{x}_{split}", f"{y}_{split}"), (f"{split}_{x}", f"{split}_{y}"))]
+    pairs = [*by_split, *(PAIRS if split == "test" else ())]
+    written = {name.lower(): name for name in names}
+    for x, y in pairs:
+        if x.lower() in written and y.lower() in written:
+            return written[x.lower()], written[y.lower()]
     raise InputError(
-        f"expected arrays {' and '.join(pairs[0])}{', or x and y,' if split == 'test' else ''} in {file} for the split "
+        f"expected arrays {' and '.join(by_split[0])}{', or x and y,' if split == 'test' else ''} in {file} for the split "
         f"{split!r}, got {', '.join(names) or 'none'}"
     )
 

@@ -22,7 +22,11 @@ COLOUR = RNG.integers(0, 256, (6, 5, 4, 3), dtype=np.uint8)
 Y = np.array([0, 2, 1, 1, 0, 2])
 
 
-@pytest.mark.parametrize("names", [("x", "y"), ("images", "labels"), ("arr_0", "arr_1"), ("x_test", "y_test")])
+NAMES = [("x", "y"), ("X", "y"), ("images", "labels"), ("arr_0", "arr_1"), ("x_test", "y_test"), ("X_test", "Y_test")]
+NAMES += [("test_images", "test_labels"), ("images_test", "labels_test")]
+
+
+@pytest.mark.parametrize("names", NAMES)
 def test_an_archive_is_read_under_its_usual_names(tmp_path: Path, names: tuple[str, str]) -> None:
     np.savez(tmp_path / "a.npz", **{names[0]: GREY, names[1]: Y})
     data = load_data(str(tmp_path / "a.npz"))
@@ -30,6 +34,19 @@ def test_an_archive_is_read_under_its_usual_names(tmp_path: Path, names: tuple[s
     assert torch.equal(x, torch.from_numpy(GREY)[:, None].float() / 255)
     assert y.tolist() == Y.tolist()
     assert data.classes == ("0", "1", "2")
+
+
+@pytest.mark.parametrize("shape", ["x_{}", "{}_images", "images_{}", "X_{}"])
+def test_the_arrays_of_a_split_come_before_those_without(tmp_path: Path, shape: str) -> None:
+    labels = {"x_{}": "y_{}", "X_{}": "y_{}"}.get(shape, shape.replace("images", "labels"))
+    own = {split: {shape.format(split): GREY + n, labels.format(split): Y} for n, split in enumerate(("train", "val"))}
+    np.savez(tmp_path / "a.npz", x=GREY + 9, y=Y, **own["train"], **own["val"])
+    for n, split in enumerate(("train", "val")):
+        x, _ = load_data(str(tmp_path / "a.npz"), split=split).tensors()
+        assert torch.equal(x, torch.from_numpy(GREY + n)[:, None].float() / 255)
+    assert torch.equal(load_data(str(tmp_path / "a.npz")).tensors()[0], torch.from_numpy(GREY + 9)[:, None] / 255)
+    with pytest.raises(InputError, match="x_other and y_other in"):
+        load_data(str(tmp_path / "a.npz"), split="other")
 
 
 @pytest.mark.parametrize("x", [COLOUR, COLOUR.transpose(0, 3, 1, 2), (COLOUR / 255).astype(np.float32)])
