@@ -74,9 +74,10 @@ def _pair_of_names(names: Sequence[str], split: str, file: Path) -> tuple[str, s
     for x, y in pairs:
         if x.lower() in written and y.lower() in written:
             return written[x.lower()], written[y.lower()]
+    or_plain = ", or x and y," if split == "test" else ""
     raise InputError(
-        f"expected arrays {' and '.join(by_split[0])}{', or x and y,' if split == 'test' else ''} in {file} for the split "
-        f"{split!r}, got {', '.join(names) or 'none'}"
+        f"expected arrays x_{split} and y_{split}{or_plain} in {file} for the split {split!r}, "
+        f"got {', '.join(names) or 'none'}"
     )
 
 
