@@ -17,6 +17,7 @@ torch.ones((), requires_grad=True).backward()  # no passes work in forks where t
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # dozens of processes would compile the package, each for itself
 sys.dont_write_bytecode = False  # and pytest would rewrite every file at every start, which is half of the collection
 os.environ["OMP_NUM_THREADS"] = "1"  # for the processes that tests start: both workers have a core each
+os.environ["OMP_WAIT_POLICY"] = "passive"  # in the workers and below: a command's threads spin for a core in use
 os.environ.pop("COLUMNS", None)  # xdist sets it in its workers; tables are as wide as in a pipe
 
 collect_ignore = ["outsider"]  # a project of its own: testing/test_outsider.py runs it
