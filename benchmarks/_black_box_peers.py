@@ -23,13 +23,16 @@ class Settings(NamedTuple):
     queries: int  # at most
 
 
-def torchattacks(kind, **options):
+def torchattacks(kind, *, seeded=False, **options):
+    """`seeded`: the attack has an argument `seed`, and with its default all images would get the same draws."""
+
     def make(told):
         library = importlib.import_module("torchattacks")
         given = _filled(options, told)
 
         def run(model, x, y):
-            return getattr(library, kind)(model, **given)(x, y)
+            seed = {"seed": _seed()} if seeded else {}
+            return getattr(library, kind)(model, **given, **seed)(x, y)
 
         return run
 
@@ -102,8 +105,7 @@ def pyautoattack():
         norm = {"linf": "Linf", "l2": "L2"}[told.norm]
 
         def run(model, x, y):
-            seed = int(torch.randint(2**31, ()))
-            return kind(model, norm, told.queries, told.eps, seed=seed, device="cpu").perturb(x, y)
+            return kind(model, norm, told.queries, told.eps, seed=_seed(), device="cpu").perturb(x, y)
 
         return run
 
@@ -113,6 +115,11 @@ def pyautoattack():
 def _filled(options, told):
     """The options; one that is a function is asked for its value."""
     return {name: value(told) if callable(value) else value for name, value in options.items()}
+
+
+def _seed():
+    """A seed for the attack on one image."""
+    return int(torch.randint(2**31, ()))
 
 
 def _eps(told):
@@ -136,7 +143,13 @@ def _order(told):
 
 
 _SQUARE = [
-    torchattacks("Square", norm=lambda told: {"linf": "Linf", "l2": "L2"}[told.norm], eps=_eps, n_queries=_queries),
+    torchattacks(
+        "Square",
+        seeded=True,
+        norm=lambda told: {"linf": "Linf", "l2": "L2"}[told.norm],
+        eps=_eps,
+        n_queries=_queries,
+    ),
     art("SquareAttack", norm=_order, eps=_eps, max_iter=_queries, p_init=0.8),
     pyautoattack(),
 ]

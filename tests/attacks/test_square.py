@@ -30,6 +30,13 @@ def test_a_move_of_linf_changes_one_square_and_always_something() -> None:
     assert not torch.equal(new[0] - x[0], new[1] - x[1])  # each sample has a square of its own
 
 
+def test_the_squares_reach_every_pixel_to_the_last_row_and_column() -> None:
+    _, around, draws = region("linf", 0.1)
+    start = PROPOSALS["linf"].first(around, draws)
+    moved = [PROPOSALS["linf"].next(around, start, Window(5, 5), draws, step) != start for step in range(1, 60)]
+    assert bool(torch.stack(moved).any(0).any(0).any(0).all())  # (steps, 6, 3, 12, 10) -> (12, 10)
+
+
 def test_a_move_of_l2_spends_the_whole_budget_where_the_range_allows() -> None:
     x, around, draws = region("l2", 0.2)
     middle = around._replace(low=torch.full_like(x, -9), high=torch.full_like(x, 9))
