@@ -1,4 +1,7 @@
-"""Every registered attack, in each of its norms, aimed and not, through every check that applies to it."""
+"""Every registered attack, in each of its norms, aimed and not, through every check that applies to it.
+
+A plain run takes a selection, `short_cut`; `--slow` takes every pair.
+"""
 
 import warnings
 
@@ -100,22 +103,56 @@ ALIKE += ("works_under_autocast", "works_without_gradients_around")
 """Checks of what driver, oracle, loss and goal do in every norm alike: each attack is tried in two forms."""
 
 
-def first_and_last(names: list[str]) -> set[str]:
-    """The first and the last spec of every attack."""
+def groups(names: list[str]) -> list[list[str]]:
+    """The specs of each attack."""
     forms: dict[str, list[str]] = {}
     for spec in names:
         forms.setdefault(spec.partition("(")[0], []).append(spec)
-    return {spec for group in forms.values() for spec in (group[0], group[-1])}
+    return list(forms.values())
 
 
 HARDER = dict(zip(specs(), specs(CHEAPER | STRONGER), strict=True))
-ENDS = first_and_last(specs())
+GROUPS = groups(specs())
+ENDS = {spec for group in GROUPS for spec in (group[0], group[-1])}
+"""The first and the last spec of every attack."""
+
+NORM_OF = {spec: create_attack(spec).norm for spec in specs()}
+APPLY = {spec: set(list_checks(create_attack(spec))) for spec in specs()}
+LONG = {*IN_TURN, "autoattack", "cascade"}
+OF_THE_NORM = ("fools_a_linear_classifier", "stays_in_the_ball", "tells_the_truth")
+"""Checks of distances: long attacks, too, meet these in every norm."""
+
+
+def short_cut() -> set[tuple[str, str]]:
+    """What runs without `--slow`: every attack meets every check, its norm or aim changing from one check to the next.
+
+    Of the checks in `ALIKE` an attack meets each in one form, of the others in one form of each norm, and a long attack
+    in one norm only if they are not `OF_THE_NORM`.
+    """
+    chosen = set()
+    for place, group in enumerate(GROUPS):
+        long = group[0].partition("(")[0] in LONG
+        for number, check in enumerate(list_checks()):
+            turn, forms = number + place, [spec for spec in group if check in APPLY[spec]]
+            if check in ALIKE:
+                forms = [spec for spec in forms if spec in ENDS]
+            norms = list(dict.fromkeys(NORM_OF[spec] for spec in forms))
+            if check in ALIKE or (long and check not in OF_THE_NORM):
+                norms = norms[turn % max(len(norms), 1) :][:1]
+            for i, norm in enumerate(norms):
+                found = [spec for spec in forms if NORM_OF[spec] == norm]
+                chosen.add((found[(turn + i) % len(found)], check))
+    return chosen
+
+
+SHORT_CUT = short_cut()
 PAIRS = [
-    (HARDER[spec] if check in HARD else spec, check)
+    (HARDER[spec] if check in HARD else spec, check, (spec, check) not in SHORT_CUT)
     for spec in specs()
-    for check in list_checks(create_attack(spec))
-    if check not in ALIKE or spec in ENDS
+    for check in list_checks()
+    if check in APPLY[spec] and (check not in ALIKE or spec in ENDS)
 ]
+"""Spec, check, and whether the pair waits for `--slow`."""
 
 NO_BALL = "rotations and shifts reach few points of a ball, whatever its radius"
 SPATIAL = {
@@ -157,9 +194,10 @@ WAIVERS: dict[tuple[str, str], str] = {
 """Promises that an attack does not keep, with the reason; a waiver that is not needed any more fails."""
 
 
-def pair(spec: str, check: str) -> object:
+def pair(spec: str, check: str, slow: bool) -> object:
     reason = WAIVERS.get((spec, check))
     marks = [pytest.mark.xfail(reason=reason, raises=BrokenPromiseError, strict=True)] if reason else []
+    marks += [pytest.mark.slow] * slow
     return pytest.param(spec, check, id=f"{spec}-{check}", marks=marks)
 
 
@@ -168,8 +206,18 @@ def test_every_attack_keeps_every_promise(spec: str, check: str) -> None:
     check_attack(create_attack(spec), only=[check])
 
 
-@pytest.mark.parametrize("spec", specs())
-@pytest.mark.parametrize("stop", ["fooled", "never"])
+def stops() -> list[object]:
+    """Every spec with both ways to stop; of an attack of several specs every other one waits for `--slow`."""
+    ways = ("fooled", "never")
+    return [
+        pytest.param(spec, stop, marks=[pytest.mark.slow] * (len(group) > 1 and (i + j) % 2))
+        for group in GROUPS
+        for i, spec in enumerate(group)
+        for j, stop in enumerate(ways)
+    ]
+
+
+@pytest.mark.parametrize(("spec", "stop"), stops())
 def test_compaction_changes_nothing(spec: str, stop: str, monkeypatch: pytest.MonkeyPatch) -> None:
     attack, case = create_attack(spec), toy_case(2, samples=18)
     options = {"stop": stop} if attack.kind == "minimal" else {"stop": stop, "eps": RADII[attack.norm]}
@@ -190,7 +238,10 @@ def test_a_spec_makes_the_same_attack_again(spec: str) -> None:
 
 def test_the_registry_is_not_empty_and_every_check_applies_to_some_attack() -> None:
     assert {"fgsm", "pgd", "noise", "lbfgs"} <= set(list_attacks())
-    assert {check for _, check in PAIRS} == set(list_checks())
+    short = {(spec.partition("(")[0], check) for spec, check, slow in PAIRS if not slow}
+    assert {check for _, check in short} == set(list_checks())
+    assert short == {(spec.partition("(")[0], check) for spec, check, _ in PAIRS}
+    assert {NORM_OF[spec] for spec, _, slow in PAIRS if not slow and spec in NORM_OF} == set(NORM_OF.values())
 
 
 def test_names_of_checks_match_patterns() -> None:

@@ -42,6 +42,7 @@ ELSEWHERE = {
 SHORT = {
     "one_pixel": {"population": 30, "generations": 10},
     "sparse_rs": {"queries": 300},
+    "autoattack": {"steps": 30, "queries": 300},
     **{name: {"queries": 1500} for name in ("boundary", "geoda", "hopskipjump")},
 }
 """Hyperparameters of attacks that would take long here."""
