@@ -1,8 +1,8 @@
 """A network as a list of nodes, traced by torch.fx at the level of tensor operations, so that any module works."""
 
 import operator
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
@@ -321,6 +321,19 @@ class _Inside(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+@contextmanager
+def _without_stacks() -> Iterator[None]:
+    """Record no stack of Python calls with an operation, where torch leaves the choice: a quarter of the time."""
+    config: Any = getattr(fx, "config", None)
+    if not (before := getattr(config, "do_not_emit_stack_traces", True)):
+        config.do_not_emit_stack_traces = True
+    try:
+        yield
+    finally:
+        if not before:
+            config.do_not_emit_stack_traces = before
+
+
 def _recorded(model: Callable[[Tensor], Tensor], probe: Tensor) -> fx.GraphModule:
     """The operations, with the module that holds each where torch can tell."""
     if isinstance(model, nn.Module):
@@ -365,7 +378,7 @@ def trace(model: Callable[[Tensor], Tensor], x: Tensor) -> Tracing:
     check_open(model, "certificates and bounds")
     _check_eager(model)
     probe = torch.zeros(BATCH, *x.shape[1:], dtype=x.dtype, device=x.device)
-    with looking(model, x.device), _Inside():
+    with looking(model, x.device), _Inside(), _without_stacks():
         try:
             module = _recorded(model, probe)
         except InputError:

@@ -1,6 +1,7 @@
 """Many ways to write a network: each is bounded rightly by every method, or refused in a line that names it."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from advkit.certification import certify
-from advkit.certification.graph import RULES
+from advkit.certification.graph import RULES, trace
 from advkit.certification.trained_bounds import TrainedBounds
 from advkit.core.errors import InputError
 
@@ -184,3 +185,16 @@ def test_products_on_the_last_axis_are_refused_with_what_is_covered(way: str) ->
     with pytest.raises(InputError, match=said) as caught:
         certify(OnLastAxis(way).double(), torch.rand(2, 1, 4, 4).double(), torch.tensor([0, 1]), eps=0.1)
     assert "\n" not in str(caught.value)
+
+
+def test_a_record_holds_no_stacks_and_leaves_torchs_choice_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    config: Any = getattr(torch.fx, "config", None)
+    if not hasattr(config, "do_not_emit_stack_traces"):
+        pytest.skip("this torch leaves no choice")
+    for chosen in (False, True):
+        monkeypatch.setattr(config, "do_not_emit_stack_traces", chosen)
+        tracing = trace(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), torch.zeros(2, 1, 2, 2))
+        assert not any(node.stack_trace for node in tracing.module.graph.nodes)
+        with pytest.raises(InputError, match="cannot be traced"):
+            trace(lambda z: z if float(z.sum()) > 0 else -z, torch.zeros(2, 4))
+        assert config.do_not_emit_stack_traces is chosen
