@@ -11,8 +11,25 @@ from advkit.evaluation import Report
 from advkit.models import Classifier
 
 
-def print_json(report: Report, model: str, classifier: Classifier, *, device: str) -> None:
-    """Print the figures of the first attack as one JSON object; infinite and undefined values are null."""
+def print_json(
+    report: Report,
+    model: str,
+    classifier: Classifier,
+    *,
+    device: str,
+    transform: str | None = None,
+    through: Report | None = None,
+) -> None:
+    """Print the figures of the first attack as one JSON object; infinite and undefined values are null.
+
+    Args:
+        report: the report.
+        model: name of the network.
+        classifier: the network.
+        device: the device that it is on.
+        transform: spec of the transform in front of it.
+        through: report of the attack through the transform, where the attack of `report` ignores it.
+    """
     row, control = report.attacks[0], report.control
     figures = {
         "model": model,
@@ -38,7 +55,19 @@ def print_json(report: Report, model: str, classifier: Classifier, *, device: st
         "seed": report.seed,
         "version": __version__,
     }
-    click.echo(json.dumps({**figures, **_unusual(report)}, allow_nan=False))
+    click.echo(json.dumps({**figures, **_behind(transform, through), **_unusual(report)}, allow_nan=False))
+
+
+def _behind(transform: str | None, through: Report | None) -> dict[str, Any]:
+    """Entries that appear only with a transform: whether the attack went through it, and the error if it had."""
+    if transform is None:
+        return {}
+    said = {"transform": transform, "adaptive": through is None}
+    if through is None:
+        return said
+    row = through.attacks[0]
+    errors = {"adaptive_error": row.adversarial_error, "adaptive_error_interval": row.adversarial_error_interval}
+    return {**said, **errors}
 
 
 def _unusual(report: Report) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from advkit.attacks import Attack
 from advkit.core import door
 from advkit.core.errors import InputError
 from advkit.core.goals import wide
+from advkit.core.written import written
 from advkit.defenses._network import Network, enter
 
 
@@ -131,7 +132,7 @@ class TrainingLoss(ABC):
     def spec(self) -> str:
         """The string from which `create_defense` makes this defence again."""
         changed = [f for f in dataclasses.fields(self) if f.init and getattr(self, f.name) != f.default]
-        options = ", ".join(f"{f.name}={_literal(getattr(self, f.name))}" for f in changed)
+        options = ", ".join(f"{f.name}={written(getattr(self, f.name))}" for f in changed)
         return f"{self.name}({options})" if options else self.name
 
 
@@ -164,7 +165,3 @@ def divergence(clean: Tensor, adversarial: Tensor) -> Tensor:
     """KL(p || q) (N,) of p = softmax(clean) and q = softmax(adversarial), in float32 or better."""
     p, q = wide(clean).log_softmax(1), wide(adversarial).log_softmax(1)
     return (p.exp() * (p - q)).sum(1)
-
-
-def _literal(value: Any) -> str:
-    return str(getattr(value, "spec", None) or (value if isinstance(value, str) else repr(value)))

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from advkit.attacks import create_attack, list_attacks
 from advkit.core.errors import check_given, unknown
-from advkit.core.registry import Registry, Spec, parse_spec
+from advkit.core.registry import Registry, Spec
 
 
 class Defense(Protocol):
@@ -22,7 +22,9 @@ class Defense(Protocol):
         """Return the loss of a batch, a scalar."""
 
 
-DEFENSES: Registry[Defense] = Registry("defense", "advkit.defenses")
+DEFENSES: Registry[Defense] = Registry(
+    "defense", "advkit.defenses", example="trades(eps=0.3, steps=10)", values={"eps": "0.1", "attack": "pgd(eps=0.1)"}
+)
 
 D = TypeVar("D", bound="type[Any]")
 
@@ -65,7 +67,7 @@ def create_defense(spec: str | Spec, **options: Any) -> Defense:
         InputError: the name or an option is unknown, or defence or attack refuse a value.
     """
     check_given("spec", spec, (str, Spec), "text such as 'trades(eps=0.3)'")
-    spec = parse_spec(spec) if isinstance(spec, str) else spec
+    spec = DEFENSES.read(spec) if isinstance(spec, str) else spec
     given = {**spec.options, **options}
     if spec.name in list_defenses():
         return _create(spec.name, {k: _part(k, v) for k, v in given.items()})

@@ -9,6 +9,7 @@ from advkit.core.door import check_between
 from advkit.core.errors import InputError
 from advkit.core.goals import wide
 from advkit.core.losses import surprise
+from advkit.core.written import written
 from advkit.defenses._carry import carry, gradients
 from advkit.defenses._loss import AttackedLoss
 from advkit.defenses._network import Network
@@ -68,9 +69,9 @@ class AdversarialLoss(AttackedLoss):
     def spec(self) -> str:
         """The spec string of this defence: the attack's, with the loss's options."""
         name, _, options = self.attack.spec.partition("(")
-        own = [f"alpha={self.alpha!r}"]
-        own += [f"label_smoothing={self.label_smoothing!r}"] if self.label_smoothing else []
-        own += [f"bounds={self.bounds!r}"] if self.bounds != (0, 1) else []
+        own = [f"alpha={written(self.alpha)}"]
+        own += [f"label_smoothing={written(self.label_smoothing)}"] if self.label_smoothing else []
+        own += [f"bounds={written(self.bounds)}"] if self.bounds != (0, 1) else []
         if name == "noise":  # the word is a defence of its own
             return f"{self.name}(attack={self.attack.spec}, {', '.join(own)})"
         return f"{name}({', '.join([*([options.removesuffix(')')] if options else []), *own])})"

@@ -19,7 +19,7 @@ from advkit.core.pixel_range import Bounds, check_range, from_unit, to_unit
 from advkit.core.registry import Registry
 from advkit.defenses.soft_jpeg import soft_jpeg
 
-TRANSFORMS: "Registry[Transform]" = Registry("transform", "advkit.defenses")
+TRANSFORMS: "Registry[Transform]" = Registry("transform", "advkit.defenses", example="jpeg(quality=75)")
 
 REACH = 8
 """The most that a blur may reach beyond the image, in lengths of its longer side: wider ones fill the memory."""

@@ -27,11 +27,11 @@ from advkit.core.registry import Registry
 from advkit.core.result import Result, better_of
 from advkit.core.threat import Threat
 from advkit.core.wishes import Wish, as_wish
-from advkit.core.words import number
+from advkit.core.written import written
 
 STOPS = ("fooled", "never")
 
-ATTACKS: Registry["Attack"] = Registry("attack", "advkit.attacks")
+ATTACKS: Registry["Attack"] = Registry("attack", "advkit.attacks", values={"eps": "0.1"})
 
 A = TypeVar("A", bound="type[Attack]")
 
@@ -140,9 +140,9 @@ class Attack(ABC):
 
     @property
     def spec(self) -> str:
-        """The spec string from which `create_attack` builds this attack again; tensors cannot be written in it."""
+        """The spec string from which `create_attack` builds this attack again; a tensor or a function has no text."""
         changed = [f for f in dataclasses.fields(self) if f.repr and getattr(self, f.name) != f.default]
-        options = ", ".join(f"{f.name}={_literal(getattr(self, f.name))}" for f in changed)
+        options = ", ".join(f"{f.name}={written(getattr(self, f.name))}" for f in changed)
         return f"{self.name}({options})" if options else self.name
 
     def __call__(
@@ -355,7 +355,7 @@ class BudgetAttack(Attack):
         eps = self.eps if eps is None else eps
         if eps is None:
             raise InputError(
-                f"{self.name} needs eps, the radius of the ball: {self.name}(eps=...), or eps= in the call"
+                f"{self.name} needs eps, the radius of the ball: {self.name}(eps=0.1), or eps= in the call"
             )
         return door.check_eps(eps, x)
 
@@ -377,10 +377,6 @@ def _finite(eps: float | Tensor, norm: str, x: Tensor, bounds: tuple[float, floa
 
 def _knowledge_by_name() -> dict[str, str]:
     return {name: str(getattr(ATTACKS.factory(name), "knowledge", "gradients")) for name in ATTACKS.names()}
-
-
-def _literal(value: Any) -> str:
-    return value if isinstance(value, str) else number(value) if isinstance(value, float) else repr(value)
 
 
 def _count_classes(model: Model, problem: Problem) -> int:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from advkit.core.door import check_between, check_count, check_positive, check_t
 from advkit.core.errors import InputError
 from advkit.core.model_checks import check_labels
 from advkit.core.wishes import GOALS, Confident, Margin, OfForm, Towards, Wish
+from advkit.core.written import written
 
 
 @GOALS.register("untargeted")
@@ -29,10 +31,10 @@ def target(classes: Tensor | str | int) -> Wish:
     Raises:
         InputError: the class is no number of 0 or more, no word and no tensor.
     """
-    if not isinstance(classes, Tensor):
-        check_target(classes, torch.empty(0, device="cpu"))
-    word = "a tensor of classes" if isinstance(classes, Tensor) else classes
-    return Towards(classes, f"target(classes={word})")
+    given: Any = classes.item() if isinstance(classes, Tensor) and not classes.ndim else classes
+    if not isinstance(given, Tensor):
+        check_target(given, torch.empty(0, device="cpu"))
+    return Towards(given, f"target(classes={written(given)})")
 
 
 @GOALS.register("confident")
@@ -47,12 +49,12 @@ def confident(*, lead: float | None = None, probability: float | None = None) ->
         InputError: both or neither are given, or a value is out of range.
     """
     if (lead is None) == (probability is None):
-        raise InputError("expected confident(lead=...) or confident(probability=...), one of the two")
+        raise InputError("expected a lead or a probability, one of the two, such as 'confident(lead=1)'")
     if probability is None:
         lead = check_between("lead", lead, 0, math.inf)
         if math.isinf(lead):
             raise InputError("expected lead as a finite number >= 0, got inf")
-        return Confident(lead, f"confident(lead={lead:g})")
+        return Confident(lead, f"confident(lead={written(lead)})")
     odds = torch.logit(
         torch.tensor(check_between("probability", probability, 0, 1, ends=False), dtype=torch.float64, device="cpu")
     )
@@ -64,7 +66,7 @@ def confident(*, lead: float | None = None, probability: float | None = None) ->
         rest = logits.scatter(1, best, -torch.inf).logsumexp(1)
         return logits.gather(1, best).squeeze(1) - rest - float(odds)
 
-    return OfForm(sure, f"confident(probability={float(probability):g})", labelled=True)
+    return OfForm(sure, f"confident(probability={written(float(probability))})", labelled=True)
 
 
 @GOALS.register("top_k")
@@ -129,7 +131,7 @@ def regression(tolerance: float) -> Wish:
         off = outputs - y.to(outputs.dtype).reshape(outputs.shape)
         return torch.where(off >= 0, off, -off).reshape(len(y), -1).amax(1) - most  # at 0 the slope of abs() is 0
 
-    return OfForm(away, f"regression(tolerance={most:g})", check=_check_finite)
+    return OfForm(away, f"regression(tolerance={written(most)})", check=_check_finite)
 
 
 @GOALS.register("segmentation")
@@ -176,7 +178,7 @@ def segmentation(share: float, *, ignore: int | None = None) -> Wish:
     def unseen(outputs: Tensor, y: Tensor) -> Tensor:
         return check(y)(outputs, y)
 
-    return OfForm(unseen, f"segmentation(share={least:g}{more})", check=check)
+    return OfForm(unseen, f"segmentation(share={written(least)}{more})", check=check)
 
 
 GOALS.register("topk")(top_k)

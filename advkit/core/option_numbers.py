@@ -12,11 +12,14 @@ from advkit.core.errors import InputError
 NO_NUMBERS = ("inf", "infinity", "nan")
 """Names of what is no finite number; no entry has them."""
 
+WORDS = {"true": True, "false": False}
+"""What people write for Python's True and False; as names of something both would count as true."""
+
 MOST = 2**63 - 1
 """The largest integer of torch."""
 
 RADIUS = "eps"
-"""The option that a text such as "8/255" may give, and that may be infinite outside of specs; its own check tells."""
+"""The option that a text such as "8/255" may give, and that may be infinite; its own check tells."""
 
 MOST_SHOWN = 60
 """Number of letters of a wrong value that a message shows."""
@@ -34,6 +37,8 @@ def number_in_spec(name: str, node: ast.expr, value: Callable[[ast.expr], Any], 
     Raises:
         InputError: a number in it is infinite, NaN, or too large.
     """
+    if name == RADIUS and isinstance(node, ast.Name) and node.id == "inf":
+        return math.inf
     try:
         found = value(node)
         endless = not _finite(found)

@@ -1,12 +1,12 @@
 """Registries: registration by decorator, look-up by pattern, creation from a name or a spec string.
 
-A spec string is `name` or `name(option=value, ...)`; values are literals, fractions such as `8/255`, or nested specs.
-It is parsed and never evaluated.
+A spec string is `name` or `name(option=value, ...)`; values are literals, fractions such as `8/255`, words, or nested
+specs. It is parsed and never evaluated.
 """
 
 import ast
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
 from functools import partial
@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any, Generic, TypeVar
 
 from advkit.core.errors import InputError, check_given, unknown
-from advkit.core.option_numbers import check_kinds, check_name, is_huge, number_in_spec
+from advkit.core.option_numbers import WORDS, check_kinds, check_name, is_huge, number_in_spec
 from advkit.core.words import cause
 
 T = TypeVar("T")
@@ -30,14 +30,20 @@ class Spec:
     options: dict[str, Any] = field(default_factory=dict)
 
 
-WORDS = {"true": True, "false": False}
-"""What people write for Python's True and False; as names of something both would count as true."""
+EXAMPLE = "pgd(eps=0.1, steps=9)"
+"""The spec that a message shows where the family is not known."""
 
 
-def parse_spec(text: str) -> Spec:
+def parse_spec(text: str, *, example: str = EXAMPLE, parameters: Callable[[str], Iterable[str]] | None = None) -> Spec:
     """`"pgd(eps=8/255, steps=40)"` -> `Spec("pgd", {"eps": 8 / 255, "steps": 40})`.
 
     An attack of another library has the library's name in front: `"foolbox:LinfPGD(steps=40)"`.
+
+    Args:
+        text: the spec string.
+        example: spec that an error shows.
+        parameters: function that returns the options of a name, for a spec that leaves their names out; the error
+            then shows this spec with the names.
 
     Raises:
         InputError: the text is no spec string, or it gives an option twice.
@@ -50,9 +56,25 @@ def parse_spec(text: str) -> Spec:
     except InputError:
         raise
     except (SyntaxError, ValueError, TypeError, ArithmeticError, RecursionError, MemoryError) as error:
-        expected = "expected NAME or NAME(option=value, ...), such as 'pgd(eps=.1, steps=9)'"
+        shown = _with_names(text, parameters) or example
+        expected = f"expected NAME or NAME(option=value, ...), such as {shown!r}"
         several = "; give several apart, not in one text with commas" if _several(text) else ""
         raise InputError(f"cannot read the spec {text!r}: {expected}{several}") from error
+
+
+def _with_names(text: str, parameters: Callable[[str], Iterable[str]] | None) -> str:
+    """The spec with a name for each value that has none; empty where there is no such spec."""
+    try:
+        node = ast.parse(text.strip(), mode="eval").body
+        if parameters is None or not (isinstance(node, ast.Call) and isinstance(node.func, ast.Name)):
+            return ""
+        free = [name for name in parameters(node.func.id) if name not in {k.arg for k in node.keywords}]
+        named = [ast.keyword(name, value) for name, value in zip(free, node.args, strict=False)]
+        again = ast.unparse(ast.Call(node.func, [], [*named, *node.keywords])).replace(" / ", "/")
+        parse_spec(again)
+        return again if len(named) == len(node.args) else ""
+    except (InputError, SyntaxError, ValueError, TypeError, RecursionError, MemoryError):
+        return ""
 
 
 def _several(text: str) -> bool:
@@ -89,6 +111,8 @@ def _value(text: str, node: ast.expr) -> Any:
         return WORDS[node.id]
     if isinstance(node, ast.Name | ast.Call):
         return _spec(text, node)
+    if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name | ast.Attribute):
+        return ast.unparse(node)  # the name of a layer, such as features.c1
     return ast.literal_eval(node)
 
 
@@ -98,10 +122,14 @@ class Registry(Generic[T]):
     Args:
         kind: name of an entry in messages, such as "attack".
         package: the package whose import registers the family; imported at the first look-up.
+        example: spec of an entry, for messages.
+        values: an example of what an option may be, as a spec writes it, for the options that have no default.
     """
 
-    def __init__(self, kind: str, package: str) -> None:
-        self.kind, self.package = kind, package
+    def __init__(
+        self, kind: str, package: str, *, example: str = EXAMPLE, values: Mapping[str, str] | None = None
+    ) -> None:
+        self.kind, self.package, self.example, self.values = kind, package, example, values or {}
         self._factories: dict[str, Callable[..., T]] = {}
         self._libraries: dict[str, Callable[..., T]] = {}
         self._wraps: dict[str, tuple[int, Callable[[T, Any], T]]] = {}
@@ -167,6 +195,22 @@ class Registry(Generic[T]):
             raise unknown(self.kind, name, self._factories)
         return self._factories[name]
 
+    def read(self, text: str) -> Spec:
+        """Return the parsed spec of an entry; an error shows an example of this family.
+
+        Args:
+            text: name or spec of an entry.
+
+        Raises:
+            InputError: the text is no spec string, or it gives an option twice.
+        """
+        return parse_spec(text, example=self.example, parameters=self._parameters)
+
+    def _parameters(self, name: str) -> Iterable[str]:
+        parameters = inspect.signature(self.factory(name)).parameters
+        positional = [p.name for p in parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        return positional or [option for option in ("eps",) if option in parameters]
+
     def create(self, spec: str | Spec, **options: Any) -> T:
         """Build an entry from its name or spec; `options` override those of the spec.
 
@@ -175,7 +219,7 @@ class Registry(Generic[T]):
         """
         if not isinstance(spec, str | Spec):
             raise InputError(f"expected {self.kind} as a name or a spec, got {type(spec).__name__}")
-        spec = parse_spec(spec) if isinstance(spec, str) else spec
+        spec = self.read(spec) if isinstance(spec, str) else spec
         factory = self.factory(spec.name)
         options = {name: self._option(value) for name, value in {**spec.options, **options}.items()}
         own = inspect.signature(factory).parameters
@@ -222,6 +266,7 @@ class Registry(Generic[T]):
         )
         for parameter in required:
             if parameter.name not in options:
+                value = self.values.get(parameter.name, "...")
                 raise InputError(
-                    f"{self.kind} {name!r} needs {parameter.name}=: give it, as in '{name}({parameter.name}=...)'"
+                    f"{self.kind} {name!r} needs {parameter.name}=: give it, as in '{name}({parameter.name}={value})'"
                 )

@@ -167,7 +167,12 @@ class OfForm:
         return Open(goal.y, self.function if made is None else made)
 
 
-GOALS: Registry[Wish] = Registry("goal", "advkit.core.named_goals")
+GOALS: Registry[Wish] = Registry(
+    "goal",
+    "advkit.core.named_goals",
+    example="top_k(k=5)",
+    values={"k": "5", "classes": "3", "tolerance": "0.1", "share": "0.5"},
+)
 
 
 def as_wish(goal: Any) -> Wish:

@@ -12,7 +12,7 @@ from torch.utils import data as torch_data
 from advkit.core.errors import InputError, unknown
 from advkit.core.registry import Registry
 
-DATASETS: Registry["Dataset"] = Registry("data set", "advkit.data")
+DATASETS: Registry["Dataset"] = Registry("data set", "advkit.data", example="mnist5k(pad=0)")
 
 Index = int | slice | Sequence[int] | Tensor
 

@@ -3,7 +3,6 @@
 from typing import Any
 
 from advkit.core.errors import check_given
-from advkit.core.registry import parse_spec
 from advkit.models._classifier import Classifier
 from advkit.models._reference import create_reference, is_reference, split_reference
 from advkit.models._registry import MODELS
@@ -27,4 +26,4 @@ def create_model(name: str, **options: Any) -> Classifier:
     if is_reference(name):
         name, given = split_reference(name)
         return create_reference(name, {**given, **options})
-    return MODELS.create(parse_spec(name), **options)
+    return MODELS.create(MODELS.read(name), **options)

@@ -15,7 +15,7 @@ from advkit.core.registry import Registry
 from advkit.models._card import Card
 from advkit.models._classifier import Classifier, evaluated_parameters
 
-MODELS: Registry[Classifier] = Registry("model", "advkit.models")
+MODELS: Registry[Classifier] = Registry("model", "advkit.models", example="lenet5(width=0.5)")
 
 
 @dataclass(frozen=True, kw_only=True)

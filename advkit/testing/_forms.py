@@ -9,6 +9,7 @@ from torch import Tensor
 
 from advkit.core.errors import InputError
 from advkit.core.goals import untargeted
+from advkit.core.registry import parse_spec
 from advkit.core.wishes import Wish, as_wish
 from advkit.testing.nets import Wrapped
 
@@ -88,7 +89,7 @@ def _multi_label(wish: Wish) -> Form:
 
 def _regression(wish: Wish) -> Form:
     """The leads should be far above 0 for y and far below for the others: as far as the tolerance."""
-    tolerance = float(wish.spec.partition("=")[2].rstrip(")"))
+    tolerance = float(parse_spec(wish.spec).options["tolerance"])
 
     def wanted(y: Tensor, classes: int) -> Tensor:
         return tolerance * (2 * _one_hot(y, classes) - 1).double()

@@ -25,6 +25,7 @@ from advkit.core.guard import Model
 from advkit.core.norms import NORMS
 from advkit.core.oracle import Oracle
 from advkit.core.outputs import answer_of
+from advkit.core.written import written
 
 
 class Counted(nn.Module):
@@ -109,7 +110,7 @@ class Foreign(Stepless, Attack):
         """As `create_attack` reads it."""
         changed = {f.name: getattr(self, f.name) for f in fields(self) if getattr(self, f.name) != f.default}
         given = {name: changed[name] for name in ("eps", "norm", "target") if name in changed} | self.options
-        options = ", ".join(f"{name}={value}" for name, value in given.items())
+        options = ", ".join(f"{name}={written(value)}" for name, value in given.items())
         return f"{self.name}({options})" if options else self.name
 
     def _radius(self, eps: Any, x: Tensor) -> float | Tensor:

@@ -12,6 +12,7 @@ from advkit.core.guard import Model
 from advkit.core.norms import NORMS
 from advkit.core.oracle import Oracle
 from advkit.core.wishes import Wish
+from advkit.core.written import written
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,5 +100,5 @@ class Wrapper(Attack):
 
     def _with(self, option: str, value: Any) -> str:
         """The spec of the attack inside with one more option."""
-        spec = self.attack.spec
-        return f"{spec[:-1]}, {option}={value})" if spec.endswith(")") else f"{spec}({option}={value})"
+        spec, more = self.attack.spec, f"{option}={written(value)}"
+        return f"{spec[:-1]}, {more})" if spec.endswith(")") else f"{spec}({more})"

@@ -69,7 +69,7 @@ def draw_images(seen: Scene, layer: str, unit: int | None, attack: str | None, l
         made = {m: deconv(seen.classifier, x, layer=layer, unit=unit, method=m).cpu() for m in METHODS}
         rows.append((name, x.cpu(), made))
     which = "strongest activation of all maps" if unit is None else f"strongest activation of map {unit}"
-    source = f"{seen.source}; {attack}" if attack else seen.source
+    source = f"{seen.source}; attack {attack}" if attack else seen.source
     projection_sheet(
         rows, labels=seen.labels, layer=layer, unit=which, wide=layout == "slide", title=seen.title, data=source,
         path=place,

@@ -29,7 +29,7 @@ def run(
             images.append(x[i].cpu())
             found.append(activations[i].cpu())
             labels.append(f"{label}\n{name}" if attack else label)
-    source = f"{seen.source}; {attack}" if attack else seen.source
+    source = f"{seen.source}; attack {attack}" if attack else seen.source
     stacked = torch.stack(found)
     maps_sheet(
         torch.stack(images), stacked, layer=layer, labels=labels, units=units, title=seen.title, data=source, path=place

@@ -34,7 +34,7 @@ def run(
     found = occlusion(seen.classifier, x, size=size, stride=stride, value=value, layer=layer)
     words = [seen.named(guess) for guess in classify(seen.classifier, x).argmax(1).tolist()]
     labels = [f"{word}  {100 * p:.0f} %" for word, p in zip(words, found.clean.tolist(), strict=True)]
-    source = f"{seen.source}; {attack}" if attack else seen.source
+    source = f"{seen.source}; attack {attack}" if attack else seen.source
     occlusion_sheet(
         x.cpu(), found, labels=labels, groups=[name for name, _ in groups], layer=layer, value=value,
         wide=layout == "slide", title=seen.title,

@@ -65,7 +65,7 @@ def run(
         x_adv = create_attack(aimed(attack, images))(classifier, x, y, sample_ids=rows.to(x.device), seed=seed).x_adv
     title = f"{classifier.card.describe()}; weights: {classifier.card.source}"
     source = f"{images.name} {images.split}, images {', '.join(map(str, rows.tolist()))}"
-    source += f"; {attack}" if attack else ""
+    source += f"; attack {attack}" if attack else ""
     if motion:
         draw_motion(
             place, classifier, transformers, x, y, frames=motion, classes=images.classes, title=title, data=source

@@ -320,3 +320,24 @@ def test_a_spec_names_a_class_as_the_option_does(words, tmp_path):
 
     assert said("'Ankle boot'") == said("9") != said("runner_up")
     assert "unknown class 'Bagg'; did you mean 'Bag'" in said("Bagg")
+
+
+def test_an_attack_that_ignores_the_transform_stands_beside_the_adaptive_one():
+    words = ("--attack", "pgd(eps=0.1, steps=3)", "--transform", "bit_depth(2)")
+    naive, through = figures(*words, "--no-adaptive"), figures(*words)
+    assert naive["attack"] == through["attack"] == "pgd(eps=0.1, steps=3)"
+    assert (naive["transform"], naive["adaptive"]) == ("bit_depth(2)", False)
+    assert (through["transform"], through["adaptive"]) == ("bit_depth(2)", True)
+    assert naive["adaptive_error"] == through["adversarial_error"]
+    assert "adaptive_error" not in through
+    said = call(*BASE, *words, "--no-adaptive", "--no-picture").stdout
+    assert "pgd(eps=0.1, steps=3), ignores bit_depth(2)" in said
+    assert "pgd(eps=0.1, steps=3), through bit_depth(2)" in said
+    assert "surrogate" not in said
+    assert not {"transform", "adaptive"} & set(figures("--attack", "fgsm"))
+
+
+def test_no_adaptive_without_a_transform_is_refused():
+    result = call(*BASE, "--no-adaptive")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Error: --no-adaptive needs a transform")

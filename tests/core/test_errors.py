@@ -129,7 +129,7 @@ def test_a_refusal_leaves_the_model_as_it_was(what: str) -> None:
 
 
 OPTIONS: dict[str, tuple[Callable[[], object], str]] = {
-    "no eps": (lambda: FGSM()(MODEL, X, Y), r"fgsm needs eps, the radius of the ball: fgsm\(eps=...\), or eps= in"),
+    "no eps": (lambda: FGSM()(MODEL, X, Y), r"fgsm needs eps, the radius of the ball: fgsm\(eps=0.1\), or eps= in"),
     "eps for a minimal attack": (lambda: LBFGS()(MODEL, X, Y, eps=0.1), r"lbfgs looks for the nearest.*takes no eps"),
     "a target for noise": (
         lambda: Noise(eps=0.1)(MODEL, X, Y, target=1),

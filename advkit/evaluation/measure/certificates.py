@@ -16,6 +16,7 @@ from advkit.core.guard import Model
 from advkit.core.intervals import wilson_interval
 from advkit.core.norms import get_norm
 from advkit.core.registry import parse_spec
+from advkit.core.written import written
 from advkit.evaluation.measure.stream import Batch
 from advkit.evaluation.measure.tally import Columns
 
@@ -43,7 +44,7 @@ class CertificateAsked:
     def spec(self) -> str:
         """The certificate as text for `evaluate(certify=)`."""
         options = {"eps": self.eps, "norm": self.norm, **self.options}
-        return f"{self.method}({', '.join(f'{k}={v}' for k, v in options.items())})"
+        return f"{self.method}({', '.join(f'{k}={written(v)}' for k, v in options.items())})"
 
     def columns(self, model: Model, batch: Batch, bounds: tuple[float, float], points: Tensor) -> dict[str, Tensor]:
         """Return `certified` and `broken` (M,) bool, on the CPU.
@@ -88,7 +89,7 @@ def asked_certificate(certify: str | None, attacks: Sequence[Attack]) -> Certifi
         return None
     if not isinstance(certify, str):
         raise InputError(f"expected certify as a method such as 'crown' or 'crown(eps=0.1)', got {certify!r}")
-    spec = parse_spec(certify)
+    spec = parse_spec(certify, example="crown(eps=0.1)", parameters=lambda method: ("eps", "norm"))
     if spec.name not in METHODS:
         raise unknown("method", spec.name, METHODS)
     options = dict(spec.options)

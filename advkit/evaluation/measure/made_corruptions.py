@@ -73,7 +73,7 @@ def asked_for(text: str) -> Made | None:
 
 
 def _from_spec(text: str) -> Made:
-    options = dict(parse_spec(text).options)
+    options = dict(parse_spec(text, example=f"{NAME}(severities=3)", parameters=lambda name: _OPTIONS).options)
     for option in options:
         if option not in _OPTIONS:
             raise unknown(f"option of {NAME}", option, _OPTIONS)

@@ -65,10 +65,16 @@ def _(row: AttackReport) -> Sheet:
     ]
 
 
-def attack_sheet(report: Report, half: Half | None) -> Sheet:
-    """Return the text that `advkit attack` prints for a report with one attack; without gradient, without `half`."""
+def attack_sheet(report: Report, half: Half | None, *, beside: Sequence[AttackReport] = ()) -> Sheet:
+    """Return the text that `advkit attack` prints for a report with one attack; without gradient, without `half`.
+
+    Args:
+        report: the report.
+        half: the eps at which half of the images are fooled.
+        beside: further attacks on the same images, whose errors the same table shows.
+    """
     row = report.attacks[0]
-    tables: Sheet = [_errors(replace(report, attacks=(row,))), _under_attack(row, half), *own_measures([row])]
+    tables: Sheet = [_errors(replace(report, attacks=(row,)), beside), _under_attack(row, half), *own_measures([row])]
     return [*_head(report), *tables, *_meaning(report), CAVEAT, *remarks(report, half and half.eps)]
 
 
@@ -118,7 +124,7 @@ def radius_text(eps: float | None, norm: str, std: Sequence[float] = ()) -> str:
     return f"{text} = {channels} in the model's normalised input"
 
 
-def _errors(report: Report) -> Table:
+def _errors(report: Report, beside: Sequence[AttackReport] = ()) -> Table:
     right = ("", "95 % interval", "images", "top-5")
     rows: list[tuple[str, float, tuple[float, float], float | None]] = [
         ("clean", report.clean_error, report.clean_error_interval, report.clean_top5_error)
@@ -126,7 +132,7 @@ def _errors(report: Report) -> Table:
     if report.control is not None:
         size = "same budget" if report.attacks and report.attacks[0].eps is not None else "same distances"
         rows.append((f"noise, {size}", *_error(report.control)))
-    rows += [(row.attack, *_error(row)) for row in report.attacks]
+    rows += [(row.attack, *_error(row)) for row in (*report.attacks, *beside)]
     if len(report.attacks) > 1:
         rows.append(("worst case", report.adversarial_error, report.adversarial_error_interval, None))
     if (both := report.certification) is not None:

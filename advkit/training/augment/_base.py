@@ -14,7 +14,7 @@ from advkit.core.float64 import lacks_float64
 from advkit.core.option_numbers import check_kinds, shown
 from advkit.core.registry import Registry
 
-AUGMENTATIONS: Registry["Augmentation"] = Registry("augmentation", "advkit.training.augment")
+AUGMENTATIONS: Registry["Augmentation"] = Registry("augmentation", "advkit.training.augment", example="patch(size=28)")
 
 
 class Numbers:

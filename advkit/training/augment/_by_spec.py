@@ -2,7 +2,6 @@
 
 from advkit.core.errors import check_given
 from advkit.core.option_numbers import check_kinds
-from advkit.core.registry import parse_spec
 from advkit.data import Dataset
 from advkit.training.augment._base import AUGMENTATIONS, Augmentation, Compose, check
 from advkit.training.augment.colour import ColourCast, PCAColour, Vignette
@@ -58,7 +57,7 @@ def create_augmentation(spec: str, *, data: Dataset | None = None) -> Augmentati
 
 
 def _one(spec: str, data: Dataset | None) -> Augmentation:
-    parsed = parse_spec(spec)
+    parsed = AUGMENTATIONS.read(spec)
     if parsed.name != "pca_colour" or "values" in parsed.options or data is None:
         return AUGMENTATIONS.create(parsed)
     AUGMENTATIONS.check_options("pca_colour", PCAColour.fit, {"data": data, **parsed.options})

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from advkit.core.door import check_flag
 from advkit.core.errors import InputError
 from advkit.data import Dataset
 from advkit.training.augment._base import AUGMENTATIONS, Augmentation, Numbers, check, check_numbers, per_image
@@ -48,6 +49,7 @@ class PCAColour(Augmentation):
     def __post_init__(self) -> None:
         super().__post_init__()
         check("sd", self.sd, self.sd >= 0, "of 0 or more")
+        check_flag("root", self.root)
         check_numbers("values", self.values, (3,))
         check_numbers("vectors", self.vectors, (3, 3))
         check("the smallest of values", min(self.values), min(self.values) >= 0, "of 0 or more")
