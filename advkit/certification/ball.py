@@ -33,9 +33,8 @@ class Ball(NamedTuple):
         """A lower bound of <a, z> over the ball for each row: (N, R)."""
         shape = tuple(self.x.shape[1:])
         if self.norm.boxed and rows.top is None:
-            a = rows.a.flatten(2)
-            up = a.relu()
-            return (up * self.low.flatten(1)[:, None]).sum(2) + ((a - up) * self.high.flatten(1)[:, None]).sum(2)
+            a, middle, radius = rows.a, (self.low + self.high) / 2, (self.low - self.high) / 2
+            return torch.addcmul(a * middle[:, None], a.abs(), radius[:, None]).flatten(2).sum(2)
         x, low, high = (rows.cut(t, shape).expand_as(rows.a).flatten(2) for t in (self.x, self.low, self.high))
         a = rows.a.flatten(2)
         room = torch.where(a < 0, high - x, x - low)  # how far the entry may go to lower the product

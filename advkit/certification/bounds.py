@@ -1,6 +1,7 @@
 """Bounds of every node: forward intervals (IBP, arXiv 1810.12715), backward linear bounds (CROWN, arXiv 1811.00866)."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -50,6 +51,8 @@ class Bounds:
     lines: dict[int, Lines] = field(default_factory=dict)
     pulls: dict[int, Tensor] = field(default_factory=dict)
     """What a multiplier of a constraint adds to the coefficients (N, *in) in front of a bend, by its place."""
+    first: tuple[int, "Bounds"] | None = None
+    """A layer and the network up to it, composed, which `forward` uses for later layers."""
 
     def take(self, rows: Tensor) -> "Bounds":
         """Return the bounds of some samples, by index, which may repeat."""
@@ -57,7 +60,7 @@ class Bounds:
         low, high, slack = kept
         lines = {i: lines.take(rows) for i, lines in self.lines.items()}
         ball = self.ball.take(rows)
-        return replace(self, ball=ball, low=low, high=high, slack=slack, lines=lines, pulls={}, centre=[])
+        return replace(self, ball=ball, low=low, high=high, slack=slack, lines=lines, pulls={}, centre=[], first=None)
 
     def light(self) -> "Bounds":
         """The same in the network's own type and without an allowance for rounding, to choose slopes by.
@@ -75,17 +78,21 @@ class Bounds:
         )
         return Bounds(self.graph.cast(dtype), self.ball.cast(dtype), self.rounding, self.windows, low, high)
 
-    def forward(self, *, refined: bool) -> None:
+    def forward(self, *, refined: bool, compose: Callable[["Bounds", int], "Bounds | None"] | None = None) -> None:
         """Bound all nodes, in order.
 
         Args:
             refined: whether to intersect the interval before every nonlinear node with its linear bounds.
+            compose: makes a network up to a node from the bounds so far, or None; later passes end in the first one.
         """
         fronts = self.graph.fronts
         for place in range(len(self.graph.nodes)):
             self.interval(place)
+            if compose is not None and self.first is None and (made := compose(self, place)) is not None:
+                self.first = place, made
             if place in fronts and (refined or self._is_first(place)):
                 self._refine(place)
+        self.first = None  # the lines of its bends may change
 
     def _is_first(self, place: int) -> bool:
         """Whether an affine map of the image would be bounded by its box alone, where the ball is smaller."""
@@ -204,14 +211,18 @@ class Bounds:
     def _units(self, place: int, index: Tensor, sign: Tensor, limit: Tensor) -> Tensor:
         """Linear lower bounds of single units, each times its sign (N, R); any bound will do that exceeds its limit."""
         shape, like = self.graph.nodes[place].shape, self.low[place]
-        step = max(1, ENTRIES // (len(index) * self.widest(place, windows=self.windows)))
-        found = []
+        step, found = self.step(place), []
         for some, signs, limits in zip(*(torch.split(t, step, 1) for t in (index, sign, limit)), strict=True):
             early = Early(limits) if bool((limits < torch.inf).any()) else None  # note: a wait for the device
-            row, constant = self.line(place, units(some, shape, signs, like, windows=self.windows), early=early)
+            rows = units(some, shape, signs, like, windows=self.windows)
+            row, constant = self.line(place, rows, early=early, first=self.first)
             bound = constant + self.ball.least(row)
             found.append(bound if early is None else early.ended(bound))
         return torch.cat(found, 1)
+
+    def step(self, place: int) -> int:
+        """How many rows of single units pass through the layers before a node at once."""
+        return max(1, ENTRIES // (max(1, len(self.ball.x)) * self.widest(place, windows=self.windows)))
 
     def widest(self, place: int, *, windows: bool = False) -> int:
         """The most coefficients of one row at any node up to this one."""
@@ -267,6 +278,8 @@ class Bounds:
         seen: dict[int, Rows] | None = None,
         more: dict[int, Rows] | None = None,
         early: Early | None = None,
+        lost: list[Tensor] | None = None,
+        first: tuple[int, "Bounds"] | None = None,
     ) -> tuple[Rows, Tensor]:
         """A linear lower bound of <A, node> over the ball: coefficients of the image, and a constant (N, R).
 
@@ -276,17 +289,32 @@ class Bounds:
             seen: dictionary that is filled with the rows of every nonlinear node's output, by its place.
             more: coefficients of earlier nodes, by their places; these functions are added.
             early: the rows that it takes out are not in the result.
+            lost: list that gets what rounding may change (N, R), which is then not in the constant.
+            first: a layer and the network up to it, which the pass goes through instead.
         """
         held: dict[int, Rows] = {place: rows, **(more or {})}
         total = rows.a.new_zeros(rows.a.shape[:2])
+        bends = 0  # since rows were last taken out
         for i in range(place, -1, -1):
             if i not in held:
                 continue
             row, node = held.pop(i), self.graph.nodes[i]
-            if early is not None and i < place and not held and isinstance(node.operation, Conv | Dense):
+            at_first = first is not None and i == first[0]
+            if (
+                early is not None
+                and not held
+                and (at_first or (bends > 1 and isinstance(node.operation, Conv | Dense)))
+            ):
+                bends = 0
                 row, total = early.left(row, total, (self.low[i], self.high[i]))
+            if first is not None and at_first:
+                image, constant = first[1].line(len(first[1].graph.nodes) - 1, row)
+                return image, total + constant
             if self.slack:
-                total = total - row.size(self.slack[i])
+                error = row.size(self.slack[i])
+                total = total - error if lost is None else total
+                if lost is not None:
+                    lost.append(error)
             if isinstance(node.operation, Input):
                 held[i] = row
             elif isinstance(node.operation, Affine):
@@ -295,7 +323,7 @@ class Bounds:
                 for j, back in zip(node.inputs, self._before(i, node.operation, row), strict=True):
                     held[j] = held[j].plus(back, self.graph.nodes[j].shape) if j in held else back
             elif isinstance(node.operation, Maximum | Tanh):
-                j = node.inputs[0]
+                j, bends = node.inputs[0], bends + 1
                 if seen is not None:
                     seen[i] = row
                 back, constant = self._bend(i, row)
@@ -332,14 +360,14 @@ class Bounds:
         lines = self.lines[i]
         if op.windows.index is not None:
             row = row.whole(node.shape)
-        up = row.a.relu()
-        down = row.a - up
+        down = row.a.clamp(max=0)
         constant = row.like(down).times(lines.high_offset, node.shape)
         if isinstance(op, Tanh):
-            constant = constant + row.like(up).times(lines.low_offset, node.shape)
-        up, down = up * row.cut(lines.low_slope, node.shape), down * row.cut(lines.high_slope, node.shape)
+            constant = constant + row.like(row.a - down).times(lines.low_offset, node.shape)
+        low, high = row.cut(lines.low_slope, node.shape), row.cut(lines.high_slope, node.shape)
         if op.windows.index is None:
-            return row.like(up + down), constant
+            return row.like(torch.addcmul(row.a * low, down, high - low)), constant
+        up, down = (row.a - down) * low, down * high
         shape = self.graph.nodes[j].shape
         back = up.new_zeros(*up.shape[:2], math.prod(shape) + 1)
         for part, tap in ((up, lines.low_tap), (down, lines.high_tap)):

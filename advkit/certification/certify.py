@@ -10,6 +10,7 @@ from torch import Tensor
 from advkit.certification.alpha_crown import raised
 from advkit.certification.ball import Ball, ball_around
 from advkit.certification.bounds import Bounds
+from advkit.certification.composed import composed
 from advkit.certification.exact import Attacked, BranchAndBound, Decided, Search, check_exact, differences
 from advkit.certification.faithful import check_faithful
 from advkit.certification.graph import Graph, Tracing, trace
@@ -327,7 +328,7 @@ class _Search(_Question):
 
 def _bounds(graph: Graph, ball: Ball, *, refined: bool) -> Bounds:
     made = Bounds(graph, ball, rounding_of(graph.dtype, ball.x.device))
-    made.forward(refined=refined)
+    made.forward(refined=refined, compose=composed if refined else None)
     return made
 
 

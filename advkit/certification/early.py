@@ -58,4 +58,5 @@ def boxed(row: Rows, box: tuple[Tensor, Tensor]) -> Tensor:
     low, high = box
     shape = tuple(low.shape[1:])
     wide = 4 * gamma(low[0].numel() + 32, DOUBLE) * torch.maximum(low.abs(), high.abs())
-    return row.like(row.a.relu()).times(low - wide, shape) - row.like((-row.a).relu()).times(high + wide, shape)
+    middle, radius = row.cut((low + high) / 2, shape), row.cut((low - high) / 2 - wide, shape)
+    return torch.addcmul(row.a * middle, row.a.abs(), radius).flatten(2).sum(2)
