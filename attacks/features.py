@@ -147,6 +147,7 @@ class Heard(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the model's answer to x (N, ...)."""
         (module,) = self._where
+        self.phi = None
         if module is None:
             answer = answer_of(self.model(x))
             self.phi = answer
@@ -173,7 +174,15 @@ def _representation(count: int) -> Tensor:
     """(count, D): of the latest pass, without the rows that only filled up the batch."""
     phi = _heard.get().phi
     if phi is None:
-        raise InputError("the layer took no part in the model's answer: choose another layer=")
+        raise InputError(
+            "the layer took no part in the model's answer: choose another layer=, "
+            "or give the model as it was before torch.compile, which leaves out the hook of the attack"
+        )
+    if len(phi) < count:
+        raise InputError(
+            f"the layer was last called for {len(phi)} of {count} images, as nn.DataParallel on several devices does: "
+            "give the network inside of it"
+        )
     return wide(flat(phi))[:count]
 
 

@@ -193,7 +193,7 @@ COVERED = "Linear layers and products with a matrix are covered on images flatte
 JOINED = f", or joins another axis to theirs, as a layer on (N, T, C), matmul and einsum do. {COVERED}"
 MOVED = ", or moves their axis to another place, as attention does"
 PERMUTE = ("t", "transpose", "permute", "t_copy", "transpose_copy", "permute_copy")
-LOGITS = "certify the network that gives its logits"
+LOGITS = "certify the network that gives its logits, if it is the last step; no network with attention is covered"
 WRITES = "entries are written into a tensor, as by an assignment or by circular padding; certify the network without it"
 ADVICE = {
     "bmm": f"certify the network without it; matmul and einsum are recorded as it. {COVERED}",

@@ -84,3 +84,17 @@ def test_wrong_options_are_refused() -> None:
         Features(guides=torch.rand(2, 1, 5, 5))(net, x, y, eps=0.1)
     with pytest.raises(InputError, match="guides"):
         Features(guides="images")  # type: ignore[arg-type]
+
+
+def test_a_layer_that_is_called_for_a_part_of_the_batch_is_refused() -> None:
+    class InParts(nn.Module):  # as nn.DataParallel over two devices
+        def __init__(self, net: nn.Module) -> None:
+            super().__init__()
+            self.net = net
+
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.cat([self.net(part) for part in x.split(2)])
+
+    net, x, y = case()
+    with pytest.raises(InputError, match=r"for 2 of 12 images, as nn.DataParallel"):
+        Features(guides=x[:1])(InParts(net), x, y, eps=0.2)

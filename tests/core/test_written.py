@@ -22,7 +22,7 @@ from advkit.core.written import written
 from advkit.defenses import AWP, TRADES, AdversarialLoss, create_defense
 from advkit.defenses._registry import DEFENSES
 from advkit.defenses.transforms import TRANSFORMS
-from advkit.evaluation.measure.certificates import CertificateAsked
+from advkit.evaluation.measure.certificates import CertificateAsked, asked_certificate
 from advkit.training.augment._base import AUGMENTATIONS
 
 REGISTRIES: dict[str, Registry[Any]] = {
@@ -144,6 +144,10 @@ def test_a_certificate_writes_its_options_so_that_they_can_be_read() -> None:
     asked = CertificateAsked(method="exact", norm="l2", eps=8 / 255, options={"nodes": np.int64(5)})
     assert asked.spec == "exact(eps=8/255, norm=l2, nodes=5)"
     assert written(Fraction(8, 255)) == "8/255"
+    with pytest.raises(InputError, match="expected a finite eps to certify at, got inf"):
+        asked_certificate("crown(eps=inf)", [])
+    with pytest.raises(InputError, match=r"such as 'crown\(eps=0.1\)'$"):
+        asked_certificate("crown(.1)", [])
 
 
 @pytest.mark.parametrize(

@@ -87,7 +87,7 @@ def _joined(call: Call) -> Ref:
     if axis % (len(call.shape) + 1) == 0:
         raise call.refusal("joins batches")
     if not all(isinstance(p, Ref) for p in parts):
-        raise call.refusal("joins images and constants")
+        raise call.refusal("joins images and constants, as a class token does; certify the network without it")
     run = lambda *ts: call.target(ts, axis)  # noqa: E731
     return call.add(Move(run=run, name=str(call.target)), *parts)
 

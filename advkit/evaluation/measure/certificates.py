@@ -1,5 +1,6 @@
 """Certificates in an evaluation: which images are certified, and which were found wrong within the certified ball."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -98,6 +99,8 @@ def asked_certificate(certify: str | None, attacks: Sequence[Attack]) -> Certifi
     eps = options.pop("eps", max(radii, default=None))
     if isinstance(eps, bool) or not isinstance(eps, int | float):
         raise InputError(f"no attack has an eps in {norm} to certify at: give one, as in '{spec.name}(eps=0.1)'")
+    if not math.isfinite(eps):
+        raise InputError(f"expected a finite eps to certify at, got {eps}: give one, as in '{spec.name}(eps=0.1)'")
     return CertificateAsked(method=spec.name, norm=norm, eps=float(eps), options=options)
 
 
