@@ -39,8 +39,14 @@ def own_device(device: str) -> str:
 
 
 def cores() -> int:
-    """Return the number of CPU cores for this process: the threads of a run, which torchrun would set to 1."""
+    """Return the number of CPU cores for this process."""
     try:
         return len(os.sched_getaffinity(0))
     except AttributeError:  # not on every system
         return os.cpu_count() or 1
+
+
+def threads() -> int:
+    """Return the number of CPU threads of a run: $OMP_NUM_THREADS, or all cores, also where torchrun sets that to 1."""
+    said = world() == 1 and "OMP_NUM_THREADS" in os.environ
+    return torch.get_num_threads() if said else cores()

@@ -13,7 +13,7 @@ from advkit.cli._evaluate_output import print_json
 from advkit.cli._group import last_word
 from advkit.cli._options import check_device
 from advkit.cli._picture import draw
-from advkit.cli._workers import cores, own_device, together, world
+from advkit.cli._workers import own_device, threads, together, world
 from advkit.cli.attack import checkpoint, load_images, untrained
 from advkit.core.errors import InputError
 from advkit.data import Dataset
@@ -37,7 +37,7 @@ def run(model: str | None, as_json: bool, output: Path | None, **options: Any) -
         raise InputError("--shard leaves a folder for advkit merge: give --output DIR")
     if world() > 1 and output is None:
         raise InputError("several processes share a run through its folder: give --output DIR")
-    torch.set_num_threads(options["threads"] or cores())
+    torch.set_num_threads(options["threads"] or threads())
     device = own_device(options["device"])
     check_device(device)
     attacks = chosen(options["attacks"], options["eps"])

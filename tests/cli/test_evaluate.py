@@ -8,7 +8,7 @@ import torch
 from click.testing import CliRunner
 from helpers.children import stopped, words_of
 
-from advkit.cli import main
+from advkit.cli import _workers, main
 from advkit.evaluation import load_run
 
 BASE = ("evaluate", "--model", "mlp", "--threads", "1", "--count", "40")
@@ -197,3 +197,17 @@ def test_the_checks_call_a_masked_model_suspect(somewhere, monkeypatch):
     assert "zero_gradients: the gradient is zero on" in out
     found = json.loads(done(*words, "--json").stdout)
     assert found["checks"]["verdict"] == "suspect"
+
+
+@pytest.mark.parametrize(("said", "processes", "expected"), [("3", "1", 3), (None, "1", 5), ("1", "2", 5)])
+def test_threads_are_those_of_the_environment_except_where_torchrun_set_them(
+    said: str | None, processes: str, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_workers, "cores", lambda: 5)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 3)
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", processes)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if said is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", said)
+    assert _workers.threads() == expected
