@@ -20,7 +20,7 @@ from advkit.core.wishes import as_wish
 from advkit.evaluation import recorded
 from advkit.evaluation.measure.aims import aim_at
 from advkit.evaluation.measure.any_data import as_data
-from advkit.evaluation.measure.asked import asked_attacks, asked_control
+from advkit.evaluation.measure.asked import asked_attacks, asked_control, radius_of
 from advkit.evaluation.measure.belong import belonging
 from advkit.evaluation.measure.certificates import asked_certificate
 from advkit.evaluation.measure.checks import MOST, Checks, check_evaluation
@@ -217,10 +217,10 @@ LEAST = 32
 
 
 def _checked(model: Model, data: Any, plan: Plan, surrogate: Model | None, report: Report) -> Checks:
-    """The checks at the linf radius that is as large, evenly spread, as the first attack's; their default without."""
+    """The checks at the linf radius that is as large, evenly spread, as that of the first attack with a finite one."""
     bounds, length = plan.options["bounds"], total(data, None)
     even = torch.ones_like(next(batches(data, batch_size=1, count=1)).x)
-    budgets = [(get_norm(a.norm).size(even).item(), eps) for a in plan.attacks if (eps := getattr(a, "eps", None))]
+    budgets = [(get_norm(a.norm).size(even).item(), eps) for a in plan.attacks if (eps := radius_of(a))]
     eps = min(budgets[0][1] / budgets[0][0], bounds[1] - bounds[0]) if budgets else None
     spent = sum(row.counts.queries + row.counts.gradients for row in report.attacks)
     affordable = max(LEAST, spent // (4 * PASSES))  # at most a quarter of the attacks' time

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from advkit.attacks import FGSM, LBFGS, PGD, DeepFool, Noise
+from advkit.attacks import FGSM, LBFGS, PGD, DeepFool, Noise, create_attack, list_attacks
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.data import MemoryDataset
 from advkit.evaluation import difference_p, evaluate, transfer_matrix
+from advkit.evaluation.measure.asked import noise_like
 from advkit.evaluation.measure.stream import chosen
 from advkit.evaluation.measure.tally import tally
 from advkit.models import Card, Classifier
@@ -344,3 +345,14 @@ def test_wrong_attacks_targets_and_options_are_named():
         evaluate(net, (x, y), device="toaster")
     with pytest.raises(InputError, match="stop"):
         evaluate(net, (x, y), FGSM(eps=0.1), stop="later")
+
+
+@pytest.mark.parametrize("name", list_attacks())
+def test_noise_is_the_control_of_attacks_in_a_ball_alone(name: str) -> None:
+    attack = create_attack(name)
+    noise = noise_like(attack)
+    free = name in {"colour", "flow", "fooling", "lavan", "patch", "spatial"}
+    assert (noise is None) == (free or attack.norm not in {"linf", "l2", "l1"})
+    assert noise is None or (noise.name == "noise" and noise.norm == attack.norm)
+    if free:
+        assert noise_like(create_attack(name, eps=0.1)) is not None

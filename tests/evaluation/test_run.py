@@ -5,6 +5,7 @@ import errno
 import gc
 import itertools
 import json
+import math
 import os
 import signal
 import tracemalloc
@@ -471,6 +472,7 @@ def test_the_checks_are_part_of_a_run(tmp_path):
 
 def test_the_checks_take_the_radius_of_the_first_attack_spread_evenly():
     net, x, y = toy()
-    for attack, eps in ((FGSM(eps=0.2), 0.2), (PGD(norm="l2", eps=0.4), 0.1), (LBFGS(), 0.1)):
-        report = evaluate(net, (x, y), [attack], count=2, checks=True)
+    free = [PGD(eps=math.inf), FGSM(eps=0.3)]
+    for attacks, eps in (([FGSM(eps=0.2)], 0.2), ([PGD(norm="l2", eps=0.4)], 0.1), ([LBFGS()], 0.1), (free, 0.3)):
+        report = evaluate(net, (x, y), attacks, count=2, checks=True)
         assert report.checks.eps == pytest.approx(eps)

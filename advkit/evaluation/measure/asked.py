@@ -68,6 +68,13 @@ def radius_of(attack: Attack) -> float | None:
 
 
 def noise_like(attack: Attack) -> Attack | None:
-    """Return random noise of the attack's norm and eps; None if there is no such noise."""
+    """Return random noise of the attack's norm and eps; None if there is no such noise.
+
+    A patch, a flow or new colours change a few pixels, or all, by any amount: no ball measures them, and noise of their
+    largest change would be far more than they are.
+    """
     norms = getattr(ATTACKS.factory("noise"), "norms", ())
-    return ATTACKS.create("noise", eps=radius_of(attack), norm=attack.norm) if attack.norm in norms else None
+    free = attack.kind == "budget" and math.isinf(getattr(attack, "eps", None) or 0)
+    return (
+        None if free or attack.norm not in norms else ATTACKS.create("noise", eps=radius_of(attack), norm=attack.norm)
+    )
