@@ -1,11 +1,12 @@
 """The base class of wrappers: an attack made of another one, with the same traits."""
 
+import re
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from torch import Tensor
 
-from advkit.core.attack import Attack
+from advkit.core.attack import ATTACKS, Attack
 from advkit.core.driver import Problem
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
@@ -99,6 +100,14 @@ class Wrapper(Attack):
         return self.attack._wish(goal)
 
     def _with(self, option: str, value: Any) -> str:
-        """The spec of the attack inside with one more option."""
-        spec, more = self.attack.spec, f"{option}={written(value)}"
+        """The spec of the attack inside with one more option.
+
+        A spec is read with the wrappers in the order of their ranks. In another order they are another attack, so they
+        are written as calls, which no reader takes.
+        """
+        spec, order = self.attack.spec, list(ATTACKS.wrappers)
+        last = re.search(r"(\w+)=[^=]*\)$", spec) if isinstance(self.attack, Wrapper) else None
+        if last is not None and last[1] in order[order.index(option) :]:
+            return f"{option}({spec}, {written(value)})"
+        more = f"{option}={written(value)}"
         return f"{spec[:-1]}, {more})" if spec.endswith(")") else f"{spec}({more})"

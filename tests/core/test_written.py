@@ -183,3 +183,34 @@ def test_the_examples_of_errors_work(registry: Registry[Any]) -> None:
             if "needs" in str(error) and "..." not in str(error):
                 example = str(error).rpartition("as in '")[2].rstrip("'")
                 (create_defense if registry is DEFENSES else registry.create)(example)
+
+
+WRAPPERS = {
+    "restarts": 2,
+    "eot": 2,
+    "targets": 2,
+    "limit": 9,
+    "ti": 3,
+    "ni": 0.5,
+    "vmi": 2,
+    "admix": 0.1,
+    "si": 2,
+    "di": 0.5,
+}
+
+
+@pytest.mark.parametrize("outer", WRAPPERS)
+@pytest.mark.parametrize("inner", WRAPPERS)
+def test_two_wrappers_are_read_back_in_their_order_or_not_at_all(inner: str, outer: str) -> None:
+    wraps = ATTACKS.wrappers
+    assert set(wraps) == set(WRAPPERS)
+    try:
+        made = wraps[outer](wraps[inner](PGD(eps=0.1), WRAPPERS[inner]), WRAPPERS[outer])
+    except InputError:
+        return  # some wrap no wrapper
+    try:
+        again = create_attack(made.spec)
+    except InputError:
+        assert list(wraps).index(outer) <= list(wraps).index(inner)
+    else:
+        assert again == made
