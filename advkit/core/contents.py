@@ -176,19 +176,29 @@ def contents_of(model: nn.Module) -> tuple[object, ...]:
     return (hooks_of(model, read), *(_module(module, read) for module in model.modules()))
 
 
-def digests_of(model: nn.Module) -> dict[str, str | None]:
+def digests_of(model: nn.Module) -> dict[str, Any]:
     """Return digests of the model's hooks (None: it has none) and attributes, equal in every process.
 
     They see what `contents_of` sees, by value: of functions and arrays too. The values of parameters and buffers are
-    not in it. Globals, containers inside of functions and the code of classes are not seen.
+    not in it. Globals, containers inside of functions and the code of classes are not seen. Attributes of all modules
+    have a digest for each name; that of the modules and of the names of their tensors is called "<modules>".
 
     Args:
         model: the network.
     """
     read = Words(model)
     hooks = hooks_of(model, read)
-    parts = [_module(module, read) for module in model.modules()]
-    return {"hooks": _sha(hooks) if any(any(both) for both in hooks) else None, "attributes": _sha(parts)}
+    found: dict[str, list[object]] = {"": []}
+    for place, module in enumerate(model.modules()):
+        if not read.first(module):
+            found[""].append(read.other(module))
+            continue
+        *rest, plain = _parts(module, read)
+        found[""].append(rest)
+        for name, value in plain:
+            found.setdefault(name, []).append((place, value))
+    attributes = {name or "<modules>": _sha(values) for name, values in sorted(found.items())}
+    return {"hooks": _sha(hooks) if any(any(both) for both in hooks) else None, "attributes": attributes}
 
 
 def hooks_of(model: nn.Module, read: Identities) -> list[tuple[object, object]]:
@@ -207,8 +217,11 @@ def hooks_of(model: nn.Module, read: Identities) -> list[tuple[object, object]]:
 
 
 def _module(module: nn.Module, read: Identities) -> object:
-    if not read.first(module):
-        return read.other(module)
+    return _parts(module, read) if read.first(module) else read.other(module)
+
+
+def _parts(module: nn.Module, read: Identities) -> tuple[object, object, object, object, list[tuple[str, object]]]:
+    """What the module is, its code, its tensors, the modules in it, and its attributes by name."""
     tensors = [(name, _only(t, read)) for named in (module._parameters, module._buffers) for name, t in named.items()]
     plain = [
         (name, _frozen(value, DEPTH, read))

@@ -62,12 +62,12 @@ NO_HOOKS = {"hooks": None, "attributes": None}
 """What is beside the digest of a model that is a plain function."""
 
 
-def _beside(model: Model) -> dict[str, str | None]:
+def _beside(model: Model) -> dict[str, Any]:
     return digests_of(model) if isinstance(model, nn.Module) else dict(NO_HOOKS)
 
 
 def forgiven(model: Model, x: Tensor, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Return the new configuration, with the attributes of the old one where passes of the model change them anyway.
+    """Return the new configuration, with those attributes of the old one that passes of the model change anyway.
 
     A network that keeps its last features says by them which image it saw last, not what it answers.
 
@@ -77,16 +77,18 @@ def forgiven(model: Model, x: Tensor, old: dict[str, Any], new: dict[str, Any]) 
         old: the configuration of the run that is continued.
         new: the configuration now.
     """
-    was = old.get("model") or {}
-    if not isinstance(model, nn.Module) or was.get("attributes") in (None, new["model"]["attributes"]):
+    was, now = (old.get("model") or {}).get("attributes"), new["model"]["attributes"]
+    if not isinstance(model, nn.Module) or not isinstance(was, dict) or was == now:
         return new
-    seen = []
+    seen = [now]
     for image in (x[:1], torch.zeros_like(x[:1])):
         classify(model, image)
         seen.append(digests_of(model)["attributes"])
-    if seen[0] == seen[1]:
-        return new
-    return {**new, "model": {**new["model"], "attributes": was["attributes"]}}
+    names = {name for attributes in (was, *seen) for name in attributes}
+    moved = {name for name in names if len({attributes.get(name) for attributes in seen}) > 1}
+    kept = {name: value for name, value in now.items() if name not in moved}
+    kept |= {name: value for name, value in was.items() if name in moved}
+    return {**new, "model": {**new["model"], "attributes": kept}}
 
 
 def _asked(plan: Plan) -> dict[str, Any]:
@@ -143,8 +145,8 @@ def check_same(home: str, old: dict[str, Any], new: dict[str, Any]) -> None:
 def _told(old: Any, new: Any) -> tuple[Any, Any]:
     """Of two records the parts that differ."""
     if isinstance(old, dict) and isinstance(new, dict):
-        differ = [key for key in new if old.get(key) != new[key]]
-        return {key: old.get(key) for key in differ}, {key: new[key] for key in differ}
+        told = {key: _told(old.get(key), new.get(key)) for key in {**old, **new} if old.get(key) != new.get(key)}
+        return {key: was for key, (was, _) in told.items()}, {key: now for key, (_, now) in told.items()}
     return old, new
 
 
