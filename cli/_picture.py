@@ -85,5 +85,9 @@ def draw(
         result = attack(classifier, x, y, **call, seed=report.seed, stop=stop)
     logits = classify(classifier, x)
     title = f"{attack.spec} on {classifier.card.name}, {data.name} {data.split}"
-    examples(x, result.x_adv, y, logits=logits, logits_adv=result.logits, classes=data.classes, title=title, path=place)
+    sizes = [f"{attack.norm} {size:.3g}" for size in result.distance.tolist()]
+    if result.size is not None:
+        sizes = [f"size {size:.3g}" for size in result.size.tolist()]
+    more: dict[str, Any] = {"classes": data.classes, "sizes": sizes, "title": title, "path": place}
+    examples(x, result.x_adv, y, logits=logits, logits_adv=result.logits, **more)
     return len(ids)

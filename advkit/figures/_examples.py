@@ -30,6 +30,7 @@ def examples(
     logits_adv: Tensor,
     logits: Tensor | None = None,
     classes: Sequence[str] | None = None,
+    sizes: Sequence[str] | None = None,
     bounds: tuple[float, float] = (0, 1),
     title: str = "",
     path: str | os.PathLike[str] | None = None,
@@ -46,6 +47,7 @@ def examples(
         logits_adv: the model's outputs on the adversarial images (N, K).
         logits: the model's outputs on the clean images; without them only the label is written above these.
         classes: name of each class; default: its number.
+        sizes: N words on the sizes of the perturbations, such as "l2 1.23", written before the factors.
         bounds: the range of the pixels.
         title: a line above the picture.
         path: file to write, PNG, PDF or SVG by its ending; by default none.
@@ -57,6 +59,8 @@ def examples(
         InputError: shapes that do not fit, or a path that cannot be written as an image.
     """
     _check(x, x_adv, y, logits, logits_adv)
+    if sizes is not None and len(sizes) != len(x):
+        raise InputError(f"expected sizes with one word for each of {len(x)} images, got {len(sizes)}")
     x, x_adv = (_unit(images, bounds) for images in (x, x_adv))
     figure = _sheet(len(x), title)
     axes = figure.subplots(3, len(x), squeeze=False)
@@ -65,9 +69,10 @@ def examples(
         label = int(y[column])
         above = (_name(label, classes), MUTED) if logits is None else _verdict(logits[column], label, classes)
         _panel(axes[0, column], before, *above)
-        _panel(axes[1, column], delta, f"x {_factor(scale)}" if scale else "unchanged", MUTED)
+        size = f"{_short(sizes[column])}, " if sizes is not None and scale else ""
+        _panel(axes[1, column], delta, f"{size}x {_factor(scale)}" if scale else "unchanged", MUTED)
         _panel(axes[2, column], after, *_verdict(logits_adv[column], label, classes))
-    for row, name in enumerate(("clean", "perturbation", "adversarial")):
+    for row, name in enumerate(("clean", "perturbation\n(grey: none)", "adversarial")):
         axes[row, 0].set_ylabel(name, fontsize=10, color=MUTED)
     return _written(figure, path)
 

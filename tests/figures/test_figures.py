@@ -53,6 +53,16 @@ def test_no_perturbation_is_grey_and_called_unchanged():
     assert set(drawn(figure, 1, 0).images[0].get_array().data.ravel().tolist()) == {0.5}
 
 
+def test_sizes_stand_before_the_factors_where_something_was_added():
+    x, x_adv, y, logits = batch(2)
+    x_adv[1] = x[1]
+    figure = examples(x, x_adv, y, sizes=["l2 1.23", "l2 0"], **logits)
+    assert drawn(figure, 1, 0).get_title().startswith("l2 1.23, x ")
+    assert drawn(figure, 1, 1).get_title() == "unchanged"
+    with pytest.raises(InputError, match="expected sizes with one word for each of 2 images, got 1"):
+        examples(x, x_adv, y, sizes=["l2 1.23"], **logits)
+
+
 @pytest.mark.parametrize(
     ("scale", "text"), [(71.43, "71"), (2.54, "2.5"), (0.5, "0.5"), (5e6, "5e+06"), (99_999, "99999")]
 )
