@@ -2,7 +2,7 @@
 
 import operator
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, NamedTuple
 
@@ -334,6 +334,20 @@ def _without_stacks() -> Iterator[None]:
             config.do_not_emit_stack_traces = before
 
 
+@contextmanager
+def _one_shape_mode() -> Iterator[None]:
+    """Find the shapes of all operations by one of torch's fake modes: it makes one for each otherwise, a third."""
+    try:
+        from torch._guards import TracingContext, tracing
+        from torch._subclasses.fake_tensor import FakeTensorMode
+
+        context: Any = tracing(TracingContext(FakeTensorMode(allow_fallback_kernels=True)))
+    except (ImportError, AttributeError, TypeError):  # not public: another version may have none
+        context = nullcontext()
+    with context:
+        yield
+
+
 def _recorded(model: Callable[[Tensor], Tensor], probe: Tensor) -> fx.GraphModule:
     """The operations, with the module that holds each where torch can tell."""
     if isinstance(model, nn.Module):
@@ -378,7 +392,7 @@ def trace(model: Callable[[Tensor], Tensor], x: Tensor) -> Tracing:
     check_open(model, "certificates and bounds")
     _check_eager(model)
     probe = torch.zeros(BATCH, *x.shape[1:], dtype=x.dtype, device=x.device)
-    with looking(model, x.device), _Inside(), _without_stacks():
+    with looking(model, x.device), _Inside(), _without_stacks(), _one_shape_mode():
         try:
             module = _recorded(model, probe)
         except InputError:

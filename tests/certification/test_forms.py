@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn import functional as F
 
 from advkit.certification import certify
@@ -198,3 +199,26 @@ def test_a_record_holds_no_stacks_and_leaves_torchs_choice_of_them(monkeypatch: 
         with pytest.raises(InputError, match="cannot be traced"):
             trace(lambda z: z if float(z.sum()) > 0 else -z, torch.zeros(2, 4))
         assert config.do_not_emit_stack_traces is chosen
+
+
+def test_one_mode_finds_the_shapes_and_without_it_the_record_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    net, x = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.Flatten(), nn.Linear(8, 3)).eval(), torch.zeros(2, 1, 4, 4)
+
+    modes: list[object] = []
+
+    def make(self: FakeTensorMode, **more: Any) -> None:
+        modes.append(self)
+        made(self, **more)
+
+    def recorded() -> tuple[int, list[tuple[str, str, str]]]:
+        modes.clear()
+        nodes = trace(net, x).module.graph.nodes
+        return len(modes), [(n.name, str(n.args), str(n.meta["val"].shape)) for n in nodes if "val" in n.meta]
+
+    made = FakeTensorMode.__init__
+    monkeypatch.setattr(FakeTensorMode, "__init__", make)
+    few, one = recorded()
+    monkeypatch.setattr(torch._guards, "tracing", None)
+    many, several = recorded()
+    assert one == several
+    assert few == 1 < many
