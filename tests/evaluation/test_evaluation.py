@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from advkit.attacks import FGSM, LBFGS, PGD, DeepFool, Noise, create_attack, list_attacks
+from advkit.attacks import FGSM, LBFGS, PGD, DeepFool, Noise, create_attack, list_attacks, restarts
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.data import MemoryDataset
 from advkit.evaluation import difference_p, evaluate, transfer_matrix
@@ -356,3 +356,7 @@ def test_noise_is_the_control_of_attacks_in_a_ball_alone(name: str) -> None:
     assert noise is None or (noise.name == "noise" and noise.norm == attack.norm)
     if free:
         assert noise_like(create_attack(name, eps=0.1)) is not None
+    elif attack.kind == "budget" and noise is not None:
+        assert noise_like(create_attack(name, eps=math.inf)) is not None  # as far as each of its points
+    if name in ("patch", "pgd"):
+        assert (noise_like(restarts(attack, 2)) is None) == free

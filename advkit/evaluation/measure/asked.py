@@ -74,7 +74,14 @@ def noise_like(attack: Attack) -> Attack | None:
     largest change would be far more than they are.
     """
     norms = getattr(ATTACKS.factory("noise"), "norms", ())
-    free = attack.kind == "budget" and math.isinf(getattr(attack, "eps", None) or 0)
-    return (
-        None if free or attack.norm not in norms else ATTACKS.create("noise", eps=radius_of(attack), norm=attack.norm)
-    )
+    if _is_free(attack) or attack.norm not in norms:
+        return None
+    return ATTACKS.create("noise", eps=radius_of(attack), norm=attack.norm)
+
+
+def _is_free(attack: Any) -> bool:
+    """Whether the attack is made for no ball, so that its eps is infinite by default, and none was given."""
+    inside = attack
+    while isinstance(getattr(inside, "attack", None), Attack):
+        inside = inside.attack
+    return getattr(type(inside), "eps", None) == math.inf == getattr(attack, "eps", None)
