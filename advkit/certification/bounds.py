@@ -300,21 +300,17 @@ class Bounds:
                 continue
             row, node = held.pop(i), self.graph.nodes[i]
             at_first = first is not None and i == first[0]
-            if (
-                early is not None
-                and not held
-                and (at_first or (bends > 1 and isinstance(node.operation, Conv | Dense)))
-            ):
+            asked = at_first or (bends > 1 and isinstance(node.operation, Conv | Dense))
+            if early is not None and not held and asked:
                 bends = 0
                 row, total = early.left(row, total, (self.low[i], self.high[i]))
             if first is not None and at_first:
                 image, constant = first[1].line(len(first[1].graph.nodes) - 1, row)
                 return image, total + constant
-            if self.slack:
-                error = row.size(self.slack[i])
-                total = total - error if lost is None else total
-                if lost is not None:
-                    lost.append(error)
+            if self.slack and lost is not None:
+                lost.append(row.size(self.slack[i]))
+            elif self.slack:
+                total = total - row.size(self.slack[i])
             if isinstance(node.operation, Input):
                 held[i] = row
             elif isinstance(node.operation, Affine):
@@ -350,14 +346,21 @@ class Bounds:
         back = op.transpose(a.flatten(0, 1), shapes)
         return [Rows(a=b.reshape(*a.shape[:2], *shape)) for b, shape in zip(back, shapes, strict=True)]
 
+    def lines_of(self, i: int) -> Lines:
+        """The lines of a bend, from the bounds in front of it unless others were chosen."""
+        node = self.graph.nodes[i]
+        if i not in self.lines:
+            assert isinstance(node.operation, Maximum | Tanh)
+            j = node.inputs[0]
+            self.lines[i] = node.operation.lines(self.low[j], self.high[j])
+        return self.lines[i]
+
     def _bend(self, i: int, row: Rows) -> tuple[Rows, Tensor]:
         """Rows behind a bend -> those in front of it, and a constant (N, R)."""
         node = self.graph.nodes[i]
         op, j = node.operation, node.inputs[0]
         assert isinstance(op, Maximum | Tanh)
-        if i not in self.lines:
-            self.lines[i] = op.lines(self.low[j], self.high[j])
-        lines = self.lines[i]
+        lines = self.lines_of(i)
         if op.windows.index is not None:
             row = row.whole(node.shape)
         down = row.a.clamp(max=0)

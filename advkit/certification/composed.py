@@ -75,12 +75,7 @@ def composed(made: Bounds, place: int) -> Bounds | None:
         return None
     nodes = made.graph.nodes
     bends = [(i, nodes[i].inputs[0]) for i in made.graph.bends if i < place]
-    for i, j in bends:
-        if i not in made.lines:
-            op = nodes[i].operation
-            assert isinstance(op, Maximum)
-            made.lines[i] = op.lines(made.low[j], made.high[j])
-    open_ = {i: _open(made.lines[i].free) for i, _ in bends}
+    open_ = {i: _open(made.lines_of(i).free) for i, _ in bends}
     count = sum(index.shape[1] for index, _ in open_.values())
     entries = len(made.ball.x) * math.prod(nodes[place].shape) * (count + math.prod(nodes[0].shape))
     if count * SMALLER > sum(math.prod(nodes[i].shape) for i, _ in bends) or entries > ENTRIES:

@@ -335,7 +335,7 @@ class BudgetAttack(Attack):
 
     Args:
         eps: the radius of the ball in units of the pixels; the call's `eps` overrides it. `math.inf` sets no
-            limit but the range of the pixels; a spec, which holds finite numbers only, gives the width of the range.
+            limit but the range of the pixels; a spec writes `eps=inf`.
         norm: the norm of the ball.
         loss: the loss that is maximised: "cross_entropy", "margin", "dlr", or a function.
         target: default of the call's `target`, see `Attack`.
