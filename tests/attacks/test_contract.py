@@ -15,30 +15,30 @@ from advkit.testing import BrokenPromiseError, check_attack, list_checks
 from advkit.testing._subject import RADII
 from advkit.testing._toys import toy_case
 
-CHEAPER = {"pgd": {"steps": 8}, "apgd": {"steps": 12}, "apgd_targeted": {"steps": 12, "classes": 2}}
+CHEAPER = {"pgd": {"steps": 8}, "apgd": {"steps": 12}, "apgd_targeted": {"steps": 10, "classes": 2}}
 CHEAPER |= {"spatial": {"rotations": 3, "shifts": 3}, "universal": {"steps": 6}}
-CHEAPER |= {"fooling": {"steps": 20, "step_size": 0.1}, "boundary": {"queries": 60, "tries": 20}}
-CHEAPER |= {"hopskipjump": {"queries": 60, "first": 5, "tries": 20}}
+CHEAPER |= {"fooling": {"steps": 20, "step_size": 0.1}, "boundary": {"queries": 30, "tries": 10}}
+CHEAPER |= {"hopskipjump": {"queries": 40, "first": 5, "tries": 10}}
 CHEAPER |= {
     "square": {"queries": 40},
-    "autoattack": {"steps": 5, "queries": 5},
-    "cascade": {"steps": 5, "queries": 5},
+    "autoattack": {"steps": 3, "queries": 3},
+    "cascade": {"steps": 3, "queries": 3},
 }
 CHEAPER |= {
-    "ddn": {"steps": 50, "init_norm": 0.2},
-    "cw": {"searches": 3, "steps": 20},
+    "ddn": {"steps": 30, "init_norm": 0.2},
+    "cw": {"searches": 2, "steps": 12},
     "fmn": {"steps": 25, "gamma": 0.15},
 }
-CHEAPER |= {"alma": {"steps": 45}, "ead": {"searches": 2, "steps": 30}, "fab": {"steps": 8}, "jsma": {"steps": 16}}
+CHEAPER |= {"alma": {"steps": 30}, "ead": {"searches": 2, "steps": 15}, "fab": {"steps": 8}, "jsma": {"steps": 16}}
 CHEAPER |= {"flow": {"steps": 4}, "colour": {"steps": 4, "table": 4}, "features": {"steps": 6}}
-CHEAPER |= {"geoda": {"queries": 60, "first": 6, "tries": 20}, "rays": {"queries": 60}}
+CHEAPER |= {"geoda": {"queries": 30, "first": 6, "tries": 10}, "rays": {"queries": 40}}
 CHEAPER |= {"patch": {"steps": 6}, "lavan": {"steps": 8}}
-CHEAPER |= {"lbfgs": {"searches": 5, "leaps": 1, "leap_searches": 2, "first_steps": 12, "later_steps": 6}}
+CHEAPER |= {"lbfgs": {"searches": 3, "leaps": 1, "leap_searches": 2, "first_steps": 8, "later_steps": 4}}
 CHEAPER |= {"superdeepfool": {"steps": 20, "turns": 1}}
-CHEAPER |= {"simba": {"queries": 40}, "nes": {"steps": 3, "samples": 8}, "spsa": {"steps": 3, "samples": 8}}
-CHEAPER |= {"brendel_bethge": {"steps": 3, "tries": 2, "search": 2}, "sigma_zero": {"steps": 25}}
-CHEAPER |= {"pdpgd": {"steps": 12}}
-CHEAPER |= {"one_pixel": {"population": 6, "generations": 5}, "sparse_rs": {"queries": 40}}
+CHEAPER |= {"simba": {"queries": 24}, "nes": {"steps": 2, "samples": 6}, "spsa": {"steps": 2, "samples": 6}}
+CHEAPER |= {"brendel_bethge": {"steps": 2, "tries": 2, "search": 2}, "sigma_zero": {"steps": 16}}
+CHEAPER |= {"pdpgd": {"steps": 6}}
+CHEAPER |= {"one_pixel": {"population": 6, "generations": 3}, "sparse_rs": {"queries": 24}}
 """Hyperparameters that keep an attack short here, by name or by name and norm; others run at their defaults."""
 
 STRONGER: dict[str, dict[str, object]] = {"simba": {"queries": 250}}
@@ -49,6 +49,7 @@ STRONGER |= {"pdpgd l1": {"steps": 200, "step_size": 0.3}, "pdpgd linf": {"steps
 STRONGER |= {name: {"steps": 300, "step_size": 0.3} for name in ("pdpgd l0", "pdpgd l0_pixels")}
 STRONGER |= {"one_pixel": {"population": 20, "generations": 14}, "sparse_rs": {"queries": 250}}
 STRONGER |= {name: {"steps": 8, "samples": 30} for name in ("nes", "spsa")}
+STRONGER |= {"ddn": {"steps": 50, "init_norm": 0.2}, "cw": {"searches": 3, "steps": 20}}
 STRONGER |= {"ead": {"searches": 2, "steps": 50}, "features": {"steps": 40}, "square": {"queries": 80}}
 STRONGER |= {name: {"steps": 12, "queries": 12} for name in ("autoattack", "cascade")}
 STRONGER |= {"geoda": {"queries": 180, "first": 10, "tries": 20}, "rays": {"queries": 150}}

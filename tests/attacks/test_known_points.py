@@ -42,8 +42,11 @@ ELSEWHERE = {
 SHORT = {
     "one_pixel": {"population": 30, "generations": 10},
     "sparse_rs": {"queries": 300},
-    "autoattack": {"steps": 30, "queries": 300},
-    **{name: {"queries": 1500} for name in ("boundary", "geoda", "hopskipjump")},
+    **{name: {"steps": 30, "queries": 300} for name in ("autoattack", "cascade")},
+    **{name: {"samples": 30} for name in ("nes", "spsa")},
+    **{name: {"queries": 800} for name in ("geoda", "hopskipjump", "simba")},
+    **{name: {"queries": 1000} for name in ("boundary", "square")},
+    "brendel_bethge": {"steps": 40},
 }
 """Hyperparameters of attacks that would take long here."""
 

@@ -240,8 +240,9 @@ def test_alma_comes_to_rest_in_l1() -> None:
     y = model(x).argmax(1)
     model.register_forward_pre_hook(lambda _, given: seen.append(given[0].detach().clone()))
     found = ALMA(norm="l1")(model, x, y)
-    before, last, verdict = seen[-3:]
-    assert verdict.shape == last.shape == before.shape
+    whole = [points for points in seen if len(points) == len(x)]  # a row that gives way is classified again, alone
+    before, last, _verdict = whole[-3:]
+    assert len(whole) > ALMA(norm="l1").total_steps
     assert (get_norm("l1").size(last - before) <= 0.1 * found.distance).all()
 
 

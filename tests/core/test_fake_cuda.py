@@ -18,8 +18,8 @@ from advkit.core.threat import Threat
 STEPS = 60
 """Maximum number of steps that are made of an attack."""
 
-SHORT = {"steps": 8, "classes": 2, "samples": 4, "turns": 1, "rotations": 3, "shifts": 3}
-SHORT |= {"queries": 24, "tries": 4, "first": 4, "population": 4, "generations": 3}
+SHORT = {"steps": 6, "classes": 2, "samples": 2, "turns": 1, "rotations": 3, "shifts": 3}
+SHORT |= {"queries": 16, "tries": 3, "first": 4, "population": 4, "generations": 2}
 SHORT |= {"searches": 2, "first_steps": 3, "later_steps": 2, "leaps": 1, "leap_searches": 1}
 """Options that lead an attack through all its phases within these steps; `--slow` takes the defaults too."""
 

@@ -31,7 +31,8 @@ CEILINGS = {
 }
 """The most operations of a step, on the mean of all steps, beside the model's: docs/benchmarks.md.
 
-Points wait and are compared together; the last comparison, after the steps, is not counted.
+Points wait and are compared together; the last comparison, after the steps, is not counted. The steps of L-BFGS depend
+on the batch, and in float32 on the processor's rounding: there float64 is counted.
 """
 
 
@@ -55,6 +56,8 @@ def counted(name: str, norm: str, batch: tuple[nn.Module, Tensor, Tensor], **cal
 
 @pytest.mark.parametrize(("name", "norm"), CEILINGS)
 def test_a_step_makes_no_more_operations_than_its_ceiling(name, norm, batch):
+    model, x, y = batch
+    batch = (model.double(), x.double(), y) if name == "lbfgs" else batch
     steps = counted(name, norm, batch)
     assert sum(steps) / len(steps) <= CEILINGS[name, norm]
 

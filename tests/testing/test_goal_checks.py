@@ -17,16 +17,16 @@ GOALS = [
     "confident(probability=0.6)",
 ]
 SHORT = {
-    "queries": 40,
-    "steps": 8,
+    "queries": 20,
+    "steps": 4,
     "searches": 2,
-    "tries": 8,
-    "first": 8,
+    "tries": 4,
+    "first": 6,
     "turns": 1,
     "leaps": 0,
-    "samples": 6,
+    "samples": 4,
 }
-SHORT |= {"population": 8, "generations": 5}
+SHORT |= {"population": 6, "generations": 3}
 SHORT |= {"rotations": 3, "shifts": 3}
 FORM = [
     "returns_images_of_the_same_form",
@@ -38,7 +38,7 @@ FORM = [
 
 
 @pytest.mark.parametrize("goal", GOALS)
-@pytest.mark.parametrize("attack", [PGD(steps=5), FMN(steps=12)], ids=lambda attack: attack.name)
+@pytest.mark.parametrize("attack", [PGD(steps=3), FMN(steps=12)], ids=lambda attack: attack.name)
 def test_an_attack_keeps_its_promises_under_any_goal(attack: Attack, goal: str) -> None:
     check_attack(attack, goal=goal)
 
