@@ -18,7 +18,7 @@ from advkit.core.knowledge import knowledge_of
 from advkit.core.registry import parse_spec
 from advkit.core.saved import finite
 from advkit.core.sheet import as_text
-from advkit.data import DATASETS, Dataset, load_data, registered
+from advkit.data import Dataset, check_named, load_data, of_your_own, registered
 from advkit.defenses import Transformed
 from advkit.evaluation import Report, evaluate
 from advkit.evaluation.measure.aims import aim_at
@@ -135,15 +135,14 @@ def with_radius(text: str, given: dict[str, Any], data: Dataset | None = None) -
 
 
 def checkpoint(data: str) -> str | None:
-    """Return the shipped weights for these data; for MNIST and a folder of images the default's (None).
+    """Return the shipped weights for these data; for MNIST and the user's own data the default's (None).
 
     Raises:
-        UnknownNameError: there is no such data set.
+        InputError: there is no such data set.
     """
-    DATASETS.factory(registered(data))
-    name = registered(data)
-    name = name.removesuffix("_c")  # corrupted images are for the weights of clean ones
-    return None if name in ("mnist", "folder", "npz", "csv", "factory") else name
+    check_named(data)
+    name = registered(data).removesuffix("_c")  # corrupted images are for the weights of clean ones
+    return None if name == "mnist" or of_your_own(data) else name
 
 
 def untrained(

@@ -7,16 +7,19 @@ from typing import Any
 import click
 
 from advkit.cli._console import say, show, table
-from advkit.core.errors import InputError, unknown
+from advkit.core.errors import InputError
+from advkit.core.words import cause
 from advkit.data import (
     DATASETS,
+    FORMS,
     Dataset,
     ImageFiles,
     MissingDataError,
     SplitFacts,
     inventory,
-    list_datasets,
     load_data,
+    matching,
+    of_your_own,
     places,
     registered,
     size_on_disk,
@@ -27,15 +30,15 @@ from advkit.data import data_root as folder_of_data
 
 def run(pattern: str, data_root: str | None, download: bool, check: bool, as_json: bool) -> None:
     """Do what the command says."""
-    one = registered(pattern) in [*list_datasets(), "folder"]
-    if not one and not list_datasets(pattern):
-        raise unknown("data set", pattern, [*list_datasets(), "folder:PATH"])
+    names = matching(pattern)
+    one = names == [pattern]
     if (download or check) and not one:
         raise InputError(f"--download and --check are for one data set, got {pattern!r}: give its name")
+    if download and registered(pattern) in ("folder", "npz", "csv"):
+        raise InputError(f"--download gets a published data set, and {pattern} is your own: leave the option away")
     if download:
         for split in wanted(pattern):
             load_data(pattern, split=split, root=data_root, download=True)
-    names = [pattern] if one else list_datasets(pattern)
     found = {name: look(name, data_root) for name in names}
     if as_json:
         click.echo(json.dumps(found))
@@ -46,7 +49,7 @@ def run(pattern: str, data_root: str | None, download: bool, check: bool, as_jso
     if one and "problem" in found[pattern]:
         raise InputError(found[pattern]["problem"])
     if check:
-        check_images(pattern, data_root, quiet=as_json)
+        check_images(pattern, list(found[pattern]["splits"]), data_root, quiet=as_json)
 
 
 def wanted(name: str) -> list[str]:
@@ -58,13 +61,24 @@ def look(name: str, root: str | None) -> dict[str, Any]:
     """Return the state of one data set as plain values; `problem` says why it cannot be read."""
     facts: list[SplitFacts] = []
     missing, broken = "", ""
-    for split in splits(name):
+    refused: dict[str, Exception] = {}
+    try:
+        parts = splits(name)
+    except InputError as error:
+        parts, broken = [], str(error)
+    for split in parts:
         try:
             facts.append(inventory(name, split, root)[0])
         except MissingDataError as error:
             missing = missing or str(error)
         except InputError as error:
-            broken = broken or str(error)
+            broken = broken or (f"split {split}: {error}" if of_your_own(name) and len(parts) > 1 else str(error))
+        except Exception as error:
+            if registered(name) != "factory":
+                raise
+            refused[split] = error  # the user's function may not have it
+    if refused and not facts and not broken:
+        raise next(iter(refused.values()))
     here = places(name, root)
     known: dict[str, Any] = {
         "here": "broken" if broken else "yes" if facts else "no",
@@ -74,6 +88,8 @@ def look(name: str, root: str | None) -> dict[str, Any]:
         "splits": {fact.split: plain(fact) for fact in facts},
         "classes": list(facts[0].classes) if facts else [],
     }
+    if refused:
+        known["refused"] = {split: cause(error) for split, error in refused.items()}
     problem = broken or ("" if facts else missing)
     return {**known, "problem": problem} if problem else known
 
@@ -102,7 +118,8 @@ def tell_all(found: dict[str, dict[str, Any]], root: str | None) -> None:
         size = megabytes(facts["bytes"]) if facts["bytes"] else ""
         row = (facts["here"], images.get("test", ""), images.get("train", ""), shape, classes, size, facts["about"])
         listed.add_row(name, *row)
-    listed.add_row("folder:PATH", "", "", "", "", "", "", about("folder"))
+    for form in FORMS:
+        listed.add_row(form, "", "", "", "", "", "", about(form))
     show(listed)
     for name, facts in found.items():
         if facts["here"] == "broken":
@@ -125,6 +142,8 @@ def tell(name: str, facts: dict[str, Any]) -> None:
         short = part["published"] is not None and part["published"] != part["images"]
         warning = f"; published are {part['published']:,}" if short else ""
         say(f"Split {split}: {part['images']:,} images{shape}, {spread} a class{more}{warning}")
+    for split, reason in facts.get("refused", {}).items():
+        say(f"Split {split}: refused by your function ({reason})")
     present = {label for part in facts["splits"].values() for label, count in enumerate(part["per_class"]) if count}
     if present:
         names = ", ".join(facts["classes"][label] for label in sorted(present))
@@ -132,22 +151,21 @@ def tell(name: str, facts: dict[str, Any]) -> None:
 
 
 def megabytes(count: int) -> str:
-    """54,950,048 -> "55 MB"."""
+    """54,950,048 -> "55 MB", 5,200 -> "5 kB"."""
+    if count < 95_000:
+        return f"{count / 1e3:.0f} kB" if count >= 950 else f"{count} bytes"
     return f"{count / 1e6:.0f} MB" if count >= 9.5e6 else f"{count / 1e6:.1f} MB"
 
 
-def check_images(name: str, root: str | None, *, quiet: bool) -> None:
-    """Read every image of every split.
+def check_images(name: str, parts: list[str], root: str | None, *, quiet: bool) -> None:
+    """Read every image of these splits.
 
     Raises:
         InputError: files cannot be read; all of them are listed on standard error.
     """
     read, broken = 0, list[tuple[Path, str]]()
-    for split in splits(name):
-        try:
-            data = inventory(name, split, root)[1]
-        except MissingDataError:
-            continue
+    for split in parts:
+        data = inventory(name, split, root)[1]
         broken += list(data.broken()) if isinstance(data, ImageFiles) else read_all(data)
         read += len(data)
     for file, reason in broken:

@@ -232,7 +232,7 @@ class Registry(Generic[T]):
 
     def _made(self, name: str, factory: Callable[..., T], options: dict[str, Any]) -> T:
         """The entry; a number that it refuses in its own words, or takes though it is none, is the caller's mistake."""
-        numbers = [option for option, value in options.items() if isinstance(value, int | float)]
+        numbers = [o for o, value in options.items() if isinstance(value, int | float) and not isinstance(value, bool)]
         try:
             check_kinds(f"{self.kind} {name!r}", factory, {o: v for o, v in options.items() if is_huge(v)})
             entry = factory(**options)

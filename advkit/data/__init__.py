@@ -15,13 +15,23 @@ from advkit.data._dataset import DATASETS, Dataset, MemoryDataset
 from advkit.data._folders import data_root
 from advkit.data._images import ImageFiles
 from advkit.data._inventory import SplitFacts, inventory, places, size_on_disk, splits
-from advkit.data._loading import as_dataset, list_datasets, load_data, registered
+from advkit.data._loading import (
+    FORMS,
+    as_dataset,
+    check_named,
+    list_datasets,
+    load_data,
+    matching,
+    of_your_own,
+    registered,
+)
 from advkit.data._selection import selected
 from advkit.data._torchvision import MissingDataError
 from advkit.data.folder import FolderDataset
 
 __all__ = [
     "DATASETS",
+    "FORMS",
     "Dataset",
     "FolderDataset",
     "ImageFiles",
@@ -30,12 +40,15 @@ __all__ = [
     "SplitFacts",
     "as_dataset",
     "atomic_write",
+    "check_named",
     "data_root",
     "has_names",
     "imagenet_names",
     "inventory",
     "list_datasets",
     "load_data",
+    "matching",
+    "of_your_own",
     "places",
     "read_names",
     "registered",

@@ -123,13 +123,15 @@ class MemoryDataset(Dataset):
     def __init__(self, name: str, split: str, classes: Sequence[str], images: Tensor, labels: Tensor) -> None:
         if images.ndim != 4 or labels.shape != images.shape[:1]:
             shapes = f"{tuple(images.shape)} and {tuple(labels.shape)}"
-            raise InputError(f"expected images (N, C, H, W) and labels (N,), got {shapes}")
+            raise InputError(f"expected images (N, C, H, W) and labels (N,) of {name}, got {shapes}")
         if labels.numel() and not 0 <= int(labels.min()) <= int(labels.max()) < len(classes):
             found = f"{int(labels.min())} .. {int(labels.max())}"
-            raise InputError(f"expected labels in 0 .. {len(classes) - 1}, one for each class name, got {found}")
+            raise InputError(
+                f"expected labels in 0 .. {len(classes) - 1}, one for each class name, got {found} in {name}"
+            )
         fault = _fault(images)
         if fault:
-            raise InputError(f"expected images as uint8 or as floats in [0, 1], got {fault}")
+            raise InputError(f"expected images of {name} as uint8 or as floats in [0, 1], got {fault}")
         self.name, self.split, self.classes = name, split, tuple(classes)
         self.stored, self.labels = images, labels.long()
         channels, height, width = images.shape[1:]

@@ -5,6 +5,8 @@ import csv
 import os
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,11 @@ from torch import Tensor
 from advkit.core.door import check_dense, rows_advice
 from advkit.core.errors import InputError, unknown
 from advkit.core.files import check_readable, refuse_bomb, user_path
-from advkit.core.imported import call, find, staying
+from advkit.core.imported import call, find, parameters_of, staying
 from advkit.core.words import harmless
 from advkit.data._dataset import DATASETS, Dataset, MemoryDataset
 from advkit.data._images import ImageFiles
+from advkit.data.folder import SPLITS
 
 Root = str | os.PathLike[str] | None
 
@@ -36,7 +39,7 @@ MOST = 4 << 30  # bytes of images that a factory's data set may hold in memory
 
 @DATASETS.register("npz")
 def npz(*, path: str | os.PathLike[str], split: str = "test", root: Root = None, download: bool = False) -> Dataset:
-    """Load arrays x and y from a file of NumPy.
+    """The arrays x and y in a file of NumPy.
 
     Args:
         path: path of FILE.npz with `x` (N, H, W), (N, C, H, W) or (N, H, W, C), uint8 or floats in [0, 1], and `y` (N,)
@@ -49,36 +52,74 @@ def npz(*, path: str | os.PathLike[str], split: str = "test", root: Root = None,
         InputError: there is no such file or no such arrays, or shapes, types or ranges do not fit.
     """
     file = user_path(path)
+    with _archive(file) as archive:
+        x_name, y_name = _pair_of_names(archive.files, split, file)
+        x, y = archive[x_name], archive[y_name]
+    return in_memory(str(path), split, _images(x, file), _labels(y, file))
+
+
+def npz_splits(path: str | os.PathLike[str]) -> list[str]:
+    """Return the splits whose arrays a file of NumPy holds; ["test"] if it holds none of any.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    with _archive(user_path(path)) as archive:
+        return _splits_of(archive.files) or ["test"]
+
+
+@contextmanager
+def _archive(file: Path) -> Iterator[Any]:
+    """The open file of NumPy; inside, all that a broken one raises is one line."""
     check_readable(file)
     refuse_bomb(file)
     if file.is_file() and not zipfile.is_zipfile(file):
-        raise InputError(
-            f"cannot read {file} as arrays x and y: it is no archive, as np.savez({file.name!r}, x=x, y=y) writes"
-        )
+        with file.open("rb") as content:
+            cut = content.read(2) == b"PK"
+        other = f"it is no archive, as np.savez({file.name!r}, x=x, y=y) writes"
+        fault = "its end is missing; copy or write it again" if cut else other
+        raise InputError(f"cannot read {file} as arrays x and y: {fault}")
     try:
         with np.load(file, allow_pickle=False) as archive:
-            x_name, y_name = _pair_of_names(archive.files, split, file)
-            x, y = archive[x_name], archive[y_name]
+            yield archive
     except InputError:
         raise
     except Exception as error:  # a broken archive raises nearly anything
         advice = "; save numbers, such as y.astype(int)" if "Object arrays" in str(error) else ""
         raise InputError(f"cannot read {file} as arrays x and y: {' '.join(str(error).split())}{advice}") from error
-    return in_memory(str(path), split, _images(x, file), _labels(y, file))
 
 
 def _pair_of_names(names: Sequence[str], split: str, file: Path) -> tuple[str, str]:
-    by_split = [pair for x, y in PAIRS for pair in ((f"{x}_{split}", f"{y}_{split}"), (f"{split}_{x}", f"{split}_{y}"))]
-    pairs = [*by_split, *(PAIRS if split == "test" else ())]
+    """The names of the split's images and labels, as the archive writes them."""
     written = {name.lower(): name for name in names}
-    for x, y in pairs:
-        if x.lower() in written and y.lower() in written:
-            return written[x.lower()], written[y.lower()]
+    for x, y in _pairs(split.lower()):
+        if x in written and y in written:
+            return written[x], written[y]
     or_plain = ", or x and y," if split == "test" else ""
+    there = _splits_of(names)
+    advice = f"; its splits are {', '.join(there)}" if there else ""
     raise InputError(
         f"expected arrays x_{split} and y_{split}{or_plain} in {file} for the split {split!r}, "
-        f"got {', '.join(names) or 'none'}"
+        f"got {', '.join(names) or 'none'}{advice}"
     )
+
+
+def _pairs(split: str) -> list[tuple[str, str]]:
+    """What images and labels of a split may be called, in lower case; the first that is there counts."""
+    by_split = [pair for x, y in PAIRS for pair in ((f"{x}_{split}", f"{y}_{split}"), (f"{split}_{x}", f"{split}_{y}"))]
+    return [*by_split, *(PAIRS if split == "test" else ())]
+
+
+def _splits_of(names: Sequence[str]) -> list[str]:
+    """The splits of which there are images and labels, those with a usual name first."""
+    written = {name.lower() for name in names}
+    affixes = [(name.removeprefix(f"{x}_"), name.removesuffix(f"_{x}")) for name in written for x, _ in PAIRS]
+    parts = {"test", *chain.from_iterable(affixes)}
+    return _in_order({part for part in parts if any(x in written and y in written for x, y in _pairs(part))})
+
+
+def _in_order(splits: set[str]) -> list[str]:
+    return [split for split in SPLITS if split in splits] + sorted(splits - {*SPLITS})
 
 
 def _images(x: Any, source: object) -> Tensor:
@@ -137,7 +178,7 @@ def table(
     root: Root = None,
     download: bool = False,
 ) -> ImageFiles:
-    """Load images that a table lists with their labels.
+    """The images that a table lists with their labels.
 
     Args:
         path: path of FILE.csv with a column of file names, relative to its folder, and one of labels. They are the
@@ -179,15 +220,8 @@ def _is_file(path: Path) -> bool:
 
 def _rows(path: Path, split: str) -> tuple[list[tuple[str, str]], list[str]]:
     """(file, label) of the rows of a split, and the labels of all splits: a class has one number in all of them."""
-    try:
-        with path.open(newline="", encoding=_encoding(path), errors="surrogateescape") as file:
-            lines = [line for line in csv.reader(file) if any(cell.strip() for cell in line)]
-    except (OSError, UnicodeError, csv.Error) as error:
-        raise InputError(f"cannot read the table {path}: {error}") from error
-    head = [cell.strip().lower() for cell in lines[0]] if lines else []
+    head, body, part = _table(path)
     column = _columns(head)
-    body = lines[1:] if set(head) & {*FILE_COLUMNS, *LABEL_COLUMNS} else lines
-    part = head.index("split") if "split" in head else None
     if part is None and split != "test":
         raise InputError(f"{path} has no split {split!r}: give its rows a column called split")
     wanted = [line for line in body if part is None or (len(line) > part and line[part].strip() == split)]
@@ -199,6 +233,29 @@ def _rows(path: Path, split: str) -> tuple[list[tuple[str, str]], list[str]]:
         raise InputError(f"expected a file and a label in every row of {path}, separated by commas, got {got}")
     every = [line[column[1]].strip() for line in body if len(line) > column[1]]
     return [(line[column[0]].strip(), line[column[1]].strip()) for line in wanted], list(filter(None, every))
+
+
+def table_splits(path: str | os.PathLike[str]) -> list[str]:
+    """Return the values of a table's column "split"; ["test"] for a table without it or without rows.
+
+    Raises:
+        InputError: the table cannot be read.
+    """
+    _, body, part = _table(user_path(path))
+    found = set() if part is None else {line[part].strip() for line in body if len(line) > part}
+    return _in_order(found) or ["test"]
+
+
+def _table(path: Path) -> tuple[list[str], list[list[str]], int | None]:
+    """The head in lower case, the other lines, and the number of the column called split; None without one."""
+    try:
+        with path.open(newline="", encoding=_encoding(path), errors="surrogateescape") as file:
+            lines = [line for line in csv.reader(file) if any(cell.strip() for cell in line)]
+    except (OSError, UnicodeError, csv.Error) as error:
+        raise InputError(f"cannot read the table {path}: {error}") from error
+    head = [cell.strip().lower() for cell in lines[0]] if lines else []
+    body = lines[1:] if set(head) & {*FILE_COLUMNS, *LABEL_COLUMNS} else lines
+    return head, body, head.index("split") if "split" in head else None
 
 
 def _encoding(path: Path) -> str:
@@ -242,7 +299,7 @@ def _is_number(text: str) -> bool:
 
 @DATASETS.register("factory")
 def factory(*, place: str, split: str = "test", root: Root = None, download: bool = False, **options: Any) -> Dataset:
-    """Load what your own function returns; its code is run.
+    """What your own function returns; its code is run.
 
     Args:
         place: "package.module:function"; a module in the current folder is found too. The function returns a data set
@@ -263,6 +320,19 @@ def factory(*, place: str, split: str = "test", root: Root = None, download: boo
     if isinstance(made, Iterable) or (hasattr(made, "__getitem__") and hasattr(made, "__len__")):
         return _read_through(place, split, made)
     raise InputError(f"expected {place} to return a data set or a pair (x, y), got {type(made).__name__}")
+
+
+def factory_splits(place: str) -> list[str]:
+    """Return "test", and "train" where the function takes a split; which it has is known only when it is called.
+
+    Args:
+        place: "package.module:function".
+
+    Raises:
+        InputError: there is no such function.
+    """
+    module, _, attribute = place.partition(":")
+    return ["test", "train"] if "split" in parameters_of(find(place, module, attribute, "data set")) else ["test"]
 
 
 def is_pair(data: Any) -> bool:

@@ -1,6 +1,7 @@
 """What the disk holds of a data set: place, size, splits, and the number of images of each class."""
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,8 @@ from typing import Any
 from advkit.core.files import user_path
 from advkit.data._dataset import Dataset
 from advkit.data._folders import data_root
-from advkit.data._loading import load_data, registered
+from advkit.data._given import factory_splits, npz_splits, table_splits
+from advkit.data._loading import form, load_data, registered
 from advkit.data.folder import folder_splits
 from advkit.data.mnist5k import FILE as DIGITS_FILE
 
@@ -46,6 +48,15 @@ PUBLISHED = {
 """How many images a split has as published, for the sets that have splits of their own."""
 
 
+OWN_SPLITS: dict[str, Callable[[str], list[str]]] = {
+    "folder": folder_splits,
+    "npz": npz_splits,
+    "csv": table_splits,
+    "factory": lambda place: factory_splits(place.partition("(")[0].strip()),
+}
+"""How the splits of your own data are found, by the registered name of their form."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SplitFacts:
     """What `inventory` found in one split.
@@ -54,7 +65,7 @@ class SplitFacts:
         split: name of the split.
         images: number of images.
         published: number of images as published; None if it is not fixed.
-        input_shape: shape (C, H, W) of the images; None for a folder, whose images have their own sizes.
+        input_shape: shape (C, H, W) of the images; None for a folder or a table, whose images have their own sizes.
         classes: names of the classes.
         per_class: number of images of each class, in the order of `classes`.
     """
@@ -68,20 +79,19 @@ class SplitFacts:
 
 
 def places(name: str, root: str | os.PathLike[str] | None = None) -> list[Path]:
-    """Return the existing files and folders of a set; none for a set that is made on the fly.
+    """Return the existing files and folders of a set; none for a set that is made on the fly or by a function.
 
     Args:
         name: name or spec of a data set, as for `load_data`.
         root: folder of the data sets; default: $ADVKIT_DATA, or else the user's cache.
     """
-    if name.startswith("folder:"):
-        return [user_path(name.removeprefix("folder:"))]
-    if registered(name) in ("npz", "csv"):
-        return [user_path(name)]
-    if registered(name) == "mnist5k":
+    kind, path = form(name)
+    if kind in ("folder", "npz", "csv"):
+        return [user_path(path)] if user_path(path).exists() else []
+    if kind == "mnist5k":
         return [DIGITS_FILE]
     home = data_root(root)
-    return [home / place for place in PLACES.get(registered(name), ()) if (home / place).exists()]
+    return [home / place for place in PLACES.get(kind, ()) if (home / place).exists()]
 
 
 def size_on_disk(paths: list[Path]) -> int:
@@ -101,13 +111,15 @@ def splits(name: str) -> list[str]:
         name: name or spec of a data set, as for `load_data`.
 
     Returns:
-        Names such as "train", "test" and "extra"; of folder:PATH, those of its folders that are splits.
+        Names such as "train", "test" and "extra"; of your own folder or file, those that it holds.
+
+    Raises:
+        InputError: your own folder, file or function cannot be read.
     """
-    if name.startswith("folder:"):
-        return folder_splits(name.removeprefix("folder:"))
-    if registered(name) in ("npz", "csv", "factory"):
-        return ["test", "train"]
-    return list(PUBLISHED.get(registered(name), ("train", "test")))
+    kind, text = form(name)
+    if kind in OWN_SPLITS:
+        return OWN_SPLITS[kind](text)
+    return list(PUBLISHED.get(kind, ("train", "test")))
 
 
 def inventory(name: str, split: str, root: str | os.PathLike[str] | None = None) -> tuple[SplitFacts, Dataset]:
@@ -125,8 +137,7 @@ def inventory(name: str, split: str, root: str | os.PathLike[str] | None = None)
         MissingDataError: the split is not on the disk.
         InputError: the split is broken.
     """
-    is_folder = name.startswith("folder:")
-    by_file = is_folder or registered(name) == "csv"
+    by_file = registered(name) in ("folder", "csv")
     options: dict[str, Any] = {"size": 1} if by_file else {}  # images of several sizes are counted too
     data = load_data(name, split=split, root=root, **options)
     counts = data.labels.bincount(minlength=len(data.classes))
@@ -134,7 +145,7 @@ def inventory(name: str, split: str, root: str | os.PathLike[str] | None = None)
         split=split,
         images=len(data),
         published=PUBLISHED.get(registered(name), {}).get(split),
-        input_shape=None if is_folder else data.input_shape,
+        input_shape=None if by_file else data.input_shape,
         classes=data.classes,
         per_class=tuple(counts.tolist()),
     )

@@ -34,8 +34,9 @@ def load_data(
     Args:
         name: one of `list_datasets()`; with options as in `norb(view=left)`; with a variant as in
             `distorted_mnist:RTS`; `folder:PATH` (one folder a class: see FolderDataset); `FILE.npz` (arrays x and y);
-            `FILE.csv` (file names and labels); a path object of such a file or folder; or `package.module:function`,
-            which returns data and whose code is run.
+            `FILE.csv` (file names and labels); the path of such a file or folder, also as an object; or
+            `package.module:function`, which returns data and whose code is run. A folder called like a registered set
+            needs `folder:`.
             Any set takes `half=1` or `half=2` and `classes="3,7"`, as in `mnist(half=1)`: see `selected`.
         split: "train" or "test"; some sets have others.
         root: folder of the data sets; default: $ADVKIT_DATA, or else the user's cache.
@@ -101,10 +102,49 @@ def _sibling(asked: dict[str, Any], split: str) -> Dataset:
 
 
 FORMS = ("folder:PATH", "FILE.npz", "FILE.csv", "package.module:function")
-"""What `load_data` takes beside names."""
+"""What `load_data` takes beside names; a folder may come without "folder:"."""
 
 _GIVEN = {"folder": "path", "npz": "path", "csv": "path", "factory": "place"}
 """Registered names of these forms, and the option that takes the text."""
+
+
+def matching(pattern: str) -> list[str]:
+    """Return the data sets that a text stands for: one of any form that `load_data` takes, or all that match.
+
+    Args:
+        pattern: name or spec of a data set, as for `load_data`, or a shell pattern of registered names.
+
+    Returns:
+        The text itself where it names one data set, whether or not it is on the disk; else the registered names.
+
+    Raises:
+        InputError: there is no such name or file, or the text is no spec.
+    """
+    names = [] if registered(pattern) in DATASETS.names() else list_datasets(pattern)
+    if not names:
+        check_named(pattern)
+    return names or [pattern]
+
+
+def check_named(name: str) -> None:
+    """Check that a text names a data set, without opening it.
+
+    Args:
+        name: name or spec of a data set, as for `load_data`.
+
+    Raises:
+        InputError: there is no such data set, or the text is no spec.
+    """
+    _spec(name)
+
+
+def of_your_own(name: str) -> bool:
+    """Return whether a text names a folder, a file or a function of the caller's, and no registered data set.
+
+    Args:
+        name: name or spec of a data set, as for `load_data`.
+    """
+    return registered(name) in _GIVEN
 
 
 def registered(name: str) -> str:
@@ -113,13 +153,15 @@ def registered(name: str) -> str:
     Args:
         name: name or spec of a data set, as for `load_data`.
     """
-    return _form(name)[0]
+    return form(name)[0]
 
 
-def _form(name: str) -> tuple[str, str]:
-    """The registered name, and the text behind it or in it: a path, a place, a variant, options in brackets."""
+def form(name: str) -> tuple[str, str]:
+    """Return the registered name, and the text behind it or in it: a path, a place, a variant, options in brackets."""
     if name.startswith("folder:"):
         return "folder", name.removeprefix("folder:")
+    if name not in list_datasets() and os.path.isdir(os.path.expanduser(name)):
+        return "folder", name
     for suffix in ("npz", "csv"):
         if name.lower().endswith(f".{suffix}"):
             return suffix, name.removeprefix(f"{suffix}:")
@@ -133,20 +175,22 @@ def _form(name: str) -> tuple[str, str]:
 
 def _spec(name: str) -> Spec:
     """The registered name and the options that a user's name stands for."""
-    form, text = _form(name)
-    if form == "factory":
+    kind, text = form(name)
+    if kind == "factory":
         place, bracket, inside = text.partition("(")
         options = parse_spec(f"factory({inside}").options if bracket else {}
-        return Spec(form, {"place": place.strip(), **options})
-    if form in _GIVEN and text:
-        return Spec(form, {_GIVEN[form]: text})
-    spec = parse_spec(name) if "(" in name else Spec(form, {"variant": text} if ":" in name else {})
+        return Spec(kind, {"place": place.strip(), **options})
+    if kind in _GIVEN and text:
+        return Spec(kind, {_GIVEN[kind]: text})
+    spec = DATASETS.read(name) if "(" in name else Spec(kind, {"variant": text} if ":" in name else {})
     if spec.name not in list_datasets():
         if os.path.isfile(name):
             raise InputError(
                 f"{name} is a file of another kind: expected FILE.npz with x and y, a table FILE.csv, folder:PATH, or "
                 "package.module:function, which reads your file and returns (x, y)"
             )
+        if os.sep in spec.name:
+            raise InputError(f"expected a data set, got {name!r}: there is no such file or folder")
         raise unknown("data set", spec.name, [*list_datasets(), *FORMS])
     if ":" in name and "(" not in name and "variant" not in inspect.signature(DATASETS.factory(spec.name)).parameters:
         raise InputError(

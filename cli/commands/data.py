@@ -17,6 +17,7 @@ from advkit.cli._perform import perform
 def command(**options: Any) -> None:
     """List the data sets whose names match PATTERN, and which of them are installed; or show one in detail.
 
-    PATTERN is a name (advkit data mnist), with options or without, a shell pattern ("cifar*") or folder:PATH.
+    PATTERN is whatever --data takes elsewhere: a name (advkit data mnist), with options or without, folder:PATH, a
+    file or a function of your own. Or it is a shell pattern ("cifar*").
     """
     perform("data", options)

@@ -9,7 +9,18 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from advkit.cli import main
-from advkit.data import data_root, inventory, list_datasets, load_data, places, size_on_disk, splits
+from advkit.core.errors import InputError
+from advkit.data import (
+    FORMS,
+    data_root,
+    inventory,
+    list_datasets,
+    load_data,
+    places,
+    registered,
+    size_on_disk,
+    splits,
+)
 from advkit.data._inventory import PLACES, PUBLISHED
 
 RNG = np.random.default_rng(0)
@@ -80,6 +91,132 @@ def test_json_is_one_object(photographs: Path) -> None:
     assert facts["splits"]["train"]["per_class"] == [2, 1]
     assert facts["bytes"] == sum(file.stat().st_size for file in photographs.rglob("*.png"))
     assert json.loads(advkit("norb", "--data-root", str(photographs), "--json").stdout)["norb"]["here"] == "no"
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with data of every form that `--data` takes."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    x, y = RNG.integers(0, 256, (6, 8, 8), dtype=np.uint8), np.arange(6) % 3
+    np.savez("plain.npz", x=x, y=y)
+    np.savez("parts.npz", train_images=x, train_labels=y[:, None], val_images=x[:4], val_labels=y[:4, None])
+    for place in ("photos/ape/1.png", "photos/cat/2.png"):
+        Path(place).parent.mkdir(parents=True)
+        Image.fromarray(x[0][:, : int(place[-5]) + 4]).save(place)
+    Path("list.csv").write_text("file,label,split\nphotos/ape/1.png,ape,train\nphotos/cat/2.png,cat,val\n")
+    code = "import torch\n\n\ndef made(n=3):\n    return torch.rand(n, 1, 4, 4), torch.arange(n)\n"
+    code += (
+        "\n\ndef some(split):\n    return {'test': made()}[split]\n\n\ndef none():\n    raise ValueError('not yet')\n"
+    )
+    Path("data_of_mine.py").write_text(code)
+    return tmp_path
+
+
+OWN = {
+    "plain.npz": {"test": 6},
+    "npz:plain.npz": {"test": 6},
+    "parts.npz": {"train": 6, "val": 4},
+    "photos": {"test": 2},
+    "./photos/": {"test": 2},
+    "folder:photos": {"test": 2},
+    "list.csv": {"train": 1, "val": 1},
+    "data_of_mine:made": {"test": 3},
+    "data_of_mine:made(n=2)": {"test": 2},
+    "data_of_mine:some": {"test": 3},
+}
+"""Data of the user's, and the number of images of their splits."""
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_data_of_your_own_are_told_checked_and_written_as_json(own: Path, name: str) -> None:
+    facts = json.loads(advkit(name, "--json").stdout)[name]
+    assert (facts["here"], "problem" in facts) == ("yes", False)
+    assert {split: part["images"] for split, part in facts["splits"].items()} == OWN[name]
+    assert {len(load_data(name, split=split, **sized(name))) for split in OWN[name]} == set(OWN[name].values())
+    assert [Path(place).exists() for place in facts["where"]] == ([] if "mine" in name else [True])
+    result = advkit(name, "--check")
+    assert result.exit_code == 0, result.output
+    for split, images in OWN[name].items():
+        assert f"Split {split}: {images} images" in result.stdout
+    assert f"Read all {sum(OWN[name].values())} images: none is broken." in result.stdout
+
+
+def sized(name: str) -> dict[str, int]:
+    """The options that open files of several sizes."""
+    return {"size": 4} if "photos" in name or "csv" in name else {}
+
+
+def test_a_function_may_lack_a_split_and_its_own_error_is_told_as_its_own(own: Path) -> None:
+    assert "Split train: refused by your function (KeyError: 'train')" in advkit("data_of_mine:some").stdout
+    assert "Error: ValueError: not yet; raised by the code of data_of_mine:none" in advkit("data_of_mine:none").stderr
+    with pytest.raises(ValueError, match="not yet") as raised:
+        load_data("data_of_mine:none")
+    assert raised.value.__notes__ == ["raised by the code of data_of_mine:none"]
+
+
+FAULTS = {
+    "missing.npz": "cannot read missing.npz as arrays x and y: No such file",
+    "cut.npz": "cannot read cut.npz as arrays x and y: its end is missing",
+    "text.npz": "it is no archive",
+    "names.npz": "expected arrays x_test and y_test, or x and y, in names.npz for the split 'test', got a",
+    "long.npz": "expected images in long.npz as uint8 or as floats in [0, 1], got int64",
+    "range.npz": "expected images of range.npz as uint8 or as floats in [0, 1], got values from 0 to 255",
+    "half.npz": "split train: expected images of half.npz as uint8",
+    "missing.csv": "cannot read the table missing.csv: No such file",
+    "folder:missing": "expected a folder with one folder a class, got 'missing': no such folder",
+    "missing/": "expected a data set, got 'missing/': there is no such file or folder",
+    "words.txt": "words.txt is a file of another kind: expected FILE.npz",
+    "missing": "unknown data set 'missing'",
+    "plain.npz(half=1)": "cannot read the spec 'plain.npz(half=1)'",
+    "data_of_mine:no": "module 'data_of_mine' has no 'no'",
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_data_of_your_own_with_a_fault_are_one_line_that_names_them(own: Path, name: str) -> None:
+    x, y = np.arange(2 * 16 * 16).reshape(2, 16, 16) % 256, np.arange(2)
+    whole = Path("plain.npz").read_bytes()
+    Path("cut.npz").write_bytes(whole[: len(whole) // 2])
+    Path("text.npz").write_text("words")
+    Path("words.txt").write_text("words")
+    np.savez("names.npz", a=x)
+    np.savez("long.npz", x=x, y=y)
+    np.savez("range.npz", x=x.astype(np.float32), y=y)
+    np.savez("half.npz", x_train=x.astype(np.float32), y_train=y, x_test=x.astype(np.uint8), y_test=y)
+    result = advkit(name)
+    assert result.exit_code == 2, result.output
+    assert FAULTS[name] in result.stderr
+    assert len(result.stderr.splitlines()) == 1
+    assert ("Split test: 2 images" in result.stdout) == (name == "half.npz")
+
+
+def test_a_file_says_which_splits_it_has(own: Path) -> None:
+    with pytest.raises(InputError, match=r"got train_images, .*; its splits are train, val$"):
+        load_data("parts.npz")
+    assert splits("parts.npz") == ["train", "val"]
+    assert splits("list.csv") == ["train", "val"]
+    assert splits("data_of_mine:some") == ["test", "train"]
+
+
+def test_a_folder_called_like_a_data_set_needs_its_prefix(own: Path) -> None:
+    Path("photos").rename("mnist5k")
+    assert len(load_data("mnist5k")) == 1000
+    assert len(load_data("folder:mnist5k", size=4)) == 2
+    assert registered("./mnist5k") == "folder"
+
+
+@pytest.mark.parametrize("name", ["plain.npz", "photos", "list.csv"])
+def test_a_file_of_your_own_is_not_downloaded(own: Path, name: str) -> None:
+    result = advkit(name, "--download")
+    assert result.exit_code == 2
+    assert f"{name} is your own" in result.stderr
+
+
+def test_the_list_names_every_form(digits: str) -> None:
+    listed = advkit("--data-root", digits).stdout
+    for form in FORMS:
+        assert any(line.split()[:1] == [form] for line in listed.splitlines()), form
 
 
 def test_a_missing_and_a_broken_set_get_one_line_and_a_code(tmp_path: Path) -> None:
