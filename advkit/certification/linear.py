@@ -4,6 +4,7 @@ A node computes `linear(z) + bias`. `size` is the same map with absolute weights
 `transpose` maps coefficients (B, *out) of the output to those of each input.
 """
 
+import itertools
 import math
 import warnings
 from collections.abc import Callable, Sequence
@@ -14,6 +15,12 @@ import torch
 from torch import Tensor
 
 Shape = tuple[int, ...]
+
+DEEP = 4096
+"""Products of channels for each pixel of a map, from which on one product for many rows is faster than torch's own."""
+
+AT_ONCE = 2**22
+"""Entries of that product at once."""
 
 SPARSE = 8
 """Entries of a matrix for each one that is not 0, from which on the sparse product is faster."""
@@ -99,10 +106,44 @@ class Conv(Affine):
                 inner = [n - o for n, o in zip(shapes[0][1:], over, strict=True)]
                 found = self.transpose(A, [(shapes[0][0], *inner)])[0]
                 return [torch.nn.functional.pad(found, [v for o in reversed(over) for v in (0, o)])]
+        if self._is_deep(A):
+            return [self._by_product(A, shapes[0])]
         back = torch.ops.aten.convolution(
             A, self.weight, None, self.stride, self.padding, self.dilation, not self.transposed, left, self.groups
         )
         return [back]
+
+    def _is_deep(self, A: Tensor) -> bool:
+        """Whether the maps (B, C, H, W) are so small that torch, which goes row by row, mostly waits for the weights.
+
+        Only in float64 on a CPU, for which torch has no better method.
+        """
+        if A.ndim != 4 or self.transposed or self.groups != 1 or A.device.type != "cpu" or A.dtype != torch.float64:
+            return False
+        return A.shape[2] * A.shape[3] * DEEP <= self.weight.shape[0] * self.weight.shape[1]
+
+    def _by_product(self, A: Tensor, shape: Shape) -> Tensor:
+        """The transpose as one product for many rows, without the taps that lie outside the map (C, H, W) always."""
+        sides, corner = A.shape[2:], tuple(self.padding)
+        seen: list[list[int]] = []  # taps along either axis
+        for i, (m, n) in enumerate(zip(sides, shape[1:], strict=True)):
+            first = [t * self.dilation[i] - corner[i] for t in range(self.weight.shape[2 + i])]
+            seen.append([t for t, f in enumerate(first) if any(0 <= f + r * self.stride[i] < n for r in range(m))])
+        kernel = self.weight[:, :, seen[0]][..., seen[1]].permute(0, 2, 3, 1).flatten(1)  # (out, taps taps' in)
+        room = [n + 2 * p for n, p in zip(shape[1:], corner, strict=True)]
+        found = []
+        for part in torch.split(A, max(1, AT_ONCE // (math.prod(sides) * max(1, kernel.shape[1])))):
+            products = (part.permute(0, 2, 3, 1) @ kernel).view(len(part), *sides, *map(len, seen), shape[0])
+            back = part.new_zeros(len(part), *room, shape[0])
+            for (i, a), (j, b) in itertools.product(enumerate(seen[0]), enumerate(seen[1])):
+                places = [
+                    slice(t * d, t * d + (m - 1) * s + 1, s)
+                    for t, d, m, s in zip((a, b), self.dilation, sides, self.stride, strict=True)
+                ]
+                back[:, places[0], places[1]] += products[:, :, :, i, j]
+            inner = back[:, corner[0] : corner[0] + shape[1], corner[1] : corner[1] + shape[2]]
+            found.append(inner.permute(0, 3, 1, 2))
+        return torch.cat(found) if len(found) > 1 else found[0]
 
 
 @dataclass(frozen=True, kw_only=True)
