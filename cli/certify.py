@@ -9,8 +9,9 @@ from torch import Tensor, nn
 
 from advkit.attacks import PGD
 from advkit.certification import certify
+from advkit.certification.certify import TIMED
 from advkit.cli._certify_smoothed import smoothed_figures
-from advkit.cli._console import percent, say, show, table
+from advkit.cli._console import percent, progress_bar, say, show, table
 from advkit.cli._options import check_device
 from advkit.cli.attack import checkpoint, load_images
 from advkit.core.errors import InputError
@@ -64,11 +65,12 @@ ADVERSARIAL = ("adversarial_error", "adversarial_error_interval")
 
 
 def _limits(method: str, **limits: float | None) -> dict[str, Any]:
-    """The limits of a search that are given."""
+    """The limits that are given."""
     given = {name: value for name, value in limits.items() if value is not None}
-    if given and method != "exact":
-        name = next(iter(given)).replace("_", "-")
-        raise InputError(f"--{name} belongs to --method exact, got --method {method}")
+    for name in given:
+        methods = TIMED if name == "time_limit" else ("exact",)
+        if method not in methods:
+            raise InputError(f"--{name.replace('_', '-')} belongs to --method {', '.join(methods)}, got {method}")
     return given
 
 
@@ -88,7 +90,8 @@ def _both(
     result = PGD(eps=eps, norm=norm)(model, x, y)
     if method == "exact":
         limits = {**limits, "attack": lambda model, x, y: result.x_adv}
-    found = certify(model, x, y, eps=eps, norm=norm, method=method, **limits)
+    with progress_bar(method, "million products") as progress:
+        found = certify(model, x, y, eps=eps, norm=norm, method=method, **limits, progress=progress)
     faulty = (result.success & found.certified).nonzero()
     if len(faulty):
         raise click.ClickException(

@@ -13,6 +13,7 @@ from advkit.certification.early import Early
 from advkit.certification.elementary import Power, Product
 from advkit.certification.graph import Graph, Input
 from advkit.certification.linear import Affine, Combination, Conv, Dense, Move, Scale
+from advkit.certification.pace import Pace
 from advkit.certification.relu_and_pooling import Lines, Maximum
 from advkit.certification.rounding import DOUBLE, Rounding, gamma
 from advkit.certification.unit_rows import Rows, units
@@ -51,6 +52,8 @@ class Bounds:
     lines: dict[int, Lines] = field(default_factory=dict)
     pulls: dict[int, Tensor] = field(default_factory=dict)
     """What a multiplier of a constraint adds to the coefficients (N, *in) in front of a bend, by its place."""
+    pace: Pace | None = None
+    """The time that is left; units that find none keep their intervals."""
     first: tuple[int, "Bounds"] | None = None
     """A layer and the network up to it, composed, which `forward` uses for later layers."""
 
@@ -88,11 +91,12 @@ class Bounds:
         fronts = self.graph.fronts
         for place in range(len(self.graph.nodes)):
             self.interval(place)
-            if compose is not None and self.first is None and (made := compose(self, place)) is not None:
+            late = self.pace is not None and self.pace.late
+            if compose is not None and not late and self.first is None and (made := compose(self, place)) is not None:
                 self.first = place, made
             if place in fronts and (refined or self._is_first(place)):
                 self._refine(place)
-        self.first = None  # the lines of its bends may change
+        self.first = self.pace = None  # the lines of its bends may change
 
     def _is_first(self, place: int) -> bool:
         """Whether an affine map of the image would be bounded by its box alone, where the ball is smaller."""
@@ -211,13 +215,19 @@ class Bounds:
     def _units(self, place: int, index: Tensor, sign: Tensor, limit: Tensor) -> Tensor:
         """Linear lower bounds of single units, each times its sign (N, R); any bound will do that exceeds its limit."""
         shape, like = self.graph.nodes[place].shape, self.low[place]
-        step, found = self.step(place), []
+        step, found, pace = self.step(place), [], self.pace
+        cost = 0.0 if pace is None else len(index) * self.work(place)
         for some, signs, limits in zip(*(torch.split(t, step, 1) for t in (index, sign, limit)), strict=True):
+            if pace is not None and pace.late:
+                found.append(torch.full_like(limits, -torch.inf))
+                continue
             early = Early(limits) if bool((limits < torch.inf).any()) else None  # note: a wait for the device
             rows = units(some, shape, signs, like, windows=self.windows)
             row, constant = self.line(place, rows, early=early, first=self.first)
             bound = constant + self.ball.least(row)
             found.append(bound if early is None else early.ended(bound))
+            if pace is not None:
+                pace.passed(cost * some.shape[1])
         return torch.cat(found, 1)
 
     def step(self, place: int) -> int:
@@ -226,7 +236,32 @@ class Bounds:
 
     def widest(self, place: int, *, windows: bool = False) -> int:
         """The most coefficients of one row at any node up to this one."""
-        sizes, sides = [1], {place: (1, 1)} if windows and len(self.graph.nodes[place].shape) == 3 else {}
+        return max(1, *self._sizes(place, windows=windows))
+
+    def work(self, place: int) -> float:
+        """About how many multiplications the backward pass of a single unit takes."""
+        sizes = self._sizes(place, windows=self.windows)
+        return float(sum(n * _each(node.operation) for n, node in zip(sizes, self.graph.nodes, strict=False)))
+
+    def planned(self, rows: Tensor, *, refined: bool) -> float:
+        """About how many multiplications linear bounds of some samples take, from the intervals of all nodes.
+
+        Args:
+            rows: index of the samples.
+            refined: see `forward`.
+        """
+        total = 0.0
+        for place in self.graph.fronts if refined else []:
+            if not self._is_boxed(place):
+                low, high = self.low[place][rows].flatten(1), self.high[place][rows].flatten(1)
+                only = self.ball.norm.boxed and self.opens(place)
+                units = 1.5 * float(((low < 0) & (high > 0)).sum()) if only else 2.0 * low.numel()
+                total += units * self.work(place)
+        return total
+
+    def _sizes(self, place: int, *, windows: bool) -> list[int]:
+        """Coefficients of one row at each node up to this one."""
+        sizes, sides = [], {place: (1, 1)} if windows and len(self.graph.nodes[place].shape) == 3 else {}
         for i in range(place, -1, -1):
             node, side = self.graph.nodes[i], sides.get(i)
             whole = math.prod(node.shape)
@@ -239,7 +274,7 @@ class Bounds:
             before = self.graph.nodes[node.inputs[0]].shape
             if len(before) == 3 and side[0] * side[1] < before[1] * before[2]:
                 sides[node.inputs[0]] = side
-        return max(sizes)
+        return sizes[::-1]
 
     def _is_boxed(self, place: int) -> bool:
         """Whether the interval of this node is its range: an affine map of the box that sums but once."""
@@ -378,6 +413,16 @@ class Bounds:
             assert position is not None
             back = back.scatter_add(2, position[:, None].expand(*part.shape[:2], -1), part.flatten(2))
         return Rows(a=back[..., :-1].reshape(*up.shape[:2], *shape)), constant
+
+
+OTHER = 16
+"""Multiplications that are as expensive as one coefficient's way through an operation without a matrix."""
+
+
+def _each(operation: object) -> int:
+    """Multiplications for each coefficient behind an operation."""
+    weight = getattr(operation, "weight", None)
+    return OTHER + (weight[0].numel() if isinstance(weight, Tensor) and weight.ndim > 1 else 0)
 
 
 def _keeps_windows(operation: object) -> bool:

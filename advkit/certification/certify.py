@@ -1,5 +1,6 @@
 """`certify`: find the images whose class no point of the ball changes."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,6 +16,7 @@ from advkit.certification.exact import Attacked, BranchAndBound, Decided, Search
 from advkit.certification.faithful import check_faithful
 from advkit.certification.graph import Graph, Tracing, trace
 from advkit.certification.lipschitz import Stretch, stretch
+from advkit.certification.pace import Pace
 from advkit.certification.rounding import check_digits, rounding_of, without_overflow
 from advkit.core import door, model_checks
 from advkit.core.classify import looking
@@ -22,6 +24,7 @@ from advkit.core.errors import InputError, unknown
 from advkit.core.float64 import lacks_float64
 from advkit.core.intervals import wilson_interval
 from advkit.core.norms import get_norm, per_row
+from advkit.core.progress_bar import Progress, shows_progress
 from advkit.core.saved import alike
 from advkit.core.sheet import Sheet, Table
 from advkit.core.shown import Shown, sheet_of
@@ -30,10 +33,19 @@ from advkit.core.words import beyond_the_range, number, percent, short, span
 
 METHODS = ("ibp", "crown_ibp", "crown", "alpha_crown", "exact", "lipschitz")
 BATCH = 16
-"""Images whose bounds are computed at once."""
+"""Images whose bounds are computed at once, fewer for large networks."""
 
 FUNCTIONS = 64
-"""Margins whose slopes are chosen at once."""
+"""Margins whose slopes are chosen at once, fewer for large networks."""
+
+SLOPES = 40
+"""Backward passes that the choice of the slopes of one margin is about as expensive as."""
+
+HALVINGS = 12
+"""Steps of the bisection for a radius."""
+
+TIMED = ("crown", "alpha_crown", "exact")
+"""Methods that a limit of time ends."""
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -118,6 +130,7 @@ class Certificate(Shown):
         return [dict(zip(columns, row, strict=True)) for row in rows]
 
 
+@shows_progress("certify", "million products")
 def certify(
     model: Callable[[Tensor], Tensor],
     x: Tensor,
@@ -132,6 +145,7 @@ def certify(
     time_limit: float | None = None,
     nodes: int | None = None,
     tolerance: float | None = None,
+    progress: Progress | bool | None = None,
 ) -> Certificate:
     """Bound the margins of a network over the part of a ball around each image that is within the range of the pixels.
 
@@ -152,10 +166,15 @@ def certify(
         bounds: range of the pixels.
         radius: find by bisection a radius at which each image is certified, at most `eps`.
         attack: callable `(model, x, y)` that returns points of the balls (N, C, H, W), which "exact" tries first.
-        time_limit: seconds that "exact" spends on each image, 60 by default; passes are shared by their rows.
+        time_limit: seconds that "crown", "alpha_crown" or "exact" spends on each image; passes are shared by their
+            rows. By default 60 for "exact", and no limit for the others, which warn beforehand if they may take a
+            minute. At the limit the bounds found so far count, and they are sound. With `radius` it holds for each step
+            of the bisection.
         nodes: number of parts of the ball that "exact" bounds for each image, 20,000 by default.
         tolerance: accuracy to which "exact" bounds the least margin of every image and class; by default it stops as
             soon as the signs are known.
+        progress: called with (done, all) in millions of multiplications while linear bounds are made; all is an
+            estimate. True shows a bar.
 
     Returns:
         A `Certificate`.
@@ -166,6 +185,7 @@ def certify(
     if method not in METHODS:
         raise unknown("method", str(method), METHODS)
     search = _search(method, attack, time_limit, nodes, tolerance)
+    limit = time_limit if search is None else search.time_limit
     model_checks.check_model(model)
     bounds = door.check_bounds(bounds)
     door.check_images(x, bounds)
@@ -179,12 +199,16 @@ def certify(
         rounding = rounding_of(graph.dtype, x.device)
         check_digits(max(getattr(n.operation, "terms", 1) for n in graph.nodes), rounding, graph.dtype)
         check_faithful(model, graph, x, rounding, bounds)
-        ask = _Question(graph, norm, method, bounds, stretch(graph, x.device) if method == "lipschitz" else None)
+        times = 1 + HALVINGS if radius else 1
+        pace = Pace(method, len(x) * times, limit, progress if callable(progress) else None, x.device)
+        ask = _Question(graph, norm, method, bounds, pace, stretch(graph, x.device) if method == "lipschitz" else None)
         if search is not None:
-            ask = _Search(graph, norm, method, bounds, model=model, search=search, attack=attack)
+            ask = _Search(graph, norm, method, bounds, pace, model=model, search=search, attack=attack)
         found = ask.decided(x, y, radii)
         safe = _is_safe(found.margin, y)
         reach = _bisect(ask, x, y, radii, safe) if radius else None
+        if search is None:  # which says what is undecided
+            pace.end()
     more = {"broken": found.broken, "x_adv": found.x_adv} if search is not None else {}
     return Certificate(certified=safe, margin=found.margin, method=method, norm=norm, radius=reach, eps=radii, **more)
 
@@ -196,16 +220,17 @@ def _search(
     given = {"time_limit": time_limit, "nodes": nodes, "tolerance": tolerance}
     given = {name: value for name, value in given.items() if value is not None}
     if method != "exact":
-        if given or attack is not None:
-            name = next(iter(given), "attack")
-            raise InputError(f"{name} belongs to method='exact', got it with method={method!r}")
-        return None
+        foreign = [name for name in given if name != "time_limit"] + ([] if attack is None else ["attack"])
+        if foreign:
+            raise InputError(f"{foreign[0]} belongs to method='exact', got it with method={method!r}")
+        if given and method not in TIMED:
+            raise InputError(f"time_limit belongs to the methods {', '.join(TIMED)}, got it with method={method!r}")
     for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
             raise InputError(f"expected {name} as a number > 0, got {value!r}")
         if name == "nodes" and value != int(value):
             raise InputError(f"expected nodes as a whole number > 0, got {value!r}")
-    return Search(**given)  # type: ignore[arg-type]
+    return None if method != "exact" else Search(**given)  # type: ignore[arg-type]
 
 
 def _graph(tracing: Tracing, method: str, y: Tensor) -> Graph:
@@ -252,12 +277,18 @@ class _Question:
     norm: str
     method: str
     bounds: tuple[float, float]
+    pace: Pace
     stretch: Stretch | None = None
+
+    @property
+    def batch(self) -> int:
+        """Images whose bounds are computed at once."""
+        return self.graph.at_once(BATCH)
 
     def decided(self, x: Tensor, y: Tensor, eps: Tensor) -> Decided:
         """The margins' lower bounds, (N, K), and what is broken."""
         ball = ball_around(x, eps, self.norm, self.bounds)
-        places = torch.split(torch.arange(len(x), device=x.device), BATCH)
+        places = torch.split(torch.arange(len(x), device=x.device), self.batch)
         parts = [self._some(ball.take(rows), y[rows]) for rows in places if len(rows)]
         none = torch.zeros(0, self.graph.nodes[-1].shape[0], dtype=torch.float64)
         return Decided(torch.cat(parts) if parts else none, x, torch.zeros_like(y, dtype=torch.bool))
@@ -266,10 +297,14 @@ class _Question:
         """Intervals for all, and the method for those that intervals leave open; Lipschitz constants for all."""
         if self.stretch is not None:
             return self.stretch.margins(ball, y)
-        _, margin = self._plain(ball, y)
+        plain, margin = self._plain(ball, y)
         left = (~_is_safe(margin, y)).nonzero().squeeze(1)  # note: a wait for the device
-        if self.method == "ibp" or not len(left):
+        if self.method == "ibp":
             return margin
+        self._plan(plain, left)
+        if not len(left):
+            return margin
+        del plain  # memory
         return margin.index_copy(0, left, self._tighter(ball.take(left), y[left], margin[left])[1])
 
     def _plain(self, ball: Ball, y: Tensor) -> tuple[Bounds, Tensor]:
@@ -278,12 +313,20 @@ class _Question:
         margin = _interval_margins(plain, differences(y, self.graph.nodes[-1].shape[0]))
         return plain, without_overflow(margin, y, plain.fits)
 
+    def _plan(self, plain: Bounds, left: Tensor) -> None:
+        """Begin with the images that intervals leave open."""
+        work = plain.planned(left, refined=self.method != "crown_ibp")
+        last = len(self.graph.nodes) - 1
+        margins = len(left) * self.graph.nodes[last].shape[0] * plain.work(last)
+        more = margins * SLOPES if self.method in ("alpha_crown", "exact") else 0.0
+        self.pace.begin(work + margins + more, len(plain.ball.x), len(left))
+
     def _tighter(self, ball: Ball, y: Tensor, margin: Tensor) -> tuple[Bounds, Tensor]:
         """Linear bounds of every node, and the margins that follow where they are larger."""
         rows = differences(y, self.graph.nodes[-1].shape[0])
-        better = _bounds(self.graph, ball, refined=self.method != "crown_ibp")
+        better = _bounds(self.graph, ball, refined=self.method != "crown_ibp", pace=self.pace)
         lower = torch.maximum(margin, better.lower(len(self.graph.nodes) - 1, rows))
-        lower = _raise(better, rows, lower) if self.method == "alpha_crown" else lower
+        lower = _raise(better, rows, lower, self.pace) if self.method == "alpha_crown" else lower
         return better, without_overflow(lower, y, better.fits)
 
 
@@ -299,7 +342,7 @@ class _Search(_Question):
         points = x if self.attack is None or not len(x) else self.attack(self.model, x, y)
         region = Threat(norm=self.norm, eps=eps, bounds=self.bounds).around(x)
         ball, points = ball_around(x, eps, self.norm, self.bounds), region.settle(region.clamp(points))
-        places = [rows for rows in torch.split(torch.arange(len(x), device=x.device), BATCH) if len(rows)]
+        places = [rows for rows in torch.split(torch.arange(len(x), device=x.device), self.batch) if len(rows)]
         found = [self._search(ball.take(n), region.take(n), y[n], [x[n], points[n]]) for n in places]
         if not found:
             return super().decided(x, y, eps)
@@ -313,10 +356,13 @@ class _Search(_Question):
         left = ~_is_safe(margin, y) & ~first.broken if self.search.tolerance is None else torch.ones_like(first.broken)
         found = Decided(margin, first.x_adv, first.broken)
         n = left.nonzero().squeeze(1)  # note: a wait for the device
+        self._plan(plain, n)
         if not len(n):
             return found
+        start = time.perf_counter()
         better, lower = self._tighter(ball.take(n), y[n], margin[n])
-        second = BranchAndBound(self.model, better, region.take(n), y[n], lower, self.search, first.upper[n])
+        spent = (time.perf_counter() - start) / len(n)
+        second = BranchAndBound(self.model, better, region.take(n), y[n], lower, self.search, first.upper[n], spent)
         last = second.run()
         x_adv = torch.where(per_row(first.broken[n], last.x_adv), first.x_adv[n], last.x_adv)
         return Decided(
@@ -326,18 +372,22 @@ class _Search(_Question):
         )
 
 
-def _bounds(graph: Graph, ball: Ball, *, refined: bool) -> Bounds:
-    made = Bounds(graph, ball, rounding_of(graph.dtype, ball.x.device))
+def _bounds(graph: Graph, ball: Ball, *, refined: bool, pace: Pace | None = None) -> Bounds:
+    made = Bounds(graph, ball, rounding_of(graph.dtype, ball.x.device), pace=pace)
     made.forward(refined=refined, compose=composed if refined else None)
     return made
 
 
-def _raise(made: Bounds, rows: Tensor, margin: Tensor) -> Tensor:
-    """The margins (N, K) that are not > 0, bounded once more with slopes of their own."""
+def _raise(made: Bounds, rows: Tensor, margin: Tensor, pace: Pace) -> Tensor:
+    """The margins (N, K) that are not > 0, bounded once more with slopes of their own while there is time."""
     place, other = ((margin <= 0) & (rows != 0).any(2)).nonzero().unbind(1)  # note: a wait for the device
     margin = margin.clone()
-    for some in torch.split(torch.arange(len(place), device=place.device), FUNCTIONS):
+    cost = SLOPES * made.work(len(made.graph.nodes) - 1)
+    for some in torch.split(torch.arange(len(place), device=place.device), made.graph.at_once(FUNCTIONS)):
+        if pace.late:
+            break
         n, k = place[some], other[some]
+        pace.passed(len(some) * cost)
         found = raised(made.take(n), rows[n, k])
         margin[n, k] = torch.maximum(margin[n, k], found.bound)
     return margin
@@ -367,10 +417,10 @@ def _is_safe(margin: Tensor, y: Tensor) -> Tensor:
     return ((margin > 0) | own).all(1)
 
 
-def _bisect(ask: _Question, x: Tensor, y: Tensor, eps: Tensor, safe: Tensor, halvings: int = 12) -> Tensor:
+def _bisect(ask: _Question, x: Tensor, y: Tensor, eps: Tensor, safe: Tensor) -> Tensor:
     """The largest certified radius seen, (N,)."""
     low, high = torch.where(safe, eps, 0.0), eps.clone()
-    for _ in range(halvings):
+    for _ in range(HALVINGS):
         middle = (low + high) / 2
         holds = _is_safe(ask.decided(x, y, middle).margin, y)
         low, high = torch.where(holds, middle, low), torch.where(holds, high, middle)

@@ -126,6 +126,7 @@ class BranchAndBound:
         margin: lower bounds of the margins (N, K) that are known.
         search: limits of the search.
         upper: the least margins (N, K) seen so far; None if there are none.
+        spent: seconds that each image has used before.
     """
 
     def __init__(
@@ -137,6 +138,7 @@ class BranchAndBound:
         margin: Tensor,
         search: Search,
         upper: Tensor | None = None,
+        spent: float = 0.0,
     ) -> None:
         self.model: Callable[[Tensor], Tensor] = lambda z: answer_of(model(z))
         self.region, self.y, self.search = region, y, search
@@ -150,22 +152,38 @@ class BranchAndBound:
         self.upper = torch.full_like(margin, torch.inf) if upper is None else upper  # the least margin seen
         self.x_adv, self.broken = region.x.clone(), torch.zeros_like(y, dtype=torch.bool)
         self.given_up = torch.zeros_like(self.broken)
-        self.spent, self.count = torch.zeros_like(margin[:, 0]), torch.zeros_like(y)
+        self.spent, self.count = torch.full_like(margin[:, 0], spent), torch.zeros_like(y)
 
     def run(self) -> Decided:
         """Search until all images are decided or their limits reached."""
         own = torch.nn.functional.one_hot(self.y, self.known.shape[1]).bool()
         asks = ~own & ((self.known <= 0) if self.search.tolerance is None else True)
         image, rival = (asks & ~self.broken[:, None]).nonzero().unbind(1)
-        self._go_on(self._bounded(whole_balls(self.made, image, rival, self.known[image, rival]), ROOT_STEPS))
+        parts = torch.split(torch.arange(len(image), device=image.device), self._at_once)
+        self._go_on(joined([self._root(image[rows], rival[rows]) for rows in parts]))
         margin = torch.minimum(self.closed, self.known.where(~asks, torch.inf)).where(~own, 0.0)
         return Decided(torch.maximum(margin, self.known).where(~own, 0.0), self.x_adv, self.broken)
+
+    @property
+    def _at_once(self) -> int:
+        """Domains in one pass."""
+        return self.made.graph.at_once(2 * WIDTH)
+
+    def _root(self, image: Tensor, rival: Tensor) -> Domains:
+        """Those whole balls that are still open."""
+        start = time.perf_counter()
+        found = self._alive(whole_balls(self.made, image, rival, self.known[image, rival]))
+        if not len(found.image):
+            return found
+        image, found = found.image, self._bounded(found, ROOT_STEPS)
+        self._charge(image, time.perf_counter() - start)
+        return found
 
     def _go_on(self, found: Domains) -> None:
         """Split the domains with the least bounds until none is left."""
         pool = Pool(found)
         while len(pool):
-            parents = self._alive(pool.worst(WIDTH))
+            parents = self._alive(pool.worst(min(WIDTH, self._at_once)))
             if len(parents.image):
                 pool.add(self._halves(parents))
             late = (self.count >= self.patience).nonzero().squeeze(1)  # note: a wait for the device
@@ -230,7 +248,7 @@ class BranchAndBound:
         """Bounds of the domains, and their points tried; those that are still open."""
         if not len(found.image):  # such as where linear bounds certify all
             return found
-        parts = torch.split(torch.arange(len(found.image), device=found.image.device), 2 * WIDTH)
+        parts = torch.split(torch.arange(len(found.image), device=found.image.device), self._at_once)
         return self._alive(joined([self._some(found.take(rows), steps) for rows in parts]))
 
     def _some(self, found: Domains, steps: int) -> Domains:

@@ -47,8 +47,8 @@ def check_faithful(
         logits = torch.cat([answer_of(model(part)) for part in torch.split(x, ASKED)])
         alone = _alone(model, x[:1]) if len(x) > 1 else logits
     check_finite(logits, x)
-    wrong = 0
-    for place, (part, seen) in enumerate(zip(torch.split(x, BOUNDED), torch.split(logits, BOUNDED), strict=True)):
+    wrong, step = 0, graph.at_once(BOUNDED)
+    for place, (part, seen) in enumerate(zip(torch.split(x, step), torch.split(logits, step), strict=True)):
         made = Bounds(graph, ball_around(part, 0.0, "linf", bounds), rounding)
         made.forward(refined=False)
         low, high = made.low[-1], made.high[-1]

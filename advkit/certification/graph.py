@@ -1,5 +1,6 @@
 """A network as a list of nodes, traced by torch.fx at the level of tensor operations, so that any module works."""
 
+import math
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -27,6 +28,9 @@ from advkit.core.words import cause
 BATCH = 2
 """Images in the traced call: the batch has to come out as it went in, which one image would not show."""
 
+
+ENTRIES = 2**25
+"""Numbers in all nodes of the samples that are bounded at once; there are about three bounds of each, in float64."""
 
 RULES: dict[str, Callable[["Call"], Any]] = {}
 """What becomes of an operation, by its name; advkit.certification.rules fills it."""
@@ -91,6 +95,14 @@ class Graph:
             return replace(operation, **kept)
 
         return Graph([replace(node, operation=constants(node.operation)) for node in self.nodes], self.dtype)
+
+    def at_once(self, most: int) -> int:
+        """Return how many samples' bounds of all nodes are in memory at once, from 1 to `most`.
+
+        Args:
+            most: number of samples for small networks.
+        """
+        return max(1, min(most, ENTRIES // max(1, sum(math.prod(node.shape) for node in self.nodes))))
 
     @property
     def bends(self) -> list[int]:

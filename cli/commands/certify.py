@@ -51,7 +51,7 @@ COUNT = 50
 @click.option(
     "--time-limit",
     type=click.FloatRange(min=0, min_open=True),
-    help="Seconds that exact spends on each image. [60]",
+    help="Seconds that crown, alpha_crown or exact spends on each image. [no limit; 60 for exact]",
 )
 @click.option("--nodes", type=click.IntRange(min=1), help="Parts of the ball that exact bounds for each image. [20000]")
 @shared("seed")

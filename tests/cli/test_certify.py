@@ -47,7 +47,8 @@ def test_the_table_names_attack_and_certificate() -> None:
         ("--eps", "0.1", "--method", "smoothing", "--sigma", "0"),
         ("--eps", "0.1", "--method", "smoothing", "--sigma", "0.25", "--norm", "linf"),
         ("--eps", "0.1", "--sigma", "0.25"),
-        ("--eps", "0.1", "--time-limit", "3"),
+        ("--eps", "0.1", "--time-limit", "3", "--method", "crown_ibp"),
+        ("--eps", "0.1", "--time-limit", "0"),
         ("--eps", "0.1", "--method", "exact", "--nodes", "0"),
     ],
 )
