@@ -128,6 +128,8 @@ def _climbed(relaxed: "Relaxation", C: Tensor, steps: int, step_size: float) -> 
         value, slope = relaxed.line(C)
     best = relaxed.found(value, slope)
     for step in range(1, steps + 1):
+        if not value.requires_grad:  # all open bends lie on other paths
+            break
         relaxed.climb(value, adam)
         schedule.step()
         with torch.set_grad_enabled(step < steps):

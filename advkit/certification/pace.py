@@ -31,7 +31,7 @@ class Pace:
         images: number of images, counted once for each time that they are bounded.
         limit: seconds for each image; None for no limit.
         tell: called with (done, all), in millions of multiplications; `all` is an estimate.
-        device: where the bounds are computed.
+        device: device on which the bounds are computed.
     """
 
     def __init__(

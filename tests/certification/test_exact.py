@@ -10,6 +10,11 @@ from torch import Tensor, nn
 
 from advkit.attacks import PGD
 from advkit.certification import certify
+from advkit.certification.ball import ball_around
+from advkit.certification.bounds import Bounds
+from advkit.certification.graph import trace
+from advkit.certification.inner import tightened
+from advkit.certification.rounding import EXACT
 from advkit.core.errors import InputError
 
 
@@ -277,3 +282,28 @@ def test_a_network_that_shows_no_gradient_is_searched_all_the_same(where: str) -
     assert plain.broken.any()
     assert torch.equal(found.certified, plain.certified)
     assert torch.equal(found.broken, plain.broken)
+
+
+class Beside(nn.Module):
+    """Two rectifiers side by side: bends that stand before a unit in the list, and not in its past."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.last = nn.Conv2d(3, 2, 3, padding=1), nn.Linear(256, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        z = self.first(x)
+        return self.last(torch.cat([z.relu(), (-z).relu()], 1).flatten(1))
+
+
+def test_rectifiers_side_by_side_have_tighter_bounds_inside() -> None:
+    torch.manual_seed(1)
+    net, x = Beside(), torch.rand(1, 3, 8, 8)
+    made = Bounds(trace(net, x).graph(), ball_around(x, 0.1, "linf", (0, 1)), EXACT)
+    with torch.no_grad():
+        made.forward(refined=True)
+    better = tightened(made)
+    for place in made.graph.fronts:
+        assert bool((better.low[place] >= made.low[place]).all())
+        assert bool((better.low[place] <= better.high[place]).all())
+        assert bool((better.high[place] <= made.high[place]).all())
