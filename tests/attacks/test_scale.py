@@ -11,8 +11,8 @@ from advkit.attacks import ATTACKS, LBFGS, PGD, create_attack, list_attacks
 from advkit.core.attack import Attack
 from advkit.core.errors import AdvkitWarning
 
-SHORT = {"queries": 60, "steps": 30, "samples": 10, "searches": 5, "rotations": 3, "shifts": 3, "tries": 20, "turns": 1}
-SHORT |= {"population": 10, "generations": 6}
+SHORT = {"queries": 40, "steps": 20, "samples": 8, "searches": 5, "rotations": 3, "shifts": 3, "tries": 15, "turns": 1}
+SHORT |= {"population": 8, "generations": 5}
 SHORTER = {"brendel_bethge": {"steps": 4, "tries": 5}, "lbfgs": {"searches": 3, "leaps": 1}}
 SHORTER |= {name: {"steps": 10} for name in ("nes", "spsa")}
 SHORTER |= {name: {"steps": 12, "queries": 20} for name in ("autoattack", "cascade")}

@@ -15,7 +15,7 @@ from advkit.core.errors import InputError
 from advkit.core.threat import Threat
 
 EPS = {"linf": 0.1, "l2": 0.5, "l1": 3.0, "l0": 6.0, "l0_pixels": 6.0}
-SHORT = {"queries": 60, "steps": 10, "population": 10, "generations": 6}
+SHORT = {"queries": 40, "steps": 10, "samples": 10, "population": 8, "generations": 4}
 SPAN = 256.0
 CASES = [(name, norm) for name in list_attacks() for norm in ATTACKS.factory(name).norms]
 
