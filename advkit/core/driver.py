@@ -297,7 +297,7 @@ def _judge(
         return record
     points = region.settle(last)
     with torch.no_grad():
-        answers = classify(points if len(index) == len(points) else points[index])
+        answers = classify(points if len(index) == len(points) else points.index_select(0, index))
     logits = old.logits.index_copy(0, index, answers)
     new = ranking.rank(rows, points, logits)
     finite = flat(logits).isfinite().all(1)
