@@ -5,6 +5,8 @@ their values, so that they say the same in another process.
 """
 
 import hashlib
+import inspect
+import sys
 import weakref
 from collections.abc import Mapping
 from functools import partial
@@ -100,41 +102,44 @@ class Words(Identities):
         model: the network; its parameters and buffers are not read.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module | None = None) -> None:
         super().__init__()
-        self._own = {id(tensor) for tensor in (*model.parameters(), *model.buffers())}
+        tensors = () if model is None else (*model.parameters(), *model.buffers())
+        self._own = {id(tensor) for tensor in tensors}
 
     def plain(self, value: Any) -> object:
         """Return type and value."""
-        return (_name(value), "") if isinstance(value, type) else (_name(type(value)), repr(value))
+        return (name_of(value), "") if isinstance(value, type) else (name_of(type(value)), repr(value))
 
     def other(self, value: Any) -> object:
         """Return what stands for a tensor, an array, a function or any other value."""
         if isinstance(value, Tensor | np.ndarray):
-            return (_name(type(value)), "registered" if id(value) in self._own else _values(value))
+            return (name_of(type(value)), "registered" if id(value) in self._own else _values(value))
         if isinstance(value, partial):
             given = [*value.args, *(part for pair in sorted(value.keywords.items()) for part in pair)]
-            return ("partial", self.other(value.func), *(self._enclosed(part) for part in given))
+            return ("partial", self.other(value.func), *(self.enclosed(part) for part in given))
         if isinstance(value, MethodType):
             return (self._object(value.__self__), self.other(value.__func__))
         if isinstance(value, FunctionType):
-            return self._function(value)
-        return _name(value) if callable(value) and hasattr(value, "__qualname__") else self._object(value)
+            return self.function(value)
+        return name_of(value) if callable(value) and hasattr(value, "__qualname__") else self._object(value)
 
-    def _function(self, value: FunctionType) -> object:
+    def function(self, value: FunctionType) -> object:
+        """Return name, code, defaults and what is enclosed; of a function of torch's the name."""
         of_torch = (value.__module__ or "").partition(".")[0] == "torch"
         if of_torch or id(value) in self._seen:  # a function may enclose itself
-            return _name(value)
+            return name_of(value)
         self._seen.add(id(value))
-        cells = [cell.cell_contents for cell in value.__closure__ or () if cell != CellType()]
+        closure = zip(value.__code__.co_freevars, value.__closure__ or (), strict=True)
+        cells = [cell.cell_contents for name, cell in closure if cell != CellType() and name != "__class__"]
         kept = [*(value.__defaults__ or ()), *(value.__kwdefaults__ or {}).values(), *cells]
-        return (value.__qualname__, _code(value.__code__), *(self._enclosed(part) for part in kept))
+        return (value.__qualname__, _code(value.__code__), *(self.enclosed(part) for part in kept))
 
     def _object(self, value: Any) -> object:
         """The type and the plain attributes; of a module and of an object of torch's the type."""
         kept = {} if isinstance(value, nn.Module) or self.shut(value) else getattr(value, "__dict__", {})
         plain = [(name, self.plain(part)) for name, part in sorted(kept.items()) if isinstance(part, PLAIN)]
-        return (_name(type(value)), plain)
+        return (name_of(type(value)), plain)
 
     def code(self, kind: type[nn.Module]) -> object:
         """Return nothing: the code of classes is written anew by every version."""
@@ -154,10 +159,10 @@ class Words(Identities):
 
     def many(self, entries: list[object], value: Any) -> object:
         """Return what stands for a container; the order in a set differs between processes."""
-        return (_name(type(value)), sorted(entries, key=repr) if isinstance(value, set | frozenset) else entries)
+        return (name_of(type(value)), sorted(entries, key=repr) if isinstance(value, set | frozenset) else entries)
 
-    def _enclosed(self, value: Any) -> object:
-        """A value inside of a function; containers there often collect what calls leave, and are not read."""
+    def enclosed(self, value: Any) -> object:
+        """Return what stands for a value inside of a function; containers there often collect what calls leave."""
         return self.plain(value) if isinstance(value, PLAIN) else self.other(value)
 
 
@@ -197,8 +202,8 @@ def digests_of(model: nn.Module) -> dict[str, Any]:
         found[""].append(rest)
         for name, value in plain:
             found.setdefault(name, []).append((place, value))
-    attributes = {name or "<modules>": _sha(values) for name, values in sorted(found.items())}
-    return {"hooks": _sha(hooks) if any(any(both) for both in hooks) else None, "attributes": attributes}
+    attributes = {name or "<modules>": sha(values) for name, values in sorted(found.items())}
+    return {"hooks": sha(hooks) if any(any(both) for both in hooks) else None, "attributes": attributes}
 
 
 def hooks_of(model: nn.Module, read: Identities) -> list[tuple[object, object]]:
@@ -224,7 +229,7 @@ def _parts(module: nn.Module, read: Identities) -> tuple[object, object, object,
     """What the module is, its code, its tensors, the modules in it, and its attributes by name."""
     tensors = [(name, _only(t, read)) for named in (module._parameters, module._buffers) for name, t in named.items()]
     plain = [
-        (name, _frozen(value, DEPTH, read))
+        (name, frozen(value, DEPTH, read))
         for name, value in vars(module).items()
         if name not in INTERNAL and not is_left_out(module, name)
     ]
@@ -248,8 +253,15 @@ def _only(value: Any, read: Identities) -> object:
     return None if value is None else read.other(value)
 
 
-def _frozen(value: Any, depth: int, read: Identities, *, opened: bool = False) -> object:
-    """The value, for comparison with a later one; `opened`: it is inside of an object, and objects in it stay shut."""
+def frozen(value: Any, depth: int, read: Identities, *, opened: bool = False) -> object:
+    """Return the value, for comparison with a later one.
+
+    Args:
+        value: it.
+        depth: levels of containers that are looked at.
+        read: the reading.
+        opened: whether it is inside of an object; objects in it stay shut.
+    """
     if isinstance(value, PLAIN):
         return read.plain(value)
     if isinstance(value, nn.Module):  # one that is not registered
@@ -267,15 +279,24 @@ def _container(value: Any, depth: int, read: Identities, *, opened: bool) -> obj
     if not depth or len(value) > LONG:
         return (read.other(value), len(value))
     entries = [entry for pair in value.items() for entry in pair] if isinstance(value, dict) else value
-    return read.many([_frozen(entry, depth - 1, read, opened=opened) for entry in entries], value)
+    return read.many([frozen(entry, depth - 1, read, opened=opened) for entry in entries], value)
 
 
-def _name(thing: Any) -> str:
-    """The name without its module, which is another one for a file that is run than for one that is imported."""
+def name_of(thing: Any) -> str:
+    """Return the name without its module, which is another one for a file that is run than for one that is imported.
+
+    Args:
+        thing: a class or a function.
+    """
     return str(thing.__qualname__)
 
 
-def _sha(words: object) -> str:
+def sha(words: object) -> str:
+    """Return a digest of what was read, 16 digits.
+
+    Args:
+        words: lists and tuples of words and numbers.
+    """
     return hashlib.sha256(repr(words).encode()).hexdigest()[:16]
 
 
@@ -294,9 +315,16 @@ def tensor_bytes(tensor: Tensor) -> bytes:
 
 
 def _code(code: CodeType) -> tuple[object, ...]:
-    """What a function does, without the place where it was written."""
+    """What a function does, without its docstring and the place where it was written."""
     consts = [
         _code(c) if isinstance(c, CodeType) else sorted(map(repr, c)) if isinstance(c, frozenset) else repr(c)
-        for c in code.co_consts
+        for c in code.co_consts[_has_docstring(code) :]
     ]
     return (hashlib.sha256(code.co_code).hexdigest(), code.co_names, consts)
+
+
+def _has_docstring(code: CodeType) -> bool:
+    """Whether the first constant is the docstring; a lambda and a comprehension have none."""
+    if sys.version_info >= (3, 13):
+        return bool(code.co_flags & inspect.CO_HAS_DOCSTRING)
+    return not code.co_name.startswith("<") and isinstance((*code.co_consts, None)[0], str)

@@ -120,7 +120,14 @@ def _begin(job: Job, home: Path, begun: Begun) -> Run:
     if place().first:
         begin(home, begun, **_about(job))
     wait_for_all()
-    return begin(home, begun)
+    return begin(home, begun if place().first else _with_the_code_of_the_first(home, begun))
+
+
+def _with_the_code_of_the_first(home: Path, begun: Begun) -> Begun:
+    """Code that names the number of its process differs between processes; the first one's was compared."""
+    model, first = begun.config["model"], (earlier(home) or {})["config"]["model"]
+    kept = {part: first[part] for part in ("code",) if part in first}  # runs of before have none
+    return begun._replace(config={**begun.config, "model": {**model, **kept}})
 
 
 def _about(job: Job) -> dict[str, Any]:

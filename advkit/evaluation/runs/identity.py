@@ -19,6 +19,7 @@ from advkit.core.contents import digests_of, is_left_out, tensor_bytes
 from advkit.core.errors import InputError
 from advkit.core.guard import Model, modules_of
 from advkit.core.layout import Passes
+from advkit.core.own_code import code_digests
 from advkit.evaluation.measure.plan import Plan
 from advkit.evaluation.measure.setting import model_name
 from advkit.evaluation.measure.stream import Batch, origin, total
@@ -59,36 +60,47 @@ def configuration(
 
 
 NO_HOOKS = {"hooks": None, "attributes": None}
-"""What is beside the digest of a model that is a plain function."""
+"""What is beside the digest and the code of a model that is a plain function."""
 
 
 def _beside(model: Model) -> dict[str, Any]:
-    return digests_of(model) if isinstance(model, nn.Module) else dict(NO_HOOKS)
+    beside = digests_of(model) if isinstance(model, nn.Module) else dict(NO_HOOKS)
+    return {**beside, "code": code_digests(model)}
 
 
 def forgiven(model: Model, x: Tensor, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """Return the new configuration, with those attributes of the old one that passes of the model change anyway.
+    """Return the new configuration, with those parts of the old one that passes of the model change anyway.
 
-    A network that keeps its last features says by them which image it saw last, not what it answers.
+    A network that keeps its last features says by them which image it saw last, not what it answers. The parts are the
+    attributes, and the code with the globals that it names.
 
     Args:
         model: the model.
-        x: images (N, ...); where the attributes differ, the first one is asked about, and zeros.
+        x: images (N, ...); where a part differs, the first one is asked about, and zeros.
         old: the configuration of the run that is continued.
         new: the configuration now.
     """
-    was, now = (old.get("model") or {}).get("attributes"), new["model"]["attributes"]
-    if not isinstance(model, nn.Module) or not isinstance(was, dict) or was == now:
+    was, now = old.get("model") or {}, new["model"]
+    parts = [part for part in PARTS if isinstance(was.get(part), dict) and was[part] != now[part] and now[part]]
+    if not parts:
         return new
     seen = [now]
     for image in (x[:1], torch.zeros_like(x[:1])):
         classify(model, image)
-        seen.append(digests_of(model)["attributes"])
-    names = {name for attributes in (was, *seen) for name in attributes}
-    moved = {name for name in names if len({attributes.get(name) for attributes in seen}) > 1}
-    kept = {name: value for name, value in now.items() if name not in moved}
-    kept |= {name: value for name, value in was.items() if name in moved}
-    return {**new, "model": {**new["model"], "attributes": kept}}
+        seen.append(_beside(model))
+    return {**new, "model": {**now, **{part: _still(was[part], [found[part] for found in seen]) for part in parts}}}
+
+
+PARTS = ("attributes", "code")
+"""What is recorded of a model by name."""
+
+
+def _still(was: dict[str, Any], seen: list[dict[str, Any]]) -> dict[str, Any]:
+    """What was seen first; the names under which passes changed it are those of before."""
+    names = {name for found in (was, *seen) for name in found}
+    moved = {name for name in names if len({found.get(name) for found in seen}) > 1}
+    kept = {name: value for name, value in seen[0].items() if name not in moved}
+    return kept | {name: value for name, value in was.items() if name in moved}
 
 
 def _asked(plan: Plan) -> dict[str, Any]:
@@ -130,7 +142,7 @@ def processor() -> str:
 def check_same(home: str, old: dict[str, Any], new: dict[str, Any]) -> None:
     """Raise InputError at the first difference between two configurations (or the binding parts of environments).
 
-    A run whose model has no entries for hooks and attributes is of a model without hooks; its attributes pass.
+    A run whose model has no entries for hooks, attributes and code is of a model without hooks; the others pass.
     """
     for key, value in new.items():
         had = {**value, "hooks": None, **old["model"]} if key == "model" and old.get("model") else old.get(key)
