@@ -1,5 +1,6 @@
 """`advkit attack`: one attack on one model, with intervals and a control."""
 
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from advkit.cli._attack_options import build_attack
 from advkit.cli._console import progress_bar, say
 from advkit.cli._options import check_device
 from advkit.cli._picture import check_place, draw
-from advkit.core.errors import InputError
+from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.knowledge import knowledge_of
 from advkit.core.registry import parse_spec
 from advkit.core.saved import finite
@@ -199,5 +200,7 @@ def half_search(
     if knowledge_of(classifier) != "gradients":
         return None
     most = min(count, HALF_COUNT)
-    report = evaluate(classifier, data, [smallest(FGSM())], goal=goal, count=most, seed=seed, batch_size=batch_size)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", AdvkitWarning)  # those of the user's attack were given, this one is ours
+        report = evaluate(classifier, data, [smallest(FGSM())], goal=goal, count=most, seed=seed, batch_size=batch_size)
     return Half(finite(report.attacks[0].median_distance), report.count)

@@ -13,6 +13,7 @@ from advkit.cli._derived import parameters, parse_value
 from advkit.cli._halves import network_and_halves
 from advkit.cli._picture import check_place
 from advkit.cli.commands.patch import NAME
+from advkit.core.words import percent
 from advkit.evaluation import PoseTable, success_by_pose
 from advkit.evaluation.by_pose import PLACES
 from advkit.evaluation.measure.aims import aim_at
@@ -51,6 +52,11 @@ def run(
         click.echo(json.dumps(figures(found, table, len(first), seed), allow_nan=False))
     else:
         click.echo(str(table))
+        filled = float(found.covered().float().mean())
+        if filled < 1:
+            click.echo(
+                f"The patch fills {percent(filled)} of a square, whose share of the image's area is in the table."
+            )
         click.echo(
             f"Found on {len(first):,} other images. Mean distance to printable colours {found.non_printability:.3f}, "
             f"total variation {found.total_variation:.4f}."

@@ -211,7 +211,7 @@ def _look_at_clean(attack: Steps, classify: Model, problem: Problem) -> tuple[Or
         graph = problem.clean
     if problem.wish is None or problem.wish.labelled:
         answer = graph.detach() if isinstance(graph, Tensor) else graph
-        model_checks.check_answer(answer, x, y, attack.loss if attack.begins_at_image else None)
+        model_checks.check_answer(answer, x, y, attack.loss if attack.climbs and attack.begins_at_image else None)
     else:
         model_checks.check_outputs(graph, x)
     logits = graph.detach()

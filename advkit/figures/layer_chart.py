@@ -43,7 +43,7 @@ def movement_chart(
     axes.tick_params(axis="y", which="both", labelsize=8)
     axes.set_xticks(list(places), found.layers, rotation=60, ha="right", fontsize=7)
     axes.grid(color="#d0d7de", linewidth=0.6, which="both", axis="y")
-    axes.legend(frameon=False, loc="upper left", fontsize=9)
+    axes.legend(frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=2, fontsize=9)  # no line lies there
     for side, spine in axes.spines.items():
         spine.set_visible(side in ("left", "bottom"))
     caption = (

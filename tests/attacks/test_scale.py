@@ -85,6 +85,12 @@ def test_where_the_formula_forbids_it_a_warning_says_so() -> None:
         replace(attack, loss="margin")(model, X, Y)  # warnings are errors
 
 
+@pytest.mark.parametrize("name", [name for name in list_attacks() if not ATTACKS.factory(name).climbs])
+def test_an_attack_without_a_loss_is_not_warned_of_one(name: str) -> None:
+    options = {"eps": 0.1} if ATTACKS.factory(name).kind == "budget" else {}
+    create_attack(name, **options)(Scaled(1e-4, torch.float64), X[:2], Y[:2])  # warnings are errors
+
+
 @pytest.mark.filterwarnings("ignore:the logits of an image lie no further apart")
 @pytest.mark.parametrize("name", ["fgsm", "bim", "pgd", "mifgsm", "apgd", "ddn", "lbfgs"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -341,3 +341,15 @@ def test_no_adaptive_without_a_transform_is_refused():
     result = call(*BASE, "--no-adaptive")
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: --no-adaptive needs a transform")
+
+
+@pytest.mark.parametrize(("loss", "warned"), [("margin", False), ("cross_entropy", True)])
+def test_a_warning_is_of_the_attack_that_was_asked_for(somewhere, monkeypatch, loss, warned):
+    monkeypatch.syspath_prepend(str(somewhere))
+    code = "from torch import nn\n\n\ndef net():\n    flat = nn.Sequential(nn.Flatten(), nn.Linear(1024, 10))\n"
+    code += "    flat[1].weight.data *= 1e-3\n    flat[1].bias.data *= 1e-3\n    return flat\n"
+    (somewhere / "flat_answers.py").write_text(code)
+    words = ("--count", 40, "--no-picture", "--attack", f"pgd(eps=0.1, steps=2, loss={loss})")
+    result = call("attack", "--model", "flat_answers:net", *words)
+    assert result.exit_code == 0, result.output
+    assert ("no further apart" in result.stderr) == warned

@@ -1,6 +1,8 @@
 """The success of a patch by place and size: counted by hand, and as the command shows it."""
 
 import json
+import math
+import re
 
 import pytest
 import torch
@@ -121,6 +123,16 @@ def test_what_the_patch_cannot_take_is_one_line(words, message, tmp_path, monkey
     assert result.exit_code == 2
     assert message in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(("shape", "said"), [("circle", True), ("square", False)])
+def test_the_command_says_how_much_of_its_square_a_patch_fills(shape, said, tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.chdir(tmp_path)
+    result = call("patch", "--model", "mlp", "--size", "0.25", "--shape", shape, "--epochs", "1", "--places", "centre")
+    assert result.exit_code == 0, result.output
+    filled = re.search(r"The patch fills (\d+\.\d) % of a square", result.stdout)
+    assert (filled is not None) == said
+    assert filled is None or float(filled[1]) == pytest.approx(100 * math.pi / 4, abs=4)
 
 
 def test_the_command_for_one_perturbation_judges_it_on_other_images(tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]

@@ -8,11 +8,13 @@ import torch
 from advkit.certification import LayerStretch, Lipschitz
 from advkit.core.errors import InputError
 from advkit.data import MemoryDataset
+from advkit.evaluation import Curve
 from advkit.figures import (
     answers_sheet,
     boxes_sheet,
     correspondence_sheet,
     directions_sheet,
+    error_curves,
     filters_sheet,
     lipschitz_chart,
     maps_sheet,
@@ -232,3 +234,31 @@ def test_a_turned_sheet_has_an_image_in_each_row_and_a_group_in_each_column():
     assert [pixels(axes)[0, 0].item() for axes in images] == pytest.approx([0.1, 0.9, 0.1, 0.9])
     widths = [max(bar.get_width() for bar in axes.patches) for axes in figure.axes if not axes.images]
     assert widths == pytest.approx([torch.tensor([k, 0.0]).softmax(0)[0].item() for k in (1, 3, 1, 3)])
+
+
+def covered(axes):
+    """The numbers of the points of lines that lie under the legend."""
+    axes.figure.canvas.draw()
+    box = axes.get_legend().get_window_extent()
+    points = [
+        point
+        for line in axes.lines
+        for point in line.get_transform().transform(line.get_xydata())
+        if box.count_contains([point])
+    ]
+    return len(points)
+
+
+@pytest.mark.parametrize("rising", [True, False])
+def test_no_legend_lies_on_a_line(rising):
+    movement = torch.linspace(0.1, 2, 8)[:, None].expand(8, 5)
+    movement = movement if rising else movement.flip(0)
+    names = ("input", *(f"features.{i}" for i in range(7)))
+    assert not covered(movement_chart(Movement(names, movement, movement * 0.9), title="net").axes[0])
+    eps = tuple((i + 1) / 100 for i in range(20))
+    error = tuple(0.04 + (0.045 if rising else 0.001) * (i + 1) for i in range(20))
+    curves = [
+        Curve(name=name, count=100, clean=0.02, eps=eps, error=error, median=None)
+        for name in ("one network", "another", "a third")
+    ]
+    assert not covered(error_curves(curves, title="pgd").axes[0])
