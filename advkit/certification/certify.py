@@ -158,14 +158,15 @@ def certify(
         x: images (N, C, H, W) within `bounds`.
         y: true classes (N,), integers.
         eps: radius of the ball, a number or a tensor (N,).
-        norm: "linf", "l2" or "l1".
+        norm: "linf", "l2", "l1" or "l0".
         method: "ibp" (intervals), "crown_ibp" (intervals inside, linear bounds of the margins), "crown" (linear
             bounds of every layer) or "alpha_crown" (the same with optimised slopes), each tighter and more expensive
             than the one before. "exact" searches by branch and bound until every image is certified or broken by a
             point. "lipschitz" takes the product of the layers' operator norms instead.
         bounds: range of the pixels.
         radius: find by bisection a radius at which each image is certified, at most `eps`.
-        attack: callable `(model, x, y)` that returns points of the balls (N, C, H, W), which "exact" tries first.
+        attack: an attack, or another callable `(model, x, y)` that returns points of the balls (N, C, H, W), which
+            "exact" tries first.
         time_limit: seconds that "crown", "alpha_crown" or "exact" spends on each image; passes are shared by their
             rows. By default 60 for "exact", and no limit for the others, which warn beforehand if they may take a
             minute. At the limit the bounds found so far count, and they are sound. With `radius` it holds for each step
@@ -183,7 +184,8 @@ def certify(
         InputError: the input is wrong, or no bound is known for a layer, which the message names.
     """
     if method not in METHODS:
-        raise unknown("method", str(method), METHODS)
+        noise = "(randomised smoothing is advkit.defenses.Smoothed(model, sigma).certify(x))"
+        raise unknown("method", str(method), METHODS, noise if method == "smoothing" else "")
     search = _search(method, attack, time_limit, nodes, tolerance)
     limit = time_limit if search is None else search.time_limit
     model_checks.check_model(model)
@@ -225,6 +227,8 @@ def _search(
             raise InputError(f"{foreign[0]} belongs to method='exact', got it with method={method!r}")
         if given and method not in TIMED:
             raise InputError(f"time_limit belongs to the methods {', '.join(TIMED)}, got it with method={method!r}")
+    if attack is not None and not callable(attack):
+        raise InputError(f"expected attack as an attack or a callable (model, x, y), got {attack!r}")
     for name, value in given.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
             raise InputError(f"expected {name} as a number > 0, got {value!r}")
@@ -339,7 +343,7 @@ class _Search(_Question):
     attack: Attacked | None = field(kw_only=True)
 
     def decided(self, x: Tensor, y: Tensor, eps: Tensor) -> Decided:
-        points = x if self.attack is None or not len(x) else self.attack(self.model, x, y)
+        points = x if self.attack is None or not len(x) else _points(self.attack, self.model, x, y)
         region = Threat(norm=self.norm, eps=eps, bounds=self.bounds).around(x)
         ball, points = ball_around(x, eps, self.norm, self.bounds), region.settle(region.clamp(points))
         places = [rows for rows in torch.split(torch.arange(len(x), device=x.device), self.batch) if len(rows)]
@@ -370,6 +374,18 @@ class _Search(_Question):
             first.x_adv.index_copy(0, n, x_adv),
             first.broken.index_copy(0, n, first.broken[n] | last.broken),
         )
+
+
+def _points(attack: Attacked, model: Callable[[Tensor], Tensor], x: Tensor, y: Tensor) -> Tensor:
+    """What the caller's attack found, in the type of the images."""
+    found: Any = attack(model, x, y)
+    found = getattr(found, "x_adv", found)  # an advkit attack returns a Result
+    if not isinstance(found, Tensor) or found.shape != x.shape:
+        got = tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+        raise InputError(f"expected points of shape {tuple(x.shape)} from attack, one for each image, got {got}")
+    if not bool(found.isfinite().all()):  # note: a wait for the device
+        raise InputError("expected points from attack, got NaN or infinite entries")
+    return found.detach().to(x)
 
 
 def _bounds(graph: Graph, ball: Ball, *, refined: bool, pace: Pace | None = None) -> Bounds:

@@ -179,7 +179,7 @@ def _evaluate(graph: Graph, node: fx.Node, known: dict[fx.Node, Any], rules: dic
         return node.target(*args, **kwargs)  # type: ignore[operator]
     name = _name(node.target)
     if name not in rules:
-        more = ADVICE.get(name, "certify the network without it")
+        more = ADVICE.get(name, ANY)
         raise InputError(f"no bound is known of {name}, {_layer(node)}: {more}")
     meta = node.meta.get("tensor_meta")
     shape = tuple(meta.shape) if meta is not None and hasattr(meta, "shape") else None
@@ -207,6 +207,7 @@ MOVED = ", or moves their axis to another place, as attention does"
 PERMUTE = ("t", "transpose", "permute", "t_copy", "transpose_copy", "permute_copy")
 LOGITS = "certify the network that gives its logits, if it is the last step; no network with attention is covered"
 WRITES = "entries are written into a tensor, as by an assignment or by circular padding; certify the network without it"
+ANY = "certify the network without it, or under noise: advkit.defenses.Smoothed and --method smoothing take any network"
 ADVICE = {
     "bmm": f"certify the network without it; matmul and einsum are recorded as it. {COVERED}",
     **dict.fromkeys(("_softmax", "_log_softmax", "softmax", "log_softmax"), LOGITS),

@@ -95,3 +95,22 @@ def reduced(inputs: Sequence[int], axes: Sequence[int], outputs: Sequence[int], 
     kept = [a for a in range(len(inputs)) if a not in axes]
     index = flat.permute(*axes, *kept).reshape(math.prod(inputs[a] for a in axes), -1)
     return Windows(shape=tuple(outputs), index=index)
+
+
+def adaptive(inputs: Sequence[int], outputs: Sequence[int], device: torch.device) -> Windows:
+    """Make the windows of adaptive max pooling over (C, H, W) -> (C, H', W'); they may differ in size and overlap."""
+    C, H, W = inputs
+    (rows, row_in), (columns, column_in) = (_adaptive(n, m, device) for n, m in zip((H, W), outputs[1:], strict=True))
+    inside = row_in[:, None, :, None] & column_in[:, None, :]  # (k, k', H', W')
+    within = rows[:, None, :, None] * W + columns[:, None, :]
+    maps = torch.arange(C, device=device)[:, None, None] * (H * W)
+    index = torch.where(inside[:, :, None], maps + within[:, :, None], C * H * W)  # (k, k', C, H', W')
+    return Windows(shape=tuple(outputs), index=index.flatten(2).flatten(0, 1))
+
+
+def _adaptive(n: int, m: int, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """Entries (k, m) of the m windows over n entries, and which of them there are."""
+    first = torch.tensor([i * n // m for i in range(m)], device=device)
+    end = torch.tensor([-(-(i + 1) * n // m) for i in range(m)], device=device)
+    places = first + torch.arange(int((end - first).max()), device=device)[:, None]
+    return places, places < end

@@ -298,7 +298,7 @@ class Beside(nn.Module):
 
 def test_rectifiers_side_by_side_have_tighter_bounds_inside() -> None:
     torch.manual_seed(1)
-    net, x = Beside(), torch.rand(1, 3, 8, 8)
+    net, x = Beside().requires_grad_(False), torch.rand(1, 3, 8, 8)
     made = Bounds(trace(net, x).graph(), ball_around(x, 0.1, "linf", (0, 1)), EXACT)
     with torch.no_grad():
         made.forward(refined=True)
@@ -307,3 +307,20 @@ def test_rectifiers_side_by_side_have_tighter_bounds_inside() -> None:
         assert bool((better.low[place] >= made.low[place]).all())
         assert bool((better.low[place] <= better.high[place]).all())
         assert bool((better.high[place] <= made.high[place]).all())
+
+
+def test_points_of_an_attack_object_are_tried_and_other_answers_are_refused() -> None:
+    net, x, y = some_net()
+    found = certify(net, x, y, eps=0.06, method="exact", attack=PGD(eps=0.06), nodes=1)
+    assert found.broken is not None
+    assert bool(found.broken[PGD(eps=0.06)(net, x, y).success].all())
+    wrong = {
+        "points of shape": lambda model, x, y: x[:1],
+        "NaN": lambda model, x, y: x * torch.nan,
+        "got list": lambda *_: [],
+    }
+    for says, attack in wrong.items():
+        with pytest.raises(InputError, match=says):
+            certify(net, x, y, eps=0.06, method="exact", attack=attack)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="attack as an attack or a callable"):
+        certify(net, x, y, eps=0.06, method="exact", attack="pgd")  # type: ignore[arg-type]

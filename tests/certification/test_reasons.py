@@ -152,3 +152,19 @@ def test_sums_without_a_correct_digit_are_said() -> None:
 def test_a_part_of_a_node_is_no_limit() -> None:
     with pytest.raises(InputError, match=r"expected nodes as a whole number > 0, got 2\.5"):
         certify(network(), images(), Y, eps=0.01, method="exact", nodes=2.5)
+
+
+def test_a_network_without_known_bounds_is_told_of_smoothing() -> None:
+    x, y = torch.rand(1, 1, 4, 4), torch.tensor([0])
+    for layer in (nn.GELU(), nn.LayerNorm([1, 4, 4]), nn.Mish()):
+        with pytest.raises(InputError, match=r"without it, or under noise: advkit.defenses.Smoothed"):
+            certify(nn.Sequential(layer, nn.Flatten(), nn.Linear(16, 2)), x, y, eps=0.1)
+    with pytest.raises(InputError, match=r"advkit.defenses.Smoothed\(model, sigma\)"):
+        certify(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), x, y, eps=0.1, method="smoothing")
+
+
+def test_a_network_under_autocast_is_told_to_leave_it() -> None:
+    x, y = torch.rand(1, 1, 4, 4), torch.tensor([0])
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    with torch.autocast("cpu", dtype=torch.bfloat16), pytest.raises(InputError, match=r"outside of torch.autocast"):
+        certify(net, x, y, eps=0.1)

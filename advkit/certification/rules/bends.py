@@ -11,7 +11,7 @@ from advkit.certification.linear import Combination, Scale
 from advkit.certification.relu_and_pooling import Maximum
 from advkit.certification.rules.arithmetic import expanded
 from advkit.certification.rules.registering import rule
-from advkit.certification.windows import Pooling, own_entry, pooled, reduced
+from advkit.certification.windows import Pooling, adaptive, own_entry, pooled, reduced
 
 
 @rule("relu")
@@ -66,6 +66,17 @@ def _maximum(call: Call, z: Ref, windows: Callable[[Sequence[int]], Any], shape:
     joins = isinstance(before, Maximum) and before.rectified and before.windows.index is None
     inputs = below.inputs if joins else (z.place,)
     return call.graph.add(Maximum(windows=windows(z.shape), rectified=joins), inputs, shape)
+
+
+@rule("adaptive_max_pool2d")
+def _adaptive_max_pool(call: Call) -> tuple[Ref, None]:
+    z, sizes = call.args[:2]
+    shape = (z.shape[0], *(n if size is None else size for n, size in zip(z.shape[1:], _both(sizes), strict=True)))
+    return _maximum(call, z, lambda inputs: adaptive(inputs, shape, torch.device("cpu")), shape), None
+
+
+def _both(sizes: Any) -> list[Any]:
+    return [sizes, sizes] if isinstance(sizes, int) else [*sizes]
 
 
 @rule("amin", "min")
@@ -134,8 +145,6 @@ def _smaller(call: Call) -> Ref:
 def _leaky(call: Call) -> Ref:
     """slope z + (1 - slope) relu(z)."""
     z, slope = [*call.args, 0.01][:2]
-    if not 0 <= slope <= 1:
-        raise call.refusal("has a slope outside [0, 1]")
     return call.add(Combination(factors=(slope, 1 - slope), terms=4, width=2), z, _rectified(call, z))
 
 

@@ -26,12 +26,15 @@ def _reshape(call: Call) -> Ref:
     return call.add(Reshape(shape=call.shape), call.args[0])
 
 
+CAST = ", as autocast does: certify outside of torch.autocast, or convert network and images"
+
+
 @rule("clone", "detach", "alias", "contiguous", "dropout", "_to_copy", "alias_copy", "detach_copy", "lift_fresh_copy",
       "lift_fresh")  # fmt: skip
 def _same(call: Call) -> Ref:
     dtype = call.kwargs.get("dtype")
     if dtype is not None and dtype != call.graph.dtype:
-        raise call.refusal(f"changes the type to {dtype}")
+        raise call.refusal(f"changes the type to {dtype}{CAST}")
     z: Ref = call.args[0]
     return z
 
@@ -67,7 +70,7 @@ def _averaged(call: Call) -> Ref:
     """Weighted sums with weights >= 0."""
     dtype = call.kwargs.get("dtype")
     if dtype is not None and dtype != call.graph.dtype:
-        raise call.refusal(f"changes the type to {dtype}")
+        raise call.refusal(f"changes the type to {dtype}{CAST}")
     # The bounds have a type of their own.
     call.kwargs = {name: value for name, value in call.kwargs.items() if name != "dtype"}
     run, z = _replay(call), call.args[0]
