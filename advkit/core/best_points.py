@@ -12,6 +12,7 @@ from advkit.core.large import in_pieces, is_large
 from advkit.core.losses import Loss, loss_values
 from advkit.core.norms import per_row
 from advkit.core.threat import Region
+from advkit.core.wishes import Open
 
 
 class Best(NamedTuple):
@@ -64,6 +65,12 @@ def noise_floor(logits: Tensor) -> Tensor:
 def not_finite(broken: Tensor, logits: Tensor) -> Tensor:
     """(N,): `broken`, made non-finite in rows whose logits (N, ...) hold NaN or infinity."""
     return torch.add(broken, flat(logits).sum(1, dtype=torch.float32), alpha=2e-38)
+
+
+def unjudged(broken: Tensor, goal: Any, outputs: Tensor) -> Tensor:
+    """(M,): `broken`, made non-finite in rows for whose outputs (k * M, ...) the caller's own goal returned NaN."""
+    blank = goal.unjudged(outputs) if isinstance(goal, Open) else None
+    return broken if blank is None else broken.masked_fill(blank.view(-1, len(broken)).any(0), torch.nan)
 
 
 def put(tree: Any, index: Tensor, part: Any) -> Any:

@@ -14,7 +14,19 @@ from torch import Tensor
 
 from advkit.core import door, model_checks
 from advkit.core.ascent import Slopes
-from advkit.core.best_points import Best, Ranking, Record, Rows, choose, equal_rows, noise_floor, not_finite, put, take
+from advkit.core.best_points import (
+    Best,
+    Ranking,
+    Record,
+    Rows,
+    choose,
+    equal_rows,
+    noise_floor,
+    not_finite,
+    put,
+    take,
+    unjudged,
+)
 from advkit.core.draws import Draws
 from advkit.core.goals import Goal, flat, resolve, targeted, untargeted, wide
 from advkit.core.guard import Model, guard
@@ -303,7 +315,7 @@ def _judge(
     finite = flat(logits).isfinite().all(1)
     new = new._replace(fooled=new.fooled & finite, value=torch.where(finite, new.value, -torch.inf))
     record = record._replace(
-        broken=torch.where(rows.live, not_finite(record.broken, logits), record.broken),
+        broken=torch.where(rows.live, unjudged(not_finite(record.broken, logits), rows.goal, logits), record.broken),
         unsteady=record.unsteady | rows.live & _moved(points, logits, old),
     )
     slack = noise_floor(logits)  # rounding must not tell a point from itself

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from advkit.core.errors import AdvkitWarning, InputError, unknown
 from advkit.core.goals import Goal, wide
@@ -168,6 +168,11 @@ def check_loss(loss: str | Loss) -> None:
             raise unknown("loss", loss, LOSSES)
     elif not callable(loss):
         raise InputError(f"expected loss as a name or a function (goal, logits) -> (N,), got {loss!r}")
+    elif is_loss_of_torch(needed_arguments(loss)):
+        raise InputError(
+            "expected a loss (goal, logits) or (goal, logits, clean), got one of torch, (input, target): write "
+            "loss=lambda goal, logits: goal.sign * loss(logits, goal.label), with reduction='none'"
+        )
     elif _arguments(loss) not in (2, 3):
         raise InputError(f"expected a loss (goal, logits) or (goal, logits, clean), got {_arguments(loss)} arguments")
 
@@ -175,8 +180,26 @@ def check_loss(loss: str | Loss) -> None:
 @cache
 def _arguments(loss: Loss) -> int:
     """How many positional arguments without a default the function takes."""
-    needed = (p for p in inspect.signature(loss).parameters.values() if p.default is p.empty)
-    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) for p in needed)
+    return len(needed_arguments(loss))
+
+
+def needed_arguments(function: Callable[..., Any]) -> list[str]:
+    """Return the names of the positional arguments without a default; those of `forward` for a module.
+
+    `*args` stands for as many as make two.
+    """
+    called = function.forward if isinstance(function, nn.Module) else function
+    parameters = inspect.signature(called).parameters.values()
+    names = [
+        p.name for p in parameters if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+    ]
+    some = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    return names + ["*"] * (2 - len(names)) if some else names
+
+
+def is_loss_of_torch(names: list[str]) -> bool:
+    """Return whether these are the arguments of a loss of torch, such as `cross_entropy(input, target)`."""
+    return names[:2] == ["input", "target"]
 
 
 def asks_for_clean(loss: str | Loss) -> bool:

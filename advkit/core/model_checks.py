@@ -166,10 +166,16 @@ def check_outputs(outputs: Any, x: Tensor) -> None:
 
 
 def check_margin(margin: Any, outputs: Tensor) -> None:
-    """Check that the goal returned one number a sample."""
+    """Check that the goal returned one number a sample, and no NaN."""
     if not isinstance(margin, Tensor) or margin.shape != (len(outputs),):
         seen = tuple(margin.shape) if isinstance(margin, Tensor) else kind(margin)
         raise InputError(f"expected the goal's margin as a tensor ({len(outputs)},), one number a sample, got {seen}")
+    blank = int(margin.isnan().sum())
+    if blank:
+        raise InputError(
+            f"the goal returned NaN for {blank} of {len(outputs)} clean images, which is neither right nor wrong: "
+            "return a number for each, such as -1 where there is nothing to judge"
+        )
 
 
 def check_path(zero: Tensor, broken: Tensor, unsteady: Tensor) -> None:
@@ -178,13 +184,14 @@ def check_path(zero: Tensor, broken: Tensor, unsteady: Tensor) -> None:
     if zeros:
         warn(
             f"the gradient was exactly zero for {zeros} of {len(zero)} samples: the attack cannot see where to go "
-            "(saturated or quantised outputs, or an input that is not used), so their robustness may be an illusion; "
-            "try loss='dlr' or 'margin', or a model in float64"
+            "(saturated or quantised outputs, an input that is not used, or a loss of NaN), so their robustness may be "
+            "an illusion; try loss='dlr' or 'margin', or a model in float64"
         )
     if broke:
         warn(
-            f"the model answered NaN or infinity during the search for {broke} of {len(zero)} samples: "
-            "what lies there was not searched, so their robustness may be an illusion; mend the model, or use float64"
+            f"the model answered NaN or infinity, or the goal NaN, during the search for {broke} of {len(zero)} "
+            "samples: what lies there was not searched, so their robustness may be an illusion; mend the model or the "
+            "goal, or use float64"
         )
     if moved:
         warn(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from advkit.core.best_points import TIE, Best, Ranking, Record, Rows, choose, not_finite, take
+from advkit.core.best_points import TIE, Best, Ranking, Record, Rows, choose, not_finite, take, unjudged
 from advkit.core.goals import Goal
 from advkit.core.losses import by_row
 
@@ -94,6 +94,7 @@ class Pile:
         reached, value = new.fooled.view(depth, -1), new.value.view(depth, -1)
         seen[-1].fooled = reached[-1]
         record = _met(rows.record, logits, reached, live, slope)
+        record = record._replace(broken=unjudged(record.broken, many.goal, logits.flatten(0, 1)))
         if inside is not None:
             reached, value = reached & inside, torch.where(inside, value, -torch.inf)
         found = x, logits, reached, value.to(record.best.value.dtype)

@@ -32,8 +32,8 @@ class Result(Shown):
         gradients: (N,) int64, backward passes per sample.
         logits: (N, K) of x_adv, as the model returned them.
         zero_gradient: (N,) bool, the gradient was exactly zero at a point that was not adversarial.
-        non_finite: (N,) bool, the model answered NaN or infinity at some point of the search; such a point never counts
-            as a success, and what lies behind it was not searched.
+        non_finite: (N,) bool, the model answered NaN or infinity, or the goal NaN, at some point of the search; such a
+            point never counts as a success, and what lies behind it was not searched.
         unsteady: (N,) bool, the verdict repeated an image seen before and the model answered otherwise: it is random,
             or an image's answer depends on the rest of its batch. Costs no query; False proves nothing: `evaluate` and
             `assert_robust` also ask one image of each batch again, alone.

@@ -80,6 +80,12 @@ class AnySize:
             return answer.clone()
         if len(x) == 1 and answer.ndim < self._first.ndim:
             answer = answer[None]
+        if answer.shape[:1] != x.shape[:1] and self._first.ndim and len(self._first) == self._size:
+            raise InputError(
+                f"the model answered a batch of {len(x)} with {tuple(answer.shape)}, after {self._size} with "
+                f"{tuple(self._first.shape)}: expected one row an image; a state kept from an earlier batch has to be "
+                "reset in forward"
+            )
         if self._rewrites is None:
             self._rewrites = _place(answer) == _place(self._first)
         return answer.clone() if self._rewrites else answer

@@ -1,6 +1,5 @@
 """Goals that are given to a call: the conditions on the model's outputs under which a sample counts as a success."""
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -9,6 +8,7 @@ from torch import Tensor
 
 from advkit.core.errors import InputError
 from advkit.core.goals import Goal, wide
+from advkit.core.losses import is_loss_of_torch, needed_arguments
 from advkit.core.registry import Registry
 
 Margin = Callable[[Tensor, Tensor], Tensor]
@@ -100,6 +100,8 @@ class Open(NamedTuple):
 
     y: Tensor
     function: Margin
+    sure: bool = False
+    """Whether the margin is a number wherever the outputs are: it is for the named goals."""
 
     @property
     def lead(self) -> float:
@@ -118,6 +120,10 @@ class Open(NamedTuple):
     def clears(self, outputs: Tensor, by: Tensor | float = 0.0) -> Tensor:
         """(N, ...) -> (N,) bool: the margin is larger than `by`."""
         return self.margin(outputs) > by
+
+    def unjudged(self, outputs: Tensor) -> Tensor | None:
+        """(N, ...) -> (N,) bool: the margin is NaN; None if it never is."""
+        return None if self.sure else self.margin(outputs).isnan()
 
 
 @dataclass(frozen=True)
@@ -164,7 +170,7 @@ class OfForm:
     def bind(self, goal: Goal) -> Any:
         """Return the function with the y of the batch."""
         made = None if self.check is None else self.check(goal.y)
-        return Open(goal.y, self.function if made is None else made)
+        return Open(goal.y, self.function if made is None else made, self.check is not None)
 
 
 GOALS: Registry[Wish] = Registry(
@@ -192,7 +198,13 @@ def as_wish(goal: Any) -> Wish:
             f"expected goal as a spec such as 'top_k(k=5)', one of advkit.goals, or a function (outputs, y) -> (N,), "
             f"got {goal!r}"
         )
-    needed = [p for p in inspect.signature(function).parameters.values() if p.default is p.empty]
+    needed = needed_arguments(function)
+    if is_loss_of_torch(needed):
+        raise InputError(
+            f"expected a goal (outputs) or (outputs, y), got a loss ({', '.join(needed)}) of torch, whose sign "
+            "says nothing; goal=lambda outputs, y: loss(outputs, y) - 1, with reduction='none', counts losses above 1 "
+            "as wrong"
+        )
     name = str(getattr(function, "__qualname__", type(function).__qualname__))
     if len(needed) == 1:
         return OfForm(lambda outputs, y: function(outputs), name)

@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from advkit import evaluate, goals
-from advkit.attacks import FMN, PGD, BrendelBethge, masked
-from advkit.core.errors import InputError
-from advkit.core.goals import untargeted
+from advkit.attacks import FMN, PGD, Attack, BrendelBethge, Square, masked
+from advkit.core.errors import AdvkitWarning, InputError
+from advkit.core.goals import Goal, untargeted
 
 X = torch.rand(3, 1, 2, 2, generator=torch.Generator().manual_seed(0))
 
@@ -128,3 +129,76 @@ def test_no_result_carries_a_graph_of_the_callers(eps: Tensor) -> None:
     ):
         assert not any(isinstance(value, Tensor) and value.requires_grad for value in vars(found).values())
     PGD(eps=eps[:1] if eps.ndim else eps, steps=1)(model, images, y)
+
+
+def share_of_the_first(outputs: Tensor) -> Tensor:
+    """A share as segmentation takes them: 0 / 0 where nothing of the class is there."""
+    kept = outputs[:, 0] * (outputs[:, 0] > 0)
+    return kept / kept - 2  # -1, or NaN
+
+
+@pytest.mark.parametrize("stop", ["fooled", "never"])
+def test_a_goal_that_is_nan_for_a_clean_image_is_refused(stop: str) -> None:
+    model, y = nn.Flatten(), torch.zeros(3)
+    assert not share_of_the_first(model(X)).isnan().any()
+    x = X.index_fill(0, torch.tensor([1]), 0)
+    with pytest.raises(InputError, match="the goal returned NaN for 1 of 3 clean images"):
+        PGD(eps=0.1, steps=1)(model, x, y, goal=share_of_the_first, stop=stop)
+    with pytest.raises(InputError, match="the goal returned NaN for 1 of 3 clean images"):
+        evaluate(model, (x, y), [], goal=share_of_the_first)
+
+
+@pytest.mark.filterwarnings("ignore:the gradient was exactly zero")
+@pytest.mark.parametrize(
+    "attack",
+    [
+        PGD(eps=0.02, steps=1, random_start=False),
+        PGD(eps=0.02, steps=4, random_start=False),
+        Square(eps=0.02, queries=5),  # its last point is not one where the goal is NaN
+    ],
+)
+def test_a_goal_that_is_nan_during_the_search_is_told(attack: Attack) -> None:
+    def goal(outputs: Tensor) -> Tensor:
+        return torch.where(outputs.sum(1) > X[0].sum() + 0.01, torch.nan, outputs.sum(1) - 9)
+
+    x, y = X[:1].expand(2, -1, -1, -1).clone(), torch.zeros(2)
+    x[1] -= x[1].amin()  # far enough below the line
+    with pytest.warns(AdvkitWarning, match="or the goal NaN, during the search for 1 of 2 samples"):
+        result = attack(nn.Flatten(), x, y, goal=goal)
+    assert result.non_finite.tolist() == [True, False]
+    assert not result.success.any()
+    with pytest.warns(AdvkitWarning, match="or the goal NaN"):
+        report = evaluate(nn.Flatten(), (x, y), [attack], goal=goal, checks=False)
+    assert any("the goal NaN, for 1 images" in line for line in report.warnings)
+
+
+@pytest.mark.parametrize("own", [F.cross_entropy, nn.CrossEntropyLoss(reduction="none"), nn.MSELoss(), F.mse_loss])
+def test_a_loss_of_torch_as_loss_or_goal_is_told_how_to_write_it(own: Any) -> None:
+    with pytest.raises(InputError, match=r"write loss=lambda goal, logits: goal.sign \* loss\(logits, goal.label\)"):
+        PGD(eps=0.1, steps=1, loss=own)
+    with pytest.raises(InputError, match="goal=lambda outputs, y: loss"):
+        PGD(eps=0.1, steps=1)(linear(3), X, torch.zeros(3, dtype=torch.int64), goal=own)
+
+
+def test_that_advice_can_be_followed() -> None:
+    loss, y = nn.CrossEntropyLoss(reduction="none"), torch.zeros(3, dtype=torch.int64)
+    own = PGD(eps=0.1, steps=3, loss=lambda goal, logits: goal.sign * loss(logits, goal.label))
+    for target in ("untargeted", 2):
+        one, other = (attack(linear(3), X, y, target=target, stop="never") for attack in (own, PGD(eps=0.1, steps=3)))
+        torch.testing.assert_close(one.x_adv, other.x_adv)
+    assert PGD(eps=0.1, steps=1)(linear(3), X, y, goal=lambda outputs, y: loss(outputs, y) - 1).success.shape == (3,)
+
+
+class Own(nn.Module):
+    """A loss or a goal with weights of its own."""
+
+    def forward(self, first: Any, second: Tensor, scale: float = 1) -> Tensor:
+        return scale * (second if isinstance(first, Goal) else first)[:, 0]
+
+
+def test_modules_and_functions_of_any_arguments_serve_as_losses_and_goals() -> None:
+    y = torch.zeros(3, dtype=torch.int64)
+    for own in (Own(), lambda *given: Own()(*given), lambda *given, **more: Own()(*given, **more)):
+        for options, goal in (({"loss": own}, None), ({}, own)):
+            found = PGD(eps=0.1, steps=1, **options)(linear(3), X, y, goal=goal, stop="never")
+            assert found.success.shape == (3,)

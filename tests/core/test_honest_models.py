@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from advkit import evaluate
 from advkit.attacks import FGSM, FMN, PGD, create_attack, list_attacks
 from advkit.core.attack import ATTACKS, Attack, BudgetAttack
 from advkit.core.classify import classify
@@ -216,3 +217,18 @@ def test_an_exported_module_is_taken_in_the_mode_it_has() -> None:
     exported = torch.export.export(net, (X,)).module()
     y = classify(net, X).argmax(1)
     assert torch.equal(FGSM(eps=0.1)(exported, X, y, stop="never").x_adv, FGSM(eps=0.1)(net, X, y, stop="never").x_adv)
+
+
+def test_a_state_of_the_last_batch_in_a_smaller_one_is_refused_in_one_line() -> None:
+    class Remembers(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net, self.state = nn.Sequential(nn.Flatten(), nn.Linear(4, 3)), torch.zeros(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.state = 0.9 * self.state.detach() + self.net(x)
+            return self.state
+
+    x, y = torch.rand(4, 1, 2, 2), torch.zeros(4, dtype=torch.int64)
+    with pytest.raises(InputError, match=r"answered a batch of 1 with \(4, 3\).*reset in forward"):
+        evaluate(Remembers(), (x, y), ["fgsm"], eps=0.1)

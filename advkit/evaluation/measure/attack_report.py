@@ -53,7 +53,8 @@ class AttackReport(Shown):
         distance: (N,) float64, size of the perturbation; inf where a minimal attack failed.
         confidence: (N,) float64, largest softmax output on the adversarial image.
         zero_gradient: (N,) bool, the gradient was zero everywhere: the attack saw nothing to follow.
-        non_finite: (N,) bool, the model answered NaN or infinity during the search: what lies there was not searched.
+        non_finite: (N,) bool, the model answered NaN or infinity, or the goal NaN, during the search: that was not
+            searched.
         unsteady: (N,) bool, the verdict contradicted an earlier answer of the model to the same image.
         queries, gradients: (N,) int64, forward and backward passes.
         survives_8bit: (N,) bool, still a success as a file of 8 bits a pixel, rounded toward x; None outside of runs.

@@ -38,7 +38,7 @@ def said_of(nature: str, verdicts: int, rows: Sequence[tuple[str, Counts]]) -> l
     for attack, counts in rows:
         if counts.non_finite:
             said.append(
-                f"Under {attack} the model answered NaN or infinity for {counts.non_finite:,} images. "
-                f"What lies there was not searched: {counts.hidden:,} of them count as right, and may not be."
+                f"Under {attack} the model answered NaN or infinity, or the goal NaN, for {counts.non_finite:,} "
+                f"images. What lies there was not searched: {counts.hidden:,} of them count as right, and may not be."
             )
     return said

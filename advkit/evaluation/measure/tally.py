@@ -32,7 +32,7 @@ class Counts:
         survived: number of successes that are still one as an 8-bit file; None outside of runs.
         noise_right, noise_wrong: wrong and right where the control is right and wrong; 0 without a control.
         zero_gradient: number of images at which the gradient was zero everywhere.
-        non_finite: number of images for which the model answered NaN or infinity during the search.
+        non_finite: number of images for which the model answered NaN or infinity, or the goal NaN, during the search.
         hidden: number of images with such an answer that are not wrong; the attack did not search beyond it.
         unsteady: number of images whose verdict contradicted an earlier answer to the same point.
         verdicts: number of wrong images in each of several verdicts; empty for one verdict.
