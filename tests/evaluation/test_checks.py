@@ -85,6 +85,19 @@ def test_the_answer_is_one_json_object_with_a_finding_for_each_check(mlp, digits
     assert all(set(finding) == {"name", "verdict", "evidence", "advice", "figures"} for finding in found["findings"])
 
 
+def test_a_loop_over_the_checks_goes_through_the_findings():
+    found = Checks.from_dict(
+        {
+            "findings": [{"name": "a", "verdict": "ok", "evidence": "", "advice": ""}],
+            "samples": 1,
+            "eps": 0.1,
+            "seconds": 0.0,
+        }
+    )
+    assert list(found) == found.findings
+    assert found["a"] in found
+
+
 def test_the_same_seed_gives_the_same_findings_and_the_model_is_left_alone(digits):
     net = nn.Sequential(nn.Flatten(), nn.BatchNorm1d(1024), nn.Linear(1024, 10)).train()
     before = {name: value.clone() for name, value in net.state_dict().items()}

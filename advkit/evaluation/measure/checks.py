@@ -6,7 +6,7 @@ The signs are those of Athalye, Carlini, Wagner 2018, section 3.1 (arXiv 1802.00
 
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,6 +70,10 @@ class Checks:
         if self.suspects:
             return "suspect"
         return "trustworthy" if {finding.name for finding in self.judged} >= NEEDED else "undecided"
+
+    def __iter__(self) -> Iterator[Finding]:
+        """The findings, in order."""
+        return iter(self.findings)
 
     def __getitem__(self, name: str) -> Finding:
         """The finding of this name.
