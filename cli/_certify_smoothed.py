@@ -12,7 +12,15 @@ from advkit.defenses import Smoothed, certified_accuracy
 
 
 def smoothed_figures(
-    model: nn.Module, x: Tensor, y: Tensor, *, eps: float, sigma: float | None, draws: int, alpha: float, seed: int
+    model: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    *,
+    eps: float,
+    sigma: float | None = None,
+    draws: int = 10_000,
+    alpha: float = 0.001,
+    seed: int = 0,
 ) -> tuple[Tensor, Tensor, dict[str, Any]]:
     """Return the certified images (N,), the fooled images (N,), and the figures that only smoothing has.
 
@@ -34,6 +42,8 @@ def smoothed_figures(
         "draws": draws,
         "alpha": alpha,
         "seed": seed,
+        "furthest": furthest,  # the radius if all draws agree; where it is not above 0, nothing can be certified
+        "fewest": math.floor(math.log2(1 / alpha)) + 1,  # draws from which on it is
         "abstained": int((found.classes < 0).sum()) / len(x),
         "radii": radii.tolist(),
         "certified_accuracy": curve,

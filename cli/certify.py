@@ -17,21 +17,22 @@ from advkit.cli.attack import checkpoint, load_images
 from advkit.core.errors import InputError
 from advkit.core.knowledge import check_open
 from advkit.core.norms import get_norm
-from advkit.core.words import beyond_the_range, number
+from advkit.core.words import beyond_the_range, number, short
 from advkit.evaluation import Certification
 from advkit.models import load_model
 
 
 def run(
     model: str, weights: str | None, data: str, split: str, data_root: str | None, download: bool, classes: str | None,
-    count: int, eps: float, norm: str | None, method: str, sigma: float | None, draws: int, alpha: float, seed: int,
-    device: str, threads: int | None, as_json: bool, time_limit: float | None, nodes: int | None,
+    count: int, eps: float, norm: str | None, method: str, sigma: float | None, draws: int | None, alpha: float | None,
+    seed: int, device: str, threads: int | None, as_json: bool, time_limit: float | None, nodes: int | None,
 ) -> None:  # fmt: skip
     """Do what the command says."""
     if threads is not None:
         torch.set_num_threads(threads)
     check_device(device)
-    norm = _norm(norm, method, sigma)
+    norm = _norm(norm, method)
+    noise = _noise(method, sigma=sigma, draws=draws, alpha=alpha)
     limits = _limits(method, time_limit=time_limit, nodes=nodes)
     classifier = load_model(model, data=checkpoint(data), weights=weights, device=device)
     if method != "smoothing":
@@ -41,9 +42,7 @@ def run(
     x, y = (t.to(classifier.normalize.mean.device) for t in (x, y))
     more: dict[str, Any] = {}
     if method == "smoothing":
-        certified, fooled, more = smoothed_figures(
-            classifier, x, y, eps=eps, sigma=sigma, draws=draws, alpha=alpha, seed=seed
-        )
+        certified, fooled, more = smoothed_figures(classifier, x, y, eps=eps, seed=seed, **noise)
     else:
         certified, fooled, more = _both(classifier, x, y, eps=eps, norm=norm, method=method, limits=limits)
     counts = {"images": len(x), "open": int((~certified).sum()), "found": int(fooled.sum())}
@@ -58,7 +57,7 @@ def run(
         say(beyond)
     _say_both(figures)
     if method == "smoothing":
-        _say_smoothed(more)
+        _say_smoothed(more, eps)
 
 
 ADVERSARIAL = ("adversarial_error", "adversarial_error_interval")
@@ -74,10 +73,16 @@ def _limits(method: str, **limits: float | None) -> dict[str, Any]:
     return given
 
 
-def _norm(norm: str | None, method: str, sigma: float | None) -> str:
+def _noise(method: str, **noise: float | None) -> dict[str, Any]:
+    """The options of smoothing that are given."""
+    given = {name: value for name, value in noise.items() if value is not None}
+    if given and method != "smoothing":
+        raise InputError(f"--{next(iter(given))} belongs to --method smoothing, got --method {method}")
+    return given
+
+
+def _norm(norm: str | None, method: str) -> str:
     """The norm that is asked for, or the one that the method has."""
-    if method != "smoothing" and sigma is not None:
-        raise InputError(f"--sigma belongs to --method smoothing, got --method {method}")
     if method == "smoothing" and norm not in (None, "l2"):
         raise InputError(f"smoothing certifies l2 balls only, got --norm {norm}")
     return norm or ("l2" if method == "smoothing" else "linf")
@@ -116,16 +121,24 @@ def _say_both(figures: dict[str, Any]) -> None:
         say("Between the two, nothing is known.")
 
 
-def _say_smoothed(more: dict[str, Any]) -> None:
+def _say_smoothed(more: dict[str, Any], eps: float) -> None:
     made = table("l2 radius", "certified accuracy", right=("l2 radius", "certified accuracy"))
     for radius, share in zip(more["radii"], more["certified_accuracy"], strict=True):
-        made.add_row(number(radius), percent(share))
+        made.add_row(short(radius), percent(share))
     show(made)
+    draws = f"{more['draws']:,} draw{'s' * (more['draws'] != 1)}"
     say(
         f"All figures are of the smoothed classifier, sigma {number(more['sigma'])}; it abstains on "
-        f"{percent(more['abstained'])} of the images. A certificate is wrong with probability at most "
-        f"{number(more['alpha'])} an image, from {more['draws']:,} draws."
+        f"{percent(more['abstained'])} of the images, which are not certified. A certificate is wrong with "
+        f"probability at most {number(more['alpha'])} an image, from {draws}."
     )
+    if more["furthest"] <= 0:
+        say(f"No image can be certified from {draws}, even if all agree: give --draws {more['fewest']} or more.")
+    elif more["furthest"] <= eps:
+        say(
+            f"No image can be certified at eps {number(eps)}: {draws} that all agree certify a radius of "
+            f"{more['furthest']:.3g}. Give a smaller --eps, more --draws or a larger --sigma."
+        )
 
 
 def _figures(sides: Certification) -> dict[str, Any]:

@@ -37,16 +37,12 @@ COUNT = 50
 @click.option(
     "--draws",
     type=click.IntRange(min=1),
-    default=10_000,
-    show_default=True,
-    help="Number of noisy copies of each image that smoothing looks at.",
+    help="Number of noisy copies of each image that smoothing looks at. [10000]",
 )
 @click.option(
     "--alpha",
     type=click.FloatRange(min=0, max=1, min_open=True, max_open=True),
-    default=0.001,
-    show_default=True,
-    help="Probability, for each image, that smoothing's certificate is wrong.",
+    help="Probability, for each image, that smoothing's certificate is wrong. [0.001]",
 )
 @click.option(
     "--time-limit",

@@ -47,6 +47,8 @@ def test_the_table_names_attack_and_certificate() -> None:
         ("--eps", "0.1", "--method", "smoothing", "--sigma", "0"),
         ("--eps", "0.1", "--method", "smoothing", "--sigma", "0.25", "--norm", "linf"),
         ("--eps", "0.1", "--sigma", "0.25"),
+        ("--eps", "0.1", "--draws", "100"),
+        ("--eps", "0.1", "--alpha", "0.01"),
         ("--eps", "0.1", "--time-limit", "3", "--method", "crown_ibp"),
         ("--eps", "0.1", "--time-limit", "0"),
         ("--eps", "0.1", "--method", "exact", "--nodes", "0"),
@@ -81,6 +83,24 @@ def test_smoothing_prints_both_sides_and_a_falling_curve() -> None:
     said = " ".join(call(*SMOOTHING).stdout.split())
     assert "certified accuracy" in said
     assert "of the smoothed classifier" in said
+
+
+@pytest.mark.parametrize(
+    ("draws", "eps", "said"),
+    [
+        (9, "0.1", "No image can be certified from 9 draws, even if all agree: give --draws 10 or more."),
+        (10, "0.1", "No image can be certified at eps 0.1: 10 draws that all agree certify a radius of 0.000744."),
+        (200, "0.2", ""),
+    ],
+)
+def test_smoothing_says_where_no_image_can_be_certified(draws: int, eps: str, said: str) -> None:
+    words = ("--method", "smoothing", "--sigma", "0.25", "--count", "3", "--draws", str(draws), "--eps", eps)
+    answer = " ".join(call(*words).stdout.split())
+    assert said in answer
+    assert ("No image can be certified" in answer) == bool(said)
+    figures = json.loads(call(*words, "--json").stdout)
+    assert (figures["furthest"] > float(eps)) == (not said)
+    assert figures["abstained"] == 1 or draws >= figures["fewest"] == 10
 
 
 def test_a_certificate_that_may_be_wrong_is_not_exact_where_both_sides_meet() -> None:
