@@ -34,7 +34,7 @@ def check_dense(value: Tensor) -> None:
 def check_images(x: Any, bounds: tuple[float, float]) -> None:
     """Check that the images (N, ...) are floating-point, finite and within the bounds."""
     if not isinstance(x, Tensor):
-        raise InputError(f"expected images as a torch tensor (N, C, H, W), got {kind(x)}")
+        raise InputError(f"expected images as a torch tensor (N, C, H, W), got {kind(x)}{_tensor_of(x, 'x')}")
     check_eager()
     check_dense(x)
     if not x.is_floating_point():
@@ -78,7 +78,7 @@ def check_bounds(bounds: Any) -> tuple[float, float]:
 def check_classes(what: str, classes: Any, x: Tensor) -> Tensor:
     """Check for one integer class a sample and move them to x's device; `check_answer` checks their range."""
     if not isinstance(classes, Tensor):
-        raise InputError(f"expected {what} as an integer tensor (N,), got {kind(classes)}")
+        raise InputError(f"expected {what} as an integer tensor (N,), got {kind(classes)}{_tensor_of(classes, 'y')}")
     if classes.shape != (len(x),):
         raise InputError(
             f"expected {what} of shape ({len(x)},), one a sample, got {tuple(classes.shape)}"
@@ -93,6 +93,21 @@ def check_classes(what: str, classes: Any, x: Tensor) -> Tensor:
     if classes.device != x.device:
         raise InputError(f"expected {what} on the images' device {x.device}, got {classes.device}")
     return classes.long()
+
+
+def _tensor_of(value: Any, name: str) -> str:
+    """Say how an array or a list becomes a tensor; empty if nothing is known."""
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
+        return f"; torch.as_tensor({name}) makes one of an array"
+    if not isinstance(value, list | tuple) or not value:
+        return ""
+    if all(isinstance(one, Tensor) for one in value):
+        return f"; torch.stack({name}) joins tensors of one shape"
+    if all(_is_real(plain(one)) for one in value):
+        return f"; torch.as_tensor({name}) makes one of a list"
+    if name == "x":
+        return "; make each image a tensor (C, H, W) in [0, 1], and join them by torch.stack"
+    return ""
 
 
 SINGLE = "; a single image needs the axis of the batch, and so does its class: x[None], torch.tensor([y])"

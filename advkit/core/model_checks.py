@@ -116,8 +116,19 @@ def check_logits(logits: Tensor, x: Tensor) -> None:
     if logits.ndim != 2 or len(logits) != len(x) or logits.shape[1] < 2:
         raise InputError(
             f"expected logits of shape ({len(x)}, K) with K >= 2 classes for images {tuple(x.shape)}, "
-            f"got {tuple(logits.shape)}"
+            f"got {tuple(logits.shape)}{_goal_advice(tuple(logits.shape), x)}"
         )
+
+
+def _goal_advice(shape: tuple[int, ...], x: Tensor) -> str:
+    """Name the goals for outputs of this shape that are no logits of classes; empty if there are none."""
+    if shape[:1] != x.shape[:1]:
+        return ""
+    if shape[1:] in ((), (1,)):
+        return "; one output an image needs a goal: goal='one_logit()', or 'regression(tolerance=0.1)'"
+    if len(shape) == 4 and x.ndim == 4 and shape[2:] == x.shape[2:]:
+        return "; one answer a pixel needs a goal: goal='segmentation(share=0.5)'"
+    return ""
 
 
 def check_labels(seen: tuple[int, int], classes: int, advice: str = "") -> None:

@@ -162,7 +162,12 @@ def segmentation(share: float, *, ignore: int | None = None) -> Wish:
     def wrong(seen_classes: tuple[int, int], outputs: Tensor, y: Tensor) -> Tensor:
         if outputs.ndim < 3 or y.shape != (len(outputs), *outputs.shape[2:]):
             seen = f"{tuple(outputs.shape)} and {tuple(y.shape)}"
-            raise InputError(f"expected outputs (N, K, H, W) and y (N, H, W) for segmentation, got {seen}")
+            does = ""
+            if y.shape == outputs.shape:
+                does = "; one-hot maps become classes by .argmax(1)"
+            elif y.shape == (len(outputs), 1, *outputs.shape[2:]):
+                does = "; maps of one channel lose it by .squeeze(1)"
+            raise InputError(f"expected outputs (N, K, H, W) and y (N, H, W) for segmentation, got {seen}{does}")
         counts = None if left_out is None else (y != left_out).flatten(1)  # (N, P)
         label = y.long() if left_out is None else y.long().masked_fill(y == left_out, 0)
         check_labels(seen_classes, outputs.shape[1], advice)
@@ -204,7 +209,12 @@ def _zeros_and_ones(goal: str) -> Callable[[Tensor], None]:
         other = (y != 0) & (y != 1)
         if bool(other.any()):
             seen = y[other][0].item()
-            raise InputError(f"expected y as 0 or 1 for {goal}, got {seen:g} among {_rows(other)}")
+            advice = ""
+            if bool(((y == -1) | (y == 1)).all()):
+                advice = "; signs -1 and 1 become 0 and 1 by (y > 0).long()"
+            elif bool(((y >= 0) & (y <= 1)).all()):
+                advice = "; probabilities become 0 and 1 by (y > 0.5).long()"
+            raise InputError(f"expected y as 0 or 1 for {goal}, got {seen:g} among {_rows(other)}{advice}")
 
     return check
 

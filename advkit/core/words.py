@@ -44,16 +44,25 @@ def fraction(text: str) -> float:
     """Parse `"0.007"`, `"8/255"` or `"2.5/255"`.
 
     Raises:
-        InputError: the text is neither, or the number is not finite.
+        InputError: the text is neither, or the number is not finite, or so small that it would become 0.
     """
     above, slash, below = text.replace(" ", "").partition("/")
     try:
-        value = float(Fraction(above) / Fraction(below)) if slash else float(text)
+        parts = (above, below) if slash else (text,)
+        held = all(isfinite(float(part)) and (float(part) or not _has_digits(part)) for part in parts)
+        exact = Fraction(above) / Fraction(below) if held and slash else None  # a huge exponent would take hours
+        value = nan if not held else float(text) if exact is None else float(exact)
+        value = nan if exact and not value else value
     except (ValueError, ZeroDivisionError, OverflowError):
         value = nan
     if not isfinite(value) or "/" in below:
         raise InputError(f"expected a number such as 0.007 or 8/255, got {text!r}")
     return value + 0.0  # -0 is 0
+
+
+def _has_digits(text: str) -> bool:
+    """Whether the text of a number has a digit other than 0 before its exponent."""
+    return any(sign in "123456789" for sign in text.lower().partition("e")[0])
 
 
 def either(words: Sequence[str]) -> str:

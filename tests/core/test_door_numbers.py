@@ -82,3 +82,19 @@ def test_one_eps_a_sample_belongs_into_the_call() -> None:
 def test_an_option_that_stands_twice_is_named() -> None:
     with pytest.raises(InputError, match="got eps= several times"):
         create_attack("pgd(eps=0.1, eps=0.2)")
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["1e-400", "-1e-400", "1e-400/255", "1/1e-400", "1e-300/1e300", "1e999999999/3", "1/1e999999999", "1e-999999999/3"],
+)
+def test_a_number_that_a_float_cannot_hold_is_none(text: str) -> None:
+    with pytest.raises(InputError, match="expected a number"):
+        fraction(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("0", 0), ("0e5", 0), ("0.0/255", 0), ("5e-324", 5e-324), ("8/255", 8 / 255)]
+)
+def test_zero_and_small_numbers_are_numbers(text: str, value: float) -> None:
+    assert fraction(text) == value

@@ -202,3 +202,45 @@ def test_modules_and_functions_of_any_arguments_serve_as_losses_and_goals() -> N
         for options, goal in (({"loss": own}, None), ({}, own)):
             found = PGD(eps=0.1, steps=1, **options)(linear(3), X, y, goal=goal, stop="never")
             assert found.success.shape == (3,)
+
+
+def test_a_y_of_another_form_is_told_how_to_become_one_that_is_taken() -> None:
+    attack, y = PGD(eps=0.1, steps=1), torch.tensor([0, 1, 1])
+    for bad, says, mended in (
+        (2 * y - 1, r"by \(y > 0\)\.long\(\)", lambda y: (y > 0).long()),
+        (0.8 * y + 0.1, r"by \(y > 0\.5\)\.long\(\)", lambda y: (y > 0.5).long()),
+    ):
+        with pytest.raises(InputError, match=says):
+            attack(linear(1), X, bad, goal=goals.one_logit())
+        assert torch.equal(mended(bad), y)
+        attack(linear(1), X, mended(bad), goal=goals.one_logit())
+    maps = Maps()(X).argmax(1)
+    for bad, says in ((maps[:, None], r"by \.squeeze\(1\)"), (F.one_hot(maps, 3).movedim(-1, 1), r"by \.argmax\(1\)")):
+        with pytest.raises(InputError, match=says):
+            attack(Maps(), X, bad, goal=goals.segmentation(0.1))
+
+
+def test_outputs_that_need_a_goal_are_told_which() -> None:
+    attack, y = PGD(eps=0.1, steps=1), torch.tensor([0, 1, 1])
+    for model in (linear(1), nn.Sequential(linear(1), nn.Flatten(0))):
+        with pytest.raises(InputError, match=r"goal='one_logit\(\)'"):
+            attack(model, X, y)
+        attack(model, X, y, goal="one_logit()")
+        attack(model, X, y.float(), goal="regression(tolerance=0.1)")
+    with pytest.raises(InputError, match=r"goal='segmentation\(share=0\.5\)'"):
+        attack(Maps(), X, y)
+    attack(Maps(), X, Maps()(X).argmax(1), goal="segmentation(share=0.5)")
+
+
+def test_arrays_and_lists_are_told_how_to_become_tensors() -> None:
+    attack, y = PGD(eps=0.1, steps=1), torch.tensor([0, 1, 1])
+    for bad in (y.numpy(), y.tolist(), tuple(y.tolist())):
+        with pytest.raises(InputError, match=r"torch\.as_tensor\(y\)"):
+            attack(linear(3), X, bad)
+        attack(linear(3), X, torch.as_tensor(bad))
+    with pytest.raises(InputError, match=r"torch\.as_tensor\(x\)"):
+        attack(linear(3), X.numpy(), y)
+    with pytest.raises(InputError, match=r"torch\.stack\(x\)"):
+        attack(linear(3), list(X), y)
+    with pytest.raises(InputError, match=r"join them by torch\.stack$"):
+        attack(linear(3), X.tolist(), y)
