@@ -116,10 +116,10 @@ class Code(Words):
 
     def _value(self, value: Any, attributes: list[str]) -> object:
         """What a name stands for; of an object the attributes that are looked up, or all if it is handed on."""
-        if isinstance(value, FunctionType):
-            return self.function(value)
         if isinstance(value, nn.Module):
             return self._network(value)
+        if isinstance(function := _bare(value), FunctionType):
+            return self.function(function)
         if isinstance(value, type | Tensor | MethodType | partial) or not hasattr(value, "__dict__"):
             return frozen(value, DEPTH, self)
         held = vars(value)
