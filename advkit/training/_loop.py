@@ -168,6 +168,9 @@ def train(
 def _check(
     classifier: Classifier, data: Dataset, recipe: Recipe, loss: Loss | None, watch: Callable[..., Any] | None
 ) -> None:
+    if not hasattr(classifier, "card"):  # a compiled classifier has the card of the one inside
+        given = type(getattr(classifier, "_orig_mod", classifier)).__name__
+        raise InputError(f"expected classifier as a Classifier, such as create_model('lenet5') returns, got {given}")
     if not len(data):
         raise InputError(f"expected images to train on, got none in {data.name} {data.split}")
     shape, classes = classifier.card.input_shape, classifier.card.num_classes

@@ -167,3 +167,13 @@ def test_a_check_of_no_model_is_refused() -> None:
     for value in (None, [1], {"a": 1}, 3, torch.zeros(3)):
         with pytest.raises(InputError):
             check_model(value)
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_a_network_without_a_card_is_not_trained(compiled: bool) -> None:
+    from advkit.training import Recipe, train
+
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 2))
+    recipe = Recipe(model="mlp", data="mnist5k", epochs=1)
+    with pytest.raises(InputError, match=r"expected classifier as a Classifier, .*got Sequential"):
+        train(torch.compile(net) if compiled else net, (torch.rand(4, 1, 2, 2), [0, 1, 0, 1]), recipe=recipe)  # type: ignore[arg-type]
