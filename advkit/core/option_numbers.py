@@ -35,7 +35,7 @@ def number_in_spec(name: str, node: ast.expr, value: Callable[[ast.expr], Any], 
         text: the whole spec, as it was written.
 
     Raises:
-        InputError: a number in it is infinite, NaN, or too large.
+        InputError: a number in it is infinite, NaN, too large, or so small that a float holds it as 0.
     """
     if name == RADIUS and isinstance(node, ast.Name) and node.id == "inf":
         return math.inf
@@ -45,11 +45,25 @@ def number_in_spec(name: str, node: ast.expr, value: Callable[[ast.expr], Any], 
     except ArithmeticError:
         endless = True
     if endless:
-        written = ast.get_source_segment(text, node) or ast.unparse(node)  # which makes 1e309 of 1e400
-        raise InputError(
-            f"expected {name} as a finite number, such as 0.03 or 8/255, got {_short(' '.join(written.split()))}"
-        )
+        raise InputError(f"expected {name} as a finite number, such as 0.03 or 8/255, got {_written(node, text)}")
+    for part in ast.walk(node):
+        if isinstance(part, ast.expr) and _vanishes(part, value, text):
+            raise InputError(f"expected {name} as a number that a float can hold, got {_written(part, text)}")
     return found
+
+
+def _vanishes(node: ast.expr, value: Callable[[ast.expr], Any], text: str) -> bool:
+    """Whether it is written as a number other than 0, which a float holds as 0."""
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div):
+        return bool(value(node) == 0 != value(node.left))
+    if not (isinstance(node, ast.Constant) and isinstance(node.value, float) and node.value == 0):
+        return False
+    return any(digit in "123456789" for digit in _written(node, text).lower().partition("e")[0])
+
+
+def _written(node: ast.expr, text: str) -> str:
+    """A part of a spec as it was written, in one line; Python's own writing makes 1e309 of 1e400."""
+    return _short(" ".join((ast.get_source_segment(text, node) or ast.unparse(node)).split()))
 
 
 def check_name(node: ast.Name) -> None:

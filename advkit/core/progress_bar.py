@@ -11,6 +11,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, ParamSpec, TypeVar
 
+from advkit.core.errors import InputError
 from advkit.core.sheet import columns_of
 
 P = ParamSpec("P")
@@ -24,12 +25,20 @@ FIRST, LONGEST = 30.0, 600.0
 
 
 def shows_progress(label: str, unit: str = "passes") -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Decorator: `progress=True` becomes a bar called `label`; a progress function of the caller is kept."""
+    """Decorator: `progress=True` becomes a bar called `label`; a progress function of the caller is kept.
+
+    What is decorated raises InputError if `progress` is something else.
+    """
 
     def around(function: Callable[P, R]) -> Callable[P, R]:
         @wraps(function)
         def call(*args: P.args, **options: P.kwargs) -> R:
-            if options.get("progress") is not True:
+            given = options.get("progress")
+            if not (given is None or isinstance(given, bool) or callable(given)):
+                raise InputError(
+                    f"expected progress as True, or a function that is called with (done, all), got {given!r}"
+                )
+            if given is not True:
                 return function(*args, **options)
             with progress_bar(label, unit) as tell:
                 options["progress"] = tell

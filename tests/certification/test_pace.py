@@ -125,3 +125,9 @@ def test_a_limit_of_another_method_is_refused(method: str, options: dict[str, fl
     model = net()
     with pytest.raises(InputError, match=says):
         certify(model, *images(model), eps=0.1, method=method, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("progress", [3, "yes", [print]])
+def test_a_progress_that_cannot_be_called_is_refused(progress: object) -> None:
+    with pytest.raises(InputError, match=r"expected progress as True, or a function that is called with \(done, all\)"):
+        certify(nn.Linear(4, 2), torch.rand(2, 4), torch.zeros(2, dtype=torch.int64), eps=0.1, progress=progress)  # type: ignore[arg-type]

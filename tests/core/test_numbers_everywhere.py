@@ -103,6 +103,18 @@ def test_a_spec_holds_finite_numbers_only(text: str) -> None:
         assert len(str(caught.value)) < 140
 
 
+@pytest.mark.parametrize("text", ["1e-400", "-1e-400", "0.0001e-400", "1e-300/1e300", "[1, 2e-999]", "1_0e-400/255"])
+def test_a_number_of_a_spec_that_a_float_holds_as_0_is_refused(text: str) -> None:
+    for spec in (f"pgd(eps={text})", f"a(of=b(eps={text}))"):
+        with pytest.raises(InputError, match=r"^expected eps as a number that a float can hold, got "):
+            parse_spec(spec)
+
+
+@pytest.mark.parametrize("text", ["0", "0.0", "0e5", "-0.00", "0/255", "0.0e-400", "5e-324", "[0, 1]"])
+def test_a_spec_may_hold_0(text: str) -> None:
+    assert parse_spec(f"pgd(eps={text})").options["eps"] in (0.0, 5e-324, [0, 1])
+
+
 def test_words_that_are_no_words_are_one_line() -> None:
     for kind, name in entries():
         registry: Any = {**REGISTRIES, "model": MODELS}[kind]
