@@ -299,7 +299,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     torch.save(things["things"]().state_dict(), tmp_path / "FILE")
     (tmp_path / "ROOT").symlink_to(tmp_path)  # what pages call the data root
     monkeypatch.setenv("ADVKIT_DATA", str(tmp_path))
-    np.savez(tmp_path / "mnist.npz", x=draw.integers(0, 256, (12, 28, 28), np.uint8), y=y)
+    for name in ("mnist.npz", "FILE.npz"):
+        np.savez(tmp_path / name, x=draw.integers(0, 256, (12, 28, 28), np.uint8), y=y)
     np.savez(tmp_path / "cifar10.npz", x=draw.integers(0, 256, (12, 32, 32, 3), np.uint8), y=y)
     with mirror_of_mnist(tmp_path / "mirror", monkeypatch):
         yield tmp_path
