@@ -8,6 +8,7 @@ from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
 from advkit.core.errors import InputError
+from advkit.core.words import has_digits
 
 NO_NUMBERS = ("inf", "infinity", "nan")
 """Names of what is no finite number; no entry has them."""
@@ -58,7 +59,7 @@ def _vanishes(node: ast.expr, value: Callable[[ast.expr], Any], text: str) -> bo
         return bool(value(node) == 0 != value(node.left))
     if not (isinstance(node, ast.Constant) and isinstance(node.value, float) and node.value == 0):
         return False
-    return any(digit in "123456789" for digit in _written(node, text).lower().partition("e")[0])
+    return has_digits(_written(node, text))
 
 
 def _written(node: ast.expr, text: str) -> str:

@@ -144,19 +144,21 @@ def is_own(thing: Any) -> bool:
         return False
     name = str(thing.__name__ if isinstance(thing, ModuleType) else thing.__module__)
     top = name.partition(".")[0]
-    if top in LIBRARIES or top in sys.stdlib_module_names:
+    if top in LIBRARIES:
         return False
     if isinstance(thing, FunctionType):
         return not _installed(thing.__code__.co_filename)
     file = getattr(thing if isinstance(thing, ModuleType) else sys.modules.get(name), "__file__", None)
-    return not (file and _installed(file))
+    return (
+        not _installed(file) if file else top not in sys.stdlib_module_names
+    )  # a user may give a file that name
 
 
 @lru_cache(maxsize=1024)
 def _installed(file: str) -> bool:
-    """Whether a file belongs to a library, or was made up by torch while it ran."""
+    """Whether a file belongs to a library, or was made up by torch or is part of Python itself."""
     places = {sysconfig.get_path(name) for name in ("purelib", "platlib", "stdlib", "platstdlib")}
-    return file.startswith("<eval_with_key") or any(Path(file).is_relative_to(place) for place in places)
+    return file.startswith(("<eval_with_key", "<frozen")) or any(Path(file).is_relative_to(place) for place in places)
 
 
 def looked_up(code: CodeType) -> tuple[list[str], list[str]]:

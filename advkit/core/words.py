@@ -49,7 +49,7 @@ def fraction(text: str) -> float:
     above, slash, below = text.replace(" ", "").partition("/")
     try:
         parts = (above, below) if slash else (text,)
-        held = all(isfinite(float(part)) and (float(part) or not _has_digits(part)) for part in parts)
+        held = all(isfinite(float(part)) and (float(part) or not has_digits(part)) for part in parts)
         exact = Fraction(above) / Fraction(below) if held and slash else None  # a huge exponent would take hours
         value = nan if not held else float(text) if exact is None else float(exact)
         value = nan if exact and not value else value
@@ -60,8 +60,12 @@ def fraction(text: str) -> float:
     return value + 0.0  # -0 is 0
 
 
-def _has_digits(text: str) -> bool:
-    """Whether the text of a number has a digit other than 0 before its exponent."""
+def has_digits(text: str) -> bool:
+    """Return whether the text of a number has a digit other than 0 before its exponent: it stands for another than 0.
+
+    Args:
+        text: the number as it was written.
+    """
     return any(sign in "123456789" for sign in text.lower().partition("e")[0])
 
 

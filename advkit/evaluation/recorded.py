@@ -126,8 +126,8 @@ def _begin(job: Job, home: Path, begun: Begun) -> Run:
 def _with_the_code_of_the_first(home: Path, begun: Begun) -> Begun:
     """Code that names the number of its process differs between processes; the first one's was compared."""
     model, first = begun.config["model"], (earlier(home) or {})["config"]["model"]
-    kept = {part: first[part] for part in ("code",) if part in first}  # runs of before have none
-    return begun._replace(config={**begun.config, "model": {**model, **kept}})
+    code = first.get("code", model["code"])  # runs of before have none
+    return begun._replace(config={**begun.config, "model": {**model, "code": code}})
 
 
 def _about(job: Job) -> dict[str, Any]:

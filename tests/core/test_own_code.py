@@ -176,6 +176,14 @@ def test_an_edit_that_changes_no_answer_is_none(text: str, loaded: Callable[...,
     assert loaded() == loaded(SOURCE.replace(text, edited(text)))
 
 
+def test_a_file_that_is_called_like_one_of_pythons_is_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "statistics", ModuleType("statistics"))
+    source = "import torch\n\n\nclass Net(torch.nn.Module):\n    def forward(self, x):\n        return x * 2\n"
+    first = code_digests(written(tmp_path, "statistics", source).Net())
+    assert set(first) == {"Net"}
+    assert code_digests(written(tmp_path, "statistics", source.replace("2", "3")).Net()) != first
+
+
 def test_libraries_have_no_code() -> None:
     assert code_digests(nn.Sequential(nn.Flatten(), nn.Linear(4, 3))) == {}
     assert code_digests(create_model("googlenet", width=0.25)) == {}
