@@ -149,9 +149,7 @@ def is_own(thing: Any) -> bool:
     if isinstance(thing, FunctionType):
         return not _installed(thing.__code__.co_filename)
     file = getattr(thing if isinstance(thing, ModuleType) else sys.modules.get(name), "__file__", None)
-    return (
-        not _installed(file) if file else top not in sys.stdlib_module_names
-    )  # a user may give a file that name
+    return not _installed(file) if file else top not in sys.stdlib_module_names  # a user may give a file that name
 
 
 @lru_cache(maxsize=1024)
