@@ -6,7 +6,7 @@ x, y = data[:100]  # (100, 1, 32, 32) float32 in [0, 1], (100,) int64
 
 # isort: off
 from advkit.data import mnist5k, published, distorted_mnist, norb, caltech  # noqa: F401
-from advkit.data import imagenet, corrupted, folder, _given, mnist_addition  # noqa: F401
+from advkit.data import imagenet, corrupted, folder, archive, table, factory, mnist_addition  # noqa: F401
 
 # isort: on  (they register their data sets, in the order in which they are listed)
 from advkit.core.files import atomic_write

@@ -5,8 +5,10 @@ from pathlib import Path
 
 from advkit.core.files import user_path
 
+Root = str | os.PathLike[str] | None
 
-def data_root(root: str | os.PathLike[str] | None = None) -> Path:
+
+def data_root(root: Root = None) -> Path:
     """Return the folder of the data sets: `root`, else $ADVKIT_DATA, else advkit in $XDG_CACHE_HOME (default ~/.cache).
 
     Args:

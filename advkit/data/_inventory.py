@@ -9,10 +9,12 @@ from typing import Any
 from advkit.core.files import user_path
 from advkit.data._dataset import Dataset
 from advkit.data._folders import data_root
-from advkit.data._given import factory_splits, npz_splits, table_splits
 from advkit.data._loading import form, load_data, registered
+from advkit.data.archive import npz_splits
+from advkit.data.factory import factory_splits
 from advkit.data.folder import folder_splits
 from advkit.data.mnist5k import FILE as DIGITS_FILE
+from advkit.data.table import table_splits
 
 PLACES = {
     "mnist": ("MNIST",),

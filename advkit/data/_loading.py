@@ -8,7 +8,7 @@ from typing import Any
 from advkit.core.errors import InputError, unknown
 from advkit.core.registry import Spec, parse_spec
 from advkit.data._dataset import DATASETS, Dataset
-from advkit.data._given import from_pair, is_pair
+from advkit.data._pairs import from_pair, is_pair
 from advkit.data._selection import selected
 
 

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from advkit.core.errors import InputError
+from advkit.data._folders import Root
 from advkit.data._images import some
 
 Read = TypeVar("Read")
-Root = str | os.PathLike[str] | None
 
 
 class MissingDataError(InputError):

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from advkit.core.errors import InputError
 from advkit.data._dataset import DATASETS, check_split
-from advkit.data._folders import data_root
+from advkit.data._folders import Root, data_root
 from advkit.data._images import ImageFiles, shorter_side
-from advkit.data._torchvision import Root, missing, open_files
+from advkit.data._torchvision import missing, open_files
 from advkit.data.folder import class_files
 
 BACKGROUND = ("BACKGROUND_Google", "257.clutter")

@@ -13,9 +13,9 @@ import torch
 
 from advkit.core.errors import InputError, unknown
 from advkit.data._dataset import DATASETS, MemoryDataset, check_split
-from advkit.data._folders import data_root
+from advkit.data._folders import Root, data_root
 from advkit.data._images import ImageFiles, shorter_side
-from advkit.data._torchvision import MissingDataError, Root
+from advkit.data._torchvision import MissingDataError
 from advkit.data.folder import class_files
 from advkit.data.imagenet import class_folders
 from advkit.data.mnist5k import DIGITS, padded_images

@@ -60,6 +60,11 @@ class FolderDataset(ImageFiles):
         super().__init__(f"folder:{path}", split, classes, files, labels, size=size, resize=resize, grey=grey)
 
 
+def in_order(splits: set[str]) -> list[str]:
+    """Return the splits with a usual name in their order, then the others by name."""
+    return [split for split in SPLITS if split in splits] + sorted(splits - {*SPLITS})
+
+
 def folder_splits(path: str | os.PathLike[str]) -> list[str]:
     """Return the splits of a folder of images, in the order train, val, test.
 
@@ -67,7 +72,7 @@ def folder_splits(path: str | os.PathLike[str]) -> list[str]:
         InputError: no such folder.
     """
     names = _folders(user_path(path))
-    return [split for split in SPLITS if split in names] if _is_split(names) else ["test"]
+    return in_order({*names}) if _is_split(names) else ["test"]
 
 
 def class_files(home: Path, numbers: dict[str, int], *, deep: bool = True) -> tuple[list[Path], list[int]]:

@@ -12,9 +12,9 @@ import torch
 from advkit.core.errors import InputError
 from advkit.data._class_names import imagenet_names
 from advkit.data._dataset import DATASETS, check_split
-from advkit.data._folders import data_root
+from advkit.data._folders import Root, data_root
 from advkit.data._images import ImageFiles, shorter_side
-from advkit.data._torchvision import MissingDataError, Root, command, line
+from advkit.data._torchvision import MissingDataError, command, line
 from advkit.data.folder import class_files
 
 CLASSES = 1000

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from advkit.core.errors import InputError, unknown
 from advkit.data._dataset import DATASETS, Dataset, check_split
-from advkit.data._folders import data_root
+from advkit.data._folders import Root, data_root
 from advkit.data._images import check_size
-from advkit.data._torchvision import PublishedFile, Root, broken, line, missing
+from advkit.data._torchvision import PublishedFile, broken, line, missing
 
 CLASSES = ("animal", "human", "airplane", "truck", "car")
 VIEWS = {"both": slice(0, 2), "left": slice(0, 1), "right": slice(1, 2)}

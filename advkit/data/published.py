@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from advkit.data._dataset import DATASETS, MemoryDataset, check_split
-from advkit.data._folders import data_root
+from advkit.data._folders import Root, data_root
 from advkit.data._formats import read_cifar, read_cifar_names, read_idx, read_svhn
-from advkit.data._torchvision import PublishedFile, Root, digest, open_files
+from advkit.data._torchvision import PublishedFile, digest, open_files
 from advkit.data.mnist5k import DIGITS, in_channels, mnist5k, padded_images, padded_name
 
 CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")

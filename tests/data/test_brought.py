@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, TensorDataset
 from advkit.core.errors import InputError
 from advkit.core.files import user_path
 from advkit.data import load_data
-from advkit.data._given import dense, pair
+from advkit.data._pairs import dense, pair
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (4, 6, 5), dtype=np.uint8)

@@ -11,7 +11,7 @@ from torch.utils import data as torch_data
 
 from advkit.core.errors import InputError
 from advkit.data import load_data
-from advkit.data._given import dense, is_two_lists, pair
+from advkit.data._pairs import dense, is_two_lists, pair
 from advkit.evaluation.measure.stream import said_length
 
 

@@ -13,7 +13,7 @@ from advkit.core.door import plain
 from advkit.core.errors import InputError
 from advkit.core.words import harmless
 from advkit.data import Dataset
-from advkit.data._given import pair
+from advkit.data._pairs import pair
 
 
 class Batch(NamedTuple):
