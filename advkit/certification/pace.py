@@ -2,12 +2,11 @@
 
 import math
 import time
-import warnings
 from functools import cache
 
 import torch
 
-from advkit.core.errors import AdvkitWarning
+from advkit.core.errors import warn
 from advkit.core.progress_bar import Progress
 
 LONG = 60.0
@@ -82,21 +81,17 @@ class Pace:
             return
         cheaper = "ibp" if self.method == "crown_ibp" else "crown_ibp"
         limit = "" if self.method == "crown_ibp" else "time_limit= gives each image that many seconds, and "
-        warnings.warn(
+        warn(
             f"{self.method!r} may take {_about(seconds)} for these images (an estimate; progress=True shows how far it "
-            f"is): {limit}method={cheaper!r} is far cheaper",
-            AdvkitWarning,
-            stacklevel=2,
+            f"is): {limit}method={cheaper!r} is far cheaper"
         )
 
     def end(self) -> None:
         """Warn if images reached the limit."""
         if self.reached:
-            warnings.warn(
+            warn(
                 f"{self.method!r} reached its time_limit of {self.limit:g} s for an image: the margins are bounds, but "
-                "looser than with more time",
-                AdvkitWarning,
-                stacklevel=4,
+                "looser than with more time"
             )
 
 

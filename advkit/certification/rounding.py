@@ -5,13 +5,12 @@ Stability of Numerical Algorithms, 2002, section 3.1.
 """
 
 import math
-import warnings
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from advkit.core.errors import AdvkitWarning
+from advkit.core.errors import warn
 
 DOUBLE = 2.0**-53
 """The unit roundoff of float64, in which the bounds are computed."""
@@ -61,11 +60,9 @@ def rounding_of(dtype: torch.dtype, device: torch.device) -> Rounding:
     shortened = torch.backends.cudnn.allow_tf32 or torch.backends.cuda.matmul.allow_tf32
     if device.type == "cuda" and dtype == torch.float32 and shortened:
         unit = TF32
-        warnings.warn(
+        warn(
             "this GPU may compute in TF32, and the certificate counts its rounding, so it certifies little: set "
-            "torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False",
-            AdvkitWarning,
-            stacklevel=2,
+            "torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False"
         )
     return Rounding(unit=unit, tiny=float(info.smallest_normal), largest=float(info.max))
 
@@ -79,11 +76,9 @@ def check_digits(terms: int, rounding: Rounding, dtype: torch.dtype) -> None:
         dtype: its type.
     """
     if math.isinf(gamma(terms + 2, rounding.unit)):
-        warnings.warn(
+        warn(
             f"sums of {terms:,} terms in {str(dtype).removeprefix('torch.')} may have no correct digit, so "
-            "no image can be certified: convert network and images, such as by model.float() and x.float()",
-            AdvkitWarning,
-            stacklevel=3,
+            "no image can be certified: convert network and images, such as by model.float() and x.float()"
         )
 
 

@@ -2,14 +2,13 @@
 
 import math
 import numbers
-import warnings
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from advkit.core.errors import AdvkitWarning, InputError
+from advkit.core.errors import InputError, warn
 from advkit.core.float64 import in_float64
 from advkit.core.goals import TARGETS
 from advkit.core.norms import Norm
@@ -361,11 +360,6 @@ def _is_real(value: Any) -> bool:
 
 def _is_integer(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
-
-
-def warn(text: str) -> None:
-    """Warn as from the line that called the attack."""
-    warnings.warn(text, AdvkitWarning, stacklevel=5)
 
 
 def kind(value: Any) -> str:

@@ -1,5 +1,7 @@
 """The errors and warnings of advkit. Messages say what was seen, what was expected, and what to do."""
 
+import sys
+import warnings
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -18,6 +20,22 @@ class UnknownNameError(InputError):
 
 class AdvkitWarning(UserWarning):
     """The run continues, but its result may be misleading."""
+
+
+INSIDE = {"advkit", "torch", "contextlib"}
+"""Packages whose lines lie between a caller's and the warning."""
+
+
+def warn(text: str) -> None:
+    """Emit an `AdvkitWarning` at the caller's line: the innermost one outside advkit.
+
+    Args:
+        text: what may mislead, and what to do.
+    """
+    level, frame = 1, sys._getframe()
+    while frame.f_back is not None and str(frame.f_globals.get("__name__")).partition(".")[0] in INSIDE:
+        level, frame = level + 1, frame.f_back
+    warnings.warn(text, AdvkitWarning, stacklevel=level)
 
 
 def unknown(what: str, name: str, known: Iterable[str], advice: str = "") -> UnknownNameError:

@@ -5,7 +5,6 @@ Computed in float32 or better, whatever the model's type.
 
 import inspect
 import math
-import warnings
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -14,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advkit.core.errors import AdvkitWarning, InputError, unknown
+from advkit.core.errors import InputError, unknown, warn
 from advkit.core.goals import Goal, wide
 from advkit.core.large import is_large
 
@@ -263,10 +262,6 @@ def get_loss(name: str, goal: Any, classes: int) -> Loss:
     if not goal.of_classes and name not in OF_THE_ANSWER:
         return margin
     if name == "dlr" and classes < goal.ranks:
-        warnings.warn(
-            f"dlr needs {goal.ranks} classes for this goal and the model has {classes}: margin is used instead",
-            AdvkitWarning,
-            stacklevel=2,
-        )
+        warn(f"dlr needs {goal.ranks} classes for this goal and the model has {classes}: margin is used instead")
         return margin
     return LOSSES[name]

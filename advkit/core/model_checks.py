@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advkit.core.door import kind, warn
-from advkit.core.errors import InputError
+from advkit.core.door import kind
+from advkit.core.errors import InputError, warn
 from advkit.core.float64 import in_float64
 
 

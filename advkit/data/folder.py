@@ -1,11 +1,10 @@
 """`folder:PATH`: your own images, one folder a class, read from the disk when they are needed."""
 
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-from advkit.core.errors import AdvkitWarning, InputError, unknown
+from advkit.core.errors import InputError, unknown, warn
 from advkit.core.files import user_path
 from advkit.data._dataset import DATASETS
 from advkit.data._images import ImageFiles, check_size, is_image, some
@@ -104,7 +103,7 @@ def class_files(home: Path, numbers: dict[str, int], *, deep: bool = True) -> tu
             f"{len(others)} files under {home} are left out, as they are hidden, lie in no class folder, are no files "
             f"with content, or their suffix is not that of an image: {some(others)}"
         )
-        warnings.warn(message, AdvkitWarning, stacklevel=4)
+        warn(message)
     if not files:
         raise InputError(f"found no image in the class folders of {home}: expected such files as {home}/CLASS/NAME.png")
     return files, labels

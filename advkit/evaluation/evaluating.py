@@ -1,7 +1,6 @@
 """`evaluate`: the error of a model, clean and under each attack, with a verdict for each sample."""
 
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from advkit.core import door, model_checks
 from advkit.core.attack import Attack
-from advkit.core.errors import AdvkitWarning, InputError, unknown
+from advkit.core.errors import InputError, unknown, warn
 from advkit.core.guard import Model
 from advkit.core.knowledge import check_open, knowledge_of
 from advkit.core.norms import get_norm
@@ -155,7 +154,7 @@ def evaluate(
     if (shown := knowledge_of(model)) != "gradients":
         if checks:
             remark = f"the checks follow gradients, and the model shows {shown} only: there are none"
-            warnings.warn(remark, AdvkitWarning, stacklevel=4)
+            warn(remark)
         checks = False
     tick = Ticker(progress, None if length is None else length * (plan.passes + spoilt))
 
@@ -242,8 +241,4 @@ def _moved(model: Model, device: str | torch.device | None) -> Model:
 def _warn_if_trained_on(model: Model, data: str) -> None:
     card = getattr(model, "card", None)
     if data and getattr(card, "trained_on", None) == data:
-        warnings.warn(
-            f"the model was trained on these very images ({data}): expect more errors on new ones",
-            AdvkitWarning,
-            stacklevel=4,
-        )
+        warn(f"the model was trained on these very images ({data}): expect more errors on new ones")

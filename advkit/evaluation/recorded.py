@@ -4,7 +4,6 @@ import datetime
 import json
 import os
 import shlex
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass
@@ -14,7 +13,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader
 
-from advkit.core.errors import AdvkitWarning, InputError
+from advkit.core.errors import InputError, warn
 from advkit.core.files import alone, make_folder, user_path
 from advkit.core.guard import Model
 from advkit.evaluation.measure.checks import Checks
@@ -192,7 +191,7 @@ def _stands(made: Run, number: int, batch: Batch) -> bool:
 
 
 def _redone(made: Run, number: int, why: str) -> None:
-    warnings.warn(f"batch {number} of the run in {made.home} is done again: {why}", AdvkitWarning, stacklevel=2)
+    warn(f"batch {number} of the run in {made.home} is done again: {why}")
     if made.complete and place().first:
         made.update(status="running")
     made.record["status"] = "running"

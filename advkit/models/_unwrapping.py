@@ -3,14 +3,13 @@
 Names and shapes decide. A wrapping or a prefix is removed only if the rest is the network's own state.
 """
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from advkit.core.errors import AdvkitWarning, InputError
+from advkit.core.errors import InputError, warn
 from advkit.core.words import harmless
 
 USUAL = ("", "state_dict", "model_state_dict", "model", "net", "network", "model_state", "params", "weights", "ema")
@@ -116,11 +115,9 @@ def _common(own: Mapping[str, Tensor]) -> list[str]:
 def _warn_of_normalisation(names: Sequence[str]) -> None:
     inside = [name for name in names if name.rpartition(".")[2] in ("mean", "std", "mu", "sigma")]
     if inside:
-        warnings.warn(
+        warn(
             f"the file also holds {harmless(_some(inside))}, which is left out: if the images were normalised by it, "
-            "give mean= and std= with the model",
-            AdvkitWarning,
-            stacklevel=2,
+            "give mean= and std= with the model"
         )
 
 

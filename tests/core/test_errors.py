@@ -3,17 +3,23 @@
 import dataclasses
 import warnings
 from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
+import advkit
 from advkit import goals
 from advkit.attacks import FGSM, LBFGS, PGD, Noise, create_attack, list_attacks
+from advkit.certification.pace import Pace
 from advkit.core.attack import ATTACKS
-from advkit.core.errors import AdvkitError, AdvkitWarning, InputError, UnknownNameError, unknown
+from advkit.core.errors import AdvkitError, AdvkitWarning, InputError, UnknownNameError, unknown, warn
 from advkit.core.registry import Registry, parse_spec
+from advkit.data import load_data
 from advkit.testing import AffineClassifier, toy_classifier
 from advkit.testing.nets import Wrapped, constant_logits, nan_logits, probabilities
 
@@ -270,3 +276,48 @@ def test_every_flag_of_every_attack_takes_only_true_and_false(name: str) -> None
             for wrong in ("no", "", 0, 1, None, 0.0):
                 with pytest.raises(InputError, match=f"expected {field.name} as True or False, got {wrong!r}"):
                     attack(**{field.name: wrong})
+
+
+def _stray_file(tmp_path: Path) -> object:
+    (tmp_path / "cat").mkdir()
+    Image.new("L", (8, 8)).save(tmp_path / "cat" / "x.png")
+    (tmp_path / "cat" / "x.txt").write_text("no image")
+    return load_data(f"folder:{tmp_path}")
+
+
+def _warn_at_the_end(text: str) -> None:
+    with ExitStack() as stack:
+        stack.callback(warn, text)
+
+
+def _slow_bounds(tmp_path: Path) -> object:
+    pace = Pace("crown", 1, None, None, torch.device("cpu"))
+    pace.begin(1e18, 1, 1)
+    return pace
+
+
+SMALL = torch.rand(2, 1, 2, 2), torch.zeros(2).long()
+TWO, THREE = (AffineClassifier(torch.eye(k, 4), torch.zeros(k)) for k in (2, 3))
+
+WARNINGS: dict[str, Callable[[Path], object]] = {
+    "loss": lambda path: FGSM(eps=0.1, loss="dlr")(TWO, *SMALL),
+    "model": lambda path: FGSM(eps=0.1)(nn.Sequential(THREE, nn.Softmax(1)), *SMALL),
+    "eps": lambda path: FGSM(eps=1e-9)(TWO, *SMALL),
+    "data": _stray_file,
+    "pace": _slow_bounds,
+    "through torch": lambda path: torch.no_grad()(warn)("text"),
+    "through contextlib": lambda path: _warn_at_the_end("text"),
+}
+
+
+@pytest.mark.parametrize("kind", WARNINGS)
+def test_a_warning_names_the_line_of_the_caller(kind: str, tmp_path: Path) -> None:
+    with pytest.warns(AdvkitWarning) as told:
+        WARNINGS[kind](tmp_path)
+    assert {warning.filename for warning in told if warning.category is AdvkitWarning} == {__file__}
+
+
+def test_only_one_place_says_at_which_line_a_warning_stands() -> None:
+    home = Path(advkit.__file__).parent
+    files = [path for path in home.rglob("*.py") if "warnings.warn(" in path.read_text()]
+    assert files == [home / "core" / "errors.py"]

@@ -1,6 +1,5 @@
 """Check that a network and data fit together (channels, size, classes) before anything runs."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 import torch
 
 from advkit.core.classify import classify
-from advkit.core.errors import AdvkitWarning, InputError
+from advkit.core.errors import InputError, warn
 from advkit.core.guard import Model, modules_of
 from advkit.data import Dataset, has_names, imagenet_names, renumbered
 from advkit.data._class_names import learned_digits, numbered_by
@@ -52,11 +51,9 @@ def belonging(model: Model, data: Any, classes: str | Path | None = None) -> Any
     digits = classes is None and learned_digits(learned) and list(data.classes) == sorted(data.classes)
     if (fewer or digits) and has_names(data.classes):
         what = f"{outputs:,} outputs" if fewer else f"learned the digits of {learned}"
-        warnings.warn(
+        warn(
             f"{data.name} has {len(data.classes)} classes and {name} has {what}: the labels count as "
-            f"outputs 0 to {len(data.classes) - 1} ({data.classes[0]} is 0); --classes FILE says which they are",
-            AdvkitWarning,
-            stacklevel=4,
+            f"outputs 0 to {len(data.classes) - 1} ({data.classes[0]} is 0); --classes FILE says which they are"
         )
     expected = getattr(card, "input_shape", None)
     if expected is not None and tuple(expected) != tuple(data.input_shape):
