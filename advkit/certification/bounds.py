@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from advkit.certification.ball import Ball, rows_of
+from advkit.certification.costs import widest, work
 from advkit.certification.curves import Tanh
 from advkit.certification.early import Early
 from advkit.certification.elementary import Power, Product
@@ -166,7 +167,7 @@ class Bounds:
         no line depends on the other end. That end only serves later intervals and what rounding may change there, so it
         is found where it lies far off, and only until it does not.
         """
-        if self._is_boxed(place):
+        if self.is_boxed(place):
             return
         low, high = self.low[place].flatten(1), self.high[place].flatten(1)
         if not self.ball.norm.boxed or not self.opens(place):
@@ -216,7 +217,7 @@ class Bounds:
         """Linear lower bounds of single units, each times its sign (N, R); any bound will do that exceeds its limit."""
         shape, like = self.graph.nodes[place].shape, self.low[place]
         step, found, pace = self.step(place), [], self.pace
-        cost = 0.0 if pace is None else len(index) * self.work(place)
+        cost = 0.0 if pace is None else len(index) * work(self.graph, place, windows=self.windows)
         for some, signs, limits in zip(*(torch.split(t, step, 1) for t in (index, sign, limit)), strict=True):
             if pace is not None and pace.late:
                 found.append(torch.full_like(limits, -torch.inf))
@@ -232,51 +233,9 @@ class Bounds:
 
     def step(self, place: int) -> int:
         """How many rows of single units pass through the layers before a node at once."""
-        return max(1, ENTRIES // (max(1, len(self.ball.x)) * self.widest(place, windows=self.windows)))
+        return max(1, ENTRIES // (max(1, len(self.ball.x)) * widest(self.graph, place, windows=self.windows)))
 
-    def widest(self, place: int, *, windows: bool = False) -> int:
-        """The most coefficients of one row at any node up to this one."""
-        return max(1, *self._sizes(place, windows=windows))
-
-    def work(self, place: int) -> float:
-        """About how many multiplications the backward pass of a single unit takes."""
-        sizes = self._sizes(place, windows=self.windows)
-        return float(sum(n * _each(node.operation) for n, node in zip(sizes, self.graph.nodes, strict=False)))
-
-    def planned(self, rows: Tensor, *, refined: bool) -> float:
-        """About how many multiplications linear bounds of some samples take, from the intervals of all nodes.
-
-        Args:
-            rows: index of the samples.
-            refined: see `forward`.
-        """
-        total = 0.0
-        for place in self.graph.fronts if refined else []:
-            if not self._is_boxed(place):
-                low, high = self.low[place][rows].flatten(1), self.high[place][rows].flatten(1)
-                only = self.ball.norm.boxed and self.opens(place)
-                units = 1.5 * float(((low < 0) & (high > 0)).sum()) if only else 2.0 * low.numel()
-                total += units * self.work(place)
-        return total
-
-    def _sizes(self, place: int, *, windows: bool) -> list[int]:
-        """Coefficients of one row at each node up to this one."""
-        sizes, sides = [], {place: (1, 1)} if windows and len(self.graph.nodes[place].shape) == 3 else {}
-        for i in range(place, -1, -1):
-            node, side = self.graph.nodes[i], sides.get(i)
-            whole = math.prod(node.shape)
-            sizes.append(whole if side is None else node.shape[0] * side[0] * side[1])
-            if side is None or len(node.inputs) != 1 or not _keeps_windows(node.operation):
-                continue
-            if isinstance(op := node.operation, Conv):
-                k, s = op.weight.shape[2:], op.stride
-                side = ((side[0] - 1) * s[0] + k[0], (side[1] - 1) * s[1] + k[1])
-            before = self.graph.nodes[node.inputs[0]].shape
-            if len(before) == 3 and side[0] * side[1] < before[1] * before[2]:
-                sides[node.inputs[0]] = side
-        return sizes[::-1]
-
-    def _is_boxed(self, place: int) -> bool:
+    def is_boxed(self, place: int) -> bool:
         """Whether the interval of this node is its range: an affine map of the box that sums but once."""
         if not self.ball.norm.boxed:
             return False
@@ -299,7 +258,7 @@ class Bounds:
 
     def lower(self, place: int, A: Tensor) -> Tensor:
         """A lower bound of <A, node> over the ball, for coefficients A (N, R, *shape): (N, R)."""
-        step = max(1, ENTRIES // (len(A) * self.widest(place)))
+        step = max(1, ENTRIES // (len(A) * widest(self.graph, place)))
         return torch.cat([self._lower(place, Rows(a=part)) for part in torch.split(A, step, 1)], 1)
 
     def _lower(self, place: int, rows: Rows) -> Tensor:
@@ -413,22 +372,3 @@ class Bounds:
             assert position is not None
             back = back.scatter_add(2, position[:, None].expand(*part.shape[:2], -1), part.flatten(2))
         return Rows(a=back[..., :-1].reshape(*up.shape[:2], *shape)), constant
-
-
-OTHER = 16
-"""Multiplications that are as expensive as one coefficient's way through an operation without a matrix."""
-
-
-def _each(operation: object) -> int:
-    """Multiplications for each coefficient behind an operation."""
-    weight = getattr(operation, "weight", None)
-    return OTHER + (weight[0].numel() if isinstance(weight, Tensor) and weight.ndim > 1 else 0)
-
-
-def _keeps_windows(operation: object) -> bool:
-    """Whether windows behind it become windows in front of it."""
-    if isinstance(operation, Maximum | Tanh):
-        return operation.windows.index is None
-    if isinstance(operation, Conv):
-        return not operation.transposed and operation.groups == 1 and set(operation.dilation) == {1}
-    return isinstance(operation, Scale | Combination)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from advkit.certification.bounds import ENTRIES, Bounds
+from advkit.certification.costs import widest
 from advkit.certification.domains import Domains
 from advkit.certification.graph import Graph, Input
 from advkit.certification.linear import joint
@@ -148,7 +149,7 @@ def _map(stopped: Bounds, place: int, rows: Rows, outputs: dict[int, Tensor]) ->
 def _lines(stopped: Bounds, place: int, rows: Rows, outputs: dict[int, Tensor]) -> tuple[Tensor, Tensor]:
     """Lower lines of functions of a node: coefficients (U, all) and constants (U,)."""
     image, weights, constants = stopped.graph.nodes[0].shape, [], []
-    step = max(1, ENTRIES // stopped.widest(place, windows=rows.top is not None))
+    step = max(1, ENTRIES // widest(stopped.graph, place, windows=rows.top is not None))
     for some in torch.split(torch.arange(rows.a.shape[1], device=rows.a.device), step):
         seen: dict[int, Rows] = {}
         row, constant = stopped.line(place, rows.take(some), seen)

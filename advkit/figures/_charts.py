@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from advkit.certification.certify import Certificate
+from advkit.certification.certificate import Certificate
 from advkit.core.errors import InputError, check_given
 from advkit.core.result import Result
 from advkit.core.shown import PICTURES

@@ -12,7 +12,7 @@ from helpers.odd_networks import FLAT, IMAGE, K, network_of
 from torch import Tensor, nn
 
 from advkit.certification import certify
-from advkit.certification.certify import Certificate
+from advkit.certification.certificate import Certificate
 from advkit.certification.relu_and_pooling import Maximum
 from advkit.certification.windows import Windows
 
