@@ -24,10 +24,9 @@ MOST_REAL = 2**1023
 def check_dense(value: Tensor) -> None:
     """Raise InputError unless the tensor holds all its values: it is not sparse, nested or on the device "meta"."""
     if value.layout is not torch.strided or value.is_nested or value.device.type == "meta":
-        form = "without values, on the device meta" if value.device.type == "meta" else f"of {value.layout}"
-        raise InputError(
-            f"expected tensors that hold all their values, got one {form}; x.to_dense() fills a sparse one"
-        )
+        meta = value.device.type == "meta"
+        form = "without values, on the device meta" if meta else f"of {value.layout}; x.to_dense() fills a sparse one"
+        raise InputError(f"expected tensors that hold all their values, got one {form}")
 
 
 def check_images(x: Any, bounds: tuple[float, float]) -> None:
@@ -38,8 +37,7 @@ def check_images(x: Any, bounds: tuple[float, float]) -> None:
     check_dense(x)
     if not x.is_floating_point():
         raise InputError(
-            f"expected floating-point images in [{bounds[0]:g}, {bounds[1]:g}], got {x.dtype}; "
-            "for 8-bit images use x.float() / 255, or torch.as_tensor(x).float() / 255 of an array"
+            f"expected floating-point images in [{bounds[0]:g}, {bounds[1]:g}], got {x.dtype}{_floats_of(x)}"
         )
     if x.ndim < 2:
         raise InputError(
@@ -77,21 +75,36 @@ def check_bounds(bounds: Any) -> tuple[float, float]:
 def check_classes(what: str, classes: Any, x: Tensor) -> Tensor:
     """Check for one integer class a sample and move them to x's device; `check_answer` checks their range."""
     if not isinstance(classes, Tensor):
-        raise InputError(f"expected {what} as an integer tensor (N,), got {kind(classes)}{_tensor_of(classes, 'y')}")
+        advice = (batch_advice(x, classes) if what == "labels" else "") or _tensor_of(classes, "y")
+        raise InputError(f"expected {what} as an integer tensor (N,), got {kind(classes)}{advice}")
     if classes.shape != (len(x),):
-        raise InputError(
-            f"expected {what} of shape ({len(x)},), one a sample, got {tuple(classes.shape)}"
-            + (SINGLE if x.ndim == 3 and classes.numel() == 1 else rows_advice(classes))
-        )
+        advice = rows_advice(classes) or (batch_advice(x, classes) if what == "labels" else "")
+        raise InputError(f"expected {what} of shape ({len(x)},), one a sample, got {tuple(classes.shape)}{advice}")
     if classes.is_floating_point() or classes.is_complex() or classes.dtype == torch.bool:
         whole = classes.dtype == torch.bool or (
             classes.is_floating_point() and bool((classes == classes.round()).all())
         )
         advice = "use .long() if they are class indices" if whole else "numbers with a fraction are no classes"
         raise InputError(f"expected {what} as integers, got {classes.dtype}; {advice}")
-    if classes.device != x.device:
-        raise InputError(f"expected {what} on the images' device {x.device}, got {classes.device}")
+    check_device(what, classes, x)
     return classes.long()
+
+
+def check_device(what: str, value: Tensor, x: Tensor) -> None:
+    """Check that a tensor lies on the device of the images."""
+    if value.device != x.device:
+        raise InputError(
+            f"expected {what} on the images' device {x.device}, got {value.device}; .to({str(x.device)!r}) moves there"
+        )
+
+
+def _floats_of(x: Tensor) -> str:
+    """Say how numbers of another type become pixels; empty if nothing is known."""
+    if x.is_complex():
+        return ""
+    if x.dtype == torch.bool:
+        return "; of black and white images use x.float()"
+    return "; for 8-bit images use x.float() / 255, or torch.as_tensor(x).float() / 255 of an array"
 
 
 def _tensor_of(value: Any, name: str) -> str:
@@ -109,7 +122,28 @@ def _tensor_of(value: Any, name: str) -> str:
     return ""
 
 
-SINGLE = "; a single image needs the axis of the batch, and so does its class: x[None], torch.tensor([y])"
+def batch_advice(x: Tensor, classes: Any) -> str:
+    """Say which axis of a batch the images lack, or have too many of; empty if they may be as they should.
+
+    Args:
+        x: images (N, ...), as they were given.
+        classes: what was given as a class for each of them, and does not fit.
+    """
+    one = classes.numel() == 1 if isinstance(classes, Tensor) else isinstance(plain(classes), int)
+    if x.ndim == 2 and one and len(x) > 1:
+        return (
+            "; a single image (H, W) needs the axes of batch and channels, and its class that of the batch: "
+            "x[None, None], torch.tensor([y])"
+        )
+    if x.ndim == 3:
+        return "; a single image needs the axis of the batch, and so does its class: x[None], torch.tensor([y])"
+    if x.ndim == 5 and len(x) == 1 and isinstance(classes, Tensor) and classes.shape == x.shape[1:2]:
+        return f"; x has the axis of the batch twice, {tuple(x.shape)}: x[0]"
+    if not one or (isinstance(classes, Tensor) and classes.ndim):
+        return ""
+    if len(x) == 1:
+        return "; a class needs the axis of the batch: torch.tensor([y])"
+    return f"; torch.full(({len(x)},), y) gives all of them one class"
 
 
 def rows_advice(classes: Tensor) -> str:
@@ -257,8 +291,7 @@ def check_rows(y: Any, x: Tensor) -> Tensor:
     if not isinstance(y, Tensor) or not y.ndim or len(y) != len(x):
         seen = tuple(y.shape) if isinstance(y, Tensor) else kind(y)
         raise InputError(f"expected y as a tensor of {len(x)} rows, one a sample, got {seen}")
-    if y.device != x.device:
-        raise InputError(f"expected y on the images' device {x.device}, got {y.device}")
+    check_device("y", y, x)
     return y.detach()
 
 
@@ -269,8 +302,7 @@ def check_clean(clean: Any, x: Tensor) -> Tensor | None:
     if not isinstance(clean, Tensor) or not clean.is_floating_point() or not clean.ndim or len(clean) != len(x):
         seen = f"{clean.dtype} {tuple(clean.shape)}" if isinstance(clean, Tensor) else kind(clean)
         raise InputError(f"expected clean as the model's outputs for the {len(x)} images, one row each, got {seen}")
-    if clean.device != x.device:
-        raise InputError(f"expected clean on the images' device {x.device}, got {clean.device}")
+    check_device("clean", clean, x)
     return clean.detach().clone()
 
 

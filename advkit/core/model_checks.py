@@ -121,7 +121,9 @@ def check_logits(logits: Tensor, x: Tensor) -> None:
 
 
 def _goal_advice(shape: tuple[int, ...], x: Tensor) -> str:
-    """Name the goals for outputs of this shape that are no logits of classes; empty if there are none."""
+    """Name the axis that the images lack, or the goals for outputs of this shape that are no logits of classes."""
+    if x.ndim == 3 and len(shape) == 1:
+        return "; a single image needs the axis of the batch: x[None]"
     if shape[:1] != x.shape[:1]:
         return ""
     if shape[1:] in ((), (1,)):

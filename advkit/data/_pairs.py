@@ -48,7 +48,7 @@ def pair(batch: Any) -> tuple[Tensor, Tensor]:
         if None in keys:
             raise InputError(
                 "expected 'image' and 'label' (or 'x' and 'y') among the keys of a batch, "
-                f"got {', '.join(map(str, batch))}"
+                f"got {', '.join(map(str, batch)) or 'none'}{_of_splits(batch)}"
             )
         found = [batch[key] for key in keys]
     if len(found) >= 2 and _is_row(found[0], found[1]):
@@ -56,12 +56,22 @@ def pair(batch: Any) -> tuple[Tensor, Tensor]:
     elif is_two_lists(found) and isinstance(found[0], tuple | list):
         found = [_filled(found[0]), found[1]]
     if len(found) < 2 or not isinstance(found[0], Tensor | np.ndarray):
-        parts = f" of {', '.join(type(part).__name__ for part in found)}" if found else ""
+        names = [type(part).__name__ for part in found[:3]] + ["..."] * (len(found) > 3)
+        parts = f" of {', '.join(names)}" if found else ""
         advice = (
             "; torchvision's ToTensor() makes tensors of pictures" if hasattr(next(iter(found), 0), "getbands") else ""
         )
         raise InputError(f"expected (images, labels) as two tensors, got {type(batch).__name__}{parts}{advice}")
     return dense(found[0]), label(found[1])
+
+
+def _of_splits(batch: Mapping[Any, Any]) -> str:
+    """Say what to do with a mapping of whole data sets, such as the splits of one; empty for other mappings."""
+    sets = [key for key, value in batch.items() if callable(getattr(value, "__getitem__", None))]
+    plain = [key for key, value in batch.items() if isinstance(value, Tensor | np.ndarray | Sequence)]
+    if not sets or plain or len(sets) < len(batch):
+        return ""
+    return f"; give one of these data sets, such as data[{sets[-1]!r}]"
 
 
 def _is_row(images: Any, labels: Any) -> bool:
@@ -76,7 +86,7 @@ def is_two_lists(data: Any) -> bool:
     """Whether these are a pair whose labels are a plain list of numbers, and no list of two items or batches."""
     if not isinstance(data, tuple | list) or len(data) != 2 or not isinstance(data[1], tuple | list) or not data[1]:
         return False
-    if not all(isinstance(one, int | float | np.number | str) for one in data[1]):
+    if not all(isinstance(one, int | float | np.number | str) or _is_number(one) for one in data[1]):
         return False
     if isinstance(data[0], Tensor | np.ndarray) or _is_row(*data):
         return True
@@ -84,6 +94,11 @@ def is_two_lists(data: Any) -> bool:
     while isinstance(first, tuple | list) and first:
         first = first[0]
     return isinstance(first, int | float | np.number)
+
+
+def _is_number(value: Any) -> bool:
+    """Whether it is a tensor of one number without an axis, as a list of a tensor's rows holds them."""
+    return isinstance(value, Tensor) and not value.ndim
 
 
 def _filled(images: Sequence[Any]) -> Tensor:
@@ -111,7 +126,10 @@ def dense(value: Tensor | np.ndarray) -> Tensor:
         check_dense(value)
         return value
     if value.dtype.kind not in "biufc":
-        raise InputError(f"expected an array of numbers, got one of {value.dtype}")
+        advice = _advice(value) if value.ndim == 1 else ""
+        if value.dtype.kind == "O":
+            advice = "; y.astype(int) makes numbers of labels, np.stack(x) one array of arrays of one shape"
+        raise InputError(f"expected an array of numbers, got one of {value.dtype}{advice}")
     known = np.float64 if value.dtype == np.longdouble else value.dtype.newbyteorder("=")
     plain = np.ascontiguousarray(value, dtype=known).reshape(value.shape)  # which makes a row of a single number
     return torch.from_numpy(plain if plain.flags.writeable else plain.copy())
@@ -129,9 +147,13 @@ def label(value: Any) -> Tensor:
         rows = [label(one) for one in value]
         if all(row.ndim == 0 for row in rows):
             return torch.stack(rows)
+    if isinstance(value, np.ndarray) and value.ndim:
+        if value.dtype.kind not in "iu":
+            raise InputError(f"expected labels as integers, got an array of {value.dtype}{_advice(value)}")
+        return dense(value)
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole and not (isinstance(value, np.ndarray) and value.dtype.kind in "iu"):
-        raise InputError(f"expected labels as integers, got {value!r}")
+        raise InputError(f"expected labels as integers, got {value!r}{_advice(np.array([value]))}")
     return dense(value) if isinstance(value, np.ndarray) else torch.as_tensor(value)
 
 
@@ -164,11 +186,18 @@ def labels_of(y: Any, source: object) -> Tensor:
 
 def _advice(y: np.ndarray) -> str:
     """What makes labels of such numbers or texts; empty where nothing is known."""
+    if y.dtype.kind == "U":
+        if all(one.isdecimal() for one in y.flat):
+            return "; use y.astype(int), or int(y) of a single text, if they are class numbers"
+        return "; np.unique(y, return_inverse=True)[1] numbers names in the order of the alphabet"
     if y.dtype.kind not in "biuf":
-        return "; np.unique(y, return_inverse=True)[1] numbers the names" if y.dtype.kind == "U" else ""
+        return ""
+    if not y.ndim:
+        return "; a single image needs the axis of the batch, and so does its class: x[None], torch.tensor([y])"
     if y.ndim == 1:
         whole = y.dtype.kind != "f" or bool((y == np.floor(y)).all())
-        return "; use y.astype(int) if they are class numbers" if whole else "; numbers with a fraction are no classes"
+        numbers = "; use y.astype(int), or int(y) of a single number, if they are class numbers"
+        return numbers if whole else "; numbers with a fraction are no classes"
     return rows_advice(dense(y))
 
 

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -63,6 +64,27 @@ WRONG: dict[str, tuple[Any, Any, Any, dict[str, Any], str]] = {
         Y,
         {},
         r"expected a batch.*got shape \(4,\); add the batch dimension",
+    ),
+    "one image, labels of a batch": (MODEL, X[0], Y, {}, r"shape \(2,\).*got \(5,\); a single image.*x\[None\]"),
+    "one image, one label": (MODEL, X[0], Y[0], {}, r"got \(\); a single image.*x\[None\], torch.tensor\(\[y\]\)"),
+    "one image, a number": (MODEL, X[0], 3, {}, r"got int; a single image.*x\[None\], torch.tensor\(\[y\]\)"),
+    "one channel, one label": (MODEL, X[0, 0], Y[0], {}, r"a single image \(H, W\).*x\[None, None\]"),
+    "a batch of one, a number": (MODEL, X[:1], 3, {}, r"got int; a class needs the axis.*torch.tensor\(\[y\]\)"),
+    "a batch of one, no axis": (MODEL, X[:1], Y[0], {}, r"got \(\); a class needs the axis.*torch.tensor\(\[y\]\)"),
+    "a number for all": (MODEL, X, 3, {}, r"expected labels as .*, got int; torch.full\(\(5,\), y\) gives all"),
+    "a number of numpy for all": (MODEL, X, np.int64(3), {}, r"got int64; torch.full\(\(5,\), y\)"),
+    "a batch twice": (MODEL, X[None], Y, {}, r"x has the axis of the batch twice, \(1, 5, 2, 4, 4\): x\[0\]"),
+    "grey images, one-hot": (MODEL, X[:, 0], torch.eye(4)[Y], {}, r"got \(5, 4\); one-hot rows.*argmax\(1\)"),
+    "black and white": (MODEL, X > 0.5, Y, {}, r"got torch.bool; of black and white images use x.float\(\)$"),
+    "complex": (MODEL, X + 0j, Y, {}, r"got torch.complex128$"),
+    "images without values": (MODEL, X.to("meta"), Y, {}, r"got one without values, on the device meta$"),
+    "labels elsewhere": (MODEL, X, Y.to("meta"), {}, r"labels on the images' device cpu, got meta; .to\('cpu'\)"),
+    "one image, an answer without the axis": (
+        lambda x: x.flatten(),
+        X[0, :1],
+        Y[:1],
+        {},
+        r"for images \(1, 4, 4\), got \(16,\); a single image needs the axis of the batch: x\[None\]",
     ),
     "eps negative": (MODEL, X, Y, {"eps": -0.1}, r"expected eps >= 0, got -0.1"),
     "eps NaN": (MODEL, X, Y, {"eps": float("nan")}, r"expected eps >= 0, got nan"),

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from helpers.training import RECIPE, toy_net
@@ -19,6 +20,7 @@ from torch.utils.data import (
     get_worker_info,
 )
 from torch.utils.data import Dataset as TorchDataset
+from torchvision.transforms.functional import to_pil_image
 
 from advkit import evaluate
 from advkit.attacks import FGSM, DeepFool, find_patch, find_universal
@@ -48,10 +50,22 @@ class Dicts(TorchDataset[Any]):
         return {"pixel_values": X[index], "labels": int(Y[index])}
 
 
+class Pictures(Dicts):
+    def __getitem__(self, index: int) -> Any:
+        return to_pil_image(X[index]), 0
+
+
+class Sizes(Dicts):
+    def __getitem__(self, index: int) -> Any:
+        return X[index, :, index:], 0
+
+
 class Stream(IterableDataset[Any]):
     def __iter__(self) -> Iterator[Any]:
         yield from zip(X, Y.tolist(), strict=True)
 
+
+DATA = TensorDataset(X, Y)
 
 STREAMS: dict[str, Callable[..., Any]] = {
     "evaluate": lambda data, **n: evaluate(NET, data, FGSM(eps=0.1), batch_size=5, **n).adversarial_error,
@@ -79,6 +93,7 @@ PAIRS: dict[str, Callable[[Any], Any]] = {
 FORMS: dict[str, Callable[[], Any]] = {
     "arrays": lambda: (X.numpy(), Y.numpy()),
     "lists": lambda: (X.tolist(), Y.tolist()),
+    "lists of tensors": lambda: (list(X), list(Y)),
     "tensors and a list": lambda: (X, Y.tolist()),
     "dictionary": lambda: {"image": X, "label": Y},
     "batches": lambda: [(X[:5], Y[:5]), (X[5:], Y[5:])],
@@ -106,6 +121,19 @@ WRONG: dict[str, tuple[Callable[[], Any], str]] = {
     "the other way round": (lambda: (Y, X), "got .*int64"),
     "NaN": (lambda: (X * float("nan"), Y), "contain NaN"),
     "too few labels": (lambda: (X, Y[:5]), "labels"),
+    "a single image": (lambda: (X[0], Y[0]), r"x\[None\], torch\.tensor\(\[y\]\)"),
+    "a single image and its number": (lambda: (X[0], 1), r"x\[None\], torch\.tensor\(\[y\]\)|got tuple"),
+    "one number for all": (lambda: (X, 1), r"torch\.full\(\(12,\), y\)|got tuple"),
+    "names": (lambda: (X.numpy(), np.array(["cat"] * 12)), r"np\.unique\(y, return_inverse=True\)"),
+    "digits as texts": (lambda: (X.numpy(), np.array(["0", "1", "2"] * 4)), r"y\.astype\(int\)"),
+    "objects": (lambda: (X.numpy(), Y.numpy().astype(object)), r"y\.astype\(int\)"),
+    "the splits of a set": (lambda: {"train": Dicts(), "test": Dicts()}, r"such as data\['test'\]|got dict"),
+    "pictures": (lambda: DataLoader(Pictures(), batch_size=4), r"ToTensor\(\)|got DataLoader"),
+    "several sizes": (lambda: DataLoader(Sizes(), batch_size=4), r"batch_size=1|got DataLoader"),
+    "the only batch left out": (
+        lambda: DataLoader(DATA, batch_size=99, drop_last=True),
+        "drop_last=False|got DataLoader",
+    ),
 }
 
 
@@ -138,7 +166,6 @@ class Again(Stream):
         return itertools.cycle(zip(X, Y.tolist(), strict=True))
 
 
-DATA = TensorDataset(X, Y)
 MORE = r"after len\(loader\) = 1, got more"
 ENDLESS: dict[str, tuple[Callable[[], Any], str]] = {
     "stream": (Stream, "expected count=N"),
@@ -174,6 +201,35 @@ def test_a_stream_that_its_workers_share_may_end_in_several_short_batches() -> N
 
     loader = DataLoader(Shared(), batch_size=4, num_workers=2)  # 4, 4, 2, 2: one batch more than said
     assert evaluate(NET, loader, FGSM(eps=0.1)).count == 12
+
+
+def test_the_error_of_a_worker_is_one_line_too() -> None:
+    with pytest.raises(InputError, match=r"cannot make a batch of its items: .*batch_size=1$") as caught:
+        evaluate(NET, DataLoader(Sizes(), batch_size=4, num_workers=1), FGSM(eps=0.1))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:Length of IterableDataset")
+@pytest.mark.parametrize("counted", [False, True])
+def test_images_that_every_worker_reads_are_not_counted_several_times(counted: bool) -> None:
+    """Each of two workers read all 12 images: with a count beyond the end, 24 images took part in silence."""
+
+    class Counted(Stream):
+        def __len__(self) -> int:
+            return 12
+
+    loader = DataLoader(Counted() if counted else Stream(), batch_size=4, num_workers=2)
+    with pytest.raises(InputError, match=r"2 workers, got the same: .*get_worker_info.*num_workers=0"):
+        evaluate(NET, loader, FGSM(eps=0.1), count=None if counted else 99)
+
+
+@pytest.mark.parametrize("count", ["5", True, 0, -1, 1.5, torch.tensor(0)])
+@pytest.mark.parametrize("name", COUNTED)
+def test_a_count_that_is_no_number_of_images_is_one_line(name: str, count: Any) -> None:
+    for data in ((X, Y), DataLoader(DATA, batch_size=5)):
+        with pytest.raises(InputError, match=r"expected count.* at least 1, got") as caught:
+            STREAMS[name](data, count=count)
+        assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

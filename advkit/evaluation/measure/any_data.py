@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 from torch.utils import data as torch_data
 
+from advkit.core.door import batch_advice
 from advkit.core.errors import InputError
 from advkit.data import load_data
 from advkit.data._pairs import dense, is_two_lists, pair
-from advkit.evaluation.measure.stream import said_length
+from advkit.evaluation.measure.stream import check_count, said_length
 
 
 class Items(torch_data.Dataset[Any]):
@@ -38,8 +39,9 @@ def as_data(data: Any, *, batch_size: int, count: int | None) -> Any:
         count: number of images to use; None means all, and is refused for data without a length.
 
     Raises:
-        InputError: the data are a generator, which can be read only once, or may never end.
+        InputError: the data are a generator, which can be read only once, or may never end; or a single image.
     """
+    check_count(count)
     if isinstance(data, str | os.PathLike):
         return load_data(data)
     if isinstance(data, Mapping):
@@ -60,8 +62,21 @@ def as_data(data: Any, *, batch_size: int, count: int | None) -> Any:
     return data
 
 
+def _check_batch(x: Tensor | np.ndarray, y: Any) -> None:
+    """Raise InputError if one number is given in place of a label for each image."""
+    if isinstance(y, Tensor | np.ndarray) and y.ndim:
+        return
+    if isinstance(y, int | np.integer | Tensor | np.ndarray):
+        raise InputError(
+            f"expected labels (N,), one an image, got one number for x of shape {tuple(x.shape)}"
+            f"{batch_advice(dense(x), y)}"
+        )
+
+
 def _listed(data: tuple[Any, ...] | list[Any]) -> Any:
     """A pair of arrays or of lists, else batches put together, else a list of items."""
+    if len(data) == 2 and isinstance(data[0], Tensor | np.ndarray):
+        _check_batch(*data)
     if len(data) == 2 and all(isinstance(part, Tensor | np.ndarray) for part in data):
         return tuple(map(dense, data))
     if is_two_lists(data):

@@ -1,6 +1,7 @@
 """Data of any accepted kind as one stream of numbered batches."""
 
 import os
+import traceback
 from collections.abc import Callable, Iterator, Sized
 from functools import partial
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler, default_collate
 
-from advkit.core.door import plain
+from advkit.core.door import batch_advice, plain
 from advkit.core.errors import InputError
 from advkit.core.words import harmless
 from advkit.data import Dataset
@@ -46,13 +47,18 @@ def check_count(count: int | None) -> None:
     count = plain(count)
     if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
         raise InputError(
-            f"expected count, the number of images, to be a whole number, at least 1, got {count}; "
+            f"expected count, the number of images, to be a whole number, at least 1, got {count!r}; "
             "leave it out to take all"
         )
 
 
 def total(data: Any, count: int | None) -> int | None:
-    """Return the number of images that `batches` yields; None if a loader does not know its length."""
+    """Return the number of images that `batches` yields; None if a loader does not know its length.
+
+    Raises:
+        InputError: `count` is no whole number from 1 up.
+    """
+    check_count(count)
     if isinstance(data, DataLoader):
         length = _images_of(data)
     else:
@@ -107,14 +113,22 @@ def numbered(
     check_count(count)
     count, batch_size = plain(count), plain(batch_size)
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise InputError(f"expected batch_size to be a whole number, at least 1, got {batch_size}")
+        raise InputError(f"expected batch_size to be a whole number, at least 1, got {batch_size!r}")
     number = 0
     for ids, read in _stream(data, batch_size, count):
         if len(ids):
             yield number, len(ids), Batch(*read(), ids) if wanted(number) else None
             number += 1
     if not number:
-        raise InputError("expected at least one image, got empty data")
+        raise InputError(f"expected at least one image, got empty data{_left_out(data)}")
+
+
+def _left_out(data: Any) -> str:
+    """Say where the images of a loader without batches are; empty if it has none."""
+    given = data.dataset if isinstance(data, DataLoader) and getattr(data, "drop_last", False) else ()
+    if not (isinstance(given, Sized) and len(given)):
+        return ""
+    return f": the loader leaves out its only batch, of {len(given)}; drop_last=False keeps it"
 
 
 Read = Callable[[], tuple[Tensor, Tensor]]
@@ -127,7 +141,9 @@ def _stream(data: Any, batch_size: int, count: int | None) -> Iterator[tuple[Ten
     elif isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data):
         x, y = data
         if len(x) != len(y):
-            raise InputError(f"expected as many labels as images, got {len(x)} images and {len(y)} labels")
+            raise InputError(
+                f"expected as many labels as images, got {len(x)} images and {len(y)} labels{batch_advice(x, y)}"
+            )
         for ids in _parts(len(x), count, batch_size):
             yield ids, partial(_rows, x, y, ids)
     elif isinstance(data, Dataset):
@@ -165,9 +181,10 @@ def _parts(length: int, count: int | None, batch_size: int) -> Iterator[Tensor]:
 
 def _loaded(loader: DataLoader[Any], count: int | None) -> Iterator[tuple[Tensor, Read]]:
     """A loader's own batches, numbered as they come, cut after `count` images; one that may never end is refused."""
-    seen = 0
-    for number, batch in enumerate(loader):
+    seen, first = 0, None
+    for number, batch in enumerate(_given(loader)):
         x, y = _pair(batch)
+        first = _of_another_worker(loader, first, x, y)
         if count is None and _beyond(loader, number + 1, seen + len(x)):
             raise InputError(
                 f"expected the loader to end after len(loader) = {said_length(loader)}, got more batches: "
@@ -178,6 +195,43 @@ def _loaded(loader: DataLoader[Any], count: int | None) -> Iterator[tuple[Tensor
         seen += keep
         if seen == count:
             return
+
+
+def _given(loader: DataLoader[Any]) -> Iterator[Any]:
+    """A loader's batches; items that torch cannot put together are told what to do.
+
+    Raises:
+        InputError: images of several sizes, or items that are no tensors.
+    """
+    try:
+        yield from loader
+    except (TypeError, RuntimeError) as error:
+        last = traceback.extract_tb(error.__traceback__)[-1].filename
+        if not any("collate.py" in place for place in (last, str(error))):  # a worker's error holds its traceback
+            raise
+        said = str(error).strip().splitlines()[-1]
+        advice = "resize them, or give the loader batch_size=1"
+        if "PIL" in said:
+            advice = "torchvision's ToTensor() makes tensors of pictures"
+        raise InputError(f"the loader cannot make a batch of its items: {said}; {advice}") from error
+
+
+def _of_another_worker(
+    loader: DataLoader[Any], first: tuple[Tensor, Tensor] | None, x: Tensor, y: Tensor
+) -> tuple[Tensor, Tensor] | None:
+    """Keep the first batch of a stream and compare the second with it, which another worker has read.
+
+    Raises:
+        InputError: they are the same images: each worker reads the whole stream, and all images count several times.
+    """
+    if not isinstance(loader.dataset, IterableDataset) or loader.num_workers < 2:
+        return None
+    if first is not None and torch.equal(first[0], x) and torch.equal(first[1], y):
+        raise InputError(
+            f"expected other images from each of the loader's {loader.num_workers} workers, got the same: each reads "
+            "the whole stream; share it out by torch.utils.data.get_worker_info(), or give num_workers=0"
+        )
+    return (x, y)
 
 
 def _beyond(loader: DataLoader[Any], batches: int, images: int) -> bool:
