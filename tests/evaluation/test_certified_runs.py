@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from advkit.attacks import DDN, FGSM, LBFGS, PGD, Noise
-from advkit.certification import certify
+from advkit.certification import certify, pace
 from advkit.core.errors import InputError
 from advkit.evaluation import BrokenCertificateError, Keep, Report, evaluate, load_run, merge_runs, verify_run
 from advkit.evaluation.measure import certificates
@@ -54,6 +54,22 @@ def test_the_report_has_both_sides() -> None:
     assert "not certified, crown" in str(report)
     assert "can be made wrong" in str(report)
     assert report.records()[-1]["error"] == both.certified_error
+
+
+def test_the_progress_goes_on_inside_a_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "UNIT", 1.0)  # the network is small
+    _, x, y = toy()
+    net = nn.Sequential(nn.Flatten(), *(nn.Linear(16, 16) if i % 2 == 0 else nn.ReLU() for i in range(6)))
+    told: list[tuple[int, int | None]] = []
+    tell = lambda done, whole: told.append((done, whole))  # noqa: E731
+    evaluate(net, (x, y), [FGSM(eps=EPS)], certify="crown", checks=False, control=None, batch_size=7, progress=tell)
+    passes = 1 + 2 + certificates.PASSES["crown"]
+    done = [one for one, _ in told]
+    assert {whole for _, whole in told} == {40 * passes}
+    assert done == sorted(done)
+    assert done[-1] == 40 * passes
+    inside = [one for one in done if 3 * 7 < one < passes * 7]  # in the certificate of the first batch of seven
+    assert len(set(inside)) > 2
 
 
 def test_without_it_nothing_is_said() -> None:

@@ -16,10 +16,14 @@ from advkit.core.float64 import in_float64
 from advkit.core.guard import Model
 from advkit.core.intervals import wilson_interval
 from advkit.core.norms import get_norm
+from advkit.core.progress_bar import Progress
 from advkit.core.registry import parse_spec
 from advkit.core.written import written
 from advkit.evaluation.measure.stream import Batch
 from advkit.evaluation.measure.tally import Columns
+
+PASSES = {"ibp": 20, "crown_ibp": 30, "crown": 2000, "alpha_crown": 4000, "exact": 4000, "lipschitz": 100}
+"""How many passes of an attack the methods are as expensive as, about, on lenet5: for the progress."""
 
 
 class BrokenCertificateError(AdvkitError):
@@ -47,7 +51,14 @@ class CertificateAsked:
         options = {"eps": self.eps, "norm": self.norm, **self.options}
         return f"{self.method}({', '.join(f'{k}={written(v)}' for k, v in options.items())})"
 
-    def columns(self, model: Model, batch: Batch, bounds: tuple[float, float], points: Tensor) -> dict[str, Tensor]:
+    @property
+    def passes(self) -> int:
+        """About how many passes over each image are as expensive."""
+        return PASSES[self.method]
+
+    def columns(
+        self, model: Model, batch: Batch, bounds: tuple[float, float], points: Tensor, progress: Progress
+    ) -> dict[str, Tensor]:
         """Return `certified` and `broken` (M,) bool, on the CPU.
 
         Args:
@@ -55,11 +66,12 @@ class CertificateAsked:
             batch: the images.
             bounds: range of the pixels.
             points: points that attacks found in the ball of each image, which an exact search tries first (M, ...).
+            progress: called with (done, all), see `advkit.certification.certify`.
         """
         options: dict[str, Any] = {"eps": self.eps, "norm": self.norm, "method": self.method, **self.options}
         if self.method == "exact":
             options["attack"] = lambda model, x, y: points
-        found = bounded(model, batch.x, batch.y, bounds=bounds, **options)
+        found = bounded(model, batch.x, batch.y, bounds=bounds, progress=progress, **options)
         broken = torch.zeros_like(found.certified) if found.broken is None else found.broken
         return {"certified": found.certified.cpu(), "broken": broken.cpu()}
 

@@ -43,8 +43,8 @@ class Plan:
 
     @property
     def passes(self) -> int:
-        """The maximum number of passes over each image; a certificate counts as one."""
-        return 1 + sum(map(most_passes, self.all)) + (self.certificate is not None)
+        """The maximum number of passes over each image; a certificate counts as those that take about as long."""
+        return 1 + sum(map(most_passes, self.all)) + (0 if self.certificate is None else self.certificate.passes)
 
     def check(self) -> None:
         for attack in self.all:
@@ -89,11 +89,12 @@ class Plan:
             first = result if first is None else first
             tick(len(batch.y) * most_passes(attack))
         if self.certificate is not None:  # after the attacks: an exact search begins with what they found
-            clean |= self.certificate.columns(model, batch, self.options["bounds"], points)
+            passes = len(batch.y) * self.certificate.passes
+            clean |= self.certificate.columns(model, batch, self.options["bounds"], points, tick.within(passes))
             for by, wrong in broken.items():
                 self.certificate.check(clean, wrong, by)
                 clean["broken"] = clean["broken"] | wrong
-            tick(len(batch.y))
+            tick(passes)
         return columns, images
 
     def _target(self, attack: Attack) -> int | str | Tensor | None:

@@ -1,7 +1,5 @@
 """The progress of an evaluation."""
 
-from collections.abc import Callable
-
 from advkit.core.progress_bar import Progress
 
 
@@ -16,9 +14,9 @@ class Ticker:
         self.done += more
         self._tell(self.done)
 
-    def within(self, more: int) -> Callable[[int, int], None]:
-        """Return the progress function for an attack of `more` passes."""
-        return lambda step, steps: self._tell(self.done + more * step // (steps + 1))
+    def within(self, more: int) -> Progress:
+        """Return the progress function for an attack or a certificate of `more` passes."""
+        return lambda step, steps: None if steps is None else self._tell(self.done + more * step // (steps + 1))
 
     def part(self) -> Progress:
         """Return the progress function for a part of the work that counts from 0."""
