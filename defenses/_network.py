@@ -46,7 +46,8 @@ class Network:
         """
         x = x.clone(memory_format=self._format)
         own = getattr(self.model, "training_logits", None)
-        answers = [(1.0, self.model(x))] if own is None else own(x)
+        with model_checks.explained(self.model, x):
+            answers = [(1.0, self.model(x))] if own is None else own(x)
         return [(weight, self._logits(answer, x)) for weight, answer in answers]
 
     def _logits(self, answer: Any, x: Tensor) -> Tensor:
@@ -88,7 +89,9 @@ class Network:
         """The gradient of the cross-entropy with respect to the images, by one pass in eval mode without trace."""
         with looking(self.bare, x.device, gradients=True):
             leaf = x.clone().requires_grad_()
-            logits = self._logits(self.bare(leaf.clone(memory_format=self._format)), x)
+            with model_checks.explained(self.bare, x):
+                answer = self.bare(leaf.clone(memory_format=self._format))
+            logits = self._logits(answer, x)
             (gradient,) = gradients(surprise(logits, y).sum(), [leaf])
         return torch.zeros_like(x) if gradient is None else gradient
 

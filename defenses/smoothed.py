@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from advkit.core import door
+from advkit.core import door, model_checks
 from advkit.core.classify import looking
 from advkit.core.clopper_pearson import clopper_pearson
 from advkit.core.draws import Draws
@@ -67,11 +67,16 @@ class Smoothed(Wrapped):
         self.batch_size = door.check_count("batch_size", batch_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logarithms of the mean probabilities (N, K)."""
+        """Logarithms of the mean probabilities (N, K).
+
+        Raises:
+            InputError: x is no floating-point tensor (N, ...), or the answers are no logits (N, K).
+        """
+        door.check_floats(x)
         draws = Draws(0, torch.arange(self.samples, device=x.device))
         noise = self.sigma * draws.normal(LOGITS, tuple(x.shape[1:])).to(x.device, x.dtype)  # (samples, ...)
         with leaving_range():
-            answers = [answer_of(self.model(x + one)).log_softmax(1) for one in noise]
+            answers = [self._logits(x + one).log_softmax(1) for one in noise]
         return torch.stack(answers).logsumexp(0) - math.log(self.samples)
 
     def predict(
@@ -135,6 +140,7 @@ class Smoothed(Wrapped):
             `SmoothedRadii`: classes (N,) and radius (N,).
         """
         alpha = door.check_between("alpha", alpha, 0, 1, ends=False)
+        door.check_batch(x)
         names = door.check_ids(sample_ids, x)
         chosen = self.counts(x, n0, series=CHOICE, sample_ids=names, seed=seed, bounds=bounds).argmax(1)
         counts = self.counts(x, n, series=ESTIMATE, sample_ids=names, seed=seed, bounds=bounds)
@@ -173,20 +179,26 @@ class Smoothed(Wrapped):
         n, first = door.check_count("n", n), door.check_count("first", first, least=0)
         door.check_images(x, door.check_bounds(bounds))
         names, seed = door.check_ids(sample_ids, x), door.check_seed(seed)
-        with looking(self.model, x.device), leaving_range():
+        with looking(self.model, x.device), leaving_range(), model_checks.explained(self.model, x):
             counts = torch.zeros(len(x), self._classes(x), dtype=torch.int64, device=x.device)
             for start in range(0, len(x) * n, self.batch_size):
                 row = torch.arange(start, min(start + self.batch_size, len(x) * n), device=x.device)
                 image, number = row // n, first + row % n
                 draws = Draws(seed, names[image] * 2**32 + number)
                 noise = draws.normal(series, tuple(x.shape[1:])).to(x.device, x.dtype)
-                logits = answer_of(self.model(x[image] + self.sigma * noise))
+                logits = self._logits(x[image] + self.sigma * noise)
                 votes = nn.functional.one_hot(logits.argmax(1), logits.shape[1])
                 counts.index_add_(0, image, votes * ~logits.isnan().any(1, keepdim=True))
         return counts
 
     def _classes(self, x: Tensor) -> int:
-        return int(answer_of(self.model(x[:1])).shape[1])
+        return int(self._logits(x[:1]).shape[1])
+
+    def _logits(self, x: Tensor) -> Tensor:
+        """The model's answers (N, K)."""
+        logits = answer_of(self.model(x))
+        model_checks.check_logits(logits, x)
+        return logits
 
 
 def certified_accuracy(found: SmoothedRadii, y: Tensor, radii: Tensor | Sequence[float]) -> Tensor:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from advkit.core.door import check_bounds, check_count
+from advkit.core.door import check_bounds, check_count, check_floats
 from advkit.core.errors import InputError
 from advkit.defenses._wrapped import Wrapped
 from advkit.defenses.transforms import Transform, create_transform
@@ -46,7 +46,12 @@ class Transformed(Wrapped):
         self.samples = samples
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (N, K)."""
+        """Logits (N, K).
+
+        Raises:
+            InputError: x is no floating-point tensor (N, ...), or pixels lie outside `bounds`.
+        """
+        check_floats(x)
         if not (self.transform.draws and x.requires_grad and torch.is_grad_enabled()):
             logits: Tensor = self.model(self._changed(x))
             return logits

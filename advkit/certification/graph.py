@@ -17,6 +17,7 @@ from advkit.certification.elementary import Power, Product
 from advkit.certification.linear import Affine, Move, Reshape
 from advkit.certification.relu_and_pooling import Maximum
 from advkit.core.classify import looking
+from advkit.core.door import check_batch
 from advkit.core.errors import InputError
 from advkit.core.guard import modules_of
 from advkit.core.knowledge import check_open
@@ -399,9 +400,10 @@ def trace(model: Callable[[Tensor], Tensor], x: Tensor) -> Tracing:
         x: images (N, ...); only shape, type and device are used.
 
     Raises:
-        InputError: the model branches on the values of the image, does not return one tensor, shows scores or labels
-            only, is compiled, or has another type than the images.
+        InputError: the images are no floating-point tensor; the model branches on the values of the image, does not
+            return one tensor, shows scores or labels only, is compiled, or has another type than the images.
     """
+    check_batch(x)
     check_open(model, "certificates and bounds")
     _check_eager(model)
     probe = torch.zeros(BATCH, *x.shape[1:], dtype=x.dtype, device=x.device)
@@ -418,6 +420,7 @@ def trace(model: Callable[[Tensor], Tensor], x: Tensor) -> Tracing:
                     "dynamic_shapes, or certify the module that was exported"
                 ) from error
             said = BRANCHES if "value out of a tracing tensor" in str(error) else cause(error)
-            raise InputError(f"the model cannot be traced, so it cannot be certified ({said})") from error
+            advice = "; a single image needs the axis of the batch: x[None]" if x.ndim == 3 else ""
+            raise InputError(f"the model cannot be traced, so it cannot be certified ({said}){advice}") from error
     module.graph.eliminate_dead_code()
     return Tracing(module, tuple(x.shape[1:]), x.dtype)

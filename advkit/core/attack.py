@@ -235,7 +235,7 @@ class Attack(ABC):
         Raises:
             InputError: wrong input; the message says what was expected.
         """
-        if not self._is_plain_ascent or lacks_float64(x) or not len(x):
+        if not self._is_plain_ascent or lacks_float64(x) or not (isinstance(x, Tensor) and x.ndim and len(x)):
             return self(model, x, y, goal=goal, seed=seed, bounds=bounds, stop="never").x_adv
         return last_point(self, model, self._problem(model, x, y, None, None, None, seed, bounds, "never", goal))
 

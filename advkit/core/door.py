@@ -2,6 +2,7 @@
 
 import math
 import numbers
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -29,20 +30,37 @@ def check_dense(value: Tensor) -> None:
         raise InputError(f"expected tensors that hold all their values, got one {form}")
 
 
-def check_images(x: Any, bounds: tuple[float, float]) -> None:
-    """Check that the images (N, ...) are floating-point, finite and within the bounds."""
+def check_floats(x: Any, span: str = "") -> None:
+    """Raise InputError unless these are images as a floating-point tensor; it may be one that a tracer records."""
     if not isinstance(x, Tensor):
         raise InputError(f"expected images as a torch tensor (N, C, H, W), got {kind(x)}{_tensor_of(x, 'x')}")
-    check_eager()
-    check_dense(x)
     if not x.is_floating_point():
-        raise InputError(
-            f"expected floating-point images in [{bounds[0]:g}, {bounds[1]:g}], got {x.dtype}{_floats_of(x)}"
-        )
-    if x.ndim < 2:
-        raise InputError(
-            f"expected a batch of images (N, C, H, W), got shape {tuple(x.shape)}; add the batch dimension"
-        )
+        raise InputError(f"expected floating-point images{span}, got {x.dtype}{_floats_of(x)}")
+
+
+def check_batch(x: Any, axes: Sequence[int] = (), span: str = "") -> None:
+    """Check that these are images (N, ...) as a floating-point tensor, whatever the range of the pixels.
+
+    Args:
+        x: what was given as images.
+        axes: numbers of axes that they may have; by default two or more.
+        span: the range of the pixels in words, for the message.
+
+    Raises:
+        InputError: no such tensor.
+    """
+    check_eager()
+    check_floats(x, span)
+    check_dense(x)
+    if x.ndim < 2 or (axes and x.ndim not in axes):
+        advice = "; a single image needs the axis of the batch: x[None]" if x.ndim == 3 else ""
+        advice = "; add the batch dimension" if x.ndim < 2 else advice
+        raise InputError(f"expected a batch of images (N, C, H, W), got shape {tuple(x.shape)}{advice}")
+
+
+def check_images(x: Any, bounds: tuple[float, float], axes: Sequence[int] = ()) -> None:
+    """Check that the images (N, ...) are floating-point, finite and within the bounds."""
+    check_batch(x, axes, f" in [{bounds[0]:g}, {bounds[1]:g}]")
     if not x.numel():
         return
     low, high = torch.stack(torch.aminmax(x)).tolist()

@@ -1,6 +1,7 @@
 """Checks of the caller's model, and of what it and its goal answer. Messages say what was seen and expected."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -63,6 +64,25 @@ def check_place(model: Any, x: Tensor) -> None:
             f"the model takes no images of {x.dtype} on {x.device}: its parameters are {like.dtype} on {like.device}; "
             f"give x.to({like.device.type!r}, {like.dtype}), or move the model"
         )
+
+
+@contextmanager
+def explained(model: Any, x: Tensor) -> Iterator[None]:
+    """Context manager: inside the block the model is asked about x, and its errors say so.
+
+    Raises:
+        InputError: the pass failed, and the model's numbers differ from the images in type or device.
+    """
+    try:
+        yield
+    except (AssertionError, RuntimeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        check_place(model, x)
+        note = refused(model, x)
+        if note not in getattr(error, "__notes__", ()):
+            error.add_note(note)
+        raise
 
 
 def refused(model: Any, x: Tensor) -> str:

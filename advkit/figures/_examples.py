@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from advkit.core.door import check_floats
 from advkit.core.errors import InputError
 from advkit.core.files import user_path, writing
 from advkit.core.words import either, harmless
@@ -78,6 +79,8 @@ def examples(
 
 
 def _check(x: Tensor, x_adv: Tensor, y: Tensor, logits: Tensor | None, logits_adv: Tensor) -> None:
+    for images in (x, x_adv):
+        check_floats(images)
     if x.shape != x_adv.shape or not drawable(x):
         shapes = f"{tuple(x.shape)} and {tuple(x_adv.shape)}"
         raise InputError(f"expected x and x_adv of one shape (N, C, H, W) with N >= 1 and C 1 to 3, got {shapes}")

@@ -8,7 +8,12 @@ from typing import Any
 from torch import Tensor, nn
 
 from advkit.core.classify import looking
+from advkit.core.door import check_batch
 from advkit.core.errors import InputError, UnknownNameError, check_given
+from advkit.core.model_checks import explained
+
+AXES = (2, 4, 5)
+"""Numbers of axes of a batch; one of three may be a single image, whose channels would be taken for images."""
 
 
 class Reached(Exception):  # noqa: N818
@@ -86,7 +91,8 @@ def run_to(model: nn.Module, x: Tensor, layer: str) -> Tensor:
 
     hook = find_layer(model, layer).register_forward_hook(stop)
     try:
-        model(x)
+        with explained(model, x):
+            model(x)
     except Reached as reached:
         if isinstance(reached.output, Tensor) and reached.output.ndim >= 2:
             return reached.output
@@ -141,9 +147,10 @@ def activations(model: nn.Module, x: Tensor, layers: Sequence[str]) -> dict[str,
         its first use counts; layers that the pass does not use are left out.
 
     Raises:
-        UnknownNameError: no such layer.
+        InputError: no such layer, or x is no batch of floating-point images.
     """
-    with looking(model, x.device), recording(model, layers) as outputs:
+    check_batch(x, AXES)
+    with looking(model, x.device), recording(model, layers) as outputs, explained(model, x):
         model(x)
     return dict(outputs)
 
@@ -160,7 +167,8 @@ def maps(model: nn.Module, x: Tensor, *, layer: str) -> Tensor:
         (N, maps, h, w) of a convolution or pooling, (N, units) of a linear layer; detached.
 
     Raises:
-        InputError: no such layer, or the pass does not use it.
+        InputError: no such layer, or the pass does not use it; x is no batch of floating-point images.
     """
+    check_batch(x, AXES)
     with looking(model, x.device):
         return run_to(model, x, layer).detach()

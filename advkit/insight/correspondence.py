@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from advkit.core.classify import looking
 from advkit.core.errors import InputError
 from advkit.insight._named_layers import run_to
-from advkit.insight.occlusion import GREY
+from advkit.insight.occlusion import GREY, check_colour
 
 Box = tuple[int, int, int, int]
 
@@ -78,8 +78,13 @@ def correspondence(
         seed: seed of the random places.
 
     Raises:
-        InputError: fewer than two images, no part, not one box an image, a box outside the image, or no such layer.
+        InputError: fewer than two images, no part, not one box an image, a box outside the image, no such layer, or
+            images that are no floating-point tensor (N, C, H, W).
+
+    Warns:
+        AdvkitWarning: grey is asked for, and the pixels lie outside [0, 1].
     """
+    check_colour(x, value)
     size = (int(x.shape[2]), int(x.shape[3]))
     check_parts(parts, len(x), size)
     placed = random_boxes(list(parts.values()), size, count=random, seed=seed)  # (R, N, 4)

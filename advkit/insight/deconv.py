@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from advkit.core.classify import looking
+from advkit.core.door import check_batch
 from advkit.core.errors import InputError, check_given, unknown
 from advkit.insight._backward import METHODS, backward_by
-from advkit.insight._named_layers import run_to
+from advkit.insight._named_layers import AXES, run_to
 
 Position = tuple[int, int] | str
 
@@ -42,11 +43,12 @@ def deconv(
         (N, C, H, W) in activations per pixel unit, detached; zero where the activation is zero.
 
     Raises:
-        InputError: no such layer, unit, position or method.
+        InputError: no such layer, unit, position or method; x is no batch of floating-point images.
     """
     if method not in METHODS:
         raise unknown("method", method, METHODS)
     check_given("model", model, nn.Module, "a network (an nn.Module)")
+    check_batch(x, AXES)
     with looking(model, x.device, gradients=True), backward_by(method, model):
         pixels = x.detach().clone().requires_grad_(True)
         output = run_to(model, pixels, layer)

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from advkit.core.door import check_bounds, check_images
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError
-from advkit.insight._named_layers import activations, layer_names
+from advkit.insight._named_layers import AXES, activations, layer_names
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,11 @@ def movement(
         bounds: range of the pixels.
 
     Raises:
-        InputError: shapes that differ, or an unknown layer.
+        InputError: shapes that differ, pixels outside `bounds`, or an unknown layer.
     """
+    bounds = check_bounds(bounds)
+    for images in (x, x_adv):
+        check_images(images, bounds, AXES)
     if x.shape != x_adv.shape:
         raise InputError(f"expected x and x_adv of one shape, got {tuple(x.shape)} and {tuple(x_adv.shape)}")
     names = leaves(model) if layers is None else list(layers)

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from advkit.core.classify import looking
-from advkit.core.errors import InputError
+from advkit.core.door import check_batch, check_classes
+from advkit.core.errors import InputError, warn
+from advkit.core.model_checks import check_labels, check_logits, explained
 from advkit.core.outputs import answer_of
 from advkit.insight._named_layers import recording
 
@@ -87,8 +89,13 @@ def occlusion(
         batch_size: number of images in a pass.
 
     Raises:
-        InputError: a square that does not fit, or a layer without maps.
+        InputError: a square that does not fit, a layer without maps, images that are no floating-point tensor
+            (N, C, H, W), or labels that are no classes of the model.
+
+    Warns:
+        AdvkitWarning: grey is asked for, and the pixels lie outside [0, 1].
     """
+    check_colour(x, value)
     height, width = x.shape[2:]
     size = max(min(height, width) // 4, 1) if size is None else size
     stride = max(size // 4, 1) if stride is None else stride
@@ -99,8 +106,10 @@ def occlusion(
     rows, columns = _starts(height, size, stride), _starts(width, size, stride)
     places = [(r, c) for r in rows.tolist() for c in columns.tolist()]
     with looking(model, x.device), recording(model, [layer] if layer else []) as seen:
-        logits, unit = answer_of(model(x)), None
-        label = logits.argmax(1) if y is None else y
+        with explained(model, x):
+            logits, unit = answer_of(model(x)), None
+        check_logits(logits, x)
+        label = logits.argmax(1) if y is None else _labels(y, x, logits.shape[1])
         if layer:
             unit = _strength(seen.pop(layer, logits), layer).argmax(1)  # (N,)
         parts = []
@@ -117,6 +126,29 @@ def occlusion(
     strongest = table[2].to(x.dtype) if layer else None
     probability = table[0].to(x.dtype)
     return Occlusion(probability, table[1].long(), clean, strongest, unit, rows, columns, size, (height, width))
+
+
+def check_colour(x: Tensor, value: float) -> None:
+    """Check the images (N, C, H, W) of which something is hidden, and warn where grey is no grey.
+
+    Args:
+        x: images (N, C, H, W).
+        value: colour of what hides.
+    """
+    check_batch(x, (4,))
+    if value != GREY or not x.numel():
+        return
+    low, high = torch.stack(torch.aminmax(x)).tolist()
+    if not 0 <= low <= high <= 1:
+        warn(f"{GREY} is grey for pixels in [0, 1], and these lie in [{low:.3g}, {high:.3g}]: give value=")
+
+
+def _labels(y: Tensor, x: Tensor, classes: int) -> Tensor:
+    """The classes (N,), checked."""
+    labels = check_classes("labels", y, x)
+    if len(labels):
+        check_labels((int(labels.min()), int(labels.max())), classes)
+    return labels
 
 
 def _starts(length: int, size: int, stride: int) -> Tensor:

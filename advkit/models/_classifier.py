@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from advkit.core.door import check_floats
 from advkit.core.errors import InputError
 from advkit.core.outputs import answer_of
 from advkit.models._card import Card
@@ -36,7 +37,13 @@ class Normalize(nn.Module):
         self.register_buffer("std", torch.tensor(stds)[:, None, None], persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """x (N, C, H, W) in [0, 1] -> the same shape in the network's units."""
+        """x (N, C, H, W) in [0, 1] -> the same shape in the network's units.
+
+        Raises:
+            InputError: no floating-point tensor, or images with another number of channels.
+        """
+        if isinstance(x, Tensor):  # torch.fx traces with another class
+            check_floats(x, " in [0, 1]")
         channels = self.mean.shape[0]
         if channels > 1 and (x.ndim < 3 or x.shape[-3] != channels):
             raise InputError(f"expected images (N, {channels}, H, W), got {tuple(x.shape)}")

@@ -331,7 +331,10 @@ def _seen(
         given.pop("eps", None)
     with looking(model, x.device):
         passes = AnySize(model, len(x), model)
-        kind = nature(passes, x, passes(x))
+        logits = passes(x)
+        if logits.shape[:1] != x.shape[:1]:
+            model_checks.check_logits(logits, x)
+        kind = nature(passes, x, logits)
         wrong = _wrong(passes, x, y, judge, verdicts)
     found = outcome(subject.attack(model, x, y, **given))
     x_adv = found.x_adv

@@ -310,7 +310,7 @@ def fitting(data: Any) -> list[str]:
 
 def wrong_on(model: Model, x: Tensor, y: Tensor) -> int:
     """Count the images x (N, C, H, W) whose predicted class is not y (N,)."""
-    with looking(model, x.device):
+    with looking(model, x.device), model_checks.explained(model, x):
         logits = Passes(model, x)(x)
     model_checks.check_answer(logits, x, y)
     return int((logits.argmax(1) != y).sum())

@@ -58,7 +58,7 @@ def gather(
     bounds: tuple[float, float],
 ) -> Evidence:
     """Run the probing attacks."""
-    with looking(model, batch.x.device):  # one block: it is the random state that it restores
+    with looking(model, batch.x.device), model_checks.explained(model, batch.x):  # one block: it restores random state
         logits, again = model(batch.x), model(batch.x)
         alone = torch.cat([_alone(model, row[None], logits) for row in batch.x[:FEW]])
     model_checks.check_answer(logits, batch.x, batch.y)

@@ -250,7 +250,7 @@ def _fooled(
 def _answer(model: Model, x: Tensor, batch: Batch, bounds: tuple[float, float]) -> Tensor:
     """(N,) int64 on the CPU: the class that the model gives these images."""
     own = fitted(batch._replace(x=x, y=batch.y.to(x.device)), model, bounds)
-    with looking(model, own.x.device):
+    with looking(model, own.x.device), model_checks.explained(model, own.x):
         logits: Tensor = Passes(model, own.x)(own.x)
     model_checks.check_answer(logits, own.x, own.y)
     return logits.argmax(1).cpu()
