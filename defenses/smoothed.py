@@ -14,7 +14,7 @@ from advkit.core import door, model_checks
 from advkit.core.classify import looking
 from advkit.core.clopper_pearson import clopper_pearson
 from advkit.core.draws import Draws
-from advkit.core.errors import InputError
+from advkit.core.errors import InputError, check_given, warn
 from advkit.core.intervals import mcnemar
 from advkit.core.outputs import answer_of
 from advkit.core.pixel_range import leaving_range
@@ -49,7 +49,7 @@ class Smoothed(Wrapped):
     draws (Salman et al. 2019, arXiv 1906.04584), the same draws for every image and every call.
 
     Args:
-        model: callable that takes images and returns logits; pixels of noisy images leave their range.
+        model: an `nn.Module` that takes images and returns logits (N, K); pixels of noisy images leave their range.
         sigma: standard deviation of the noise, in units of the pixels.
         samples: number of draws behind the logits of a call.
         batch_size: largest number of noisy images in one pass of `predict` and `certify`.
@@ -57,6 +57,8 @@ class Smoothed(Wrapped):
     Raises:
         InputError: no model, or a number outside its range.
     """
+
+    certifies_itself = True
 
     def __init__(self, model: nn.Module, sigma: float, *, samples: int = 32, batch_size: int = 1000) -> None:
         super().__init__(model)
@@ -103,8 +105,13 @@ class Smoothed(Wrapped):
 
         Returns:
             (N,) int64.
+
+        Warns:
+            AdvkitWarning: so few draws that it abstains whatever they are.
         """
         alpha = door.check_between("alpha", alpha, 0, 1, ends=False)
+        fewest = math.ceil(1 - math.log2(alpha))
+        _check_draws(door.check_count("n", n), fewest + (mcnemar(fewest, 0) > alpha), alpha)  # the test may round up
         counts = self.counts(x, n, series=PREDICTION, sample_ids=sample_ids, seed=seed, bounds=bounds)
         most, classes = counts.topk(2, dim=1)
         sure = [mcnemar(first, second) <= alpha for first, second in most.tolist()]
@@ -138,8 +145,13 @@ class Smoothed(Wrapped):
 
         Returns:
             `SmoothedRadii`: classes (N,) and radius (N,).
+
+        Warns:
+            AdvkitWarning: so few draws that it abstains whatever they are.
         """
         alpha = door.check_between("alpha", alpha, 0, 1, ends=False)
+        door.check_count("n0", n0)
+        _check_draws(door.check_count("n", n), math.floor(-math.log2(alpha)) + 1, alpha)
         door.check_batch(x)
         names = door.check_ids(sample_ids, x)
         chosen = self.counts(x, n0, series=CHOICE, sample_ids=names, seed=seed, bounds=bounds).argmax(1)
@@ -177,6 +189,7 @@ class Smoothed(Wrapped):
             (N, K) int64. A draw at which the model answers NaN counts for no class.
         """
         n, first = door.check_count("n", n), door.check_count("first", first, least=0)
+        series = door.check_count("series", series, least=0)
         door.check_images(x, door.check_bounds(bounds))
         names, seed = door.check_ids(sample_ids, x), door.check_seed(seed)
         with looking(self.model, x.device), leaving_range(), model_checks.explained(self.model, x):
@@ -201,6 +214,12 @@ class Smoothed(Wrapped):
         return logits
 
 
+def _check_draws(n: int, fewest: int, alpha: float) -> None:
+    """Warn of fewer draws than decide anything even if all of them agree."""
+    if n < fewest:
+        warn(f"{n} draws decide nothing at alpha={alpha:g}, even if all agree: it takes n={fewest} or more")
+
+
 def certified_accuracy(found: SmoothedRadii, y: Tensor, radii: Tensor | Sequence[float]) -> Tensor:
     """Return the curve of Cohen et al. 2019: for each r the fraction of images whose true class is certified beyond r.
 
@@ -213,14 +232,17 @@ def certified_accuracy(found: SmoothedRadii, y: Tensor, radii: Tensor | Sequence
         (R,) float64; NaN for no images.
 
     Raises:
-        InputError: y is not one integer an image, or the radii are not numbers (R,).
+        InputError: y is not one integer an image, the radii are not numbers (R,), or `found` is something else.
     """
+    check_given("found", found, SmoothedRadii, "what Smoothed.certify returns")
     y = door.check_classes("labels", y.to(found.classes.device) if isinstance(y, Tensor) else y, found.classes)
     reach = found.radius.where(found.classes == y, 0.0)  # 0 is beyond no radius
     try:
         asked = torch.as_tensor(radii).to(reach)
     except (TypeError, ValueError, RuntimeError) as error:
         raise InputError(f"expected radii as numbers (R,), got {radii!r}") from error
+    if bool(asked.isnan().any()):
+        raise InputError(f"expected radii as numbers (R,), got NaN among them: {radii!r}")
     if asked.ndim != 1:
         raise InputError(f"expected radii as numbers (R,), got shape {tuple(asked.shape)}")
     return (reach > asked[:, None]).double().mean(1)

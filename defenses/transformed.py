@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from advkit.core.door import check_bounds, check_count, check_floats
 from advkit.core.errors import InputError
+from advkit.core.outputs import answer_of
 from advkit.defenses._wrapped import Wrapped
 from advkit.defenses.transforms import Transform, create_transform
 
@@ -20,7 +21,7 @@ class Transformed(Wrapped):
     on robustness that means nothing, since nobody attacks so.
 
     Args:
-        model: callable that takes images and returns logits.
+        model: an `nn.Module` that takes images and returns logits (N, K).
         transform: a spec such as "bit_depth(3)", or a `Transform`.
         samples: number of draws of a random transform in each gradient pass.
         bounds: range of the pixels. The transform does to your images what it does to the same images in [0, 1].
@@ -53,9 +54,8 @@ class Transformed(Wrapped):
         """
         check_floats(x)
         if not (self.transform.draws and x.requires_grad and torch.is_grad_enabled()):
-            logits: Tensor = self.model(self._changed(x))
-            return logits
-        draws = [self.model(self._changed(x)) for _ in range(self.samples)]
+            return answer_of(self.model(self._changed(x)))
+        draws = [answer_of(self.model(self._changed(x))) for _ in range(self.samples)]
         return torch.stack(draws).mean(0)
 
     def _changed(self, x: Tensor) -> Tensor:

@@ -404,6 +404,8 @@ def trace(model: Callable[[Tensor], Tensor], x: Tensor) -> Tracing:
             return one tensor, shows scores or labels only, is compiled, or has another type than the images.
     """
     check_batch(x)
+    if getattr(model, "certifies_itself", False):
+        raise InputError(f"{type(model).__name__} has a certificate of its own, under noise: model.certify(x)")
     check_open(model, "certificates and bounds")
     _check_eager(model)
     probe = torch.zeros(BATCH, *x.shape[1:], dtype=x.dtype, device=x.device)

@@ -255,7 +255,11 @@ def check_ids(sample_ids: Any, x: Tensor) -> Tensor:
     """Return the ids of the samples (N,); by default the row numbers."""
     if sample_ids is None:
         return torch.arange(len(x), device=x.device)
-    return check_classes("sample_ids", torch.as_tensor(sample_ids, device=x.device), x)
+    try:
+        names = torch.as_tensor(sample_ids, device=x.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise InputError(f"expected sample_ids as integers (N,), one a sample, got {kind(sample_ids)}") from error
+    return check_classes("sample_ids", names, x)
 
 
 def check_target(target: Any, x: Tensor) -> str | int | Tensor:

@@ -1,13 +1,16 @@
 """Randomised smoothing: a linear classifier's radius is known, draws belong to samples, the interval is scipy's."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from scipy.stats import beta, binomtest
 from torch import Tensor, nn
 
+from advkit.certification import certify
 from advkit.core.clopper_pearson import clopper_pearson
-from advkit.core.errors import InputError
-from advkit.defenses import Smoothed, SmoothedRadii, certified_accuracy
+from advkit.core.errors import AdvkitWarning, InputError
+from advkit.defenses import Smoothed, SmoothedRadii, Transformed, certified_accuracy
 
 SIGMA = 0.5
 
@@ -230,3 +233,47 @@ def test_the_curve_takes_one_class_an_image_and_a_list_of_radii() -> None:
     for radii in (0.1, [[0.1]], ["a"], None):
         with pytest.raises(InputError, match="expected radii as numbers"):
             certified_accuracy(found, y, radii)  # type: ignore[arg-type]
+
+
+ALPHAS = [0.5, 0.25, 0.1, 0.001, 1e-9]
+
+
+@pytest.mark.parametrize("alpha", ALPHAS)
+def test_fewer_draws_than_decide_anything_are_remarked_on(alpha: float) -> None:
+    """All draws agree here: one draw less than the warning asks for abstains on every image, and it did so silently."""
+    sure, x = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), torch.rand(2, 1, 2, 2)
+    nn.init.zeros_(sure[1].weight)
+    smoothed = Smoothed(sure, SIGMA)
+    for ask in (lambda n: smoothed.certify(x, n0=1, n=n, alpha=alpha).classes, lambda n: smoothed.predict(x, n, alpha)):
+        with pytest.warns(AdvkitWarning, match="1 draws decide nothing at alpha=.*it takes n=") as told:
+            ask(1)
+        fewest = int(str(told[0].message).rpartition("n=")[2].split()[0])
+        assert (ask(fewest) >= 0).all()
+        with pytest.warns(AdvkitWarning, match=f"it takes n={fewest} or more"):
+            assert (ask(fewest - 1) == -1).all()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda s, x: s.certify(x, n0=0), "expected n0 as an integer >= 1, got 0"),
+        (lambda s, x: s.certify(x, n0=2, n="9"), "expected n as an integer >= 1, got '9'"),
+        (lambda s, x: s.counts(x, 5, series="a"), "expected series as an integer"),
+        (lambda s, x: s.predict(x, sample_ids="a"), r"expected sample_ids as integers \(N,\), one a sample, got str"),
+        (lambda s, x: certified_accuracy(None, x, [0.1]), "expected found as what Smoothed.certify returns, got None"),
+        (lambda s, x: certified_accuracy(s.certify(x, n=20), torch.zeros(6).long(), [torch.nan]), "got NaN among them"),
+        (
+            lambda s, x: certify(s, x, torch.zeros(6).long(), eps=0.1),
+            r"Smoothed has a certificate .*model.certify\(x\)",
+        ),
+        (lambda s, x: Smoothed(lambda x: x, 1), "got function: write a module whose forward calls it"),
+        (lambda s, x: Smoothed(nn.ModuleList([s]), 1), r"got ModuleList of 1: give one of them, such as models\[0\]"),
+        (lambda s, x: Smoothed(nn.Linear, 1), "the class Linear itself"),
+        (lambda s, x: Transformed([s], "jpeg"), r"got list of 1: give one of them, such as models\[0\]"),
+    ],
+)
+def test_what_is_wrong_is_one_line(call: Callable[[Smoothed, Tensor], object], message: str) -> None:
+    net, x, _ = linear()
+    with pytest.raises(InputError, match=message) as caught:
+        call(Smoothed(net, SIGMA), x)
+    assert "\n" not in str(caught.value)

@@ -320,3 +320,19 @@ def test_points_outside_the_range_are_asked_about_in_threads_too(spec: str) -> N
     assert torch.equal(alone.x_adv, threaded.x_adv)
     with pytest.raises(InputError, match="takes pixels in"):
         InAThread(net)(x.double() + 1)
+
+
+@pytest.mark.parametrize("spec", ["jpeg(75)", "resize_pad(2)"])
+def test_a_network_that_answers_with_a_dictionary_stands_behind_a_transform_too(spec: str) -> None:
+    """The mean over several draws ended in a TypeError."""
+
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"logits": self.layers(x)}
+
+    defended, x = Transformed(Named(), spec), torch.rand(2, 1, 8, 8)
+    assert defended(x).shape == defended(x.clone().requires_grad_()).shape == (2, 3)
