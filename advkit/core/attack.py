@@ -354,9 +354,9 @@ class BudgetAttack(Attack):
     def _radius(self, eps: Any, x: Tensor) -> float | Tensor:
         eps = self.eps if eps is None else eps
         if eps is None:
-            raise InputError(
-                f"{self.name} needs eps, the radius of the ball: {self.name}(eps=0.1), or eps= in the call"
-            )
+            norm = f", norm={self.norm}" if self.norm != type(self).norm else ""
+            one = f"{self.name}(eps={10 if get_norm(self.norm).grain else 0.1}{norm})"
+            raise InputError(f"{self.name} needs eps, the radius of the ball: {one}, or eps= in the call")
         return door.check_eps(eps, x)
 
 

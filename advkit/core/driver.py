@@ -205,7 +205,8 @@ def _drive(attack: Steps, classify: Model, problem: Problem, share: float) -> Re
     record = _judge(
         classify, whole._replace(record=record, live=~clean.fooled), oracle.ranking, last, unseen, everyone=everyone
     )
-    return _result(whole, record, minimal=oracle.ranking.minimal)
+    other = tuple(loss for loss in ("dlr", "margin") if loss != attack.loss) if attack.climbs else ()
+    return _result(whole, record, minimal=oracle.ranking.minimal, other=other)
 
 
 def _report(step: int, total: int) -> None:
@@ -343,7 +344,7 @@ def _moved(points: Tensor, logits: Tensor, old: Best) -> Tensor:
     return same & apart(logits, old.logits)
 
 
-def _result(whole: Rows, record: Record, *, minimal: bool) -> Result:
+def _result(whole: Rows, record: Record, *, minimal: bool, other: tuple[str, ...]) -> Result:
     best, region, clean = record.best, whole.region, whole.record.best
     if minimal:
         best = choose(best.fooled, best, clean._replace(fooled=best.fooled))
@@ -351,7 +352,7 @@ def _result(whole: Rows, record: Record, *, minimal: bool) -> Result:
     if minimal:
         distance = torch.where(best.fooled, distance, torch.inf)
     broken = ~record.broken.isfinite()
-    model_checks.check_path(record.zero, broken, record.unsteady)
+    model_checks.check_path(record.zero, broken, record.unsteady, other)
     return Result(
         x_adv=torch.empty_like(region.x).copy_(best.x_adv),
         success=best.fooled,

@@ -211,14 +211,22 @@ def check_margin(margin: Any, outputs: Tensor) -> None:
         )
 
 
-def check_path(zero: Tensor, broken: Tensor, unsteady: Tensor) -> None:
-    """Warn of zero gradients, non-finite answers, and different answers to one image, (N,) bool each."""
+def check_path(zero: Tensor, broken: Tensor, unsteady: Tensor, other: tuple[str, ...]) -> None:
+    """Warn of zero gradients, non-finite answers, and different answers to one image, (N,) bool each.
+
+    Args:
+        zero: the gradient was zero.
+        broken: an answer was not finite.
+        unsteady: two answers differed.
+        other: names of losses that the attack takes in place of its own; none if it climbs none.
+    """
     zeros, broke, moved = torch.stack([zero, broken, unsteady]).sum(1).tolist()
     if zeros:
+        advice = f"loss={' or '.join(map(repr, other))}" if other else "an attack without gradients, such as square"
         warn(
             f"the gradient was exactly zero for {zeros} of {len(zero)} samples: the attack cannot see where to go "
             "(saturated or quantised outputs, an input that is not used, or a loss of NaN), so their robustness may be "
-            "an illusion; try loss='dlr' or 'margin', or a model in float64"
+            f"an illusion; try {advice}, or a model in float64"
         )
     if broke:
         warn(

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from advkit.attacks.parts.on_data import Watch, check_gradients
 from advkit.attacks.parts.placing import Placing, put_on, side_of
 from advkit.attacks.parts.stepless import Stepless
 from advkit.attacks.patch.patch import Patch, State
@@ -119,6 +120,7 @@ class _Learner(Patch):
     """One step on one batch, from a patch on, which is kept for the next batch."""
 
     held: list[Tensor] = field(default_factory=list)
+    watch: Watch = field(default_factory=Watch)
     first: int = 0
 
     def init(self, oracle: Oracle) -> State:
@@ -126,7 +128,7 @@ class _Learner(Patch):
         return state._replace(patch=self.held[0].to(oracle.x).expand_as(state.patch)) if self.held else state
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
-        state = super().step(oracle, state, self.first + i)
+        state = super().step(self.watch.over(oracle), state, self.first + i)
         self.held[:] = [state.patch[0].detach().clone()]
         return state
 
@@ -167,8 +169,12 @@ def find_patch(
             data give a class.
 
     Raises:
-        InputError: a value that is refused, or another kind of data.
+        InputError: a value that is refused, another kind of data, or a model that shows no gradients.
+
+    Warns:
+        AdvkitWarning: most gradients were exactly zero.
     """
+    check_gradients(model, "patches")
     check_count("epochs", epochs)
     data = as_data(data, batch_size=batch_size, count=count)
     options = {**options, "shared": True}
@@ -176,14 +182,15 @@ def find_patch(
         options["target"] = aim_at(options["target"], data)
         if options["target"] == "all":
             raise InputError("expected target as one class for one patch, got 'all'")
-    held: list[Tensor] = []
+    held, watch = list[Tensor](), Watch()
     step = 0
     for _ in range(epochs):
         for batch in batches(data, batch_size=batch_size, count=count):
-            learner = _Learner(**{**options, "steps": 1}, held=held, first=step)
+            learner = _Learner(**{**options, "steps": 1}, held=held, watch=watch, first=step)
             learner.learn(model, batch, bounds, seed)
             step += 1
     if not held:
         raise InputError("expected data with at least one image")
+    watch.remark()
     door.check_images(held[0][None], bounds)
     return AdversarialPatch(patch=held[0], bounds=bounds, **options)

@@ -6,6 +6,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from advkit.attacks.parts.on_data import Watch, check_gradients
 from advkit.attacks.parts.stepless import Stepless
 from advkit.attacks.universal.universal import State, Universal, moved
 from advkit.core import door
@@ -67,6 +68,7 @@ class _Learner(Universal):
     """
 
     held: list[Tensor] = field(default_factory=list)
+    watch: Watch = field(default_factory=Watch)
     left: float = 1.0
 
     def init(self, oracle: Oracle) -> State:
@@ -74,7 +76,7 @@ class _Learner(Universal):
         return State(oracle.region.project(oracle.x + delta), delta)
 
     def step(self, oracle: Oracle, state: State, i: int) -> State:
-        gradient = oracle.gradient(state.x_adv, self.loss)
+        gradient = self.watch.over(oracle).gradient(state.x_adv, self.loss)
         everyone = torch.ones(len(gradient), dtype=torch.bool, device=gradient.device)
         state = moved(oracle, state.delta, gradient, everyone, self.left * self.length(oracle))
         self.held[0] = state.delta[0].detach().clone()
@@ -125,24 +127,37 @@ def find_universal(
         bounds: the range of the pixels.
 
     Raises:
-        InputError: a value that is refused, or another kind of data.
+        InputError: a value that is refused, another kind of data, or a model that shows no gradients.
+
+    Warns:
+        AdvkitWarning: most gradients were exactly zero.
     """
+    check_gradients(model, "universal perturbations")
     check_count("epochs", epochs)
     data = as_data(data, batch_size=batch_size, count=count)
     door.check_eps(eps)
     target = cast("str | int", aim_at(target, data))
     if target == "all":
         raise InputError("expected target as one class for one perturbation, got 'all'")
-    held: list[Tensor] = []
+    held, watch = list[Tensor](), Watch()
     whole, seen = total(data, count), 0
     for epoch in range(epochs):
         for batch in batches(data, batch_size=batch_size, count=count):
             held = held or [torch.zeros_like(batch.x[0])]
             left = 1 - seen / (epochs * whole) if whole else 1.0
             learner = _Learner(
-                eps=eps, norm=norm, steps=1, step_size=step_size, loss=loss, target=target, held=held, left=left
+                eps=eps,
+                norm=norm,
+                steps=1,
+                step_size=step_size,
+                loss=loss,
+                target=target,
+                held=held,
+                watch=watch,
+                left=left,
             )
             learner.learn(model, batch, bounds)
             seen += len(batch.x)
         whole = seen // (epoch + 1)
+    watch.remark()
     return UniversalPerturbation(delta=held[0], eps=eps, norm=norm)

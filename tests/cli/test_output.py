@@ -1,14 +1,23 @@
 """What is said of a difference: only a clear one goes without a remark."""
 
+import dataclasses
 import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from advkit.attacks import FGSM, LBFGS, Noise, create_attack
+from advkit.attacks import (
+    FGSM,
+    LBFGS,
+    AdversarialPatch,
+    Noise,
+    UniversalPerturbation,
+    create_attack,
+    list_attacks,
+)
 from advkit.core.knowledge import KNOWLEDGE
+from advkit.core.norms import get_norm
 from advkit.evaluation.measure.plan import Plan
 from advkit.evaluation.measure.setting import Setting, setting_of
 from advkit.evaluation.show.remarks import remarks
@@ -50,7 +59,7 @@ def said(attacked, noise, *, clean=20, half=None, attack=FGSM(eps=0.1), blind=0,
     plan = Plan([attack], Noise(), None, {"seed": 0, "stop": "fooled", "bounds": (0, 1)})
     report = plan.report("toys:test", [columns])
     if knowledge is not None:
-        report = replace(report, setting=Setting(model="mine", knowledge=knowledge))
+        report = dataclasses.replace(report, setting=Setting(model="mine", knowledge=knowledge))
     return " ".join(remarks(report, half))
 
 
@@ -80,6 +89,26 @@ def test_the_advice_knows_where_half_of_the_images_fall():
     assert "half of the images" not in said(23, 20, half=0.12, attack=FGSM(norm="l2", eps=1.0))
     assert "the attack lbfgs" not in said(23, 20, attack=LBFGS())
     assert "the attack lbfgs or the attack cascade" in said(23, 20, attack=create_attack("pgd(eps=0.1, restarts=2)"))
+
+
+@pytest.mark.parametrize("name", list_attacks())
+def test_an_attack_is_proposed_only_if_it_seeks_the_same(name):
+    """One perturbation for all images, a turn and a patch were told to try pgd or lbfgs, which are none of these."""
+    needed = {"features": "features(layer=a)"}.get(name, name)
+    attack = create_attack(needed)
+    if attack.kind == "budget" and attack.eps is None:
+        attack = dataclasses.replace(attack, eps=10 if get_norm(attack.norm).grain else 0.1)
+    own = name in ("universal", "patch", "lavan", "spatial", "flow", "colour", "fooling")
+    assert bool(re.findall(r"the attack (\w+)", said(23, 20, attack=attack))) != own
+    if own:
+        assert "more of its steps" in said(23, 20, attack=attack)
+
+
+def test_what_is_found_on_a_data_set_is_told_how_more_is_found():
+    found = UniversalPerturbation(delta=torch.zeros(1, 2, 2), eps=0.1)
+    assert said(23, 20, attack=found).endswith("Try a larger eps, more images to find it on or more epochs.")
+    patch = AdversarialPatch(patch=torch.zeros(1, 2, 2), size=0.05)
+    assert said(23, 20, attack=patch).endswith("Try more images to find it on or more epochs.")
 
 
 @pytest.mark.parametrize("knowledge", ["scores", "labels"])

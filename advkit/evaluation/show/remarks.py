@@ -106,6 +106,18 @@ def _names(report: Report) -> frozenset[str]:
     return frozenset(name for row in report.attacks for name in re.findall(r"\w+", row.attack))
 
 
+OF_DATA = ("universal_perturbation", "adversarial_patch")
+"""Names of what is found on a data set, which no registry has."""
+
+
+def _has_rivals(row: AttackReport) -> bool:
+    """Whether an attack of `STRONGER` seeks the same: for each image a change of its own, small in a norm."""
+    made = made_by(row)
+    free = row.eps is None and any(getattr(one, "kind", "") == "budget" for one in made)  # turns, patches, colours
+    together = any(not getattr(one, "per_sample", True) and getattr(one, "stepwise", True) for one in made)
+    return not free and not together
+
+
 def advice(report: Report, half: float | None, tried: frozenset[str] = frozenset()) -> str:
     """Return advice on what may show more.
 
@@ -122,7 +134,12 @@ def advice(report: Report, half: float | None, tried: frozenset[str] = frozenset
     elif row.eps is not None:
         ideas.append("a larger eps")
     known, shown = tried | _names(report), "gradients" if report.setting is None else report.setting.knowledge
-    ideas += [f"the attack {name}" for name in STRONGER.get(shown, ()) if name not in known][:2]
+    if row.attack.startswith(OF_DATA):
+        ideas += ["more images to find it on", "more epochs"]
+    elif _has_rivals(row):
+        ideas += [f"the attack {name}" for name in STRONGER.get(shown, ()) if name not in known][:2]
+    else:
+        ideas.append("more of its steps")
     if not ideas:
         return "more steps"
     return f"{', '.join(ideas[:-1])} or {ideas[-1]}" if len(ideas) > 1 else ideas[0]
