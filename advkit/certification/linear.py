@@ -108,6 +108,8 @@ class Conv(Affine):
                 return [torch.nn.functional.pad(found, [v for o in reversed(over) for v in (0, o)])]
         if self._is_deep(A):
             return [self._by_product(A, shapes[0])]
+        if A.ndim == 4 and A.device.type == "cpu" and A.dtype == torch.float32 and set(self.stride) == {1}:
+            A = A.contiguous(memory_format=torch.channels_last)  # which takes half the time where channels are few
         back = torch.ops.aten.convolution(
             A, self.weight, None, self.stride, self.padding, self.dilation, not self.transposed, left, self.groups
         )

@@ -111,7 +111,9 @@ class TrainedBounds:
         ball = ball._replace(x=self.x, low=self.ends[0][0], high=self.ends[0][1]).cast(self.ends[-1][0].dtype)
         low, high = ([pair[i] for pair in self.ends] for i in (0, 1))
         made = Bounds(self.graph, ball, EXACT, low=low, high=high, slack=[torch.zeros_like(t) for t in low])
-        return made.lower(len(low) - 1, self._differences(y))
+        others = torch.arange(1, self.classes, device=y.device).add(y[:, None]).remainder(self.classes)  # (N, K - 1)
+        rows = self._differences(y).take_along_dim(others[..., None], 1)
+        return torch.zeros_like(low[-1]).scatter(1, others, made.lower(len(low) - 1, rows))
 
     def _differences(self, y: Tensor) -> Tensor:
         """(N, K, K): row k of sample n takes logit k from logit y_n."""
