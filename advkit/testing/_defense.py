@@ -1,6 +1,7 @@
 """`check_defense`: every promise of a training loss as a named check."""
 
 import copy
+import inspect
 import warnings
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass, replace
@@ -87,6 +88,20 @@ def formula_equals(loss: Any, formula: Callable[[Any], Formula]) -> None:
                         p.sub_(0.1 * by_name.get(name, torch.zeros_like(p)))
 
 
+class NotPromised(Exception):  # noqa: N818
+    """Raised by a check where the loss makes no such promise: nothing was looked at."""
+
+
+def returns_a_scalar(loss: Any) -> None:
+    """The value is one finite number, whose graph reaches the parameters."""
+    for what, model in networks().items():
+        value = copy.deepcopy(loss)(model, *batch())
+        assert isinstance(value, Tensor), f"on {what}: expected a tensor of one number, got {type(value).__name__}"
+        assert value.ndim == 0, f"on {what}: expected one number, got {tuple(value.shape)}: take the mean of the batch"
+        assert bool(value.isfinite()), f"on {what}: the value is {float(value.detach())}"
+        assert value.requires_grad, f"on {what}: the value has no graph, so nothing would be trained"
+
+
 def leaves_no_trace(loss: Any) -> None:
     """Parameters, their gradients and flags, modes and the images are as they were."""
     for what, model in networks().items():
@@ -101,22 +116,30 @@ def leaves_no_trace(loss: Any) -> None:
         assert [p.requires_grad for p in model.parameters()] == flags, f"on {what}: requires_grad has changed"
         assert [m.training for m in model.modules()] == modes, f"on {what}: a module's mode has changed"
         assert torch.equal(x, image), "the images have changed"
+    states = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        copy.deepcopy(loss)(networks()["a convolutional network"], *batch())
+        states.append(torch.get_rng_state())
+    assert not torch.equal(*states), "torch's global generator was seeded: every batch would get the same numbers"
 
 
 def buffers_are_documented(loss: Any) -> None:
     """Batch norm updates `norm_updates` times a call in train mode, and never in eval mode."""
     x, y = batch()
+    updates = getattr(loss, "norm_updates", 1)
     for training in (True, False):
         model = Branched().double().train(training)
         copy.deepcopy(loss)(model, x, y)
-        count, wanted = int(model.stem[1].num_batches_tracked), loss.norm_updates if training else 0  # type: ignore[arg-type]
-        assert count == wanted, f"expected {wanted} updates in train={training}, saw {count}"
+        count, wanted = int(model.stem[1].num_batches_tracked), updates if training else 0  # type: ignore[arg-type]
+        advice = "" if hasattr(loss, "norm_updates") or not training else "; an attribute norm_updates of it may say so"
+        assert count == wanted, f"expected {wanted} updates in train={training}, saw {count}{advice}"
 
 
 def passes_are_counted(loss: Any) -> None:
     """No more images go through the network than `passes` says."""
     if getattr(loss, "passes", None) is None:
-        return
+        raise NotPromised
     x, y = batch()
     model = networks()["a convolutional network"]
     seen: list[int] = []
@@ -170,14 +193,16 @@ def works_under_autocast(loss: Any) -> None:
 
 def keeps_to_the_range(loss: Any) -> None:
     """No image outside `bounds` reaches the network."""
-    if not is_dataclass(loss) or not getattr(loss, "stays_in_range", True):
-        return
-    low, high = 0.25, 0.75
+    if not getattr(loss, "stays_in_range", True):
+        raise NotPromised
+    bounded = is_dataclass(loss) and (hasattr(loss, "bounds") or hasattr(getattr(loss, "loss", None), "bounds"))
+    low, high = (0.25, 0.75) if bounded else (0, 1)  # a function takes images in [0, 1]
     loss = copy.deepcopy(loss)
     for part in (loss, getattr(loss, "loss", None)):
         if hasattr(part, "bounds"):
             object.__setattr__(part, "bounds", (low, high))
     model, (x, y) = networks()["a convolutional network"], batch()
+    x = x if bounded else x.round()  # a step from the edge of the range leaves it
     seen: list[Tensor] = []
     next(model.children()).register_forward_hook(lambda module, given, answer: seen.append(given[0]))
     copy.deepcopy(loss)(model, x.clamp(low, high), y)  # the network is recorded once, with images that have no values
@@ -192,7 +217,7 @@ def takes_any_attack(loss: Any) -> None:
     """Any budget attack that keeps its batch can be inside."""
     made: Any = loss
     if not is_dataclass(loss) or "attack" not in {f.name for f in fields(loss)}:
-        return
+        raise NotPromised
     model, (x, y) = networks()["a convolutional network"], batch()
     for spec in (
         "fgsm(eps=0.1)",
@@ -207,7 +232,7 @@ def takes_any_attack(loss: Any) -> None:
 def spec_makes_it_again(loss: Any) -> None:
     """`create_defense(loss.spec)` is the same loss."""
     if type(loss) not in DEFENSES._factories.values():
-        return
+        raise NotPromised
     again = create_defense(loss.spec)
     assert again == loss, f"{loss.spec} makes {again!r}"
 
@@ -215,6 +240,7 @@ def spec_makes_it_again(loss: Any) -> None:
 CHECKS: dict[str, Callable[[Any], None]] = {
     check.__name__: check
     for check in (
+        returns_a_scalar,
         leaves_no_trace,
         buffers_are_documented,
         passes_are_counted,
@@ -232,19 +258,29 @@ def check_defense(loss: Any, *, formula: Callable[[Any], Formula] | None = None,
     """Run every check on a training loss.
 
     Args:
-        loss: training loss for images in [0, 1], such as TRADES(attack=PGD(eps=0.1)), called as `loss(model, x, y)`.
+        loss: training loss for images in [0, 1], such as TRADES(attack=PGD(eps=0.1)), or a function, called as
+            `loss(model, x, y)`.
         formula: function that takes the loss and returns a plainly written function (model, x, y) -> value, which draws
             the same random numbers from torch's global generator; by default the known one for the name of the loss.
         raises: True raises an error for a broken promise, False only reports it.
 
     Returns:
-        A `CheckReport`; without a formula its check is skipped.
+        A `CheckReport`; without a formula its check is skipped, and so is what this loss does not promise.
 
     Raises:
         BrokenPromiseError: an AssertionError that names every broken promise.
+        InputError: the loss is not called as `loss(model, x, y)`, or the formula not as `formula(loss)`.
     """
     if not callable(loss):
         raise InputError(f"expected a training loss such as TRADES(attack=PGD(eps=0.3)), got {type(loss).__name__}")
+    if isinstance(loss, type):
+        raise InputError(
+            f"expected a training loss, got the class {loss.__name__} itself: make one, {loss.__name__}(...)"
+        )
+    if not _takes(loss.forward if isinstance(loss, nn.Module) else loss, 3):
+        raise InputError(f"expected a training loss called as loss(model, x, y), got {_name(loss)} of other arguments")
+    if formula is not None and not (callable(formula) and _takes(formula, 1)):
+        raise InputError("expected formula as a function of the loss that returns a function (model, x, y) -> value")
     formula = formula or FORMULAS.get(getattr(loss, "name", ""))
     promise = (formula_equals.__doc__ or "").strip()
     if formula is None:
@@ -254,10 +290,25 @@ def check_defense(loss: Any, *, formula: Callable[[Any], Formula] | None = None,
         outcomes = [_run("formula_equals", promise, lambda: formula_equals(loss, known))]
     for name, check in CHECKS.items():
         outcomes.append(_run(name, (check.__doc__ or "").strip(), lambda check=check: check(loss)))  # type: ignore[misc]
-    report = CheckReport(str(getattr(loss, "spec", loss)), tuple(outcomes))
+    report = CheckReport(str(getattr(loss, "spec", _name(loss))), tuple(outcomes))
     if raises and not report.ok:
         raise BrokenPromiseError(report)
     return report
+
+
+def _takes(function: Callable[..., Any], count: int) -> bool:
+    """Whether it can be called with this number of arguments by place; True where Python does not know."""
+    try:
+        inspect.signature(function).bind(*[None] * count)
+    except TypeError:
+        return False
+    except ValueError:
+        return True
+    return True
+
+
+def _name(loss: Any) -> str:
+    return str(getattr(loss, "__name__", type(loss).__name__))
 
 
 def _run(name: str, promise: str, body: Callable[[], None]) -> CheckOutcome:
@@ -266,6 +317,8 @@ def _run(name: str, promise: str, body: Callable[[], None]) -> CheckOutcome:
             warnings.simplefilter("ignore")
             torch.manual_seed(0)
             body()
+    except NotPromised:
+        return CheckOutcome(name, "skipped", promise)
     except Exception as error:  # a loss that crashes breaks the promise that was being checked
         evidence = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
         return CheckOutcome(name, "broken", promise, evidence)

@@ -1,16 +1,19 @@
 """Every registered loss keeps its promises, and planted faults are seen."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from helpers.training_losses import INSIDE, LOSSES
-from torch import Tensor
+from torch import Tensor, nn
 
 from advkit.attacks import FGSM, PGD
+from advkit.core.errors import InputError
 from advkit.core.losses import surprise
 from advkit.defenses import (
     AWP,
@@ -99,6 +102,83 @@ class BoundlessFGSM(FGSM):
 )
 def test_planted_faults_are_seen(faulty: TrainingLoss, broken: str) -> None:
     assert broken in check_defense(faulty, raises=False).broken
+
+
+def cross_entropy(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    return F.cross_entropy(model(x), y)
+
+
+def in_eval_mode(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    return cross_entropy(model.eval(), x, y)
+
+
+def in_train_mode(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    return cross_entropy(model.train(), x, y)
+
+
+def on_the_images_themselves(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    return cross_entropy(model, x.add_(0.01), y)
+
+
+def beyond_the_range(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    return cross_entropy(model, x + 0.1 * torch.randn_like(x).sign(), y)
+
+
+def seeded(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    torch.manual_seed(0)
+    return cross_entropy(model, (x + 0.1 * torch.rand_like(x)).clamp(0, 1), y)
+
+
+def in_two_passes(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
+    return (cross_entropy(model, x, y) + cross_entropy(model, x / 2, y)) / 2
+
+
+OWN: list[tuple[Callable[..., Any], str, str]] = [
+    (in_eval_mode, "leaves_no_trace", "mode has changed"),
+    (in_train_mode, "buffers_are_documented", "expected 0 updates in train=False"),
+    (on_the_images_themselves, "leaves_no_trace", "images have changed"),
+    (beyond_the_range, "keeps_to_the_range", "expected pixels from 0 to 1"),
+    (seeded, "leaves_no_trace", "generator was seeded"),
+    (in_two_passes, "buffers_are_documented", "expected 1 .* saw 2; an attribute norm_updates"),
+    (lambda model, x, y: cross_entropy(model, x, y).item(), "returns_a_scalar", "got float"),
+    (lambda model, x, y: cross_entropy(model, x, y).detach(), "returns_a_scalar", "no graph"),
+    (lambda model, x, y: F.cross_entropy(model(x), y, reduction="none"), "returns_a_scalar", "take the mean"),
+    (lambda model, x, y: cross_entropy(model, x, y) * torch.nan, "returns_a_scalar", "the value is nan"),
+    (lambda model, x, y: None, "returns_a_scalar", "got NoneType"),
+]
+
+
+def test_a_plain_function_is_a_loss_and_what_it_does_not_promise_is_skipped() -> None:
+    """It broke a promise whatever it did, and the range of its images counted as kept, though nothing looked at it."""
+    report = check_defense(cross_entropy)
+    verdicts = {outcome.name: outcome.verdict for outcome in report.outcomes}
+    assert verdicts["keeps_to_the_range"] == verdicts["returns_a_scalar"] == "kept"
+    skipped = {"formula_equals", "passes_are_counted", "takes_any_attack", "spec_makes_it_again"}
+    assert {name for name, verdict in verdicts.items() if verdict == "skipped"} == skipped
+    assert str(report).startswith("cross_entropy")
+
+
+@pytest.mark.parametrize(("loss", "broken", "evidence"), OWN)
+def test_planted_faults_of_a_plain_function_are_seen(loss: Callable[..., Any], broken: str, evidence: str) -> None:
+    found = {outcome.name: outcome.evidence for outcome in check_defense(loss, raises=False).outcomes}
+    assert re.search(evidence, found[broken]), found[broken]
+
+
+@pytest.mark.parametrize(
+    ("loss", "formula", "message"),
+    [
+        (TRADES, None, r"the class TRADES itself: make one, TRADES\(\.\.\.\)"),
+        (nn.CrossEntropyLoss(), None, r"called as loss\(model, x, y\), got CrossEntropyLoss of other arguments"),
+        (lambda model, x: 0, None, r"called as loss\(model, x, y\)"),
+        ("trades", None, "got str"),
+        (cross_entropy, 3, "formula as a function of the loss"),
+        (cross_entropy, cross_entropy, "formula as a function of the loss"),
+    ],
+)
+def test_what_is_no_training_loss_is_one_line(loss: Any, formula: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        check_defense(loss, formula=formula)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_weight_perturbation_that_does_not_move_back_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
