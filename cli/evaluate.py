@@ -35,6 +35,8 @@ def run(model: str | None, as_json: bool, output: Path | None, **options: Any) -
         raise InputError("--resume goes on with a run: give its folder, --output DIR")
     if options["shard"] and output is None:
         raise InputError("--shard leaves a folder for advkit merge: give --output DIR")
+    if options["png"] and output is None:
+        raise InputError("--png writes into the folder of a run: give --output DIR")
     if world() > 1 and output is None:
         raise InputError("several processes share a run through its folder: give --output DIR")
     torch.set_num_threads(options["threads"] or threads())
@@ -137,5 +139,5 @@ def _evaluated(
             certify=options["certify"],
             output=output,
             resume=options["resume"],
-            keep=Keep(images=not options["no_images"], png=options["png"], shard=options["shard"]),
+            keep=Keep(images=output is None or not options["no_images"], png=options["png"], shard=options["shard"]),
         )

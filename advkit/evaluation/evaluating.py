@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from advkit.core import door, model_checks
 from advkit.core.attack import Attack
-from advkit.core.errors import InputError, unknown, warn
+from advkit.core.errors import InputError, check_given, unknown, warn
 from advkit.core.guard import Model
 from advkit.core.knowledge import check_open, knowledge_of
 from advkit.core.norms import get_norm
@@ -101,7 +101,7 @@ def evaluate(
         bounds: the range of the pixels.
         stop: "fooled": a sample leaves an attack at its first adversarial point; "never": the attack continues to the
             strongest point.
-        device: device to which the model is moved; default: where its parameters are.
+        device: device to which the model, an nn.Module, is moved; default: where its parameters are.
         progress: called with (done, all), in images times passes (the clean one, each step of the attacks and of
             the control), after every step. An attack may end before its last step. all is None if the data do not know
             their length. True shows a bar, in a notebook too.
@@ -138,6 +138,9 @@ def evaluate(
     certificate = asked_certificate(certify, listed)
     plan = Plan(listed, control, target, options, Judge(wish), verdicts, certificate, record=output is not None)
     plan.check()
+    check_given("keep", keep, Keep, "a Keep, such as Keep(images=False)")
+    if output is None and (resume or keep != Keep()):
+        raise InputError(f"{'resume' if resume else 'keep'}= belongs to a run: give its folder, output=")
     model = _moved(load_model(model) if isinstance(model, str) else model, device)
     data = as_data(data, batch_size=batch_size, count=count)
     data = belonging(model, data)
@@ -230,8 +233,13 @@ def _checked(model: Model, data: Any, plan: Plan, surrogate: Model | None, repor
 
 def _moved(model: Model, device: str | torch.device | None) -> Model:
     model_checks.check_model(model)
-    if device is None or not isinstance(model, nn.Module):
+    if device is None:
         return model
+    if not isinstance(model, nn.Module):
+        raise InputError(
+            f"device={str(device)!r} moves a network (an nn.Module), and the model is a {type(model).__name__}: leave "
+            "device out, and give images on the device that it expects"
+        )
     try:
         return model.to(device)
     except (RuntimeError, AssertionError) as error:

@@ -138,6 +138,7 @@ def test_wrong_input_is_one_line(somewhere):
         (("--model", "mlp", "--attacks", "fgsm(eps=-1)"), "expected eps >= 0"),
         (("--model", "mlp", "--attacks", "fgsm(step=1)"), "unknown option"),
         (("--model", "mlp", "--resume"), "give its folder, --output DIR"),
+        (("--model", "mlp", "--png"), "--png writes into the folder of a run: give --output DIR"),
         (("--model", "mlp", "--resume", "--output", "file"), "got the file file"),
         (("--model", "mlp", "--count", "0"), "at least 1, got 0"),
         (("--model", "mlp", "--scales", "x", "--threads", "1"), "--scales: expected whole numbers"),

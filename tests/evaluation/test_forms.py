@@ -19,7 +19,7 @@ from advkit import evaluate, load_data, load_model
 from advkit.attacks import FGSM, PGD
 from advkit.core.errors import InputError
 from advkit.core.words import beyond_the_range
-from advkit.evaluation import load_run
+from advkit.evaluation import Keep, load_run
 from advkit.goals import multi_label
 
 X, Y = load_data("mnist5k")[:12]
@@ -130,6 +130,26 @@ def test_a_path_is_what_its_text_is(tmp_path: Path) -> None:
         save_image(x, tmp_path / "folder" / str(y) / f"{i}.png")
     assert load_data(tmp_path / "folder").name == f"folder:{tmp_path / 'folder'}"
     assert evaluate(MODEL, tmp_path / "own.npz", "fgsm(eps=8/255)").adversarial_error == pytest.approx(EXPECTED)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resume": True}, "resume= belongs to a run: give its folder, output="),
+        ({"keep": Keep(images=False)}, "keep= belongs to a run: give its folder, output="),
+        ({"keep": True}, r"expected keep as a Keep, such as Keep\(images=False\), got bool"),
+    ],
+)
+def test_options_of_a_run_are_refused_without_one(options: dict[str, Any], message: str) -> None:
+    """They were taken without a word, and nothing was resumed or kept."""
+    with pytest.raises(InputError, match=message):
+        evaluate(MODEL, (X, Y), "fgsm", **options)
+
+
+def test_a_function_is_moved_nowhere() -> None:
+    """On a machine without a GPU it ran on the CPU without a word."""
+    with pytest.raises(InputError, match=r"device='cuda' moves a network .* the model is a function: leave device out"):
+        evaluate(lambda x: MODEL(x), (X, Y), "fgsm", device="cuda")
 
 
 def test_names_and_texts_are_taken() -> None:
