@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from advkit.core.best_points import choose
+from advkit.core.large import known_none
 from advkit.core.norms import Shrinking, per_row
 from advkit.core.threat import Region
 
@@ -86,6 +87,8 @@ def _landed(shrunk: Shrinking, level: Tensor, x_adv: Tensor, plane: Plane, guess
     close = ARRIVED * plane.c.abs() + torch.finfo(guess.dtype).eps
     for turn in range(ROUNDS):
         open_, moving = fa * fe > 0, fe.abs() > close
+        if known_none(moving):
+            break
         secant = a - fa * (e - a) / torch.where(fe == fa, 1.0, fe - fa)
         inside = torch.where((fe != fa) & (turn % 3 != 2), secant, (a + e) / 2)
         wider = e + torch.where(fe < 0, 1.0, -1.0) * 3 * (e - a).abs().clamp(min=1e-6)
