@@ -40,13 +40,15 @@ ELSEWHERE = {
 """Attacks that do not look for this point, with the reason."""
 
 SHORT = {
-    "one_pixel": {"population": 30, "generations": 10},
-    "sparse_rs": {"queries": 300},
-    **{name: {"steps": 30, "queries": 300} for name in ("autoattack", "cascade")},
+    "one_pixel": {"population": 30, "generations": 3},
+    **{name: {"queries": 60} for name in ("simba", "sparse_rs", "square")},
+    **{name: {"steps": 20, "queries": 60} for name in ("autoattack", "cascade")},
     **{name: {"samples": 30} for name in ("nes", "spsa")},
-    **{name: {"queries": 800} for name in ("geoda", "hopskipjump", "simba")},
-    **{name: {"queries": 1000} for name in ("boundary", "square")},
-    "brendel_bethge": {"steps": 40},
+    "geoda": {"queries": 400},
+    "hopskipjump": {"queries": 800},
+    "boundary": {"queries": 400},
+    "brendel_bethge": {"steps": 20},
+    "pdpgd": {"steps": 300},
 }
 """Hyperparameters of attacks that would take long here."""
 

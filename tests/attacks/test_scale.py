@@ -47,11 +47,15 @@ X = torch.rand(24, 3, 4, 4, generator=torch.Generator().manual_seed(0), dtype=to
 Y = Scaled(1.0, torch.float64)(X).argmax(1)
 
 
+def short(name: str) -> dict[str, object]:
+    """The options that keep the attack short."""
+    taken = {field.name for field in fields(ATTACKS.factory(name)) if field.init}
+    return {key: value for key, value in (SHORT | SHORTER.get(name, {})).items() if key in taken}
+
+
 def invariant(name: str, norm: str) -> Attack:
     """The attack, short; the margin in place of a cross-entropy, whose direction depends on the scale."""
-    taken = {field.name for field in fields(ATTACKS.factory(name)) if field.init}
-    short = SHORT | SHORTER.get(name, {})
-    options: dict[str, object] = {key: value for key, value in short.items() if key in taken}
+    options = short(name)
     attack = create_attack(name, norm=norm, **options)
     climbs = attack.climbs and attack.loss in ("cross_entropy", "rival")
     return create_attack(name, norm=norm, loss="margin", **options) if climbs else attack
@@ -88,7 +92,7 @@ def test_where_the_formula_forbids_it_a_warning_says_so() -> None:
 @pytest.mark.parametrize("name", [name for name in list_attacks() if not ATTACKS.factory(name).climbs])
 def test_an_attack_without_a_loss_is_not_warned_of_one(name: str) -> None:
     options = {"eps": 0.1} if ATTACKS.factory(name).kind == "budget" else {}
-    create_attack(name, **options)(Scaled(1e-4, torch.float64), X[:2], Y[:2])  # warnings are errors
+    create_attack(name, **options, **short(name))(Scaled(1e-4, torch.float64), X[:2], Y[:2])  # warnings are errors
 
 
 @pytest.mark.filterwarnings("ignore:the logits of an image lie no further apart")
