@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from advkit.attacks import ATTACKS, create_attack, list_attacks
+from advkit.attacks.brendel_bethge import trust_region
 from advkit.core import door, driver, model_checks
 from advkit.core.attack import Attack
 from advkit.core.draws import Draws
@@ -19,12 +20,15 @@ STEPS = 60
 """Maximum number of steps that are made of an attack."""
 
 SHORT = {"steps": 6, "classes": 2, "samples": 2, "turns": 1, "rotations": 3, "shifts": 3}
-SHORT |= {"queries": 16, "tries": 3, "first": 4, "population": 4, "generations": 2}
+SHORT |= {"queries": 8, "tries": 3, "first": 4, "population": 4, "generations": 2}
 SHORT |= {"searches": 2, "first_steps": 3, "later_steps": 2, "leaps": 1, "leap_searches": 1}
 """Options that lead an attack through all its phases within these steps; `--slow` takes the defaults too."""
 
-SHORTER = {"brendel_bethge": {"steps": 2, "search": 2}}
+SHORTER = {"brendel_bethge": {"steps": 2, "search": 2}, "lbfgs": {"searches": 1, "first_steps": 1}}
 """Those of attacks whose steps make hundreds of operations."""
+
+LEVELS, ROUNDS = 2, 3
+"""How often Brendel and Bethge's search repeats itself in a short attack: every third round differs."""
 
 CELLS = [
     (name, norm)
@@ -98,7 +102,9 @@ def run(name: str, attack: Attack) -> int:
 
 @pytest.mark.parametrize("options", [SHORT, pytest.param({}, marks=pytest.mark.slow)], ids=["short", "defaults"])
 @pytest.mark.parametrize(("name", "norm"), CELLS)
-def test_no_step_waits_for_the_device_or_mixes_it_with_the_host(name, norm, options, no_door):
+def test_no_step_waits_for_the_device_or_mixes_it_with_the_host(name, norm, options, no_door, monkeypatch):
+    for loop, times in (("LEVELS", LEVELS), ("ROUNDS", ROUNDS)) if options else ():
+        monkeypatch.setattr(trust_region, loop, times)
     attack = made(name, norm, options | SHORTER.get(name, {}) if options else options)
     assert run(name, attack) == min(attack.total_steps, STEPS)
 
