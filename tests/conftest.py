@@ -1,5 +1,6 @@
 """One random state and one thread for every test, hypothesis' profiles, and `--slow`."""
 
+import gc
 import os
 import random
 import sys
@@ -56,6 +57,17 @@ def apart() -> Iterator[None]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--slow", action="store_true", help="run the tests that take minutes, too")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """What the files of tests make stays to the end: nobody looks through it for garbage, now or later."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -195,7 +195,7 @@ def run(line: str, reader: Reader) -> None:
                 warnings.simplefilter("ignore", DeprecationWarning)  # of another library's imports
             reader.line(line, *([] if alone else SMALLER.get(words[0], "").split()))
     elif program == "torchrun":
-        reader.shell(f"{line} {SMALLER[words[words.index('advkit') + 1]]}")
+        reader.torchrun([*words, *SMALLER[words[words.index("advkit") + 1]].split()])
     else:
         script = next(word for word in words if word.startswith(("benchmarks/", "tests/", "advkit.")))
         name = Path(script).name if "/" in script else script.split(".")[-1]

@@ -8,11 +8,12 @@ import signal
 import subprocess
 import sys
 from importlib.metadata import entry_points
+from pathlib import Path
 
 import pytest
 import torch
 from click.testing import CliRunner
-from helpers.children import stopped
+from helpers.children import ended, spoken, stopped
 
 from advkit._version import __version__
 from advkit.attacks import ATTACKS
@@ -314,23 +315,23 @@ def test_output_is_as_wide_as_columns_and_without_colours_in_a_pipe(monkeypatch)
 def test_no_color_holds_on_a_terminal():
     pty = pytest.importorskip("pty")
     parent, child = pty.openpty()
-    done = process(
-        "attacks", "fgsm", stdout=child, stderr=child, capture_output=False, env={"NO_COLOR": "1", "TERM": "xterm"}
-    )
+    terminal = Path(os.ttyname(child))
+    code = ended(lambda: spoken(["attacks", "fgsm"], terminal, terminal, NO_COLOR="1", TERM="xterm"))
     os.close(child)
     text = os.read(parent, 65536).decode()
-    assert done.returncode == 0
+    assert code == 0
     assert "fgsm" in text
     assert not any(f"\x1b[3{colour}" in text for colour in range(8))
 
 
-def test_progress_is_drawn_on_a_terminal_only():
+def test_progress_is_drawn_on_a_terminal_only(tmp_path):
     pty = pytest.importorskip("pty")
     parent, child = pty.openpty()
-    done = process(*ATTACK, "--json", stdout=subprocess.PIPE, stderr=child, capture_output=False, env={"TERM": "xterm"})
+    found, terminal = tmp_path / "found.json", Path(os.ttyname(child))
+    assert ended(lambda: spoken([*ATTACK, "--json"], found, terminal, TERM="xterm")) == 0
     os.close(child)
     assert "fgsm" in os.read(parent, 65536).decode()
-    assert json.loads(done.stdout)["count"] == 20
+    assert json.loads(found.read_text())["count"] == 20
     assert advkit(*ATTACK, "--json").stderr == ""
 
 

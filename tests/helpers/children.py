@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from torch import distributed
+from torch.distributed import run
 
 from advkit.cli import main
 from advkit.core.errors import InputError
@@ -152,12 +153,16 @@ def command(home: Path, words: list[str]) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever started the tests may have these ignored
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_DFL)
-    warnings.simplefilter("ignore")
     os.chdir(home)
     sys.path.insert(0, str(home))
-    for descriptor, name in ((1, "stdout"), (2, "stderr")):
-        os.dup2(os.open(home / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
-        setattr(sys, name, os.fdopen(descriptor, "w", closefd=False))
+    spoken(words, home / "stdout", home / "stderr")
+
+
+def spoken(words: list[str], stdout: Path, stderr: Path, **variables: str) -> None:
+    """Run a command whose streams lead to files or terminals, and end this process as it ends."""
+    warnings.simplefilter("ignore")
+    os.environ.update(variables)
+    speak_to(stdout, stderr)
     code: object = 1
     try:
         main(words)
@@ -173,3 +178,38 @@ def command(home: Path, words: list[str]) -> None:
 def words_of(words: list[str], number: int, at: int) -> list[str]:
     """The words of `stopped`, with its network."""
     return [f"stopping:make(signal_number={int(number)}, at={at})" if word == "MODEL" else word for word in words]
+
+
+def speak_to(stdout: Path, stderr: Path) -> None:
+    """Lead the streams of this process to files or terminals."""
+    for descriptor, name, path in ((1, "stdout", stdout), (2, "stderr", stderr)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+        setattr(sys, name, os.fdopen(descriptor, "w", closefd=False))
+
+
+def torchrun(words: list[str], home: Path, said: Path, **variables: str) -> tuple[int, str, str]:
+    """Run `torchrun` in a forked process, which has imported torch already; its exit code, stdout and stderr.
+
+    Args:
+        words: the words behind `torchrun`.
+        home: the folder to run in.
+        said: the folder in which what was said is left.
+        variables: further variables of the environment.
+    """
+
+    def work() -> None:
+        warnings.simplefilter("ignore")
+        os.environ.update(variables)
+        os.chdir(home)
+        speak_to(said / "stdout", said / "stderr")
+        try:
+            run.main(words)
+        except BaseException:
+            traceback.print_exc()
+            raise
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+
+    code = ended(work)
+    return code, (said / "stdout").read_text(), (said / "stderr").read_text()

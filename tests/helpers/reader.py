@@ -7,8 +7,10 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from click.testing import CliRunner
+from helpers.children import torchrun
 
 from advkit.cli import main
 
@@ -76,7 +78,10 @@ class Reader:
     def script(self, text: str, **variables: str) -> None:
         """A script. Its calls of advkit are noted down by bash, and then run in this process, which has torch."""
         if "torchrun" in text:
-            self.shell(text, **variables)
+            for line in lines_of(text):
+                program, *words = shlex.split(line, comments=True)
+                assert program == "torchrun", f"{line}: put other programs into a block of their own"
+                self.torchrun(words, **variables)
             return
         calls = Path("calls-of-advkit")
         self.shell(NOTE + text, NOTES=str(calls), **variables)
@@ -88,8 +93,13 @@ class Reader:
             words = words[count + 1 :]
 
     @staticmethod
+    def torchrun(words: list[str], **variables: str) -> None:
+        with TemporaryDirectory() as said:
+            code, stdout, stderr = torchrun(words, Path.cwd(), Path(said), **variables)
+        assert code == 0, f"torchrun {shlex.join(words)}\n{stdout[-2000:]}{stderr[-2000:]}"
+
+    @staticmethod
     def shell(text: str, **variables: str) -> None:
-        text = re.sub(r"^torchrun ", f"{sys.executable} -m torch.distributed.run ", text, flags=re.MULTILINE)
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
             ["bash", "-ec", text], env={**os.environ, "PATH": path, **variables}, capture_output=True, text=True

@@ -2,9 +2,6 @@
 
 import gc
 import json
-import os
-import subprocess
-import sys
 import weakref
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from helpers.children import torchrun
 from helpers.training import toy_data
 from torch import Tensor, nn
 
@@ -103,20 +101,13 @@ def two(tmp_path_factory: pytest.TempPathFactory) -> "Two":
     """The folder that two processes of torchrun left, and what they said."""
     home = tmp_path_factory.mktemp("two")
     (home / "worker.py").write_text(WORKER)
-    launch = [sys.executable, "-W", "ignore", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*launch, "worker.py", str(home), *COMMAND.split()],
-        cwd=home,
-        env={**os.environ, "TESTS": str(Path(__file__).parents[1])},
-        capture_output=True,
-        text=True,
-        timeout=3600,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return home, done
+    words = ["--standalone", "--nproc-per-node", "2", "worker.py", str(home), *COMMAND.split()]
+    code, stdout, stderr = torchrun(words, home, home, TESTS=str(Path(__file__).parents[1]))
+    assert code == 0, stdout + stderr
+    return home, stdout, stderr
 
 
-Two = tuple[Path, "subprocess.CompletedProcess[str]"]
+Two = tuple[Path, str, str]
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -133,7 +124,7 @@ def test_two_processes_train_as_one(two: Two, name: str) -> None:
 
 
 def test_one_process_writes_and_all_hear_of_what_is_wrong(two: Two) -> None:
-    home, _ = two
+    home, _, _ = two
     assert sorted(path.name for path in (home / "run").iterdir()) == ["log.csv", "model.safetensors", "run.json"]
     assert json.loads((home / "run" / "run.json").read_text())["processes"] == 2
     losses = json.loads((home / "found.json").read_text())["plain"]["loss"]
@@ -145,10 +136,10 @@ def test_one_process_writes_and_all_hear_of_what_is_wrong(two: Two) -> None:
 
 
 def test_the_command_trains_as_one_and_talks_once(two: Two) -> None:
-    home, done = two
-    assert done.stdout.count("run folder: cli") == done.stdout.count("clean error") == 1
-    assert done.stderr.count("epoch 1/1") == 1
-    assert "unused" not in done.stderr  # torch's advice about a search that all other networks need
+    home, stdout, stderr = two
+    assert stdout.count("run folder: cli") == stdout.count("clean error") == 1
+    assert stderr.count("epoch 1/1") == 1
+    assert "unused" not in stderr  # torch's advice about a search that all other networks need
     images = load_data("mnist5k", split="train")
     recipe = replace(recipe_for("lenet5", images), epochs=1, width=0.5, batch_size=400)
     alone = train(build(recipe), images, recipe=recipe, device="cpu").log[0]
