@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from advkit.certification.bounds import Bounds
-from advkit.certification.curves import Tanh
+from advkit.certification.curves import Curve
 from advkit.certification.relu_and_pooling import Lines, Maximum
 from advkit.certification.unit_rows import Rows
 from advkit.core.norms import per_row
@@ -156,7 +156,7 @@ class Relaxation:
         self.lines: dict[int, Lines] = {}
         for i in (bend for bend in made.graph.bends if bend < self.place):
             op, j = made.graph.nodes[i].operation, made.graph.nodes[i].inputs[0]
-            assert isinstance(op, Maximum | Tanh)
+            assert isinstance(op, Maximum | Curve)
             box = made.low[j], made.high[j]
             self.lines[i] = op.lines(*box, splits.get(i)) if isinstance(op, Maximum) else op.lines(*box)
         free = [i for i, lines in self.lines.items() if bool(lines.free.any())]  # note: a wait for the device

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from advkit.certification.ball import Ball, rows_of
 from advkit.certification.costs import widest, work
-from advkit.certification.curves import Tanh
+from advkit.certification.curves import Curve, Tanh
 from advkit.certification.early import Early
 from advkit.certification.elementary import Power, Product
 from advkit.certification.graph import Graph, Input
@@ -148,7 +148,7 @@ class Bounds:
         most = torch.as_tensor(self.most, dtype=torch.float64, device=self.ball.x.device)
         return (most <= self.rounding.largest).expand(len(self.ball.x))  # not where it is NaN
 
-    def _bend_slack(self, op: Maximum | Tanh | Product | Power, size: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    def _bend_slack(self, op: Maximum | Curve | Product | Power, size: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """Rounding of a line, and of the network's own function where it is not exact."""
         own = torch.maximum(low.abs(), high.abs())
         relative = 4 * gamma(low[0].numel() + 64, DOUBLE)
@@ -156,8 +156,10 @@ class Bounds:
             taps = op.windows.taps(size).amax(1).view(-1, *op.windows.shape)
             return relative * taps
         model = gamma(16, self.rounding.unit)
-        if isinstance(op, Tanh):
-            return relative * (size + 1) + model
+        if isinstance(op, Curve):
+            return relative * (size + 1) + (
+                model if isinstance(op, Tanh) else gamma(64, self.rounding.unit) * (size + 1)
+            )
         return (relative + model) * own + self.rounding.tiny
 
     def _refine(self, place: int) -> None:
@@ -312,7 +314,7 @@ class Bounds:
                     total = total + row.constant(node.operation.bias, node.shape)
                 for j, back in zip(node.inputs, self._before(i, node.operation, row), strict=True):
                     held[j] = held[j].plus(back, self.graph.nodes[j].shape) if j in held else back
-            elif isinstance(node.operation, Maximum | Tanh):
+            elif isinstance(node.operation, Maximum | Curve):
                 j, bends = node.inputs[0], bends + 1
                 if seen is not None:
                     seen[i] = row
@@ -344,7 +346,7 @@ class Bounds:
         """The lines of a bend, from the bounds in front of it unless others were chosen."""
         node = self.graph.nodes[i]
         if i not in self.lines:
-            assert isinstance(node.operation, Maximum | Tanh)
+            assert isinstance(node.operation, Maximum | Curve)
             j = node.inputs[0]
             self.lines[i] = node.operation.lines(self.low[j], self.high[j])
         return self.lines[i]
@@ -353,13 +355,13 @@ class Bounds:
         """Rows behind a bend -> those in front of it, and a constant (N, R)."""
         node = self.graph.nodes[i]
         op, j = node.operation, node.inputs[0]
-        assert isinstance(op, Maximum | Tanh)
+        assert isinstance(op, Maximum | Curve)
         lines = self.lines_of(i)
         if op.windows.index is not None:
             row = row.whole(node.shape)
         down = row.a.clamp(max=0)
         constant = row.like(down).times(lines.high_offset, node.shape)
-        if isinstance(op, Tanh):
+        if isinstance(op, Curve):
             constant = constant + row.like(row.a - down).times(lines.low_offset, node.shape)
         low, high = row.cut(lines.low_slope, node.shape), row.cut(lines.high_slope, node.shape)
         if op.windows.index is None:

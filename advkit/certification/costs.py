@@ -4,7 +4,7 @@ import math
 
 from torch import Tensor
 
-from advkit.certification.curves import Tanh
+from advkit.certification.curves import Curve
 from advkit.certification.graph import Graph
 from advkit.certification.linear import Combination, Conv, Scale
 from advkit.certification.relu_and_pooling import Maximum
@@ -56,7 +56,7 @@ def _sizes(graph: Graph, place: int, windows: bool) -> list[int]:
 
 def _keeps_windows(operation: object) -> bool:
     """Whether windows behind it become windows in front of it."""
-    if isinstance(operation, Maximum | Tanh):
+    if isinstance(operation, Maximum | Curve):
         return operation.windows.index is None
     if isinstance(operation, Conv):
         return not operation.transposed and operation.groups == 1 and set(operation.dilation) == {1}

@@ -101,7 +101,8 @@ def check_exact(graph: Graph) -> None:
     for i in graph.bends:
         if not isinstance(graph.nodes[i].operation, Maximum):
             path, kind = graph.nodes[i].layer
-            name = type(graph.nodes[i].operation).__name__.lower()
+            operation = graph.nodes[i].operation
+            name = getattr(operation, "name", type(operation).__name__.lower())
             where = f", in {path} ({kind})" if path else ""
             raise InputError(
                 f"method='exact' splits rectifiers and max pooling, it has no split for {name}{where}: "

@@ -12,7 +12,7 @@ from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.overrides import TorchFunctionMode
 
-from advkit.certification.curves import Tanh
+from advkit.certification.curves import Curve
 from advkit.certification.elementary import Power, Product
 from advkit.certification.linear import Affine, Move, Reshape
 from advkit.certification.relu_and_pooling import Maximum
@@ -42,7 +42,7 @@ class Input:
     """The image."""
 
 
-Operation = Input | Affine | Maximum | Tanh | Product | Power
+Operation = Input | Affine | Maximum | Curve | Product | Power
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,7 @@ class Graph:
         """Append a node; that of a single number for each image, of shape (), gets the shape (1,)."""
         if not shape and isinstance(operation, Reshape):
             operation = replace(operation, shape=(1,))
-        elif not shape and isinstance(operation, Maximum | Tanh):
+        elif not shape and isinstance(operation, Maximum | Curve):
             operation = replace(operation, windows=replace(operation.windows, shape=(1,)))
         self.nodes.append(Node(operation, inputs, shape or (1,)))
         return Ref(len(self.nodes) - 1, shape)
@@ -108,7 +108,7 @@ class Graph:
     @property
     def bends(self) -> list[int]:
         """Places of the nonlinear nodes, whose lines depend on bounds."""
-        return [i for i, node in enumerate(self.nodes) if isinstance(node.operation, Maximum | Tanh)]
+        return [i for i, node in enumerate(self.nodes) if isinstance(node.operation, Maximum | Curve)]
 
     @property
     def fronts(self) -> list[int]:
@@ -192,7 +192,7 @@ def _evaluate(graph: Graph, node: fx.Node, known: dict[fx.Node, Any], rules: dic
         raise
     except Exception as error:
         raise call.refusal(f"is used in a form that is not known ({cause(error)})") from error
-    if any(0 in n.shape and isinstance(n.operation, Maximum | Tanh) for n in graph.nodes[first:]):
+    if any(0 in n.shape and isinstance(n.operation, Maximum | Curve) for n in graph.nodes[first:]):
         raise call.refusal("has no entries")
     graph.nodes[first:] = [replace(n, layer=_module(node)) for n in graph.nodes[first:]]
     return made

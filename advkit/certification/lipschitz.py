@@ -13,7 +13,7 @@ from torch import Tensor
 
 from advkit.certification.ball import Ball, ball_around
 from advkit.certification.bounds import Bounds
-from advkit.certification.curves import Tanh
+from advkit.certification.curves import Curve
 from advkit.certification.graph import Graph, Input, Node, trace
 from advkit.certification.linear import Affine, Combination, Move, Reshape
 from advkit.certification.operator_norms import ENTRIES, OUTWARD, maximum_norm, operator_norm
@@ -153,8 +153,10 @@ def stretch(graph: Graph, device: torch.device) -> Stretch:
 
 def _norm(graph: Graph, node: Node, device: torch.device) -> float:
     shapes = [graph.nodes[j].shape for j in node.inputs]
-    if isinstance(node.operation, Input | Tanh):
+    if isinstance(node.operation, Input):
         return 1.0
+    if isinstance(node.operation, Curve):
+        return node.operation.slope
     if isinstance(node.operation, Maximum):
         return maximum_norm(node.operation, shapes[0])
     if not isinstance(node.operation, Affine):

@@ -1,11 +1,14 @@
-"""What bends: rectifiers, maxima, absolute values, clamps, tanh and sigmoid."""
+"""What bends: rectifiers, maxima, absolute values, clamps, tanh, sigmoid and the smooth rectifiers."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
-from advkit.certification.curves import Tanh
+from advkit.certification.curves import Smooth, Tanh
 from advkit.certification.graph import Call, Ref
 from advkit.certification.linear import Combination, Scale
 from advkit.certification.relu_and_pooling import Maximum
@@ -183,7 +186,10 @@ def _clamped(call: Call) -> Ref:
         low, high = (-1 if low is None else low), (1 if high is None else high)
     if not isinstance(z, Ref) or isinstance(low, Ref) or isinstance(high, Ref):
         raise call.refusal("has limits that depend on the image")
-    z = expanded(call, z)
+    return _between(call, expanded(call, z), low, high)
+
+
+def _between(call: Call, z: Ref, low: float | None, high: float | None) -> Ref:
     if low is not None:
         part = call.add(Combination(factors=(1.0,), bias=call.constant(-low), terms=2), z)
         z = call.add(Combination(factors=(1.0,), bias=call.constant(low), terms=2), _rectified(call, part))
@@ -204,3 +210,74 @@ def _sigmoid(call: Call) -> Ref:
     half = torch.tensor(0.5, dtype=torch.float64 if call.double else torch.float32)
     bent = call.add(Tanh(windows=own_entry(call.shape)), call.add(Scale(factor=half), call.args[0]))
     return call.add(Scale(factor=half, bias=half, terms=4), bent)
+
+
+def _smooth(call: Call, name: str, function: Callable[[Tensor], Tensor], **facts: Any) -> Ref:
+    return call.add(Smooth(windows=own_entry(call.shape), name=name, function=function, **facts), call.args[0])
+
+
+def _numbers(call: Call, **defaults: float) -> list[float]:
+    """The numbers of an operation after its tensor, by position or by name."""
+    given = [*call.args[1:]]
+    return [float(given[i] if i < len(given) else call.kwargs.get(n, v)) for i, (n, v) in enumerate(defaults.items())]
+
+
+@rule("silu")
+def _silu(call: Call) -> Ref:
+    return _smooth(call, "SiLU", F.silu, bend=0.5, steepest=1.1, turns=(-1.2784645427610738,))
+
+
+@rule("gelu")
+def _gelu(call: Call) -> Ref:
+    if call.kwargs.get("approximate", "none") == "tanh":
+        run = lambda z: F.gelu(z, approximate="tanh")  # noqa: E731
+        return _smooth(call, "GELU", run, bend=0.8, steepest=1.13, turns=(-0.7524614220710162,))
+    return _smooth(call, "GELU", F.gelu, bend=0.8, steepest=1.13, turns=(-0.7517915246935645,))
+
+
+@rule("mish")
+def _mish(call: Call) -> Ref:
+    return _smooth(call, "Mish", F.mish, bend=0.65, steepest=1.09, turns=(-1.1924312145154952,))
+
+
+@rule("softplus")
+def _softplus(call: Call) -> Ref:
+    """log(1 + exp(beta z)) / beta; z itself where beta z is above the threshold, which is a jump."""
+    beta, threshold = _numbers(call, beta=1.0, threshold=20.0)
+    if beta <= 0:
+        raise call.refusal("has beta <= 0")
+    jump = math.log1p(math.exp(-threshold)) / beta
+    run = lambda z: F.softplus(z, beta, threshold)  # noqa: E731
+    return _smooth(call, "softplus", run, bend=beta / 4, steepest=1.0, corners=(threshold / beta,), jump=jump)
+
+
+@rule("elu")
+def _elu(call: Call) -> Ref:
+    """SELU is of this form, too."""
+    alpha, scale, rate = _numbers(call, alpha=1.0, scale=1.0, input_scale=1.0)
+    return _exponential(call, alpha, scale, rate)
+
+
+@rule("celu")
+def _celu(call: Call) -> Ref:
+    (alpha,) = _numbers(call, alpha=1.0)
+    return _exponential(call, alpha, 1.0, 1 / alpha)
+
+
+def _exponential(call: Call, alpha: float, scale: float, rate: float) -> Ref:
+    """scale z above 0, scale alpha (exp(rate z) - 1) below."""
+    run = lambda z: scale * torch.where(z > 0, z, alpha * torch.expm1(rate * z.clamp(max=0)))  # noqa: E731
+    facts = {"bend": abs(scale * alpha) * rate**2, "steepest": abs(scale) * max(1.0, abs(alpha * rate))}
+    return _smooth(call, "ELU", run, turns=(0.0,), corners=(0.0,), **facts)
+
+
+@rule("hardsigmoid")
+def _hardsigmoid(call: Call) -> Ref:
+    """z + 3 between 0 and 6, divided by 6."""
+    moved = call.add(Combination(factors=(1.0,), bias=call.constant(3.0), terms=2), call.args[0])
+    return call.add(Scale(factor=1 / call.constant(6.0), terms=2), _between(call, moved, 0.0, 6.0))
+
+
+@rule("hardswish")
+def _hardswish(call: Call) -> Ref:
+    return _smooth(call, "hardswish", F.hardswish, bend=1 / 3, steepest=1.5, turns=(-1.5,), corners=(-3.0, 3.0))
