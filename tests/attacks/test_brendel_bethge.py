@@ -103,7 +103,7 @@ def test_the_walk_ends_at_the_nearest_point_of_an_affine_classifier(norm: str, c
     x = torch.rand(8, 2, 4, 4, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
     y = model(x).argmax(1)
     nearest, _ = model.nearest(x, y, norm)
-    found = BrendelBethge(norm=norm, steps=60)(model, x, y)
+    found = BrendelBethge(norm=norm, steps=30)(model, x, y)
     assert found.success.all()
     assert (found.distance >= nearest * (1 - 1e-9)).all()
     near = found.distance <= 1.02 * nearest + get_norm(norm).grain

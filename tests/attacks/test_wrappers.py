@@ -228,7 +228,7 @@ def test_a_transfer_to_the_surrogate_itself_is_the_attack() -> None:
 
 
 @pytest.mark.parametrize(
-    "spec", ["cascade(eps=0.06, steps=20, queries=100)", "autoattack(norm=l2, eps=1, steps=10, queries=50)"]
+    "spec", ["cascade(eps=0.06, steps=10, queries=30)", "autoattack(norm=l2, eps=1, steps=6, queries=20)"]
 )
 def test_a_transfer_of_several_attacks_gives_each_its_samples_goals_and_radii(spec: str) -> None:
     """Later stages see a part of the samples; once they lost the range, or kept the radii of all."""

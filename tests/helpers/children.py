@@ -1,6 +1,7 @@
 """A process that does some work and is killed at any moment; moments are processor time, which no other load moves."""
 
 import ctypes
+import logging
 import os
 import random
 import resource
@@ -15,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import distributed
 from torch.distributed import run
@@ -196,14 +198,40 @@ def torchrun(words: list[str], home: Path, said: Path, **variables: str) -> tupl
         said: the folder in which what was said is left.
         variables: further variables of the environment.
     """
+    return heard(lambda: run.main(words), home, said, **variables)
+
+
+def pytest_of(words: list[str], home: Path, said: Path) -> tuple[int, str, str]:
+    """Run `pytest` in a forked process, which has imported torch already; its exit code, stdout and stderr.
+
+    Args:
+        words: the words behind `pytest`.
+        home: the folder to run in.
+        said: the folder in which what was said is left.
+    """
 
     def work() -> None:
+        logging.getLogger().handlers.clear()  # those of the pytest around it
+        os.environ.pop("PYTEST_CURRENT_TEST", None)
+        for name in [name for name in os.environ if name.startswith("PYTEST_XDIST")]:
+            del os.environ[name]
+        if code := int(pytest.main(words)):
+            raise SystemExit(code)
+
+    return heard(work, home, said)
+
+
+def heard(work: Callable[[], object], home: Path, said: Path, **variables: str) -> tuple[int, str, str]:
+    """Do the work in a forked process in a folder; its exit code, 0 or 1, stdout and stderr."""
+
+    def aloud() -> None:
+        warnings.resetwarnings()
         warnings.simplefilter("ignore")
         os.environ.update(variables)
         os.chdir(home)
         speak_to(said / "stdout", said / "stderr")
         try:
-            run.main(words)
+            work()
         except BaseException:
             traceback.print_exc()
             raise
@@ -211,5 +239,5 @@ def torchrun(words: list[str], home: Path, said: Path, **variables: str) -> tupl
             sys.stdout.flush()
             sys.stderr.flush()
 
-    code = ended(work)
+    code = ended(aloud)
     return code, (said / "stdout").read_text(), (said / "stderr").read_text()

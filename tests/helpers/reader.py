@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from click.testing import CliRunner
-from helpers.children import torchrun
+from helpers.children import pytest_of, torchrun
 
 from advkit.cli import main
 
@@ -44,7 +44,9 @@ class Reader:
             return
         Path("test_page.py").write_text(text)
         alone = ["-p", "advkit.testing", "-p", "no:xdist", "-p", "no:cacheprovider", "-q", "test_page.py"]
-        self.shell(shlex.join([sys.executable, "-m", "pytest", *alone]))
+        with TemporaryDirectory() as said:
+            code, stdout, stderr = pytest_of(alone, Path.cwd(), Path(said))
+        assert code == 0, f"{text}\n{stdout[-2000:]}{stderr[-2000:]}"
         exec(compile(text, "page", "exec"), self.names)
 
     def sh(self, text: str) -> None:
