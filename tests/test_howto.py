@@ -92,7 +92,11 @@ ELSEWHERE = {
 }
 """Page -> the file of the test that runs its Python."""
 
-SMALLER = {'budget="small", seeds=3': 'budget="tiny", seeds=2', 'split="test")[:5]': 'split="test")[:2]'}
+SMALLER = {
+    'budget="small", seeds=3': 'budget="tiny", seeds=2',
+    'split="test")[:5]': 'split="test")[:2]',
+    "check_attack(PGD())": "check_attack(PGD(steps=5))",
+}
 """Words of a block -> those in their place."""
 
 
