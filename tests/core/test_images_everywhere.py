@@ -112,7 +112,7 @@ def test_a_single_image_is_told_of_the_axis_of_the_batch(name: str) -> None:
     assert len(said) <= 2  # the advice is given once
 
 
-@pytest.mark.parametrize("name", ASKING.keys() - {"assert_robust"})
+@pytest.mark.parametrize("name", sorted(ASKING.keys() - {"assert_robust"}))
 def test_images_of_another_type_than_the_network_are_told_which(name: str) -> None:
     if name == "correspondence":
         pytest.skip("a layer of its own may have another type")

@@ -81,7 +81,7 @@ STREAMS: dict[str, Callable[..., Any]] = {
 }
 """What reads data batch by batch."""
 
-COUNTED = STREAMS.keys() - {"check_evaluation"}
+COUNTED = sorted(STREAMS.keys() - {"check_evaluation"})
 """What takes all images where no count is given."""
 
 PAIRS: dict[str, Callable[[Any], Any]] = {
