@@ -236,6 +236,8 @@ def _moved(model: Model, device: str | torch.device | None) -> Model:
     if device is None:
         return model
     if not isinstance(model, nn.Module):
+        if str(device) == "cpu":  # where data come from
+            return model
         raise InputError(
             f"device={str(device)!r} moves a network (an nn.Module), and the model is a {type(model).__name__}: leave "
             "device out, and give images on the device that it expects"

@@ -39,7 +39,7 @@ ASKED: dict[str, Callable[[Tensor], Tensor]] = {
     "examples": lambda x: PGD(eps=0.1, steps=2).examples(NET, x, Y[: len(x)]),
     "training loss": lambda x: AdversarialLoss(attack=FGSM(eps=0.1))(NET, x, Y[: len(x)]),
     "classify": lambda x: classify(NET, x),
-    "smoothing": lambda x: Smoothed(NET, 0.5).predict(x, 5),
+    "smoothing": lambda x: Smoothed(NET, 0.5).predict(x, 20),
 }
 TRANSFORMS: dict[str, Callable[[Callable[[Tensor], Tensor]], object]] = {
     "vmap": lambda ask: torch.func.vmap(lambda one: ask(one[None]))(X),
