@@ -156,10 +156,11 @@ class Bounds:
             taps = op.windows.taps(size).amax(1).view(-1, *op.windows.shape)
             return relative * taps
         model = gamma(16, self.rounding.unit)
+        if isinstance(op, Tanh):
+            return relative * (size + 1) + model
         if isinstance(op, Curve):
-            return relative * (size + 1) + (
-                model if isinstance(op, Tanh) else gamma(64, self.rounding.unit) * (size + 1)
-            )
+            reach = op.slope * size + own + 1  # steps on the way to the value are no larger
+            return (relative + gamma(64, self.rounding.unit)) * reach
         return (relative + model) * own + self.rounding.tiny
 
     def _refine(self, place: int) -> None:

@@ -133,6 +133,25 @@ def test_no_point_of_the_ball_lies_below_the_bounds(name: str, dtype: torch.dtyp
             assert float((least - found["crown"]).max()) < (1e-3 if dtype == torch.float32 else 1e-6)
 
 
+LARGE = [nn.ELU(alpha=3000.0), nn.Softplus(beta=1e-4), nn.CELU(alpha=300.0), nn.SELU(), nn.GELU()]
+
+
+@pytest.mark.parametrize("layer", LARGE, ids=str)
+def test_rounding_of_large_values_is_counted(layer: nn.Module) -> None:
+    """At a ball of one point the bounds are the values themselves, but for rounding: here in float32 and float64."""
+    torch.manual_seed(0)
+    x, y = torch.rand(200, 1, 4, 4), torch.zeros(200, dtype=torch.int64)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(16, 16), layer)
+    for net in (model, model.double()):
+        own = x.to(next(net.parameters()).dtype)
+        with torch.no_grad():
+            logits = net(own).double()
+        lead = logits[:, :1] - logits
+        margin = certify(net, own, y, eps=0.0, method="crown").margin
+        assert bool((margin <= lead).all())
+        assert float((lead - margin).max()) < 1e-3 * max(1.0, float(logits.abs().max()))
+
+
 def test_a_smooth_network_is_refused_by_exact_and_has_a_lipschitz_constant() -> None:
     model, x, y = network(nn.GELU())
     with pytest.raises(InputError, match="no split for GELU, in 1 "):
