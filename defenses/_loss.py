@@ -11,6 +11,7 @@ from advkit.attacks import Attack
 from advkit.core import door
 from advkit.core.errors import InputError
 from advkit.core.goals import wide
+from advkit.core.plain import plain
 from advkit.core.written import written
 from advkit.defenses._network import Network, enter
 
@@ -40,7 +41,7 @@ class TrainingLoss(ABC):
         """Numbers of NumPy and torch become Python's, and a radius is one finite number, "8/255" among them."""
         for field in dataclasses.fields(self):
             if field.init:
-                object.__setattr__(self, field.name, door.plain(getattr(self, field.name)))
+                object.__setattr__(self, field.name, plain(getattr(self, field.name)))
         door.check_bounds(self.bounds)
         if getattr(self, "eps", None) is not None:
             object.__setattr__(self, "eps", door.check_finite_eps(getattr(self, "eps")))  # noqa: B009

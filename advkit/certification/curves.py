@@ -24,14 +24,11 @@ class Curve:
 
     Args:
         windows: the entries; each output has its own.
+        slope: a bound of the absolute value of its derivative.
     """
 
     windows: Windows
-
-    @property
-    def slope(self) -> float:
-        """The largest absolute value of the derivative."""
-        return 1.0
+    slope: float
 
     def interval(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """Bound the output (N, *in) by the bounds of the input."""
@@ -45,6 +42,8 @@ class Curve:
 @dataclass(frozen=True, kw_only=True)
 class Tanh(Curve):
     """tanh of every entry."""
+
+    slope: float = 1.0
 
     def interval(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """Bound the output; tanh is increasing."""
@@ -66,7 +65,6 @@ class Smooth(Curve):
         name: name of the function.
         function: the function, tensors to tensors of the same shape.
         bend: a bound of the absolute value of its second derivative where there is one.
-        steepest: a bound of the absolute value of its derivative.
         turns: the points at which it changes from falling to rising or back.
         corners: the points without a second derivative.
         jump: a bound of the height of its jumps, which are at corners.
@@ -75,14 +73,9 @@ class Smooth(Curve):
     name: str
     function: Callable[[Tensor], Tensor] = field(repr=False)
     bend: float
-    steepest: float
     turns: tuple[float, ...] = ()
     corners: tuple[float, ...] = ()
     jump: float = 0.0
-
-    @property
-    def slope(self) -> float:
-        return self.steepest
 
     def interval(self, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
         """Bound the output by its values at the ends and at the turns between them."""
@@ -108,7 +101,7 @@ class Smooth(Curve):
         wide = high > low
         rise = self.function(high) - self.function(low)
         slope = torch.where(wide, rise / torch.where(wide, high - low, 1.0), 0.0)
-        slope = slope.clamp(-self.steepest, self.steepest)  # two ends that are nearly equal
+        slope = slope.clamp(-self.slope, self.slope)  # two ends that are nearly equal
         points = [low + (high - low) * (k / PIECES) for k in range(PIECES)] + [high]
         points += [torch.maximum(low, torch.clamp(high, max=corner)) for corner in self.corners]
         least, most = torch.full_like(low, torch.inf), torch.full_like(low, -torch.inf)

@@ -23,6 +23,7 @@ from advkit.core.knowledge import check_knowledge
 from advkit.core.losses import Loss, check_loss
 from advkit.core.norms import get_norm
 from advkit.core.oracle import Oracle
+from advkit.core.plain import plain
 from advkit.core.registry import Registry
 from advkit.core.result import Result, better_of
 from advkit.core.threat import Threat
@@ -92,7 +93,7 @@ class Attack(ABC):
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            object.__setattr__(self, field.name, door.without_graph(door.plain(getattr(self, field.name))))
+            object.__setattr__(self, field.name, door.without_graph(plain(getattr(self, field.name))))
         if self.norm not in self.norms:
             raise unknown(f"norm of {self.name}", str(self.norm), self.norms)
         check_loss(self.loss)

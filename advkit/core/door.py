@@ -1,25 +1,21 @@
 """Checks of the caller's input, made once, before the first step. Messages say what was seen and expected."""
 
 import math
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from advkit.core.advice import batch_advice, floats_advice, rows_advice, tensor_advice
 from advkit.core.errors import InputError, warn
-from advkit.core.float64 import in_float64
 from advkit.core.goals import TARGETS
 from advkit.core.norms import Norm
 from advkit.core.option_numbers import MOST, shown
+from advkit.core.plain import is_integer, is_real, kind, plain
 from advkit.core.threat import Region
 from advkit.core.transformed_code import check_eager
 from advkit.core.words import fraction
-
-MOST_REAL = 2**1023
-"""Integers of this size and more are refused as real numbers: beyond twice as much no float holds them."""
 
 
 def check_dense(value: Tensor) -> None:
@@ -33,9 +29,9 @@ def check_dense(value: Tensor) -> None:
 def check_floats(x: Any, span: str = "") -> None:
     """Raise InputError unless these are images as a floating-point tensor; it may be one that a tracer records."""
     if not isinstance(x, Tensor):
-        raise InputError(f"expected images as a torch tensor (N, C, H, W), got {kind(x)}{_tensor_of(x, 'x')}")
+        raise InputError(f"expected images as a torch tensor (N, C, H, W), got {kind(x)}{tensor_advice(x, 'x')}")
     if not x.is_floating_point():
-        raise InputError(f"expected floating-point images{span}, got {x.dtype}{_floats_of(x)}")
+        raise InputError(f"expected floating-point images{span}, got {x.dtype}{floats_advice(x)}")
 
 
 def check_batch(x: Any, axes: Sequence[int] = (), span: str = "") -> None:
@@ -93,7 +89,7 @@ def check_bounds(bounds: Any) -> tuple[float, float]:
 def check_classes(what: str, classes: Any, x: Tensor) -> Tensor:
     """Check for one integer class a sample and move them to x's device; `check_answer` checks their range."""
     if not isinstance(classes, Tensor):
-        advice = (batch_advice(x, classes) if what == "labels" else "") or _tensor_of(classes, "y")
+        advice = (batch_advice(x, classes) if what == "labels" else "") or tensor_advice(classes, "y")
         raise InputError(f"expected {what} as an integer tensor (N,), got {kind(classes)}{advice}")
     if classes.shape != (len(x),):
         advice = rows_advice(classes) or (batch_advice(x, classes) if what == "labels" else "")
@@ -116,70 +112,6 @@ def check_device(what: str, value: Tensor, x: Tensor) -> None:
         )
 
 
-def _floats_of(x: Tensor) -> str:
-    """Say how numbers of another type become pixels; empty if nothing is known."""
-    if x.is_complex():
-        return ""
-    if x.dtype == torch.bool:
-        return "; of black and white images use x.float()"
-    return "; for 8-bit images use x.float() / 255, or torch.as_tensor(x).float() / 255 of an array"
-
-
-def _tensor_of(value: Any, name: str) -> str:
-    """Say how an array or a list becomes a tensor; empty if nothing is known."""
-    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf":
-        return f"; torch.as_tensor({name}) makes one of an array"
-    if not isinstance(value, list | tuple) or not value:
-        return ""
-    if all(isinstance(one, Tensor) for one in value):
-        return f"; torch.stack({name}) joins tensors of one shape"
-    if all(_is_real(plain(one)) for one in value):
-        return f"; torch.as_tensor({name}) makes one of a list"
-    if name == "x":
-        return "; make each image a tensor (C, H, W) in [0, 1], and join them by torch.stack"
-    return ""
-
-
-def batch_advice(x: Tensor, classes: Any) -> str:
-    """Say which axis of a batch the images lack, or have too many of; empty if they may be as they should.
-
-    Args:
-        x: images (N, ...), as they were given.
-        classes: what was given as a class for each of them, and does not fit.
-    """
-    one = classes.numel() == 1 if isinstance(classes, Tensor) else isinstance(plain(classes), int)
-    if x.ndim == 2 and one and len(x) > 1:
-        return (
-            "; a single image (H, W) needs the axes of batch and channels, and its class that of the batch: "
-            "x[None, None], torch.tensor([y])"
-        )
-    if x.ndim == 3:
-        return "; a single image needs the axis of the batch, and so does its class: x[None], torch.tensor([y])"
-    if x.ndim == 5 and len(x) == 1 and isinstance(classes, Tensor) and classes.shape == x.shape[1:2]:
-        return f"; x has the axis of the batch twice, {tuple(x.shape)}: x[0]"
-    if not one or (isinstance(classes, Tensor) and classes.ndim):
-        return ""
-    if len(x) == 1:
-        return "; a class needs the axis of the batch: torch.tensor([y])"
-    return f"; torch.full(({len(x)},), y) gives all of them one class"
-
-
-def rows_advice(classes: Tensor) -> str:
-    """Say what to do with a row of numbers for each sample (N, K); empty if nothing is known."""
-    if classes.ndim != 2 or not classes.numel() or classes.is_complex():
-        return ""
-    if classes.shape[1] == 1:
-        return "; a column of classes becomes a row by .squeeze(1)"
-    ones = classes == 1
-    if bool((ones | (classes == 0)).all()):
-        if bool((ones.sum(1) == 1).all()):
-            return "; one-hot rows become classes by .argmax(1)"
-        return "; several classes a sample are a goal of their own: goal=advkit.goals.multi_label()"
-    if bool((classes >= 0).all()) and bool(((in_float64(classes).sum(1) - 1).abs() < 1e-3).all()):
-        return "; soft labels are no classes: .argmax(1) takes the likeliest of each"
-    return ""
-
-
 def _read(text: str) -> Any:
     """The number that a text stands for; the text itself where it stands for none."""
     try:
@@ -199,7 +131,7 @@ def check_eps(eps: Any, x: Tensor | None = None) -> float | Tensor:
             raise InputError("expected every eps >= 0, got a negative one or NaN")
         return eps.detach() if x is None else eps.detach().to(x.device, torch.float64)
     eps = _read(eps) if isinstance(eps, str) else plain(eps)
-    if not _is_real(eps):
+    if not is_real(eps):
         raise InputError(f"expected eps as a number >= 0, got {shown(eps)}")
     if not eps >= 0:
         raise InputError(f"expected eps >= 0, got {eps:g}")
@@ -246,7 +178,7 @@ def check_finite_eps(eps: Any) -> float:
 def check_seed(seed: Any) -> int:
     """Check that the seed is an integer."""
     seed = plain(seed)
-    if not _is_integer(seed):
+    if not is_integer(seed):
         raise InputError(f"expected seed as an integer, got {seed!r}")
     return int(seed)
 
@@ -272,7 +204,7 @@ def check_target(target: Any, x: Tensor) -> str | int | Tensor:
             )
         return target
     target = plain(target)
-    if _is_integer(target):
+    if is_integer(target):
         if target < 0:
             raise InputError(f"expected target as the number of a class, 0 or more, got {shown(int(target))}")
         return int(target)
@@ -328,15 +260,6 @@ def check_clean(clean: Any, x: Tensor) -> Tensor | None:
     return clean.detach().clone()
 
 
-def plain(value: Any) -> Any:
-    """Convert a scalar of NumPy, torch (0 dimensions) or `fractions` to a Python number; leave anything else."""
-    if isinstance(value, Tensor | np.ndarray | np.generic) and value.ndim == 0:
-        return value.item()
-    if isinstance(value, numbers.Real) and not isinstance(value, int | float):
-        return float(value)
-    return value
-
-
 def without_graph(value: Any) -> Any:
     """Detach a tensor that the caller differentiates; leave anything else."""
     return value.detach() if isinstance(value, Tensor) and value.requires_grad else value
@@ -349,7 +272,7 @@ def check_count(name: str, value: Any, *, least: int = 1, most: int = MOST) -> i
         InputError: the value is no integer, or it is below `least`, or above `most`.
     """
     value = plain(value)
-    if not _is_integer(value) or not least <= value <= most:
+    if not is_integer(value) or not least <= value <= most:
         span = f"from {least} to {most}" if most < MOST else f">= {least}"
         raise InputError(f"expected {name} as an integer {span}, got {shown(value)}")
     return int(value)
@@ -376,7 +299,7 @@ def check_positive(name: str, value: Any, *, optional: bool = False) -> float | 
     if optional and value is None:
         return None
     value = plain(value)
-    if not _is_real(value) or not 0 < value < math.inf:
+    if not is_real(value) or not 0 < value < math.inf:
         raise InputError(f"expected {name} as a number > 0, got {shown(value)}")
     return float(value)
 
@@ -388,7 +311,7 @@ def check_share(name: str, value: Any) -> float:
         InputError: the value is no number, or outside the range.
     """
     value = plain(value)
-    if not _is_real(value) or not 0 < value <= 1:
+    if not is_real(value) or not 0 < value <= 1:
         raise InputError(f"expected {name} as a number above 0 and at most 1, got {shown(value)}")
     return float(value)
 
@@ -400,22 +323,8 @@ def check_between(name: str, value: Any, low: float, high: float, *, ends: bool 
         InputError: the value is no number, or outside the range.
     """
     value = plain(value)
-    if not _is_real(value) or not (low <= value <= high if ends else low < value < high) or math.isinf(value):
+    if not is_real(value) or not (low <= value <= high if ends else low < value < high) or math.isinf(value):
         span = f"from {low} to {high}" if ends else f"above {low} and below {high}"
         span = f">= {low}" if ends and math.isinf(high) else span
         raise InputError(f"expected {name} as a number {span}, got {shown(value)}")
     return float(value)
-
-
-def _is_real(value: Any) -> bool:
-    """Whether it is a number, and an integer that a float can hold."""
-    return isinstance(value, float) or (_is_integer(value) and abs(value) < MOST_REAL)
-
-
-def _is_integer(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def kind(value: Any) -> str:
-    """Return the name of a value's type, for a message."""
-    return type(value).__name__

@@ -4,8 +4,9 @@ import numbers
 from math import exp, lgamma, log, sqrt
 from statistics import NormalDist
 
-from advkit.core.door import check_between, plain
+from advkit.core.door import check_between
 from advkit.core.errors import InputError, check_given
+from advkit.core.plain import plain
 
 
 def wilson_interval(errors: float, count: int, *, confidence: float = 0.95) -> tuple[float, float]:

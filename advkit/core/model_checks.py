@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advkit.core.door import kind
 from advkit.core.errors import InputError, warn
 from advkit.core.float64 import in_float64
+from advkit.core.plain import kind
 
 
 def check_model(model: Any) -> None:

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from advkit.core.door import check_dense, rows_advice
+from advkit.core.advice import rows_advice
+from advkit.core.door import check_dense
 from advkit.core.errors import InputError
 from advkit.data._dataset import MemoryDataset
 

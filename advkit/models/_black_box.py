@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from advkit.core.door import check_between, check_count, check_flag, kind
+from advkit.core.door import check_between, check_count, check_flag
 from advkit.core.errors import InputError, unknown
+from advkit.core.plain import kind
 
 ANSWERS = {"logits": "scores", "probabilities": "scores", "labels": "labels"}
 """What the function returns -> what an attacker learns from it."""

@@ -59,7 +59,7 @@ def test_the_lines_and_the_interval_hold(name: str, widest: float) -> None:
     assert float(below.min()) > -1e-12
     assert float(above.min()) > -1e-12
     loose = operation.bend * ((high - low) / 48) ** 2 / 4 + 2 * operation.jump  # that each line may stay away
-    seen = operation.steepest * (high - low) / 400  # between two points of the grid
+    seen = operation.slope * (high - low) / 400  # between two points of the grid
     assert bool((below.amin(0) <= loose + 2 * seen + 1e-12).all())
     assert bool((above.amin(0) <= loose + 2 * seen + 1e-12).all())
     assert float((value.amin(0) - least).min()) > -1e-12
@@ -77,7 +77,7 @@ def test_what_is_said_of_the_function_is_true(name: str) -> None:
     z.requires_grad_()
     (slope,) = torch.autograd.grad(CURVES[name](z).sum(), z, create_graph=True)
     (bend,) = torch.autograd.grad(slope.sum(), z, allow_unused=True)
-    assert 0.97 * operation.steepest <= float(slope.detach().abs().max()) <= operation.steepest
+    assert 0.97 * operation.slope <= float(slope.detach().abs().max()) <= operation.slope
     assert 0.97 * operation.bend <= float(bend.detach().abs().max()) <= operation.bend * (1 + 1e-9)
     signs = slope.detach().sign()
     signs[slope.detach().abs() < 1e-9] = 0  # a tail that rounding has made flat

@@ -224,20 +224,20 @@ def _numbers(call: Call, **defaults: float) -> list[float]:
 
 @rule("silu")
 def _silu(call: Call) -> Ref:
-    return _smooth(call, "SiLU", F.silu, bend=0.5, steepest=1.1, turns=(-1.2784645427610738,))
+    return _smooth(call, "SiLU", F.silu, bend=0.5, slope=1.1, turns=(-1.2784645427610738,))
 
 
 @rule("gelu")
 def _gelu(call: Call) -> Ref:
     if call.kwargs.get("approximate", "none") == "tanh":
         run = lambda z: F.gelu(z, approximate="tanh")  # noqa: E731
-        return _smooth(call, "GELU", run, bend=0.8, steepest=1.13, turns=(-0.7524614220710162,))
-    return _smooth(call, "GELU", F.gelu, bend=0.8, steepest=1.13, turns=(-0.7517915246935645,))
+        return _smooth(call, "GELU", run, bend=0.8, slope=1.13, turns=(-0.7524614220710162,))
+    return _smooth(call, "GELU", F.gelu, bend=0.8, slope=1.13, turns=(-0.7517915246935645,))
 
 
 @rule("mish")
 def _mish(call: Call) -> Ref:
-    return _smooth(call, "Mish", F.mish, bend=0.65, steepest=1.09, turns=(-1.1924312145154952,))
+    return _smooth(call, "Mish", F.mish, bend=0.65, slope=1.09, turns=(-1.1924312145154952,))
 
 
 @rule("softplus")
@@ -248,7 +248,7 @@ def _softplus(call: Call) -> Ref:
         raise call.refusal("has beta <= 0")
     jump = math.log1p(math.exp(-threshold)) / beta
     run = lambda z: F.softplus(z, beta, threshold)  # noqa: E731
-    return _smooth(call, "softplus", run, bend=beta / 4, steepest=1.0, corners=(threshold / beta,), jump=jump)
+    return _smooth(call, "softplus", run, bend=beta / 4, slope=1.0, corners=(threshold / beta,), jump=jump)
 
 
 @rule("elu")
@@ -267,7 +267,7 @@ def _celu(call: Call) -> Ref:
 def _exponential(call: Call, alpha: float, scale: float, rate: float) -> Ref:
     """scale z above 0, scale alpha (exp(rate z) - 1) below."""
     run = lambda z: scale * torch.where(z > 0, z, alpha * torch.expm1(rate * z.clamp(max=0)))  # noqa: E731
-    facts = {"bend": abs(scale * alpha) * rate**2, "steepest": abs(scale) * max(1.0, abs(alpha * rate))}
+    facts = {"bend": abs(scale * alpha) * rate**2, "slope": abs(scale) * max(1.0, abs(alpha * rate))}
     return _smooth(call, "ELU", run, turns=(0.0,), corners=(0.0,), **facts)
 
 
@@ -280,4 +280,4 @@ def _hardsigmoid(call: Call) -> Ref:
 
 @rule("hardswish")
 def _hardswish(call: Call) -> Ref:
-    return _smooth(call, "hardswish", F.hardswish, bend=1 / 3, steepest=1.5, turns=(-1.5,), corners=(-3.0, 3.0))
+    return _smooth(call, "hardswish", F.hardswish, bend=1 / 3, slope=1.5, turns=(-1.5,), corners=(-3.0, 3.0))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils import data as torch_data
 
-from advkit.core.door import batch_advice
+from advkit.core.advice import batch_advice
 from advkit.core.errors import InputError
 from advkit.data import load_data
 from advkit.data._pairs import dense, is_two_lists, pair

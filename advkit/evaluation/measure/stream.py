@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler, default_collate
 
-from advkit.core.door import batch_advice, plain
+from advkit.core.advice import batch_advice
 from advkit.core.errors import InputError
+from advkit.core.plain import plain
 from advkit.core.words import harmless
 from advkit.data import Dataset
 from advkit.data._pairs import pair

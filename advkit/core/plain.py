@@ -1,0 +1,34 @@
+"""What kind of value a caller gave: Python's own numbers, whatever library made them."""
+
+import numbers
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+MOST_REAL = 2**1023
+"""Integers of this size and more are refused as real numbers: beyond twice as much no float holds them."""
+
+
+def plain(value: Any) -> Any:
+    """Convert a scalar of NumPy, torch (0 dimensions) or `fractions` to a Python number; leave anything else."""
+    if isinstance(value, Tensor | np.ndarray | np.generic) and value.ndim == 0:
+        return value.item()
+    if isinstance(value, numbers.Real) and not isinstance(value, int | float):
+        return float(value)
+    return value
+
+
+def is_real(value: Any) -> bool:
+    """Whether it is a number, and an integer that a float can hold."""
+    return isinstance(value, float) or (is_integer(value) and abs(value) < MOST_REAL)
+
+
+def is_integer(value: Any) -> bool:
+    """Whether it is a whole number, and not True or False."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def kind(value: Any) -> str:
+    """Return the name of a value's type, for a message."""
+    return type(value).__name__
