@@ -62,5 +62,15 @@ def test_every_public_package_is_listed() -> None:
     assert packages <= set(MODULES), "add the package to MODULES"
 
 
+@pytest.mark.parametrize("module", [module for module in MODULES if module.count(".") == 1 and module != "advkit.cli"])
+def test_a_package_is_an_attribute_after_import_advkit(module: str) -> None:
+    """`import advkit; advkit.goals.top_k(3)` was an AttributeError, though messages advise such calls."""
+    import advkit
+
+    name = module.removeprefix("advkit.")
+    assert advkit.__getattr__(name) is import_module(module)
+    assert name in dir(advkit)
+
+
 if __name__ == "__main__":
     LIST.write_text("\n".join(public()) + "\n")

@@ -1,18 +1,13 @@
 """What a function of the caller's returns: `load_data("package.module:function")`."""
 
-from collections.abc import Iterable, Iterator
 from typing import Any
 
-import torch
-from torch import Tensor
-
 from advkit.core.errors import InputError
-from advkit.core.imported import call, find, parameters_of, staying
+from advkit.core.imported import call, find, parameters_of
 from advkit.data._dataset import DATASETS, Dataset
 from advkit.data._folders import Root
-from advkit.data._pairs import from_pair, images_of, in_memory, is_pair, labels_of, pair
-
-MOST = 4 << 30  # bytes of images that a factory's data set may hold in memory
+from advkit.data._pairs import from_pair, is_pair
+from advkit.data._reading import is_readable, read_through
 
 
 @DATASETS.register("factory")
@@ -35,8 +30,8 @@ def factory(*, place: str, split: str = "test", root: Root = None, download: boo
         return made
     if is_pair(made):
         return from_pair(made, place, split)
-    if isinstance(made, Iterable) or (hasattr(made, "__getitem__") and hasattr(made, "__len__")):
-        return _read_through(place, split, made)
+    if is_readable(made):
+        return read_through(place, split, made)
     raise InputError(f"expected {place} to return a data set or a pair (x, y), got {type(made).__name__}")
 
 
@@ -51,31 +46,3 @@ def factory_splits(place: str) -> list[str]:
     """
     module, _, attribute = place.partition(":")
     return ["test", "train"] if "split" in parameters_of(find(place, module, attribute, "data set")) else ["test"]
-
-
-def _read_through(place: str, split: str, made: Any) -> Dataset:
-    """All that a loader or a data set gives, in memory."""
-    items = _items(place, made)
-    images, labels, held = list[Tensor](), list[Tensor](), 0
-    for item in items:
-        x, y = pair(item)
-        x, y = (x[None], y.reshape(1)) if x.ndim == 3 and y.numel() == 1 else (x, y)
-        images.append(x)
-        labels.append(y)
-        held += x.numel() * x.element_size()
-        if held > MOST:
-            raise InputError(f"{place} gives more than {MOST >> 30} GB of images: return a data set that ends sooner")
-    if not images:
-        raise InputError(f"expected at least one image from {place}, got none")
-    try:
-        x, y = torch.cat(images), torch.cat(labels)
-    except (RuntimeError, TypeError) as error:
-        raise InputError(f"expected images of one size from {place}: {str(error).splitlines()[0]}") from error
-    return in_memory(place, split, images_of(x.numpy(), place), labels_of(y.numpy(), place))
-
-
-def _items(place: str, made: Any) -> Iterator[Any]:
-    """What a data set or a loader of the caller's gives, one after the other."""
-    with staying(place):
-        sized = hasattr(made, "__getitem__") and hasattr(made, "__len__")
-        yield from (made[i] for i in range(len(made))) if sized else made

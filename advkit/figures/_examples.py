@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from advkit.core.door import check_floats
+from advkit.core.door import check_bounds, check_images
 from advkit.core.errors import InputError
 from advkit.core.files import user_path, writing
 from advkit.core.words import either, harmless
@@ -57,9 +57,10 @@ def examples(
         The matplotlib figure; it has no window and need not be closed.
 
     Raises:
-        InputError: shapes that do not fit, or a path that cannot be written as an image.
+        InputError: shapes that do not fit, pixels out of bounds, or a path that cannot be written as an image.
     """
-    _check(x, x_adv, y, logits, logits_adv)
+    bounds = check_bounds(bounds)
+    _check(x, x_adv, y, logits, logits_adv, bounds)
     if sizes is not None and len(sizes) != len(x):
         raise InputError(f"expected sizes with one word for each of {len(x)} images, got {len(sizes)}")
     x, x_adv = (_unit(images, bounds) for images in (x, x_adv))
@@ -78,9 +79,11 @@ def examples(
     return _written(figure, path)
 
 
-def _check(x: Tensor, x_adv: Tensor, y: Tensor, logits: Tensor | None, logits_adv: Tensor) -> None:
+def _check(
+    x: Tensor, x_adv: Tensor, y: Tensor, logits: Tensor | None, logits_adv: Tensor, bounds: tuple[float, float]
+) -> None:
     for images in (x, x_adv):
-        check_floats(images)
+        check_images(images, bounds)
     if x.shape != x_adv.shape or not drawable(x):
         shapes = f"{tuple(x.shape)} and {tuple(x_adv.shape)}"
         raise InputError(f"expected x and x_adv of one shape (N, C, H, W) with N >= 1 and C 1 to 3, got {shapes}")

@@ -6,11 +6,11 @@ Jaderberg et al. 2015, appendix A.2 (arXiv 1506.02025).
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from advkit.data import Dataset
+from advkit.data import Dataset, as_dataset
 from advkit.figures._panels import BOX, HEAT, TRUE, Panel, Row, beside, sheet, signed
 from advkit.insight import Direction, Occlusion, Top
 from advkit.insight.occlusion import spread
@@ -55,7 +55,7 @@ def projection_sheet(
 
 def top_sheet(
     tops: Sequence[Top],
-    data: Dataset,
+    data: Dataset | Any,
     backs: Sequence[Tensor],
     *,
     method: str = "deconv",
@@ -66,13 +66,13 @@ def top_sheet(
 
     Args:
         tops: results of `top_activations`.
-        data: the data set in which the images were found.
+        data: the images among which they were found, in the forms that `top_activations` takes.
         backs: projections of the images of each unit (k, C, H, W); they are cut to the patches.
         method: method of the projections, for the caption.
         title: a line above the picture.
         path: file to write, PNG, PDF or SVG by its ending; by default none.
     """
-    rows = []
+    data, rows = as_dataset(data, "test"), []
     for top, back in zip(tops, backs, strict=True):
         patches = top.patches(data)
         labels = [f"{value:.3g}" for value in top.values.tolist()]
@@ -149,7 +149,7 @@ def occlusion_sheet(
 def directions_sheet(
     found: Sequence[Direction],
     names: Sequence[str],
-    data: Dataset,
+    data: Dataset | Any,
     *,
     layer: str,
     title: str = "",
@@ -160,12 +160,12 @@ def directions_sheet(
     Args:
         found: results of `directions`.
         names: names of the directions.
-        data: the data set in which the images were found.
+        data: the images among which they were found, in the forms that `top_activations` takes.
         layer: name of the layer, for the caption.
         title: a line above the picture.
         path: file to write, PNG, PDF or SVG by its ending; by default none.
     """
-    rows = []
+    data, rows = as_dataset(data, "test"), []
     for direction, name in zip(found, names, strict=True):
         images, labels = data[direction.rows]
         words = [data.classes[label] for label in labels.tolist()]

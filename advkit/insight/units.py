@@ -5,6 +5,7 @@ Zeiler, Fergus 2013, sec. 4 (arXiv 1311.2901): the top nine of a map with their 
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 from advkit.core.classify import looking
 from advkit.core.errors import InputError
 from advkit.core.guard import device_of
-from advkit.data import Dataset
+from advkit.data import Dataset, as_dataset
 from advkit.insight._named_layers import run_to
 from advkit.insight.fields import receptive_fields
 
@@ -37,13 +38,13 @@ class Top:
     positions: Tensor
     boxes: list[tuple[int, int, int, int]]
 
-    def patches(self, data: Dataset) -> list[Tensor]:
+    def patches(self, data: Dataset | Any) -> list[Tensor]:
         """Return the parts of the images that the unit sees, (C, h, w) each; sizes differ at the border.
 
         Args:
-            data: the data set in which the images were found.
+            data: the images among which they were found, as `top_activations` takes them.
         """
-        images, _ = data[self.rows]
+        images, _ = as_dataset(data, "test")[self.rows]
         pairs = zip(images, self.boxes, strict=True)
         return [image[:, top:bottom, left:right] for image, (top, left, bottom, right) in pairs]
 
@@ -91,25 +92,25 @@ def peaks(model: nn.Module, data: Dataset, *, layer: str, batch_size: int = 100)
     return torch.cat(values), torch.cat(places)
 
 
-def activity(model: nn.Module, data: Dataset, *, layer: str, batch_size: int = 100) -> Activity:
+def activity(model: nn.Module, data: Dataset | Any, *, layer: str, batch_size: int = 100) -> Activity:
     """Measure how strongly each unit of a layer responds to a data set, and in how many images it is above 0.
 
     Args:
         model: any network; it is left as it was.
-        data: the images.
+        data: the images: a data set, the name of one (its test split), a pair (x, y), a loader or a set of torch.
         layer: name of the layer.
         batch_size: number of images in a pass.
 
     Raises:
-        InputError: no such layer.
+        InputError: no such layer, or data of another form.
     """
-    values, _ = peaks(model, data, layer=layer, batch_size=batch_size)
+    values, _ = peaks(model, as_dataset(data, "test"), layer=layer, batch_size=batch_size)
     return Activity(layer, values.amax(0), (values > 0).double().mean(0))
 
 
 def top_activations(
     model: nn.Module,
-    data: Dataset,
+    data: Dataset | Any,
     *,
     layer: str,
     units: list[int] | None = None,
@@ -120,15 +121,16 @@ def top_activations(
 
     Args:
         model: any network; it is left as it was.
-        data: the images.
+        data: the images: a data set, the name of one (its test split), a pair (x, y), a loader or a set of torch.
         layer: name of the layer.
         units: numbers of maps or units; by default all.
         count: number of images for each unit.
         batch_size: number of images in a pass.
 
     Raises:
-        InputError: no such layer or unit.
+        InputError: no such layer or unit, or data of another form.
     """
+    data = as_dataset(data, "test")
     values, places = peaks(model, data, layer=layer, batch_size=batch_size)
     units = list(range(values.shape[1])) if units is None else units
     for unit in units:
@@ -171,7 +173,7 @@ class Direction:
 
 def directions(
     model: nn.Module,
-    data: Dataset,
+    data: Dataset | Any,
     *,
     layer: str,
     units: list[int],
@@ -186,7 +188,7 @@ def directions(
 
     Args:
         model: any network; it is left as it was.
-        data: the images, such as a test split that the network has not seen.
+        data: the images, such as a test split that the network has not seen; in the forms that `activity` takes.
         layer: name of the layer.
         units: numbers of the single units.
         random: number of random directions, given after the units.
@@ -195,9 +197,9 @@ def directions(
         batch_size: number of images in a pass.
 
     Raises:
-        InputError: no such layer or unit.
+        InputError: no such layer or unit, or data of another form.
     """
-    phi, _ = peaks(model, data, layer=layer, batch_size=batch_size)
+    phi, _ = peaks(model, as_dataset(data, "test"), layer=layer, batch_size=batch_size)
     phi = phi.double()
     if not all(0 <= unit < phi.shape[1] for unit in units):
         raise InputError(f"expected units in 0 .. {phi.shape[1] - 1} of layer {layer!r}, got {units}")

@@ -33,11 +33,14 @@ class Normalize(nn.Module):
             raise InputError(
                 f"expected as many finite means as positive stds, one a channel; got mean={mean}, std={std}"
             )
-        self.register_buffer("mean", torch.tensor(means)[:, None, None], persistent=False)  # (C, 1, 1)
-        self.register_buffer("std", torch.tensor(stds)[:, None, None], persistent=False)
+        shape = (-1, 1, 1) if len(means) > 1 else (1,)  # one number fits rows of features (N, D) too
+        self.register_buffer("mean", torch.tensor(means).view(shape), persistent=False)
+        self.register_buffer("std", torch.tensor(stds).view(shape), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """x (N, C, H, W) in [0, 1] -> the same shape in the network's units.
+
+        Where mean and std are one number, x may have any shape (N, ...).
 
         Raises:
             InputError: no floating-point tensor, or images with another number of channels.
@@ -61,7 +64,7 @@ def _advice(x: Tensor, expected: tuple[int, ...]) -> str:
         return "x.permute(0, 3, 1, 2) puts the channels first"
     if x.ndim == 1 + len(expected):
         return f"resize them, or build it with input_shape={tuple(x.shape[1:])}"
-    if x[0].numel() == math.prod(expected):
+    if math.prod(expected) in (x.numel(), x[0].numel()):
         return f"x.reshape(-1, {', '.join(map(str, expected))}) has that shape"
     return "give a batch of images, with their channels"
 

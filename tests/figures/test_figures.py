@@ -113,6 +113,10 @@ def test_shapes_and_suffixes_that_do_not_fit_are_named(tmp_path):
         examples(x.expand(-1, 4, -1, -1), x_adv.expand(-1, 4, -1, -1), y, **logits)
     with pytest.raises(InputError, match="expected y with one row"):
         examples(x, x_adv, y[:1], **logits)
+    with pytest.raises(InputError, match="images out of bounds"):
+        examples(x * 255, x_adv * 255, y, **logits)
+    with pytest.raises(InputError, match="low < high"):
+        examples(x, x_adv, y, bounds=(1, 0), **logits)
     with pytest.raises(InputError, match="end the name with"):
         examples(x, x_adv, y, path=tmp_path / "picture.xyz", **logits)
 

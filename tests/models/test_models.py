@@ -259,6 +259,17 @@ def test_normalize_works_by_channel_and_refuses_other_channel_counts():
             Normalize(mean, std)
 
 
+def test_one_mean_and_std_fit_rows_of_features_and_add_no_axis():
+    rows, net = torch.rand(5, 4), nn.Linear(4, 3)
+    assert torch.equal(Normalize(0.5, 0.25)(rows), (rows - 0.5) / 0.25)
+    assert torch.equal(Classifier(net, mean=0.5, std=0.25)(rows), net((rows - 0.5) / 0.25))
+    assert Normalize(0.5)(rows.half()).dtype == torch.float32  # as with channels: the network's own type
+    with pytest.raises(
+        InputError, match=r"lenet5 was built for images \(N, 1, 32, 32\), got \(32, 32\): x.reshape\(-1, 1"
+    ):
+        small("lenet5")(digits()[0, 0])
+
+
 def test_any_module_becomes_a_classifier():
     net = nn.Sequential(nn.Flatten(), nn.Linear(16, 3))
     classifier, x = Classifier(net, mean=0.5, std=0.5), digits(2, (1, 4, 4))
