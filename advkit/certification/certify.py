@@ -17,6 +17,7 @@ from advkit.core import door, model_checks
 from advkit.core.classify import looking
 from advkit.core.errors import InputError, unknown
 from advkit.core.float64 import lacks_float64
+from advkit.core.option_numbers import shown
 from advkit.core.progress_bar import Progress, shows_progress
 
 METHODS = ("ibp", "crown_ibp", "crown", "alpha_crown", "exact", "lipschitz")
@@ -67,7 +68,7 @@ def certify(
         time_limit: seconds that "crown", "alpha_crown" or "exact" spends on each image; passes are shared by their
             rows. By default 60 for "exact", and no limit for the others, which warn beforehand if they may take a
             minute. At the limit the bounds found so far count, and they are sound. With `radius` it holds for each step
-            of the bisection.
+            of the bisection. Infinity sets no limit.
         nodes: number of parts of the ball that "exact" bounds for each image, 20,000 by default.
         tolerance: accuracy to which "exact" bounds the least margin of every image and class; by default it stops as
             soon as the signs are known.
@@ -83,6 +84,9 @@ def certify(
     if method not in METHODS:
         noise = "(randomised smoothing is advkit.defenses.Smoothed(model, sigma).certify(x))"
         raise unknown("method", str(method), METHODS, noise if method == "smoothing" else "")
+    time_limit = door.check_positive("time_limit", time_limit, optional=True, endless=True)
+    nodes = None if nodes is None else door.check_count("nodes", nodes)
+    tolerance = door.check_positive("tolerance", tolerance, optional=True)
     search = _search(method, attack, time_limit, nodes, tolerance)
     limit = time_limit if search is None else search.time_limit
     model_checks.check_model(model)
@@ -116,8 +120,8 @@ def _search(
     method: str, attack: Attacked | None, time_limit: float | None, nodes: int | None, tolerance: float | None
 ) -> Search | None:
     """When the search of "exact" ends; None for another method."""
-    given = {"time_limit": time_limit, "nodes": nodes, "tolerance": tolerance}
-    given = {name: value for name, value in given.items() if value is not None}
+    limits = {"time_limit": time_limit, "nodes": nodes, "tolerance": tolerance}
+    given = {name: value for name, value in limits.items() if value is not None}
     if method != "exact":
         foreign = [name for name in given if name != "time_limit"] + ([] if attack is None else ["attack"])
         if foreign:
@@ -125,12 +129,7 @@ def _search(
         if given and method not in TIMED:
             raise InputError(f"time_limit belongs to the methods {', '.join(TIMED)}, got it with method={method!r}")
     if attack is not None and not callable(attack):
-        raise InputError(f"expected attack as an attack or a callable (model, x, y), got {attack!r}")
-    for name, value in given.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
-            raise InputError(f"expected {name} as a number > 0, got {value!r}")
-        if name == "nodes" and value != int(value):
-            raise InputError(f"expected nodes as a whole number > 0, got {value!r}")
+        raise InputError(f"expected attack as an attack or a callable (model, x, y), got {shown(attack)}")
     return None if method != "exact" else Search(**given)  # type: ignore[arg-type]
 
 

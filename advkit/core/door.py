@@ -179,8 +179,21 @@ def check_seed(seed: Any) -> int:
     """Check that the seed is an integer."""
     seed = plain(seed)
     if not is_integer(seed):
-        raise InputError(f"expected seed as an integer, got {seed!r}")
+        raise InputError(f"expected seed as an integer, got {shown(seed)}")
     return int(seed)
+
+
+def check_torch_seed(seed: Any) -> int:
+    """Check that the seed is an integer that the generators of torch take."""
+    found = check_seed(seed)
+    if not -MOST <= found + 1 <= MOST + 1:
+        raise InputError(f"expected seed as an integer of at most 63 bits, got {shown(found)}")
+    return found
+
+
+def generator(seed: Any) -> torch.Generator:
+    """Check a seed and return torch's generator of it, on the CPU."""
+    return torch.Generator().manual_seed(check_torch_seed(seed))
 
 
 def check_ids(sample_ids: Any, x: Tensor) -> Tensor:
@@ -286,12 +299,12 @@ def check_flag(name: str, value: Any) -> bool:
     """
     value = plain(value)
     if not isinstance(value, bool):
-        raise InputError(f"expected {name} as True or False, got {value!r}")
+        raise InputError(f"expected {name} as True or False, got {shown(value)}")
     return value
 
 
-def check_positive(name: str, value: Any, *, optional: bool = False) -> float | None:
-    """Check that a hyperparameter is a finite number > 0; an optional one may be None.
+def check_positive(name: str, value: Any, *, optional: bool = False, endless: bool = False) -> float | None:
+    """Check that a hyperparameter is a finite number > 0; an optional one may be None, an endless one infinite.
 
     Raises:
         InputError: the value is no number, not > 0, or infinite.
@@ -299,7 +312,7 @@ def check_positive(name: str, value: Any, *, optional: bool = False) -> float | 
     if optional and value is None:
         return None
     value = plain(value)
-    if not is_real(value) or not 0 < value < math.inf:
+    if not is_real(value) or not value > 0 or (math.isinf(value) and not endless):
         raise InputError(f"expected {name} as a number > 0, got {shown(value)}")
     return float(value)
 
@@ -316,14 +329,17 @@ def check_share(name: str, value: Any) -> float:
     return float(value)
 
 
-def check_between(name: str, value: Any, low: float, high: float, *, ends: bool = True) -> float:
-    """Check that a hyperparameter is a number in [low, high]; with `ends=False`, in (low, high).
+def check_between(name: str, value: Any, low: float, high: float, *, ends: bool = True, endless: bool = False) -> float:
+    """Check that a hyperparameter is a finite number in [low, high]; with `ends=False`, in (low, high).
+
+    With `endless` it may be infinite where `high` is.
 
     Raises:
         InputError: the value is no number, or outside the range.
     """
     value = plain(value)
-    if not is_real(value) or not (low <= value <= high if ends else low < value < high) or math.isinf(value):
+    inside = is_real(value) and (low <= value <= high if ends else low < value < high)
+    if not inside or (math.isinf(value) and not endless):
         span = f"from {low} to {high}" if ends else f"above {low} and below {high}"
         span = f">= {low}" if ends and math.isinf(high) else span
         raise InputError(f"expected {name} as a number {span}, got {shown(value)}")

@@ -1,12 +1,13 @@
 """The uncertainty of error rates: Wilson's interval (1927) for one, McNemar's exact test (1947) for two."""
 
-import numbers
 from math import exp, lgamma, log, sqrt
 from statistics import NormalDist
+from typing import Any
 
 from advkit.core.door import check_between
-from advkit.core.errors import InputError, check_given
-from advkit.core.plain import plain
+from advkit.core.errors import InputError
+from advkit.core.option_numbers import is_huge
+from advkit.core.plain import is_integer, is_real, kind, plain
 
 
 def wilson_interval(errors: float, count: int, *, confidence: float = 0.95) -> tuple[float, float]:
@@ -27,12 +28,10 @@ def wilson_interval(errors: float, count: int, *, confidence: float = 0.95) -> t
     Raises:
         InputError: a number outside its range, or none.
     """
-    errors, count = plain(errors), plain(count)
-    check_given("errors", errors, numbers.Real, "a number")
-    check_given("count", count, numbers.Integral, "a whole number")
+    errors, count = _number("errors", errors), _whole("count", count)
     if count < 1 or not 0 <= errors <= count:
         raise InputError(f"expected 0 <= errors <= count and count >= 1, got errors {errors} and count {count}")
-    check_between("confidence", confidence, 0, 1, ends=False)
+    confidence = check_between("confidence", confidence, 0, 1, ends=False)
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     rate = errors / count
     centre = (rate + z * z / (2 * count)) / (1 + z * z / count)
@@ -63,12 +62,25 @@ def mcnemar(first_only: int, second_only: int) -> float:
     Raises:
         InputError: a number is negative, or no whole one.
     """
-    first_only, second_only = plain(first_only), plain(second_only)
-    check_given("first_only", first_only, numbers.Integral, "a whole number")
-    check_given("second_only", second_only, numbers.Integral, "a whole number")
+    first_only, second_only = _whole("first_only", first_only), _whole("second_only", second_only)
     if first_only < 0 or second_only < 0:
-        raise InputError(f"expected two counts >= 0, got {first_only} and {second_only}")
+        raise InputError(f"expected two counts >= 0, got first_only {first_only} and second_only {second_only}")
     flips, fewer = first_only + second_only, min(first_only, second_only)
     # summed as logarithms: 2^-flips underflows from about a thousand images
     logs = (lgamma(flips + 1) - lgamma(k + 1) - lgamma(flips - k + 1) - flips * log(2) for k in range(fewer + 1))
     return min(1.0, 2 * sum(exp(value) for value in logs))
+
+
+def _number(name: str, value: Any) -> float:
+    value = plain(value)
+    if not is_real(value) or is_huge(value):
+        raise InputError(f"expected {name} as a number, got {kind(value)}")
+    found: float = value
+    return found
+
+
+def _whole(name: str, value: Any) -> int:
+    value = plain(value)
+    if not is_integer(value) or is_huge(value):
+        raise InputError(f"expected {name} as a whole number, got {kind(value)}")
+    return int(value)

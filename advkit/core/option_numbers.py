@@ -91,7 +91,7 @@ def check_kinds(entry: str, factory: Callable[..., Any], options: Mapping[str, A
         value, optional = options[name], type(None) in kinds_of(parameter.annotation) or parameter.default is None
         if not (optional if value is None else _fits(name, value, kinds)):
             word = "a word" if kinds == {str} else "a finite number" if float in kinds else "an integer"
-            raise InputError(f"{entry} expects {name} as {word}, got {_short(shown(value))}")
+            raise InputError(f"{entry} expects {name} as {word}, got {shown(value)}")
 
 
 def kinds_of(annotation: Any) -> set[Any]:
@@ -100,11 +100,8 @@ def kinds_of(annotation: Any) -> set[Any]:
 
 
 def shown(value: Any) -> str:
-    """Return a value as a message shows it, in one line; Python refuses to write integers of thousands of digits."""
-    if is_huge(value):
-        return f"an integer of {value.bit_length()} bits"
-    said = repr(value)
-    return " ".join(said.split()) if "\n" in said else said
+    """Return a value as a message shows it: short and in one line; Python writes no integers of thousands of digits."""
+    return f"an integer of {value.bit_length()} bits" if is_huge(value) else _short(" ".join(repr(value).split()))
 
 
 def is_huge(value: Any) -> bool:

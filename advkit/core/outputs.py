@@ -6,7 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from advkit.core.errors import InputError, check_given
+from advkit.core.errors import InputError
+from advkit.core.option_numbers import shown
+from advkit.core.plain import is_integer, plain
 
 
 def answer_of(answer: Any) -> Tensor:
@@ -60,9 +62,9 @@ class Output(nn.Module):
         super().__init__()
         if isinstance(model, type) or not callable(model):
             raise InputError(f"expected model as a network (an nn.Module) or a function, got {type(model).__name__}")
-        if isinstance(which, bool):
-            raise InputError("expected which as a position or a key, got bool")
-        check_given("which", which, (int, str), "a position or a key")
+        which = plain(which)
+        if not isinstance(which, str) and not is_integer(which):
+            raise InputError(f"expected which as a position or a key, got {shown(which)}")
         self.model, self.which = model, which
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """What kind of value a caller gave: Python's own numbers, whatever library made them."""
 
+import math
 import numbers
 from typing import Any
 
@@ -22,6 +23,14 @@ def plain(value: Any) -> Any:
 def is_real(value: Any) -> bool:
     """Whether it is a number, and an integer that a float can hold."""
     return isinstance(value, float) or (is_integer(value) and abs(value) < MOST_REAL)
+
+
+def numbers_in(value: Any) -> tuple[float, ...] | None:
+    """Return the numbers of a scalar, list, tuple, or array or tensor with at most one long axis; None for others."""
+    if isinstance(value, Tensor | np.ndarray) and value.ndim:
+        value = value.reshape(-1).tolist() if max(value.shape) == math.prod(value.shape) else None
+    parts = [plain(part) for part in (value if isinstance(value, list | tuple) else [value])]
+    return tuple(map(float, parts)) if parts and all(map(is_real, parts)) else None
 
 
 def is_integer(value: Any) -> bool:

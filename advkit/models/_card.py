@@ -1,14 +1,14 @@
 """The card of a network: its architecture, its training data, its errors, and the source of its weights."""
 
 import json
-import numbers
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from advkit.core.errors import InputError, check_given
+from advkit.core.door import check_count
+from advkit.core.errors import InputError
 
 SHIPPED = "ships with advkit"
 RANDOM = "random (untrained)"
@@ -106,9 +106,9 @@ def count(number: int) -> str:
         number: the number to write.
 
     Raises:
-        InputError: it is no number.
+        InputError: it is no whole number of 0 or more.
     """
-    check_given("number", number, numbers.Real, "a number")
+    number = check_count("number", number, least=0)
     if number < 100_000:
         return f"{number:,}"
     return f"{number / 1e6:.3g} M" if number >= 1e6 else f"{number / 1e6:.2f} M"

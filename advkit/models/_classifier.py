@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from advkit.core.door import check_floats
 from advkit.core.errors import InputError
+from advkit.core.option_numbers import shown
 from advkit.core.outputs import answer_of
+from advkit.core.plain import numbers_in
 from advkit.models._card import Card
 
 
@@ -17,7 +19,7 @@ class Normalize(nn.Module):
     """`(x - mean) / std` by channel, so that attacks and budgets are always in units of [0, 1].
 
     Args:
-        mean, std: mean and standard deviation, one number for all channels or one for each.
+        mean, std: mean and standard deviation, one number for all channels or one for each, as a list, array or tensor.
 
     Raises:
         InputError: lengths differ, a number is not finite, or a std is not positive.
@@ -28,10 +30,12 @@ class Normalize(nn.Module):
 
     def __init__(self, mean: float | Sequence[float] = 0.0, std: float | Sequence[float] = 1.0) -> None:
         super().__init__()
-        means, stds = _numbers(mean), _numbers(std)
-        if len(means) != len(stds) or not all(map(math.isfinite, means)) or not all(0 < s < math.inf for s in stds):
+        means, stds = numbers_in(mean) or (), numbers_in(std) or ()
+        fit = all(map(math.isfinite, means)) and all(0 < s < math.inf for s in stds)
+        if not means or len(means) != len(stds) or not fit:
             raise InputError(
-                f"expected as many finite means as positive stds, one a channel; got mean={mean}, std={std}"
+                "expected as many finite means as positive stds, one a channel; "
+                f"got mean={shown(mean)}, std={shown(std)}"
             )
         shape = (-1, 1, 1) if len(means) > 1 else (1,)  # one number fits rows of features (N, D) too
         self.register_buffer("mean", torch.tensor(means).view(shape), persistent=False)
@@ -67,10 +71,6 @@ def _advice(x: Tensor, expected: tuple[int, ...]) -> str:
     if math.prod(expected) in (x.numel(), x[0].numel()):
         return f"x.reshape(-1, {', '.join(map(str, expected))}) has that shape"
     return "give a batch of images, with their channels"
-
-
-def _numbers(value: float | Sequence[float]) -> list[float]:
-    return [float(value)] if isinstance(value, int | float) else [float(v) for v in value]
 
 
 class Classifier(nn.Module):

@@ -2,17 +2,19 @@
 
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from statistics import fmean
 from typing import Any
 
 from torch import nn
 
+from advkit.core.door import check_count, check_torch_seed
 from advkit.core.errors import InputError, unknown
 from advkit.core.files import user_path
 from advkit.core.imported import call, find, needed, parameters_of
 from advkit.core.model_checks import check_model
+from advkit.core.plain import numbers_in, plain
 from advkit.core.registry import Spec, parse_spec
 from advkit.models._card import RANDOM, Card
 from advkit.models._classifier import Classifier, parameters
@@ -95,8 +97,9 @@ def create_reference(name: str, options: dict[str, Any], *, pretrained: bool = F
         InputError: there is nothing of that name, it does not take an option, or a download failed.
     """
     source, _, entry = name.partition(":")
-    options, seed = dict(options), options.get("seed")
-    options.pop("seed", None)
+    options = {key: plain(value) for key, value in options.items()}
+    seed = options.pop("seed", None)
+    seed = None if seed is None else check_torch_seed(seed)
     if runs_code(name):
         if pretrained:
             raise InputError(
@@ -116,6 +119,8 @@ def create_reference(name: str, options: dict[str, Any], *, pretrained: bool = F
         net, known = architecture(entry, seed, options)
         return _classifier(name, net, known, options, seed=seed, licence="see robustbench")
     check_reference(name)
+    if "num_classes" in options:
+        check_count("num_classes", options["num_classes"], least=0)  # 0: timm's features
     for option in _RESERVED:
         if option in options:
             raise InputError(
@@ -286,8 +291,8 @@ def _call(
 
 
 def _classifier(name: str, net: nn.Module, known: dict[str, Any], options: dict[str, Any], **fields: Any) -> Classifier:
-    shape = known["input_shape"] and tuple(known["input_shape"])
-    statistics = {"mean": known["mean"], "std": known["std"]}
+    shape = known["input_shape"] and tuple(map(plain, known["input_shape"]))
+    statistics = {key: _statistic(known[key]) for key in ("mean", "std")}
     fields = {"source": RANDOM, "licence": "BSD-3-Clause", **fields}
     card = Card(
         name=name,
@@ -298,6 +303,12 @@ def _classifier(name: str, net: nn.Module, known: dict[str, Any], options: dict[
         **fields,
     )
     return Classifier(net, **statistics, card=card)
+
+
+def _statistic(value: Any) -> Any:
+    """A mean or a deviation as the card's JSON takes it; `Normalize` refuses what is none."""
+    numbers = numbers_in(value)
+    return value if numbers is None else numbers if isinstance(value, Iterable) else numbers[0]
 
 
 def torchvision_weights(entry: str) -> Any:

@@ -2,7 +2,7 @@
 
 import inspect
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -10,7 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from advkit.core.door import check_torch_seed
 from advkit.core.errors import InputError
+from advkit.core.option_numbers import shown
+from advkit.core.plain import is_integer, is_real, numbers_in, plain
 from advkit.core.registry import Registry
 from advkit.models._card import Card
 from advkit.models._classifier import Classifier, evaluated_parameters
@@ -98,6 +101,7 @@ def _builder(facts: Facts, factory: Callable[..., nn.Module]) -> Callable[..., C
 
     @wraps(factory)
     def build(*, mean: Any = None, std: Any = None, seed: int | None = None, **options: Any) -> Classifier:
+        seed = None if seed is None else check_torch_seed(seed)
         options = _checked({**defaults, **options})
         mean, std = _statistics(options["input_shape"][0], mean, std)
         net = seeded(lambda: factory(**options), seed)
@@ -123,15 +127,16 @@ def _card(facts: Facts, net: nn.Module, options: dict[str, Any], seed: int | Non
 
 
 def _checked(options: dict[str, Any]) -> dict[str, Any]:
-    """Lists as tuples, and a clear error for the three options that every network has."""
-    options = {k: tuple(v) if isinstance(v, list) else v for k, v in options.items()}
+    """Lists as tuples, Python's numbers, and a clear error for the three options that every network has."""
+    options = {k: tuple(map(plain, v)) if isinstance(v, list | tuple) else plain(v) for k, v in options.items()}
     shape, classes, width = options["input_shape"], options["num_classes"], options["width"]
-    if not (isinstance(shape, tuple) and len(shape) == 3 and all(isinstance(s, int) and s > 0 for s in shape)):
-        raise InputError(f"expected input_shape=(channels, height, width) of positive whole numbers, got {shape!r}")
-    if not isinstance(classes, int) or classes < 2:
-        raise InputError(f"expected num_classes of at least 2, got {classes!r}")
-    if not isinstance(width, int | float) or not 0 < width < math.inf:
-        raise InputError(f"expected a width above 0 (1 is the paper's), got {width!r}")
+    if not (isinstance(shape, tuple) and len(shape) == 3 and all(is_integer(s) and s > 0 for s in shape)):
+        seen = shown(shape)
+        raise InputError(f"expected input_shape=(channels, height, width) of positive whole numbers, got {seen}")
+    if not is_integer(classes) or classes < 2:
+        raise InputError(f"expected num_classes of at least 2, got {shown(classes)}")
+    if not is_real(width) or not 0 < width < math.inf:
+        raise InputError(f"expected a width above 0 (1 is the paper's), got {shown(width)}")
     return options
 
 
@@ -142,11 +147,11 @@ def _statistics(channels: int, mean: Any, std: Any) -> tuple[tuple[float, ...], 
     return _spread(means if mean is None else mean, channels), _spread(stds if std is None else std, channels)
 
 
-def _spread(value: float | Sequence[float], channels: int) -> tuple[float, ...]:
-    values = (float(value),) if isinstance(value, int | float) else tuple(float(v) for v in value)
+def _spread(value: Any, channels: int) -> tuple[float, ...]:
+    values = numbers_in(value) or ()
     values = values * channels if len(values) == 1 else values
     if len(values) != channels:
-        raise InputError(f"expected one mean and one std, or one a channel ({channels}), got {value!r}")
+        raise InputError(f"expected one mean and one std, or one a channel ({channels}), got {shown(value)}")
     return values
 
 

@@ -1,10 +1,13 @@
 """The lecture's SGD. Krizhevsky, Sutskever, Hinton: ImageNet classification with deep CNNs, 2012, section 5."""
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from advkit.core.door import check_between
 
 
 class LectureSGD(torch.optim.Optimizer):
@@ -17,6 +20,9 @@ class LectureSGD(torch.optim.Optimizer):
         params: parameters or groups of them, as every optimizer of torch takes them.
         lr: the learning rate eta.
         momentum, weight_decay: the rule's two constants.
+
+    Raises:
+        InputError: a number is negative, infinite or none.
     """
 
     def __init__(
@@ -27,6 +33,9 @@ class LectureSGD(torch.optim.Optimizer):
         momentum: float = 0.9,
         weight_decay: float = 5e-4,
     ) -> None:
+        lr = check_between("lr", lr, 0, math.inf)
+        momentum = check_between("momentum", momentum, 0, math.inf)
+        weight_decay = check_between("weight_decay", weight_decay, 0, math.inf)
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
 
     @torch.no_grad()

@@ -1,6 +1,7 @@
 """The training loop: epochs of steps, errors after each epoch, checkpoints, and a card at the end."""
 
 import logging
+import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 
+from advkit.core.door import check_between, check_count
 from advkit.core.errors import InputError
 from advkit.core.files import user_path
 from advkit.data import Dataset, as_dataset, list_datasets, load_data
@@ -58,17 +60,18 @@ def build(recipe: Recipe, *, seed: int | None = None) -> Classifier:
     Raises:
         InputError: the model does not have an option.
     """
+    seed = recipe.seed if seed is None else seed
     width = {} if ":" in recipe.model and recipe.width == 1 else {"width": recipe.width}
     classifier = create_model(
         recipe.model,
         input_shape=recipe.input_shape,
         num_classes=recipe.num_classes,
-        seed=recipe.seed if seed is None else seed,
+        seed=seed,
         **width,
         **recipe.options,
     )
     if recipe.init == "interval":
-        interval_init(classifier.net, seed=recipe.seed if seed is None else seed)
+        interval_init(classifier.net, seed=seed)
     if recipe.weights is not None:
         left = start_from(classifier, recipe.weights)
         log.info("starts at random, for it does not fit the weights file: %s", ", ".join(left) or "nothing")
@@ -132,6 +135,8 @@ def train(
             watch that was not given, or `output` holds another run, or this run and `resume` is False.
     """
     recipe = recipe if seed is None else replace(recipe, seed=seed)
+    workers = check_count("workers", workers, least=0)
+    save_seconds = check_between("save_seconds", save_seconds, 0, math.inf, endless=True)
     data = as_dataset(data, "train")
     test = None if test is None else as_dataset(test, "test")
     _check(classifier, data, recipe, loss, watch)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from advkit.core.classify import looking
+from advkit.core.door import check_count
 from advkit.core.errors import InputError
 from advkit.core.guard import device_of
 from advkit.core.layout import Passes
@@ -27,6 +28,7 @@ def measure(model: nn.Module, data: Dataset | Any, *, batch_size: int = BATCH) -
     Raises:
         InputError: there are no images.
     """
+    batch_size = check_count("batch_size", batch_size)
     return clean_error(model, as_dataset(data, "test"), World(), batch_size)
 
 

@@ -1,7 +1,7 @@
 """Recipes: everything that a training run depends on, as one frozen, comparable value."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from typing import Any
 
@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from advkit.core.errors import InputError, unknown
+from advkit.core.option_numbers import check_kinds
+from advkit.core.plain import plain
 from advkit.training._freeze import rates
 from advkit.training._lecture import LectureSGD
 from advkit.training._resampled_augment import Augment
@@ -19,6 +21,22 @@ SCHEDULES = ("one_cycle", "cosine", "steps", "constant")
 CLEAN = "clean"  # the value of `watch` that means no attack
 PRECISIONS = ("float32", "bfloat16", "float16")
 INITS = ("default", "interval")
+_RANGES: Mapping[str, tuple[Callable[[float], bool], str]] = {
+    **dict.fromkeys(
+        ("epochs", "batch_size", "accumulate", "num_classes"), (lambda n: n >= 1, "a whole number of 1 or more")
+    ),
+    "validation": (lambda n: n >= 0, "a whole number of 0 or more"),
+    "patience": (lambda n: n >= 1, "of 1 or more"),
+    "seed": (lambda _: True, ""),
+    **dict.fromkeys(("width", "lr", "clip", "max_norm", "filter_rms"), (lambda v: v > 0, "above 0")),
+    **dict.fromkeys(("weight_decay", "l1", "l2", "sparsity"), (lambda v: v >= 0, "of 0 or more")),
+    **dict.fromkeys(("momentum", "label_smoothing", "l1_from"), (lambda v: 0 <= v < 1, "in [0, 1)")),
+    **dict.fromkeys(("sparsity_target", "ema"), (lambda v: 0 < v < 1, "in (0, 1)")),
+    "ramp": (lambda v: 0 <= v <= 1, "in [0, 1]"),
+    "layer_decay": (lambda v: 0 < v <= 1, "in (0, 1]"),
+}
+"""Number in a recipe -> whether a value lies in its range, and the range in words."""
+
 WARMUP = 0.25  # part of a one-cycle run in which the learning rate rises
 START = 0.04  # and from which part of its peak
 
@@ -124,38 +142,22 @@ class Recipe:
     expected: str = field(default="", compare=False)
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            object.__setattr__(self, name, plain(value))
+        object.__setattr__(self, "options", {name: plain(value) for name, value in self.options.items()})
+        check_kinds("Recipe", Recipe, {name: getattr(self, name) for name in _RANGES})
         choices = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "precision": PRECISIONS, "init": INITS}
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise unknown(name, str(getattr(self, name)), known)
-        for name, okay, range_ in self._ranges():
-            if not okay:
-                raise InputError(f"expected {name} {range_}, got {getattr(self, name)!r}")
-
-    def _ranges(self) -> Iterator[tuple[str, bool, str]]:
-        """(field, whether it lies in its range, the range in words)."""
-        for name, least in (("epochs", 1), ("batch_size", 1), ("accumulate", 1), ("validation", 0)):
+        for name, (holds, range_) in _RANGES.items():
             value = getattr(self, name)
-            yield name, isinstance(value, int) and value >= least, f"a whole number of {least} or more"
-        seed = self.seed  # torch's generators take no other number
-        yield "seed", isinstance(seed, int) and -(2**63) <= seed < 2**63, "a whole number below 2^63"
-        yield "lr", 0 < self.lr < math.inf, "above 0"
-        yield "momentum", 0 <= self.momentum < 1, "in [0, 1)"
-        yield "weight_decay", 0 <= self.weight_decay < math.inf, "of 0 or more"
-        yield "label_smoothing", 0 <= self.label_smoothing < 1, "in [0, 1)"
-        yield "clip", self.clip is None or self.clip > 0, "above 0"
-        for name in ("l1", "l2", "sparsity"):
-            yield name, 0 <= getattr(self, name) < math.inf, "of 0 or more"
-        yield "sparsity_target", 0 < self.sparsity_target < 1, "in (0, 1)"
-        yield "max_norm", self.max_norm is None or self.max_norm > 0, "above 0"
-        yield "filter_rms", self.filter_rms is None or self.filter_rms > 0, "above 0"
-        yield "ema", self.ema is None or 0 < self.ema < 1, "in (0, 1)"
-        yield "l1_from", 0 <= self.l1_from < 1, "in [0, 1)"
-        yield "ramp", 0 <= self.ramp <= 1, "in [0, 1]"
-        yield "layer_decay", 0 < self.layer_decay <= 1, "in (0, 1]"
-        yield "patience", self.patience is None or self.patience >= 1, "of 1 or more"
-        yield "init", self.init == "default" or self.weights is None, "default where weights= gives them"
-        yield "patience", self.patience is None or self.validation > 0, "none unless validation= holds images out"
+            if value is not None and not holds(value):
+                raise InputError(f"expected {name} {range_}, got {value!r}")
+        if self.init != "default" and self.weights is not None:
+            raise InputError(f"expected init default where weights= gives them, got {self.init!r}")
+        if self.patience is not None and self.validation == 0:
+            raise InputError(f"expected patience none unless validation= holds images out, got {self.patience!r}")
 
     @property
     def name(self) -> str:

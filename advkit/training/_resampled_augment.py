@@ -33,6 +33,7 @@ class Augment(Augmentation):
     mirror: bool = False
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not (self.rotation >= 0 and self.shift >= 0 and 0 <= self.scale < 1):
             raise InputError(f"expected rotation >= 0, shift >= 0 and 0 <= scale < 1, got {self}")
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from advkit.core.door import check_count
 from advkit.data import Dataset
 from advkit.training._batches import HeldRows
 from advkit.training._measure import adversarial_error, clean_error
@@ -29,6 +30,9 @@ class Probe:
     one_step: Callable[..., Any]
     many_steps: Callable[..., Any]
     count: int = PROBE
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "count", check_count("count", self.count))
 
     def images(self, *sets: Dataset | None) -> Dataset:
         """Choose the probe's images, evenly spread over the first of these sets that exists.

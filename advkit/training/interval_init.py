@@ -5,6 +5,7 @@ import math
 import torch
 from torch import nn
 
+from advkit.core.door import generator
 from advkit.core.errors import check_given
 
 AFFINE = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -22,7 +23,7 @@ def interval_init(model: nn.Module, *, seed: int = 0) -> None:
         seed: seed of the draws.
     """
     check_given("model", model, nn.Module, "a network (an nn.Module)")
-    draws = torch.Generator().manual_seed(seed)
+    draws = generator(seed)
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, AFFINE):

@@ -150,7 +150,7 @@ def test_sums_without_a_correct_digit_are_said() -> None:
 
 
 def test_a_part_of_a_node_is_no_limit() -> None:
-    with pytest.raises(InputError, match=r"expected nodes as a whole number > 0, got 2\.5"):
+    with pytest.raises(InputError, match=r"expected nodes as an integer >= 1, got 2\.5"):
         certify(network(), images(), Y, eps=0.01, method="exact", nodes=2.5)
 
 

@@ -78,6 +78,6 @@ def test_what_is_no_number_is_refused(wrong):
                 call(*both)
     with pytest.raises(InputError, match="whole number, got float"):
         mcnemar(1.5, 2)
-    with pytest.raises(InputError, match="expected number as a number, got str"):
+    with pytest.raises(InputError, match="expected number as an integer >= 0, got '850'"):
         count("850")
     assert wilson_interval(torch.tensor(2), torch.tensor(5)) == wilson_interval(2, 5)

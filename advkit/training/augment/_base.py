@@ -12,6 +12,7 @@ from advkit.core.draws import Draws
 from advkit.core.errors import InputError, check_given
 from advkit.core.float64 import lacks_float64
 from advkit.core.option_numbers import check_kinds, shown
+from advkit.core.plain import plain
 from advkit.core.registry import Registry
 
 AUGMENTATIONS: Registry["Augmentation"] = Registry("augmentation", "advkit.training.augment", example="patch(size=28)")
@@ -90,6 +91,8 @@ class Augmentation(ABC):
     """
 
     def __post_init__(self) -> None:
+        for name, value in list(vars(self).items()):
+            object.__setattr__(self, name, plain(value))
         check_kinds(type(self).__name__, type(self), vars(self))
 
     def __call__(self, x: Tensor, draws: Draws | torch.Generator, *, step: int = 0) -> Tensor:
@@ -182,4 +185,4 @@ def check_numbers(name: str, values: object, shape: tuple[int, ...]) -> None:
 def check(name: str, value: float, okay: bool, range_: str) -> None:
     """Raise InputError unless a strength is in its range."""
     if not okay:
-        raise InputError(f"expected {name} {range_}, got {value!r}")
+        raise InputError(f"expected {name} {range_}, got {shown(value)}")
