@@ -295,6 +295,7 @@ HOUSE_WIDE = {
     "test_house",
     "test_howto",
     "test_links",
+    "test_other_libraries",
     "test_pages",
     "test_readme",
     "test_reference_pages",
