@@ -1,5 +1,6 @@
 """The registry of defences; the name of an attack means adversarial training with that attack."""
 
+import math
 from collections.abc import Callable
 from dataclasses import fields
 from typing import Any, Protocol, TypeVar
@@ -7,8 +8,12 @@ from typing import Any, Protocol, TypeVar
 from torch import Tensor, nn
 
 from advkit.attacks import create_attack, list_attacks
-from advkit.core.errors import check_given, unknown
+from advkit.core.errors import check_given, unknown, warn
+from advkit.core.norms import get_norm
 from advkit.core.registry import Registry, Spec
+from advkit.core.words import beyond_the_range
+from advkit.defenses._loss import TrainingLoss
+from advkit.defenses.probe import radius_of
 
 
 class Defense(Protocol):
@@ -65,7 +70,20 @@ def create_defense(spec: str | Spec, **options: Any) -> Defense:
 
     Raises:
         InputError: the name or an option is unknown, or defence or attack refuse a value.
+
+    Warns:
+        AdvkitWarning: the radius lets every pixel take any value, as 8 does where 8/255 was meant.
     """
+    made = _made(spec, options)
+    radius = radius_of(made) if isinstance(made, TrainingLoss) and tuple(made.bounds) == (0, 1) else None
+    if radius is not None and math.isfinite(radius[0]):
+        beyond = beyond_the_range(radius[0], get_norm(radius[1]).boxed)
+        if beyond:
+            warn(beyond)
+    return made
+
+
+def _made(spec: str | Spec, options: dict[str, Any]) -> Defense:
     check_given("spec", spec, (str, Spec), "text such as 'trades(eps=0.3)'")
     spec = DEFENSES.read(spec) if isinstance(spec, str) else spec
     given = {**spec.options, **options}

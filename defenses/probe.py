@@ -15,11 +15,21 @@ def probe_for(loss: Any, *, count: int = 200) -> Probe | None:
         loss: a defence with `eps`, or with `attack` or `loss` that has one.
         count: number of images.
     """
+    found = radius_of(loss)
+    if found is None or found[1] not in PGD.norms:
+        return None
+    eps, norm = found
+    return Probe(one_step=FGSM(eps=eps, norm=norm), many_steps=PGD(eps=eps, norm=norm, steps=STEPS), count=count)
+
+
+def radius_of(loss: Any) -> tuple[float, str] | None:
+    """Return the radius that a defence trains at, in units of the pixels, and its norm; None if it has none.
+
+    Args:
+        loss: a defence with `eps`, or with `attack` or `loss` that has one.
+    """
     inside = getattr(loss, "attack", None) or getattr(loss, "loss", None)
     eps = getattr(loss, "eps", None)
     if eps is None:
-        return None if inside is None else probe_for(inside, count=count)
-    norm = getattr(loss, "norm", "linf")
-    if norm not in PGD.norms:
-        return None
-    return Probe(one_step=FGSM(eps=eps, norm=norm), many_steps=PGD(eps=eps, norm=norm, steps=STEPS), count=count)
+        return None if inside is None else radius_of(inside)
+    return eps, getattr(loss, "norm", "linf")

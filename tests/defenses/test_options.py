@@ -1,6 +1,7 @@
 """Options of training losses: numbers of any form are numbers, and what is none is one line."""
 
 import inspect
+import warnings
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -9,7 +10,7 @@ import torch
 from torch import nn
 
 from advkit.attacks import FGSM, PGD
-from advkit.core.errors import InputError
+from advkit.core.errors import AdvkitWarning, InputError
 from advkit.defenses import DEFENSES, AdversarialLoss, NoiseLoss, create_defense, list_defenses
 
 RADII = ["8/255", torch.tensor(8 / 255, dtype=torch.float64), Fraction(8, 255), 8 / 255]
@@ -70,3 +71,18 @@ def test_a_weight_that_is_no_number_is_one_line(make: Callable[..., object], opt
     for bad in ("half", None, [0.5], 1.5):
         with pytest.raises(InputError, match=f"expected {option} as a number"):
             make(**given, **{option: bad})
+
+
+@pytest.mark.parametrize("spec", ["trades(eps=8)", "fgsm(eps=8)", "awp(eps=1)", "fast(eps=2)", "ibp(eps=255/255)"])
+def test_a_radius_that_covers_the_range_is_remarked_on(spec: str) -> None:
+    with pytest.warns(
+        AdvkitWarning, match=r"eps \d+ covers the whole range .* Did you mean \d+/255"
+    ):
+        create_defense(spec)
+
+
+@pytest.mark.parametrize("spec", ["trades(eps=8/255)", "pgd(norm=l2, eps=8)", "trades(eps=8, bounds=[0, 255])"])
+def test_other_radii_are_not(spec: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        create_defense(spec)
