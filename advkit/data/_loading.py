@@ -42,7 +42,7 @@ def load_data(
             `distorted_mnist:RTS`; `folder:PATH` (one folder a class: see FolderDataset); `FILE.npz` (arrays x and y);
             `FILE.csv` (file names and labels); the path of such a file or folder, also as an object; or
             `package.module:function`, which returns data and whose code is run. A folder called like a registered set
-            needs `folder:`.
+            needs `folder:`. Each may have options in brackets behind it, as in `FILE.npz(half=1)`.
             Any set takes `half=1` or `half=2` and `classes="3,7"`, as in `mnist(half=1)`: see `selected`.
         split: "train" or "test"; some sets have others.
         root: folder of the data sets; default: $ADVKIT_DATA, or else the user's cache.
@@ -66,7 +66,8 @@ def load_data(
     if part:
         data = selected(data, **part)
         inside = ", ".join(f"{option}={value}" for option, value in part.items())
-        data.name = f"{data.name[:-1]}, {inside})" if data.name.endswith(")") else f"{data.name}({inside})"
+        more = spec.name not in _GIVEN and data.name.endswith(")")
+        data.name = f"{data.name[:-1]}, {inside})" if more else f"{data.name}({inside})"
     data._again = partial(_sibling, {**asked, "name": name})  # no lambda: data sets are pickled for other processes
     return data
 
@@ -168,20 +169,29 @@ def registered(name: str) -> str:
 
 
 def form(name: str) -> tuple[str, str]:
-    """Return the registered name, and the text behind it or in it: a path, a place, a variant, options in brackets."""
-    if name.startswith("folder:"):
-        return "folder", name.removeprefix("folder:")
-    if name not in list_datasets() and os.path.isdir(os.path.expanduser(name)):
-        return "folder", name
+    """Return the registered name, and the text behind it: a path without options, a place, a variant, or options."""
+    path = _path_and_options(name)[0]
+    if path.startswith("folder:"):
+        return "folder", path.removeprefix("folder:")
+    if path not in list_datasets() and os.path.isdir(os.path.expanduser(path)):
+        return "folder", path
     for suffix in ("npz", "csv"):
-        if name.lower().endswith(f".{suffix}"):
-            return suffix, name.removeprefix(f"{suffix}:")
+        if path.lower().endswith(f".{suffix}"):
+            return suffix, path.removeprefix(f"{suffix}:")
     head, colon, tail = name.partition(":")
     if colon and "(" not in head and head not in DATASETS.names():
         return "factory", name
     if "(" in name:
         return name.partition("(")[0].strip(), name
     return head, tail
+
+
+def _path_and_options(name: str) -> tuple[str, str]:
+    """A path, and the options in brackets behind it; brackets may be part of the path of a file that exists."""
+    if not name.endswith(")") or os.path.exists(os.path.expanduser(name.removeprefix("folder:"))):
+        return name, ""
+    path, _, inside = name[:-1].rpartition("(")
+    return path.rstrip(), inside
 
 
 def _spec(name: str) -> Spec:
@@ -192,7 +202,11 @@ def _spec(name: str) -> Spec:
         options = parse_spec(f"factory({inside}").options if bracket else {}
         return Spec(kind, {"place": place.strip(), **options})
     if kind in _GIVEN and text:
-        return Spec(kind, {_GIVEN[kind]: text})
+        inside = _path_and_options(name)[1]
+        options = parse_spec(f"{kind}({inside})").options if inside else {}
+        if _GIVEN[kind] in options:
+            raise InputError(f"expected {_GIVEN[kind]} in front of the brackets, got it twice in {name!r}")
+        return Spec(kind, {_GIVEN[kind]: text, **options})
     spec = DATASETS.read(name) if "(" in name else Spec(kind, {"variant": text} if ":" in name else {})
     if spec.name not in list_datasets():
         if os.path.isfile(name):

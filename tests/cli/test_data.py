@@ -168,7 +168,8 @@ FAULTS = {
     "missing/": "expected a data set, got 'missing/': there is no such file or folder",
     "words.txt": "words.txt is a file of another kind: expected FILE.npz",
     "missing": "unknown data set 'missing'",
-    "plain.npz(half=1)": "cannot read the spec 'plain.npz(half=1)'",
+    "plain.npz(half=1": "cannot read the spec 'plain.npz(half=1'",
+    "plain.npz(half=3)": "expected half=1 or half=2 of plain.npz, got 3",
     "data_of_mine:no": "module 'data_of_mine' has no 'no'",
 }
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from advkit.core import files
 from advkit.core.errors import InputError
-from advkit.data import list_datasets, load_data
+from advkit.data import list_datasets, load_data, places, registered
 from advkit.models import create_model
 
 RNG = np.random.default_rng(0)
@@ -254,6 +254,36 @@ def test_the_error_of_a_set_of_ones_own_says_whose_it_is(module: str) -> None:
 def test_a_module_that_is_not_there_gets_one_line() -> None:
     with pytest.raises(InputError, match="cannot import 'no_such_module'"):
         load_data("no_such_module:make")
+
+
+def test_a_path_has_options_in_brackets_behind_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page says that any set takes `half=`; the brackets were taken for a part of the path."""
+    monkeypatch.chdir(tmp_path)
+    for odd in (Path("odd (1)"), Path()):
+        odd.mkdir(exist_ok=True)
+        pictures(odd)
+        np.savez(odd / "d (2).npz", x=np.zeros((12, 1, 4, 4), np.float32), y=np.arange(12) % 3)
+        (odd / "t.csv").write_text("a.png,0\nb.png,1\n")
+        assert len(load_data(odd / "d (2).npz")) == 12
+        half = load_data(f"{odd}/d (2).npz(half=1)")
+        assert (len(half), half.name) == (6, f"{odd}/d (2).npz(half=1)")
+        assert len(half.sibling("test")) == 6
+        assert len(load_data(f"{odd}/d (2).npz(classes='0,2', half=2)")) == 4
+        assert load_data(f"{odd}/t.csv(size=2)").input_shape[1:] == (2, 2)
+    (tmp_path / "odd (1)" / "a.png").rename(tmp_path / "odd (1)" / "deep" / "a.png")
+    (tmp_path / "odd (1)" / "b.png").unlink()
+    for file in ("t.csv", "d (2).npz"):
+        (tmp_path / "odd (1)" / file).unlink()
+    for name in ("folder:odd (1)(size=2)", "odd (1)(size=2)"):
+        assert registered(name) == "folder"
+        assert places(name) == [Path("odd (1)")]
+        assert load_data(name).input_shape[1:] == (2, 2)
+    for wrong, line in [
+        ("colour=2", "unknown option of data set 'npz' 'colour'"),
+        ("path=b", "path in front of the brackets"),
+    ]:
+        with pytest.raises(InputError, match=line):
+            load_data(f"d (2).npz({wrong})")
 
 
 def test_halves_are_disjoint_whole_and_stratified() -> None:

@@ -75,9 +75,7 @@ def test_a_weight_that_is_no_number_is_one_line(make: Callable[..., object], opt
 
 @pytest.mark.parametrize("spec", ["trades(eps=8)", "fgsm(eps=8)", "awp(eps=1)", "fast(eps=2)", "ibp(eps=255/255)"])
 def test_a_radius_that_covers_the_range_is_remarked_on(spec: str) -> None:
-    with pytest.warns(
-        AdvkitWarning, match=r"eps \d+ covers the whole range .* Did you mean \d+/255"
-    ):
+    with pytest.warns(AdvkitWarning, match=r"eps \d+ covers the whole range .* Did you mean \d+/255"):
         create_defense(spec)
 
 
