@@ -9,7 +9,7 @@ from advkit.cli.evaluate import loaded
 from advkit.core.errors import InputError
 from advkit.data import Dataset
 from advkit.data._selection import Selection
-from advkit.evaluation.measure.stream import check_count, chosen
+from advkit.evaluation.measure.stream import chosen, how_many
 from advkit.models import Classifier
 
 
@@ -28,7 +28,7 @@ def network_and_halves(model: str | None, options: dict[str, Any]) -> tuple[Clas
     if options["threads"] is not None:
         torch.set_num_threads(options["threads"])
     check_device(options["device"])
-    check_count(options["count"])
+    how_many(1, options["count"])
     classifier, images = loaded(model, options["device"], options)
     rows = chosen(len(images), options["count"])
     if len(rows) < 2:

@@ -62,9 +62,7 @@ class Smoothed(Wrapped):
 
     def __init__(self, model: nn.Module, sigma: float, *, samples: int = 32, batch_size: int = 1000) -> None:
         super().__init__(model)
-        checked = door.check_positive("sigma", sigma)
-        assert checked is not None
-        self.sigma = checked
+        self.sigma = door.check_positive("sigma", sigma)
         self.samples = door.check_count("samples", samples)
         self.batch_size = door.check_count("batch_size", batch_size)
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 import torch
 from torch import Tensor
@@ -218,7 +218,7 @@ def check_target(target: Any, x: Tensor) -> str | int | Tensor:
         return target
     target = plain(target)
     if is_integer(target):
-        if target < 0:
+        if not 0 <= target <= MOST:
             raise InputError(f"expected target as the number of a class, 0 or more, got {shown(int(target))}")
         return int(target)
     return check_classes("target", target, x)
@@ -278,8 +278,8 @@ def without_graph(value: Any) -> Any:
     return value.detach() if isinstance(value, Tensor) and value.requires_grad else value
 
 
-def check_count(name: str, value: Any, *, least: int = 1, most: int = MOST) -> int:
-    """Check an integer hyperparameter and return it as a Python int.
+def check_count(name: str, value: Any, *, least: int = 1, most: int = MOST, advice: str = "") -> int:
+    """Check an integer hyperparameter and return it as a Python int; `advice` follows the message.
 
     Raises:
         InputError: the value is no integer, or it is below `least`, or above `most`.
@@ -287,7 +287,7 @@ def check_count(name: str, value: Any, *, least: int = 1, most: int = MOST) -> i
     value = plain(value)
     if not is_integer(value) or not least <= value <= most:
         span = f"from {least} to {most}" if most < MOST else f">= {least}"
-        raise InputError(f"expected {name} as an integer {span}, got {shown(value)}")
+        raise InputError(f"expected {name} as an integer {span}, got {shown(value)}{advice}")
     return int(value)
 
 
@@ -303,6 +303,10 @@ def check_flag(name: str, value: Any) -> bool:
     return value
 
 
+@overload
+def check_positive(name: str, value: Any, *, optional: Literal[False] = False, endless: bool = False) -> float: ...
+@overload
+def check_positive(name: str, value: Any, *, optional: Literal[True], endless: bool = False) -> float | None: ...
 def check_positive(name: str, value: Any, *, optional: bool = False, endless: bool = False) -> float | None:
     """Check that a hyperparameter is a finite number > 0; an optional one may be None, an endless one infinite.
 
@@ -314,6 +318,18 @@ def check_positive(name: str, value: Any, *, optional: bool = False, endless: bo
     value = plain(value)
     if not is_real(value) or not value > 0 or (math.isinf(value) and not endless):
         raise InputError(f"expected {name} as a number > 0, got {shown(value)}")
+    return float(value)
+
+
+def check_number(name: str, value: Any) -> float:
+    """Check that a value is a finite number.
+
+    Raises:
+        InputError: the value is no number, NaN or infinite.
+    """
+    value = plain(value)
+    if not is_real(value) or not math.isfinite(value):
+        raise InputError(f"expected {name} as a finite number, got {shown(value)}")
     return float(value)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from advkit.core.door import check_between, check_count, check_positive, check_target
 from advkit.core.errors import InputError
 from advkit.core.model_checks import check_labels
+from advkit.core.plain import plain
 from advkit.core.wishes import GOALS, Confident, Margin, OfForm, Towards, Wish
 from advkit.core.written import written
 
@@ -31,9 +32,11 @@ def target(classes: Tensor | str | int) -> Wish:
     Raises:
         InputError: the class is no number of 0 or more, no word and no tensor.
     """
-    given: Any = classes.item() if isinstance(classes, Tensor) and not classes.ndim else classes
+    given: Any = plain(classes)
     if not isinstance(given, Tensor):
-        check_target(given, torch.empty(0, device="cpu"))
+        given = check_target(given, torch.empty(0, device="cpu"))
+    elif given.ndim != 1 or given.is_floating_point() or given.is_complex():
+        raise InputError(f"expected target as integers (N,), one a sample, got {given.dtype} {tuple(given.shape)}")
     return Towards(given, f"target(classes={written(given)})")
 
 
@@ -75,6 +78,9 @@ def top_k(k: int) -> Wish:
 
     Args:
         k: number of the likeliest classes that y must leave.
+
+    Raises:
+        InputError: k is no integer of 1 or more.
     """
     count = check_count("k", k)
 
@@ -123,7 +129,6 @@ def regression(tolerance: float) -> Wish:
         tolerance: largest distance of an output from y that is still right, in the units of the outputs.
     """
     most = check_positive("tolerance", tolerance)
-    assert most is not None
 
     def away(outputs: Tensor, y: Tensor) -> Tensor:
         if _long_axes(y) != _long_axes(outputs):

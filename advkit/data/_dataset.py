@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils import data as torch_data
 
+from advkit.core.door import check_count
 from advkit.core.errors import InputError, unknown
 from advkit.core.registry import Registry
 
@@ -96,8 +97,7 @@ class Dataset(torch_data.Dataset[tuple[Tensor, Tensor]]):
         Args:
             batch_size: number of images in a batch.
         """
-        if batch_size < 1:
-            raise InputError(f"expected batch_size >= 1, got {batch_size}")
+        batch_size = check_count("batch_size", batch_size)
         return (self[start : start + batch_size] for start in range(0, len(self), batch_size))
 
     def __repr__(self) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +10,8 @@ from PIL import Image
 from torch import Tensor
 
 from advkit.core.errors import InputError
+from advkit.core.option_numbers import is_huge, shown
+from advkit.core.plain import is_integer, plain
 from advkit.data._dataset import Dataset
 
 UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
@@ -51,7 +54,7 @@ class ImageFiles(Dataset):
         resize: int | None = None,
         grey: bool = False,
     ) -> None:
-        check_size(size, resize)
+        size, resize = check_size(size, resize)
         self.name, self.split, self.classes = name, split, tuple(classes)
         self.files, self.labels = list(files), torch.tensor(labels, dtype=torch.int64, device="cpu")
         self.size, self.resize, self.grey = size, resize or size, grey
@@ -91,10 +94,13 @@ class ImageFiles(Dataset):
         return pixels.permute(2, 0, 1).float().div_(255)
 
 
-def check_size(size: int | None, resize: int | None) -> None:
-    """Raise InputError unless images can be resized to `resize` and cut to `size`."""
-    if (size is not None and size < 1) or (resize is not None and (size is None or resize < size)):
-        raise InputError(f"expected size >= 1 and resize >= size, got size={size}, resize={resize}")
+def check_size(size: Any, resize: Any) -> tuple[int | None, int | None]:
+    """Return both as Python's numbers; raise InputError unless images can be resized to `resize` and cut to `size`."""
+    size, resize = plain(size), plain(resize)
+    whole = all(side is None or (is_integer(side) and not is_huge(side)) for side in (size, resize))
+    if not whole or (size is not None and size < 1) or (resize is not None and (size is None or resize < size)):
+        raise InputError(f"expected size >= 1 and resize >= size, got size={shown(size)}, resize={shown(resize)}")
+    return size, resize
 
 
 def shorter_side(size: int | None, resize: int | None) -> int | None:

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 
 from advkit.core.errors import InputError, unknown
+from advkit.core.option_numbers import shown
+from advkit.core.plain import is_integer, plain
 from advkit.data._dataset import DATASETS, MemoryDataset, check_split
 from advkit.data._folders import Root, data_root
 from advkit.data._images import ImageFiles, shorter_side
@@ -218,8 +220,9 @@ def _check_kind(name: str, kind: str, kinds: tuple[str, ...]) -> None:
 
 
 def _severity(severity: Any) -> int:
-    if isinstance(severity, bool) or severity not in range(1, SEVERITIES + 1):
-        raise InputError(f"expected severity as 1, 2, 3, 4 or 5, got {severity!r}")
+    severity = plain(severity)
+    if not is_integer(severity) or severity not in range(1, SEVERITIES + 1):
+        raise InputError(f"expected severity as 1, 2, 3, 4 or 5, got {shown(severity)}")
     return int(severity)
 
 

@@ -51,7 +51,7 @@ class FolderDataset(ImageFiles):
         root: str | os.PathLike[str] | None = None,
         download: bool = False,
     ) -> None:
-        check_size(size, resize)
+        size, resize = check_size(size, resize)
         self.path = user_path(path)
         home, names = _split(self.path, split)
         classes, numbers = _classes(names, self.path)

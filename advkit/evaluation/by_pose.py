@@ -7,11 +7,13 @@ from typing import Any
 from advkit.core.attack import Attack
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
+from advkit.core.option_numbers import shown
+from advkit.core.plain import numbers_in, plain
 from advkit.evaluation.evaluating import evaluate
 from advkit.evaluation.measure.aims import Target, aim_at
 from advkit.evaluation.measure.any_data import as_data
 from advkit.evaluation.measure.pose_table import PoseTable
-from advkit.evaluation.measure.stream import origin
+from advkit.evaluation.measure.stream import how_many, origin
 
 PLACES = ("random", "centre", "top_left", "top_right", "bottom_left", "bottom_right")
 
@@ -45,8 +47,9 @@ def success_by_pose(
     if not all(hasattr(patch, name) for name in ("place", "size", "patch")):
         raise InputError(f"expected a patch such as find_patch returns, got {getattr(patch, 'spec', patch)!r}")
     own: Any = patch
-    chosen = tuple(sizes or (own.size / 2, own.size, min(2 * own.size, 1.0)))
-    data = as_data(data, batch_size=options.get("batch_size", 250), count=options.get("count"))
+    chosen = _sizes(sizes) or (own.size / 2, own.size, min(2 * own.size, 1.0))
+    options["batch_size"], options["count"] = how_many(options.get("batch_size", 250), options.get("count"))
+    data = as_data(data, batch_size=options["batch_size"], count=options["count"])
     aim = aim_at(own.target if target is None else target, data)
     attacks = [replace(own, place=place, size=size) for place in places for size in chosen]
     asked = None if isinstance(aim, str) and aim == "untargeted" else aim
@@ -61,5 +64,14 @@ def success_by_pose(
         sizes=chosen,
         aimed=report.attacks[0].counts.aimed,
         reached=tuple(map(tuple, rows)),
-        target="" if asked is None else str(own.target if target is None else target),
+        target="" if asked is None else str(plain(own.target if target is None else target)),
     )
+
+
+def _sizes(sizes: Any) -> tuple[float, ...]:
+    """The sizes as numbers, none for the default; the patch refuses one that is no share."""
+    left_out = sizes is None or (isinstance(sizes, list | tuple) and not sizes)
+    found = () if left_out else numbers_in(sizes)
+    if found is None:
+        raise InputError(f"expected sizes as shares of the image's area, got {shown(sizes)}")
+    return found

@@ -31,7 +31,7 @@ from advkit.evaluation.measure.plan import Plan
 from advkit.evaluation.measure.published_corruptions import SETS, published_corruption_errors
 from advkit.evaluation.measure.report import Report
 from advkit.evaluation.measure.setting import setting_of
-from advkit.evaluation.measure.stream import batches, origin, total
+from advkit.evaluation.measure.stream import batches, how_many, origin, total
 from advkit.evaluation.measure.tally import Columns
 from advkit.evaluation.measure.ticker import Ticker
 from advkit.evaluation.runs.keep import Keep
@@ -126,13 +126,14 @@ def evaluate(
         BrokenCertificateError: an attack found a certified image wrong within the ball, so one of both is faulty.
         OSError: the disk is full; the run is intact.
     """
-    options = {"seed": seed, "bounds": door.check_bounds(bounds), "stop": stop}
+    batch_size, count = how_many(batch_size, count)
+    options = {"seed": door.check_seed(seed), "bounds": door.check_bounds(bounds), "stop": stop}
     listed = asked_attacks(attacks, eps, data)
     control = asked_control(control, listed, run=output is not None)
     wish = None if goal is None else as_wish(goal)
     if wish is not None and hasattr(wish, "target"):  # a class to reach or to leave is the target of the call
         target, wish = wish.target if target is None else target, None
-    door.check_count("verdicts", verdicts)
+    verdicts = door.check_count("verdicts", verdicts)
     if wish is not None and certify is not None:
         raise InputError(f"certificates speak of the class alone, got the goal {wish.spec}: leave one of the two out")
     certificate = asked_certificate(certify, listed)

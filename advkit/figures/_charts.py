@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from advkit.certification.certificate import Certificate
+from advkit.core.door import check_count
 from advkit.core.errors import InputError, check_given
 from advkit.core.result import Result
 from advkit.core.shown import PICTURES
@@ -250,6 +251,7 @@ def result_picture(
         got = ", ".join(str(tuple(v.shape)) if isinstance(v, Tensor) else type(v).__name__ for v in (x, y))
         needed = f"{tuple(result.x_adv.shape)} and ({len(result)},)"
         raise InputError(f"expected plot(x, y) with the images and labels that were attacked, {needed}, got {got}")
+    count = check_count("count", count)
     order = result.success.int().argsort(descending=True, stable=True)[:count].sort().values
     rows = order.to(x.device)
     given = {"classes": classes, "bounds": bounds, "title": title, "path": path}

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from advkit.core.errors import InputError, check_given
+from advkit.core.door import check_count
+from advkit.core.errors import check_given
 from advkit.figures._examples import WRONG
 from advkit.figures._panels import HEAT, SIGNED, Panel, Row, sheet
 from advkit.insight import Filters
+from advkit.insight._named_layers import check_units
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -39,8 +41,12 @@ def filters_sheet(
         title: a line above the picture.
         data: name of the data on which `silent` was measured, for the caption.
         path: file to write, PNG, PDF or SVG by its ending; by default none.
+
+    Raises:
+        InputError: `most` is no integer of 1 or more, or a path that cannot be written as a picture.
     """
     check_given("found", found, Filters, "the result of filters(model)")
+    most = check_count("most", most)
     kernels, colour = found.scaled(together=together), found.kernels.shape[1] == 3
     panels = []
     for i, kernel in enumerate(kernels):
@@ -97,12 +103,14 @@ def maps_sheet(
         title: a line above the picture.
         data: source of the images, for the caption.
         path: file to write, PNG, PDF or SVG by its ending; by default none.
+
+    Raises:
+        InputError: no such map, `most` is no integer of 1 or more, or a path that cannot be written as a picture.
     """
     maps = maps.detach().cpu().float()
     if maps.ndim == 2:
         maps = maps[:, :, None, None]
-    if not all(0 <= unit < maps.shape[1] for unit in units):
-        raise InputError(f"expected maps in 0 .. {maps.shape[1] - 1} of layer {layer!r}, got {list(units)}")
+    units, most = check_units(units, maps.shape[1], layer, "units as maps"), check_count("most", most)
     strongest = maps.amax((0, 2, 3)).argsort(descending=True)[:most].sort().values
     order = torch.tensor(units) if units else strongest
     low, high = min(float(maps[:, order].amin()), 0.0), float(maps[:, order].amax())

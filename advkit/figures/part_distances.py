@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from advkit.core.door import check_number
 from advkit.figures._examples import MUTED, _canvas, _written
 from advkit.figures._panels import Panel, draw, wrapped
 from advkit.insight import Correspondence
@@ -43,7 +44,11 @@ def correspondence_sheet(
         title: a line above the picture.
         data: source of the images, for the caption.
         path: file to write, PNG, PDF or SVG by its ending; by default none.
+
+    Raises:
+        InputError: the colour is no finite number, or a path that cannot be written as a picture.
     """
+    value = check_number("value", value)
     width = max(1.25 * len(x) + 0.4, 5.5)
     figure = _canvas(width, 1.6 + 2.9 + 0.3 * bool(title), title)
     grid = figure.add_gridspec(2, len(x), height_ratios=[1, 1.9])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from advkit.core.door import check_number
 from advkit.data import Dataset, as_dataset
 from advkit.figures._panels import BOX, HEAT, TRUE, Panel, Row, beside, sheet, signed
 from advkit.insight import Direction, Occlusion, Top
@@ -117,7 +118,11 @@ def occlusion_sheet(
         title: a line above the picture.
         data: source of the images, for the caption.
         path: file to write, PNG, PDF or SVG by its ending; by default none.
+
+    Raises:
+        InputError: the colour is no finite number, or a path that cannot be written as a picture.
     """
+    value = check_number("value", value)
     centres = found.centres().tolist()
     half = found.size / 2
     squares = [((r - half + 0.5, c - half + 0.5, r + half + 0.5, c + half + 0.5), BOX) for r, c in centres]

@@ -11,6 +11,8 @@ from advkit.core.classify import looking
 from advkit.core.door import check_batch
 from advkit.core.errors import InputError, UnknownNameError, check_given
 from advkit.core.model_checks import explained
+from advkit.core.option_numbers import shown
+from advkit.core.plain import is_integer, plain
 
 AXES = (2, 4, 5)
 """Numbers of axes of a batch; one of three may be a single image, whose channels would be taken for images."""
@@ -32,6 +34,27 @@ def layer_names(model: nn.Module) -> list[str]:
     """
     check_given("model", model, nn.Module, "a network (an nn.Module)")
     return [name.removeprefix("net.") for name, _ in model.named_modules() if name not in ("", "net")]
+
+
+def check_units(units: Any, many: int, layer: str, what: str = "units") -> list[int]:
+    """Return the numbers of units of a layer as Python's integers.
+
+    Args:
+        units: numbers, as a list, range, array or tensor.
+        many: number of the layer's units.
+        layer: name of the layer.
+        what: what the message calls them.
+
+    Raises:
+        InputError: one of them is no unit of the layer.
+    """
+    try:
+        found = [plain(unit) for unit in units]
+    except TypeError as error:  # a number alone
+        raise InputError(f"expected {what} as a list of numbers, got {shown(units)}") from error
+    if not all(is_integer(unit) and 0 <= unit < many for unit in found):
+        raise InputError(f"expected {what} in 0 .. {many - 1} of layer {layer!r}, got {shown(found)}")
+    return found
 
 
 def find_layer(model: nn.Module, name: str) -> nn.Module:

@@ -9,6 +9,7 @@ that was trained on clean digits, scaled to length 1. Without the scaling all cr
 empty crops are alike too.
 """
 
+import math
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -20,6 +21,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from advkit.core.classify import looking
+from advkit.core.door import check_between, check_count
 from advkit.core.errors import InputError
 from advkit.models import Classifier, create_model
 from advkit.models.spatial_transformer import Attention, SpatialTransformer, bilinear
@@ -78,8 +80,7 @@ class Colocaliser(nn.Module):
 
     def __init__(self, *, zoom: float = 1.25, side: int = CANVAS) -> None:
         super().__init__()
-        if not zoom >= 1:
-            raise InputError(f"expected a zoom of 1 or more, got {zoom}")
+        zoom, side = check_between("zoom", zoom, 1, math.inf), check_count("side", side)
         self.side = side
         localisation = Halved(side)
         size, features = (FRAME, FRAME), localisation.features
@@ -135,10 +136,17 @@ class TripletLoss:
     Args:
         alpha: margin of the hinge; squared distances of encodings lie in [0, 4].
         inside: weight of the squared part of a crop's side by which it leaves the image.
+
+    Raises:
+        InputError: a number is outside its range, or none.
     """
 
     alpha: float = 1.0
     inside: float = 10.0
+
+    def __post_init__(self) -> None:
+        for name in ("alpha", "inside"):
+            object.__setattr__(self, name, check_between(name, getattr(self, name), 0, math.inf))
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
         """Compute the loss, a scalar; y (N,) says to which set each image belongs, and is used for nothing else."""

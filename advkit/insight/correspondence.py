@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from advkit.core.classify import looking
+from advkit.core.door import check_count, generator
 from advkit.core.errors import InputError
 from advkit.insight._named_layers import run_to
 from advkit.insight.occlusion import GREY, check_colour
@@ -84,7 +85,8 @@ def correspondence(
     Warns:
         AdvkitWarning: grey is asked for, and the pixels lie outside [0, 1].
     """
-    check_colour(x, value)
+    value = check_colour(x, value)
+    random = check_count("random", random, least=0)
     size = (int(x.shape[2]), int(x.shape[3]))
     check_parts(parts, len(x), size)
     placed = random_boxes(list(parts.values()), size, count=random, seed=seed)  # (R, N, 4)
@@ -131,9 +133,8 @@ def random_boxes(parts: Sequence[Sequence[Box]], size: tuple[int, int], *, count
     """
     boxes = torch.tensor(parts)[torch.arange(count) % len(parts)]  # (count, N, 4)
     extent = boxes[..., 2:] - boxes[..., :2]
-    generator = torch.Generator().manual_seed(seed)
     free = torch.tensor(size) - extent + 1
-    corner = (torch.rand(extent.shape, generator=generator, dtype=torch.float64) * free).long()
+    corner = (torch.rand(extent.shape, generator=generator(seed), dtype=torch.float64) * free).long()
     return torch.cat([corner, corner + extent], -1)
 
 

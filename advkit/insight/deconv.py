@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from advkit.core.classify import looking
 from advkit.core.door import check_batch
 from advkit.core.errors import InputError, check_given, unknown
+from advkit.core.option_numbers import shown
+from advkit.core.plain import is_integer, plain
 from advkit.insight._backward import METHODS, backward_by
 from advkit.insight._named_layers import AXES, run_to
 
@@ -63,8 +65,9 @@ def chosen(output: Tensor, unit: int | None, position: Position) -> Tensor:
     Raises:
         InputError: no such unit or position.
     """
-    if unit is not None and not 0 <= unit < output.shape[1]:
-        raise InputError(f"expected a unit in 0 .. {output.shape[1] - 1} of this layer, got {unit}")
+    unit = plain(unit)
+    if unit is not None and not (is_integer(unit) and 0 <= unit < output.shape[1]):
+        raise InputError(f"expected a unit in 0 .. {output.shape[1] - 1} of this layer, got {shown(unit)}")
     mask = torch.ones_like(output) if unit is None else torch.zeros_like(output)
     if unit is not None:
         mask[:, unit] = 1
@@ -79,11 +82,12 @@ def chosen(output: Tensor, unit: int | None, position: Position) -> Tensor:
 def _place(output: Tensor, position: Position) -> Tensor:
     """Return 1 at a row and column of all maps, 0 elsewhere."""
     size = tuple(output.shape[2:])
-    if isinstance(position, str) or len(position) != 2 or len(size) != 2:
-        raise InputError(f'expected position as (row, column) of maps, "strongest" or "all", got {position!r}')
-    row, column = position
-    if not (0 <= row < size[0] and 0 <= column < size[1]):
-        raise InputError(f"expected a position within maps of {size[0]}x{size[1]}, got {position}")
+    pair = position if isinstance(position, tuple | list) else ()
+    if len(pair) != 2 or len(size) != 2:
+        raise InputError(f'expected position as (row, column) of maps, "strongest" or "all", got {shown(position)}')
+    row, column = map(plain, pair)
+    if not (is_integer(row) and is_integer(column) and 0 <= row < size[0] and 0 <= column < size[1]):
+        raise InputError(f"expected a position within maps of {size[0]}x{size[1]}, got {shown(position)}")
     place = torch.zeros_like(output)
     place[:, :, row, column] = 1
     return place

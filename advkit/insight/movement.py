@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from advkit.core.door import check_bounds, check_images
+from advkit.core.door import check_bounds, check_count, check_images, check_seed
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError
 from advkit.insight._named_layers import AXES, activations, layer_names
@@ -37,7 +37,11 @@ def shuffled(delta: Tensor, draws: Draws, step: int = 0) -> Tensor:
         delta: perturbation (N, ...).
         draws: random numbers of the samples.
         step: number of the draw; another number gives other noise.
+
+    Raises:
+        InputError: the step is no integer of 0 or more.
     """
+    step = check_count("step", step, least=0)
     order = draws.uniform(step, tuple(delta.shape[1:]), stream=1).flatten(1).argsort(1).to(delta.device)
     signs = (draws.uniform(step, tuple(delta.shape[1:]), stream=2) < 0.5).to(delta) * 2 - 1
     return delta.flatten(1).gather(1, order).view_as(delta) * signs
@@ -76,7 +80,7 @@ def movement(
     Raises:
         InputError: shapes that differ, pixels outside `bounds`, or an unknown layer.
     """
-    bounds = check_bounds(bounds)
+    bounds, repeats, seed = check_bounds(bounds), check_count("repeats", repeats), check_seed(seed)
     for images in (x, x_adv):
         check_images(images, bounds, AXES)
     if x.shape != x_adv.shape:

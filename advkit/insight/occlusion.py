@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from advkit.core.classify import looking
-from advkit.core.door import check_batch, check_classes
+from advkit.core.door import check_batch, check_classes, check_count, check_number
 from advkit.core.errors import InputError, warn
 from advkit.core.model_checks import check_labels, check_logits, explained
 from advkit.core.outputs import answer_of
@@ -95,14 +95,12 @@ def occlusion(
     Warns:
         AdvkitWarning: grey is asked for, and the pixels lie outside [0, 1].
     """
-    check_colour(x, value)
+    value = check_colour(x, value)
     height, width = x.shape[2:]
-    size = max(min(height, width) // 4, 1) if size is None else size
-    stride = max(size // 4, 1) if stride is None else stride
-    if not 0 < size <= min(height, width) or stride < 1:
-        raise InputError(
-            f"expected a square of 1 to {min(height, width)} pixels and a stride above 0, got {size}, {stride}"
-        )
+    most, inside = min(height, width), "; the square lies within the image"
+    size = max(most // 4, 1) if size is None else check_count("size", size, most=most, advice=inside)
+    stride = max(size // 4, 1) if stride is None else check_count("stride", stride)
+    batch_size = check_count("batch_size", batch_size)
     rows, columns = _starts(height, size, stride), _starts(width, size, stride)
     places = [(r, c) for r in rows.tolist() for c in columns.tolist()]
     with looking(model, x.device), recording(model, [layer] if layer else []) as seen:
@@ -128,19 +126,21 @@ def occlusion(
     return Occlusion(probability, table[1].long(), clean, strongest, unit, rows, columns, size, (height, width))
 
 
-def check_colour(x: Tensor, value: float) -> None:
-    """Check the images (N, C, H, W) of which something is hidden, and warn where grey is no grey.
+def check_colour(x: Tensor, value: float) -> float:
+    """Check the images (N, C, H, W) of which something is hidden, and the colour; warn where grey is no grey.
 
     Args:
         x: images (N, C, H, W).
         value: colour of what hides.
     """
     check_batch(x, (4,))
+    value = check_number("value", value)
     if value != GREY or not x.numel():
-        return
+        return value
     low, high = torch.stack(torch.aminmax(x)).tolist()
     if not 0 <= low <= high <= 1:
         warn(f"{GREY} is grey for pixels in [0, 1], and these lie in [{low:.3g}, {high:.3g}]: give value=")
+    return value
 
 
 def _labels(y: Tensor, x: Tensor, classes: int) -> Tensor:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from advkit.core.classify import looking
-from advkit.core.errors import InputError
+from advkit.core.door import check_count, generator
 from advkit.core.guard import device_of
 from advkit.data import Dataset, as_dataset
-from advkit.insight._named_layers import run_to
+from advkit.insight._named_layers import check_units, run_to
 from advkit.insight.fields import receptive_fields
 
 
@@ -131,11 +131,9 @@ def top_activations(
         InputError: no such layer or unit, or data of another form.
     """
     data = as_dataset(data, "test")
+    count = check_count("count", count)
     values, places = peaks(model, data, layer=layer, batch_size=batch_size)
-    units = list(range(values.shape[1])) if units is None else units
-    for unit in units:
-        if not 0 <= unit < values.shape[1]:
-            raise InputError(f"expected units in 0 .. {values.shape[1] - 1} of layer {layer!r}, got {unit}")
+    units = list(range(values.shape[1])) if units is None else check_units(units, values.shape[1], layer)
     width = _map_width(model, data, layer)
     best = values[:, units].topk(min(count, len(values)), 0)  # (k, U)
     found = []
@@ -199,12 +197,11 @@ def directions(
     Raises:
         InputError: no such layer or unit, or data of another form.
     """
+    random, count, draws = check_count("random", random, least=0), check_count("count", count), generator(seed)
     phi, _ = peaks(model, as_dataset(data, "test"), layer=layer, batch_size=batch_size)
     phi = phi.double()
-    if not all(0 <= unit < phi.shape[1] for unit in units):
-        raise InputError(f"expected units in 0 .. {phi.shape[1] - 1} of layer {layer!r}, got {units}")
-    generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn(random, phi.shape[1], generator=generator, dtype=torch.float64)
+    units = check_units(units, phi.shape[1], layer)
+    drawn = torch.randn(random, phi.shape[1], generator=draws, dtype=torch.float64)
     vectors = torch.cat([torch.eye(phi.shape[1], dtype=torch.float64)[units], nn.functional.normalize(drawn, dim=1)])
     best = (phi @ vectors.T).topk(min(count, len(phi)), 0)  # (k, D)
     return [Direction(v, best.values[:, i], best.indices[:, i]) for i, v in enumerate(vectors)]

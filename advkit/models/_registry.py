@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from advkit.core.door import check_torch_seed
+from advkit.core.door import check_count, check_positive, check_torch_seed
 from advkit.core.errors import InputError
 from advkit.core.option_numbers import shown
 from advkit.core.plain import is_integer, is_real, numbers_in, plain
@@ -73,14 +73,17 @@ def register_model(
         auxiliary: number of parameters of the auxiliary classifiers.
         small_width: width of the shipped checkpoints.
         licence: licence of the code and of the weights that ship.
+
+    Raises:
+        InputError: a number is outside its range, or none.
     """
     facts = Facts(
         name=name,
         paper=paper,
-        year=year,
-        parameters=parameters,
-        auxiliary=auxiliary,
-        small_width=small_width,
+        year=check_count("year", year),
+        parameters=None if parameters is None else check_count("parameters", parameters),
+        auxiliary=check_count("auxiliary", auxiliary, least=0),
+        small_width=check_positive("small_width", small_width),
         licence=licence,
     )
 

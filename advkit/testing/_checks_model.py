@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from advkit.attacks import FGSM
 from advkit.core.classify import classify
+from advkit.core.door import check_count
 from advkit.core.errors import InputError
 from advkit.models import create_model
 from advkit.testing._check import CheckReport
@@ -54,6 +55,7 @@ def check_model(
         BrokenPromiseError: an AssertionError that names every broken promise and what was seen.
         UnknownNameError: there is no such check.
     """
+    num_classes = check_count("num_classes", num_classes)
     made = _builder(model, options)
     checks = _Checks(made, input_shape, num_classes)
     built = isinstance(model, nn.Module)

@@ -10,7 +10,7 @@ from advkit.core.errors import InputError, unknown
 from advkit.core.guard import Model
 from advkit.data import load_data
 from advkit.evaluation.measure.any_data import as_data
-from advkit.evaluation.measure.stream import batches
+from advkit.evaluation.measure.stream import batches, how_many
 from advkit.testing.robust import assert_robust
 
 OPTIONS = (
@@ -65,6 +65,7 @@ def _parts(answer: Any, data: Any, count: int | None) -> tuple[Model, Tensor, Te
     data = _default(model) if data is None else data
     if isinstance(data, str):
         data, count = load_data(data), 100 if count is None else count
+    _, count = how_many(250, count)
     data = as_data(data, batch_size=250, count=count)
     parts = list(batches(data, batch_size=250, count=count))
     return cast(Model, model), torch.cat([part.x for part in parts]), torch.cat([part.y for part in parts])

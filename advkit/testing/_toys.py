@@ -5,6 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from advkit.core.door import check_count, generator
 from advkit.testing.affine import AffineClassifier
 from advkit.testing.nets import toy_classifier
 
@@ -27,8 +28,11 @@ def awkward_images(samples: int = 9, shape: tuple[int, ...] = SHAPE, *, seed: in
         samples: number of images.
         shape: shape of one image.
         seed: seed of the noise in the images.
+
+    Raises:
+        InputError: a number is outside its range, or none.
     """
-    source = torch.Generator().manual_seed(seed)
+    samples, source = check_count("samples", samples, least=0), generator(seed)
     rows = [torch.rand(shape, generator=source, dtype=torch.float64) for _ in range(samples)]
     for i, row in enumerate(rows):
         match i % 9:
@@ -79,9 +83,14 @@ def toy_case(
         wrong: numbers of the samples whose label is not the prediction.
         batch_norm: whether batch norm lies between the layers.
         dtype: type of weights and images.
+
+    Raises:
+        InputError: a number is outside its range, or none.
     """
     model = toy_classifier(SHAPE, classes, seed=seed, batch_norm=batch_norm, dtype=dtype)
     x = awkward_images(samples, seed=seed).to(dtype)
+    for i in wrong:
+        check_count("every number in wrong", i, least=0, most=len(x) - 1)
     classes_ = predicted(model, x)
     y = classes_.clone()
     for i in wrong:
@@ -99,6 +108,9 @@ def affine_case(seed: int = 0, *, samples: int = 9) -> tuple[AffineClassifier, T
 
     Returns:
         The classifier, x (samples, 1, 4, 4) float64 in [0, 1], and y (samples,): the classes that it gives them.
+
+    Raises:
+        InputError: a number is outside its range, or none.
     """
     model = AffineClassifier.random(SHAPE, 2, seed=seed)
     x = awkward_images(samples, seed=seed)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from advkit.core.door import check_count, generator
 from advkit.core.errors import InputError
 from advkit.testing._cell import nearest_in_cell
 from advkit.testing._halfspace import least_moves
@@ -46,7 +47,7 @@ class AffineClassifier(nn.Module):
             seed: seed of the weights.
             centred: True chooses a bias by which all classes tie on the grey image of 0.5, so that every class occurs.
         """
-        source = torch.Generator().manual_seed(seed)
+        classes, source = check_count("classes", classes, least=2), generator(seed)
         weight = torch.randn(classes, math.prod(input_shape), generator=source, dtype=torch.float64)
         noise = 0.1 * torch.randn(classes, generator=source, dtype=torch.float64)
         made = cls(weight, noise - 0.5 * weight.sum(1) if centred else noise)

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from advkit.core import door
 from advkit.core.errors import InputError
 from advkit.core.norms import get_norm
 from advkit.core.threat import Threat
@@ -23,12 +24,13 @@ def assert_in_threat(x: Tensor, x_adv: Tensor, threat: Threat) -> None:
 
     Raises:
         AssertionError: an image lies outside; the message has the worst sample with its distance or pixel.
-        InputError: the images are no tensors, or their shapes differ.
+        InputError: the images are no tensors, their shapes differ, or the eps of the threat is none.
     """
     if not isinstance(x, Tensor) or not isinstance(x_adv, Tensor):
         raise InputError(f"expected images as two tensors, got {type(x).__name__} and {type(x_adv).__name__}")
     if x.shape != x_adv.shape:
         raise InputError(f"expected adversarial images of shape {tuple(x.shape)}, got {tuple(x_adv.shape)}")
+    eps = torch.as_tensor(door.check_eps(threat.eps, x), dtype=torch.float64, device=x.device).expand(len(x))
     if not x.numel():
         return
     low, high = (x.new_tensor(bound).double() for bound in threat.bounds)
@@ -41,7 +43,6 @@ def assert_in_threat(x: Tensor, x_adv: Tensor, threat: Threat) -> None:
             f"by {float(beyond[worst]):.3g}"
         )
     distance = get_norm(threat.norm).size(wide - x.detach().double())
-    eps = torch.as_tensor(threat.eps, dtype=torch.float64, device=x.device).expand(len(x))
     slack = 1 + (RELATIVE if threat.norm in ("l2", "l1") else 0)
     excess = torch.where(distance > eps * slack, distance - eps, -torch.inf)
     worst = int(excess.argmax())

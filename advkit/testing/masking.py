@@ -66,6 +66,9 @@ def assert_not_masked(
     options: dict[str, Any] = {"eps": eps, "attacks": attacks, "surrogate": surrogate, "count": count, "seed": seed}
     checks = check_evaluation(model, (x, y), bounds=bounds, **options)
     if checks["zero_gradients"].verdict == "skipped":
+        right = checks["zero_gradients"].figures.get("of")
+        if right:
+            raise InputError(f"{right} images are right without an attack, too few to tell: give more")
         raise InputError(f"all {checks.samples} images are wrong without an attack: they cannot tell; check the labels")
     suspects = [finding for finding in checks.suspects if finding.name not in skipped]
     if suspects:

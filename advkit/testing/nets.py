@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from advkit.core.door import check_count, generator
+
 Transform = Callable[[Tensor], Tensor]
 
 
@@ -49,8 +51,11 @@ def toy_classifier(
         seed: seed of the weights.
         batch_norm: whether batch norm lies between the layers, with running statistics unlike those of any batch.
         dtype: type of the weights.
+
+    Raises:
+        InputError: a number is outside its range, or none.
     """
-    source = torch.Generator().manual_seed(seed)
+    classes, source = check_count("classes", classes, least=2), generator(seed)
     with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made; these are replaced
         net = _layers(input_shape, classes, batch_norm)
     with torch.no_grad():

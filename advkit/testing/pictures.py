@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from advkit.core.door import check_bounds, generator
 from advkit.core.errors import unknown
 
 KINDS = ("black", "white", "flat", "one pixel", "saturated", "clipped", "faint", "uniform")
@@ -34,10 +35,10 @@ def make_images(
     Raises:
         UnknownNameError: there is no such kind.
     """
-    source = torch.Generator().manual_seed(seed)
+    source = generator(seed)
     rows = [_image(kind, torch.rand(shape, generator=source, dtype=torch.float64)) for kind in kinds]
     stacked = torch.stack(rows) if rows else torch.zeros(0, *shape, dtype=torch.float64)
-    low, high = bounds
+    low, high = check_bounds(bounds)
     return (stacked * (high - low) + low).to(dtype).clamp(low, high)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from advkit.core.door import check_positive, generator
 from advkit.core.errors import InputError, unknown
 
 Solver = Callable[[Tensor, Tensor, float], Tensor]
@@ -30,10 +31,10 @@ class QuadraticClassifier(nn.Module):
 
     def __init__(self, centre: Tensor, curvature: Tensor, level: float) -> None:
         super().__init__()
-        if centre.ndim != 1 or curvature.shape != centre.shape or not bool((curvature > 0).all()) or not level > 0:
-            raise InputError("expected a centre (D,), a curvature (D,) > 0 and a level > 0")
+        if centre.ndim != 1 or curvature.shape != centre.shape or not bool((curvature > 0).all()):
+            raise InputError("expected a centre (D,) and a curvature (D,) > 0")
         self.centre, self.curvature = nn.Parameter(centre.detach().clone()), nn.Parameter(curvature.detach().clone())
-        self.level = float(level)
+        self.level = check_positive("level", level)
         self.code = ""
 
     @classmethod
@@ -44,7 +45,7 @@ class QuadraticClassifier(nn.Module):
             input_shape: shape of one image.
             seed: seed of the weights; torch's random state is not used.
         """
-        source = torch.Generator().manual_seed(seed)
+        source = generator(seed)
         noise = torch.rand(2, math.prod(input_shape), generator=source, dtype=torch.float64)
         curvature = 0.5 + 1.5 * noise[0]
         made = cls(0.45 + 0.1 * noise[1], curvature, float(curvature.sum()) / 12)

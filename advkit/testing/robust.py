@@ -243,10 +243,9 @@ def measure(
     verdicts: int = 1,
 ) -> Robustness:
     """Measure the figures of `assert_robust`."""
-    if isinstance(max_error, bool) or not isinstance(max_error, int | float) or not 0 <= max_error <= 1:
-        raise InputError(f"expected max_error, a fraction between 0 and 1, got {max_error!r}")
-    check_count("batch_size", batch_size)
-    check_between("confidence", confidence, 0, 1, ends=False)
+    max_error = check_between("max_error", max_error, 0, 1)
+    batch_size, seed = check_count("batch_size", batch_size), door.check_seed(seed)
+    confidence = check_between("confidence", confidence, 0, 1, ends=False)
     subject = subject_of(create_attack(attack) if isinstance(attack, str) else attack, {})
     eps = _radius(subject, eps)
     bounds = door.check_bounds(bounds)
@@ -272,7 +271,7 @@ def measure(
         len(x),
         _plain(sum(part.clean for part in seen)),
         _plain(sum(part.adversarial for part in seen)),
-        float(max_error),
+        max_error,
         confidence,
         goal="" if judge.wish is None else judge.wish.spec,
         verdicts=verdicts,

@@ -25,6 +25,9 @@ class Probe:
         many_steps: attack of many steps at the same eps, such as PGD(eps=0.1, steps=10).
         count: number of images, from those held out if there are any, else from the test split, else from the training
             split.
+
+    Raises:
+        InputError: the count is no integer of 1 or more.
     """
 
     one_step: Callable[..., Any]

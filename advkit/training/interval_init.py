@@ -21,6 +21,9 @@ def interval_init(model: nn.Module, *, seed: int = 0) -> None:
     Args:
         model: the network; it is changed in place.
         seed: seed of the draws.
+
+    Raises:
+        InputError: no network, or a seed that is no integer.
     """
     check_given("model", model, nn.Module, "a network (an nn.Module)")
     draws = generator(seed)

@@ -73,6 +73,6 @@ def targets(attack: Attack, number: int | str) -> Attack:
     Raises:
         InputError: not an attack, one that takes no target or has one, or a number below 1.
     """
-    if number == "all" and isinstance(attack, Attack) and attack.targetable:
+    if isinstance(number, str) and number == "all" and isinstance(attack, Attack) and attack.targetable:
         return dataclasses.replace(attack, target="all")
     return Targets(attack=attack, number=number)  # type: ignore[arg-type]

@@ -108,6 +108,5 @@ def vmi(attack: Attack, neighbours: int) -> Attack:
     Raises:
         InputError: an attack whose steps do not follow the gradient alone, or a negative number.
     """
-    if neighbours == 0 and not isinstance(neighbours, bool):
-        return attack
-    return VMI(attack=attack, neighbours=neighbours)
+    neighbours = check_count("vmi", neighbours, least=0)
+    return VMI(attack=attack, neighbours=neighbours) if neighbours else attack

@@ -11,7 +11,7 @@ from advkit.attacks.parts import decision
 from advkit.attacks.parts.decision import check_starts
 from advkit.core.attack import MinimalAttack, register_attack
 from advkit.core.best_points import noise_floor
-from advkit.core.door import check_count, check_positive
+from advkit.core.door import check_between, check_count, check_positive
 from advkit.core.errors import InputError
 from advkit.core.goals import wide
 from advkit.core.norms import get_norm, per_row
@@ -82,8 +82,8 @@ class BrendelBethge(MinimalAttack):
             check_count(name, getattr(self, name))
         check_positive("radius", self.radius)
         check_positive("decay", self.decay)
-        if isinstance(self.momentum, bool) or not isinstance(self.momentum, int | float) or not 0 <= self.momentum < 1:
-            raise InputError(f"expected momentum as a number >= 0 and < 1, got {self.momentum!r}")
+        if check_between("momentum", self.momentum, 0, 1) == 1:
+            raise InputError("expected momentum as a number >= 0 and < 1, got 1")
         check_starts(self.starts)
 
     @property

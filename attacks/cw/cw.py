@@ -1,5 +1,6 @@
 """The attacks of Carlini and Wagner 2016, sections VI-A (l2) and VI-C (linf) (arXiv 1608.04644)."""
 
+import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from advkit.attacks.parts import adam
 from advkit.attacks.parts.searches import Search, SearchAttack, linear_weight
 from advkit.core.attack import register_attack
 from advkit.core.best_points import choose
-from advkit.core.door import check_positive
+from advkit.core.door import check_between, check_positive
 from advkit.core.goals import wide
 from advkit.core.named_goals import confident
 from advkit.core.norms import per_row
@@ -96,7 +97,7 @@ class CW(SearchAttack):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_positive("lr", self.lr)
-        confident(lead=self.confidence)
+        check_between("confidence", self.confidence, 0, math.inf)
 
     def _wish(self, goal: Any) -> Wish | None:
         """`confidence` is a goal like others."""

@@ -21,10 +21,10 @@ from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.core.oracle import Oracle
 from advkit.core.pixel_range import Bounds, to_unit
-from advkit.evaluation.measure.aims import aim_at
+from advkit.evaluation.measure.aims import aim_at, one_class
 from advkit.evaluation.measure.any_data import as_data
 from advkit.evaluation.measure.eight_bit import nearest_level
-from advkit.evaluation.measure.stream import Batch, batches
+from advkit.evaluation.measure.stream import Batch, batches, how_many
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,13 +175,12 @@ def find_patch(
         AdvkitWarning: most gradients were exactly zero.
     """
     check_gradients(model, "patches")
-    check_count("epochs", epochs)
+    epochs, seed = check_count("epochs", epochs), door.check_seed(seed)
+    batch_size, count = how_many(batch_size, count)
     data = as_data(data, batch_size=batch_size, count=count)
     options = {**options, "shared": True}
     if "target" in options:
-        options["target"] = aim_at(options["target"], data)
-        if options["target"] == "all":
-            raise InputError("expected target as one class for one patch, got 'all'")
+        options["target"] = one_class(aim_at(options["target"], data), "patch")
     held, watch = list[Tensor](), Watch()
     step = 0
     for _ in range(epochs):

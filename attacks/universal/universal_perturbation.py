@@ -1,7 +1,7 @@
 """One perturbation found on a data set, batch by batch, and added to any image: see `Universal` (arXiv 1610.08401)."""
 
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -16,9 +16,9 @@ from advkit.core.driver import last_point
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.core.oracle import Oracle
-from advkit.evaluation.measure.aims import aim_at
+from advkit.evaluation.measure.aims import aim_at, one_class
 from advkit.evaluation.measure.any_data import as_data
-from advkit.evaluation.measure.stream import Batch, batches, total
+from advkit.evaluation.measure.stream import Batch, batches, how_many, total
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,12 +133,11 @@ def find_universal(
         AdvkitWarning: most gradients were exactly zero.
     """
     check_gradients(model, "universal perturbations")
-    check_count("epochs", epochs)
+    epochs = check_count("epochs", epochs)
+    batch_size, count = how_many(batch_size, count)
     data = as_data(data, batch_size=batch_size, count=count)
-    door.check_eps(eps)
-    target = cast("str | int", aim_at(target, data))
-    if target == "all":
-        raise InputError("expected target as one class for one perturbation, got 'all'")
+    eps = door.check_finite_eps(eps)
+    target = one_class(aim_at(target, data), "perturbation")
     held, watch = list[Tensor](), Watch()
     whole, seen = total(data, count), 0
     for epoch in range(epochs):

@@ -71,12 +71,12 @@ def test_every_command_is_tried_here():
     [
         ("maps --layer features.c4", "unknown layer 'features.c4'; did you mean 'features.s4' or 'features.c3'"),
         ("maps --layer c3", "did you mean 'features.c3'"),
-        ("maps --unit 6", "expected maps in 0 .. 5 of layer 'features.c1', got [6]"),
+        ("maps --unit 6", "expected units as maps in 0 .. 5 of layer 'features.c1', got [6]"),
         ("filters --layer classifier.f5", "expected a convolution, got 'classifier.f5', a Linear"),
         ("filters --model mlp", "expected a network with a convolution"),
         ("deconv --unit 99", "expected units in 0 .. 15"),
         ("deconv --model mlp", "expected a network with convolutions, got one without: give --layer"),
-        ("occlusion --size 40", "expected a square of 1 to 32 pixels"),
+        ("occlusion --size 40", "expected size as an integer from 1 to 32, got 40"),
         ("occlusion --attack nothing", "unknown attack 'nothing'"),
         ("examples --first 5000", "--first: expected less than the 1000 images"),
         (

@@ -13,6 +13,8 @@ from advkit.core import door
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError, unknown
 from advkit.core.float64 import lacks_float64
+from advkit.core.option_numbers import shown
+from advkit.core.plain import is_integer, plain
 from advkit.data.hendrycks.digital_damage import contrast, elastic_transform, jpeg_compression, pixelate
 from advkit.data.hendrycks.ice import drawn_ice, photographed_ice
 from advkit.data.hendrycks.optical_blur import defocus_blur, glass_blur, motion_blur, zoom_blur
@@ -82,8 +84,9 @@ def corrupt_as_published(
     """
     if kind not in _FUNCTIONS:
         raise unknown("corruption", kind, KINDS)
-    if isinstance(severity, bool) or severity not in range(1, 6):
-        raise InputError(f"expected a severity from 1 to 5, got {severity!r}")
+    severity = plain(severity)
+    if not is_integer(severity) or severity not in range(1, 6):
+        raise InputError(f"expected a severity from 1 to 5, got {shown(severity)}")
     if table is not None and table not in STRENGTHS:
         raise unknown("table of strengths", str(table), STRENGTHS)
     door.check_images(x, (0, 1))

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from advkit.core.errors import InputError, unknown
 from advkit.core.goals import TARGETS
+from advkit.core.option_numbers import MOST, shown
+from advkit.core.plain import is_integer, plain
 from advkit.core.registry import Spec, parse_spec
 
 Target = int | str | Tensor | None
@@ -24,7 +26,7 @@ def aim_at(target: Target, data: Any, *, option: str = "target") -> Target:
         InputError: the text is neither a class nor such a word, or the number is none of the classes.
     """
     if not isinstance(target, str):
-        return target
+        return _number(target, option)
     names = _names(data)
     if target in names:
         return names.index(target)
@@ -41,6 +43,33 @@ def aim_at(target: Target, data: Any, *, option: str = "target") -> Target:
             "these data have no names of classes"
         )
     raise _unknown(target, names)
+
+
+def _number(target: Any, option: str) -> int | Tensor | None:
+    """The number of a class, a tensor with one for each image, which the attacks check, or None."""
+    target = plain(target)
+    if target is None or isinstance(target, Tensor):
+        return target
+    if not is_integer(target) or not 0 <= target <= MOST:
+        raise InputError(
+            f"{option}: expected a class by its number or its name, or a tensor (N,), one an image, got {shown(target)}"
+        )
+    return int(target)
+
+
+def one_class(target: Target, what: str) -> str | int:
+    """Return the target of all images, for what is made once for all.
+
+    Args:
+        target: what `aim_at` returned.
+        what: what is made, for the message.
+
+    Raises:
+        InputError: it is several classes, or none.
+    """
+    if not isinstance(target, int | str) or target == "all":
+        raise InputError(f"expected target as one class for one {what}, got {shown(target)}")
+    return target
 
 
 def aimed(spec: str, data: Any) -> Spec:

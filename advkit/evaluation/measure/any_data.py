@@ -13,7 +13,7 @@ from advkit.core.advice import batch_advice
 from advkit.core.errors import InputError
 from advkit.data import load_data
 from advkit.data._pairs import dense, is_two_lists, pair
-from advkit.evaluation.measure.stream import check_count, said_length
+from advkit.evaluation.measure.stream import said_length
 
 
 class Items(torch_data.Dataset[Any]):
@@ -41,7 +41,6 @@ def as_data(data: Any, *, batch_size: int, count: int | None) -> Any:
     Raises:
         InputError: the data are a generator, which can be read only once, or may never end; or a single image.
     """
-    check_count(count)
     if isinstance(data, str | os.PathLike):
         return load_data(data)
     if isinstance(data, Mapping):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from advkit.core.attack import ATTACKS, Attack
+from advkit.core.door import check_one_eps
 from advkit.core.errors import InputError
 from advkit.evaluation.measure.aims import aimed
 
@@ -28,6 +29,7 @@ def asked_attacks(
     """
     if not isinstance(attacks, Attack | str | Iterable):
         raise InputError(f"expected attacks such as [FGSM(eps=0.1), 'pgd(eps=8/255)'], got {type(attacks).__name__}")
+    eps = None if eps is None else check_one_eps(eps)
     listed = [attacks] if isinstance(attacks, Attack | str) else list(attacks)
     return [_attack(attack, eps, data) for attack in listed]
 

@@ -146,8 +146,7 @@ def check_evaluation(
     eps = (high - low) / 10 if eps is None else door.check_one_eps(eps)
     if not 0 < eps < float("inf"):
         raise InputError(f"expected eps > 0 for the checks, got {eps:g}")
-    if isinstance(count, bool) or not isinstance(count, int) or not 1 <= count <= MOST:
-        raise InputError(f"expected count, the number of images to check, from 1 to {MOST}, got {count}")
+    count, seed = door.check_count("count", count, most=MOST), door.check_seed(seed)
     start = time.perf_counter()
     batch = _some(model, as_data(data, batch_size=count, count=count), count, (low, high))
     with warnings.catch_warnings():

@@ -21,10 +21,12 @@ from advkit.core.float64 import lacks_float64
 from advkit.core.guard import Model
 from advkit.core.intervals import wilson_interval
 from advkit.core.layout import Passes
+from advkit.core.option_numbers import shown
+from advkit.core.plain import is_integer, plain
 from advkit.core.progress_bar import Progress, shows_progress
 from advkit.evaluation.measure.any_data import as_data
 from advkit.evaluation.measure.fit import fitted
-from advkit.evaluation.measure.stream import batches, origin, total
+from advkit.evaluation.measure.stream import batches, how_many, origin, total
 from advkit.evaluation.measure.ticker import Ticker
 
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -120,8 +122,7 @@ def corrupt(x: Tensor, name: str, severity: int, *, sample_ids: Tensor | None = 
     """
     if name not in CORRUPTIONS:
         raise unknown("corruption", name, CORRUPTIONS)
-    if severity not in SEVERITIES or isinstance(severity, bool):
-        raise InputError(f"expected a severity from 1 to 5, got {severity!r}")
+    (severity,) = checked_severities([severity])
     door.check_images(x, (0, 1))
     if x.ndim != 4:
         raise InputError(f"expected images (N, C, H, W), got {tuple(x.shape)}")
@@ -130,6 +131,18 @@ def corrupt(x: Tensor, name: str, severity: int, *, sample_ids: Tensor | None = 
     if lacks_float64(x):
         x, draws = x.cpu(), draws._replace(sample_ids=draws.sample_ids.cpu())
     return apply(x, strengths[severity - 1], draws).clamp(0, 1).to(place, x.dtype)
+
+
+def checked_severities(severities: Any) -> tuple[int, ...]:
+    """Check severities, from 1 to 5 each."""
+    try:
+        found = tuple(map(plain, severities))
+    except TypeError as error:
+        raise InputError(f"expected severities as several numbers from 1 to 5, got {shown(severities)}") from error
+    for severity in found:
+        if not is_integer(severity) or severity not in SEVERITIES:
+            raise InputError(f"expected a severity from 1 to 5, got {shown(severity)}")
+    return found
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -226,6 +239,8 @@ def corruption_errors(
         InputError: a name or severity is unknown, or data and outputs do not fit.
     """
     model_checks.check_model(model)
+    batch_size, count = how_many(batch_size, count)
+    severities, seed = checked_severities(severities), door.check_seed(seed)
     data = as_data(data, batch_size=batch_size, count=count)
     names = fitting(data) if names is None else list(names)
 

@@ -13,8 +13,8 @@ from advkit.core.progress_bar import Progress, shows_progress
 from advkit.core.registry import parse_spec
 from advkit.data.hendrycks import KINDS, STRENGTHS, corrupt_as_published, table_for
 from advkit.evaluation.measure.any_data import as_data
-from advkit.evaluation.measure.corruptions import SEVERITIES, CorruptionReport, errors_by_kind
-from advkit.evaluation.measure.stream import batches, origin
+from advkit.evaluation.measure.corruptions import SEVERITIES, CorruptionReport, checked_severities, errors_by_kind
+from advkit.evaluation.measure.stream import batches, how_many, origin
 
 NAME = "hendrycks"
 """The word that asks for them, alone or with options in brackets."""
@@ -134,7 +134,8 @@ def made_corruption_errors(
     Raises:
         InputError: a name or severity is unknown, or data and outputs do not fit.
     """
-    made = Made(kinds=tuple(kinds), severities=tuple(severities), table=table, frost=frost)
+    made = Made(kinds=tuple(kinds), severities=checked_severities(severities), table=table, frost=frost)
+    batch_size, count = how_many(batch_size, count)
     data = as_data(data, batch_size=batch_size, count=count)
     height, width = check_images(data)
     ice = ", ice drawn" if "frost" in made.kinds and frost is None else ""

@@ -10,9 +10,9 @@ from advkit.core.progress_bar import Progress, shows_progress
 from advkit.data import load_data
 from advkit.data.corrupted import KINDS, MNIST_KINDS
 from advkit.evaluation.measure.any_data import as_data
-from advkit.evaluation.measure.corruptions import SEVERITIES, CorruptionReport, wrong_on
+from advkit.evaluation.measure.corruptions import SEVERITIES, CorruptionReport, checked_severities, wrong_on
 from advkit.evaluation.measure.fit import fitted
-from advkit.evaluation.measure.stream import batches, origin, total
+from advkit.evaluation.measure.stream import batches, how_many, origin, total
 from advkit.evaluation.measure.ticker import Ticker
 
 SETS: dict[str, tuple[str, ...]] = {
@@ -69,9 +69,10 @@ def published_corruption_errors(
     if base not in SETS:
         raise unknown("published set of corruptions", name, SETS)
     kinds = SETS[base] if kinds is None else tuple(kinds)
-    severities = (1,) if base == "mnist_c" else tuple(severities)
+    severities = (1,) if base == "mnist_c" else checked_severities(severities)
     if not kinds or not severities or any(kind not in SETS[base] for kind in kinds):
         raise InputError(f"expected kinds of {base}: {', '.join(SETS[base])}")
+    batch_size, count = how_many(batch_size, count)
     clean = as_data(clean, batch_size=batch_size, count=count)
     length = total(clean, count)
     tick = Ticker(progress, None if length is None else length * (1 + len(kinds) * len(severities)))

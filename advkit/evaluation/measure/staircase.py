@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from advkit.core.door import check_count
 from advkit.core.intervals import wilson_interval
 from advkit.core.saved import finite
 from advkit.core.shown import Shown
@@ -137,7 +138,11 @@ def nice_radii(curves: list[Curve], *, most: int = 8) -> list[float]:
     Args:
         curves: curves whose steps the radii should cover.
         most: maximum number of radii.
+
+    Raises:
+        InputError: `most` is no integer of 1 or more.
     """
+    most = check_count("most", most)
     found = sorted(eps for curve in curves for eps in curve.eps)
     if not found:
         return []

@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, IterableDataset, SequentialSampler, default_collate
 
 from advkit.core.advice import batch_advice
+from advkit.core.door import check_count
 from advkit.core.errors import InputError
-from advkit.core.plain import plain
 from advkit.core.words import harmless
 from advkit.data import Dataset
 from advkit.data._pairs import pair
@@ -43,23 +43,14 @@ def chosen(length: int, count: int | None) -> Tensor:
     return torch.randperm(length, generator=torch.Generator().manual_seed(0), device="cpu")[:count].sort().values
 
 
-def check_count(count: int | None) -> None:
-    """Raise InputError unless `count` is None or a whole number from 1 up."""
-    count = plain(count)
-    if count is not None and (isinstance(count, bool) or not isinstance(count, int) or count < 1):
-        raise InputError(
-            f"expected count, the number of images, to be a whole number, at least 1, got {count!r}; "
-            "leave it out to take all"
-        )
+def how_many(batch_size: Any, count: Any) -> tuple[int, int | None]:
+    """Check the number of images in a batch, and that in all, which may be None: all there are."""
+    asked = None if count is None else check_count("count", count, advice="; leave it out to take all")
+    return check_count("batch_size", batch_size), asked
 
 
 def total(data: Any, count: int | None) -> int | None:
-    """Return the number of images that `batches` yields; None if a loader does not know its length.
-
-    Raises:
-        InputError: `count` is no whole number from 1 up.
-    """
-    check_count(count)
+    """Return the number of images that `batches` yields; None if a loader does not know its length."""
     if isinstance(data, DataLoader):
         length = _images_of(data)
     else:
@@ -111,10 +102,6 @@ def numbered(
     Raises:
         InputError: see `batches`.
     """
-    check_count(count)
-    count, batch_size = plain(count), plain(batch_size)
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise InputError(f"expected batch_size to be a whole number, at least 1, got {batch_size!r}")
     number = 0
     for ids, read in _stream(data, batch_size, count):
         if len(ids):

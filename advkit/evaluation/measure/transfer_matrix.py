@@ -16,6 +16,8 @@ from advkit.core.guard import Model
 from advkit.core.intervals import wilson_interval
 from advkit.core.knowledge import is_enough
 from advkit.core.layout import Passes
+from advkit.core.option_numbers import shown
+from advkit.core.plain import plain
 from advkit.core.progress_bar import Progress, shows_progress
 from advkit.core.shown import Shown
 from advkit.evaluation.measure.aims import aim_at
@@ -23,7 +25,7 @@ from advkit.evaluation.measure.any_data import as_data
 from advkit.evaluation.measure.asked import asked_attacks
 from advkit.evaluation.measure.fit import fitted
 from advkit.evaluation.measure.plan import most_passes
-from advkit.evaluation.measure.stream import Batch, batches, origin, total
+from advkit.evaluation.measure.stream import Batch, batches, how_many, origin, total
 from advkit.evaluation.measure.ticker import Ticker
 
 Together = Callable[[Attack, Sequence[Model]], Attack]
@@ -189,17 +191,19 @@ def transfer_matrix(
     nets = list(models.values())
     given = [s for s, net in enumerate(nets) if is_enough(net, attack)] or [*range(len(nets))]  # or it says so
     if together is not None and len(given) < 3:
-        shown = "" if len(given) == len(nets) else f" that show {attack.knowledge}"
-        raise InputError(f"all others together: expected three models or more{shown}, got {len(given)}")
+        which = "" if len(given) == len(nets) else f" that show {attack.knowledge}"
+        raise InputError(f"all others together: expected three models or more{which}, got {len(given)}")
     bounds = door.check_bounds(bounds)
+    batch_size, count = how_many(batch_size, count)
     data = as_data(data, batch_size=batch_size, count=count)
     length = total(data, count)
     size, rows = len(models), len(models) + (together is not None)
     made = len(given) + (size if together else 0)
     tick = Ticker(progress, None if length is None else length * made * most_passes(attack))
-    aim = aim_at(target, data)
+    aim, seed = aim_at(target, data), door.check_seed(seed)
     if isinstance(aim, str | Tensor):
-        raise InputError(f"expected target as one class, got {target!r}: transfer shows how often it is reached")
+        several = shown(target)
+        raise InputError(f"expected target as one class, got {several}: transfer shows how often it is reached")
     call = {"seed": seed, "bounds": bounds, "stop": "never", "target": aim}
     seen, clean = 0, torch.zeros(size, dtype=torch.int64, device="cpu")
     both, wrong = (
@@ -230,7 +234,7 @@ def transfer_matrix(
         clean_wrong=tuple(clean.tolist()),
         both=tuple(map(tuple, both.tolist())),
         wrong=tuple(map(tuple, wrong.tolist())),
-        target="" if target is None else str(target),
+        target="" if target is None else str(plain(target)),
         closed=tuple(name for s, name in enumerate(models) if s not in given),
     )
 

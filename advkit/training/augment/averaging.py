@@ -14,6 +14,8 @@ from advkit.core.door import check_count
 from advkit.core.errors import InputError
 from advkit.core.goals import wide
 from advkit.core.model_checks import check_model
+from advkit.core.option_numbers import shown
+from advkit.core.plain import is_integer, plain
 from advkit.training.augment._base import check_batch
 
 CROPS = (1, 5, 10, 36, 50)
@@ -46,15 +48,13 @@ class CropAverage(nn.Module):
     ) -> None:
         super().__init__()
         check_model(model)
-        self.model, self.size = model, _own_size(model) if size is None else size
-        check_count("size", self.size)
-        if crops not in CROPS:
-            raise InputError(f"expected crops to be one of {CROPS}, got {crops}")
-        for scale in scales or ():
-            check_count("every scale", scale)
-        if scales is not None and (not scales or min(scales) < self.size):
-            raise InputError(f"expected scales of {self.size} or more, the size of the crops, got {list(scales)}")
-        self.crops, self.scales = crops, None if scales is None else tuple(scales)
+        self.model, self.size = model, check_count("size", _own_size(model) if size is None else size)
+        self.crops = plain(crops)
+        if not is_integer(self.crops) or self.crops not in CROPS:
+            raise InputError(f"expected crops to be one of {CROPS}, got {shown(crops)}")
+        self.scales = None if scales is None else tuple(check_count("every scale", scale) for scale in scales)
+        if self.scales is not None and min(self.scales, default=0) < self.size:
+            raise InputError(f"expected scales of {self.size} or more, the size of the crops, got {list(self.scales)}")
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) in [0, 1] -> (N, K)."""
@@ -120,7 +120,11 @@ def googlenet_scales(size: int) -> tuple[int, int, int, int]:
 
     Args:
         size: side of the crops.
+
+    Raises:
+        InputError: a number is outside its range, or none.
     """
+    size = check_count("size", size)
     first, second, third, fourth = (round(size * share / 7) for share in (8, 9, 10, 11))
     return first, second, third, fourth
 
@@ -133,7 +137,11 @@ def vgg_scales(low: int, high: int | None = None) -> tuple[int, int, int]:
     Args:
         low: the scale S of the training, or the smallest one.
         high: the largest scale of the training; None if it was fixed.
+
+    Raises:
+        InputError: a number is outside its range, or none.
     """
+    low, high = check_count("low", low), None if high is None else check_count("high", high)
     return (low - 32, low, low + 32) if high is None else (low, (low + high) // 2, high)
 
 
