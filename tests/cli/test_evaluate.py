@@ -140,7 +140,7 @@ def test_wrong_input_is_one_line(somewhere):
         (("--model", "mlp", "--resume"), "give its folder, --output DIR"),
         (("--model", "mlp", "--png"), "--png writes into the folder of a run: give --output DIR"),
         (("--model", "mlp", "--resume", "--output", "file"), "got the file file"),
-        (("--model", "mlp", "--count", "0"), "at least 1, got 0"),
+        (("--model", "mlp", "--count", "0"), "expected count as an integer >= 1, got 0"),
         (("--model", "mlp", "--scales", "x", "--threads", "1"), "--scales: expected whole numbers"),
         (("--model", "mlp", "--scales", "20", "--threads", "1"), "expected scales of 32 or more"),
         (("--model", "mlp", "--target", "12", "--threads", "1"), "expected a class from 0 to 9"),

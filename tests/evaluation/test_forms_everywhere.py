@@ -227,7 +227,7 @@ def test_images_that_every_worker_reads_are_not_counted_several_times(counted: b
 @pytest.mark.parametrize("name", COUNTED)
 def test_a_count_that_is_no_number_of_images_is_one_line(name: str, count: Any) -> None:
     for data in ((X, Y), DataLoader(DATA, batch_size=5)):
-        with pytest.raises(InputError, match=r"^expected count as an integer >= 1, got .*; leave it out to take all$") as caught:
+        with pytest.raises(InputError, match=r"^expected count as an integer >= 1, got .*; leave it out") as caught:
             STREAMS[name](data, count=count)
         assert "\n" not in str(caught.value)
 
