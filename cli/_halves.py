@@ -9,7 +9,7 @@ from advkit.cli.evaluate import loaded
 from advkit.core.errors import InputError
 from advkit.data import Dataset
 from advkit.data._selection import Selection
-from advkit.evaluation.measure.stream import chosen, how_many
+from advkit.data._stream import chosen, how_many
 from advkit.models import Classifier
 
 

@@ -17,7 +17,6 @@ from advkit.data._images import ImageFiles
 from advkit.data._inventory import SplitFacts, inventory, places, size_on_disk, splits
 from advkit.data._loading import (
     FORMS,
-    as_dataset,
     check_named,
     list_datasets,
     load_data,
@@ -25,6 +24,7 @@ from advkit.data._loading import (
     of_your_own,
     registered,
 )
+from advkit.data._reading import as_dataset
 from advkit.data._selection import selected
 from advkit.data._torchvision import MissingDataError
 from advkit.data.folder import FolderDataset

@@ -2,19 +2,12 @@
 
 import inspect
 import os
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-import numpy as np
-from torch import Tensor
-
 from advkit.core.errors import InputError, unknown
-from advkit.core.plain import kind
 from advkit.core.registry import Spec, parse_spec
 from advkit.data._dataset import DATASETS, Dataset
-from advkit.data._pairs import from_pair, is_pair, pair
-from advkit.data._reading import is_readable, read_through
 from advkit.data._selection import selected
 
 
@@ -70,33 +63,6 @@ def load_data(
         data.name = f"{data.name[:-1]}, {inside})" if more else f"{data.name}({inside})"
     data._again = partial(_sibling, {**asked, "name": name})  # no lambda: data sets are pickled for other processes
     return data
-
-
-def as_dataset(data: Any, split: str) -> Dataset:
-    """Make a data set of what a caller has.
-
-    Args:
-        data: a Dataset; a name or a path that `load_data` takes; a pair (x, y) of tensors, arrays or lists, or a
-            dictionary of them. A data set of torch or torchvision, a DataLoader, and a list of items or batches are
-            read into memory.
-        split: split of the named set.
-
-    Raises:
-        InputError: anything else, or what `load_data` and `advkit.data._reading` refuse.
-    """
-    if isinstance(data, Dataset):
-        return data
-    if isinstance(data, str | os.PathLike):
-        return load_data(data, split=split)
-    if isinstance(data, Mapping):
-        data = pair(data)
-    if is_pair(data):
-        return from_pair(data, "the given pair", split)
-    if is_readable(data) and not isinstance(data, Tensor | np.ndarray):
-        return read_through(type(data).__name__, split, data)
-    raise InputError(
-        f"expected data as a Dataset, a name such as 'mnist5k', a pair (x, y) or a DataLoader, got {kind(data)}"
-    )
 
 
 def _named(name: Any) -> str:

@@ -1,13 +1,14 @@
 """What a function of the caller's returns: `load_data("package.module:function")`."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from advkit.core.errors import InputError
-from advkit.core.imported import call, find, parameters_of
+from advkit.core.imported import call, find, parameters_of, staying
 from advkit.data._dataset import DATASETS, Dataset
 from advkit.data._folders import Root
 from advkit.data._pairs import from_pair, is_pair
-from advkit.data._reading import is_readable, read_through
+from advkit.data._reading import read_through
 
 
 @DATASETS.register("factory")
@@ -30,8 +31,9 @@ def factory(*, place: str, split: str = "test", root: Root = None, download: boo
         return made
     if is_pair(made):
         return from_pair(made, place, split)
-    if is_readable(made):
-        return read_through(place, split, made)
+    if isinstance(made, Iterable) or (hasattr(made, "__getitem__") and hasattr(made, "__len__")):
+        with staying(place):
+            return read_through(place, split, made)
     raise InputError(f"expected {place} to return a data set or a pair (x, y), got {type(made).__name__}")
 
 

@@ -9,11 +9,11 @@ from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.core.option_numbers import shown
 from advkit.core.plain import numbers_in, plain
+from advkit.data._any_data import as_data
+from advkit.data._stream import how_many, origin
 from advkit.evaluation.evaluating import evaluate
 from advkit.evaluation.measure.aims import Target, aim_at
-from advkit.evaluation.measure.any_data import as_data
 from advkit.evaluation.measure.pose_table import PoseTable
-from advkit.evaluation.measure.stream import how_many, origin
 
 PLACES = ("random", "centre", "top_left", "top_right", "bottom_left", "bottom_right")
 

@@ -6,10 +6,10 @@ from typing import Any
 from advkit.core.attack import Attack
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
+from advkit.data._stream import origin
 from advkit.evaluation.evaluating import evaluate
 from advkit.evaluation.measure.asked import asked_attacks
 from advkit.evaluation.measure.staircase import Curve, curve_of
-from advkit.evaluation.measure.stream import origin
 
 
 def error_curve(model: Model, data: Any, attack: Attack | str, *, name: str = "", **options: Any) -> Curve:

@@ -16,9 +16,10 @@ from advkit.core.knowledge import check_open, knowledge_of
 from advkit.core.norms import get_norm
 from advkit.core.progress_bar import Progress, shows_progress
 from advkit.core.wishes import as_wish
+from advkit.data._any_data import as_data
+from advkit.data._stream import batches, how_many, origin, total
 from advkit.evaluation import recorded
 from advkit.evaluation.measure.aims import aim_at
-from advkit.evaluation.measure.any_data import as_data
 from advkit.evaluation.measure.asked import asked_attacks, asked_control, radius_of
 from advkit.evaluation.measure.belong import belonging
 from advkit.evaluation.measure.certificates import asked_certificate
@@ -31,7 +32,6 @@ from advkit.evaluation.measure.plan import Plan
 from advkit.evaluation.measure.published_corruptions import SETS, published_corruption_errors
 from advkit.evaluation.measure.report import Report
 from advkit.evaluation.measure.setting import setting_of
-from advkit.evaluation.measure.stream import batches, how_many, origin, total
 from advkit.evaluation.measure.tally import Columns
 from advkit.evaluation.measure.ticker import Ticker
 from advkit.evaluation.runs.keep import Keep

@@ -16,13 +16,13 @@ from torch.utils.data import DataLoader
 from advkit.core.errors import InputError, warn
 from advkit.core.files import alone, make_folder, user_path
 from advkit.core.guard import Model
+from advkit.data._stream import Batch, batches, image_files, numbered, origin
 from advkit.evaluation.measure.checks import Checks
 from advkit.evaluation.measure.corruptions import CorruptionReport
 from advkit.evaluation.measure.fit import fitted
 from advkit.evaluation.measure.plan import Plan
 from advkit.evaluation.measure.report import Report
 from advkit.evaluation.measure.setting import setting_of
-from advkit.evaluation.measure.stream import Batch, batches, image_files, numbered, origin
 from advkit.evaluation.measure.ticker import Ticker
 from advkit.evaluation.runs.begin_run import Begun, begin, check_place, sweep, vacate
 from advkit.evaluation.runs.digests import of_data

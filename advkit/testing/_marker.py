@@ -9,8 +9,8 @@ from torch import Tensor
 from advkit.core.errors import InputError, unknown
 from advkit.core.guard import Model
 from advkit.data import load_data
-from advkit.evaluation.measure.any_data import as_data
-from advkit.evaluation.measure.stream import batches, how_many
+from advkit.data._any_data import as_data
+from advkit.data._stream import batches, how_many
 from advkit.testing.robust import assert_robust
 
 OPTIONS = (

@@ -21,10 +21,10 @@ from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.core.oracle import Oracle
 from advkit.core.pixel_range import Bounds, to_unit
+from advkit.data._any_data import as_data
+from advkit.data._stream import Batch, batches, how_many
 from advkit.evaluation.measure.aims import aim_at, one_class
-from advkit.evaluation.measure.any_data import as_data
 from advkit.evaluation.measure.eight_bit import nearest_level
-from advkit.evaluation.measure.stream import Batch, batches, how_many
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,9 +16,9 @@ from advkit.core.driver import last_point
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.core.oracle import Oracle
+from advkit.data._any_data import as_data
+from advkit.data._stream import Batch, batches, how_many, total
 from advkit.evaluation.measure.aims import aim_at, one_class
-from advkit.evaluation.measure.any_data import as_data
-from advkit.evaluation.measure.stream import Batch, batches, how_many, total
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,8 +17,8 @@ from advkit import evaluate
 from advkit.attacks import create_attack, list_attacks
 from advkit.core.norms import get_norm
 from advkit.data import MemoryDataset, load_data
+from advkit.data._stream import chosen
 from advkit.defenses import Smoothed, Transformed, list_transforms
-from advkit.evaluation.measure.stream import chosen
 
 SHORT = {
     "steps": 2,

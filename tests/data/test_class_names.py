@@ -17,9 +17,9 @@ from torchvision.transforms import ToTensor
 from advkit.attacks import FGSM
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.data import MemoryDataset, imagenet_names, load_data, read_names, renumbered
+from advkit.data._stream import image_files
 from advkit.evaluation import Keep, evaluate, merge_runs
 from advkit.evaluation.measure.belong import belonging
-from advkit.evaluation.measure.stream import image_files
 from advkit.models import Card, Classifier, create_model, load_model
 
 

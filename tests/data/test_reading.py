@@ -48,7 +48,6 @@ FORMS: dict[str, Callable[[], Any]] = {
     "stream": Stream,
     "items": lambda: [(x, int(y)) for x, y in zip(X, Y, strict=True)],
     "batches": lambda: [(X[:5], Y[:5]), (X[5:], Y[5:])],
-    "generator": lambda: ((X[i : i + 4], Y[i : i + 4]) for i in range(0, 12, 4)),
 }
 
 

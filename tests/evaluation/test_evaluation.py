@@ -13,9 +13,9 @@ from torch.utils.data import DataLoader, TensorDataset
 from advkit.attacks import FGSM, LBFGS, PGD, DeepFool, Noise, create_attack, list_attacks, restarts
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.data import MemoryDataset
+from advkit.data._stream import chosen
 from advkit.evaluation import difference_p, evaluate, transfer_matrix
 from advkit.evaluation.measure.asked import noise_like
-from advkit.evaluation.measure.stream import chosen
 from advkit.evaluation.measure.tally import tally
 from advkit.models import Card, Classifier
 

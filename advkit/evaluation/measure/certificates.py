@@ -19,7 +19,7 @@ from advkit.core.norms import get_norm
 from advkit.core.progress_bar import Progress
 from advkit.core.registry import parse_spec
 from advkit.core.written import written
-from advkit.evaluation.measure.stream import Batch
+from advkit.data._stream import Batch
 from advkit.evaluation.measure.tally import Columns
 
 PASSES = {"ibp": 20, "crown_ibp": 30, "crown": 2000, "alpha_crown": 4000, "exact": 4000, "lipschitz": 100}

@@ -16,13 +16,13 @@ from advkit.core import door, model_checks
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.guard import Model
 from advkit.core.knowledge import check_open
+from advkit.data._any_data import as_data
+from advkit.data._stream import Batch, batches
 from advkit.evaluation.measure import signs
-from advkit.evaluation.measure.any_data import as_data
 from advkit.evaluation.measure.fit import fitted
 from advkit.evaluation.measure.gathering import gather
 from advkit.evaluation.measure.probes import Probes, probes
 from advkit.evaluation.measure.signs import Finding
-from advkit.evaluation.measure.stream import Batch, batches
 
 MOST = 128
 """Maximum number of images that the checks look at."""

@@ -16,9 +16,9 @@ from advkit.core.norms import get_norm
 from advkit.core.outputs import answer_of
 from advkit.core.result import Result
 from advkit.core.steady import FUNCTION, AnySize, nature
+from advkit.data._stream import Batch
 from advkit.evaluation.measure.eight_bit import decoded, toward
 from advkit.evaluation.measure.judge import PLAIN, Judge
-from advkit.evaluation.measure.stream import Batch
 from advkit.evaluation.measure.tally import Columns
 
 

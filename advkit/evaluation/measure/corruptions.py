@@ -24,9 +24,9 @@ from advkit.core.layout import Passes
 from advkit.core.option_numbers import shown
 from advkit.core.plain import is_integer, plain
 from advkit.core.progress_bar import Progress, shows_progress
-from advkit.evaluation.measure.any_data import as_data
+from advkit.data._any_data import as_data
+from advkit.data._stream import batches, how_many, origin, total
 from advkit.evaluation.measure.fit import fitted
-from advkit.evaluation.measure.stream import batches, how_many, origin, total
 from advkit.evaluation.measure.ticker import Ticker
 
 SEVERITIES = (1, 2, 3, 4, 5)

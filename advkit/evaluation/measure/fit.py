@@ -2,7 +2,7 @@
 
 from advkit.core import door
 from advkit.core.guard import Model, modules_of
-from advkit.evaluation.measure.stream import Batch
+from advkit.data._stream import Batch
 
 
 def fitted(batch: Batch, model: Model, bounds: tuple[float, float], *, labelled: bool = True) -> Batch:

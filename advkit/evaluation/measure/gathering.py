@@ -9,9 +9,9 @@ from torch.nn import functional as F
 from advkit.core import model_checks
 from advkit.core.classify import classify, looking
 from advkit.core.guard import Model
+from advkit.data._stream import Batch
 from advkit.evaluation.measure.eight_bit import nearest
 from advkit.evaluation.measure.probes import Probes
-from advkit.evaluation.measure.stream import Batch
 
 LEVELS = 4
 """Radii at which PGD is tried: from eps to the whole range, in equal ratios."""

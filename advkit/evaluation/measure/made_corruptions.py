@@ -11,10 +11,10 @@ from advkit.core.errors import InputError, unknown
 from advkit.core.guard import Model
 from advkit.core.progress_bar import Progress, shows_progress
 from advkit.core.registry import parse_spec
+from advkit.data._any_data import as_data
+from advkit.data._stream import batches, how_many, origin
 from advkit.data.hendrycks import KINDS, STRENGTHS, corrupt_as_published, table_for
-from advkit.evaluation.measure.any_data import as_data
 from advkit.evaluation.measure.corruptions import SEVERITIES, CorruptionReport, checked_severities, errors_by_kind
-from advkit.evaluation.measure.stream import batches, how_many, origin
 
 NAME = "hendrycks"
 """The word that asks for them, alone or with options in brackets."""

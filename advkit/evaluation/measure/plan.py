@@ -13,13 +13,13 @@ from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.core.norms import per_row
 from advkit.core.result import Result
+from advkit.data._stream import Batch
 from advkit.evaluation.measure.asked import radius_of
 from advkit.evaluation.measure.assembly import Line, assembled
 from advkit.evaluation.measure.certificates import CertificateAsked, broken_by
 from advkit.evaluation.measure.columns import attack_columns, clean_columns, recorded
 from advkit.evaluation.measure.judge import PLAIN, Judge
 from advkit.evaluation.measure.report import Report
-from advkit.evaluation.measure.stream import Batch
 from advkit.evaluation.measure.tally import Samples
 from advkit.evaluation.measure.ticker import Ticker
 

@@ -8,11 +8,11 @@ from advkit.core.errors import InputError, unknown
 from advkit.core.guard import Model
 from advkit.core.progress_bar import Progress, shows_progress
 from advkit.data import load_data
+from advkit.data._any_data import as_data
+from advkit.data._stream import batches, how_many, origin, total
 from advkit.data.corrupted import KINDS, MNIST_KINDS
-from advkit.evaluation.measure.any_data import as_data
 from advkit.evaluation.measure.corruptions import SEVERITIES, CorruptionReport, checked_severities, wrong_on
 from advkit.evaluation.measure.fit import fitted
-from advkit.evaluation.measure.stream import batches, how_many, origin, total
 from advkit.evaluation.measure.ticker import Ticker
 
 SETS: dict[str, tuple[str, ...]] = {

@@ -9,7 +9,7 @@ from torch.utils.data import DataLoader
 from advkit.core.guard import Model, modules_of
 from advkit.core.knowledge import knowledge_of
 from advkit.core.words import percent
-from advkit.evaluation.measure.stream import total
+from advkit.data._stream import total
 
 
 @dataclass(frozen=True, kw_only=True)

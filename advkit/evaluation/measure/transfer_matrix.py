@@ -20,12 +20,12 @@ from advkit.core.option_numbers import shown
 from advkit.core.plain import plain
 from advkit.core.progress_bar import Progress, shows_progress
 from advkit.core.shown import Shown
+from advkit.data._any_data import as_data
+from advkit.data._stream import Batch, batches, how_many, origin, total
 from advkit.evaluation.measure.aims import aim_at
-from advkit.evaluation.measure.any_data import as_data
 from advkit.evaluation.measure.asked import asked_attacks
 from advkit.evaluation.measure.fit import fitted
 from advkit.evaluation.measure.plan import most_passes
-from advkit.evaluation.measure.stream import Batch, batches, how_many, origin, total
 from advkit.evaluation.measure.ticker import Ticker
 
 Together = Callable[[Attack, Sequence[Model]], Attack]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from advkit.core.errors import InputError
 from advkit.core.files import check_readable, refusal
-from advkit.evaluation.measure.stream import Batch
+from advkit.data._stream import Batch
 from advkit.evaluation.measure.tally import Columns
 from advkit.evaluation.runs.digests import of_data, of_file, of_record, of_results
 

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from advkit.core.contents import tensor_bytes
-from advkit.evaluation.measure.stream import Batch
+from advkit.data._stream import Batch
 
 
 def digest(*tensors: Tensor) -> str:

@@ -20,9 +20,9 @@ from advkit.core.errors import InputError
 from advkit.core.guard import Model, modules_of
 from advkit.core.layout import Passes
 from advkit.core.own_code import code_digests
+from advkit.data._stream import Batch, origin, total
 from advkit.evaluation.measure.plan import Plan
 from advkit.evaluation.measure.setting import model_name
-from advkit.evaluation.measure.stream import Batch, origin, total
 from advkit.evaluation.runs.digests import digest
 
 

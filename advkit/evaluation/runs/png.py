@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from PIL import Image
 from torch import Tensor
 
+from advkit.data._stream import Batch
 from advkit.evaluation.measure.eight_bit import toward
 from advkit.evaluation.measure.plan import Plan
-from advkit.evaluation.measure.stream import Batch
 from advkit.evaluation.measure.tally import Columns
 from advkit.evaluation.runs.digests import of_bytes
 from advkit.evaluation.runs.run_folder import Run

@@ -22,13 +22,13 @@ from advkit.core.errors import InputError
 from advkit.core.files import user_path, writing
 from advkit.core.shown import Shown
 from advkit.data import atomic_write
+from advkit.data._stream import Batch
 from advkit.evaluation.measure.assembly import Line, assembled
 from advkit.evaluation.measure.certificates import CertificateAsked
 from advkit.evaluation.measure.checks import Checks
 from advkit.evaluation.measure.corruptions import CorruptionReport
 from advkit.evaluation.measure.report import Report
 from advkit.evaluation.measure.setting import Setting
-from advkit.evaluation.measure.stream import Batch
 from advkit.evaluation.measure.tally import Columns
 from advkit.evaluation.runs.batch_file import BatchFile, write_batch
 from advkit.evaluation.runs.digests import of_file, of_record

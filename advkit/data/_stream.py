@@ -14,7 +14,7 @@ from advkit.core.advice import batch_advice
 from advkit.core.door import check_count
 from advkit.core.errors import InputError
 from advkit.core.words import harmless
-from advkit.data import Dataset
+from advkit.data._dataset import Dataset
 from advkit.data._pairs import pair
 
 

@@ -1,4 +1,4 @@
-"""Conversion of the accepted forms of data to one that the evaluation can read several times."""
+"""Conversion of the accepted forms of data to one that can be read several times."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -11,9 +11,9 @@ from torch.utils import data as torch_data
 
 from advkit.core.advice import batch_advice
 from advkit.core.errors import InputError
-from advkit.data import load_data
+from advkit.data._loading import load_data
 from advkit.data._pairs import dense, is_two_lists, pair
-from advkit.evaluation.measure.stream import said_length
+from advkit.data._stream import said_length
 
 
 class Items(torch_data.Dataset[Any]):
