@@ -84,7 +84,7 @@ def test_the_confidence_of_cw_decides_what_is_a_success(norm: str) -> None:
 
 @pytest.mark.parametrize("bad", [float("nan"), -3, "abc", float("inf")])
 def test_a_confidence_that_is_none_is_refused(bad: object) -> None:
-    with pytest.raises(InputError, match="lead"):
+    with pytest.raises(InputError, match="expected confidence as a number >= 0"):
         CW(confidence=bad)  # type: ignore[arg-type]
 
 

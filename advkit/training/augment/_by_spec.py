@@ -2,6 +2,7 @@
 
 from advkit.core.errors import check_given
 from advkit.core.option_numbers import check_kinds
+from advkit.core.plain import plain
 from advkit.data import Dataset
 from advkit.training.augment._base import AUGMENTATIONS, Augmentation, Compose, check
 from advkit.training.augment.colour import ColourCast, PCAColour, Vignette
@@ -19,6 +20,7 @@ def deep_image(*, strength: float = 1.0) -> Compose:
     Raises:
         InputError: the strength is outside [0, 1].
     """
+    strength = plain(strength)
     check_kinds("deep_image", deep_image, {"strength": strength})
     check("strength", strength, 0 <= strength <= 1, "in [0, 1]")
     parts = (
