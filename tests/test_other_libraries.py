@@ -50,8 +50,9 @@ def call_around(span: str) -> str:
 
 @pytest.mark.parametrize("span", [span for span in spans() if is_expression(span) or "=" in span])
 def test_it_runs(span: str) -> None:
-    model, (x, y), attack = load_model("lenet5"), load_data("mnist5k")[:4], PGD(eps=0.1, steps=2)
-    known = {**NAMES, "model": model, "y": y, "t": (y + 1) % 10, "mean": 0.1, "std": 0.3, "eps": 0.1, "attack": attack}
+    model, (x, right), attack = load_model("lenet5"), load_data("mnist5k")[:4], PGD(eps=0.1, steps=2)
+    y = (right + 1) % 10  # wrong on the clean images: every attack ends at once
+    known = {**NAMES, "model": model, "y": y, "t": right, "mean": 0.1, "std": 0.3, "eps": 0.1, "attack": attack}
     known |= {"x": x.numpy() if "as_tensor" in span else x, "data": (x, y), "result": attack(model, x, y)}
     known |= {"a": "fgsm(eps=0.1)", "b": attack, "predict": lambda images: model(torch.as_tensor(images)).detach()}
     if span.startswith("result = "):
