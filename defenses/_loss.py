@@ -2,6 +2,7 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
@@ -11,13 +12,14 @@ from advkit.attacks import Attack
 from advkit.core import door
 from advkit.core.errors import InputError
 from advkit.core.goals import wide
+from advkit.core.option_names import EXAMPLES, NamedOptions
 from advkit.core.plain import plain
 from advkit.core.written import written
 from advkit.defenses._network import Network, enter
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingLoss(ABC):
+class TrainingLoss(NamedOptions, ABC):
     """A loss for any training loop; a subclass defines how examples are made and what their loss is.
 
     Traits, declared by the class: `paper`; `inside` (the attack that takes options which the loss has not, "" if no
@@ -34,6 +36,7 @@ class TrainingLoss(ABC):
     paper: ClassVar[str] = ""
     inside: ClassVar[str] = ""
     makes_first: ClassVar[bool] = True
+    _calls: ClassVar[Mapping[str, str]] = {**EXAMPLES, "loss": "loss=TRADES(attack=PGD(eps=0.1))"}
 
     bounds: tuple[float, float] = (0, 1)
 

@@ -22,6 +22,7 @@ from advkit.core.host import AsFromHost, back, to_host
 from advkit.core.knowledge import check_knowledge
 from advkit.core.losses import Loss, check_loss
 from advkit.core.norms import get_norm
+from advkit.core.option_names import NamedOptions
 from advkit.core.oracle import Oracle
 from advkit.core.plain import plain
 from advkit.core.registry import Registry
@@ -48,7 +49,7 @@ def register_attack(name: str) -> Callable[[A], A]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Attack(ABC):
+class Attack(NamedOptions, ABC):
     """An attack on an image classifier; see `__call__`.
 
     Traits, declared by the class: `kind` ("budget": maximise a loss within eps; "minimal": find the nearest
