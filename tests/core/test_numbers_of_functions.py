@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from advkit import (
@@ -404,14 +405,14 @@ def made(kind: type) -> Case:
     return Case(given(kind, **wanted), good, allowed, CALLED.get(kind.__name__, ""))
 
 
-def dataclasses() -> Iterator[tuple[str, type]]:
+def classes_of_options() -> Iterator[tuple[str, type]]:
     for name, found in public():
         is_kind = inspect.isclass(found) and issubclass(found, Attack | TrainingLoss | augment.Augmentation)
         if is_kind and name not in EXCEPTIONS and name not in CASES:
             yield name, found
 
 
-CASES |= {name: made(kind) for name, kind in dataclasses()}
+CASES |= {name: made(kind) for name, kind in classes_of_options()}
 
 
 def same(a: Any, b: Any) -> None:
@@ -443,8 +444,7 @@ def a_folder(tmp_path_factory: pytest.TempPathFactory) -> None:
     home = tmp_path_factory.mktemp("images")
     for name in ("one", "two"):
         (home / name).mkdir()
-        data_image = __import__("PIL.Image", fromlist=["new"]).new("L", (6, 6))
-        data_image.save(home / name / "0.png")
+        Image.new("L", (6, 6)).save(home / name / "0.png")
     LOCAL["folder"] = home
 
 
