@@ -4,8 +4,8 @@ from typing import Any
 
 import torch
 
-from advkit.cli._options import check_device
 from advkit.cli.evaluate import loaded
+from advkit.core.devices import find_device
 from advkit.core.errors import InputError
 from advkit.data import Dataset
 from advkit.data._selection import Selection
@@ -27,7 +27,7 @@ def network_and_halves(model: str | None, options: dict[str, Any]) -> tuple[Clas
         raise InputError("give --model NAME, such as --model lenet5: advkit models lists them")
     if options["threads"] is not None:
         torch.set_num_threads(options["threads"])
-    check_device(options["device"])
+    find_device(options["device"])
     how_many(1, options["count"])
     classifier, images = loaded(model, options["device"], options)
     rows = chosen(len(images), options["count"])

@@ -21,19 +21,6 @@ MOST = 1024
 """Threads or processes that a command may start; a system that has no room for them ends the program without a word."""
 
 
-def check_device(name: str) -> None:
-    """Raise InputError unless the device is "auto" or one that torch can use."""
-    import torch
-
-    advice = f"no device {name!r} here: expected auto, cpu, or a GPU such as cuda or cuda:1"
-    try:
-        found = torch.empty(0, device=None if name == "auto" else name)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(advice) from error
-    if found.is_meta:  # a device of torch, without values
-        raise InputError(advice)
-
-
 class Eps(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.5 on
     """A radius: a number or a fraction, at least 0."""
 

@@ -44,6 +44,21 @@ def check_place(path: Path | None, name: str = NAME, endings: Sequence[str] = EN
     return place
 
 
+def check_colours(data: Dataset, advice: str) -> None:
+    """Check that images have the channels of a picture, before anything is found on them.
+
+    Args:
+        data: the images.
+        advice: what else the user can do.
+
+    Raises:
+        InputError: they have other than one or three channels.
+    """
+    channels = data.input_shape[0]
+    if channels not in (1, 3):
+        raise InputError(f"expected images of 1 or 3 channels, as a picture has, got {channels} in {data.name}{advice}")
+
+
 def chosen(report: Report) -> Tensor:
     """Return the numbers of at most 6 images to show: fooled ones of many classes, then unfooled, then others."""
     return torch.tensor(sorted(i for _, _, i in nsmallest(COLUMNS, _ranked(report))))

@@ -5,10 +5,10 @@ from typing import Any
 
 import torch
 
-from advkit.cli._options import check_device
 from advkit.cli._picture import check_place
 from advkit.cli.attack import checkpoint
 from advkit.cli.evaluate import loaded
+from advkit.core.devices import find_device
 from advkit.core.errors import InputError
 from advkit.data import Dataset
 from advkit.models import Classifier, load_model
@@ -30,7 +30,7 @@ def load_several(options: dict[str, Any], *, least: int = 1) -> tuple[dict[str, 
         raise InputError("--weights FILE is for one model: name the weights files among --models instead")
     if options["threads"] is not None:
         torch.set_num_threads(options["threads"])
-    check_device(options["device"])
+    find_device(options["device"])
     first, images = loaded(names[0], options["device"], options)
     made = {names[0]: first}
     for name in names[1:]:

@@ -12,8 +12,8 @@ from advkit.attacks import FGSM, Attack, smallest, transfer
 from advkit.cli._attack_json import print_json
 from advkit.cli._attack_options import build_attack
 from advkit.cli._console import progress_bar, say
-from advkit.cli._options import check_device
 from advkit.cli._picture import check_place, draw
+from advkit.core.devices import find_device
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.core.knowledge import knowledge_of
 from advkit.core.registry import parse_spec
@@ -70,7 +70,7 @@ def run(
         raise InputError("give --model NAME, such as --model lenet5: advkit models lists them")
     if threads is not None:
         torch.set_num_threads(threads)
-    check_device(device)
+    find_device(device)
     if transform is None and not adaptive:
         raise InputError("--no-adaptive needs a transform that the attack ignores: give --transform 'jpeg(75)' too")
     given = {"eps": eps, "norm": norm, **hyperparameters}

@@ -12,8 +12,8 @@ from advkit.certification import certify
 from advkit.certification.certify import TIMED
 from advkit.cli._certify_smoothed import smoothed_figures
 from advkit.cli._console import percent, progress_bar, say, show, table
-from advkit.cli._options import check_device
 from advkit.cli.attack import checkpoint, load_images
+from advkit.core.devices import find_device
 from advkit.core.errors import InputError
 from advkit.core.knowledge import check_open
 from advkit.core.norms import get_norm
@@ -30,7 +30,7 @@ def run(
     """Do what the command says."""
     if threads is not None:
         torch.set_num_threads(threads)
-    check_device(device)
+    find_device(device)
     norm = _norm(norm, method)
     noise = _noise(method, sigma=sigma, draws=draws, alpha=alpha)
     limits = _limits(method, time_limit=time_limit, nodes=nodes)

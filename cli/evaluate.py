@@ -11,10 +11,10 @@ from advkit.cli._attack_options import build_attack
 from advkit.cli._console import progress_bar
 from advkit.cli._evaluate_output import print_json
 from advkit.cli._group import last_word
-from advkit.cli._options import check_device
 from advkit.cli._picture import draw
 from advkit.cli._workers import own_device, threads, together, world
 from advkit.cli.attack import checkpoint, load_images, untrained
+from advkit.core.devices import find_device
 from advkit.core.errors import InputError
 from advkit.data import Dataset
 from advkit.evaluation import Keep, Report, evaluate, load_run
@@ -41,7 +41,7 @@ def run(model: str | None, as_json: bool, output: Path | None, **options: Any) -
         raise InputError("several processes share a run through its folder: give --output DIR")
     torch.set_num_threads(options["threads"] or threads())
     device = own_device(options["device"])
-    check_device(device)
+    find_device(device)
     attacks = chosen(options["attacks"], options["eps"])
     with together() as speaks:
         classifier, images = loaded(model, device, options)

@@ -11,7 +11,7 @@ from advkit.attacks import AdversarialPatch, Patch, find_patch
 from advkit.cli._console import progress_bar
 from advkit.cli._derived import parameters, parse_value
 from advkit.cli._halves import network_and_halves
-from advkit.cli._picture import check_place
+from advkit.cli._picture import check_colours, check_place
 from advkit.cli.commands.patch import NAME
 from advkit.core.words import percent
 from advkit.evaluation import PoseTable, success_by_pose
@@ -41,6 +41,7 @@ def run(
     Patch(**wanted)  # refuses what it cannot take before anything is loaded
     place = None if no_picture or (as_json and output is None) else check_place(output, NAME, (".png",))
     classifier, first, second = network_and_halves(model, options)
+    check_colours(first, ": find_patch of advkit.attacks takes any")
     aim = aim_at(target, first, option="--target")
     wanted |= {} if aim is None else {"target": aim}
     with progress_bar("patch"):

@@ -16,7 +16,7 @@ from advkit.attacks import create_attack
 from advkit.cli._console import say, show, table
 from advkit.cli._derived import parameters, parse_value
 from advkit.cli._group import last_word
-from advkit.cli._options import check_device
+from advkit.core.devices import find_device
 from advkit.core.errors import InputError
 from advkit.core.files import check_name
 from advkit.core.registry import Spec, parse_spec
@@ -67,7 +67,7 @@ def run(
         return
     if threads is not None:
         torch.set_num_threads(threads)
-    check_device(device)
+    find_device(device)
     known = None if recipe_name is None else find_recipe(recipe_name)
     model = model or (known.model if known else None)
     if model is None:
@@ -83,10 +83,9 @@ def run(
     loss = None if recipe.defense is None else create_defense(recipe.defense)
     watcher = None if loss is None or not probe else probe_for(loss, count=probe)
     watch = None if recipe.watch == "clean" else create_attack(recipe.watch)
+    heading = Heading(f"{recipe} on {images}; run folder: {home}")
     try:
-        if is_writer():
-            click.echo(f"{recipe} on {images}; run folder: {home}")
-        with _bar() as progress:
+        with _bar(heading) as progress:
             run = train(
                 build(recipe),
                 images,
@@ -107,7 +106,25 @@ def run(
             last_word("\nStopped. What was saved is kept: the same command with --resume goes on.")
         raise
     if is_writer():
+        heading()  # of a run that was finished already
         _tell(run, recipe, home, images)
+
+
+class Heading:
+    """What is trained, as one line on standard output, once: whoever refuses the run does so before it.
+
+    Args:
+        text: the line.
+    """
+
+    def __init__(self, text: str) -> None:
+        self.text, self.said = text, False
+
+    def __call__(self) -> None:
+        """Print the line, the first time."""
+        if not self.said:
+            click.echo(self.text)
+        self.said = True
 
 
 def changed(known: Recipe | None, model: str, data: Dataset, changes: dict[str, Any]) -> Recipe:
@@ -157,13 +174,16 @@ def _list() -> None:
 
 
 @contextmanager
-def _bar() -> Iterator[Callable[[Progress], None] | None]:
-    """A bar with ETA where stderr is a terminal, else a line an epoch; both on stderr, by one process of several."""
+def _bar(heading: Heading) -> Iterator[Callable[[Progress], None] | None]:
+    """A bar with ETA where stderr is a terminal, else a line an epoch; both on stderr, by one process of several.
+
+    The heading comes with the first step, and the bar below it.
+    """
     if not is_writer():
         yield None
         return
     if not sys.stderr.isatty():
-        yield _Lines()
+        yield _Lines(heading)
         return
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -171,18 +191,23 @@ def _bar() -> Iterator[Callable[[Progress], None] | None]:
 
     console = Console(stderr=True, width=columns_of(sys.stderr))
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bar(*columns, TimeRemainingColumn(), console=console) as bar:
-        task = bar.add_task("training", total=None)
+    bar = Bar(*columns, TimeRemainingColumn(), console=console)
+    task = bar.add_task("training", total=None)
+    said = [""]
 
-        said = [""]
+    def show(at: Progress) -> None:
+        heading()
+        bar.start()
+        if at.remark and at.remark.partition(":")[0] != said[0]:
+            bar.console.print(f"Epoch {at.epoch}: {at.remark}.", markup=False)
+        said[0] = at.remark.partition(":")[0]
+        bar.update(task, completed=at.step, total=at.steps, description=f"{_state(at)}, {_speed(at)}")
 
-        def show(at: Progress) -> None:
-            if at.remark and at.remark.partition(":")[0] != said[0]:
-                bar.console.print(f"Epoch {at.epoch}: {at.remark}.", markup=False)
-            said[0] = at.remark.partition(":")[0]
-            bar.update(task, completed=at.step, total=at.steps, description=f"{_state(at)}, {_speed(at)}")
-
+    try:
         yield show
+    finally:
+        if heading.said:  # a bar that was never drawn would leave a line
+            bar.stop()
 
 
 class _Lines:
@@ -191,11 +216,13 @@ class _Lines:
     An epoch's last step is reported twice: after the step, and again with the epoch's own figures.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, heading: Heading) -> None:
+        self.heading = heading
         self.step: int | None = None
         self.said = ""
 
     def __call__(self, at: Progress) -> None:
+        self.heading()
         if at.step == self.step:
             click.echo(f"{_state(at)}{_pace(at)}", err=True)
             if at.remark and at.remark.partition(":")[0] != self.said:

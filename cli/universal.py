@@ -11,7 +11,7 @@ from advkit.attacks import UniversalPerturbation, find_universal
 from advkit.cli._attack_json import print_json
 from advkit.cli._console import progress_bar
 from advkit.cli._halves import network_and_halves
-from advkit.cli._picture import check_place
+from advkit.cli._picture import check_colours, check_place
 from advkit.cli.commands.universal import NAME
 from advkit.core.errors import InputError
 from advkit.core.sheet import as_text
@@ -41,6 +41,8 @@ def run(
     radius = EPS.get(norm, 0.1) if eps is None else eps
     place = None if no_picture or (as_json and output is None) else check_place(output, NAME, (".png",))
     classifier, first, second = network_and_halves(model, options)
+    if place is not None:
+        check_colours(first, ": --no-picture goes without")
     aim = aim_at(target, first, option="--target")
     if isinstance(aim, str) and aim not in ("untargeted", "runner_up"):
         raise InputError(f"--target: expected one class for one perturbation, got {aim}")
@@ -59,16 +61,10 @@ def run(
 
 
 def draw(found: UniversalPerturbation, place: Path) -> None:
-    """Write the perturbation as a PNG, grey where nothing changes.
-
-    Raises:
-        InputError: its images have other than one or three channels.
-    """
+    """Write the perturbation of one or three channels as a PNG, grey where nothing changes."""
     from PIL import Image  # only a picture needs it
 
     delta = found.delta.detach().cpu().float()
-    if delta.ndim != 3 or delta.shape[0] not in (1, 3):
-        raise InputError(f"a picture has 1 or 3 channels, the perturbation is of shape {tuple(delta.shape)}")
     most = delta.abs().max().clamp(min=torch.finfo(torch.float32).tiny)
     pixels = ((0.5 + delta / (2 * most)) * 255).round().byte().expand(3, -1, -1).permute(1, 2, 0)
     Image.fromarray(pixels.contiguous().numpy(), "RGB").save(place)

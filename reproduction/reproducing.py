@@ -12,8 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import torch
-
+from advkit.core.devices import find_device
 from advkit.core.door import check_count
 from advkit.core.errors import InputError
 from advkit.core.files import atomic_write
@@ -78,8 +77,7 @@ def reproduce(
     if study.needs:
         raise InputError(study.needs)
     seeds, workers = check_count("seeds", seeds), check_count("workers", workers)
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = str(find_device(device))
     path = Path(output).expanduser() if output is not None else Path("runs/reproduce") / f"{name}-{budget}"
     home = Home(path, name, budget, device, study.settings)
     bench = Bench(study, home, seeds, device)

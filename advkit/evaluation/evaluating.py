@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from advkit.core import door, model_checks
 from advkit.core.attack import Attack
+from advkit.core.devices import find_device
 from advkit.core.errors import InputError, check_given, unknown, warn
 from advkit.core.guard import Model
 from advkit.core.knowledge import check_open, knowledge_of
@@ -243,10 +244,7 @@ def _moved(model: Model, device: str | torch.device | None) -> Model:
             f"device={str(device)!r} moves a network (an nn.Module), and the model is a {type(model).__name__}: leave "
             "device out, and give images on the device that it expects"
         )
-    try:
-        return model.to(device)
-    except (RuntimeError, AssertionError) as error:
-        raise InputError(f"cannot use device {str(device)!r}: {str(error).splitlines()[0]}") from error
+    return model.to(find_device(device))
 
 
 def _warn_if_trained_on(model: Model, data: str) -> None:

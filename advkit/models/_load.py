@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from advkit.core.devices import find_device
 from advkit.core.errors import InputError, check_given, unknown
 from advkit.core.files import user_path
 from advkit.core.registry import parse_spec
@@ -63,7 +64,7 @@ def load_model(
             failed.
     """
     check_given("name", name, (str, os.PathLike), "text such as 'lenet5', or the path of a weights file")
-    place = _device(device)
+    place = find_device(device)
     if not is_reference(name) and re.search(r"\.onnx(\(.*\))?$", name, re.IGNORECASE):
         raise InputError(f"an ONNX file is a model by its reference: write onnx:{name}, got {name}")
     if _is_file(name):
@@ -227,16 +228,3 @@ def _named(path: str) -> str:
         raise InputError(f"{path} says not which network it belongs to: give the model's name, and the file as weights")
     refuse_code(card, path)
     return card.name
-
-
-def _device(device: str | torch.device) -> torch.device:
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        place = torch.device(device)
-        torch.empty(0, device=place)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise InputError(
-            f"no device {str(device)!r} here: expected 'auto', 'cpu' or a GPU that torch sees ({error})".splitlines()[0]
-        ) from error
-    return place

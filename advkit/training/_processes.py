@@ -19,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from advkit.core.devices import find_device
 from advkit.core.errors import InputError
 from advkit.core.goals import wide
 
@@ -32,13 +33,11 @@ def is_writer() -> bool:
 
 
 def place(device: str | torch.device) -> torch.device:
-    """Return the device for "auto"; of several GPUs, the one of this process."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(device)
-    if device.type == "cuda" and device.index is None and _is_launched():
+    """Return the device of this name; of several GPUs, the one of this process."""
+    found = find_device(device)
+    if found.type == "cuda" and found.index is None and _is_launched():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return device
+    return found
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from advkit.attacks.fooling.fooling import Fooling
 from advkit.core import door
+from advkit.core.devices import find_device
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.core.option_numbers import shown
@@ -54,11 +55,14 @@ def fooling_images(
         device, dtype: device and type of the images.
 
     Raises:
-        InputError: no such class, or a wrong shape.
+        InputError: no such class or device, a wrong shape, or a type without fractions.
     """
     attack = Fooling() if attack is None else attack
+    place = find_device(device)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        raise InputError(f"expected dtype as a floating-point type such as torch.float32, got {shown(dtype)}")
     try:
-        target = torch.as_tensor(classes, device=device)
+        target = torch.as_tensor(classes, device=place)
     except (TypeError, ValueError, RuntimeError):
         target = None
     if target is None or target.ndim != 1 or target.is_floating_point():
@@ -66,7 +70,7 @@ def fooling_images(
     shape = tuple(map(plain, shape)) if isinstance(shape, tuple | list) else ()
     if not shape or not all(is_integer(n) and n > 0 for n in shape):
         raise InputError(f"expected the shape of an image, such as (1, 32, 32), got {shown(shape)}")
-    x = torch.full((len(target), *shape), sum(door.check_bounds(bounds)) / 2, device=device, dtype=dtype)
+    x = torch.full((len(target), *shape), sum(door.check_bounds(bounds)) / 2, device=place, dtype=dtype)
     found = attack(model, x, (target == 0).long(), target=target, seed=seed, bounds=bounds, stop="never")
     confidence = found.logits.double().softmax(1).gather(1, target.long()[:, None]).squeeze(1)
     return FoolingImages(found.x_adv, target.long(), confidence, found.success & (confidence >= attack.confidence))

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from advkit.attacks import create_attack
-from advkit.cli._options import check_device
 from advkit.cli.evaluate import loaded
 from advkit.cli.visualize.augment import in_turn
 from advkit.core.classify import classify
+from advkit.core.devices import find_device
 from advkit.core.errors import InputError
 from advkit.data import Dataset
 from advkit.data._class_names import imagenet_names
@@ -122,7 +122,7 @@ def scene(model: str, *, device: str, count: int = 1, first: int = 0, seed: int 
     Raises:
         InputError: an error that the user can fix, such as images of another size than the network's.
     """
-    check_device(device)
+    find_device(device)
     classifier, data = loaded(model, device, options)
     expected = classifier.card.input_shape
     if expected is not None and expected != data.input_shape and options["image_size"] is None:

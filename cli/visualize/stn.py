@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from advkit.attacks import create_attack
-from advkit.cli._options import check_device
 from advkit.cli._picture import check_place
 from advkit.cli.visualize.augment import in_turn
 from advkit.core.classify import looking
+from advkit.core.devices import find_device
 from advkit.core.errors import InputError
 from advkit.core.outputs import answer_of
 from advkit.data import Dataset, load_data
@@ -47,7 +47,7 @@ def run(
     output: Path | None,
 ) -> None:
     """Do what the command says."""
-    check_device(device)
+    find_device(device)
     if motion and attack:
         raise InputError("--motion shows the images as they move: leave out --attack")
     place = check_place(output, MOVING, (*ENDINGS, ".gif")) if motion else check_place(output, NAME)

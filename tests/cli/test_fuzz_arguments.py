@@ -71,14 +71,14 @@ def filled(words: list[str], home: Path) -> list[str]:
 
 
 def held(*roots: Path) -> dict[Path, tuple[int, int]]:
-    """Every file below these folders with its size and time; byte code is left out."""
-    files = (file for root in roots for file in root.rglob("*"))
+    """Every file below these folders with its size and time; byte code, which changes folders, is left out."""
+    files = (file for root in roots for file in root.rglob("*") if not file.is_dir())
     stats = {file: file.lstat() for file in files if "__pycache__" not in file.parts and file.suffix != ".pyc"}
     return {file: (stat.st_size, stat.st_mtime_ns) for file, stat in stats.items()}
 
 
 def ends_well(words: list[str]) -> int:
-    """Run the command: exit 0 or 2, one line for an error, no escapes; what it ended with."""
+    """Run the command: exit 0 or 2, one line for an error and nothing before it, no escapes; what it ended with."""
     ended = CliRunner().invoke(main, words)
     assert isinstance(ended.exception, SystemExit | None), (words, repr(ended.exception))
     assert ended.exit_code in (0, 2), (words, ended.output[-1500:])
@@ -87,6 +87,7 @@ def ends_well(words: list[str]) -> int:
     errors = [line for line in ended.stderr.splitlines() if line.startswith("Error")]
     assert len(errors) == (ended.exit_code == 2), (words, ended.stderr)
     assert all(len(line) < 2100 for line in errors), words
+    assert not (ended.exit_code and ended.stdout), (words, ended.stdout)
     return ended.exit_code
 
 

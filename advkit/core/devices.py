@@ -1,0 +1,34 @@
+"""The one place that reads a device."""
+
+from typing import Any
+
+import torch
+
+from advkit.core.errors import InputError
+from advkit.core.plain import is_integer
+
+
+def find_device(device: Any) -> torch.device:
+    """Return the device of this name; for "auto" a GPU if torch sees one, else the CPU.
+
+    Args:
+        device: a name, such as "cpu" or "cuda:1", the number of a GPU, or a torch.device.
+
+    Raises:
+        InputError: it is no device, torch cannot use it here, or it holds no values ("meta").
+    """
+    if isinstance(device, str) and device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device) if isinstance(device, str | torch.device) or is_integer(device) else None
+        if found is not None and not torch.empty(0, device=found).is_meta:
+            return found
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise _refused(device) from error
+    raise _refused(device)
+
+
+def _refused(device: Any) -> InputError:
+    return InputError(
+        f"no device {str(device)!r} here: expected 'auto', 'cpu' or a GPU that torch sees, such as 'cuda' or 'cuda:1'"
+    )
