@@ -84,8 +84,7 @@ class TrainingLoss(NamedOptions, ABC):
                 changes[name] = getattr(self, name) * share
         inside = getattr(self, "attack", None)
         if isinstance(inside, Attack):
-            lengths = {n: getattr(inside, n) * share for n in ("eps", "step_size") if getattr(inside, n, None)}
-            changes["attack"] = dataclasses.replace(inside, **lengths)
+            changes["attack"] = _shrunk(inside, share)
         within = getattr(self, "loss", None)
         if isinstance(within, TrainingLoss):
             changes["loss"] = within.at(share)
@@ -138,6 +137,14 @@ class TrainingLoss(NamedOptions, ABC):
         changed = [f for f in dataclasses.fields(self) if f.init and getattr(self, f.name) != f.default]
         options = ", ".join(f"{f.name}={written(getattr(self, f.name))}" for f in changed)
         return f"{self.name}({options})" if options else self.name
+
+
+def _shrunk(attack: Attack, share: float) -> Attack:
+    """The attack at a fraction of its radius and step size; of a wrapper the attack inside."""
+    core = attack
+    while isinstance(getattr(core, "attack", None), Attack):
+        core = core.attack  # type: ignore[attr-defined]
+    return attack.having(**{n: getattr(core, n) * share for n in ("eps", "step_size") if getattr(core, n, None)})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,6 @@
 """TRADES: Zhang, Yu, Jiao, Xing, El Ghaoui, Jordan 2019, section 4 (arXiv 1901.08573)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -59,10 +59,7 @@ class TRADES(AttackedLoss):
 
 def climbing(loss: str, attack: Attack) -> Attack:
     """Give the attack another loss; in a wrapper the inner attack gets it."""
-    inside = getattr(attack, "attack", None)
-    if isinstance(inside, Attack):
-        return replace(attack, attack=climbing(loss, inside))  # type: ignore[call-arg]
-    return replace(attack, loss=loss)
+    return attack.having(loss=loss)
 
 
 def nowhere(outputs: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypeVar
 
 import torch
 from torch import Tensor
@@ -105,7 +105,7 @@ class Attack(NamedOptions, ABC):
                 door.check_flag(field.name, getattr(self, field.name))
         if not isinstance(self.target, str | int):
             raise InputError("expected target as a word or a class; a tensor of targets belongs to the call")
-        door.check_target(self.target, torch.empty(0, device="cpu"))
+        self.check_aim(door.check_target(self.target, torch.empty(0, device="cpu")))
 
     @property
     def deterministic(self) -> bool:
@@ -287,14 +287,36 @@ class Attack(NamedOptions, ABC):
         y = door.check_classes("labels", y, x) if wish is None or wish.labelled else door.check_rows(y, x)
         target = door.one_target(target, getattr(wish, "target", None), x)
         target = door.check_target(self.target if target is None else target, x)
-        if not self.targetable and not (isinstance(target, str) and target == "untargeted"):
-            raise InputError(f"{self.name} has no targeted form: leave target out")
+        self.check_aim(target)
         if wish is not None and not wish.of_classes:
             self._check_open(target)
         if stop not in STOPS:
             raise unknown("stop", str(stop), STOPS)
         draws = Draws(door.check_seed(seed), door.check_ids(ids, x))
         return Problem(x.detach(), y, target, self._threat(eps, x, bounds), draws, stop, wish)
+
+    def check_aim(self, target: str | int | Tensor) -> None:
+        """Check that the attack can have this target.
+
+        Args:
+            target: a word, a class or a tensor (N,), as in the call.
+
+        Raises:
+            InputError: it cannot; the message says what to do.
+        """
+        if not self.targetable and is_aimed(target):
+            raise InputError(f"{self.name} has no targeted form: leave target out")
+
+    def having(self, **options: Any) -> Self:
+        """Return the attack with other options; in a wrapper the attack inside has them.
+
+        Args:
+            **options: hyperparameters by name, such as `target="all"`.
+
+        Raises:
+            InputError: there is no such option, or it refuses a value.
+        """
+        return replace(self, **options)
 
     def _wish(self, goal: Any) -> Wish | None:
         """The goal of the call; an attack with an option that redefines success puts it here."""
@@ -305,7 +327,7 @@ class Attack(NamedOptions, ABC):
             raise InputError(
                 f"{self.name} compares classes and cannot pursue this goal: use another, such as PGD or FMN"
             )
-        if not (isinstance(target, str) and target == "untargeted"):
+        if is_aimed(target):
             raise InputError("expected no target beside a goal that does not speak of classes")
 
     def _threat(self, eps: Any, x: Tensor, bounds: tuple[float, float]) -> Threat:
@@ -367,6 +389,11 @@ class MinimalAttack(Attack):
     """An attack that looks for the nearest adversarial point."""
 
     kind = "minimal"
+
+
+def is_aimed(target: str | int | Tensor) -> bool:
+    """Return whether a target, as in the call, is a class, or a word for one."""
+    return not (isinstance(target, str) and target == "untargeted")
 
 
 def _finite(eps: float | Tensor, norm: str, x: Tensor, bounds: tuple[float, float]) -> float | Tensor:

@@ -2,12 +2,15 @@
 
 from dataclasses import dataclass
 
+from torch import Tensor
+
 from advkit.attacks.apgd.apgd import APGD
 from advkit.attacks.around.runs import State
 from advkit.attacks.around.targets import Targets
 from advkit.attacks.parts.random_start import RandomStart
-from advkit.core.attack import register_attack
+from advkit.core.attack import is_aimed, register_attack
 from advkit.core.door import check_count
+from advkit.core.errors import InputError
 from advkit.core.oracle import Oracle
 
 
@@ -41,6 +44,15 @@ class APGDTargeted(RandomStart):
         super().__post_init__()
         check_count("classes", self.classes)
         _ = self._inside
+
+    def check_aim(self, target: str | int | Tensor) -> None:
+        """Any class other than y is a success, so there is none to reach.
+
+        Raises:
+            InputError: there is a target.
+        """
+        if is_aimed(target):
+            raise InputError("apgd_targeted aims at the likeliest classes in turn: leave target out; apgd takes one")
 
     @property
     def _inside(self) -> Targets:

@@ -9,6 +9,7 @@ from torch import Tensor
 from advkit.attacks.around.wrapper import Wrapper
 from advkit.core.attack import ATTACKS, Attack
 from advkit.core.door import check_count
+from advkit.core.errors import InputError
 from advkit.core.oracle import Oracle
 
 
@@ -36,6 +37,19 @@ class Limited(Wrapper):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("queries", self.queries, least=3)
+
+    def check_aim(self, target: str | int | Tensor) -> None:
+        """Ask the attack inside; "all" is refused.
+
+        Raises:
+            InputError: the attack would run once for each class, with as many queries each time.
+        """
+        if isinstance(target, str) and target == "all":
+            raise InputError(
+                f"limit={self.queries} is for one run, and target='all' makes one for each class: give targets=K, the "
+                "number of classes, in its place, as in 'pgd(eps=0.1, targets=9, limit=1000)'"
+            )
+        super().check_aim(target)
 
     @property
     def spec(self) -> str:
@@ -65,6 +79,6 @@ def limited(attack: Attack, queries: int) -> Attack:
         queries: maximum number of queries of a sample, at least 3.
 
     Raises:
-        InputError: the object is no attack, or the number is below 3.
+        InputError: the object is no attack, its target is "all", or the number is below 3.
     """
     return Limited(attack=attack, queries=queries)

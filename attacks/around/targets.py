@@ -3,14 +3,14 @@
 As in the multi-targeted attack of Gowal et al. 2019 (arXiv 1910.09338) and in AutoAttack (arXiv 2003.01690, section 4).
 """
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from advkit.attacks.around.runs import Runs
-from advkit.core.attack import ATTACKS, Attack
+from advkit.core.attack import ATTACKS, Attack, is_aimed
 from advkit.core.door import check_count
 from advkit.core.errors import InputError
 from advkit.core.goals import targeted, wide
@@ -32,14 +32,25 @@ class Targets(Runs):
     number: int
 
     def __post_init__(self) -> None:
+        if isinstance(self.attack, Attack) and not self.attack.targetable:
+            raise InputError(f"{self.attack.spec} has no targeted form: leave targets out")
         super().__post_init__()
         check_count("targets", self.number)
-        if not self.attack.targetable:
-            raise InputError(f"{self.attack.name} has no targeted form: leave targets out")
-        if self.attack.target != "untargeted":
-            raise InputError(f"expected an attack without a target of its own, got target={self.attack.target!r}")
         object.__setattr__(self, "targetable", False)
         object.__setattr__(self, "needs_classes", True)
+
+    def check_aim(self, target: str | int | Tensor) -> None:
+        """Any class other than y is a success, so there is none to reach.
+
+        Raises:
+            InputError: there is a target.
+        """
+        if is_aimed(target):
+            what = "targets of classes" if isinstance(target, Tensor) else f"target={target!r}"
+            raise InputError(
+                f"targets={self.number} aims at the likeliest wrong classes in turn and takes an attack without a "
+                f"target of its own, got {what}: leave one of the two out"
+            )
 
     @property
     def spec(self) -> str:
@@ -74,5 +85,5 @@ def targets(attack: Attack, number: int | str) -> Attack:
         InputError: not an attack, one that takes no target or has one, or a number below 1.
     """
     if isinstance(number, str) and number == "all" and isinstance(attack, Attack) and attack.targetable:
-        return dataclasses.replace(attack, target="all")
+        return attack.having(target="all")
     return Targets(attack=attack, number=number)  # type: ignore[arg-type]

@@ -1,8 +1,8 @@
 """The base class of wrappers: an attack made of another one, with the same traits."""
 
 import re
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, Self
 
 from torch import Tensor
 
@@ -10,7 +10,9 @@ from advkit.core.attack import ATTACKS, Attack
 from advkit.core.driver import Problem
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
+from advkit.core.losses import Loss
 from advkit.core.norms import NORMS
+from advkit.core.option_numbers import shown
 from advkit.core.oracle import Oracle
 from advkit.core.wishes import Wish
 from advkit.core.written import written
@@ -42,6 +44,24 @@ class Wrapper(Attack):
     """Traits of the inner attack that a wrapper of the same kind takes over too."""
 
     attack: Attack
+    target: str | int = field(init=False)
+    norm: str = field(init=False)
+    loss: str | Loss = field(init=False)
+
+    def __new__(cls, *args: Any, **options: Any) -> Self:
+        """Refuse options that the attack inside has.
+
+        Raises:
+            InputError: an option is that of the attack inside.
+        """
+        for name in ("target", "norm", "loss"):
+            if name in options:
+                one = f"{name}={shown(options[name])}"
+                call = f", or to the call: attack(model, x, y, {one})" * (name == "target")
+                raise InputError(
+                    f"{name} belongs to the attack inside, as in {cls.__name__}(attack=PGD(eps=0.1, {one})){call}"
+                )
+        return super().__new__(cls, *args, **options)
 
     def __post_init__(self) -> None:
         word = type(self).__name__.lower()
@@ -67,6 +87,14 @@ class Wrapper(Attack):
     def total_steps(self) -> int:
         """The number of the attack inside."""
         return self.attack.total_steps
+
+    def check_aim(self, target: str | int | Tensor) -> None:
+        """Ask the attack inside."""
+        self.attack.check_aim(target)
+
+    def having(self, **options: Any) -> Self:
+        """Return the wrapper around the attack inside with other options."""
+        return replace(self, attack=self.attack.having(**options))
 
     def init(self, oracle: Oracle) -> Any:
         """Delegate to the attack inside."""

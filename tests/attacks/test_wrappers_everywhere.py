@@ -1,5 +1,6 @@
 """Every wrapper around every attack: it is refused in one line when it is made, or the call works."""
 
+import dataclasses
 import warnings
 from collections.abc import Callable
 
@@ -7,8 +8,10 @@ import pytest
 import torch
 from torch import nn
 
+from advkit import attacks
 from advkit.attacks import (
     ATTACKS,
+    PGD,
     Patch,
     admix,
     create_attack,
@@ -27,6 +30,7 @@ from advkit.attacks import (
     transfer,
     vmi,
 )
+from advkit.attacks.around.wrapper import Wrapper
 from advkit.core.attack import Attack
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.testing._subject import RADII
@@ -92,6 +96,80 @@ def test_every_wrapper_fits_or_says_so_when_it_is_made(name: str) -> None:
     assert not any("\n" in said for said in refusals.values())
     assert not FITS & refusals.keys()
     assert name not in ("pgd", "lavan") or not refusals  # steps along the gradient in one ball take every wrapper
+
+
+def test_every_wrapper_takes_part() -> None:
+    made = {type(wrap(short("pgd"))) for wrap in WRAPS.values()} | {type(ensemble(short("pgd"), [NET]))}
+    public = {getattr(attacks, name) for name in attacks.__all__}
+    assert {cls for cls in public if isinstance(cls, type) and issubclass(cls, Wrapper)} <= made
+    assert ATTACKS.wrappers.keys() <= WRAPS.keys()
+
+
+AIMS = {"class": 3, "runner_up": "runner_up", "random": "random", "all": "all", "tensor": torch.tensor([3, 0])}
+NO_AIM = {"targets": set(AIMS), "limit": {"all"}}
+"""Wrapper -> the targets that it cannot have."""
+AIMED = [(option, word) for option in WRAPS for word in AIMS if word not in NO_AIM.get(option, set())]
+
+
+@pytest.mark.parametrize(("option", "word"), AIMED)
+def test_a_target_of_the_call_is_that_of_the_attack_inside(option: str, word: str) -> None:
+    """Whether it is given to the wrapper's call or to the attack; it is not the result without a target."""
+    attack, target = WRAPS[option](PGD(eps=0.5, steps=4)), AIMS[word]
+    found = attack(NET, X, Y, target=target, stop="never")
+    assert not torch.equal(found.x_adv, attack(NET, X, Y, stop="never").x_adv)
+    if isinstance(target, torch.Tensor):
+        for row, goal in enumerate(target.tolist()):
+            one = attack(NET, X, Y, target=goal, stop="never")
+            assert torch.equal(found.x_adv[row], one.x_adv[row])
+        return
+    inside = WRAPS[option](PGD(eps=0.5, steps=4, target=target))
+    assert inside.target == target
+    assert torch.equal(found.x_adv, inside(NET, X, Y, stop="never").x_adv)
+
+
+@pytest.mark.parametrize(("option", "word"), [(option, word) for option in NO_AIM for word in sorted(NO_AIM[option])])
+def test_a_target_that_a_wrapper_cannot_have_is_refused_with_what_to_do(option: str, word: str) -> None:
+    advice = {"targets": "leave one of the two out", "limit": "give targets=K"}[option]
+    attack = WRAPS[option](PGD(eps=0.5, steps=4))
+    for outer in (attack, masked(attack, LEFT), transfer(attack, OTHER)):
+        with pytest.raises(InputError, match=advice):
+            outer(NET, X, Y, target=AIMS[word])
+    if word != "tensor":
+        with pytest.raises(InputError, match=advice):
+            WRAPS[option](PGD(eps=0.5, steps=4, target=AIMS[word]))
+
+
+@pytest.mark.parametrize("option", WRAPS)
+def test_options_of_the_attack_inside_are_refused_by_the_wrapper(option: str) -> None:
+    attack = WRAPS[option](PGD(eps=0.5, steps=4))
+    own = {field.name: getattr(attack, field.name) for field in dataclasses.fields(attack) if field.init}
+    assert dataclasses.replace(attack) == attack
+    for name, value in {"target": 3, "norm": "l2", "loss": "dlr"}.items():
+        with pytest.raises(InputError, match=f"{name} belongs to the attack inside") as caught:
+            type(attack)(**own, **{name: value})
+        assert f"PGD(eps=0.1, {name}={value!r})" in str(caught.value)
+        assert "\n" not in str(caught.value)
+        changed = attack.having(**{name: value}) if (option, name) != ("targets", "target") else None
+        assert changed is None or getattr(changed, name) == getattr(changed.attack, name) == value
+
+
+@pytest.mark.parametrize("option", sorted(WRAPS.keys() - {"targets", "limit"}))
+def test_all_targets_go_inside_a_wrapper(option: str) -> None:
+    attack = targets(WRAPS[option](PGD(eps=0.5, steps=4)), "all")
+    assert attack.target == "all"
+    expected = WRAPS[option](PGD(eps=0.5, steps=4))(NET, X, Y, target="all", stop="never")
+    assert torch.equal(attack(NET, X, Y, stop="never").x_adv, expected.x_adv)
+
+
+@pytest.mark.parametrize("name", [name for name in list_attacks() if not ATTACKS.factory(name).targetable])
+def test_an_attack_that_takes_no_target_says_so_when_it_is_made(name: str) -> None:
+    said = "has no targeted form: leave target out|aims at the likeliest classes"
+    with pytest.raises(InputError, match=said):
+        create_attack(name, target=3)
+    with pytest.raises(InputError, match=said):
+        short(name)(NET, X, Y, target=3)
+    with pytest.raises(InputError, match="has no targeted form: leave targets out"):
+        targets(short(name), "all")
 
 
 @pytest.mark.parametrize(

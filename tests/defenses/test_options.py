@@ -84,3 +84,11 @@ def test_other_radii_are_not(spec: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         create_defense(spec)
+
+
+@pytest.mark.parametrize("option", ["restarts=2", "limit=9", "vmi=2", "eot=2, restarts=2"])
+@pytest.mark.parametrize("spec", ["adversarial(attack={})", "trades(attack={})", "awp(loss=trades(attack={}))"])
+def test_a_ramp_reaches_the_attack_inside_a_wrapper(spec: str, option: str) -> None:
+    attack = "pgd(eps={}, step_size={}, " + option + ")"
+    whole, half = (create_defense(spec.format(attack.format(eps, eps / 4))) for eps in (0.5, 0.25))
+    assert whole.at(0.5) == half
