@@ -16,7 +16,6 @@ from advkit.core.clopper_pearson import clopper_pearson
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError, check_given, warn
 from advkit.core.intervals import mcnemar
-from advkit.core.outputs import answer_of
 from advkit.core.pixel_range import leaving_range
 from advkit.defenses._wrapped import Wrapped
 
@@ -73,6 +72,7 @@ class Smoothed(Wrapped):
             InputError: x is no floating-point tensor (N, ...), or the answers are no logits (N, K).
         """
         door.check_floats(x)
+        door.check_dense(x)
         draws = Draws(0, torch.arange(self.samples, device=x.device))
         noise = self.sigma * draws.normal(LOGITS, tuple(x.shape[1:])).to(x.device, x.dtype)  # (samples, ...)
         with leaving_range():
@@ -207,7 +207,7 @@ class Smoothed(Wrapped):
 
     def _logits(self, x: Tensor) -> Tensor:
         """The model's answers (N, K)."""
-        logits = answer_of(self.model(x))
+        logits = model_checks.ask(self.model, x)
         model_checks.check_logits(logits, x)
         return logits
 

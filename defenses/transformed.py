@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from advkit.core.door import check_bounds, check_count, check_floats
 from advkit.core.errors import InputError
-from advkit.core.outputs import answer_of
+from advkit.core.model_checks import ask
 from advkit.defenses._wrapped import Wrapped
 from advkit.defenses.transforms import Transform, create_transform
 
@@ -55,8 +55,8 @@ class Transformed(Wrapped):
         if not isinstance(x, Tensor):  # of tensors the transform says how they reach its range
             check_floats(x)
         if not (self.transform.draws and x.requires_grad and torch.is_grad_enabled()):
-            return answer_of(self.model(self._changed(x)))
-        draws = [answer_of(self.model(self._changed(x))) for _ in range(self.samples)]
+            return ask(self.model, self._changed(x))
+        draws = [ask(self.model, self._changed(x)) for _ in range(self.samples)]
         return torch.stack(draws).mean(0)
 
     def _changed(self, x: Tensor) -> Tensor:

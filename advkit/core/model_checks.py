@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from advkit.core.errors import InputError, warn
 from advkit.core.float64 import in_float64
+from advkit.core.outputs import answer_of
 from advkit.core.plain import kind
 
 
@@ -52,18 +54,39 @@ def _check_one(model: Any) -> None:
 
 
 def check_place(model: Any, x: Tensor) -> None:
-    """Explain a failed pass if the model's numbers differ from the images in type or device.
+    """Explain a failed pass if the images lack values, or the model's numbers differ from them in type or device.
 
     Raises:
-        InputError: they differ; the message says what to do.
+        InputError: they do; the message says what to do.
     """
-    parameters = model.parameters() if isinstance(model, nn.Module) else ()
-    like = next((p for p in parameters if p.is_floating_point()), x)
+    if x.layout is not torch.strided:
+        raise InputError(f"the model takes no images of {x.layout}: x.to_dense() fills them")
+    held = chain(model.parameters(), model.buffers()) if isinstance(model, nn.Module) else ()
+    like = next((p for p in held if p.is_floating_point()), x)
     if (like.dtype, like.device) != (x.dtype, x.device):
         raise InputError(
             f"the model takes no images of {x.dtype} on {x.device}: its parameters are {like.dtype} on {like.device}; "
             f"give x.to({like.device.type!r}, {like.dtype}), or move the model"
         )
+
+
+def ask(model: Any, x: Tensor, *, like: nn.Module | None = None) -> Tensor:
+    """Return the model's answer to x, see `answer_of`; it is a module's way to ask the one inside.
+
+    Args:
+        model: callable that takes x.
+        x: images (N, ...).
+        like: the module whose numbers the images should be like; default: the model.
+
+    Raises:
+        InputError: the answer has another form, or the pass failed as `check_place` explains.
+    """
+    try:
+        return answer_of(model(x))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        if not isinstance(error, InputError | torch.OutOfMemoryError):
+            check_place(model if like is None else like, x)
+        raise
 
 
 @contextmanager

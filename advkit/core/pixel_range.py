@@ -37,7 +37,9 @@ def check_range(what: str, x: Tensor, bounds: Bounds) -> None:
         seen = x.dtype if isinstance(x, Tensor) else type(x).__name__
         advice = "x.float()" if tuple(bounds) == (0, 255) else "x.float() / 255"
         raise InputError(f"{what} takes images as a floating-point tensor, got {seen}; 8-bit images: {advice}")
-    if _leaving or not x.numel() or torch.compiler.is_compiling() or torch._is_functional_tensor(x):
+    if x.layout is not torch.strided:
+        raise InputError(f"{what} takes images that hold all their values, got {x.layout}: x.to_dense() fills them")
+    if _leaving or x.is_meta or not x.numel() or torch.compiler.is_compiling() or torch._is_functional_tensor(x):
         return
     low, high = torch.stack(torch.aminmax(x.detach())).tolist()
     slack = 16 * torch.finfo(x.dtype).eps * max(map(abs, bounds))

@@ -21,8 +21,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from advkit.core.classify import looking
-from advkit.core.door import check_between, check_count
+from advkit.core.door import check_between, check_count, check_floats
 from advkit.core.errors import InputError
+from advkit.core.model_checks import ask
 from advkit.models import Classifier, create_model
 from advkit.models.spatial_transformer import Attention, SpatialTransformer, bilinear
 from advkit.models.stn import localise_convolutional
@@ -96,9 +97,13 @@ class Colocaliser(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map x (N, 1, S, S) to logits of the crops (N, 10)."""
-        logits: Tensor = self.eye(F.pad(self.transformer(x), (PAD,) * 4))
-        return logits
+        """Map x (N, 1, S, S) to logits of the crops (N, 10).
+
+        Raises:
+            InputError: no floating-point tensor, or images of another type or on another device than the network.
+        """
+        check_floats(x, " in [0, 1]")
+        return ask(lambda x: self.eye(F.pad(self.transformer(x), (PAD,) * 4)), x, like=self)
 
     def encode(self, crops: Tensor) -> Tensor:
         """Encode crops (N, 1, 28, 28) as vectors (N, 84) of length 1.

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from advkit.core.door import check_between, check_count, check_flag
+from advkit.core.door import check_between, check_count, check_dense, check_flag, check_floats
 from advkit.core.errors import InputError, unknown
 from advkit.core.plain import kind
 
@@ -83,8 +83,11 @@ class BlackBox(nn.Module):
         """Return the answers to x (N, ...), detached, on x's device.
 
         Raises:
-            InputError: a gradient was requested, or the function does not return the form that `answers` states.
+            InputError: x is no floating-point tensor, a gradient was requested, or the function does not return the
+                form that `answers` states.
         """
+        check_floats(x, " in [0, 1]")
+        check_dense(x)
         if x.requires_grad and torch.is_grad_enabled():
             raise InputError("a black box has no gradient: use an attack on scores or labels, or transfer(attack, ...)")
         images = x.detach().to("cpu", torch.promote_types(x.dtype, torch.float32)).contiguous().numpy()

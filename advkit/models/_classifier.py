@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from advkit.core.door import check_floats
 from advkit.core.errors import InputError
+from advkit.core.model_checks import check_place
 from advkit.core.option_numbers import shown
 from advkit.core.outputs import answer_of
 from advkit.core.plain import numbers_in
@@ -47,14 +48,18 @@ class Normalize(nn.Module):
         Where mean and std are one number, x may have any shape (N, ...).
 
         Raises:
-            InputError: no floating-point tensor, or images with another number of channels.
+            InputError: no floating-point tensor, images with another number of channels, or on another device.
         """
-        if isinstance(x, Tensor):  # torch.fx traces with another class
+        if not isinstance(x, torch.fx.Proxy):  # what torch.fx traces with
             check_floats(x, " in [0, 1]")
         channels = self.mean.shape[0]
         if channels > 1 and (x.ndim < 3 or x.shape[-3] != channels):
             raise InputError(f"expected images (N, {channels}, H, W), got {tuple(x.shape)}")
-        return (x - self.mean) / self.std
+        try:
+            return (x - self.mean) / self.std
+        except RuntimeError:
+            check_place(self, x)
+            raise
 
     def extra_repr(self) -> str:
         """Return mean and standard deviation, for `print(model)`."""
@@ -105,14 +110,16 @@ class Classifier(nn.Module):
         """Logits (N, K).
 
         Raises:
-            InputError: the images have another shape than the network was built for, and it fails on them.
+            InputError: the images have another shape, type or device than the network, and it fails on them.
         """
         try:
             logits: Tensor | tuple[Tensor, ...] = self.net(self.normalize(x))
         except (RuntimeError, AssertionError, ValueError) as error:  # torch's own, and checks of vision transformers
             expected = self.card.input_shape
-            own = isinstance(error, torch.OutOfMemoryError | InputError)  # they say what is wrong
-            if own or expected is None or x.shape[1:] == expected:
+            if isinstance(error, torch.OutOfMemoryError | InputError):  # they say what is wrong
+                raise
+            check_place(self, x)
+            if expected is None or x.shape[1:] == expected:
                 raise
             raise InputError(
                 f"{self.card.name} was built for images (N, {', '.join(map(str, expected))}), got {tuple(x.shape)}: "

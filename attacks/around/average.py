@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from advkit.core.errors import InputError
 from advkit.core.goals import wide
 from advkit.core.guard import Model
+from advkit.core.model_checks import ask
 
 
 class Averaged(nn.Module):
@@ -34,7 +35,7 @@ class Averaged(nn.Module):
 
     def answers(self, x: Tensor) -> list[Tensor]:
         """Return the logits (N, K) of each member; each gets images of its own, for some models write on them."""
-        found = [member(x.clone()) for member in self.members]
+        found = [ask(member, x.clone()) for member in self.members]
         shapes = {tuple(logits.shape) for logits in found}
         if len(shapes) > 1:
             raise InputError(f"expected networks of the same classes, got logits of shapes {sorted(shapes)}")

@@ -1,6 +1,10 @@
 """Whoever takes images refuses what is no batch of them, in one line that says what to give instead."""
 
+import re
 from collections.abc import Callable
+from copy import deepcopy
+from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,13 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from advkit import evaluate, insight, load_model
-from advkit.attacks import FGSM, PGD, DeepFool, find_patch, find_universal
+from advkit.attacks import FGSM, PGD, DeepFool, ensemble, find_patch, find_universal
+from advkit.attacks.around.average import Averaged
 from advkit.certification import certify, lipschitz
 from advkit.core.errors import AdvkitWarning, InputError
 from advkit.defenses import Smoothed, Transformed, create_defense
 from advkit.evaluation import check_evaluation, corrupt, corruption_errors, error_curve, transfer_matrix
 from advkit.figures import examples
+from advkit.insight import Colocaliser
+from advkit.models import BlackBox, Classifier, Normalize
 from advkit.testing import assert_not_masked, assert_robust
+from advkit.training.augment import CropAverage
 
 X = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 Y = torch.tensor([0, 1, 2, 0])
@@ -121,6 +129,75 @@ def test_images_of_another_type_than_the_network_are_told_which(name: str) -> No
     with pytest.raises(InputError, match=r"torch\.float64.*parameters are torch\.float32.*give x\.to\(") as caught:
         ASKING[name](NET, X.double(), Y)
     assert one_line(caught)
+
+
+MODULES: dict[str, Callable[[nn.Module], nn.Module]] = {
+    "Classifier": Classifier,
+    "CropAverage": lambda net: CropAverage(net, size=8, crops=1),
+    "Normalize": lambda net: Normalize(0.5, 0.5),
+    "BlackBox": lambda net: BlackBox(lambda x: x.reshape(len(x), -1)[:, :3]),
+    "Smoothed": lambda net: Smoothed(net, 0.25, samples=2),
+    "Transformed": lambda net: Transformed(net, "bit_depth(3)"),
+    "Transformed at random": lambda net: Transformed(net, "resize_pad(2)"),
+    "ensemble": lambda net: Averaged([net, net]),
+    "ensemble of probabilities": lambda net: Averaged([net, net], probabilities=True),
+    "Colocaliser": lambda net: Colocaliser(side=8),
+}
+"""The modules that take images, around a network."""
+THROUGH = {"Output", "Spy", "AffineClassifier", "QuadraticClassifier"}
+"""What passes on the images and the errors of the model inside as they are, and networks of tests."""
+
+
+def test_every_public_module_takes_part() -> None:
+    names = (Path(__file__).parents[1] / "public_names.txt").read_text().split()
+    found = {name.rpartition(".")[2] for name in names if name.startswith("advkit.") and is_module(name)}
+    assert found == {name for name in MODULES if name[0].isupper() and " " not in name} | THROUGH
+
+
+def is_module(name: str) -> bool:
+    place, _, last = name.rpartition(".")
+    found = getattr(import_module(place), last)
+    return isinstance(found, type) and issubclass(found, nn.Module)
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+@pytest.mark.parametrize("name", [name for name in MODULES if "ensemble" not in name])
+def test_a_module_refuses_what_is_no_tensor_of_pixels(name: str, wrong: str) -> None:
+    x, message = WRONG[wrong]
+    with pytest.raises(InputError, match=message) as caught:
+        MODULES[name](NET)(x)
+    assert one_line(caught)
+
+
+OTHERS = {"float64": X.double(), "float16": X.half(), "no values": X.to("meta"), "sparse": X.to_sparse()}
+
+
+@pytest.mark.parametrize("other", OTHERS)
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_takes_images_of_another_type_or_place_or_says_what_to_do(name: str, other: str) -> None:
+    """A tensor without values stands for one on another device."""
+    module, said = MODULES[name](NET), "x.to() x.to_dense()"
+    try:
+        assert len(module(OTHERS[other])) == len(X)
+    except InputError as error:
+        said = str(error)
+    assert re.search(r"x\.to\(|x\.to_dense\(\)|hold all their values", said)
+    assert "\n" not in said
+
+
+@pytest.mark.parametrize(
+    "name", ["Classifier", "CropAverage", "Smoothed", "Transformed", "Transformed at random", "ensemble"]
+)
+def test_a_module_names_both_types(name: str) -> None:
+    with pytest.raises(InputError, match=r"no images of torch\.float64.*parameters are torch\.float32.*give x\.to\("):
+        MODULES[name](NET)(X.double())
+    assert MODULES[name](deepcopy(NET).double())(X.double()).dtype == torch.float64
+
+
+def test_a_member_of_an_ensemble_of_another_type_is_told_of() -> None:
+    pair = [NET, deepcopy(NET).double()]
+    with pytest.raises(InputError, match=r"parameters are torch\.float64.*move the model"):
+        ensemble(FGSM(eps=0.1), pair)(NET, X, Y)
 
 
 def test_a_network_of_ours_takes_no_whole_numbers_for_pixels() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from advkit.core.door import check_count
+from advkit.core.door import check_count, check_dense, check_floats
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError, check_given
 from advkit.core.float64 import lacks_float64
@@ -165,9 +165,10 @@ def per_image(values: Tensor, like: Tensor) -> Tensor:
 
 def check_batch(x: Tensor) -> None:
     """Raise InputError unless x is a batch of images."""
-    check_given("x", x, Tensor, "images (N, C, H, W) of floats in [0, 1]")
-    if x.ndim != 4 or not x.is_floating_point():
-        raise InputError(f"expected images (N, C, H, W) of floats in [0, 1], got {x.dtype} {tuple(x.shape)}")
+    check_floats(x, " in [0, 1]")
+    check_dense(x)
+    if x.ndim != 4:
+        raise InputError(f"expected images (N, C, H, W), got {tuple(x.shape)}")
 
 
 def check_numbers(name: str, values: object, shape: tuple[int, ...]) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from advkit.core.door import check_count
 from advkit.core.errors import InputError
 from advkit.core.goals import wide
-from advkit.core.model_checks import check_model
+from advkit.core.model_checks import ask, check_model
 from advkit.core.option_numbers import shown
 from advkit.core.plain import is_integer, plain
 from advkit.training.augment._base import check_batch
@@ -58,7 +58,7 @@ class CropAverage(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) in [0, 1] -> (N, K)."""
-        logs = [wide(self.model(crop)).log_softmax(1) for crop in self._views(x)]
+        logs = [wide(ask(self.model, crop)).log_softmax(1) for crop in self._views(x)]
         return torch.stack(logs).logsumexp(0) - math.log(len(logs))
 
     def views(self, x: Tensor) -> list[Tensor]:
