@@ -77,7 +77,11 @@ class TrainingLoss(NamedOptions, ABC):
 
         Args:
             share: share of the radius, in [0, 1].
+
+        Raises:
+            InputError: the share is outside its range, or no number.
         """
+        share = door.check_between("share", share, 0, 1)
         changes: dict[str, Any] = {}
         for name in ("eps", "step_size"):
             if getattr(self, name, None) is not None:

@@ -41,6 +41,7 @@ class CROWNIBP(IBP):
 
     def at(self, share: float) -> Self:
         """Like IBP; beta is that fraction of the way from 1 to its own value."""
+        share = check_between("share", share, 0, 1)
         return replace(super().at(share), beta=1 - (1 - self.beta) * share)
 
     def margins(self, found: TrainedBounds, y: Tensor) -> Tensor:

@@ -57,6 +57,7 @@ class IBP(TrainingLoss):
 
     def at(self, share: float) -> Self:
         """Return the loss at a fraction of eps, with kappa that fraction of the way from 1 to its own value."""
+        share = check_between("share", share, 0, 1)
         return replace(self, eps=self.eps * share, kappa=1 - (1 - self.kappa) * share)
 
     def examples(self, network: Network, x: Tensor, y: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from advkit.core.clopper_pearson import clopper_pearson
 from advkit.core.draws import Draws
 from advkit.core.errors import InputError, check_given, warn
 from advkit.core.intervals import mcnemar
+from advkit.core.option_numbers import shown
 from advkit.core.pixel_range import leaving_range
 from advkit.defenses._wrapped import Wrapped
 
@@ -230,17 +231,20 @@ def certified_accuracy(found: SmoothedRadii, y: Tensor, radii: Tensor | Sequence
         (R,) float64; NaN for no images.
 
     Raises:
-        InputError: y is not one integer an image, the radii are not numbers (R,), or `found` is something else.
+        InputError: y is not one integer an image, the radii are not numbers >= 0 (R,), or `found` is something else.
     """
     check_given("found", found, SmoothedRadii, "what Smoothed.certify returns")
     y = door.check_classes("labels", y.to(found.classes.device) if isinstance(y, Tensor) else y, found.classes)
     reach = found.radius.where(found.classes == y, 0.0)  # 0 is beyond no radius
     try:
-        asked = torch.as_tensor(radii).to(reach)
+        given = torch.as_tensor(radii)
+        asked = given.to(reach)
     except (TypeError, ValueError, RuntimeError) as error:
-        raise InputError(f"expected radii as numbers (R,), got {radii!r}") from error
-    if bool(asked.isnan().any()):
-        raise InputError(f"expected radii as numbers (R,), got NaN among them: {radii!r}")
+        raise InputError(f"expected radii as numbers (R,), got {shown(radii)}") from error
+    if given.dtype == torch.bool:
+        raise InputError(f"expected radii as numbers (R,), got {shown(radii)}")
+    if not bool((asked >= 0).all()):  # below 0 an image would count that is not certified
+        raise InputError(f"expected radii as numbers >= 0 (R,), got NaN among them or a negative one: {shown(radii)}")
     if asked.ndim != 1:
         raise InputError(f"expected radii as numbers (R,), got shape {tuple(asked.shape)}")
     return (reach > asked[:, None]).double().mean(1)

@@ -12,7 +12,7 @@ from advkit.core.errors import InputError, warn
 from advkit.core.goals import TARGETS
 from advkit.core.norms import Norm
 from advkit.core.option_numbers import MOST, shown
-from advkit.core.plain import is_integer, is_real, kind, plain
+from advkit.core.plain import integers_in, is_integer, is_real, kind, plain
 from advkit.core.threat import Region
 from advkit.core.transformed_code import check_eager
 from advkit.core.words import fraction
@@ -289,6 +289,20 @@ def check_count(name: str, value: Any, *, least: int = 1, most: int = MOST, advi
         span = f"from {least} to {most}" if most < MOST else f">= {least}"
         raise InputError(f"expected {name} as an integer {span}, got {shown(value)}{advice}")
     return int(value)
+
+
+def check_shape(name: str, value: Any, *, axes: int | None = None) -> tuple[int, ...]:
+    """Check the shape of one image and return it as a tuple of Python ints; with `axes=3` it is (C, H, W).
+
+    Raises:
+        InputError: the value is no list, tuple, array or tensor of positive integers, or of another length.
+    """
+    found = integers_in(value)
+    if not found or not all(0 < length <= MOST for length in found) or (axes and len(found) != axes):
+        form = f"{name}=(channels, height, width) of positive whole numbers"
+        form = form if axes == 3 else f"the shape of an image as {name}, such as (1, 32, 32)"
+        raise InputError(f"expected {form}, got {shown(value)}")
+    return found
 
 
 def check_flag(name: str, value: Any) -> bool:

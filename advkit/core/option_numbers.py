@@ -101,7 +101,12 @@ def kinds_of(annotation: Any) -> set[Any]:
 
 def shown(value: Any) -> str:
     """Return a value as a message shows it: short and in one line; Python writes no integers of thousands of digits."""
-    return f"an integer of {value.bit_length()} bits" if is_huge(value) else _short(" ".join(repr(value).split()))
+    if is_huge(value):
+        return f"an integer of {value.bit_length()} bits"
+    try:
+        return _short(" ".join(repr(value).split()))
+    except ValueError:
+        return f"{type(value).__name__} with an integer of thousands of digits"
 
 
 def is_huge(value: Any) -> bool:

@@ -33,6 +33,14 @@ def numbers_in(value: Any) -> tuple[float, ...] | None:
     return tuple(map(float, parts)) if parts and all(map(is_real, parts)) else None
 
 
+def integers_in(value: Any) -> tuple[int, ...] | None:
+    """Return the integers of a list, tuple, or array or tensor with one axis; None for anything else."""
+    if isinstance(value, Tensor | np.ndarray):
+        value = value.tolist() if value.ndim == 1 else None
+    parts = [plain(part) for part in value] if isinstance(value, list | tuple) else [None]
+    return tuple(map(int, parts)) if all(map(is_integer, parts)) else None  # type: ignore[arg-type]
+
+
 def is_integer(value: Any) -> bool:
     """Whether it is a whole number, and not True or False."""
     return isinstance(value, int) and not isinstance(value, bool)

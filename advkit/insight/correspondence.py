@@ -7,13 +7,17 @@ changes the layer alike in all images has a smaller Delta than boxes at random p
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from advkit.core.classify import looking
 from advkit.core.door import check_count, generator
-from advkit.core.errors import InputError
+from advkit.core.errors import InputError, check_given
+from advkit.core.option_numbers import shown
+from advkit.core.plain import integers_in
 from advkit.insight._named_layers import run_to
 from advkit.insight.occlusion import GREY, check_colour
 
@@ -88,7 +92,7 @@ def correspondence(
     value = check_colour(x, value)
     random = check_count("random", random, least=0)
     size = (int(x.shape[2]), int(x.shape[3]))
-    check_parts(parts, len(x), size)
+    parts = check_parts(parts, len(x), size)
     placed = random_boxes(list(parts.values()), size, count=random, seed=seed)  # (R, N, 4)
     with looking(model, x.device):
         clean = run_to(model, x, layer)
@@ -98,26 +102,39 @@ def correspondence(
     return Correspondence(layer, tuple(parts), table[: len(parts)], table[len(parts) :], placed)
 
 
-def check_parts(parts: Mapping[str, Sequence[Box]], count: int, size: tuple[int, int]) -> None:
-    """Raise InputError unless every part has a box in each of `count` images of this size (H, W), two or more.
+def check_parts(parts: Any, count: int, size: tuple[int, int]) -> dict[str, list[Box]]:
+    """Return the boxes as Python's numbers: every part has one in each of `count` images of this size, two or more.
 
     Args:
         parts: boxes of each part, by its name.
         count: number of images.
         size: height and width of the images.
+
+    Raises:
+        InputError: there are other parts, boxes or images.
     """
+    check_given("parts", parts, Mapping, "a dictionary of boxes by the name of the part")
     if count < 2 or not parts:
         raise InputError(f"expected two images or more and one part or more, got {count} and {len(parts)}")
-    height, width = size
-    for name, boxes in parts.items():
-        if len(boxes) != count:
-            raise InputError(f"expected a box of part {name!r} in each of {count} images, got {len(boxes)}")
-        for top, left, bottom, right in boxes:
-            if not (0 <= top < bottom <= height and 0 <= left < right <= width):
-                raise InputError(
-                    f"expected boxes (top, left, bottom, right) within {height}x{width} pixels, got "
-                    f"({top}, {left}, {bottom}, {right}) of part {name!r}"
-                )
+    return {name: _boxes(name, boxes, count, size) for name, boxes in parts.items()}
+
+
+def _boxes(name: Any, boxes: Any, count: int, size: tuple[int, int]) -> list[Box]:
+    """The boxes of one part as Python's numbers."""
+    rows = boxes.tolist() if isinstance(boxes, Tensor | np.ndarray) and boxes.ndim == 2 else boxes
+    if not isinstance(rows, list | tuple) or len(rows) != count:
+        seen = len(rows) if isinstance(rows, list | tuple) else shown(boxes)
+        raise InputError(f"expected a box of part {name!r} in each of {count} images, got {seen}")
+    found, (height, width) = [], size
+    for row in rows:
+        box = integers_in(row)
+        if box is None or len(box) != 4 or not (0 <= box[0] < box[2] <= height and 0 <= box[1] < box[3] <= width):
+            raise InputError(
+                f"expected boxes (top, left, bottom, right) within {height}x{width} pixels, got {shown(row)} of part "
+                f"{name!r}"
+            )
+        found.append(box)
+    return found
 
 
 def random_boxes(parts: Sequence[Sequence[Box]], size: tuple[int, int], *, count: int, seed: int) -> Tensor:

@@ -8,6 +8,7 @@ forward pass. Guided backpropagation (Springenberg et al. 2014, arXiv 1412.6806)
 where its input was positive as well.
 """
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,7 +16,7 @@ from advkit.core.classify import looking
 from advkit.core.door import check_batch
 from advkit.core.errors import InputError, check_given, unknown
 from advkit.core.option_numbers import shown
-from advkit.core.plain import is_integer, plain
+from advkit.core.plain import integers_in, is_integer, plain
 from advkit.insight._backward import METHODS, backward_by
 from advkit.insight._named_layers import AXES, run_to
 
@@ -71,6 +72,7 @@ def chosen(output: Tensor, unit: int | None, position: Position) -> Tensor:
     mask = torch.ones_like(output) if unit is None else torch.zeros_like(output)
     if unit is not None:
         mask[:, unit] = 1
+    position = tuple(position.tolist()) if isinstance(position, Tensor | np.ndarray) and position.ndim else position
     if position == "all" or (output.ndim == 2 and unit is not None and position == "strongest"):
         return mask
     if position == "strongest":
@@ -82,11 +84,11 @@ def chosen(output: Tensor, unit: int | None, position: Position) -> Tensor:
 def _place(output: Tensor, position: Position) -> Tensor:
     """Return 1 at a row and column of all maps, 0 elsewhere."""
     size = tuple(output.shape[2:])
-    pair = position if isinstance(position, tuple | list) else ()
-    if len(pair) != 2 or len(size) != 2:
+    pair = integers_in(position)
+    if pair is None or len(pair) != 2 or len(size) != 2:
         raise InputError(f'expected position as (row, column) of maps, "strongest" or "all", got {shown(position)}')
-    row, column = map(plain, pair)
-    if not (is_integer(row) and is_integer(column) and 0 <= row < size[0] and 0 <= column < size[1]):
+    row, column = pair
+    if not (0 <= row < size[0] and 0 <= column < size[1]):
         raise InputError(f"expected a position within maps of {size[0]}x{size[1]}, got {shown(position)}")
     place = torch.zeros_like(output)
     place[:, :, row, column] = 1

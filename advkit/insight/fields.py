@@ -3,12 +3,17 @@
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from advkit.core.classify import looking
+from advkit.core.door import check_shape
+from advkit.core.errors import InputError
+from advkit.core.option_numbers import shown
+from advkit.core.plain import integers_in
 from advkit.insight._backward import RECTIFIERS
 from advkit.insight._named_layers import run_to
 
@@ -62,17 +67,37 @@ def receptive_fields(
 
     Returns:
         For each position (top, left, bottom, right) in pixels, bottom and right excluded, cut off at the border.
+
+    Raises:
+        InputError: no such layer, no shape of an image, or a position that is none of these maps.
     """
+    shape, places = check_shape("input_shape", input_shape, axes=3), _pairs(positions)
     like = next(model.parameters(), torch.empty(0))
     with looking(model, gradients=True), _Seeing():
-        x = torch.full((1, *input_shape), 0.5, device=like.device, dtype=like.dtype).requires_grad_(True)
+        x = torch.full((1, *shape), 0.5, device=like.device, dtype=like.dtype).requires_grad_(True)
         output = run_to(model, x, layer)
         found: dict[tuple[int, int], tuple[int, int, int, int]] = {}
-        for place in dict.fromkeys(positions):
+        for place in dict.fromkeys(places):
+            _check_inside(place, output)
             value = output[0, :, place[0], place[1]] if output.ndim == 4 else output[0]
             (signal,) = torch.autograd.grad(value.sum(), x, retain_graph=True)
             found[place] = _box(signal[0].abs().amax(0) > 0)
-    return [found[place] for place in positions]
+    return [found[place] for place in places]
+
+
+def _pairs(positions: Any) -> list[tuple[int, int]]:
+    """The rows and columns as Python's integers."""
+    rows = positions.tolist() if isinstance(positions, Tensor | np.ndarray) else positions
+    pairs = [integers_in(row) for row in rows] if isinstance(rows, list | tuple) else [None]
+    if any(pair is None or len(pair) != 2 for pair in pairs):
+        raise InputError(f"expected positions as a list of (row, column), got {shown(positions)}")
+    return pairs  # type: ignore[return-value]
+
+
+def _check_inside(place: tuple[int, int], output: Tensor) -> None:
+    if output.ndim == 4 and not all(0 <= at < length for at, length in zip(place, output.shape[2:], strict=True)):
+        size = "x".join(map(str, output.shape[2:]))
+        raise InputError(f"expected positions within maps of {size}, got {shown(place)}")
 
 
 def _box(seen: Tensor) -> tuple[int, int, int, int]:

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advkit.core.door import check_floats
+from advkit.core.door import check_between, check_floats
 from advkit.core.errors import InputError
 from advkit.core.model_checks import check_place
 from advkit.core.option_numbers import shown
@@ -143,8 +143,12 @@ class Classifier(nn.Module):
         Args:
             x: images (N, C, H, W) in [0, 1].
             y: classes (N,).
-            label_smoothing: label smoothing of each cross-entropy, in [0, 1).
+            label_smoothing: label smoothing of each cross-entropy, in [0, 1].
+
+        Raises:
+            InputError: images or label smoothing of another form.
         """
+        label_smoothing = check_between("label_smoothing", label_smoothing, 0, 1)
         outputs = self.training_logits(x)
         losses = [w * F.cross_entropy(answer_of(logits), y, label_smoothing=label_smoothing) for w, logits in outputs]
         return torch.stack(losses).sum()

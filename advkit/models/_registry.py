@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from advkit.core.door import check_count, check_positive, check_torch_seed
+from advkit.core.door import check_count, check_positive, check_shape, check_torch_seed
 from advkit.core.errors import InputError
 from advkit.core.option_numbers import shown
 from advkit.core.plain import is_integer, is_real, numbers_in, plain
@@ -132,10 +132,8 @@ def _card(facts: Facts, net: nn.Module, options: dict[str, Any], seed: int | Non
 def _checked(options: dict[str, Any]) -> dict[str, Any]:
     """Lists as tuples, Python's numbers, and a clear error for the three options that every network has."""
     options = {k: tuple(map(plain, v)) if isinstance(v, list | tuple) else plain(v) for k, v in options.items()}
-    shape, classes, width = options["input_shape"], options["num_classes"], options["width"]
-    if not (isinstance(shape, tuple) and len(shape) == 3 and all(is_integer(s) and s > 0 for s in shape)):
-        seen = shown(shape)
-        raise InputError(f"expected input_shape=(channels, height, width) of positive whole numbers, got {seen}")
+    options["input_shape"] = check_shape("input_shape", options["input_shape"], axes=3)
+    classes, width = options["num_classes"], options["width"]
     if not is_integer(classes) or classes < 2:
         raise InputError(f"expected num_classes of at least 2, got {shown(classes)}")
     if not is_real(width) or not 0 < width < math.inf:

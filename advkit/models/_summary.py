@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from advkit.core.door import check_shape
 from advkit.core.errors import InputError
 from advkit.models._build import PoolTo
 from advkit.models._classifier import Classifier, Normalize, parameters
@@ -68,9 +69,10 @@ def summary(classifier: nn.Module, input_shape: tuple[int, int, int] | None = No
         input_shape: shape (C, H, W) of an image; default: that of the card.
 
     Raises:
-        InputError: neither you nor the card gives a shape.
+        InputError: neither you nor the card gives a shape, or it is none.
     """
-    shape = input_shape or (classifier.card.input_shape if isinstance(classifier, Classifier) else None)
+    own = classifier.card.input_shape if isinstance(classifier, Classifier) else None
+    shape = own if input_shape is None else check_shape("input_shape", input_shape, axes=3)
     if shape is None:
         raise InputError("nothing says which images this network takes: give input_shape=(channels, height, width)")
     rows: list[Row] = []

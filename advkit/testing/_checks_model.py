@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from advkit.attacks import FGSM
 from advkit.core.classify import classify
-from advkit.core.door import check_count
+from advkit.core.door import check_count, check_shape
 from advkit.core.errors import InputError
 from advkit.models import create_model
 from advkit.testing._check import CheckReport
@@ -55,9 +55,9 @@ def check_model(
         BrokenPromiseError: an AssertionError that names every broken promise and what was seen.
         UnknownNameError: there is no such check.
     """
-    num_classes = check_count("num_classes", num_classes)
+    num_classes, shape = check_count("num_classes", num_classes), check_shape("input_shape", input_shape, axes=3)
     made = _builder(model, options)
-    checks = _Checks(made, input_shape, num_classes)
+    checks = _Checks(made, (shape[0], shape[1], shape[2]), num_classes)
     built = isinstance(model, nn.Module)
     name = model if isinstance(model, str) else getattr(model, "__name__", type(model).__name__)
     promises = promises_of(checks, lambda check: not (built and check in SIZES))

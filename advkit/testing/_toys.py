@@ -2,10 +2,13 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from advkit.core.door import check_count, generator
+from advkit.core.door import check_count, check_shape, generator
+from advkit.core.errors import InputError
+from advkit.core.option_numbers import shown
 from advkit.testing.affine import AffineClassifier
 from advkit.testing.nets import toy_classifier
 
@@ -33,6 +36,7 @@ def awkward_images(samples: int = 9, shape: tuple[int, ...] = SHAPE, *, seed: in
         InputError: a number is outside its range, or none.
     """
     samples, source = check_count("samples", samples, least=0), generator(seed)
+    shape = check_shape("shape", shape)
     rows = [torch.rand(shape, generator=source, dtype=torch.float64) for _ in range(samples)]
     for i, row in enumerate(rows):
         match i % 9:
@@ -89,8 +93,9 @@ def toy_case(
     """
     model = toy_classifier(SHAPE, classes, seed=seed, batch_norm=batch_norm, dtype=dtype)
     x = awkward_images(samples, seed=seed).to(dtype)
-    for i in wrong:
-        check_count("every number in wrong", i, least=0, most=len(x) - 1)
+    if not isinstance(wrong, tuple | list | Tensor | np.ndarray):
+        raise InputError(f"expected wrong as a tuple of numbers of samples, got {shown(wrong)}")
+    wrong = tuple(check_count("every number in wrong", i, least=0, most=len(x) - 1) for i in wrong)
     classes_ = predicted(model, x)
     y = classes_.clone()
     for i in wrong:

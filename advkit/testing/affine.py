@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from advkit.core.door import check_count, generator
+from advkit.core.door import check_count, check_shape, generator
 from advkit.core.errors import InputError
 from advkit.testing._cell import nearest_in_cell
 from advkit.testing._halfspace import least_moves
@@ -46,13 +46,17 @@ class AffineClassifier(nn.Module):
             classes: number of classes, at least 2.
             seed: seed of the weights.
             centred: True chooses a bias by which all classes tie on the grey image of 0.5, so that every class occurs.
+
+        Raises:
+            InputError: a number is outside its range, or none.
         """
+        input_shape = check_shape("input_shape", input_shape)
         classes, source = check_count("classes", classes, least=2), generator(seed)
         weight = torch.randn(classes, math.prod(input_shape), generator=source, dtype=torch.float64)
         noise = 0.1 * torch.randn(classes, generator=source, dtype=torch.float64)
         made = cls(weight, noise - 0.5 * weight.sum(1) if centred else noise)
         options = f"seed={seed}" + ("" if centred else ", centred=False")
-        made.code = f"AffineClassifier.random({tuple(input_shape)}, {classes}, {options})"
+        made.code = f"AffineClassifier.random({input_shape}, {classes}, {options})"
         return made
 
     def forward(self, x: Tensor) -> Tensor:

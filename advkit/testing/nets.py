@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from advkit.core.door import check_count, generator
+from advkit.core.door import check_count, check_shape, generator
 
 Transform = Callable[[Tensor], Tensor]
 
@@ -56,6 +56,7 @@ def toy_classifier(
         InputError: a number is outside its range, or none.
     """
     classes, source = check_count("classes", classes, least=2), generator(seed)
+    input_shape = check_shape("input_shape", input_shape)
     with torch.random.fork_rng(devices=[]):  # layers draw weights when they are made; these are replaced
         net = _layers(input_shape, classes, batch_norm)
     with torch.no_grad():

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from advkit.core.door import check_bounds, generator
+from advkit.core.door import check_bounds, check_shape, generator
 from advkit.core.errors import unknown
 
 KINDS = ("black", "white", "flat", "one pixel", "saturated", "clipped", "faint", "uniform")
@@ -34,8 +34,9 @@ def make_images(
 
     Raises:
         UnknownNameError: there is no such kind.
+        InputError: no shape, seed or range.
     """
-    source = generator(seed)
+    source, shape = generator(seed), check_shape("shape", shape)
     rows = [_image(kind, torch.rand(shape, generator=source, dtype=torch.float64)) for kind in kinds]
     stacked = torch.stack(rows) if rows else torch.zeros(0, *shape, dtype=torch.float64)
     low, high = check_bounds(bounds)

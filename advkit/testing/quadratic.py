@@ -10,7 +10,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from advkit.core.door import check_positive, generator
+from advkit.core.door import check_positive, check_shape, generator
 from advkit.core.errors import InputError, unknown
 
 Solver = Callable[[Tensor, Tensor, float], Tensor]
@@ -44,8 +44,11 @@ class QuadraticClassifier(nn.Module):
         Args:
             input_shape: shape of one image.
             seed: seed of the weights; torch's random state is not used.
+
+        Raises:
+            InputError: a number is outside its range, or none.
         """
-        source = generator(seed)
+        source, input_shape = generator(seed), check_shape("input_shape", input_shape)
         noise = torch.rand(2, math.prod(input_shape), generator=source, dtype=torch.float64)
         curvature = 0.5 + 1.5 * noise[0]
         made = cls(0.45 + 0.1 * noise[1], curvature, float(curvature.sum()) / 12)

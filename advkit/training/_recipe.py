@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from advkit.core.door import check_count, check_shape
 from advkit.core.errors import InputError, unknown
 from advkit.core.option_numbers import check_kinds
 from advkit.core.plain import plain
@@ -146,6 +147,7 @@ class Recipe:
             object.__setattr__(self, name, plain(value))
         object.__setattr__(self, "options", {name: plain(value) for name, value in self.options.items()})
         check_kinds("Recipe", Recipe, {name: getattr(self, name) for name in _RANGES})
+        object.__setattr__(self, "input_shape", check_shape("input_shape", self.input_shape, axes=3))
         choices = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES, "precision": PRECISIONS, "init": INITS}
         for name, known in choices.items():
             if getattr(self, name) not in known:
@@ -190,7 +192,12 @@ class Recipe:
         Args:
             step: number of the step, from 0.
             steps: number of steps in all.
+
+        Raises:
+            InputError: there is no such step.
         """
+        steps = check_count("steps", steps)
+        step = check_count("step", step, least=0, most=steps - 1)
         t = step / max(steps - 1, 1)
         if self.schedule == "constant":
             return self.lr

@@ -12,7 +12,6 @@ from advkit.core.devices import find_device
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.core.option_numbers import shown
-from advkit.core.plain import is_integer, plain
 
 
 @dataclass(frozen=True)
@@ -67,9 +66,7 @@ def fooling_images(
         target = None
     if target is None or target.ndim != 1 or target.is_floating_point():
         raise InputError(f"expected classes as integers (N,), got {shown(classes)}")
-    shape = tuple(map(plain, shape)) if isinstance(shape, tuple | list) else ()
-    if not shape or not all(is_integer(n) and n > 0 for n in shape):
-        raise InputError(f"expected the shape of an image, such as (1, 32, 32), got {shown(shape)}")
+    shape = door.check_shape("shape", shape)
     x = torch.full((len(target), *shape), sum(door.check_bounds(bounds)) / 2, device=place, dtype=dtype)
     found = attack(model, x, (target == 0).long(), target=target, seed=seed, bounds=bounds, stop="never")
     confidence = found.logits.double().softmax(1).gather(1, target.long()[:, None]).squeeze(1)

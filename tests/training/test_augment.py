@@ -136,8 +136,9 @@ def test_no_image_is_no_error(name: str) -> None:
 
 @ALL
 def test_wrong_images_are_refused(name: str) -> None:
-    for wrong in (images()[0], (images() * 255).byte()):
-        with pytest.raises(InputError, match="expected images"):
+    eight_bit = (images() * 255).byte()
+    for wrong, said in ((images()[0], r"expected images \(N, C, H, W\)"), (eight_bit, r"8-bit images use x\.float")):
+        with pytest.raises(InputError, match=said):
             STRONG[name](wrong, draws())
     with pytest.raises(InputError, match="expected 6 sample ids"):
         STRONG[name](images(), draws(5))

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from advkit.core.door import check_count
 from advkit.core.intervals import wilson_interval
 from advkit.core.shown import Shown
 
@@ -45,7 +46,12 @@ class PoseTable(Shown):
         Args:
             place: position in `places`.
             size: position in `sizes`.
+
+        Raises:
+            InputError: there is no such place or size.
         """
+        place = check_count("place", place, least=0, most=len(self.places) - 1)
+        size = check_count("size", size, least=0, most=len(self.sizes) - 1)
         return wilson_interval(self.reached[place][size], self.aimed) if self.aimed else None
 
     def records(self) -> list[dict[str, Any]]:

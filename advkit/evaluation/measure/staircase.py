@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from advkit.core.door import check_count
+from advkit.core.door import check_count, check_one_eps
 from advkit.core.intervals import wilson_interval
 from advkit.core.saved import finite
 from advkit.core.shown import Shown
@@ -54,7 +54,11 @@ class Curve(Shown):
 
         Args:
             eps: the radius, in the units of the curve.
+
+        Raises:
+            InputError: the radius is no number >= 0.
         """
+        eps = check_one_eps(eps)
         return (self.clean, *self.error)[bisect_right(self.eps, eps)]
 
     def interval(self, eps: float) -> tuple[float, float]:

@@ -81,7 +81,11 @@ class TransferMatrix(Shown):
         Args:
             source: position in `sources` of what was attacked.
             target: position in `names` of the model that was shown the images.
+
+        Raises:
+            InputError: there is no such source or target.
         """
+        source, target = self._place(source, target)
         both = self.both[source][target]
         return self.wrong[source][target] / both if both else None
 
@@ -91,9 +95,18 @@ class TransferMatrix(Shown):
         Args:
             source: position in `sources` of what was attacked.
             target: position in `names` of the model that was shown the images.
+
+        Raises:
+            InputError: there is no such source or target.
         """
+        source, target = self._place(source, target)
         both = self.both[source][target]
         return wilson_interval(self.wrong[source][target], both) if both else None
+
+    def _place(self, source: Any, target: Any) -> tuple[int, int]:
+        most = len(self.sources) - 1, len(self.names) - 1
+        source = door.check_count("source", source, least=0, most=most[0])
+        return source, door.check_count("target", target, least=0, most=most[1])
 
     @property
     def rates(self) -> list[list[float | None]]:

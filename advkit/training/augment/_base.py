@@ -108,7 +108,7 @@ class Augmentation(ABC):
         if lacks_float64(x):
             held = draws._replace(sample_ids=draws.sample_ids.cpu()) if isinstance(draws, Draws) else draws
             return self(x.cpu(), held, step=step).to(x.device)
-        numbers = Numbers(draws, step, len(x), x.device)
+        numbers = Numbers(draws, check_count("step", step, least=0), len(x), x.device)
         return self.apply(x, numbers) if len(x) else x.new_empty(0, x.shape[1], *self.output_size(*x.shape[2:]))
 
     @abstractmethod
@@ -126,7 +126,11 @@ class Augmentation(ABC):
         Args:
             height: height of the images.
             width: width of the images.
+
+        Raises:
+            InputError: a number is below 1 or none, or the images are too small.
         """
+        height, width = check_count("height", height), check_count("width", width)
         return height, width
 
 
@@ -153,6 +157,7 @@ class Compose(Augmentation):
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the size after all parts."""
+        height, width = check_count("height", height), check_count("width", width)
         for part in self.parts:
             height, width = part.output_size(height, width)
         return height, width

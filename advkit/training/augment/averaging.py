@@ -7,6 +7,7 @@ Ten crops: Krizhevsky, Sutskever, Hinton 2012, sec. 4.1. Several scales and 50 c
 import math
 from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -52,6 +53,8 @@ class CropAverage(nn.Module):
         self.crops = plain(crops)
         if not is_integer(self.crops) or self.crops not in CROPS:
             raise InputError(f"expected crops to be one of {CROPS}, got {shown(crops)}")
+        if not isinstance(scales, Sequence | Tensor | np.ndarray | None) or isinstance(scales, str):
+            raise InputError(f"expected scales as a list of whole numbers, got {shown(scales)}")
         self.scales = None if scales is None else tuple(check_count("every scale", scale) for scale in scales)
         if self.scales is not None and min(self.scales, default=0) < self.size:
             raise InputError(f"expected scales of {self.size} or more, the size of the crops, got {list(self.scales)}")

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from advkit.core.door import check_count
 from advkit.core.errors import InputError
 from advkit.training.augment._base import AUGMENTATIONS, Augmentation, Numbers, check
 from advkit.training.augment._resample import resize_windows
@@ -51,6 +52,7 @@ class RandomPatch(Augmentation):
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the patch."""
+        height, width = check_count("height", height), check_count("width", width)
         if min(height, width) + 2 * self.padding < self.size:
             raise InputError(f"expected images of {self.size} pixels or more with their padding, got {height}x{width}")
         return self.size, self.size
@@ -118,4 +120,5 @@ class ScaleJitter(Augmentation):
 
     def output_size(self, height: int, width: int) -> tuple[int, int]:
         """Return the patch."""
+        height, width = check_count("height", height), check_count("width", width)
         return self.size, self.size
