@@ -3,6 +3,8 @@
 from typing import Any
 
 from advkit.attacks import FGSM, PGD
+from advkit.core.errors import InputError
+from advkit.core.option_numbers import shown
 from advkit.training import Probe
 
 STEPS = 10
@@ -14,7 +16,12 @@ def probe_for(loss: Any, *, count: int = 200) -> Probe | None:
     Args:
         loss: a defence with `eps`, or with `attack` or `loss` that has one.
         count: number of images.
+
+    Raises:
+        InputError: it is no training loss, such as the spec of one; or the number is below 1.
     """
+    if not callable(loss) or isinstance(loss, type):
+        raise InputError(f"expected loss as a defence such as create_defense('pgd(eps=0.1)'), got {shown(loss)}")
     found = radius_of(loss)
     if found is None or found[1] not in PGD.norms:
         return None

@@ -186,6 +186,7 @@ class Registry(Generic[T]):
         Raises:
             UnknownNameError: there is no such name; the message suggests the nearest.
         """
+        check_given(self.kind, name, str, "a name")
         library, colon, inside = name.partition(":")
         if colon:
             import_module(self.package)

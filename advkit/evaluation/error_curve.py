@@ -8,7 +8,7 @@ from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.data._stream import origin
 from advkit.evaluation.evaluating import evaluate
-from advkit.evaluation.measure.asked import asked_attacks
+from advkit.evaluation.measure.asked import one_attack
 from advkit.evaluation.measure.staircase import Curve, curve_of
 
 
@@ -32,7 +32,7 @@ def error_curve(model: Model, data: Any, attack: Attack | str, *, name: str = ""
     Raises:
         InputError: the attack is a budget attack, or `evaluate` raises it.
     """
-    (attack,) = asked_attacks(attack, data=data)
+    attack = one_attack(attack, data)
     if attack.kind != "minimal":
         raise InputError(
             f"expected a minimal attack, got {attack.spec}: smallest(...) of advkit.attacks makes one of it"

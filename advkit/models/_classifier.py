@@ -7,9 +7,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from advkit.core.door import check_between, check_floats
+from advkit.core.door import check_between, check_classes, check_floats
 from advkit.core.errors import InputError
-from advkit.core.model_checks import check_place
+from advkit.core.model_checks import check_labels, check_place
 from advkit.core.option_numbers import shown
 from advkit.core.outputs import answer_of
 from advkit.core.plain import numbers_in
@@ -146,11 +146,18 @@ class Classifier(nn.Module):
             label_smoothing: label smoothing of each cross-entropy, in [0, 1].
 
         Raises:
-            InputError: images or label smoothing of another form.
+            InputError: images, classes or label smoothing of another form.
         """
+        check_floats(x, " in [0, 1]")
+        y = check_classes("labels", y, x)
         label_smoothing = check_between("label_smoothing", label_smoothing, 0, 1)
         outputs = self.training_logits(x)
-        losses = [w * F.cross_entropy(answer_of(logits), y, label_smoothing=label_smoothing) for w, logits in outputs]
+        answers = [(weight, answer_of(logits)) for weight, logits in outputs]
+        try:
+            losses = [w * F.cross_entropy(logits, y, label_smoothing=label_smoothing) for w, logits in answers]
+        except IndexError:  # torch's, of a class that is no column; a GPU ends the process
+            check_labels((int(y.min()), int(y.max())), answers[0][1].shape[1])
+            raise
         return torch.stack(losses).sum()
 
 

@@ -64,6 +64,7 @@ def load_model(
             failed.
     """
     check_given("name", name, (str, os.PathLike), "text such as 'lenet5', or the path of a weights file")
+    check_given("data", data, (str, type(None)), "the name of a data set such as 'mnist5k'")
     place = find_device(device)
     if not is_reference(name) and re.search(r"\.onnx(\(.*\))?$", name, re.IGNORECASE):
         raise InputError(f"an ONNX file is a model by its reference: write onnx:{name}, got {name}")

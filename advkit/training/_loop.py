@@ -10,8 +10,9 @@ from typing import Any
 
 import torch
 
+from advkit.core.devices import find_device
 from advkit.core.door import check_between, check_count
-from advkit.core.errors import InputError
+from advkit.core.errors import InputError, check_given
 from advkit.core.files import user_path
 from advkit.data import Dataset, as_dataset, list_datasets, load_data
 from advkit.models import Card, Classifier, create_model, start_from
@@ -60,6 +61,7 @@ def build(recipe: Recipe, *, seed: int | None = None) -> Classifier:
     Raises:
         InputError: the model does not have an option.
     """
+    check_given("recipe", recipe, Recipe, "a Recipe, such as find_recipe('lenet5-mnist5k')")
     seed = recipe.seed if seed is None else seed
     width = {} if ":" in recipe.model and recipe.width == 1 else {"width": recipe.width}
     classifier = create_model(
@@ -143,7 +145,7 @@ def train(
     if tensorboard and output is None:
         raise InputError("expected the folder of the run to write for TensorBoard, got none: give output=")
     home = None if output is None else user_path(output)
-    place = _processes.place(device)
+    place = find_device(_processes.place(device))
     test = _test_split(data) if test is None else test
     world = _processes.join(place)
     conditions = _conditions(place, world)

@@ -33,11 +33,19 @@ def is_writer() -> bool:
 
 
 def place(device: str | torch.device) -> torch.device:
-    """Return the device of this name; of several GPUs, the one of this process."""
-    found = find_device(device)
-    if found.type == "cuda" and found.index is None and _is_launched():
+    """Return the device for "auto"; of several GPUs, the one of this process. Whether torch can use it is not asked.
+
+    Raises:
+        InputError: it is no name of a device.
+    """
+    if str(device) == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    if str(device) == "cuda" and _is_launched():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    return found
+    try:
+        return torch.device(device)
+    except (RuntimeError, TypeError):
+        return find_device(device)  # which says so
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,12 @@ def recipe_for(model: str, data: Dataset) -> Recipe:
     Args:
         model: name of the network.
         data: the data set to train on.
+
+    Raises:
+        InputError: no name, or no data set.
     """
+    check_given("model", model, str, "the name of a network such as 'lenet5'")
+    check_given("data", data, Dataset, "a data set such as load_data('mnist5k', split='train')")
     known = RECIPES.get(f"{model}-{data.name}")
     if known is not None:
         return known

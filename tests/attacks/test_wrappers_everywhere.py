@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from advkit import attacks
+from advkit import attacks, evaluate
 from advkit.attacks import (
     ATTACKS,
     PGD,
@@ -159,6 +159,12 @@ def test_all_targets_go_inside_a_wrapper(option: str) -> None:
     assert attack.target == "all"
     expected = WRAPS[option](PGD(eps=0.5, steps=4))(NET, X, Y, target="all", stop="never")
     assert torch.equal(attack(NET, X, Y, stop="never").x_adv, expected.x_adv)
+
+
+def test_the_radius_of_an_evaluation_goes_inside_a_wrapper() -> None:
+    attack = restarts(masked(PGD(steps=2), LEFT), 2)
+    report = evaluate(NET, (X, Y), [attack], eps=0.25, checks=False)
+    assert report.attacks[0].attack == attack.having(eps=0.25).spec
 
 
 @pytest.mark.parametrize("name", [name for name in list_attacks() if not ATTACKS.factory(name).targetable])

@@ -23,10 +23,19 @@ from advkit.attacks import (
 from advkit.certification import certify
 from advkit.core.errors import InputError
 from advkit.data import list_datasets
-from advkit.defenses import AdversarialLoss, Smoothed, Transformed, create_defense, create_transform, interval_init
+from advkit.defenses import (
+    AdversarialLoss,
+    Smoothed,
+    Transformed,
+    create_defense,
+    create_transform,
+    interval_init,
+    probe_for,
+)
 from advkit.evaluation import (
     check_evaluation,
     compare_runs,
+    corrupt,
     corruption_errors,
     error_curve,
     load_run,
@@ -46,9 +55,10 @@ from advkit.figures import (
     transfer_table,
 )
 from advkit.insight import activations, convolutions, deconv, filters, find_layer, layer_names, maps
-from advkit.models import create_model, list_models, load_checkpoint, save_checkpoint
+from advkit.models import Classifier, create_model, list_models, load_checkpoint, save_checkpoint
+from advkit.reproduction import reproduce
 from advkit.testing import assert_robust, check_attack, check_dataset, check_defense, check_model
-from advkit.training import find_recipe
+from advkit.training import build, find_recipe, recipe_for
 
 NET = nn.Sequential(nn.Flatten(), nn.Linear(16, 4)).eval()
 X = torch.rand(4, 1, 4, 4, generator=torch.Generator().manual_seed(0))
@@ -82,6 +92,14 @@ ASKED: dict[str, Callable[[Any], object]] = {
     "error_curve: data": lambda v: error_curve(NET, v, ATTACK),
     "corruption_errors: model": lambda v: corruption_errors(v, (torch.rand(2, 3, 32, 32), Y[:2])),
     "success_by_pose: model": lambda v: success_by_pose(v, DATA, ATTACK),
+    "error_curve: attack": lambda v: error_curve(NET, DATA, v),
+    "corrupt: name": lambda v: corrupt(torch.rand(2, 3, 32, 32), v, 1),
+    "reproduce": reproduce,
+    "build": build,
+    "recipe_for: data": lambda v: recipe_for("mlp", v),
+    "probe_for": probe_for,
+    "training_loss: x": lambda v: Classifier(NET).training_loss(v, Y),
+    "training_loss: y": lambda v: Classifier(NET).training_loss(X, v),
     "load_run": load_run,
     "verify_run": verify_run,
     "compare_runs: first": lambda v: compare_runs(v, "nonsense"),
@@ -177,3 +195,27 @@ def test_a_network_without_a_card_is_not_trained(compiled: bool) -> None:
     recipe = Recipe(model="mlp", data="mnist5k", epochs=1)
     with pytest.raises(InputError, match=r"expected classifier as a Classifier, .*got Sequential"):
         train(torch.compile(net) if compiled else net, (torch.rand(4, 1, 2, 2), [0, 1, 0, 1]), recipe=recipe)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "value", [value for value in WRONG.values() if value is not None and not isinstance(value, str)]
+)
+def test_names_beside_the_main_argument_are_text(value: object) -> None:
+    with pytest.raises(InputError, match="expected data as the name of a data set"):
+        load_model("lenet5", data=value)  # type: ignore[arg-type]
+    with pytest.raises(InputError, match="expected model as the name of a network"):
+        recipe_for(value, load_data("mnist5k"))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("attacks", [[], [ATTACK, ATTACK]])
+def test_a_curve_is_of_one_attack(attacks: Any) -> None:
+    with pytest.raises(InputError, match="expected one attack such as"):
+        error_curve(NET, DATA, attacks)
+
+
+def test_labels_of_a_training_loss_are_classes_of_the_network() -> None:
+    loss = Classifier(NET).training_loss
+    assert loss(X, Y).ndim == 0
+    for y, said in ((Y + 7, "labels out of range"), (Y.float(), r"use \.long\(\)"), (Y[:2], r"shape \(4,\)")):
+        with pytest.raises(InputError, match=said):
+            loss(X, y)

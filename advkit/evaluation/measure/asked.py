@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Any
 
 from advkit.core.attack import ATTACKS, Attack
@@ -34,10 +33,26 @@ def asked_attacks(
     return [_attack(attack, eps, data) for attack in listed]
 
 
+def one_attack(attack: Any, data: Any = None) -> Attack:
+    """Convert an object or a spec string to one attack.
+
+    Args:
+        attack: the attack, or a list of one.
+        data: the data, whose names of classes a spec's `target` may use.
+
+    Raises:
+        InputError: it is none, or several.
+    """
+    found = asked_attacks(attack, data=data)
+    if len(found) != 1:
+        raise InputError(f"expected one attack such as FGSM(eps=0.1), got {len(found)}")
+    return found[0]
+
+
 def _attack(asked: Attack | str, eps: float | str | None = None, data: Any = None) -> Attack:
     if isinstance(asked, Attack):
         without = eps is not None and asked.kind == "budget" and getattr(asked, "eps", 0) is None
-        return replace(asked, eps=eps) if without else asked  # type: ignore[call-arg]
+        return asked.having(eps=eps) if without else asked
     if not isinstance(asked, str):
         raise InputError(
             f"expected attacks as objects such as FGSM(eps=0.1) or specs such as 'pgd(eps=8/255)', got {asked!r}"

@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from advkit.core import door, model_checks
 from advkit.core.classify import looking
 from advkit.core.draws import Draws
-from advkit.core.errors import InputError, unknown
+from advkit.core.errors import InputError, check_given, unknown
 from advkit.core.float64 import lacks_float64
 from advkit.core.guard import Model
 from advkit.core.intervals import wilson_interval
@@ -120,6 +120,7 @@ def corrupt(x: Tensor, name: str, severity: int, *, sample_ids: Tensor | None = 
     Raises:
         InputError: the name or the severity is unknown, or x is no batch of such images.
     """
+    check_given("name", name, str, "a corruption such as 'blur'")
     if name not in CORRUPTIONS:
         raise unknown("corruption", name, CORRUPTIONS)
     (severity,) = checked_severities([severity])

@@ -23,7 +23,7 @@ from advkit.core.shown import Shown
 from advkit.data._any_data import as_data
 from advkit.data._stream import Batch, batches, how_many, origin, total
 from advkit.evaluation.measure.aims import aim_at
-from advkit.evaluation.measure.asked import asked_attacks
+from advkit.evaluation.measure.asked import one_attack
 from advkit.evaluation.measure.fit import fitted
 from advkit.evaluation.measure.plan import most_passes
 from advkit.evaluation.measure.ticker import Ticker
@@ -200,7 +200,7 @@ def transfer_matrix(
         raise InputError("expected at least one model, got none")
     if not isinstance(attack, Attack | str):
         raise InputError(f"expected an attack such as FGSM(eps=0.1), or its spec, got {attack!r}")
-    (attack,) = asked_attacks(attack, data=data)
+    attack = one_attack(attack, data)
     nets = list(models.values())
     given = [s for s, net in enumerate(nets) if is_enough(net, attack)] or [*range(len(nets))]  # or it says so
     if together is not None and len(given) < 3:
