@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from advkit.core.classify import looking
 from advkit.core.guard import Model, modules_of
+from advkit.core.loans import Loan, lent
+from advkit.core.stems import stems
 
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
 _PARALLEL = (nn.parallel.DistributedDataParallel, nn.DataParallel)
@@ -43,7 +45,8 @@ class Passes:
     def __init__(self, model: Model, x: Tensor) -> None:
         self._model, self._shape = model, tuple(x.shape[1:])
         convolves = x.ndim == 4 and x.device.type == "cpu"
-        kernels = [m for m in modules_of(model) if isinstance(m, _CONVOLUTIONS)] if convolves else []
+        self._modules = modules_of(model)
+        kernels = [m for m in self._modules if isinstance(m, _CONVOLUTIONS)] if convolves else []
         pixels = len(x) * prod(self._shape[1:])
         self._light = all(_is_light(m) for m in kernels)
         convolves = bool(kernels) and not (
@@ -52,7 +55,9 @@ class Passes:
         )
         self._writes: bool | None = None  # on its input; not known yet
         self._known = _accepted.setdefault(model, {}) if convolves and isinstance(model, nn.Module) else None
-        self._kernels: list[tuple[nn.Module, Tensor]] | None = None  # made at the first pass that needs them
+        self._kernels: list[Loan] | None = None  # made at the first pass that needs them
+        self._lends = _lends(self._modules)
+        self._stems = stems(kernels) if self._lends else []
 
     def __call__(self, x: Tensor) -> Any:
         """The model's answer to x."""
@@ -69,23 +74,23 @@ class Passes:
 
     def _channels_last(self, x: Tensor) -> Any:
         if self._kernels is None:
-            self._kernels = _laid_out(modules_of(self._model))
-        own = [module._parameters["weight"] for module, _ in self._kernels]
-        try:
-            for module, kernel in self._kernels:
-                module._parameters["weight"] = kernel  # type: ignore[assignment]
+            self._kernels = _laid_out(self._modules) if self._lends else []
+        return self._borrowing([*self._kernels, *self._stems], x)
+
+    def _borrowing(self, loans: list[Loan], x: Tensor) -> Any:
+        if not loans:
             return self._model(x)
-        finally:
-            for (module, _), parameter in zip(self._kernels, own, strict=True):
-                module._parameters["weight"] = parameter
+        with lent(loans):
+            return self._model(x)
 
     def _plainly(self, x: Tensor) -> Any:
         """On the images themselves, once a first pass on a copy has left that as it was."""
+        loans = self._stems if x.requires_grad else []
         if self._writes is False:
-            return self._model(x)
+            return self._borrowing(loans, x)
         copy = x.clone()
         version = copy._version
-        answer = self._model(copy)
+        answer = self._borrowing(loans, copy)
         if self._writes is None:  # a write through `.data` raises no version; on a CPU it costs little to look
             self._writes = copy._version != version or (copy.device.type == "cpu" and not torch.equal(copy, x))
         return answer
@@ -128,21 +133,22 @@ def _share_of_heavy(modules: list[nn.Conv2d | nn.ConvTranspose2d]) -> float:
     return sum(n for n, dense in sizes if dense and n >= _HEAVY) / max(1, sum(n for n, _ in sizes))
 
 
-def _laid_out(modules: list[nn.Module]) -> list[tuple[nn.Module, Tensor]]:
-    """Convolutions and their kernels in channels-last; none of a model that is compiled.
+def _lends(modules: list[nn.Module]) -> bool:
+    """Whether the modules run as they are: a model that is compiled or distributed has a code of its own."""
+    own = (torch.jit.ScriptModule, *_PARALLEL)
+    return not any(isinstance(m, own) or hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in modules)
 
-    Kernels that are no plain parameter, as behind `weight_norm`, are left.
-    """
-    if any(isinstance(m, (torch.jit.ScriptModule, *_PARALLEL)) or hasattr(m, "_orig_mod") for m in modules):
-        return []
-    found: list[tuple[nn.Module, Tensor]] = []
+
+def _laid_out(modules: list[nn.Module]) -> list[Loan]:
+    """Kernels of convolutions in channels-last; those that are no plain parameter, as behind `weight_norm`, stay."""
+    found: list[Loan] = []
     copies: dict[Tensor, Tensor] = {}  # modules may share a kernel
     for module in modules:
         kernel = module._parameters.get("weight") if isinstance(module, _CONVOLUTIONS) else None
         if type(kernel) is nn.Parameter and kernel.ndim == 4 and kernel.device.type == "cpu":
             if kernel not in copies:
                 copies[kernel] = _in_channels_last(kernel.detach())
-            found.append((module, copies[kernel]))
+            found.append(Loan(module._parameters, "weight", copies[kernel]))
     return found
 
 
