@@ -38,7 +38,8 @@ class Passes:
     several small images take 1.05 to 1.2 times as long in channels-last.
 
     The kernels are copied once, and each pass borrows the copies: laid out otherwise, a convolution would lay its
-    kernel out anew at every pass, or give up the layout of the images. The module's own parameters do not change. The
+    kernel out anew at every pass, or give up the layout of the images. The module's own parameters do not change. First
+    convolutions borrow a faster gradient, see `stems`. The
     rule depends on the modules and not on timing, so that two runs round alike; `benchmarks/layout.py` times it.
     """
 
