@@ -39,8 +39,10 @@ class Passes:
 
     The kernels are copied once, and each pass borrows the copies: laid out otherwise, a convolution would lay its
     kernel out anew at every pass, or give up the layout of the images. The module's own parameters do not change. First
-    convolutions borrow a faster gradient, see `stems`. The
-    rule depends on the modules and not on timing, so that two runs round alike; `benchmarks/layout.py` times it.
+    convolutions borrow a faster gradient, see `stems`.
+
+    The rules depend on the modules and the shape of the batch, not on timing, so that two runs round alike.
+    `benchmarks/layout.py` times them.
     """
 
     def __init__(self, model: Model, x: Tensor) -> None:
