@@ -27,7 +27,7 @@ def network_and_halves(model: str | None, options: dict[str, Any]) -> tuple[Clas
         raise InputError("give --model NAME, such as --model lenet5: advkit models lists them")
     if options["threads"] is not None:
         torch.set_num_threads(options["threads"])
-    find_device(options["device"])
+    options = options | {"device": str(find_device(options["device"], float64=True))}
     how_many(1, options["count"])
     classifier, images = loaded(model, options["device"], options)
     rows = chosen(len(images), options["count"])

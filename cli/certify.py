@@ -30,7 +30,7 @@ def run(
     """Do what the command says."""
     if threads is not None:
         torch.set_num_threads(threads)
-    find_device(device)
+    device = str(find_device(device, float64=True))
     norm = _norm(norm, method)
     noise = _noise(method, sigma=sigma, draws=draws, alpha=alpha)
     limits = _limits(method, time_limit=time_limit, nodes=nodes)

@@ -41,7 +41,8 @@ def run(model: str | None, as_json: bool, output: Path | None, **options: Any) -
         raise InputError("several processes share a run through its folder: give --output DIR")
     torch.set_num_threads(options["threads"] or threads())
     device = own_device(options["device"])
-    find_device(device)
+    found = find_device(device, float64=bool(options["certify"]))
+    device = str(found) if options["certify"] else device
     attacks = chosen(options["attacks"], options["eps"])
     with together() as speaks:
         classifier, images = loaded(model, device, options)

@@ -77,7 +77,7 @@ def reproduce(
     if study.needs:
         raise InputError(study.needs)
     seeds, workers = check_count("seeds", seeds), check_count("workers", workers)
-    device = str(find_device(device))
+    device = str(find_device(device, float64=True))
     path = Path(output).expanduser() if output is not None else Path("runs/reproduce") / f"{name}-{budget}"
     home = Home(path, name, budget, device, study.settings)
     bench = Bench(study, home, seeds, device)

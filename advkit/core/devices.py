@@ -8,17 +8,19 @@ from advkit.core.errors import InputError
 from advkit.core.plain import is_integer
 
 
-def find_device(device: Any) -> torch.device:
-    """Return the device of this name; for "auto" a GPU if torch sees one, else the CPU.
+def find_device(device: Any, *, float64: bool = False) -> torch.device:
+    """Return the device of this name; for "auto" a GPU if torch sees one, CUDA's or Apple's "mps", else the CPU.
 
     Args:
         device: a name, such as "cpu" or "cuda:1", the number of a GPU, or a torch.device.
+        float64: True to pass over GPUs without float64 for "auto", such as "mps".
 
     Raises:
         InputError: it is no device, torch cannot use it here, or it holds no values ("meta").
     """
     if isinstance(device, str) and device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        other = "mps" if torch.backends.mps.is_available() and not float64 else "cpu"
+        return torch.device("cuda" if torch.cuda.is_available() else other)
     try:
         found = torch.device(device) if isinstance(device, str | torch.device) or is_integer(device) else None
         if found is not None and not torch.empty(0, device=found).is_meta:
@@ -30,5 +32,5 @@ def find_device(device: Any) -> torch.device:
 
 def _refused(device: Any) -> InputError:
     return InputError(
-        f"no device {str(device)!r} here: expected 'auto', 'cpu' or a GPU that torch sees, such as 'cuda' or 'cuda:1'"
+        f"no device {str(device)!r} here: expected 'auto', 'cpu' or a GPU that torch sees, such as 'cuda:1' or 'mps'"
     )

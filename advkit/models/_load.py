@@ -56,7 +56,7 @@ def load_model(
             "hub" (those of hf:ORG/NAME, downloaded unless cached);
             "random" (untrained); a defence whose checkpoint ships, such as "pgd" (see `robust`).
             Default: the plain checkpoint that ships with the package.
-        device: device such as "cpu", "cuda" or "cuda:1"; "auto" takes a GPU if there is one.
+        device: device such as "cpu", "cuda" or "cuda:1"; "auto" takes a GPU if there is one, CUDA's or Apple's "mps".
         **options: options of `create_model`; those of a checkpoint with a card need not be given.
 
     Raises:

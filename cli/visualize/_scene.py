@@ -122,7 +122,7 @@ def scene(model: str, *, device: str, count: int = 1, first: int = 0, seed: int 
     Raises:
         InputError: an error that the user can fix, such as images of another size than the network's.
     """
-    find_device(device)
+    device = str(find_device(device, float64=True))
     classifier, data = loaded(model, device, options)
     expected = classifier.card.input_shape
     if expected is not None and expected != data.input_shape and options["image_size"] is None:

@@ -47,7 +47,7 @@ def run(
     output: Path | None,
 ) -> None:
     """Do what the command says."""
-    find_device(device)
+    device = str(find_device(device, float64=True))
     if motion and attack:
         raise InputError("--motion shows the images as they move: leave out --attack")
     place = check_place(output, MOVING, (*ENDINGS, ".gif")) if motion else check_place(output, NAME)

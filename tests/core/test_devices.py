@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 
 import advkit
 from advkit.attacks import fooling_images
+from advkit.cli import main
 from advkit.core.devices import find_device
 from advkit.core.errors import InputError
 from advkit.data import load_data
@@ -66,3 +68,43 @@ def test_devices_that_are_there_are_found(device: Any) -> None:
     expected = "cuda" if device == "auto" and torch.cuda.is_available() else "cpu"
     assert find_device(device).type == expected
     assert next(advkit.load_model("mlp", device=device).parameters()).device.type == expected
+
+
+@pytest.mark.parametrize(
+    ("cuda", "mps", "expected", "with_float64"),
+    [(False, False, "cpu", "cpu"), (False, True, "mps", "cpu"), (True, True, "cuda", "cuda")],
+)
+def test_auto_takes_the_gpu_that_there_is(cuda, mps, expected, with_float64, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: mps)
+    assert find_device("auto") == torch.device(expected)
+    assert find_device("auto", float64=True) == torch.device(with_float64)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "to"),
+    [
+        (["attack"], "mps"),
+        (["evaluate"], "mps"),
+        (["evaluate", "--certify", "ibp"], "cpu"),
+        (["certify", "--eps", "0.1"], "cpu"),
+        (["visualize", "maps"], "cpu"),
+        (["universal", "--eps", "0.1"], "cpu"),
+    ],
+    ids=lambda part: part if isinstance(part, str) else " ".join(part),
+)
+def test_commands_that_need_float64_pass_over_a_gpu_without_it(arguments, to, monkeypatch, tmp_path):
+    """The network is not moved: the test ends where its device is known."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    asked = []
+
+    def move(module: torch.nn.Module, device: object) -> None:
+        asked.append(str(device))
+        raise InputError("far enough")
+
+    monkeypatch.setattr(torch.nn.Module, "to", move)
+    output = ["--output", str(tmp_path / "out.png")] if arguments[0] in ("visualize", "universal") else []
+    result = CliRunner().invoke(main, [*arguments, "--model", "mlp", "--count", "2", *output])
+    assert "far enough" in result.output, result.output
+    assert asked == [to]
