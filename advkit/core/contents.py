@@ -240,13 +240,15 @@ def _parts(module: nn.Module, read: Identities) -> tuple[object, object, object,
 def is_left_out(module: nn.Module, name: str) -> bool:
     """Return whether an attribute says nothing about the answer.
 
-    A class names in a tuple `counters` what calls change; a compiled module notes addresses.
+    A class names in a tuple `counters` what calls change; a compiled module notes addresses. The wrapper around
+    it, of `torch.compile`, holds how it was compiled, and other libraries note that there, too.
 
     Args:
         module: the module.
         name: name of the attribute.
     """
-    return name in getattr(type(module), "counters", ()) or name.startswith("_torchdynamo_")
+    compiled = "_orig_mod" in module._modules and type(module).__module__.startswith("torch._dynamo")
+    return compiled or name in getattr(type(module), "counters", ()) or name.startswith("_torchdynamo_")
 
 
 def _only(value: Any, read: Identities) -> object:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from advkit import evaluate
 from advkit.attacks import FGSM
-from advkit.core.contents import digests_of
+from advkit.core.contents import contents_of, digests_of
 from advkit.core.errors import InputError
 from advkit.evaluation.runs.identity import check_same, model_digest
 from advkit.models import create_model
@@ -162,6 +162,17 @@ def test_digests_are_equal_in_another_process() -> None:
         [sys.executable, "-W", "ignore", "-c", work], capture_output=True, text=True, check=True, env=where
     )
     assert json.loads(done.stdout) == {name: told(name) for name in KINDS}
+
+
+def test_what_a_library_notes_on_a_compiled_network_is_no_change() -> None:
+    """As Lightning does once it is imported: it keeps the arguments of `torch.compile`."""
+    net = torch.compile(Net(), backend="eager")
+    before, after = (digests_of(net), contents_of(net)), vars(net)
+    after["_noted"] = {"backend": "eager"}
+    assert (digests_of(net), contents_of(net)) == before
+    vars(net._orig_mod)["_noted"] = 1
+    assert digests_of(net) != before[0]
+    assert contents_of(net) != before[1]
 
 
 def test_a_run_is_not_resumed_with_another_hook(tmp_path: Path) -> None:
