@@ -59,7 +59,7 @@ class Passes:
         self._writes: bool | None = None  # on its input; not known yet
         self._known = _accepted.setdefault(model, {}) if convolves and isinstance(model, nn.Module) else None
         self._kernels: list[Loan] | None = None  # made at the first pass that needs them
-        self._lends = _lends(self._modules)
+        self._lends = bool(kernels) and _lends(self._modules)
         self._stems = stems(kernels) if self._lends else []
 
     def __call__(self, x: Tensor) -> Any:

@@ -123,7 +123,7 @@ class _Blocks:
 
     def _sides(self, channels: int) -> list[int]:
         """The sides of a block that may be taken: a multiple of the stride."""
-        some = range(self.stride, 9, self.stride)
+        some = range(self.stride, WIDE, self.stride)
         return [self.stride, *(side for side in some if channels * side * side <= WIDE)]
 
     def _work(self, side: int, channels: int) -> float:

@@ -39,7 +39,7 @@ def place(device: str | torch.device) -> torch.device:
         InputError: it is no name of a device.
     """
     if str(device) == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+        device = find_device("auto", float64=True)
     if str(device) == "cuda" and _is_launched():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     try:
