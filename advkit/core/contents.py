@@ -23,6 +23,9 @@ PLAIN = (bool, int, float, complex, str, bytes, type(None), type, torch.dtype, t
 INTERNAL = frozenset(vars(nn.Module()))
 """Attributes that every module has."""
 
+NOTES_OF_COMPILERS = ("_torchdynamo_", "_compile_kwargs", "_is_torch_compile")
+"""Beginnings of the attributes in which torch, and Lightning once it is imported, note how a module was compiled."""
+
 DEPTH = 4
 """Levels of containers inside of each other that are looked at."""
 
@@ -240,15 +243,15 @@ def _parts(module: nn.Module, read: Identities) -> tuple[object, object, object,
 def is_left_out(module: nn.Module, name: str) -> bool:
     """Return whether an attribute says nothing about the answer.
 
-    A class names in a tuple `counters` what calls change; a compiled module notes addresses. The wrapper around
-    it, of `torch.compile`, holds how it was compiled, and other libraries note that there, too.
+    A class names in a tuple `counters` what calls change; a compiled module notes addresses. The wrapper of
+    `torch.compile` holds how the module was compiled, and hands what others write on it down to the module.
 
     Args:
         module: the module.
         name: name of the attribute.
     """
     compiled = "_orig_mod" in module._modules and type(module).__module__.startswith("torch._dynamo")
-    return compiled or name in getattr(type(module), "counters", ()) or name.startswith("_torchdynamo_")
+    return compiled or name in getattr(type(module), "counters", ()) or name.startswith(NOTES_OF_COMPILERS)
 
 
 def _only(value: Any, read: Identities) -> object:

@@ -153,10 +153,16 @@ def told(name: str) -> dict[str, str | None]:
     return {"digest": model_digest(net), **digests_of(net)}
 
 
+@pytest.mark.parametrize("first", ["", "import lightning\n"], ids=["plain", "lightning"])
 @pytest.mark.filterwarnings("ignore:`torch")
-def test_digests_are_equal_in_another_process() -> None:
-    """In another process the hashes of words, and so the orders of sets, and the addresses are others."""
-    work = "import json, test_contents as t\nprint(json.dumps({name: t.told(name) for name in t.KINDS}))"
+def test_digests_are_equal_in_another_process(first: str) -> None:
+    """In another process the hashes of words, and so the orders of sets, and the addresses are others.
+
+    Lightning, once imported, changes `torch.compile`.
+    """
+    if first:
+        pytest.importorskip("lightning")
+    work = first + "import json, test_contents as t\nprint(json.dumps({name: t.told(name) for name in t.KINDS}))"
     where = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "PYTHONHASHSEED": "5"}
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", work], capture_output=True, text=True, check=True, env=where
@@ -169,6 +175,8 @@ def test_what_a_library_notes_on_a_compiled_network_is_no_change() -> None:
     net = torch.compile(Net(), backend="eager")
     before, after = (digests_of(net), contents_of(net)), vars(net)
     after["_noted"] = {"backend": "eager"}
+    net._compile_kwargs = {"backend": "eager"}  # the wrapper hands it down
+    assert "_compile_kwargs" in vars(net._orig_mod)
     assert (digests_of(net), contents_of(net)) == before
     vars(net._orig_mod)["_noted"] = 1
     assert digests_of(net) != before[0]
