@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from advkit.core.loans import Borrowed
+
 PLAIN = (bool, int, float, complex, str, bytes, type(None), type, torch.dtype, torch.device)
 """Types whose values are compared; others are compared by identity."""
 
@@ -244,14 +246,20 @@ def is_left_out(module: nn.Module, name: str) -> bool:
     """Return whether an attribute says nothing about the answer.
 
     A class names in a tuple `counters` what calls change; a compiled module notes addresses. The wrapper of
-    `torch.compile` holds how the module was compiled, and hands what others write on it down to the module.
+    `torch.compile` holds how the module was compiled, and hands what others write on it down to the module. What a
+    module borrows for a pass answers as its own does.
 
     Args:
         module: the module.
         name: name of the attribute.
     """
     compiled = "_orig_mod" in module._modules and type(module).__module__.startswith("torch._dynamo")
-    return compiled or name in getattr(type(module), "counters", ()) or name.startswith(NOTES_OF_COMPILERS)
+    return (
+        compiled
+        or name in getattr(type(module), "counters", ())
+        or name.startswith(NOTES_OF_COMPILERS)
+        or isinstance(vars(module)[name], Borrowed)
+    )
 
 
 def _only(value: Any, read: Identities) -> object:

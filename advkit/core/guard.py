@@ -8,6 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from advkit.core.loans import lent
+from advkit.core.normalizations import normalizations
 from advkit.core.transformed_code import check_eager
 
 Model = Callable[[Tensor], Tensor]
@@ -36,7 +38,7 @@ def guard(
     """Context manager that freezes the parameters and sets eval mode; the mode "keep" leaves modules as they are.
 
     On leaving, also by an exception: every module's mode, every parameter's `requires_grad` and `.grad`, every buffer
-    and torch's global random state are as they were.
+    and torch's global random state are as they were. Inside, gradients through normalizations are right on a CPU.
 
     Two threads may attack at once: each waits for its turn, since they share the global random state. Passes that
     you make in another thread do not wait: they see the model frozen and in eval mode meanwhile.
@@ -66,7 +68,8 @@ def _kept(model: Model, mode: str, device: torch.device | None) -> Iterator[None
                 parameter.requires_grad_(False)
             if mode == "eval" and isinstance(model, nn.Module) and any(training for _, training in modes):
                 _set_mode(model, False)
-            yield
+            with lent(normalizations(modules)):
+                yield
         finally:
             if any(module.training != training for module, training in modes):
                 _tell_modes(modes)

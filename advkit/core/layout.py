@@ -10,11 +10,10 @@ from torch import Tensor, nn
 
 from advkit.core.classify import looking
 from advkit.core.guard import Model, modules_of
-from advkit.core.loans import Loan, lent
+from advkit.core.loans import DISTRIBUTED, Loan, lends, lent
 from advkit.core.stems import stems
 
 _CONVOLUTIONS = (nn.Conv2d, nn.ConvTranspose2d)
-_PARALLEL = (nn.parallel.DistributedDataParallel, nn.DataParallel)
 _LIGHT = 2**15
 """Kernels of fewer numbers are light, see `Passes`."""
 _HEAVY = 2**18
@@ -59,7 +58,7 @@ class Passes:
         self._writes: bool | None = None  # on its input; not known yet
         self._known = _accepted.setdefault(model, {}) if convolves and isinstance(model, nn.Module) else None
         self._kernels: list[Loan] | None = None  # made at the first pass that needs them
-        self._lends = bool(kernels) and _lends(self._modules)
+        self._lends = bool(kernels) and lends(self._modules)
         self._stems = stems(kernels) if self._lends else []
 
     def __call__(self, x: Tensor) -> Any:
@@ -111,7 +110,7 @@ class Passes:
 
     def _accepts(self, x: Tensor) -> bool:
         model = self._model
-        if isinstance(model, _PARALLEL):
+        if isinstance(model, DISTRIBUTED):
             model = model.module  # not through the collectives of the wrapper
         try:
             with looking(model):
@@ -134,12 +133,6 @@ def _share_of_heavy(modules: list[nn.Conv2d | nn.ConvTranspose2d]) -> float:
         for m in modules
     ]
     return sum(n for n, dense in sizes if dense and n >= _HEAVY) / max(1, sum(n for n, _ in sizes))
-
-
-def _lends(modules: list[nn.Module]) -> bool:
-    """Whether the modules run as they are: a model that is compiled or distributed has a code of its own."""
-    own = (torch.jit.ScriptModule, *_PARALLEL)
-    return not any(isinstance(m, own) or hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in modules)
 
 
 def _laid_out(modules: list[nn.Module]) -> list[Loan]:

@@ -4,7 +4,27 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
+import torch
+from torch import nn
+
+DISTRIBUTED = (nn.parallel.DistributedDataParallel, nn.DataParallel)
+"""Wrappers that run a model on several devices, or in several processes."""
+
 _NOTHING = object()
+
+
+def lends(modules: Sequence[nn.Module]) -> bool:
+    """Return whether these modules run as they are; a model that is compiled or distributed has a code of its own.
+
+    Args:
+        modules: all modules of a model.
+    """
+    own = (torch.jit.ScriptModule, *DISTRIBUTED)
+    return not any(isinstance(m, own) or hasattr(m, "_orig_mod") or m._compiled_call_impl is not None for m in modules)
+
+
+class Borrowed:
+    """A forward that a module borrows. It answers as the module's own does."""
 
 
 class Loan(NamedTuple):

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from advkit.core.loans import Loan
+from advkit.core.loans import Borrowed, Loan
 
 FEW = 4
 """The largest number of channels that are few."""
@@ -60,7 +60,7 @@ def _is_stem(module: nn.Conv2d) -> bool:
     )
 
 
-class _Forward:
+class _Forward(Borrowed):
     """The forward of a first convolution, for as long as the kernel does not change."""
 
     def __init__(self, module: nn.Conv2d) -> None:
