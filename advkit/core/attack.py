@@ -16,7 +16,7 @@ from advkit.core.draws import Draws
 from advkit.core.driver import Problem, drive, last_point
 from advkit.core.errors import InputError, unknown
 from advkit.core.float64 import lacks_float64
-from advkit.core.goals import untargeted
+from advkit.core.goals import is_aimed, untargeted
 from advkit.core.guard import Model
 from advkit.core.host import AsFromHost, back, to_host
 from advkit.core.knowledge import check_knowledge
@@ -106,6 +106,10 @@ class Attack(NamedOptions, ABC):
         if not isinstance(self.target, str | int):
             raise InputError("expected target as a word or a class; a tensor of targets belongs to the call")
         self.check_aim(door.check_target(self.target, torch.empty(0, device="cpu")))
+
+    @classmethod
+    def _giver(cls, option: str) -> str:
+        return getattr(ATTACKS.wrappers.get(option), "__name__", "")
 
     @property
     def deterministic(self) -> bool:
@@ -389,11 +393,6 @@ class MinimalAttack(Attack):
     """An attack that looks for the nearest adversarial point."""
 
     kind = "minimal"
-
-
-def is_aimed(target: str | int | Tensor) -> bool:
-    """Return whether a target, as in the call, is a class, or a word for one."""
-    return not (isinstance(target, str) and target == "untargeted")
 
 
 def _finite(eps: float | Tensor, norm: str, x: Tensor, bounds: tuple[float, float]) -> float | Tensor:

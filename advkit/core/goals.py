@@ -12,6 +12,11 @@ TARGETS = ("untargeted", "runner_up", "random", "all")
 """Words for `target=` beside a class: no target, the likeliest wrong class, a random one, every one in turn."""
 
 
+def is_aimed(target: str | int | Tensor) -> bool:
+    """Return whether a target, as in the call of an attack, is a class, or a word for one."""
+    return not (isinstance(target, str) and target == "untargeted")
+
+
 def wide(logits: Tensor) -> Tensor:
     """Convert the logits to float32 or better, the precision in which losses are computed."""
     return logits.to(torch.promote_types(logits.dtype, torch.float32))

@@ -8,9 +8,10 @@ from advkit.attacks.apgd.apgd import APGD
 from advkit.attacks.around.runs import State
 from advkit.attacks.around.targets import Targets
 from advkit.attacks.parts.random_start import RandomStart
-from advkit.core.attack import is_aimed, register_attack
+from advkit.core.attack import register_attack
 from advkit.core.door import check_count
 from advkit.core.errors import InputError
+from advkit.core.goals import is_aimed
 from advkit.core.oracle import Oracle
 
 

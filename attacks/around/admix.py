@@ -11,6 +11,7 @@ from advkit.core.attack import ATTACKS, Attack
 from advkit.core.door import check_between
 from advkit.core.joint_passes import View
 from advkit.core.losses import Loss, Values
+from advkit.core.option_names import outer
 from advkit.core.oracle import Oracle
 from advkit.core.pixel_range import leaving_range
 
@@ -80,6 +81,7 @@ def _other(oracle: Oracle, i: int, k: int) -> Tensor:
 
 
 @ATTACKS.wrapper("admix", rank=4)
+@outer
 def admix(attack: Attack, share: float) -> Attack:
     """Attack mixtures with other images, see `Admix`: `admix(MIFGSM(eps=8/255), 0.2)`; at 0 the attack itself.
 

@@ -14,6 +14,7 @@ from advkit.core.attack import ATTACKS, Attack
 from advkit.core.door import check_between
 from advkit.core.joint_passes import View
 from advkit.core.losses import Loss, Values
+from advkit.core.option_names import outer
 from advkit.core.oracle import Oracle
 from advkit.core.pixel_range import onto
 
@@ -92,6 +93,7 @@ def _paste(x: Tensor, numbers: Tensor, probability: float) -> Tensor:
 
 
 @ATTACKS.wrapper("di", rank=6)
+@outer
 def di(attack: Attack, probability: float) -> Attack:
     """Give an attack diverse inputs, see `DI`: `di(MIFGSM(eps=8/255), 0.5)`; at 0 the attack itself.
 

@@ -21,6 +21,7 @@ from advkit.core.guard import Model
 from advkit.core.joint_passes import View
 from advkit.core.losses import Loss, loss_values
 from advkit.core.norms import get_norm, per_row
+from advkit.core.option_names import outer
 from advkit.core.oracle import Oracle
 
 AVERAGES = ("logits", "probabilities", "losses", "gradients")
@@ -81,6 +82,7 @@ class MeanLoss(Wrapper):
         return _Committee(oracle, self.members, self.alike)  # type: ignore[return-value]
 
 
+@outer
 def ensemble(attack: Attack, surrogates: Sequence[Model], *, average: str = "logits") -> Attack:
     """Make the attack on several networks together and show its results to the model, see `Transfer`.
 

@@ -15,6 +15,7 @@ from advkit.core.attack import ATTACKS, Attack
 from advkit.core.door import check_count
 from advkit.core.driver import Problem
 from advkit.core.guard import Model
+from advkit.core.option_names import outer
 
 
 class _Repeated(Averaged):
@@ -67,6 +68,7 @@ class EOT(Wrapper):
 
 
 @ATTACKS.wrapper("eot", rank=10)
+@outer
 def eot(attack: Attack, samples: int) -> Attack:
     """Attack the mean of `samples` answers of a stochastic model, see `EOT`: `eot(PGD(eps=0.1), 20)`.
 

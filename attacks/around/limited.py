@@ -10,6 +10,7 @@ from advkit.attacks.around.wrapper import Wrapper
 from advkit.core.attack import ATTACKS, Attack
 from advkit.core.door import check_count
 from advkit.core.errors import InputError
+from advkit.core.option_names import outer
 from advkit.core.oracle import Oracle
 
 
@@ -71,6 +72,7 @@ class Limited(Wrapper):
 
 
 @ATTACKS.wrapper("limit", rank=12)
+@outer
 def limited(attack: Attack, queries: int) -> Attack:
     """Limit the queries of an attack for each sample, see `Limited`: `limited(NES(eps=0.1), 1000)`.
 

@@ -13,6 +13,7 @@ from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.core.joint_passes import View
 from advkit.core.losses import Loss
+from advkit.core.option_names import outer
 from advkit.core.oracle import Oracle
 from advkit.core.threat import Region, Threat
 
@@ -93,6 +94,7 @@ class Masked(Wrapper):
         return _Free(oracle)  # type: ignore[return-value]
 
 
+@outer
 def masked(attack: Attack, mask: Tensor) -> Attack:
     """Confine an attack to the pixels where `mask` is True, see `Masked`: `masked(PGD(eps=0.3), mask)`.
 

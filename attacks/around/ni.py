@@ -13,6 +13,7 @@ from advkit.core.errors import InputError
 from advkit.core.joint_passes import View
 from advkit.core.losses import Loss, Values
 from advkit.core.norms import per_row
+from advkit.core.option_names import outer
 from advkit.core.oracle import Oracle
 from advkit.core.pixel_range import leaving_range
 
@@ -87,6 +88,7 @@ def _innermost(attack: Attack) -> Attack:
 
 
 @ATTACKS.wrapper("ni", rank=2)
+@outer
 def ni(attack: Attack, decay: float) -> Attack:
     """Make an attack look ahead, see `NI`: `ni(MIFGSM(eps=8/255), 1.0)`; at 0 the attack itself.
 

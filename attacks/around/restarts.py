@@ -7,6 +7,7 @@ from advkit.attacks.around.runs import Runs
 from advkit.core.attack import ATTACKS, Attack
 from advkit.core.door import check_count
 from advkit.core.errors import InputError
+from advkit.core.option_names import outer
 from advkit.core.oracle import Oracle
 
 
@@ -43,6 +44,7 @@ class Restarts(Runs):
 
 
 @ATTACKS.wrapper("restarts", rank=11)
+@outer
 def restarts(attack: Attack, number: int) -> Attack:
     """Run an attack `number` times and keep the best of each sample, see `Restarts`: `restarts(PGD(eps=0.1), 5)`.
 

@@ -11,6 +11,7 @@ from advkit.core.attack import ATTACKS, Attack
 from advkit.core.door import check_count
 from advkit.core.joint_passes import View
 from advkit.core.losses import Loss, Values
+from advkit.core.option_names import outer
 from advkit.core.oracle import Oracle
 from advkit.core.pixel_range import onto
 
@@ -71,6 +72,7 @@ def mean(found: Iterable[tuple[Values, Tensor]]) -> tuple[Values, Tensor]:
 
 
 @ATTACKS.wrapper("si", rank=5)
+@outer
 def si(attack: Attack, copies: int) -> Attack:
     """Attack darker copies together, see `SI`: `si(MIFGSM(eps=8/255), 5)`; at 1 the attack itself.
 

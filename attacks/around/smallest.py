@@ -11,6 +11,7 @@ from advkit.attacks.around.wrapper import Wrapper
 from advkit.core.attack import Attack
 from advkit.core.door import check_count, check_positive
 from advkit.core.errors import InputError
+from advkit.core.option_names import outer
 from advkit.core.oracle import Oracle
 
 
@@ -104,6 +105,7 @@ class Smallest(Wrapper):
         return state._replace(inner=self.attack.init(Trial(oracle, state.eps, state.fooled)))  # type: ignore[arg-type]
 
 
+@outer
 def smallest(attack: Attack, *, first: float = 2.0**-10, halvings: int = 8) -> Smallest:
     """Make a minimal attack of a budget attack, see `Smallest`: `smallest(FGSM())(model, x, y).distance`.
 

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from advkit.attacks.around.runs import Runs
-from advkit.core.attack import ATTACKS, Attack, is_aimed
+from advkit.core.attack import ATTACKS, Attack
 from advkit.core.door import check_count
 from advkit.core.errors import InputError
-from advkit.core.goals import targeted, wide
+from advkit.core.goals import is_aimed, targeted, wide
+from advkit.core.option_names import outer
 from advkit.core.oracle import Oracle
 
 
@@ -72,6 +73,7 @@ class Targets(Runs):
 
 
 @ATTACKS.wrapper("targets", rank=9)
+@outer
 def targets(attack: Attack, number: int | str) -> Attack:
     """Aim an attack at the `number` likeliest wrong classes in turn, or at all of them.
 

@@ -12,6 +12,7 @@ from advkit.core.door import check_count
 from advkit.core.errors import InputError
 from advkit.core.joint_passes import View
 from advkit.core.losses import Loss, Values
+from advkit.core.option_names import outer
 from advkit.core.oracle import Oracle
 
 
@@ -76,6 +77,7 @@ def _check(size: int) -> None:
 
 
 @ATTACKS.wrapper("ti", rank=1)
+@outer
 def ti(attack: Attack, size: int) -> Attack:
     """Smooth the gradients of an attack, see `TI`: `ti(MIFGSM(eps=8/255), 7)`; at 1 the attack itself.
 

@@ -12,6 +12,7 @@ from advkit.core.attack import Attack
 from advkit.core.driver import Problem
 from advkit.core.errors import InputError
 from advkit.core.guard import Model
+from advkit.core.option_names import outer
 from advkit.core.oracle import Oracle
 from advkit.core.threat import Region, Threat
 
@@ -79,6 +80,7 @@ class Transfer(Stepless, Wrapper):
         return State(found.x_adv)
 
 
+@outer
 def transfer(attack: Attack, surrogate: Model) -> Attack:
     """Make the attack on another network, see `Transfer`: `transfer(PGD(eps=0.1), surrogate)(model, x, y)`.
 

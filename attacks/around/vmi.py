@@ -12,6 +12,7 @@ from advkit.core.attack import ATTACKS, Attack
 from advkit.core.door import check_count
 from advkit.core.joint_passes import View
 from advkit.core.losses import Loss, Values
+from advkit.core.option_names import outer
 from advkit.core.oracle import Oracle
 from advkit.core.pixel_range import leaving_range
 
@@ -98,6 +99,7 @@ class VMI(GradientTransform):
 
 
 @ATTACKS.wrapper("vmi", rank=3)
+@outer
 def vmi(attack: Attack, neighbours: int) -> Attack:
     """Give an attack variance tuning, see `VMI`: `vmi(MIFGSM(eps=8/255), 20)`; at 0 the attack itself.
 

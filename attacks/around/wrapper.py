@@ -12,7 +12,6 @@ from advkit.core.errors import InputError
 from advkit.core.guard import Model
 from advkit.core.losses import Loss
 from advkit.core.norms import NORMS
-from advkit.core.option_numbers import shown
 from advkit.core.oracle import Oracle
 from advkit.core.wishes import Wish
 from advkit.core.written import written
@@ -47,21 +46,6 @@ class Wrapper(Attack):
     target: str | int = field(init=False)
     norm: str = field(init=False)
     loss: str | Loss = field(init=False)
-
-    def __new__(cls, *args: Any, **options: Any) -> Self:
-        """Refuse options that the attack inside has.
-
-        Raises:
-            InputError: an option is that of the attack inside.
-        """
-        for name in ("target", "norm", "loss"):
-            if name in options:
-                one = f"{name}={shown(options[name])}"
-                call = f", or to the call: attack(model, x, y, {one})" * (name == "target")
-                raise InputError(
-                    f"{name} belongs to the attack inside, as in {cls.__name__}(attack=PGD(eps=0.1, {one})){call}"
-                )
-        return super().__new__(cls, *args, **options)
 
     def __post_init__(self) -> None:
         word = type(self).__name__.lower()

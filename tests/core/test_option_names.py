@@ -7,9 +7,10 @@ import pickle
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
-from advkit.attacks import ATTACKS, CW, FGSM, PGD, create_attack
+from advkit.attacks import ATTACKS, CW, FGSM, PGD, Restarts, around, create_attack, masked, restarts
 from advkit.core.attack import Attack
 from advkit.core.errors import InputError, UnknownNameError
 from advkit.core.option_names import ELSEWHERE
@@ -62,6 +63,45 @@ def test_an_option_of_the_attack_inside_is_shown_its_place(loss: Any) -> None:
     ):
         loss(eps=0.1)
     assert create_defense(f"{loss.name}(eps=0.1)").spec
+
+
+MAKERS = [getattr(around, name) for name in around.__all__ if not inspect.isclass(getattr(around, name))]
+
+
+@pytest.mark.parametrize("make", MAKERS, ids=lambda make: make.__name__)
+def test_an_option_of_the_attack_inside_given_to_a_function_is_shown_its_place(make: Any) -> None:
+    values = [1, *[1] * (len(inspect.signature(make).parameters) - 2)]
+    inner = PGD(eps=0.1)
+    given = {"target": 3, "steps": 5, "seed": 7, "sigma_zero": 1, "eot": 2}
+    said = {
+        "target": rf"the attack inside, as in {make.__name__}\(PGD\(eps=0.1, target=3\).*\), or to the call: .*=3",
+        "steps": rf"^steps belongs to the attack inside, as in {make.__name__}\(PGD\(eps=0.1, steps=5\)[^:]*$",
+        "seed": r"^seed belongs to the call: attack\(model, x, y, seed=7\)$",
+        "sigma_zero": rf"^unknown option of {make.__name__} 'sigma_zero'",
+        "eot": rf"^eot goes around the attack: eot\({make.__name__}\(PGD\(eps=0.1\).*, 2\)$",
+    }
+    for option, value in given.items():
+        for attack in (inner, restarts(masked(inner, torch.ones(1)), 2)):
+            with pytest.raises(InputError, match=said[option]) as caught:
+                make(attack, *values[:1], **{option: value})
+            assert "\n" not in str(caught.value)
+    with pytest.raises(InputError, match=f"unknown option of {make.__name__} 'target'"):
+        make(3, *values[:1], target=3)
+
+
+def test_an_option_of_the_call_is_no_option_of_the_attack() -> None:
+    for cls in (PGD, CW, Restarts):
+        for option in ("seed", "bounds", "goal", "stop", "sample_ids"):
+            with pytest.raises(InputError, match=rf"^{option} belongs to the call: attack\(model, x, y, {option}=3\)$"):
+                cls(**{option: 3})
+    with pytest.raises(InputError, match=r"^seed belongs to the call"):
+        create_attack("pgd(eps=0.1, seed=3)")
+    with pytest.raises(InputError, match=r"^restarts goes around the attack: restarts\(PGD\(eps=0.1\), 3\)$"):
+        PGD(eps=0.2, restarts=3)  # type: ignore[call-arg]
+    with pytest.raises(
+        InputError, match=r"^steps belongs to the attack inside, as in TRADES\(attack=PGD\(.*steps=3\)\)$"
+    ):
+        TRADES(attack=PGD(eps=0.1), steps=3)  # type: ignore[call-arg]
 
 
 def test_classes_are_made_copied_and_inspected_as_before() -> None:
