@@ -54,13 +54,15 @@ def _check_one(model: Any) -> None:
 
 
 def check_place(model: Any, x: Tensor) -> None:
-    """Explain a failed pass if the images lack values, or the model's numbers differ from them in type or device.
+    """Explain a failed pass if the images lack values or axes, or the model's numbers are of another type or device.
 
     Raises:
         InputError: they do; the message says what to do.
     """
     if x.layout is not torch.strided:
         raise InputError(f"the model takes no images of {x.layout}: x.to_dense() fills them")
+    if x.ndim < 2:
+        raise InputError(f"expected a batch of images (N, ...), got shape {tuple(x.shape)}; add the batch dimension")
     held = chain(model.parameters(), model.buffers()) if isinstance(model, nn.Module) else ()
     like = next((p for p in held if p.is_floating_point()), x)
     if (like.dtype, like.device) != (x.dtype, x.device):
@@ -83,7 +85,7 @@ def ask(model: Any, x: Tensor, *, like: nn.Module | None = None) -> Tensor:
     """
     try:
         return answer_of(model(x))
-    except (AssertionError, RuntimeError, ValueError) as error:
+    except (AssertionError, RuntimeError, ValueError, IndexError) as error:
         if not isinstance(error, InputError | torch.OutOfMemoryError):
             check_place(model if like is None else like, x)
         raise
@@ -98,14 +100,23 @@ def explained(model: Any, x: Tensor) -> Iterator[None]:
     """
     try:
         yield
-    except (AssertionError, RuntimeError, ValueError) as error:
+    except (AssertionError, RuntimeError, ValueError, IndexError) as error:
         if isinstance(error, InputError):
             raise
-        check_place(model, x)
-        note = refused(model, x)
-        if note not in getattr(error, "__notes__", ()):
-            error.add_note(note)
+        explain(error, model, x)
         raise
+
+
+def explain(error: Exception, model: Any, x: Tensor) -> None:
+    """Give the error of a failed pass a note that says what the model was asked.
+
+    Raises:
+        InputError: the images cannot be asked about, as `check_place` explains.
+    """
+    check_place(model, x)
+    note = refused(model, x)
+    if note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
 
 
 def refused(model: Any, x: Tensor) -> str:

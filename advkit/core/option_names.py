@@ -96,7 +96,7 @@ class NamedOptions:
         if args:
             raise InputError(f"{cls.__name__} takes options by name, and the model in the call: {call}(model, x, y)")
         for option in (option for option in options if option not in known):
-            check_place(option, options[option], cls, options.get(first) if first in INSIDE else None, call)
+            check_option_place(option, options[option], cls, options.get(first) if first in INSIDE else None, call)
             error = unknown_option(f"option of {cls.__name__}", option, known)
             raise UnknownNameError(f"{error}; the rest belongs inside, as in {call}") if first in INSIDE else error
         return super().__new__(cls)
@@ -113,7 +113,7 @@ def _innermost(inside: Any) -> Any:
     return inside if found is None else _innermost(found)
 
 
-def check_place(option: str, value: Any, owner: type, inside: Any, call: str) -> None:
+def check_option_place(option: str, value: Any, owner: type, inside: Any, call: str) -> None:
     """Say where an option belongs that a class or function has not, unless nothing near has it either.
 
     Args:
@@ -155,7 +155,7 @@ def outer(make: Callable[P, Made]) -> Callable[P, Made]:
     def made(*args: P.args, **options: P.kwargs) -> Made:
         for option in (option for option in options if option not in known):
             inside = options.get(first.name, args[0] if args else None)
-            check_place(option, options[option], type(inside), inside, call)
+            check_option_place(option, options[option], type(inside), inside, call)
             raise unknown_option(f"option of {make.__name__}", option, known)
         return make(*args, **options)
 

@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any, Generic, TypeVar
 
 from advkit.core.errors import InputError, check_given, unknown
-from advkit.core.option_names import NamedOptions, check_place, unknown_option
+from advkit.core.option_names import NamedOptions, check_option_place, unknown_option
 from advkit.core.option_numbers import WORDS, check_kinds, check_name, is_huge, number_in_spec
 from advkit.core.words import cause
 
@@ -263,7 +263,7 @@ class Registry(Generic[T]):
             for option in options:
                 if option not in parameters:
                     if isinstance(factory, type) and issubclass(factory, NamedOptions):
-                        check_place(option, options[option], factory, None, "")
+                        check_option_place(option, options[option], factory, None, "")
                     raise unknown_option(f"option of {self.kind} {name!r}", option, [*parameters, *self.wrappers])
         required = (
             p for p in parameters.values() if p.default is p.empty and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL)

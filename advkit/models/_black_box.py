@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from advkit.core.door import check_between, check_count, check_dense, check_flag, check_floats
+from advkit.core.door import check_batch, check_between, check_count, check_flag
 from advkit.core.errors import InputError, unknown
 from advkit.core.plain import kind
 
@@ -86,8 +86,7 @@ class BlackBox(nn.Module):
             InputError: x is no floating-point tensor, a gradient was requested, or the function does not return the
                 form that `answers` states.
         """
-        check_floats(x, " in [0, 1]")
-        check_dense(x)
+        check_batch(x, span=" in [0, 1]")
         if x.requires_grad and torch.is_grad_enabled():
             raise InputError("a black box has no gradient: use an attack on scores or labels, or transfer(attack, ...)")
         images = x.detach().to("cpu", torch.promote_types(x.dtype, torch.float32)).contiguous().numpy()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from advkit.core.door import check_between, check_classes, check_floats
 from advkit.core.errors import InputError
-from advkit.core.model_checks import check_labels, check_place
+from advkit.core.model_checks import check_labels, check_place, explain
 from advkit.core.option_numbers import shown
 from advkit.core.outputs import answer_of
 from advkit.core.plain import numbers_in
@@ -73,7 +73,7 @@ def _advice(x: Tensor, expected: tuple[int, ...]) -> str:
         return "x.permute(0, 3, 1, 2) puts the channels first"
     if x.ndim == 1 + len(expected):
         return f"resize them, or build it with input_shape={tuple(x.shape[1:])}"
-    if math.prod(expected) in (x.numel(), x[0].numel()):
+    if math.prod(expected) in (x.numel(), math.prod(x.shape[1:])):
         return f"x.reshape(-1, {', '.join(map(str, expected))}) has that shape"
     return "give a batch of images, with their channels"
 
@@ -114,11 +114,11 @@ class Classifier(nn.Module):
         """
         try:
             logits: Tensor | tuple[Tensor, ...] = self.net(self.normalize(x))
-        except (RuntimeError, AssertionError, ValueError) as error:  # torch's own, and checks of vision transformers
+        except (RuntimeError, AssertionError, ValueError, IndexError) as error:  # torch's, and of vision transformers
             expected = self.card.input_shape
             if isinstance(error, torch.OutOfMemoryError | InputError):  # they say what is wrong
                 raise
-            check_place(self, x)
+            explain(error, self, x)
             if expected is None or x.shape[1:] == expected:
                 raise
             raise InputError(

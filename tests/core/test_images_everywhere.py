@@ -20,7 +20,7 @@ from advkit.defenses import Smoothed, Transformed, create_defense
 from advkit.evaluation import check_evaluation, corrupt, corruption_errors, error_curve, transfer_matrix
 from advkit.figures import examples
 from advkit.insight import Colocaliser
-from advkit.models import BlackBox, Classifier, Normalize
+from advkit.models import BlackBox, Classifier, Normalize, create_model
 from advkit.testing import assert_not_masked, assert_robust
 from advkit.training.augment import CropAverage
 
@@ -167,6 +167,24 @@ def test_a_module_refuses_what_is_no_tensor_of_pixels(name: str, wrong: str) -> 
     with pytest.raises(InputError, match=message) as caught:
         MODULES[name](NET)(x)
     assert one_line(caught)
+
+
+@pytest.mark.parametrize("shape", [(), (3,)])
+@pytest.mark.parametrize("name", sorted(MODULES.keys() - {"Normalize"}))
+def test_a_module_says_that_the_axis_of_the_batch_is_missing(name: str, shape: tuple[int, ...]) -> None:
+    """It was an IndexError of the first layer, and a black box took each number for an image."""
+    rows = nn.Sequential(nn.Flatten(), nn.Linear(3, 3))
+    with pytest.raises(InputError, match=r"add the batch dimension$|expected images \(N, ") as caught:
+        MODULES[name](rows)(torch.zeros(shape))
+    assert one_line(caught)
+
+
+def test_a_network_says_which_images_it_was_asked_about() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        Classifier(STRICT)(X[0])
+    assert [note for note in caught.value.__notes__ if "x[None]" in note] == caught.value.__notes__
+    with pytest.raises(InputError, match=r"^mlp was built for images \(N, 1, 28, 28\), got \(0, 3\)"):
+        create_model("mlp")(torch.zeros(0, 3))
 
 
 OTHERS = {"float64": X.double(), "float16": X.half(), "no values": X.to("meta"), "sparse": X.to_sparse()}
