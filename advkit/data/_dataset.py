@@ -4,26 +4,30 @@ import copy
 import operator
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils import data as torch_data
 
+from advkit.core.devices import find_device
 from advkit.core.door import check_count
 from advkit.core.errors import InputError, unknown
+from advkit.core.option_numbers import shown
 from advkit.core.registry import Registry
 
 DATASETS: Registry["Dataset"] = Registry("data set", "advkit.data", example="mnist5k(pad=0)")
 
-Index = int | slice | Sequence[int] | Tensor
+Index = int | slice | Sequence[int] | np.ndarray[Any, Any] | Tensor
 
 
 class Dataset(torch_data.Dataset[tuple[Tensor, Tensor]]):
     """Images and labels in a fixed order; also a map-style data set for a torch DataLoader.
 
     `data[3]` is one image (C, H, W) and its label (); `data[:100]`, `data[[1, 5]]` and `data[tensor]` (numbers, or a
-    boolean mask of all rows) are batches: x (N, C, H, W) float32 in [0, 1], y (N,) int64. A number out of range raises
-    IndexError.
+    boolean mask of all rows) are batches: x (N, C, H, W) float32 in [0, 1], y (N,) int64. An array is as good as a
+    tensor. A number out of range raises IndexError, and what is no index InputError.
 
     Attributes:
         name: the name given to `load_data`.
@@ -57,16 +61,21 @@ class Dataset(torch_data.Dataset[tuple[Tensor, Tensor]]):
         return len(self.labels)
 
     def __getitem__(self, index: Index) -> tuple[Tensor, Tensor]:
-        if (isinstance(index, Tensor) and index.ndim) or (not isinstance(index, slice) and isinstance(index, Sequence)):
-            return self._batch(self._rows(torch.as_tensor(index, device="cpu")))
         if isinstance(index, slice):
             return self._batch(torch.arange(len(self), device="cpu")[_forward(index, len(self))])
-        x, y = self._batch(self._rows(torch.tensor([operator.index(index)], device="cpu")))
+        if isinstance(index, Sequence) or getattr(index, "ndim", None):
+            return self._batch(self._rows(_numbers(index)))
+        try:
+            number = operator.index(index)
+        except TypeError as error:
+            raise _no_index(index) from error
+        if not -len(self) <= number < len(self):
+            raise self._outside(number)
+        x, y = self._batch(torch.tensor([number % len(self)], device="cpu"))
         return x[0], y[0]
 
     def _rows(self, index: Tensor) -> Tensor:
         """Row numbers in 0 .. len - 1 of an index tensor, a boolean mask included."""
-        index = index.cpu()
         if index.dtype == torch.bool:
             if index.shape != self.labels.shape:
                 raise IndexError(f"expected a mask of {len(self)} rows, got {tuple(index.shape)}")
@@ -77,8 +86,11 @@ class Dataset(torch_data.Dataset[tuple[Tensor, Tensor]]):
             raise IndexError(f"expected row numbers (N,), got {index.dtype} {tuple(index.shape)}")
         outside = index[(index < -len(self)) | (index >= len(self))]
         if outside.numel():
-            raise IndexError(f"{self.name} {self.split} has {len(self)} images, no number {int(outside[0])}")
+            raise self._outside(int(outside[0]))
         return torch.where(index < 0, index + len(self), index).long()
+
+    def _outside(self, number: int) -> IndexError:
+        return IndexError(f"{self.name} {self.split} has {len(self)} images, no number {shown(number)}")
 
     def _batch(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         return self._images(rows), self.labels[rows]
@@ -141,10 +153,14 @@ class MemoryDataset(Dataset):
         """Return the same set with images, labels and thus batches on a device.
 
         Args:
-            device: the device.
+            device: the device, such as "cuda:1"; "auto" is a GPU if torch sees one, else the CPU.
+
+        Raises:
+            InputError: there is no such device.
         """
+        place = find_device(device)
         moved = copy.copy(self)
-        moved.stored, moved.labels = self.stored.to(device), self.labels.to(device)
+        moved.stored, moved.labels = self.stored.to(place), self.labels.to(place)
         return moved
 
     def _images(self, rows: Tensor) -> Tensor:
@@ -152,9 +168,29 @@ class MemoryDataset(Dataset):
         return images.float().div_(255) if images.dtype == torch.uint8 else images.float()
 
 
+def _no_index(index: Any) -> InputError:
+    return InputError(
+        f"expected the number of an image, a slice, a list of numbers or a mask as the index, got {shown(index)}"
+    )
+
+
+def _numbers(index: Any) -> Tensor:
+    """A list, array or tensor of numbers or of truths as a tensor on the CPU."""
+    try:
+        found = None if isinstance(index, str | bytes) else torch.as_tensor(index, device="cpu")
+    except (TypeError, ValueError, RuntimeError) as error:  # a NotImplementedError of torch is a RuntimeError
+        raise _no_index(index) from error
+    if found is None or found.layout is not torch.strided or found.is_complex():
+        raise _no_index(index)
+    return found
+
+
 def _forward(index: slice, length: int) -> slice:
     """The slice with plain numbers; torch has no negative steps, and here they say so."""
-    start, stop, step = index.indices(length)
+    try:
+        start, stop, step = index.indices(length)
+    except (TypeError, ValueError) as error:  # a step of 0
+        raise _no_index(index) from error
     if step < 0:
         raise IndexError("expected a slice with a positive step; give the numbers as a list instead")
     return slice(start, stop, step)

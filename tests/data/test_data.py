@@ -158,6 +158,48 @@ def test_rows_that_are_not_there_raise_index_error(index: object) -> None:
         numbered()[index]  # type: ignore[index]
 
 
+NO_INDEX = {
+    "words": ["a"],
+    "a word": "a",
+    "bytes": b"1",
+    "nothing": None,
+    "a fraction": 1.5,
+    "a set": {1, 2},
+    "an object": object(),
+    "lists of several lengths": [[1], [2, 3]],
+    "a large number in a list": [10**30],
+    "a slice of words": slice("a"),
+    "a slice without a step": slice(None, None, 0),
+    "an array of words": np.array(["a"]),
+    "a tensor of one fraction": torch.tensor(3.0),
+    "a tensor without values": torch.tensor([1], device="meta"),
+    "a sparse tensor": torch.tensor([1, 0]).to_sparse(),
+    "a complex tensor": torch.tensor([1j]),
+}
+
+
+@pytest.mark.parametrize("what", NO_INDEX)
+def test_what_is_no_index_is_one_line(what: str) -> None:
+    with pytest.raises(
+        InputError, match=r"^expected the number of an image, a slice, a list of numbers or a "
+    ) as caught:
+        numbered()[NO_INDEX[what]]  # type: ignore[index]
+    assert "\n" not in str(caught.value)
+
+
+def test_arrays_mean_what_lists_mean() -> None:
+    assert numbered()[np.array([1, -1])][1].tolist() == [1, 6]
+    assert numbered()[np.arange(7) > 4][1].tolist() == [5, 6]
+    with pytest.raises(IndexError, match="7 images, no number"):
+        numbered()[10**30]
+
+
+def test_a_set_moves_to_devices_that_there_are() -> None:
+    assert numbered().to("cpu")[0][0].device == torch.device("cpu")
+    with pytest.raises(InputError, match=r"^no device 'gpu' here"):
+        numbered().to("gpu")
+
+
 def test_a_data_loader_reads_the_set() -> None:
     loader = torch.utils.data.DataLoader(numbered(), batch_size=3)
     assert [y.tolist() for _, y in loader] == [[0, 1, 2], [3, 4, 5], [6]]
