@@ -5,7 +5,7 @@ import json
 import platform
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +19,7 @@ from advkit.evaluation.runs.digests import of_file, of_record
 from advkit.reproduction.study import Cell, Measured
 
 IDENTITY = "study.json"
+FOLDERS = ("networks", "figures", "locks")
 
 
 class Figures(NamedTuple):
@@ -51,14 +52,14 @@ class Home:
             "python": platform.python_version(), "settings": settings,
         }  # fmt: skip
         check_vacant(path, REPRODUCE, ("reproduction.json", "report.html", "networks", "figures"))
-        for folder in ("networks", "figures", "locks"):
+        for folder in FOLDERS:
             make_folder(path / folder)
         self._check_identity()
 
     def _check_identity(self) -> None:
         """Raise InputError if the folder holds work of another study, other settings or other versions.
 
-        A folder without work, as a wrong spec of the data leaves it, is taken over.
+        A folder without work, as a killed process leaves it, is taken over.
         """
         file = self.path / IDENTITY
         there, begun = read_json(file), any(any((self.path / part).iterdir()) for part in ("figures", "networks"))
@@ -120,6 +121,21 @@ class Home:
         place.touch()
         with locked(place) as mine:
             yield mine
+
+
+def took_locks(path: Path) -> bool:
+    """Remove the locks in this folder; False if another process has one.
+
+    Args:
+        path: the folder of the locks.
+    """
+    places = list(path.iterdir()) if path.is_dir() else []
+    with ExitStack() as held:
+        if not all(held.enter_context(locked(place)) for place in places):
+            return False
+        for place in places:
+            place.unlink()
+    return True
 
 
 def slug(name: str) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures import wait as wait_for
 from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,10 @@ from typing import Any
 from advkit.core.devices import find_device
 from advkit.core.door import check_count
 from advkit.core.errors import InputError
-from advkit.core.files import atomic_write
+from advkit.core.files import atomic_write, nothing_left
 from advkit.core.intervals import wilson_interval
 from advkit.core.progress_bar import Progress, shows_progress
-from advkit.reproduction.kept import Home
+from advkit.reproduction.kept import FOLDERS, IDENTITY, Home, took_locks
 from advkit.reproduction.run_again import Figure, Reproduction
 from advkit.reproduction.significance import deviation, mean_interval
 from advkit.reproduction.study import Cell, Measured, Pooled, declared
@@ -79,13 +80,13 @@ def reproduce(
     seeds, workers = check_count("seeds", seeds), check_count("workers", workers)
     device = str(find_device(device, float64=True))
     path = Path(output).expanduser() if output is not None else Path("runs/reproduce") / f"{name}-{budget}"
-    home = Home(path, name, budget, device, study.settings)
-    bench = Bench(study, home, seeds, device)
-    tell = progress if callable(progress) else None
-    if workers > 1 and not all(job.is_done() for job in bench.jobs()):
-        _in_processes(workers, (name, budget, seeds, path, device, data, model, weights), bench, tell)
-    do_all(bench, tell)
     given = {"data": data, "model": model, "weights": weights}
+    with nothing_left(path, (IDENTITY, *FOLDERS), partial(took_locks, path / "locks")):
+        bench = Bench(study, Home(path, name, budget, device, study.settings), seeds, device)
+        tell = progress if callable(progress) else None
+        if workers > 1 and not all(job.is_done() for job in bench.jobs()):
+            _in_processes(workers, (name, budget, seeds, path, device, data, model, weights), bench, tell)
+        do_all(bench, tell)
     found = replace(collected(name, budget, bench), given={key: value for key, value in given.items() if value})
     write_record(found)
     return found

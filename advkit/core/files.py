@@ -2,10 +2,11 @@
 
 import os
 import re
+import shutil
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -115,6 +116,33 @@ def make_folder(home: Path) -> None:
         raise InputError(f"expected a folder for the run, got {found}: give another path") from error
     except OSError as error:
         raise InputError(f"cannot make the folder {home}: {error.strerror}") from error
+
+
+@contextmanager
+def nothing_left(home: Path, begun: Collection[str], is_idle: Callable[[], bool] = lambda: True) -> Iterator[None]:
+    """Inside, wrong input takes a folder that was made inside away again, unless it holds work.
+
+    Args:
+        home: the folder of a run.
+        begun: names of what is in it before its first work: files, and folders that are empty still.
+        is_idle: function that says that no other process is at work there; one that holds the folder's lock is seen.
+    """
+    missing = [] if home.exists() else [part for part in (home, *home.parents) if not part.exists()]
+    try:
+        yield
+    except InputError:
+        with suppress(OSError):
+            if missing and home.is_dir() and not home.is_symlink():
+                with locked(home) as mine:
+                    if mine and is_idle() and not _holds_more(home, begun):
+                        shutil.rmtree(home)
+                        for part in missing[1:]:
+                            part.rmdir()
+        raise
+
+
+def _holds_more(home: Path, begun: Collection[str]) -> bool:
+    return any(part.name not in begun or (part.is_dir() and any(part.iterdir())) for part in home.iterdir())
 
 
 @contextmanager

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from advkit.core.errors import InputError, warn
-from advkit.core.files import alone, make_folder, user_path
+from advkit.core.files import alone, make_folder, nothing_left, user_path
 from advkit.core.guard import Model
 from advkit.data._stream import Batch, batches, image_files, numbered, origin
 from advkit.evaluation.measure.checks import Checks
@@ -61,9 +61,7 @@ def run(job: Job, output: str | os.PathLike[str], *, resume: bool) -> Report:
     old = earlier(home) if resume else None
     with _threads(old["environment"]["threads"] if old else None):
         begun = _begun(job, old)
-        if place().first:
-            make_folder(home)
-        with alone(home) if place().first else nullcontext():
+        with _entered(home) if place().first else nullcontext():
             if place().first and not resume:
                 vacate(home)
             made = _begin(job, home, begun)
@@ -78,6 +76,15 @@ def run(job: Job, output: str | os.PathLike[str], *, resume: bool) -> Report:
                 _finish(job, made)
             wait_for_all()
     return Run(home, earlier(home) or {}).report
+
+
+@contextmanager
+def _entered(home: Path) -> Iterator[None]:
+    """Inside, this process alone works in the folder; wrong input before the first batch leaves no new folder."""
+    with nothing_left(home, ("run.json", "batches")) if place().world == 1 else nullcontext():
+        make_folder(home)
+        with alone(home):
+            yield
 
 
 def _begun(job: Job, old: dict[str, Any] | None) -> Begun:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from advkit._version import __version__
 from advkit.core.errors import InputError
-from advkit.core.files import alone, make_folder
+from advkit.core.files import alone, make_folder, nothing_left
 from advkit.core.occupants import TRAIN, check_vacant
 from advkit.core.words import cause
 from advkit.data import Dataset, atomic_write
@@ -66,15 +66,18 @@ class Finished:
 def occupied(home: Path) -> Iterator[None]:
     """Context manager: only this process may write in the folder; incomplete files of killed processes are removed.
 
+    Wrong input before the first epoch is saved leaves no folder behind that was not there.
+
     Raises:
         InputError: another process is at work in the folder, or it is no folder.
     """
-    make_folder(home)
-    with alone(home):
-        for name in (CONFIG, LOG, STATE, WEIGHTS):
-            for left in home.glob(f".{name}.*"):
-                left.unlink(missing_ok=True)
-        yield
+    with nothing_left(home, (CONFIG,)):
+        make_folder(home)
+        with alone(home):
+            for name in (CONFIG, LOG, STATE, WEIGHTS):
+                for left in home.glob(f".{name}.*"):
+                    left.unlink(missing_ok=True)
+            yield
 
 
 def begin(

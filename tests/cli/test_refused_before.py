@@ -1,6 +1,8 @@
 """Wrong input is refused before a command prints anything of a run: standard output stays empty, one line says why."""
 
+import shutil
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +11,9 @@ from click.testing import CliRunner
 from helpers.arguments import commands
 
 from advkit.cli import main
+from advkit.core.errors import InputError
+from advkit.core.files import alone, make_folder, nothing_left
+from advkit.reproduction.kept import took_locks
 
 SMALL = ("train", "--model", "mlp(hidden=(4,), width=1)", "--epochs", "1", "--batch-size", "1000", "--device", "cpu")
 TAKES = {
@@ -81,8 +86,7 @@ def test_a_wrong_name_is_refused_before_anything_is_printed(
     if path == ("transfer",) and option == "--weights":
         pytest.skip("--weights are of one model")
     assert WRONG[option] in refused([*path, *right[:at], *wrong, *right[at + 2 :]])
-    left = {place.name for place in somewhere.iterdir()}
-    assert left == ({"runs"} if path == ("reproduce",) and option != "--device" else set())  # without work: taken over
+    assert not list(somewhere.iterdir())
 
 
 @pytest.mark.parametrize(
@@ -100,6 +104,63 @@ def test_a_wrong_name_is_refused_before_anything_is_printed(
 )
 def test_a_training_has_no_heading_before_it_has_begun(words: tuple[str, ...], message: str) -> None:
     assert message in refused(words)
+
+
+LATE: dict[str, tuple[str, ...]] = {
+    "evaluate": ("evaluate", "--model", "mlp", "--count", "4", "--no-checks", "--attacks", "fgsm(eps=0.1, target=77)"),
+    "train": (*SMALL, "--defense", "adversarial(attack=fgsm(eps=0.1, target=77))"),
+    "reproduce": ("reproduce", "imagenet_crops", "--data", "{home}/images.npz", "--model", "lenet", "--workers", "1"),
+    "processes": ("reproduce", "imagenet_crops", "--data", "{home}/images.npz", "--model", "lenet", "--workers", "2"),
+}
+"""Commands that find out at the first work that they cannot do it."""
+
+
+@pytest.mark.parametrize("what", LATE)
+def test_wrong_input_leaves_no_folder_behind(what: str, home: str, somewhere: Path) -> None:
+    words = [*(word.format(home=home) for word in LATE[what]), "--output"]
+    CliRunner().invoke(main, [*words, "new/run"])
+    assert not list(somewhere.iterdir())
+    (somewhere / "new").mkdir()
+    CliRunner().invoke(main, [*words, "new/run"])
+    assert not list((somewhere / "new").iterdir())
+    (somewhere / "new" / "mine").mkdir()
+    ended = CliRunner().invoke(main, [*words, "new/mine"])
+    assert ended.exit_code == 2
+    assert (somewhere / "new" / "mine").is_dir()  # it was there before
+
+
+def test_a_folder_with_work_or_in_use_stays(somewhere: Path) -> None:
+    def fail(more: str = "", *, idle: bool = True) -> None:
+        with suppress(InputError), nothing_left(somewhere / "run", ("run.json", "batches"), lambda: idle):
+            make_folder(somewhere / "run" / "batches")
+            (somewhere / "run" / "run.json").touch()
+            if more:
+                (somewhere / "run" / more).touch()
+            raise InputError("wrong")
+
+    fail()
+    assert not (somewhere / "run").exists()
+    for more in ("batches/0.safetensors", "notes.txt"):
+        fail(more)
+        assert (somewhere / "run" / more).exists()
+        shutil.rmtree(somewhere / "run")
+    fail(idle=False)
+    assert (somewhere / "run").exists()
+    shutil.rmtree(somewhere / "run")
+    with suppress(InputError), ExitStack() as stack, nothing_left(somewhere / "run", ()):
+        make_folder(somewhere / "run")
+        stack.enter_context(alone(somewhere / "run"))  # as another process that is at work
+        raise InputError("wrong")
+    assert (somewhere / "run").exists()
+
+
+def test_a_lock_that_another_process_holds_is_left(somewhere: Path) -> None:
+    (somewhere / "one").touch()
+    with alone(somewhere / "one"):
+        assert not took_locks(somewhere)
+    assert (somewhere / "one").exists()
+    assert took_locks(somewhere)
+    assert not list(somewhere.iterdir())
 
 
 def test_a_training_over_another_run_has_no_heading() -> None:
