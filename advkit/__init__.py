@@ -5,7 +5,9 @@ All are imported at first use, also `advkit.attacks` after `import advkit`, so t
 torch.
 """
 
+import sys
 from importlib import import_module
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from advkit._version import __version__
@@ -52,8 +54,21 @@ def __getattr__(name: str) -> Any:
     if name in _PARTS:
         return import_module(f"advkit.{name}")
     if name not in _HOME:
-        raise AttributeError(f"module 'advkit' has no attribute {name!r}")
+        raise _missing(name, sys._getframe(1))
     return getattr(import_module(_HOME[name]), name)
+
+
+def _missing(name: str, asked: FrameType) -> AttributeError | ImportError:
+    """Say where a public name of a package is."""
+    from advkit.core.places import imports, where
+
+    places = [] if name.startswith("_") else where(name, [*_PARTS, "training.augment"])
+    advice = f"; it is {' or '.join(places)}" if places else ""
+    if places and imports(asked):
+        home, _, found = places[0].rpartition(".")
+        said = f"cannot import name {name!r} from 'advkit': it is in another place, from {home} import {found}"
+        return ImportError(said, name="advkit")
+    return AttributeError(f"module 'advkit' has no attribute {name!r}{advice}", name=name, obj=sys.modules[__name__])
 
 
 def __dir__() -> list[str]:

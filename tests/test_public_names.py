@@ -4,6 +4,8 @@
 changelog.
 """
 
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -70,6 +72,44 @@ def test_a_package_is_an_attribute_after_import_advkit(module: str) -> None:
     name = module.removeprefix("advkit.")
     assert advkit.__getattr__(name) is import_module(module)
     assert name in dir(advkit)
+
+
+BELOW = [name for name in LIST.read_text().split() if name.startswith("advkit.") and name.count(".") > 1]
+BELOW = [name for name in BELOW if not name.startswith("advkit.cli.")]
+
+
+def test_a_public_name_that_the_top_package_has_not_is_told_its_place() -> None:
+    """`from advkit import PGD` was Python's ImportError, which does not say where it is."""
+    import advkit
+
+    for full in BELOW:
+        home, _, name = full.rpartition(".")
+        assert home in MODULES
+        if hasattr(advkit, name):
+            continue
+        with pytest.raises(AttributeError, match=rf"^module 'advkit' has no attribute '{name}'; it is .*\b{full}\b"):
+            getattr(advkit, name)
+        with pytest.raises(
+            ImportError, match=rf"^cannot import name '{name}' from 'advkit': .* import {name}$"
+        ) as said:
+            exec(f"from advkit import {name}")
+        exec(str(said.value).partition(", ")[2])
+    with pytest.raises(ImportError, match=r", from advkit\.attacks import PGD$"):
+        exec("from advkit import pgd")
+
+
+def test_the_place_of_a_name_is_told_without_torch() -> None:
+    code = """
+import sys
+import advkit
+try:
+    from advkit import PGD
+except ImportError as error:
+    assert "advkit.attacks" in str(error)
+assert not hasattr(advkit, "PGD") and not hasattr(advkit, "__wrapped__") and not hasattr(advkit, "nonsense")
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 if __name__ == "__main__":
