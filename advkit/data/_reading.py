@@ -1,7 +1,7 @@
 """Data sets and loaders that a caller has, read into memory."""
 
 import os
-from collections.abc import Iterable, Mapping, Sized
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from typing import Any
 
 import numpy as np
@@ -74,10 +74,7 @@ def read_through(place: str, split: str, made: Any) -> MemoryDataset:
     images, labels, held = list[Tensor](), list[Tensor](), 0
     for x, y, _ in batches(given, batch_size=TOGETHER, count=ALL):
         if not images and not (torch.equal(x, before.x) and torch.equal(y, before.y)):
-            raise InputError(
-                f"{place} gives other images each time it is read: leave out random transforms (augment= of a recipe "
-                "draws them in training), and of a loader shuffle=True (or give the data set behind it)"
-            )
+            raise _changing(place)
         held = _within(place, held, x)
         images.append(x)
         labels.append(y)
@@ -93,12 +90,26 @@ def read_through(place: str, split: str, made: Any) -> MemoryDataset:
 
 
 def _kept(place: str, made: Iterable[Any]) -> list[Any]:
-    """What can be gone through once, or is no data set of torch, as a list."""
+    """What can be gone through once, or is no data set of torch, as a list.
+
+    Raises:
+        InputError: too many images for memory, or the first ones are others when they are read again.
+    """
     items, held = list[Any](), 0
     for item in made:
         held = _within(place, held, pair(item)[0])
         items.append(item)
+    again = None if isinstance(made, Iterator | Sequence) else next(iter(made), None)
+    if items and again is not None and not all(map(torch.equal, pair(items[0]), pair(again))):
+        raise _changing(place)
     return items
+
+
+def _changing(place: str) -> InputError:
+    return InputError(
+        f"{place} gives other images each time it is read: leave out random transforms (augment= of a recipe "
+        "draws them in training), and of a loader shuffle=True (or give the data set behind it)"
+    )
 
 
 def _within(place: str, held: int, x: Tensor) -> int:

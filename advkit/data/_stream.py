@@ -169,10 +169,10 @@ def _parts(length: int, count: int | None, batch_size: int) -> Iterator[Tensor]:
 
 def _loaded(loader: DataLoader[Any], count: int | None) -> Iterator[tuple[Tensor, Read]]:
     """A loader's own batches, numbered as they come, cut after `count` images; one that may never end is refused."""
-    seen, first = 0, None
+    seen, workers = 0, _Workers(loader)
     for number, batch in enumerate(_given(loader)):
         x, y = _pair(batch)
-        first = _of_another_worker(loader, first, x, y)
+        workers.look(number, x, y)
         if count is None and _beyond(loader, number + 1, seen + len(x)):
             raise InputError(
                 f"expected the loader to end after len(loader) = {said_length(loader)}, got more batches: "
@@ -204,22 +204,41 @@ def _given(loader: DataLoader[Any]) -> Iterator[Any]:
         raise InputError(f"the loader cannot make a batch of its items: {said}; {advice}") from error
 
 
-def _of_another_worker(
-    loader: DataLoader[Any], first: tuple[Tensor, Tensor] | None, x: Tensor, y: Tensor
-) -> tuple[Tensor, Tensor] | None:
-    """Keep the first batch of a stream and compare the second with it, which another worker has read.
+class _Workers:
+    """Whether each worker of a stream reads the whole of it: the batches of a round, one a worker, are then equal.
 
-    Raises:
-        InputError: they are the same images: each worker reads the whole stream, and all images count several times.
+    Batches whose rows are all alike may be equal by chance: they prove it once the next round is equal too, and other.
+
+    Args:
+        loader: the loader.
     """
-    if not isinstance(loader.dataset, IterableDataset) or loader.num_workers < 2:
-        return None
-    if first is not None and torch.equal(first[0], x) and torch.equal(first[1], y):
-        raise InputError(
-            f"expected other images from each of the loader's {loader.num_workers} workers, got the same: each reads "
-            "the whole stream; share it out by torch.utils.data.get_worker_info(), or give num_workers=0"
-        )
-    return (x, y)
+
+    def __init__(self, loader: DataLoader[Any]) -> None:
+        self.count = loader.num_workers
+        self.unsure = isinstance(loader.dataset, IterableDataset) and self.count > 1
+        self.before: tuple[Tensor, Tensor] | None = None
+        self.first: tuple[Tensor, Tensor] | None = None
+
+    def look(self, number: int, x: Tensor, y: Tensor) -> None:
+        """Compare the batch of this number, (N, ...) and (N,), with the first of its round.
+
+        Raises:
+            InputError: each worker reads the whole stream, and all images count several times.
+        """
+        if self.unsure and number % self.count == 0:
+            self.before, self.first = self.first, (x, y)
+        elif self.unsure and self.first is not None:
+            self.unsure = _equal(self.first, (x, y))
+            moved = self.before is not None and not _equal(self.before, self.first)
+            if self.unsure and (moved or bool((x != x[:1]).any() or (y != y[:1]).any())):
+                raise InputError(
+                    f"expected other images from each of the loader's {self.count} workers, got the same: each reads "
+                    "the whole stream; share it out by torch.utils.data.get_worker_info(), or give num_workers=0"
+                )
+
+
+def _equal(one: tuple[Tensor, Tensor], other: tuple[Tensor, Tensor]) -> bool:
+    return all(map(torch.equal, one, other))
 
 
 def _beyond(loader: DataLoader[Any], batches: int, images: int) -> bool:

@@ -37,6 +37,26 @@ class Stream(IterableDataset[tuple[Tensor, int]]):
         return iter([(x, int(y)) for x, y in zip(X, Y, strict=True)])
 
 
+class Foreign:
+    """A loader of another library, which knows how to begin anew; a queue does not."""
+
+    def __init__(self, shuffle: bool = False) -> None:
+        self.shuffle = shuffle
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        order = torch.randperm(12) if self.shuffle else torch.arange(12)
+        return iter([(X[order[:5]], Y[order[:5]]), (X[order[5:]], Y[order[5:]])])
+
+
+class Queue(Foreign):
+    def __init__(self) -> None:
+        self.left = list(Foreign())
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        while self.left:
+            yield self.left.pop(0)
+
+
 FORMS: dict[str, Callable[[], Any]] = {
     "pair": lambda: (X, Y),
     "arrays": lambda: [X.numpy(), Y.numpy()],
@@ -46,6 +66,8 @@ FORMS: dict[str, Callable[[], Any]] = {
     "loader": lambda: DataLoader(TensorDataset(X, Y), batch_size=5),
     "loader of a stream": lambda: DataLoader(Stream(), batch_size=5),
     "stream": Stream,
+    "loader of another library": Foreign,
+    "queue": Queue,
     "items": lambda: [(x, int(y)) for x, y in zip(X, Y, strict=True)],
     "batches": lambda: [(X[:5], Y[:5]), (X[5:], Y[5:])],
 }
@@ -78,7 +100,15 @@ class Ending(Pictures):
         return (torch.rand(1, 6, 6) if index == 0 else X[index]), int(Y[index])
 
 
-@pytest.mark.parametrize("form", [Drawn, Ending, lambda: DataLoader(TensorDataset(X, Y), batch_size=5, shuffle=True)])
+CHANGING: list[Callable[[], Any]] = [
+    Drawn,
+    Ending,
+    lambda: DataLoader(TensorDataset(X, Y), batch_size=5, shuffle=True),
+    lambda: Foreign(shuffle=True),
+]
+
+
+@pytest.mark.parametrize("form", CHANGING)
 def test_what_is_another_thing_each_time_is_refused(form: Callable[[], Any]) -> None:
     """Read once, random transforms would be drawn once and for all, and rows have other numbers the next time."""
     with pytest.raises(InputError, match="gives other images each time it is read: leave out random") as caught:

@@ -25,7 +25,7 @@ from torchvision.transforms.functional import to_pil_image
 from advkit import evaluate
 from advkit.attacks import FGSM, DeepFool, find_patch, find_universal
 from advkit.core.errors import InputError
-from advkit.data._stream import total
+from advkit.data._stream import batches, total
 from advkit.evaluation import (
     check_evaluation,
     corruption_errors,
@@ -221,6 +221,34 @@ def test_images_that_every_worker_reads_are_not_counted_several_times(counted: b
     loader = DataLoader(Counted() if counted else Stream(), batch_size=4, num_workers=2)
     with pytest.raises(InputError, match=r"2 workers, got the same: .*get_worker_info.*num_workers=0"):
         evaluate(NET, loader, FGSM(eps=0.1), count=None if counted else 99)
+
+
+class Given(IterableDataset[tuple[torch.Tensor, int]]):
+    """Images of these numbers, each a constant one, which every worker reads as a whole, or shares."""
+
+    def __init__(self, numbers: list[int], *, shared: bool) -> None:
+        self.numbers, self.shared = numbers, shared
+
+    def __iter__(self) -> Iterator[Any]:
+        worker = get_worker_info()
+        assert worker is not None
+        mine = self.numbers[worker.id :: worker.num_workers] if self.shared else self.numbers
+        return iter([(torch.full((1, 4, 4), number / 10), 0) for number in mine])
+
+
+@pytest.mark.parametrize("numbers", [[0] * 9, [0, 0, 0, 0, 1, 2, 3, 4]])
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_stream_whose_first_batches_happen_to_be_equal_is_read(numbers: list[int], size: int) -> None:
+    """Black images in the first batches were taken for images that each worker reads."""
+    loader = DataLoader(Given(numbers, shared=True), batch_size=size, num_workers=2)
+    assert sum(len(batch.x) for batch in batches(loader, batch_size=1, count=99)) == len(numbers)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_constant_images_that_every_worker_reads_are_told_apart(size: int) -> None:
+    loader = DataLoader(Given([0, 0, 1, 1, 2, 2], shared=False), batch_size=size, num_workers=2)
+    with pytest.raises(InputError, match="2 workers, got the same"):
+        list(batches(loader, batch_size=1, count=99))
 
 
 @pytest.mark.parametrize("count", ["5", True, 0, -1, 1.5, torch.tensor(0)])
