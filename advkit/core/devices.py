@@ -5,6 +5,7 @@ from typing import Any
 import torch
 
 from advkit.core.errors import InputError
+from advkit.core.float64 import WITHOUT_FLOAT64
 from advkit.core.plain import is_integer
 
 
@@ -19,8 +20,9 @@ def find_device(device: Any, *, float64: bool = False) -> torch.device:
         InputError: it is no device, torch cannot use it here, or it holds no values ("meta").
     """
     if isinstance(device, str) and device == "auto":
-        other = "mps" if torch.backends.mps.is_available() and not float64 else "cpu"
-        return torch.device("cuda" if torch.cuda.is_available() else other)
+        there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+        wanted = (name for name in there if there[name] and not (float64 and name in WITHOUT_FLOAT64))
+        return torch.device(next(wanted, "cpu"))
     try:
         found = torch.device(device) if isinstance(device, str | torch.device) or is_integer(device) else None
         if found is not None and not torch.empty(0, device=found).is_meta:
