@@ -39,7 +39,7 @@ def run(
         check_open(classifier, "certificates and bounds")
     where: dict[str, Any] = {"split": split, "root": data_root, "download": download}
     x, y = load_images(data, classifier, None, None, classes=classes, **where)[:count]
-    x, y = (t.to(classifier.normalize.mean.device) for t in (x, y))
+    x, y = x.to(classifier.normalize.mean), y.to(classifier.normalize.mean.device)
     more: dict[str, Any] = {}
     if method == "smoothing":
         certified, fooled, more = smoothed_figures(classifier, x, y, eps=eps, seed=seed, **noise)

@@ -27,6 +27,18 @@ def device_of(model: Model) -> torch.device:
     return next((p.device for p in parameters), torch.device("cpu"))
 
 
+def as_weights(model: Model, x: Tensor) -> Tensor:
+    """Return images (N, ...) on the device and in the type of the model's first floating-point parameter.
+
+    Args:
+        model: any model; images for one without parameters stay as they are.
+        x: floating-point images.
+    """
+    weights = (p for module in modules_of(model) for p in module.parameters(recurse=False) if p.is_floating_point())
+    like = next(weights, x)
+    return x.to(like.device, like.dtype)
+
+
 _turns = RLock()
 """A model's mode and flags, and torch's random state, belong to one attack at a time: others wait for their turn."""
 

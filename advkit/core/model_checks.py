@@ -114,13 +114,17 @@ def explain(error: Exception, model: Any, x: Tensor) -> None:
         InputError: the images cannot be asked about, as `check_place` explains.
     """
     check_place(model, x)
-    note = refused(model, x)
+    tell(error, model, x)
+
+
+def tell(error: Exception, model: Any, x: Tensor) -> None:
+    """Note in the model's own error what it was asked, and what may be wrong with it; once, however deep it lies."""
+    note = _refused(model, x)
     if note not in getattr(error, "__notes__", ()):
         error.add_note(note)
 
 
-def refused(model: Any, x: Tensor) -> str:
-    """Say what a model that failed was asked, and what may be wrong with it; the text is a note to its own error."""
+def _refused(model: Any, x: Tensor) -> str:
     shape = tuple(x.shape)
     note = f"advkit asked the model about images of shape {shape}, {x.dtype}"
     if len(shape) == 4 and shape[3] in (1, 3, 4) and shape[1] > 4:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from advkit.core.errors import InputError
 from advkit.core.goals import flat, wide
 from advkit.core.guard import Model
-from advkit.core.model_checks import check_place, refused
+from advkit.core.model_checks import check_place, tell
 from advkit.core.outputs import answer_of
 
 FUNCTION, RANDOM, MIXED = 0, 1, 2
@@ -99,7 +99,7 @@ class AnySize:
         except (AssertionError, RuntimeError, ValueError) as error:
             return self._after(error, x)
         except Exception as error:
-            error.add_note(refused(self._model, x))
+            tell(error, self._model, x)
             raise
         if not self._known and len(x) == self._size:
             self._known = True
@@ -122,7 +122,7 @@ class AnySize:
                 f"the model was exported for images of another shape than {tuple(x.shape)} ({error}): give batches of "
                 "that shape, or export it with dynamic_shapes"
             ) from error
-        error.add_note(refused(self._model, x))
+        tell(error, self._model, x)
         raise error
 
     def _filled(self, x: Tensor) -> Tensor:

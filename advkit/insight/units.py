@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from advkit.core.classify import looking
 from advkit.core.door import check_count, generator
-from advkit.core.guard import device_of
+from advkit.core.guard import as_weights
 from advkit.data import Dataset, as_dataset
 from advkit.insight._named_layers import check_units, run_to
 from advkit.insight.fields import receptive_fields
@@ -81,11 +81,10 @@ def peaks(model: nn.Module, data: Dataset, *, layer: str, batch_size: int = 100)
     Returns:
         Values (N, M) and places (N, M), `row * width + column`, on the CPU.
     """
-    device = device_of(model)
     values, places = [], []
     with looking(model):
         for x, _ in data.batches(batch_size):
-            output = run_to(model, x.to(device), layer)
+            output = run_to(model, as_weights(model, x), layer)
             best = output.reshape(*output.shape[:2], -1).max(2)
             values.append(best.values.cpu())
             places.append(best.indices.cpu())
@@ -148,9 +147,8 @@ def top_activations(
 
 
 def _map_width(model: nn.Module, data: Dataset, layer: str) -> int:
-    device = device_of(model)
     with looking(model):
-        output = run_to(model, data[:1][0].to(device), layer)
+        output = run_to(model, as_weights(model, data[:1][0]), layer)
     return output.shape[3] if output.ndim == 4 else 1
 
 

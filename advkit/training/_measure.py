@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from advkit.core.classify import looking
 from advkit.core.door import check_count
 from advkit.core.errors import InputError
-from advkit.core.guard import device_of
+from advkit.core.guard import as_weights, device_of
 from advkit.core.layout import Passes
 from advkit.data import Dataset, as_dataset
 from advkit.training._processes import World
@@ -69,5 +69,5 @@ def _fraction(
         for start in range(0, len(own), batch_size):
             rows = own[start : start + batch_size]
             x, y = data[rows]
-            count += verdict(x.to(device), y.to(device), rows).sum()
+            count += verdict(as_weights(model, x.to(device)), y.to(device), rows).sum()
     return int(world.total(count)) / len(data)

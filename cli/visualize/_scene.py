@@ -134,7 +134,7 @@ def scene(model: str, *, device: str, count: int = 1, first: int = 0, seed: int 
         raise InputError(f"--first: expected less than the {len(data)} images of {data.name}, got {first}")
     x, y = data[rows]
     return Scene(
-        classifier=classifier, data=data, rows=rows, x=x.to(classifier.normalize.mean.device), y=y, seed=seed
+        classifier=classifier, data=data, rows=rows, x=x.to(classifier.normalize.mean), y=y, seed=seed
     )  # fmt: skip
 
 

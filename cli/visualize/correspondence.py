@@ -66,7 +66,7 @@ def shown(seen: Scene, rows: list[int]) -> Scene:
     """Return the scene with these images."""
     index = torch.tensor(rows)
     x, y = seen.data[index]
-    return replace(seen, rows=index, x=x.to(seen.x.device), y=y)
+    return replace(seen, rows=index, x=x.to(seen.x), y=y)
 
 
 def default_layers(seen: Scene) -> tuple[str, ...]:

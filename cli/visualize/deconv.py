@@ -50,7 +50,7 @@ def draw_top(seen: Scene, data: Dataset, layer: str, units: list[int], top: int,
     spatial = maps(seen.classifier, seen.x[:1], layer=layer).ndim == 4  # a unit of a linear layer has no position
     backs = []
     for found in tops:
-        x = data[found.rows][0].to(seen.x.device)
+        x = data[found.rows][0].to(seen.x)
         made: list[Tensor] = []
         for one, (row, column) in zip(x, found.positions.tolist(), strict=True):
             where: Any = (row, column) if spatial else "strongest"

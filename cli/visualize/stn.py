@@ -96,7 +96,7 @@ def first_transformers(classifier: Classifier) -> list[SpatialTransformer]:
 
 def tell_tracking(classifier: Classifier, transformers: Sequence[SpatialTransformer], data: Dataset) -> None:
     """Say which channel each transformer follows on the first images."""
-    x = data[:TRACKED][0].to(classifier.normalize.mean.device)
+    x = data[:TRACKED][0].to(classifier.normalize.mean)
     for i, transformer in enumerate(transformers):
         with looking(classifier):
             points = transformer.points(classifier.normalize(x))

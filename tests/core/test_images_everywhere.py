@@ -183,6 +183,10 @@ def test_a_network_says_which_images_it_was_asked_about() -> None:
     with pytest.raises(RuntimeError) as caught:
         Classifier(STRICT)(X[0])
     assert [note for note in caught.value.__notes__ if "x[None]" in note] == caught.value.__notes__
+    for name in ("attack", "examples", "trades", "movement", "Smoothed.predict"):  # the note is not made twice
+        with pytest.raises(RuntimeError) as caught:
+            ASKING[name](Classifier(STRICT), X[..., :7], Y)
+        assert len(set(caught.value.__notes__)) == len(caught.value.__notes__)
     with pytest.raises(InputError, match=r"^mlp was built for images \(N, 1, 28, 28\), got \(0, 3\)"):
         create_model("mlp")(torch.zeros(0, 3))
 

@@ -1,7 +1,7 @@
 """Preparation of a batch for the model: checked, on its device, in its floating-point type."""
 
 from advkit.core import door
-from advkit.core.guard import Model, modules_of
+from advkit.core.guard import Model, as_weights
 from advkit.data._stream import Batch
 
 
@@ -14,7 +14,5 @@ def fitted(batch: Batch, model: Model, bounds: tuple[float, float], *, labelled:
     door.check_images(batch.x, bounds)
     y = batch.y.to(batch.x.device)
     y = door.check_classes("labels", y, batch.x) if labelled else door.check_rows(y, batch.x)
-    weights = (p for module in modules_of(model) for p in module.parameters(recurse=False) if p.is_floating_point())
-    like = next(weights, batch.x)
-    x = batch.x.to(like.device, like.dtype)
+    x = as_weights(model, batch.x)
     return Batch(x, y.to(x.device), batch.sample_ids.to(x.device))
