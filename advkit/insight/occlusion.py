@@ -110,7 +110,7 @@ def occlusion(
         label = logits.argmax(1) if y is None else _labels(y, x, logits.shape[1])
         if layer:
             unit = _strength(seen.pop(layer, logits), layer).argmax(1)  # (N,)
-        parts = []
+        parts = [torch.zeros(3, 0, dtype=torch.float64, device=logits.device)]
         for i in range(len(x)):
             one = None if unit is None else int(unit[i])
             for start in range(0, len(places), batch_size):

@@ -120,6 +120,17 @@ def test_a_single_image_is_told_of_the_axis_of_the_batch(name: str) -> None:
     assert len(said) <= 2  # the advice is given once
 
 
+@pytest.mark.parametrize("name", [*ASKING, *READING])
+def test_a_batch_without_images_has_a_result_without_rows_or_is_refused(name: str) -> None:
+    """An occlusion of none ended in an error of torch."""
+    said = "got none"
+    try:
+        (ASKING | READING)[name](NET, X[:0], Y[:0])
+    except InputError as error:
+        said = str(error)
+    assert re.search("at least one|got none|got 0", said), said
+
+
 @pytest.mark.parametrize("name", sorted(ASKING.keys() - {"assert_robust"}))
 def test_images_of_another_type_than_the_network_are_told_which(name: str) -> None:
     if name == "correspondence":
