@@ -26,8 +26,8 @@ SIZES = ("takes_other_sizes", "a_seed_gives_the_same_network")
 def check_model(
     model: nn.Module | str | Callable[..., nn.Module],
     *,
-    input_shape: tuple[int, int, int] = (1, 20, 20),
-    num_classes: int = 4,
+    input_shape: tuple[int, int, int] | None = None,
+    num_classes: int | None = None,
     only: str | Iterable[str] = (),
     skip: str | Iterable[str] = (),
     raises: bool = True,
@@ -41,8 +41,9 @@ def check_model(
     Args:
         model: a module from images in [0, 1] to logits (N, K); a registered name or spec ("vgg16(width=1/16)"); or a
             factory that takes `input_shape`, `num_classes` and `width`, and returns a module.
-        input_shape: shape (C, H, W) of the images that the module takes, or that the network is built for.
-        num_classes: number of the model's classes.
+        input_shape: shape (C, H, W) of the images that the module takes, or that the network is built for. Default:
+            that of a module's card, else (1, 20, 20).
+        num_classes: number of the model's classes; default: that of a module's card, else 4.
         only: name or names of the checks to run; the others are left out.
         skip: name or names of checks that are reported as skipped.
         raises: True raises an error for a broken promise, False only reports it.
@@ -55,7 +56,10 @@ def check_model(
         BrokenPromiseError: an AssertionError that names every broken promise and what was seen.
         UnknownNameError: there is no such check.
     """
-    num_classes, shape = check_count("num_classes", num_classes), check_shape("input_shape", input_shape, axes=3)
+    card = getattr(model, "card", None) if isinstance(model, nn.Module) else None
+    known, classes = getattr(card, "input_shape", None), getattr(card, "num_classes", None)
+    num_classes = check_count("num_classes", (classes or 4) if num_classes is None else num_classes)
+    shape = check_shape("input_shape", (known or (1, 20, 20)) if input_shape is None else input_shape, axes=3)
     made = _builder(model, options)
     checks = _Checks(made, (shape[0], shape[1], shape[2]), num_classes)
     built = isinstance(model, nn.Module)

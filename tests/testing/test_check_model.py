@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from advkit.core.errors import UnknownNameError
-from advkit.models import list_models
+from advkit.models import Classifier, create_model, list_models
 from advkit.testing import BrokenPromiseError, check_model
 
 SHAPE, CLASSES = (1, 20, 20), 4
@@ -37,6 +37,14 @@ def resnet(*, input_shape=SHAPE, num_classes=CLASSES, width=1.0) -> nn.Module:
 def test_every_registered_network_keeps_every_promise(name):
     report = check_model(name, width=1 / 16)
     assert {outcome.verdict for outcome in report.outcomes} == {"kept"}
+
+
+def test_a_module_with_a_card_is_asked_about_the_images_that_it_was_built_for():
+    """`check_model(load_model("mlp"))` said that all promises are broken, since the images were of another size."""
+    assert check_model(create_model("mlp", input_shape=(3, 8, 8), num_classes=7, width=1 / 16)).ok
+    assert check_model(Classifier(resnet()).eval()).ok  # its card does not know
+    report = check_model(create_model("mlp", input_shape=(3, 8, 8), width=1 / 16), input_shape=(1, 8, 8), raises=False)
+    assert not report.ok
 
 
 def test_a_resnet_with_batch_norm_keeps_every_promise_as_a_factory_and_as_a_module():
