@@ -35,19 +35,19 @@ class State(NamedTuple):
 class SuperDeepFool(MinimalStepAttack):
     """DeepFool to the boundary; the projection of the whole move onto the boundary's normal there; and so on in turn.
 
-    The projection cuts the part of the move that runs along the boundary. It begins where the last one led, as in
-    adv-lib's form, and where that was beyond the boundary, or was none, at the clean image, as in the paper. After
-    `turns` projections the boundary is sought on the way back to the clean image, by Newton's method within a bracket
-    (the paper bisects).
+    The projection cuts the part of the move that runs along the boundary. The first begins at the clean image, each
+    other one where the last one led, as in adv-lib (in the paper at the clean image). Once one leads beyond the
+    boundary, or after `turns` of them, the end is sought on the way back to the clean image, by Newton's method within
+    a bracket (the paper bisects).
 
-    Cost per sample: 1 query and 3 gradients a step.
+    Cost per sample: 1 query and 1 gradient a step, and `rivals` - 1 gradients more in the first.
 
     Args:
         target: the class to reach, see `DeepFool`.
         steps: maximum number of steps.
         overshoot: share of each step that is added to cross the boundary, see `DeepFool`.
-        rivals: number of rivals of y that are linearised in the first step, see `DeepFool`.
-        turns: the number of projections.
+        rivals: number of rivals of y that are linearised in the first step; later it is the likeliest one.
+        turns: maximum number of projections.
         search: maximum number of steps on the way back.
     """
 
@@ -57,10 +57,10 @@ class SuperDeepFool(MinimalStepAttack):
     needs_classes = True
 
     norm: str = "l2"
-    steps: int = 60
+    steps: int = 100
     overshoot: float = 0.02
     rivals: int = 9
-    turns: int = 6
+    turns: int = 20
     search: int = 5
 
     def __post_init__(self) -> None:
@@ -77,18 +77,20 @@ class SuperDeepFool(MinimalStepAttack):
     def step(self, oracle: Oracle, state: State, i: int) -> State:
         """Each row goes on, turns, or goes back."""
         region, x = oracle.region, state.x_adv
-        lead, gradients = oracle.jacobian(x, self.rivals if i == 0 else -(-self.rivals // 3))
+        lead, gradients = oracle.jacobian(x, self.rivals if i == 0 else 1)
         fooled, leader = oracle.fooled, gradients[:, 0]
-        late = per_row(state.since >= HOLD_FROM, gradients)
         normal, move = region.norm.steepest(leader), x - region.x
-        r = onto_boundary(oracle, lead, torch.where(late, region.free(x, gradients), gradients), self.overshoot)
+        if i >= HOLD_FROM:  # before, none of them is late
+            late = per_row(state.since >= HOLD_FROM, gradients)
+            gradients = torch.where(late, region.free(x, gradients), gradients)
+        r = onto_boundary(oracle, lead, gradients, self.overshoot)
         ahead = x + r + region.norm.steepest(r) * per_row(CUSHION * region.norm.size(move).to(r.dtype), r)
         turn = region.clamp((state.base + normal * per_row((move * normal).flatten(1).sum(1), x)).to(x.dtype))
-        back = state.back.after(oracle, x, state.turns >= self.turns, lead[:, 0], leader)
+        beyond = fooled & (state.since == 0)
+        back = state.back.after(oracle, x, beyond | (state.turns >= self.turns), lead[:, 0], leader)
         x_adv = torch.where(per_row(fooled, x), turn, ahead)
         x_adv = torch.where(per_row(back.steps > 0, x), back.point(region.x), x_adv)
-        base = torch.where(per_row(state.since == 0, x), region.x, turn)  # a point that fools at once was a turn's
-        base = torch.where(per_row(fooled, x), base, state.base)
+        base = torch.where(per_row(fooled, x), turn, state.base)
         since, x_adv = torch.where(fooled, 0, state.since + 1), region.clamp(x_adv.to(x.dtype))
         done = back.found | (back.steps > self.search)
         return State(x_adv, since, state.turns + fooled, base, back, done)

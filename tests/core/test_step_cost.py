@@ -27,6 +27,7 @@ CEILINGS = {
     ("fmn", "linf"): 60,
     ("alma", "l2"): 95,
     ("alma", "l1"): 92,
+    ("superdeepfool", "l2"): 158,
     ("lbfgs", "l2"): 177,
 }
 """The most operations of a step, on the mean of all steps, beside the model's: docs/benchmarks.md.
