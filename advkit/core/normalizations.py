@@ -46,7 +46,8 @@ class _Forward(Borrowed):
             and answer.device.type == "cpu"
             and (self._alone or len(x) == 1)
         ):
-            answer.register_hook(partial(Tensor.contiguous, memory_format=self._layout(x)))
+            laid_out = partial(Tensor.contiguous, memory_format=self._layout(x))
+            answer.register_hook(laid_out)  # type: ignore[no-untyped-call]
         return answer
 
     def _layout(self, x: Tensor) -> torch.memory_format:

@@ -116,10 +116,10 @@ class ALMA(MinimalStepAttack):
         alpha, every, tau, gamma = self.alpha, self.look_every, self.tau, self.gamma
         penalty = state.penalty.updated(y, found < self.steps, i, alpha=alpha, every=every, tau=tau, gamma=gamma)
         pull = get_norm(DUAL[self.norm]).steepest(state.x_adv - region.x)
-        push = per_row(penalty.slope(y) / state.unit, gradient).to(gradient.dtype) * gradient
-        descent = pull - push  # at x the first term is 0, as in the paper's first step
-        square = alpha * state.square + (1 - alpha) * descent**2
-        momentum = alpha * state.momentum + descent / (square.sqrt() + 1e-8)
+        push = per_row(penalty.slope(y) / state.unit, gradient).to(gradient.dtype)
+        descent = torch.addcmul(pull, push, gradient, value=-1)  # at x the pull is 0, as in the paper
+        square = (alpha * state.square).addcmul_(descent, descent, value=1 - alpha)
+        momentum = (alpha * state.momentum).addcdiv_(descent, square.sqrt().add_(1e-8))
         first = state.lr if i else self._first_length(oracle, momentum, margin, gradient)
         late = ((i - found) / (self.steps - found).clamp(min=1)).clamp(min=0)
         last = min(0.01, max(LAST[self.norm], FEW / momentum.shape[1:].numel()))
@@ -127,7 +127,7 @@ class ALMA(MinimalStepAttack):
         if i > turn:
             length = torch.where(found < turn, length * FALL ** ((i - turn) / (self.steps - turn)), length)
         lr = per_row(length, momentum).to(momentum.dtype)
-        x_adv = region.clamp((state.x_adv - lr * momentum).to(region.x.dtype))
+        x_adv = region.clamp(torch.addcmul(state.x_adv.to(lr.dtype), lr, momentum, value=-1).to(region.x.dtype))
         return State(x_adv, square, momentum, first, penalty, state.spread, state.unit, found)
 
     def _first_length(self, oracle: Oracle, momentum: Tensor, margin: Tensor, gradient: Tensor) -> Tensor:
