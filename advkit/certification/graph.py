@@ -5,11 +5,13 @@ import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field, fields, replace
+from inspect import signature
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
 from torch.fx.experimental.proxy_tensor import make_fx
+from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from advkit.certification.curves import Curve
@@ -240,6 +242,8 @@ class Call:
         """
         assert self.batch_shape is not None
         if not self.batch_shape or self.batch_shape[0] != BATCH:
+            if "InstanceNorm" in self.layer:
+                raise InputError(f"no bound is known of instance_norm, {self.layer}: {ANY}")
             why = JOINED if "view" in self.name else MOVED if self.name in PERMUTE else ""
             raise self.refusal("mixes the images of a batch" + why)
         return self.batch_shape[1:]
@@ -323,7 +327,7 @@ EXITS = ("numpy", "__array__", "__dlpack__", "data_ptr", "untyped_storage", "sto
 
 
 class _Inside(TorchFunctionMode):
-    """Refuses what depends on the image and leaves torch."""
+    """Refuses what depends on the image and leaves torch. Instance norm by running statistics is batch norm by them."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = getattr(func, "__name__", "")
@@ -332,6 +336,12 @@ class _Inside(TorchFunctionMode):
                 f"the model cannot be traced, so it cannot be certified (it leaves torch by Tensor.{name}, where no "
                 "bound follows)"
             )
+        if func is F.instance_norm:
+            given = signature(F.instance_norm).bind(*args, **(kwargs or {}))
+            given.apply_defaults()
+            own = dict(given.arguments)
+            if not own.pop("use_input_stats"):  # otherwise it divides by what depends on the image
+                return F.batch_norm(**own)
         return func(*args, **(kwargs or {}))
 
 

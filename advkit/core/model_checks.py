@@ -182,6 +182,8 @@ def _goal_advice(shape: tuple[int, ...], x: Tensor) -> str:
     """Name the axis that the images lack, or the goals for outputs of this shape that are no logits of classes."""
     if x.ndim == 3 and len(shape) == 1:
         return "; a single image needs the axis of the batch: x[None]"
+    if len(x) == 1 and len(shape) == 1 and shape[0] > 1:
+        return "; it lacks the axis of the batch, as after squeeze(): squeeze the axis that is meant, as by squeeze(1)"
     if shape[:1] != x.shape[:1]:
         return ""
     if shape[1:] in ((), (1,)):

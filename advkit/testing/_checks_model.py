@@ -12,12 +12,16 @@ from advkit.attacks import FGSM
 from advkit.core.classify import classify
 from advkit.core.door import check_count, check_shape
 from advkit.core.errors import InputError
+from advkit.core.words import cause
 from advkit.models import create_model
 from advkit.testing._check import CheckReport
 from advkit.testing._family import expect, judged, promises_of
 
 COUNT = 4
 """Images in a batch."""
+
+SHAPE = (1, 20, 20)
+"""Shape of the images, unless another is known."""
 
 SIZES = ("takes_other_sizes", "a_seed_gives_the_same_network")
 """Checks of what builds a network; one that is built already makes no such promise."""
@@ -43,7 +47,7 @@ def check_model(
             factory that takes `input_shape`, `num_classes` and `width`, and returns a module.
         input_shape: shape (C, H, W) of the images that the module takes, or that the network is built for. Default:
             that of a module's card, else (1, 20, 20).
-        num_classes: number of the model's classes; default: that of a module's card, else 4.
+        num_classes: number of the model's classes. Default: that of a module's card or answer, else 4.
         only: name or names of the checks to run; the others are left out.
         skip: name or names of checks that are reported as skipped.
         raises: True raises an error for a broken promise, False only reports it.
@@ -54,18 +58,37 @@ def check_model(
 
     Raises:
         BrokenPromiseError: an AssertionError that names every broken promise and what was seen.
+        InputError: a module does not take images of the default shape, or is a script.
         UnknownNameError: there is no such check.
     """
-    card = getattr(model, "card", None) if isinstance(model, nn.Module) else None
-    known, classes = getattr(card, "input_shape", None), getattr(card, "num_classes", None)
+    known, classes = _sizes(model, input_shape) if isinstance(model, nn.Module) else (None, None)
     num_classes = check_count("num_classes", (classes or 4) if num_classes is None else num_classes)
-    shape = check_shape("input_shape", (known or (1, 20, 20)) if input_shape is None else input_shape, axes=3)
+    shape = check_shape("input_shape", (known or SHAPE) if input_shape is None else input_shape, axes=3)
     made = _builder(model, options)
     checks = _Checks(made, (shape[0], shape[1], shape[2]), num_classes)
     built = isinstance(model, nn.Module)
     name = model if isinstance(model, str) else getattr(model, "__name__", type(model).__name__)
     promises = promises_of(checks, lambda check: not (built and check in SIZES))
     return judged(name, promises, only=only, skip=skip, raises=raises)
+
+
+def _sizes(model: nn.Module, given: Any) -> tuple[Any, int | None]:
+    """Shape of the images and number of classes that a card tells, or the answer to images of a shape."""
+    if isinstance(model, torch.jit.ScriptModule):
+        raise InputError("check_model copies the network, and a script has no copies: check what was scripted")
+    if (card := getattr(model, "card", None)) is not None:
+        return getattr(card, "input_shape", None), getattr(card, "num_classes", None)
+    x = torch.rand(COUNT, *check_shape("input_shape", SHAPE if given is None else given, axes=3), dtype=torch.float64)
+    try:
+        answer = classify(copy.deepcopy(model).double(), x)
+    except Exception as error:
+        if given is None:
+            raise InputError(
+                f"the network does not take images {SHAPE}, the default ({cause(error)}): "
+                "give input_shape=(C, H, W), the shape of the images that it was built for"
+            ) from error
+        return None, None  # the checks say what is wrong
+    return None, answer.shape[1] if answer.ndim == 2 and len(answer) == COUNT and answer.shape[1] > 1 else None
 
 
 def _builder(model: Any, options: dict[str, Any]) -> Callable[..., nn.Module]:

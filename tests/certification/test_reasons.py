@@ -156,7 +156,7 @@ def test_a_part_of_a_node_is_no_limit() -> None:
 
 def test_a_network_without_known_bounds_is_told_of_smoothing() -> None:
     x, y = torch.rand(1, 1, 4, 4), torch.tensor([0])
-    for layer in (nn.GroupNorm(1, 1), nn.LayerNorm([1, 4, 4]), nn.LogSigmoid()):
+    for layer in (nn.GroupNorm(1, 1), nn.LayerNorm([1, 4, 4]), nn.InstanceNorm2d(1), nn.LogSigmoid()):
         with pytest.raises(InputError, match=r"without it, or under noise: advkit.defenses.Smoothed"):
             certify(nn.Sequential(layer, nn.Flatten(), nn.Linear(16, 2)), x, y, eps=0.1)
     with pytest.raises(InputError, match=r"advkit.defenses.Smoothed\(model, sigma\)"):

@@ -25,6 +25,13 @@ def slopes(*values: float) -> nn.PReLU:
     return layer
 
 
+def by_running_statistics() -> nn.InstanceNorm2d:
+    layer = nn.InstanceNorm2d(3, affine=True, track_running_stats=True)
+    for values in (layer.running_mean, layer.running_var, layer.weight.data, layer.bias.data):
+        values.uniform_(0.5, 2, generator=torch.Generator().manual_seed(len(values)))
+    return layer.eval()
+
+
 LAYERS = {
     "relu6": nn.ReLU6(),
     "hardtanh": nn.Hardtanh(-0.3, 0.4),
@@ -46,6 +53,7 @@ LAYERS = {
     "average pooling in ceil mode": nn.AvgPool2d(3, stride=2, ceil_mode=True, count_include_pad=False),
     "padding with a value": nn.ConstantPad2d((1, 0, 2, 1), 0.7),
     "nearest upsampling": nn.Upsample(scale_factor=2),
+    "instance norm by running statistics": by_running_statistics(),
 }
 
 
@@ -87,6 +95,7 @@ def test_no_point_of_the_ball_lies_below_the_bounds(name, method):
 
 
 AFFINE = ["transposed convolution", "average pooling in ceil mode", "padding with a value", "nearest upsampling"]
+AFFINE += ["instance norm by running statistics"]
 
 
 @pytest.mark.parametrize("name", AFFINE)

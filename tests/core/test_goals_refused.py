@@ -244,3 +244,9 @@ def test_arrays_and_lists_are_told_how_to_become_tensors() -> None:
         attack(linear(3), list(X), y)
     with pytest.raises(InputError, match=r"join them by torch\.stack$"):
         attack(linear(3), X.tolist(), y)
+
+
+def test_an_answer_that_lost_the_axis_of_the_batch_is_told_of_squeeze() -> None:
+    net = linear(5)
+    with pytest.raises(InputError, match=r"got \(5,\); it lacks the axis of the batch, as after squeeze"):
+        PGD(eps=0.1)(lambda x: net(x).squeeze(), X[:1], torch.zeros(1).long())

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from advkit.core.errors import UnknownNameError
+from advkit.core.errors import InputError, UnknownNameError
 from advkit.models import Classifier, create_model, list_models
 from advkit.testing import BrokenPromiseError, check_model
 
@@ -204,3 +204,23 @@ def test_a_broken_promise_is_raised_with_what_was_seen():
     with pytest.raises(UnknownNameError, match="did you mean 'answers_logits'"):
         check_model(resnet(), only="answer_logits")
     assert check_model(Probabilities(), skip="answers_logits", only="answers_logits").outcomes[0].verdict == "skipped"
+
+
+def test_a_module_without_a_card_is_asked_for_its_classes():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(400, 7))
+    assert check_model(net, only="answers_logits").outcomes[0].verdict == "kept"
+    assert check_model(net, num_classes=4, raises=False).broken == ["answers_logits"]
+
+
+def test_a_module_that_takes_other_images_says_so_in_one_line():
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4 * 6 * 6, 5))
+    with pytest.raises(InputError, match=r"does not take images \(1, 20, 20\), the default .*: give input_shape="):
+        check_model(net)
+    check_model(net, input_shape=(3, 8, 8))
+    assert check_model(net, input_shape=(1, 8, 8), raises=False).broken
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_a_script_says_that_it_cannot_be_copied():
+    with pytest.raises(InputError, match="check what was scripted"):
+        check_model(torch.jit.script(nn.Sequential(nn.Flatten(), nn.Linear(400, 4))))
