@@ -242,8 +242,6 @@ class Call:
         """
         assert self.batch_shape is not None
         if not self.batch_shape or self.batch_shape[0] != BATCH:
-            if "InstanceNorm" in self.layer:
-                raise InputError(f"no bound is known of instance_norm, {self.layer}: {ANY}")
             why = JOINED if "view" in self.name else MOVED if self.name in PERMUTE else ""
             raise self.refusal("mixes the images of a batch" + why)
         return self.batch_shape[1:]
@@ -340,8 +338,9 @@ class _Inside(TorchFunctionMode):
             given = signature(F.instance_norm).bind(*args, **(kwargs or {}))
             given.apply_defaults()
             own = dict(given.arguments)
-            if not own.pop("use_input_stats"):  # otherwise it divides by what depends on the image
-                return F.batch_norm(**own)
+            if own.pop("use_input_stats"):
+                raise InputError(f"no bound is known of instance_norm, which divides by what the image decides: {ANY}")
+            return F.batch_norm(**own)
         return func(*args, **(kwargs or {}))
 
 

@@ -159,6 +159,9 @@ def test_a_network_without_known_bounds_is_told_of_smoothing() -> None:
     for layer in (nn.GroupNorm(1, 1), nn.LayerNorm([1, 4, 4]), nn.InstanceNorm2d(1), nn.LogSigmoid()):
         with pytest.raises(InputError, match=r"without it, or under noise: advkit.defenses.Smoothed"):
             certify(nn.Sequential(layer, nn.Flatten(), nn.Linear(16, 2)), x, y, eps=0.1)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    with pytest.raises(InputError, match=r"of instance_norm, .* under noise: advkit.defenses.Smoothed"):
+        certify(lambda z: net(nn.functional.instance_norm(z)), x, y, eps=0.1)
     with pytest.raises(InputError, match=r"advkit.defenses.Smoothed\(model, sigma\)"):
         certify(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), x, y, eps=0.1, method="smoothing")
 

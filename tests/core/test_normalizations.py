@@ -88,7 +88,7 @@ def test_gradients_are_those_of_the_formula_however_tensors_lie(name: str, data:
 class Tokens(nn.Module):
     """A convolutional stem whose pixels become tokens, as in LeViT and its kin."""
 
-    def __init__(self, norm: nn.Module, functional: bool = False) -> None:
+    def __init__(self, norm: nn.Module) -> None:
         super().__init__()
         self.stem, self.norm = nn.Conv2d(3, C, 3, 2, 1), norm
         self.mix, self.head = nn.Linear(C, C), nn.Linear(C, 3)
